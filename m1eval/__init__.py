@@ -1,0 +1,73 @@
+"""m1eval: evaluate language models on long-context and reasoning benchmarks, beside the published figures."""
+
+from typing import TYPE_CHECKING
+
+from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError
+from m1eval.nouns import (
+    Episode,
+    Message,
+    Outcome,
+    Output,
+    Progress,
+    Recipe,
+    Request,
+    Runner,
+    Sample,
+    Sampling,
+    Score,
+    Scorer,
+    Silent,
+    Timing,
+    Tokenizer,
+    Tools,
+    Usage,
+    Workers,
+    outcome_of,
+)
+from m1eval.plugins import available, load
+from m1eval.thinking import Split, split_thinking
+
+
+def read(pattern: str = "results/**") -> "pandas.DataFrame":
+    """All samples of the runs in folders that match, one row a (sample, repeat); see `m1eval.frame.read`."""
+    from m1eval import frame
+
+    return frame.read(pattern)
+
+
+if TYPE_CHECKING:
+    import pandas
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Episode",
+    "M1evalError",
+    "Message",
+    "Outcome",
+    "Output",
+    "Progress",
+    "Recipe",
+    "Request",
+    "Runner",
+    "RunnerError",
+    "Sample",
+    "Sampling",
+    "Score",
+    "Scorer",
+    "Silent",
+    "Split",
+    "Stopped",
+    "Timing",
+    "Tokenizer",
+    "Tools",
+    "Usage",
+    "UsageError",
+    "Workers",
+    "__version__",
+    "available",
+    "load",
+    "outcome_of",
+    "read",
+    "split_thinking",
+]

@@ -1,0 +1,5 @@
+"""`python -m m1eval`."""
+
+from m1eval.cli import main
+
+main()

@@ -1,0 +1,75 @@
+"""`m1eval check`: is a task sound? No model is needed: its gold answers must score 1 and empty ones 0."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from m1eval import plugins
+from m1eval.errors import M1evalError
+from m1eval.evaluate import House
+from m1eval.nouns import Output, Sample
+from m1eval.task import Task, load
+from m1eval.tokens import Approximate
+
+SAMPLES = 5
+"""How many samples of a task are tried, chosen at random."""
+
+
+class Result(NamedTuple):
+    """What was found: `passed`, `failed`, or `skipped` with the reason."""
+
+    task: str
+    verdict: str
+    text: str
+
+
+async def check_all(names: Sequence[str], data_dir: Path | None, overrides: Sequence[str] = ()) -> list[Result]:
+    """Check the named tasks; without names all, but for the data of those that need the network."""
+    tools = House()
+    results = []
+    try:
+        for name in names or plugins.available("tasks", "**/*.yaml"):
+            try:
+                tasks = load([name], overrides)
+            except M1evalError as error:
+                results.append(Result(name, "failed", str(error)))
+                continue
+            for task in tasks:
+                if task.name not in {result.task for result in results}:
+                    results.append(await _check(task, data_dir, tools, fetch=bool(names)))
+    finally:
+        await tools.aclose()
+    return results
+
+
+async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool) -> Result:
+    try:
+        _ = task.scorer, task.episode
+        if task.needs_network and not data_dir and not fetch:
+            dataset = task.definition.dataset
+            hub = dataset.hub if dataset else None
+            return Result(
+                task.name, "skipped", f"needs the network for {hub} (or --data-dir); the file itself is sound"
+            )
+        samples = task.samples(Approximate(), 0, data_dir)
+        for number in samples.chosen(limit=SAMPLES, ids=None, seed=0):
+            if fault := await _fault(task, samples.sample(number), tools):
+                return Result(task.name, "failed", fault)
+    except M1evalError as error:
+        return Result(task.name, "failed", str(error))
+    tried = min(SAMPLES, len(samples))
+    return Result(task.name, "passed", f"{len(samples)} samples; {tried} rendered, gold scores 1, empty scores 0")
+
+
+async def _fault(task: Task, sample: Sample, tools: House) -> str | None:
+    if not any(str(message.get("content") or "").strip() for message in sample.messages):
+        return f"{sample.id}: the prompt is empty"
+    for noun, text, wanted in (("gold", sample.gold or "", 1.0), ("empty", "", 0.0)):
+        try:
+            score = await task.scorer.score(Output(text=text), sample, tools)
+        except Exception as error:  # noqa: BLE001 - whatever a scorer raises is what is wrong with the task
+            return f"{sample.id}: the scorer fails on the {noun} answer: {type(error).__name__}: {error}"
+        if abs(score.value - wanted) > 1e-9:
+            answer = f"the {noun} answer {text[:60]!r}"
+            return f"{sample.id}: {answer} scores {score.value:g}, not {wanted:g} ({score.explanation})"
+    return None

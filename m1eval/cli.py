@@ -1,0 +1,276 @@
+"""The command line: `m1eval run` (the default), `tasks`, `check`, `schema`. It parses, calls and prints; no more."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from m1eval import __version__
+from m1eval.errors import M1evalError, UsageError
+
+if TYPE_CHECKING:
+    from m1eval.model import Model
+    from m1eval.run import Run
+    from m1eval.task import Task
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "M1EVAL", "max_content_width": 110}
+
+
+class _Default(click.Group):
+    """A group whose command is `run` when none is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {"-h", "--help", "--version", "--debug"}
+        first = next((a for a in args if a != "--debug"), None)
+        if first is not None and first.startswith("-") and first not in own:
+            args.insert(args.index(first), "run")
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Default, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="m1eval")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+def cli(debug: bool) -> None:
+    """Evaluate language models on long-context and reasoning benchmarks, beside the published figures.
+
+    \b
+    m1eval run --tasks demo --model local:smollm2 --limit 4
+    m1eval run --tasks aime,mrcr --model http:NAME --base-url http://localhost:8000/v1
+    m1eval tasks
+    """
+
+
+@cli.command()
+@click.option("--tasks", "-t", required=True, metavar="NAMES", help="Tasks, groups or YAML files, separated by commas.")
+@click.option(
+    "--model",
+    "-m",
+    "spec",
+    required=True,
+    metavar="RUNNER:NAME",
+    help="Such as local:smollm2, http:NAME, echo:gold.",
+)
+@click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the runner.")
+@click.option("--base-url", metavar="URL", help="The server, for --model http:NAME.")
+@click.option("--repeats", "-k", type=click.IntRange(1), help="Answers for each sample; default: the task's.")
+@click.option(
+    "--limit", "-n", type=click.IntRange(1), help="So many samples, chosen at random, the same for every model."
+)
+@click.option("--ids", metavar="IDS", help="These samples, separated by commas.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Most new tokens of an answer, thinking included.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a task's key: generation.temperature=0.6",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Of the choice of samples, their generation and the sampling.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Read DIR/<task>.jsonl (or another format) in place of the hub.",
+)
+@click.option("--concurrency", "-j", type=click.IntRange(1), help="Requests in flight; default: what the runner likes.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The run's folder (of several tasks: OUT/<task>); default: results/<task>/<model>.",
+)
+@click.option("--redo", is_flag=True, help="Throw away what the folder holds and begin anew.")
+@click.option(
+    "--display",
+    type=click.Choice(["full", "plain", "none"]),
+    help="Progress, on standard error; full: a terminal's default.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on standard output, and nothing else.")
+@click.option("--dry-run", is_flag=True, help="Show what would be run, with the first prompt, and run nothing.")
+@click.option("--fail-under", type=click.FloatRange(0, 1), metavar="SCORE", help="Exit with 1 if a score is below.")
+def run(tasks: str, spec: str, **given: Any) -> int:
+    """Run tasks on a model. The same command again continues where it stopped.
+
+    \b
+    m1eval run --tasks aime --model http:Qwen/Qwen3-8B --base-url http://localhost:8000/v1 --repeats 4
+    m1eval run --tasks mrcr_synth --set lengths=[8192,131072] --model local:smollm2
+    m1eval run --tasks ./mine.yaml --model echo:gold --limit 5
+
+    Exit codes: 0 finished, 1 a gate failed, 2 usage, 3 finished with errored samples or nothing scored,
+    130 interrupted (the same command continues).
+    """
+    from m1eval.model import Model
+    from m1eval.task import load
+
+    overrides = list(given["overrides"])
+    if given["max_tokens"]:
+        overrides.append(f"generation.max_tokens={given['max_tokens']}")
+    options = {**_pairs(given["options"]), **({"base_url": given["base_url"]} if given["base_url"] else {})}
+    chosen = load(_names(tasks), overrides)
+    model = Model(spec, options)
+    runs = _runs(chosen, model, given)
+    if given["dry_run"]:
+        from m1eval.report.plan import show
+
+        show(runs, model.runner(), as_json=given["as_json"])
+        return 0
+    return _evaluate(runs, model, given)
+
+
+def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any]) -> "list[Run]":
+    from m1eval.run import Run
+
+    out: Path | None = given["out"]
+    ids = _names(given["ids"]) if given["ids"] else []
+    if ids and len(tasks) > 1:
+        raise UsageError("--ids goes with one task; name one in --tasks")
+    if out and out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; name a folder")
+    if out and len(tasks) > 1 and (out / "run.json").exists():
+        raise UsageError(f"--out {out} holds the run of one task; for several tasks name another folder")
+    runs = []
+    for task in tasks:
+        folder = (out / task.name if len(tasks) > 1 else out) if out else Path("results", task.name, model.label)
+        keep = {name: given[name] for name in ("repeats", "limit", "seed", "data_dir")}
+        runs.append(Run(task, model, folder, ids=ids, **keep))
+    return runs
+
+
+def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any]) -> int:
+    import asyncio
+
+    from m1eval.evaluate import evaluate
+    from m1eval.report.live import Terminal
+
+    for line in dict.fromkeys(line for run in runs for line in run.shadowing()):
+        click.echo(f"note: {line}", err=True)
+    display = Terminal("none" if given["as_json"] and not given["display"] else given["display"])
+    try:
+        finished = asyncio.run(
+            evaluate(runs, model.runner(), display, concurrency=given["concurrency"], redo=given["redo"])
+        )
+    except asyncio.CancelledError:
+        click.echo("interrupted; the same command continues", err=True)
+        return 130
+    if given["as_json"]:
+        click.echo(json.dumps({"runs": [run.summary() for run in runs]}, ensure_ascii=False))
+        for run in runs:
+            for note in run.notes:
+                click.echo(f"{run.task.name}: {note}", err=True)
+    else:
+        from m1eval.report.table import show
+
+        show(runs)
+    if not finished:
+        click.echo("interrupted; the same command continues", err=True)
+        return 130
+    return _verdict(runs, given["fail_under"])
+
+
+def _verdict(runs: "list[Run]", fail_under: float | None) -> int:
+    scores = [run.tally.score for run in runs]
+    if any(score is None for score in scores) or any(run.tally.outcomes["errored"] for run in runs):
+        return 3
+    return int(fail_under is not None and any(score is not None and score < fail_under for score in scores))
+
+
+@cli.command()
+@click.argument("names", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def tasks(names: Sequence[str], as_json: bool) -> int:
+    """List the tasks, or show some of them.
+
+    \b
+    m1eval tasks
+    m1eval tasks aime24 --json
+    """
+    from m1eval.report import listing
+
+    return listing.show(names, as_json=as_json)
+
+
+@cli.command()
+@click.argument("names", nargs=-1)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Read DIR/<task>.jsonl in place of the hub.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the tasks.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(names: Sequence[str], data_dir: Path | None, overrides: Sequence[str], as_json: bool) -> int:
+    """Check tasks without a model: keys, data, prompts; a gold answer must score 1 and an empty one 0.
+
+    Without names all tasks are checked but for the data of those that need the network; those are named.
+
+    \b
+    m1eval check
+    m1eval check ./mine.yaml
+    m1eval check aime24 --data-dir data
+    """
+    import asyncio
+
+    from m1eval.check import check_all
+
+    results = asyncio.run(check_all(names, data_dir, overrides))
+    if as_json:
+        click.echo(json.dumps([result._asdict() for result in results], ensure_ascii=False))
+    else:
+        for result in results:
+            click.echo(f"{result.verdict:<8} {result.task}: {result.text}")
+    return int(any(result.verdict == "failed" for result in results))
+
+
+@cli.command()
+def schema() -> int:
+    """Print the JSON Schema of task files, for editors that complete them."""
+    import msgspec
+
+    from m1eval.definition import Definition
+
+    click.echo(json.dumps(msgspec.json.schema(Definition), indent=1))
+    return 0
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code; an error of ours is one line."""
+    given = list(sys.argv[1:] if args is None else args)
+    try:
+        code = cli.main(given, prog_name="m1eval", standalone_mode=False)
+    except M1evalError as error:
+        if "--debug" in given:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; the same command continues", err=True)
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 1
+    sys.exit(code or 0)
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError("no name given")
+    return names
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, Any]:
+    from m1eval.source import value
+
+    pairs = {}
+    for text in texts:
+        key, equals, given = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"-o {text}: write key=value")
+        pairs[key] = value(given)
+    return pairs

@@ -1,0 +1,90 @@
+"""What a task file may say, as types; `m1eval schema` prints them for editors."""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from m1eval.nouns import Sampling
+from m1eval.source import Source
+
+
+class Dataset(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Where the rows come from: exactly one of `hub`, `file`, `generate`."""
+
+    hub: Annotated[str | None, Meta(description="A dataset of the hub, org/name; needs `revision`.")] = None
+    revision: Annotated[str | None, Meta(description="The commit of the hub dataset.")] = None
+    config: str | None = None
+    split: str = "test"
+    files: Annotated[list[str], Meta(description="Files inside the hub dataset.")] = []
+    file: Annotated[str | None, Meta(description="jsonl, json, csv or parquet beside the task file, also .gz.")] = None
+    generate: Annotated[str | None, Meta(description="A function of a Python file beside the task: _file.name")] = None
+
+
+class MessageTemplate(Struct, forbid_unknown_fields=True):
+    """One chat message whose content is a template."""
+
+    role: str
+    content: str
+
+
+class Related(Struct, forbid_unknown_fields=True):
+    """Published figures of another benchmark of the same form: shown, never compared one to one."""
+
+    related: str
+
+
+class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A task file."""
+
+    include: Annotated[str | list[str], Meta(description="Files beside this one to take keys from; merged deeply.")] = (
+        ""
+    )
+    title: str
+    description: str = ""
+    tags: list[str] = []
+    source: Annotated[str, Meta(description="Who made the benchmark.")] = ""
+    url: str = ""
+    licence: str = ""
+    tasks: Annotated[list[str], Meta(description="The members of a group; then no other key but title and tags.")] = []
+    dataset: Dataset | None = None
+    options: Annotated[dict[str, Any], Meta(description="Keyword arguments of the generator; --set NAME=VALUE.")] = {}
+    id: Annotated[str | None, Meta(description="Template of a sample's id; default: task name and number.")] = None
+    system: Annotated[str | None, Meta(description="Template of a system message.")] = None
+    prompt: Annotated[
+        str | None, Meta(description="Template of the user message; the row's columns are variables.")
+    ] = None
+    messages: Annotated[
+        list[MessageTemplate] | str | None,
+        Meta(description="Message templates, or the name of the column that holds them."),
+    ] = None
+    target: Annotated[str, Meta(description="Template of the reference answer.")] = ""
+    gold: Annotated[str | None, Meta(description="Template of a perfect answer; default: the scorer's.")] = None
+    scorer: Annotated[str | dict[str, dict[str, Any]], Meta(description="A scorer, or {scorer: {option: value}}.")] = ""
+    episode: Annotated[str | None, Meta(description="A function of a Python file beside the task: _file.name")] = None
+    repeats: Annotated[int, Meta(ge=1)] = 1
+    generation: Sampling = Sampling()
+    baselines: Annotated[str | Related | None, Meta(description="Key of the published figures.")] = None
+
+
+def check(definition: Definition, file: Source) -> None:
+    """What the types alone cannot say."""
+    dataset = definition.dataset
+    if dataset is None:
+        raise file.error((), "the key 'dataset' is missing: {hub: …, revision: …}, {file: …} or {generate: …}")
+    kinds = [kind for kind in ("hub", "file", "generate") if getattr(dataset, kind)]
+    if len(kinds) != 1:
+        raise file.error(
+            ("dataset",), f"dataset needs exactly one of hub, file, generate; it has {' and '.join(kinds) or 'none'}"
+        )
+    if dataset.hub and not dataset.revision:
+        raise file.error(
+            ("dataset", "hub"), "a hub dataset needs its revision (a commit), or results cannot be compared later"
+        )
+    if (definition.prompt is None) == (definition.messages is None):
+        raise file.error((), "a task has either 'prompt' or 'messages'")
+    if not definition.scorer:
+        raise file.error((), "the key 'scorer' is missing")
+    if isinstance(definition.scorer, dict) and len(definition.scorer) != 1:
+        raise file.error(("scorer",), "write one scorer, scorer: NAME or scorer: {NAME: {option: value}}")
+    if definition.options and not dataset.generate:
+        raise file.error(("options",), "options are the generator's; this task has none (dataset: {generate: …})")

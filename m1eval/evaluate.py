@@ -1,0 +1,125 @@
+"""From runs to results: take the folders, start the model if anything is owed, run task after task, close up.
+
+The first Ctrl-C lets what is in flight finish; the second leaves at once. Either way the same command continues.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from m1eval.errors import M1evalError
+from m1eval.nouns import Progress, Runner
+from m1eval.run import Run
+from m1eval.tokens import OfRunner
+
+if TYPE_CHECKING:
+    from m1eval.workers import Pool
+
+CONCURRENCY = 16
+
+
+class House:
+    """The Tools of a run."""
+
+    @cached_property
+    def workers(self) -> "Pool":
+        """The worker processes, started at their first use."""
+        from m1eval.workers import Pool
+
+        return Pool()
+
+    async def aclose(self) -> None:
+        """End the workers, if there are any."""
+        if "workers" in self.__dict__:
+            await self.workers.aclose()
+
+
+class Display(Progress, Protocol):
+    """A Progress that also follows runs; entered before the model starts, left at the end."""
+
+    def __enter__(self) -> "Display": ...
+    def __exit__(self, *exc: object) -> None: ...
+    def begin(self, run: Run, stop: asyncio.Event) -> None: ...
+    def end(self) -> None: ...
+
+
+async def evaluate(
+    runs: Sequence[Run], runner: Runner, display: Display, *, concurrency: int | None = None, redo: bool = False
+) -> bool:
+    """Do what the runs owe; False if it was interrupted. All folders are taken before anything is asked."""
+    stop = asyncio.Event()
+    tools = House()
+    tokenizer = OfRunner(runner)
+    opened: list[Run] = []
+    try:
+        for run in runs:
+            journal = run.open(redo=redo)
+            opened.append(run)
+            run.plan(tokenizer, journal)
+        with _Interrupts(stop) as interrupts, display:
+            if any(next(run.work.owed(), None) for run in runs if run.work):
+                await getattr(runner, "start", _started)(display)
+            interrupts.drains = True
+            limit = concurrency or int(getattr(runner, "concurrency", CONCURRENCY))
+            for run in runs:
+                if stop.is_set():
+                    break
+                display.begin(run, stop)
+                try:
+                    await run.go(runner, tools, display, limit, stop)
+                finally:
+                    display.end()
+        if tokenizer.approximate:
+            runs[0].notes.append("the runner has no tokenizer: prompt lengths count four characters as a token")
+    except BaseException as error:
+        for run in opened:
+            _close(run, error)
+        raise
+    else:
+        for run in opened:
+            run.close()
+    finally:
+        await runner.aclose()
+        await tools.aclose()
+    return not stop.is_set()
+
+
+def _close(run: Run, error: BaseException) -> None:
+    """Close after an error; a second error while closing must not hide the first."""
+    try:
+        run.close()
+    except (M1evalError, OSError) as second:
+        error.add_note(str(second))
+
+
+async def _started(progress: Progress) -> None:
+    """For runners that need no start."""
+
+
+class _Interrupts:
+    """Ctrl-C once: drain, if requests are in flight; twice: cancel; three times: leave without a word."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self.drains = False
+        self._stop = stop
+        self._presses = 0
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+
+    def __enter__(self) -> "_Interrupts":
+        self._loop.add_signal_handler(signal.SIGINT, self._pressed)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._loop.remove_signal_handler(signal.SIGINT)
+
+    def _pressed(self) -> None:
+        self._presses += 1
+        if self._presses > 2:
+            os._exit(130)
+        if self._task and (self._presses > 1 or not self.drains):
+            self._task.cancel()
+        self._stop.set()

@@ -1,0 +1,301 @@
+"""The journal of a run: one line for each finished (sample, repeat), durable before it counts as done.
+
+`samples.jsonl` is only ever appended to while a run goes on; a line torn by a crash is cut off and its sample owed
+again, so is whatever errored. Lines that a later one supersedes are taken out when the run ends. `prompts.zst` holds
+each sample's prompt once: one zstandard frame of one JSON line each, so `zstd -dc prompts.zst` reads it.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import mmap
+import os
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zstandard
+from msgspec import Struct, field
+
+from m1eval.errors import Stopped, UsageError
+from m1eval.nouns import FinishReason, Message, Outcome, Timing, Usage
+from m1eval.source import show
+from m1eval.stats import Tally
+
+MOST_PROMPT = 64 * 1024
+"""Characters of JSON up to which a prompt is kept; of a longer one the hash, as its recipe builds it again."""
+
+
+class Record(Struct, kw_only=True, omit_defaults=True):
+    """What is kept of one (sample, repeat)."""
+
+    id: str
+    repeat: int
+    outcome: Outcome
+    value: float = 0.0
+    answer: str | None = None
+    target: str = ""
+    explanation: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    usage: Usage = field(default_factory=Usage)
+    timing: Timing = field(default_factory=Timing)
+    retries: int = 0
+    error: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    time: float = 0.0
+    """Seconds since 1970 when it was finished."""
+
+
+class Line(Struct):
+    """The part of a record that planning and counting need."""
+
+    id: str
+    repeat: int
+    outcome: Outcome
+    value: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+    timing: Timing = field(default_factory=Timing)
+
+
+class Done:
+    """What a journal file says is done; looking at it changes nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.tally = Tally()
+        self.torn: list[int] = []
+        """The numbers of lines that are no records."""
+        self._scored: dict[str, int] = {}  # sample -> bits of the repeats that have a score
+        self._errored: dict[tuple[str, int], Line] = {}
+        self._superseded = 0
+        self._end = 0
+        if path.exists():
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                whole = raw.endswith(b"\n")
+                line = _line(raw) if whole else None
+                if line:
+                    self._count(line)
+                else:
+                    self.torn.append(number)
+                    self._superseded += whole
+                self._end += len(raw) if whole else 0
+
+    def _count(self, line: Line) -> None:
+        key = (line.id, line.repeat)
+        if self.has(*key):  # the first score stands
+            self._superseded += 1
+            return
+        if before := self._errored.pop(key, None):
+            self._superseded += 1
+            self.tally.drop_error(before.usage, before.timing.total)
+        if line.outcome == "errored":
+            self._errored[key] = line
+        else:
+            self._scored[line.id] = self._scored.get(line.id, 0) | 1 << line.repeat
+        self.tally.add(line.id, line.outcome, line.value, line.usage, line.timing.total)
+
+    def has(self, sample: str, repeat: int) -> bool:
+        """Whether a (sample, repeat) has its score."""
+        return bool(self._scored.get(sample, 0) >> repeat & 1)
+
+
+class Journal(Done):
+    """The open journal of one run folder; there is one writer at a time."""
+
+    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
+        """Open or create the journal, mend its end, and count what is done; UsageError if it cannot be written.
+
+        `fresh` throws away what is there, once it is certain that nobody else writes to it.
+        """
+        self.path = folder / "samples.jsonl"
+        self.prompts = folder / "prompts.zst"
+        self._queue: list[tuple[bytes, bytes, asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._locked(self.path)
+            self._prompt_file = self.prompts.open("ab", buffering=0)
+            if fresh:
+                self._file.truncate(0)
+                self._prompt_file.truncate(0)
+        except OSError as error:
+            raise UsageError(f"{show(folder)} cannot be written: {error.strerror}; --out another folder") from None
+        super().__init__(self.path)
+        self._file.truncate(self._end)
+        self._asked = _prompt_ids(self.prompts, self._prompt_file)
+
+    def _locked(self, path: Path) -> FileIO:
+        file = path.open("ab", buffering=0)  # a buffer would try again to write what a full disk has refused
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise UsageError(f"{show(path.parent)} is being written by another run; wait, or --out elsewhere") from None
+        return file
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each thing that was found amiss and mended."""
+        return [f"{show(self.path)}:{number}: torn line; its sample is run again" for number in self.torn]
+
+    async def append(self, record: Record, messages: list[Message] | None = None) -> None:
+        """Write a record, and its sample's prompt if that is not there yet; returns when both are on disk."""
+        prompt = b""
+        if messages is not None and record.id not in self._asked:
+            self._asked.add(record.id)
+            prompt = _frame(record.id, messages)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((msgspec.json.encode(record) + b"\n", prompt, done))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._drain())
+        await done
+        self._count(Line(record.id, record.repeat, record.outcome, record.value, record.usage, record.timing))
+
+    async def _drain(self) -> None:
+        """Write what has come together, in one go, until nothing is waiting."""
+        while batch := self._queue:
+            self._queue = []
+            try:
+                await asyncio.to_thread(self._write, batch)
+            except OSError as error:
+                reason = Stopped(f"{show(self.path)}: {error.strerror}; what is finished is kept, run it again later")
+                for _, _, done in batch:
+                    if not done.cancelled():
+                        done.set_exception(reason)
+                continue
+            for _, _, done in batch:
+                if not done.cancelled():
+                    done.set_result(None)
+
+    def _write(self, batch: list[tuple[bytes, bytes, asyncio.Future[None]]]) -> None:
+        for file, data in (
+            (self._prompt_file, b"".join(prompt for _, prompt, _ in batch)),
+            (self._file, b"".join(line for line, _, _ in batch)),
+        ):
+            if data:
+                _append(file, data)
+
+    def close(self) -> None:
+        """Let go of the folder; takes superseded lines out first."""
+        if self._superseded:
+            self._compact()
+        self._file.close()
+        self._prompt_file.close()
+
+    def discard(self) -> None:
+        """Let go of a folder in which nothing was finished, and take the empty files away."""
+        self._superseded = 0
+        self.close()
+        self.path.unlink(missing_ok=True)
+        self.prompts.unlink(missing_ok=True)
+
+    def _compact(self) -> None:
+        """Write the journal anew with one line for each (sample, repeat), in place of the old one at once."""
+        kept: set[tuple[str, int]] = set()
+        fresh = self.path.with_suffix(".jsonl.new")
+        last_error = {}
+        for number, (_, line) in enumerate(_lines(self.path)):
+            if line.outcome == "errored":
+                last_error[line.id, line.repeat] = number
+        with fresh.open("wb") as file:
+            for number, (raw, line) in enumerate(_lines(self.path)):
+                key = (line.id, line.repeat)
+                stale = self.has(*key) or last_error[key] != number if line.outcome == "errored" else key in kept
+                if not stale:
+                    kept.add(key)
+                    file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self.path)
+
+
+def records(path: Path) -> Iterator[Record]:
+    """The records of a journal, one at a time; torn lines are passed over."""
+    with path.open("rb") as file:
+        for raw in file:
+            try:
+                yield msgspec.json.decode(raw, type=Record)
+            except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
+                continue
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, Line]]:
+    with path.open("rb") as file:
+        for raw in file:
+            if line := _line(raw):
+                yield raw, line
+
+
+def _line(raw: bytes) -> Line | None:
+    try:
+        return msgspec.json.decode(raw, type=Line)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
+        return None
+
+
+def _append(file: FileIO, data: bytes) -> None:
+    """All of `data`, on disk, or none of it: a disk that fills up must not leave half a line."""
+    end = file.seek(0, os.SEEK_END)
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[file.write(view) :]
+        os.fsync(file.fileno())
+    except OSError:
+        os.ftruncate(file.fileno(), end)
+        raise
+
+
+def _frame(sample: str, messages: list[Message]) -> bytes:
+    prompt = msgspec.json.encode(messages)
+    row: dict[str, Any] = {"id": sample, "bytes": len(prompt), "sha256": hashlib.sha256(prompt).hexdigest()}
+    if len(prompt) <= MOST_PROMPT:
+        row["messages"] = msgspec.Raw(prompt)
+    return zstandard.compress(msgspec.json.encode(row) + b"\n")
+
+
+def read_prompts(path: Path) -> Iterator[dict[str, Any]]:
+    """What `prompts.zst` holds: id, bytes and sha256 of each prompt, and its messages unless they were too long."""
+    for _, frame in _frames(path):
+        yield msgspec.json.decode(frame)
+
+
+def _frames(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Each whole frame and the position of its end; a torn one ends it."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        end = 0
+        while end < len(data):
+            reader = zstandard.ZstdDecompressor().decompressobj()
+            at, parts = end, []
+            try:
+                while not reader.eof and at < len(data):
+                    parts.append(reader.decompress(data[at : at + 4096]))
+                    at += 4096
+            except zstandard.ZstdError:
+                return
+            if not reader.eof:
+                return
+            end = min(at, len(data)) - len(reader.unused_data)
+            yield end, b"".join(parts)
+
+
+def _prompt_ids(path: Path, file: FileIO) -> set[str]:
+    """The samples whose prompt is there; a torn end is cut off."""
+    ids, good = set(), 0
+    for end, frame in _frames(path):
+        ids.add(msgspec.json.decode(frame)["id"])
+        good = end
+    file.truncate(good)
+    return ids

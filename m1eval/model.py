@@ -1,0 +1,45 @@
+"""The model that `--model RUNNER:NAME` names, and the runner that reaches it."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from m1eval import plugins, source
+from m1eval.errors import UsageError
+from m1eval.nouns import Runner
+
+
+class Model:
+    """What `--model RUNNER:NAME` and its options say; the runner is made when it is needed."""
+
+    def __init__(self, spec: str, options: Mapping[str, Any]) -> None:
+        match = re.match(r"(.+\.py)(?::(.*))?$", spec)
+        self.spec = spec
+        self.kind, self.name = (match[1], match[2] or "") if match else spec.partition(":")[::2]
+        self.options = dict(options)
+        module = plugins.load("runners", self.kind)
+        self.file = plugins.find("runners", self.kind)
+        self._made: Any = getattr(module, "Runner", None)
+        if self._made is None:
+            raise UsageError(f"{source.show(self.file)}: a runner file has a class Runner; this has none")
+        plugins.check_options(self._made, self.options, f"runner {self.kind}")
+
+    @property
+    def label(self) -> str:
+        """The model's name as a folder name."""
+        last = self.name.rstrip("/").rpartition("/")[2] or Path(self.kind).stem
+        return re.sub(r"[^a-z0-9.]+", "-", last.lower()).strip("-.") or "model"
+
+    def runner(self) -> Runner:
+        """Make the runner; RunnerError or UsageError if it cannot be."""
+        try:
+            runner: Runner = self._made(self.name, **self.options)
+        except TypeError as error:
+            raise UsageError(f"runner {self.kind}: {error}") from error
+        return runner
+
+    def config(self) -> dict[str, Any]:
+        """What of the model must be the same for a run to continue."""
+        loose: frozenset[str] = getattr(self._made, "loose", frozenset())
+        return {"model": self.spec, "runner": {k: v for k, v in self.options.items() if k not in loose}}

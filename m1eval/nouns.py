@@ -1,0 +1,219 @@
+"""The words of the house as types: Sample, Request, Output, Score and the protocols between them.
+
+Data flows one way: a Task yields Samples, an Episode turns a Sample into Requests, a Runner turns a Request into an
+Output, a Scorer turns the Output into a Score. All of them are plain structs that survive pickling and JSON.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct, field
+
+Message = dict[str, Any]
+"""One chat message in the OpenAI form: `role` and `content`, and for tools `tool_calls`, `tool_call_id`, `name`."""
+
+Outcome = Literal["right", "wrong", "partial", "truncated", "unparsed", "refused_context", "errored"]
+"""What became of one (sample, repeat). All but `errored` are scored; `errored` never counts as wrong."""
+
+FinishReason = Literal["stop", "length", "tool_calls", "refused_context"]
+"""Why a generation ended; `refused_context`: the prompt is longer than the model's window."""
+
+
+class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How tokens are drawn. None leaves a setting to the runner (greedy for `local`, the server's own for `http`)."""
+
+    temperature: float | None = None
+    """0 is greedy."""
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    max_tokens: int | None = None
+    """Most new tokens, thinking included; None: until the model's window is full."""
+    stop: tuple[str, ...] = ()
+    """Strings that end the answer; not part of it."""
+    seed: int | None = None
+
+
+class Sample(Struct, kw_only=True, weakref=True):
+    """One problem of a task, ready to be asked."""
+
+    id: str
+    messages: list[Message]
+    target: str = ""
+    """The reference answer, as the scorer wants it."""
+    gold: str | None = None
+    """The text of a perfect answer, where one can be written; for `m1eval check` and the `echo` runner."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """The row's other columns, for the scorer and for splitting results."""
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    """Tool definitions in the OpenAI form."""
+    prefix_key: str = ""
+    """Samples with the same key begin with the same long text; they run next to one another."""
+
+
+class Recipe(Struct, kw_only=True, frozen=True):
+    """A row that is built when it is due, so that a thousand 1M-token prompts cost the memory of those in flight."""
+
+    id: str
+    build: Callable[[], Mapping[str, Any]]
+    """Returns the row's columns; deterministic, called again when a run continues."""
+    prefix_key: str = ""
+
+
+class Progress(Protocol):
+    """Where runners say what they are doing; the terminal display is one, `Silent` ignores it all."""
+
+    def status(self, text: str) -> None: ...
+    def tokens(self, *, prompt: int = 0, output: int = 0) -> None: ...
+    def retry(self, reason: str, wait: float) -> None: ...
+
+
+class Silent:
+    """A Progress that shows nothing."""
+
+    def status(self, text: str) -> None:
+        """Ignore it."""
+
+    def tokens(self, *, prompt: int = 0, output: int = 0) -> None:
+        """Ignore it."""
+
+    def retry(self, reason: str, wait: float) -> None:
+        """Ignore it."""
+
+
+class Request(Struct, kw_only=True):
+    """What a runner is asked: exactly one of `messages`, `prompt` (raw text) and `token_ids`."""
+
+    messages: list[Message] | None = None
+    prompt: str | None = None
+    token_ids: list[int] | None = None
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    sampling: Sampling = Sampling()
+    think_budget: int | None = None
+    """Most thinking tokens before the end of thinking is forced; None: no cap. A runner that cannot do it raises."""
+    prefix_key: str = ""
+    sample: Sample | None = None
+    """The sample asked about, for test runners such as `echo`; no model ever sees it."""
+    repeat: int = 0
+    progress: Progress = field(default_factory=Silent)
+
+
+class Usage(Struct, kw_only=True, omit_defaults=True):
+    """Token counts of one output; `cached` is the part of `prompt` that was not prefilled again."""
+
+    prompt: int = 0
+    cached: int = 0
+    reasoning: int = 0
+    answer: int = 0
+
+    @property
+    def output(self) -> int:
+        """All new tokens, thinking and answer."""
+        return self.reasoning + self.answer
+
+
+class Timing(Struct, kw_only=True, omit_defaults=True):
+    """Seconds: waiting for a place, until the first token after that, and from the call to the end."""
+
+    queue: float = 0.0
+    first_token: float = 0.0
+    total: float = 0.0
+
+
+class Output(Struct, kw_only=True):
+    """What came back for a Request. `text` is the answer alone; see `m1eval.split_thinking`."""
+
+    text: str = ""
+    reasoning: str = ""
+    unfinished_thinking: bool = False
+    """The output ended inside its thinking: there is no answer, and the draft is never graded."""
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    finish_reason: FinishReason = "stop"
+    usage: Usage = field(default_factory=Usage)
+    timing: Timing = field(default_factory=Timing)
+    retries: int = 0
+    error: str | None = None
+    """Why the output cannot be used, or a refusal in the server's own words."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class Score(Struct, kw_only=True):
+    """The grade of one output."""
+
+    value: float
+    """In [0, 1]."""
+    answer: str | None = None
+    """What was taken for the answer; None if no answer was found."""
+    explanation: str = ""
+    """One line: which rule decided."""
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Tokenizer(Protocol):
+    """Counts and cuts text as the model under test does."""
+
+    def encode(self, text: str) -> Sequence[int]:
+        """Token ids of plain text, without special tokens."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids."""
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Tokens of a whole prompt after the chat template, generation prompt included."""
+
+
+class Workers(Protocol):
+    """A pool of processes for graders that may hang."""
+
+    async def run(self, function: Callable[..., Any], *args: Any, timeout: float) -> Any:
+        """Call a module-level function in a worker process; TimeoutError (and a killed worker) after `timeout` s."""
+
+
+class Tools(Protocol):
+    """What the house lends to scorers and episodes."""
+
+    @property
+    def workers(self) -> Workers: ...
+
+
+class Runner(Protocol):
+    """A way to reach a model: `runners/NAME.py`, `class Runner`, made as `Runner(model, **options)`.
+
+    A runner may also have: `async start(progress)`, called once before the first request (load, connect, check; raise
+    RunnerError); `tokenizer: Tokenizer | None`; `window: int | None` (tokens); `concurrency: int` (requests it likes to
+    see at once); `describe() -> dict` (what is worth keeping in run.json, never keys); `loose: frozenset[str]` (options
+    that do not change what comes back, such as an address or a timeout).
+    """
+
+    async def generate(self, request: Request) -> Output:
+        """Answer one request; batching, caching and retries are the runner's own. Raise what cannot be answered."""
+
+    async def aclose(self) -> None:
+        """Give back what the runner holds."""
+
+
+class Scorer(Protocol):
+    """A grader: `scorers/NAME.py`, `class Scorer`, made as `Scorer(**options)`.
+
+    A scorer may also have `gold(sample) -> str`, the text of an answer that must score 1 (default: the target).
+    """
+
+    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+        """Grade the answer in `output.text`; TimeoutError and other exceptions make the sample `errored`."""
+
+
+Episode = Callable[[Sample, Runner, Tools], Awaitable[Output]]
+"""How a sample is asked: one request and one output by default, many turns for tool use and agents."""
+
+
+def outcome_of(output: Output, score: Score) -> Outcome:
+    """The outcome of a scored output; a draft cut off before its answer is `truncated` whatever it contains."""
+    if output.finish_reason == "refused_context":
+        return "refused_context"
+    if output.unfinished_thinking:
+        return "truncated"
+    if score.answer is None and score.value == 0:
+        return "truncated" if output.finish_reason == "length" else "unparsed"
+    if score.value >= 1:
+        return "right"
+    return "partial" if score.value > 0 else "wrong"

@@ -1,0 +1,1 @@
+"""What people see: the terminal now, pages and plots later."""

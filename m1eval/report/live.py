@@ -1,0 +1,193 @@
+"""What a run shows while it goes on, on standard error: a live block on a terminal, plain lines elsewhere."""
+
+import asyncio
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Literal
+
+from m1eval.report.words import count, score, span
+from m1eval.run import Run
+from m1eval.stats import OUTCOMES
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+Mode = Literal["full", "plain", "none"]
+PLAIN_SECONDS = 60.0
+WINDOW = 30.0
+"""Seconds over which token rates are taken."""
+
+
+class Terminal:
+    """The progress of runs. Runners may report from any thread; it is drawn from the event loop."""
+
+    def __init__(self, mode: Mode | None = None) -> None:
+        self.mode: Mode = mode or ("full" if sys.stderr.isatty() else "plain")
+        self.retries = 0
+        self._lock = threading.Lock()
+        self._prompt = self._output = 0
+        self._status = ""
+        self._said: tuple[str, float] = ("", 0.0)  # the last plain line's mark (status or tenth) and its time
+        self._run: Run | None = None
+        self._stop: asyncio.Event | None = None
+        self._begin = time.monotonic()
+        self._first = (0, 0)  # finished and output tokens when the run began
+        self._rates: list[tuple[float, int, int]] = []
+        self._live: Live | None = None
+        self._ticking: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> "Terminal":
+        if self.mode == "full":
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), auto_refresh=False)
+            self._live.start()
+        if self.mode != "none":
+            self._ticking = asyncio.create_task(self._tick())
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._ticking:
+            self._ticking.cancel()
+        if self._live:
+            self._live.stop()
+
+    def status(self, text: str) -> None:
+        """What is happening before the first token."""
+        with self._lock:
+            self._status = text
+
+    def tokens(self, *, prompt: int = 0, output: int = 0) -> None:
+        """Tokens read and written since the last call."""
+        with self._lock:
+            self._prompt += prompt
+            self._output += output
+
+    def retry(self, reason: str, wait: float) -> None:
+        """A request is tried again."""
+        with self._lock:
+            self.retries += 1
+            self._status = f"retry in {span(wait)}: {reason}"
+
+    def begin(self, run: Run, stop: asyncio.Event) -> None:
+        """Follow a run."""
+        self._run, self._stop = run, stop
+        self._begin = time.monotonic()
+        self._first = (run.tally.finished, self._output)
+        self._rates.clear()
+        self._said = ("", 0.0)
+        self._draw()
+
+    def end(self) -> None:
+        """The run is over: leave its last state on the screen."""
+        self._draw(last=True)
+        self._run = None
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(0.5 if self.mode == "full" else 1.0)
+            self._draw()
+
+    def _draw(self, *, last: bool = False) -> None:
+        now = time.monotonic()
+        self._rates.append((now, self._prompt, self._output))
+        while now - self._rates[0][0] > WINDOW:
+            del self._rates[0]
+        if self._live:
+            self._live.update(self._block(self._live.console), refresh=True)
+            if last:
+                self._live.stop()
+                self._live.update("")
+                self._live.start()
+        elif self.mode == "plain":
+            self._line(now, last=last)
+
+    def _line(self, now: float, *, last: bool) -> None:
+        """One line each tenth of the way, each minute, and for each new thing that happens before the first token."""
+        if self._run is None or self._run.work is None:
+            mark, text = self._status, self._status
+        else:
+            done, total = self._done()
+            mark = f"{10 * done // max(total, 1)}{last}"
+            text = f"{self._run.task.name} {done}/{total} · {self._counts()} · {self._speed()}"
+            text += "" if done == total else f" · ETA {self._eta()}"
+        if text and (mark != self._said[0] or now - self._said[1] > PLAIN_SECONDS):
+            self._said = (mark, now)
+            print(text, file=sys.stderr, flush=True)
+
+    def _block(self, console: "Console") -> "RenderableType":
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        if self._run is None or self._run.work is None:
+            return Text(self._status or "starting", style="dim")
+        done, total = self._done()
+        head = Table.grid(expand=True)
+        head.add_column(no_wrap=True)
+        head.add_column(justify="right", style="dim", no_wrap=True)
+        head.add_row(Text(self._title(), style="bold"), str(self._run.folder))
+        bar = Table.grid(padding=(0, 2))
+        eta = "" if done == total else f"ETA {self._eta()}"
+        width = max(20, min(60, console.width - 45))
+        elapsed = span(time.monotonic() - self._begin)
+        bar.add_row(ProgressBar(total=max(total, 1), completed=done, width=width), f"{done}/{total}", elapsed, eta)
+        lines = [Text(f" {self._counts()}"), Text(f" {self._speed()}", style="dim")]
+        if self._stop and self._stop.is_set():
+            lines.append(Text(" stopping: waiting for what is in flight; Ctrl-C again leaves at once", style="yellow"))
+        elif self._status and not self._output:
+            lines.append(Text(f" {self._status}", style="dim"))
+        return Group(head, bar, *lines)
+
+    def _title(self) -> str:
+        assert self._run is not None
+        assert self._run.work is not None
+        most = self._run.task.definition.generation.max_tokens
+        shape = f"{len(self._run.work.numbers)} × {self._run.repeats}"
+        return " · ".join(
+            filter(
+                None, [self._run.task.name, self._run.model.spec, shape, f"max {count(most)} tokens" if most else ""]
+            )
+        )
+
+    def _done(self) -> tuple[int, int]:
+        assert self._run is not None
+        assert self._run.work is not None
+        return min(self._run.tally.finished, self._run.work.total), self._run.work.total
+
+    def _counts(self) -> str:
+        assert self._run is not None
+        tally = self._run.tally
+        always = ("right", "wrong")
+        shown = [f"{o} {tally.outcomes[o]}" for o in OUTCOMES if tally.outcomes[o] or o in always]
+        return f"score {score(tally.score, tally.stderr)}   {' · '.join(shown)}"
+
+    def _speed(self) -> str:
+        (begin, prompt, output), (now, *_) = self._rates[0], self._rates[-1]
+        seconds = max(now - begin, 1e-9)
+        rate_in, rate_out = ((self._prompt - prompt) / seconds, (self._output - output) / seconds)
+        tally = self._run.tally if self._run else None
+        each = f" · {count(tally.usage.output / tally.finished)} tok/sample" if tally and tally.finished else ""
+        if seconds < 0.2:
+            rate_in = rate_out = 0.0
+        return f"out {count(rate_out)} tok/s · in {count(rate_in)} tok/s{each} · retries {self.retries}"
+
+    def _eta(self) -> str:
+        """From tokens, not samples: what is still to be written at the mean length, at the present rate."""
+        assert self._run is not None
+        tally = self._run.tally
+        done, total = self._done()
+        fresh = tally.finished - self._first[0]
+        elapsed = time.monotonic() - self._begin
+        written = self._output - self._first[1]
+        if not fresh or elapsed < 1:
+            return "–"
+        mean = tally.usage.output / tally.finished
+        if mean and written:
+            begun = max(0.0, written - mean * fresh)  # already written of what is in flight
+            return span(max(0.0, mean * (total - done) - begun) * elapsed / written)
+        return span((total - done) * elapsed / fresh)

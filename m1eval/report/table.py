@@ -1,0 +1,136 @@
+"""The table at the end: what came out, how sure that is, and what was published."""
+
+import sys
+from collections.abc import Sequence
+
+from m1eval import baselines
+from m1eval.report.words import count, score, span
+from m1eval.run import Run
+
+BESIDE = {
+    "minimax-m1-80k": "MiniMax-M1-80k",
+    "deepseek-r1-0528": "DeepSeek-R1-0528",
+    "qwen3-235b-a22b:thinking": "Qwen3-235B",
+}
+"""The published models that stand beside every score."""
+
+
+def show(runs: Sequence[Run]) -> None:
+    """Print the table and its notes on standard output: aligned on a terminal, Markdown when piped."""
+    head, rows = cells(runs)
+    if sys.stdout.isatty():
+        _aligned(head, rows)
+    else:
+        print(markdown(head, rows))
+    for note in notes(runs):
+        print(note)
+
+
+def cells(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows as text; published models that no task has a figure of are left out."""
+    published = [_published(run) for run in runs]
+    models = [model for model in BESIDE if any(model in figures for figures in published)]
+    errors = any(run.tally.outcomes["errored"] for run in runs)
+    head = ["task", "score", "n", "k", "tokens/sample", "truncated", *(["errored"] if errors else []), "time"]
+    rows = []
+    for run, figures in zip(runs, published, strict=True):
+        tally = run.tally
+        each = tally.usage.output / tally.finished if tally.finished else 0
+        cut = f"{100 * tally.outcomes['truncated'] / tally.scored:.1f}%" if tally.scored else "–"
+        row = [run.task.name, score(tally.score, tally.stderr), _size(run), str(run.repeats), count(each), cut]
+        row += [str(tally.outcomes["errored"])] if errors else []
+        rows.append([*row, span(run.seconds_total), *(figures.get(model, "–") for model in models)])
+    return [*head, *(BESIDE[model] for model in models)], rows
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its columns padded so that it reads well as text too."""
+    widths = [max(len(line[i]) for line in [head, *rows]) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = (
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return f"| {' | '.join([first, *others])} |"
+
+    rule = "|".join("-" * (width + 1) + (":" if i else "-") for i, width in enumerate(widths))
+    return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
+
+
+def notes(runs: Sequence[Run]) -> list[str]:
+    """One line for each thing that a reader of the table must know."""
+    lines = []
+    for run in runs:
+        tally, name = run.tally, run.task.name
+        for outcome, words in (
+            ("truncated", "hit the token limit before an answer and count as wrong"),
+            ("unparsed", "had no answer in them and count as wrong"),
+            ("refused_context", "were refused, their prompt is longer than the window, and count as wrong"),
+        ):
+            if number := tally.outcomes[outcome]:  # type: ignore[index]
+                lines.append(f"{name}: {number} of {tally.scored} outputs {words}")
+        if number := tally.outcomes["errored"]:
+            as_zero = f"counted as 0 the score is {score(tally.score_with_errors)}"
+            lines.append(f"{name}: {number} errored and are left out ({as_zero}); the same command tries them again")
+        if run.partial:
+            lines.append(f"{name}: partial, {_size(run)} samples; not comparable with a whole run")
+        lines += [f"{name}: {note}" for note in dict.fromkeys(run.notes)]
+    lines += _sources(runs)
+    lines += [f"{run.task.name}: {run.folder}" for run in runs]
+    return lines
+
+
+def _beside(key: str) -> list[baselines.Figure]:
+    return [figure for figure in baselines.read(key).figures if figure.model in BESIDE]
+
+
+def _published(run: Run) -> dict[str, str]:
+    """The figures beside a run's score in [0, 1]; with ~ if they are on other data of the same form."""
+    if not run.task.baselines:
+        return {}
+    key, same = run.task.baselines
+    return {figure.model: f"{'' if same else '~'}{figure.score / 100:.3f}" for figure in _beside(key)}
+
+
+def _sources(runs: Sequence[Run]) -> list[str]:
+    """How the published figures were made, a line each benchmark."""
+    lines = []
+    for key, same in dict.fromkeys(run.task.baselines for run in runs if run.task.baselines):
+        how = "; ".join(f"{BESIDE[figure.model]} {_how(figure.protocol)}" for figure in _beside(key))
+        title = baselines.read(key).title
+        if same:
+            lines.append(f"published, {title}: {how} (results/baselines/{key}.yaml)")
+        else:
+            lines.append(f"~ {title}: other data of the same form, not to be compared one to one ({how})")
+    return lines
+
+
+def _how(protocol: baselines.Protocol) -> str:
+    """A protocol in a few words; what is not stated is not there."""
+    words = [
+        f"avg@{protocol.repeats}" if protocol.repeats else "",
+        f"T={protocol.temperature}" if protocol.temperature is not None else "",
+        f"thinking {protocol.thinking}" if protocol.thinking else "",
+        protocol.subset or "",
+    ]
+    return " ".join(filter(None, words)) or "protocol not stated"
+
+
+def _size(run: Run) -> str:
+    assert run.work is not None
+    chosen = len(run.work.numbers)
+    return f"{chosen} of {len(run.work.samples)}" if run.partial else str(chosen)
+
+
+def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for i, name in enumerate(head):
+        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i < 2)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,167 @@
+"""The rows of a dataset, read when they are due: from a hub, or from jsonl, json, csv or parquet files, gzipped too.
+
+Whatever cannot be read from the middle (gzip, csv, parquet) is written once to a temporary file of JSON lines, so that
+memory holds one row and eight bytes of position for each of the others.
+"""
+
+import csv
+import gzip
+import hashlib
+import itertools
+import tempfile
+import weakref
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Protocol, cast
+
+import msgspec
+
+from m1eval.errors import UsageError
+from m1eval.source import show
+
+Row = Mapping[str, Any]
+SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
+
+
+class Rows(Protocol):
+    """A table that is read row by row."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Row: ...
+
+
+class JsonLines:
+    """A file of JSON objects, one a line, of which only the positions are held."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self._file = file
+        self._name = name
+        weakref.finalize(self, file.close)
+        self._starts = array("Q")
+        self._lines = array("Q")
+        start = 0
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                self._starts.append(start)
+                self._lines.append(number)
+            start += len(line)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Row:
+        self._file.seek(self._starts[index])
+        try:
+            return msgspec.json.decode(self._file.readline(), type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{self._name}:{self._lines[index]}: not a JSON object: {error}") from None
+
+
+def read(paths: Iterable[Path]) -> Rows:
+    """The rows of one or several files of one kind; UsageError with the file's name for what cannot be read."""
+    files = list(paths)
+    if len(files) == 1 and files[0].suffix == ".jsonl":
+        return JsonLines(_open(files[0]), show(files[0]))
+    encode = msgspec.json.Encoder(enc_hook=str).encode
+    spool = _temporary(encode(row) + b"\n" for path in files for row in _stream(path))
+    return JsonLines(spool, show(files[0]))
+
+
+def in_folder(folder: Path, name: str) -> Path:
+    """`folder/NAME.jsonl` or another form that `read` knows, gzipped or not."""
+    names = [f"{name}{suffix}{zipped}" for suffix in SUFFIXES for zipped in ("", ".gz")]
+    for candidate in names:
+        if (folder / candidate).is_file():
+            return folder / candidate
+    raise UsageError(f"no data for {name} in {show(folder)}: put {name}.jsonl there (or {', '.join(names[1:4])} …)")
+
+
+def from_hub(hub: str, *, config: str | None, revision: str | None, split: str, files: list[str]) -> Rows:
+    """A dataset of the hub at one revision, memory-mapped by `datasets`."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        table = datasets.load_dataset(hub, config, split=split, revision=revision, data_files=files or None)
+    except Exception as error:  # the hub's errors have no common base; the caller adds place and remedy
+        raise UsageError(f"{hub} cannot be loaded: {' '.join(str(error).split()) or type(error).__name__}") from error
+    return table  # type: ignore[no-any-return]
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, short; of a very large one its first GiB and its size."""
+    sha = hashlib.sha256(str(path.stat().st_size).encode())
+    with path.open("rb") as file:
+        for _, block in zip(range(1024), iter(lambda: file.read(2**20), b""), strict=False):
+            sha.update(block)
+    return sha.hexdigest()[:16]
+
+
+def _stream(path: Path) -> Iterator[Row]:
+    suffix = Path(path.name.removesuffix(".gz")).suffix
+    try:
+        if suffix == ".jsonl":
+            rows = JsonLines(_spooled(path), show(path))
+            yield from (rows[i] for i in range(len(rows)))
+        elif suffix == ".json":
+            with _open(path) as file:
+                for item in msgspec.json.decode(file.read(), type=list[msgspec.Raw]):
+                    yield msgspec.json.decode(item, type=dict[str, Any])
+        elif suffix == ".csv":
+            yield from _csv(path)
+        elif suffix == ".parquet":
+            yield from _parquet(path)
+        else:
+            raise UsageError(f"{show(path)}: not one of {', '.join(SUFFIXES)} (or one of them with .gz)")
+    except (msgspec.DecodeError, UnicodeDecodeError, gzip.BadGzipFile, EOFError, csv.Error) as error:
+        raise UsageError(f"{show(path)}: cannot be read as {suffix[1:]}: {error}") from None
+
+
+def _csv(path: Path) -> Iterator[Row]:
+    with _open(path) as raw:
+        lines = (line.decode("utf-8-sig" if i == 0 else "utf-8") for i, line in enumerate(raw))
+        for row in csv.DictReader(lines, strict=True):
+            if None in row or None in row.values():
+                raise csv.Error("a row has more or fewer cells than the header")
+            yield row
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with _open(path) as raw, parquet.ParquetFile(raw) as file:
+            # One row group is held at a time; a batch is small because a row may be a prompt of a million tokens.
+            batches = file.iter_batches(batch_size=8)
+            yield from itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+    except pyarrow.ArrowInvalid as error:
+        raise UsageError(f"{show(path)}: cannot be read as parquet: {error}") from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    except OSError as error:
+        raise UsageError(f"{show(path)}: cannot be read: {error.strerror}") from None
+
+
+def _spooled(path: Path) -> IO[bytes]:
+    """A file that can be read from the middle."""
+    if path.suffix != ".gz":
+        return _open(path)
+    with _open(path) as file:
+        return _temporary(iter(lambda: file.read(2**20), b""))
+
+
+def _temporary(parts: Iterable[bytes]) -> IO[bytes]:
+    """A file without a name that holds the parts."""
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the rows read from it
+    try:
+        spool.writelines(parts)
+        spool.seek(0)
+    except BaseException:
+        spool.close()
+        raise
+    return spool

@@ -1,0 +1,312 @@
+"""A Run: one task, one model, one way of asking, in a folder that a later command can continue.
+
+`run.json` says what was run, with what, and how it came out; it is written before the first request, so that a folder
+always knows whose it is. A command that asks for something else is refused with the names of what differs; only more
+of the same (repeats, limit) may be added.
+"""
+
+import asyncio
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import m1eval
+from m1eval import loop, plugins, source
+from m1eval.errors import UsageError
+from m1eval.journal import Done, Journal
+from m1eval.model import Model
+from m1eval.nouns import Progress, Runner, Tokenizer, Tools
+from m1eval.stats import OUTCOMES, Tally
+from m1eval.task import Task
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "vllm",
+    "aiohttp",
+    "datasets",
+    "math-verify",
+    "sympy",
+    "reasoning-gym",
+)
+GROWS = ("repeats", "limit", "ids")
+
+
+class Run:
+    """A run and its folder."""
+
+    def __init__(
+        self,
+        task: Task,
+        model: Model,
+        folder: Path,
+        *,
+        repeats: int | None = None,
+        limit: int | None = None,
+        ids: Sequence[str] = (),
+        seed: int = 0,
+        data_dir: Path | None = None,
+    ) -> None:
+        self.task = task
+        self.model = model
+        self.folder = folder
+        self.repeats = repeats or task.definition.repeats
+        self.limit = limit
+        self.ids = list(ids)
+        self.seed = seed
+        self.data_dir = data_dir
+        self.work: loop.Work | None = None
+        self.notes: list[str] = []
+        self.seconds = 0.0
+        self._journal: Journal | None = None
+        self._meta: dict[str, Any] = {}
+        self.partial = bool(limit or ids)
+
+    def config(self) -> dict[str, Any]:
+        """Everything that decides what is asked, how it is answered and graded."""
+        return {
+            **self.task.resolved(self.data_dir),
+            **self.model.config(),
+            "seed": self.seed,
+            "repeats": self.repeats,
+            "limit": self.limit,
+            "ids": self.ids,
+        }
+
+    def open(self, *, redo: bool = False) -> Journal:
+        """Take the folder: refuse another run's, continue the own, or begin; the journal knows what is done."""
+        known = self.folder / "run.json"
+        config = msgspec.to_builtins(self.config())
+        if redo:
+            pass
+        elif known.exists() and Done(self.folder / "samples.jsonl").tally.finished:
+            self._meta = _read_meta(known)
+            self._refuse_if_other(self._meta.get("config", {}), config)
+        elif not known.exists() and (self.folder / "samples.jsonl").exists():
+            where = source.show(self.folder)
+            raise UsageError(f"{where} holds samples.jsonl without run.json; --out elsewhere, or --redo")
+        self._journal = Journal(self.folder, fresh=redo)
+        self.notes += self._journal.notes
+        self._meta = {
+            "m1eval": m1eval.__version__,
+            "task": self.task.name,
+            "model": self.model.spec,
+            "config": config,
+            "created": self._meta.get("created", _now()),
+            "command": sys.argv,
+            "files": {"task": str(self.task.path), "runner": str(self.model.file)},
+            "shadowing": self.shadowing(),
+            "versions": _versions(),
+            "git": _git(),
+            "hardware": {"machine": platform.platform(), "cpus": os.cpu_count()},
+        }
+        self._save()
+        return self._journal
+
+    def peek(self) -> Done:
+        """What is done in the folder, without touching it; UsageError if it is another run's."""
+        known = self.folder / "run.json"
+        if known.exists():
+            self._refuse_if_other(_read_meta(known).get("config", {}), msgspec.to_builtins(self.config()))
+        return Done(self.folder / "samples.jsonl")
+
+    def _refuse_if_other(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        was, is_ = dict(_flat(old)), dict(_flat(new))
+        differing = [k for k in dict.fromkeys([*was, *is_]) if k not in GROWS and was.get(k) != is_.get(k)]
+        differing += [k for k in GROWS if not _grows(k, old.get(k), new.get(k))]
+        if not differing:
+            return
+        then = ", ".join(f"{_short(k)}={_brief(was.get(k, old.get(k)))}" for k in differing[:4])
+        now = ", ".join(_brief(is_.get(k, new.get(k))) for k in differing[:4])
+        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise UsageError(
+            f"{source.show(self.folder)} was made with {then}{more}; this run has {now}.  --out elsewhere, or --redo"
+        )
+
+    def shadowing(self) -> list[str]:
+        """The user's files that hide built-in ones of the same name, a line each."""
+        lines = []
+        for kind, path, pattern in (
+            ("tasks", self.task.path, "**/*.yaml"),
+            ("scorers", self.task.scorer_file, "*.py"),
+            ("runners", self.model.file, "*.py"),
+        ):
+            if plugins.shadowed(kind, path, pattern):
+                lines.append(f"{source.show(path)} is used in place of the built-in {kind}/{path.name}")
+        return lines
+
+    def plan(self, tokenizer: Tokenizer, done: Done) -> loop.Work:
+        """Choose the samples; UsageError if two have the same id."""
+        samples = self.task.samples(tokenizer, self.seed, self.data_dir)
+        numbers = samples.chosen(limit=self.limit, ids=self.ids, seed=self.seed)
+        seen: set[str] = set()
+        for number in numbers:
+            if (name := samples.id(number)) in seen:
+                raise self.task.source.error(("id",), f"two samples have the id '{name}'")
+            seen.add(name)
+        self.partial = len(numbers) < len(samples)
+        self.work = loop.Work(self.task, samples, numbers, self.repeats, self.seed, done)
+        return self.work
+
+    async def go(self, runner: Runner, tools: Tools, progress: Progress, concurrency: int, stop: asyncio.Event) -> None:
+        """Do what is owed and write it down."""
+        assert self.work is not None
+        assert self._journal is not None
+        begin = time.monotonic()
+        try:
+            await loop.run(self.work, self._journal, runner, tools, progress, concurrency, stop)
+        finally:
+            self.seconds = time.monotonic() - begin
+            self._meta["runner"] = dict(getattr(runner, "describe", _nothing)())
+            self._meta["seconds"] = self._meta.get("seconds", 0.0) + self.seconds
+
+    def close(self) -> None:
+        """Write the summary and let go of the folder."""
+        if self._journal is None:
+            return
+        if (
+            not self._journal.tally.finished
+        ):  # nothing came of it: leave no trace that a mended command would stumble on
+            self._journal.discard()
+            (self.folder / "run.json").unlink(missing_ok=True)
+            with suppress(OSError):
+                self.folder.rmdir()
+            self._journal = None
+            return
+        if self.work is not None:
+            self._meta["summary"] = self.summary()
+            if not self._meta["summary"]["owed"]:
+                self._meta["finished"] = _now()
+            self._save()
+        self._journal.close()
+        if self.work is not None:
+            self._parquet()
+        self._journal = None
+
+    @property
+    def tally(self) -> Tally:
+        """The counts so far."""
+        return self.work.done.tally if self.work else Tally()
+
+    @property
+    def seconds_total(self) -> float:
+        """Wall time of all sessions that worked on this run."""
+        return float(self._meta.get("seconds", 0.0))
+
+    def summary(self) -> dict[str, Any]:
+        """The result as `--json` prints it."""
+        tally = self.tally
+        assert self.work is not None
+        return {
+            "task": self.task.name,
+            "model": self.model.spec,
+            "samples": len(self.work.numbers),
+            "repeats": self.repeats,
+            "score": tally.score,
+            "stderr": tally.stderr,
+            "score_with_errors": tally.score_with_errors,
+            "partial": self.partial,
+            "outcomes": {outcome: tally.outcomes[outcome] for outcome in OUTCOMES},
+            "owed": max(0, self.work.total - tally.scored),
+            "tokens": {name: getattr(tally.usage, name) for name in ("prompt", "cached", "reasoning", "answer")},
+            "seconds": tally.seconds,
+            "path": str(self.folder),
+        }
+
+    def _save(self) -> None:
+        fresh = self.folder / "run.json.new"
+        try:
+            fresh.write_text(json.dumps(self._meta, indent=1, ensure_ascii=False, default=str) + "\n")
+            fresh.replace(self.folder / "run.json")
+        except OSError as error:
+            raise UsageError(f"{source.show(fresh)} cannot be written: {error.strerror}") from None
+
+    def _parquet(self) -> None:
+        from m1eval.frame import write_parquet
+
+        journal, table = self.folder / "samples.jsonl", self.folder / "samples.parquet"
+        if table.exists() and table.stat().st_mtime_ns >= journal.stat().st_mtime_ns:
+            return
+        try:
+            write_parquet(journal, table)
+        except ModuleNotFoundError as error:
+            self.notes.append(f"samples.parquet is not written, which needs {plugins.remedy(str(error.name))}")
+
+
+def _nothing() -> dict[str, Any]:
+    return {}
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (msgspec.DecodeError, OSError) as error:
+        raise UsageError(f"{source.show(path)} cannot be read: {error}; --out elsewhere, or --redo") from None
+
+
+def _grows(key: str, old: Any, new: Any) -> bool:
+    """Whether a run of `old` may continue as `new`."""
+    if key == "repeats":
+        return int(new or 1) >= int(old or 1)
+    if key == "limit":
+        return new is None or (old is not None and new >= old)
+    return not new or set(new) >= set(old or new)
+
+
+def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _short(key: str) -> str:
+    return f"{key.removeprefix('digests.')} file" if key.startswith("digests.") else key.removeprefix("task.")
+
+
+def _brief(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git() -> dict[str, Any] | None:
+    """The commit of the checkout that m1eval runs from, if it runs from one."""
+    root = Path(m1eval.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        sha, changes = (
+            subprocess.run(
+                ["git", "-C", str(root), *command], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"sha": sha, "dirty": bool(changes)}

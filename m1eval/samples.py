@@ -1,0 +1,126 @@
+"""The samples of a task: numbered, chosen, ordered, and built one by one when they are due."""
+
+import random
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import msgspec
+
+from m1eval.definition import Definition
+from m1eval.errors import UsageError
+from m1eval.nouns import Message, Recipe, Sample, Scorer
+from m1eval.plugins import unknown
+from m1eval.rows import Row, Rows
+from m1eval.source import Source
+
+Render = Callable[[Row], str]
+
+
+class Samples:
+    """The samples of a task by number; each is built when it is asked for."""
+
+    def __init__(
+        self, name: str, definition: Definition, file: Source, scorer: Scorer, table: Rows | list[Recipe]
+    ) -> None:
+        self._name = name
+        self._definition = definition
+        self._file = file
+        self._scorer = scorer
+        self._recipes = table if isinstance(table, list) else None
+        self._rows: Rows = [] if isinstance(table, list) else table
+        self._width = len(str(len(table)))
+        if not len(table):
+            raise file.error(("dataset",), "the dataset has no rows")
+
+    def __len__(self) -> int:
+        return len(self._recipes or self._rows)
+
+    def chosen(self, *, limit: int | None, ids: Sequence[str] | None, seed: int) -> list[int]:
+        """The numbers of the samples to run: all, the named ones, or `limit` random ones, the same for every model.
+
+        A larger limit with the same seed holds the smaller one, so that a run can grow.
+        """
+        numbers = list(range(len(self)))
+        if ids:
+            known = {self.id(i): i for i in numbers}
+            if missing := [name for name in ids if name not in known]:
+                raise UsageError(f"task {self._name}: {unknown('id', missing[0], known)}")
+            numbers = sorted({known[name] for name in ids})
+        if limit is not None and limit < len(numbers):
+            random.Random(seed).shuffle(numbers)
+            numbers = sorted(numbers[:limit])
+        if not self._recipes:
+            return numbers
+        # Equal prefixes follow one another, in the order of their first appearance.
+        first: dict[str, int] = {}
+        return sorted(numbers, key=lambda i: first.setdefault(self.prefix_key(i) or f"\0{i}", len(first)))
+
+    def id(self, number: int) -> str:
+        """The sample's id: the recipe's, the `id` template's, or task name and number from 1."""
+        if self._recipes:
+            return self._recipes[number].id
+        if render := self._templates.id:
+            return render(self._rows[number])
+        return f"{self._name}-{number + 1:0{self._width}}"
+
+    def prefix_key(self, number: int) -> str:
+        """What the sample's long prefix is known by; empty if it shares none."""
+        return self._recipes[number].prefix_key if self._recipes else ""
+
+    def sample(self, number: int) -> Sample:
+        """Build one sample."""
+        row: Row = self._recipes[number].build() if self._recipes else self._rows[number]
+        templates, column = self._templates, self._definition.messages
+        messages: list[Message] = [{"role": role, "content": render(row)} for role, render in templates.messages]
+        if isinstance(column, str):
+            messages += _messages(self._file, column, row)
+        sample = Sample(
+            id=self.id(number),
+            messages=messages,
+            target=templates.target(row),
+            metadata={key: value for key, value in row.items() if key != column},
+            tools=row.get("tools") or [],
+            prefix_key=self.prefix_key(number),
+        )
+        gold = getattr(self._scorer, "gold", None)
+        sample.gold = templates.gold(row) if templates.gold else gold(sample) if gold else sample.target
+        return sample
+
+    @cached_property
+    def _templates(self) -> "_Templates":
+        from m1eval.template import compiled  # Jinja2 takes 40 ms to import, and listings need none of it
+
+        definition, file = self._definition, self._file
+
+        def one(key: str, text: str | None) -> Render | None:
+            return None if text is None else compiled(file, (key,), text)
+
+        messages = [
+            (role, compiled(file, (key,), text))
+            for role, key, text in (("system", "system", definition.system), ("user", "prompt", definition.prompt))
+            if text is not None
+        ]
+        for i, message in enumerate(definition.messages if isinstance(definition.messages, list) else ()):
+            messages.append((message.role, compiled(file, ("messages", i, "content"), message.content)))
+        target = compiled(file, ("target",), definition.target)
+        return _Templates(one("id", definition.id), messages, target, one("gold", definition.gold))
+
+
+class _Templates(NamedTuple):
+    id: Render | None
+    messages: list[tuple[str, Render]]
+    target: Render
+    gold: Render | None
+
+
+def _messages(file: Source, column: str, row: Row) -> list[Message]:
+    if column not in row:
+        raise file.error(("messages",), unknown("column", column, row))
+    found = row[column]
+    try:
+        if isinstance(found, str):
+            return msgspec.json.decode(found, type=list[Message])
+        return msgspec.convert(found, list[Message])
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise file.error(("messages",), f"column '{column}' holds no list of messages: {error}") from None

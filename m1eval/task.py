@@ -1,0 +1,266 @@
+"""Tasks: one YAML file each, read, checked and turned into samples when they are due."""
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from m1eval import plugins, rows, source
+from m1eval.definition import Dataset, Definition, Related, check
+from m1eval.errors import UsageError
+from m1eval.nouns import Episode, Recipe, Scorer, Tokenizer
+from m1eval.samples import Samples
+from m1eval.source import Key, Source
+
+ABOUT = {"title", "description", "tags", "source", "url", "licence", "baselines", "repeats"}
+"""Keys that change nothing of what is asked or how it is graded."""
+
+
+class Task:
+    """A benchmark, ready to be run: its definition with all overrides applied."""
+
+    def __init__(self, name: str, path: Path, file: Source) -> None:
+        self.name = name
+        self.path = path
+        self.source = file
+        self.definition = file.convert(Definition)
+        check(self.definition, file)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The scorer, made with its options."""
+        name, options = self._scorer
+        made = _scorer_class(self, name)
+        plugins.check_options(made, options, f"scorer {name}", lambda o: self.source.where(("scorer", name, o)))
+        scorer: Scorer = made(**options)
+        return scorer
+
+    @property
+    def scorer_file(self) -> Path:
+        """The scorer's file."""
+        try:
+            return plugins.find("scorers", self._scorer_path)
+        except UsageError as error:
+            raise self.source.error(("scorer",), str(error)) from None
+
+    @property
+    def _scorer(self) -> tuple[str, dict[str, Any]]:
+        scorer = self.definition.scorer
+        return (scorer, {}) if isinstance(scorer, str) else next(iter(scorer.items()))
+
+    @cached_property
+    def episode(self) -> Episode | None:
+        """The task's own way of asking, if it has one."""
+        name = self.definition.episode
+        return self._beside(("episode",), name) if name else None
+
+    @property
+    def baselines(self) -> tuple[str, bool] | None:
+        """The key of the published figures, and whether they are on the same data."""
+        key = self.definition.baselines
+        return (key.related, False) if isinstance(key, Related) else (key, True) if key else None
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether the rows come from the hub."""
+        return bool(self.definition.dataset and self.definition.dataset.hub)
+
+    def samples(self, tokenizer: Tokenizer, seed: int, data_dir: Path | None = None) -> Samples:
+        """All samples of the task, none of them built yet."""
+        table = self._rows(tokenizer, seed, data_dir)
+        return Samples(self.name, self.definition, self.source, self.scorer, table)
+
+    def resolved(self, data_dir: Path | None = None) -> dict[str, Any]:
+        """The definition as it will be run, and the digests of the files that decide what is asked and graded."""
+        definition = {k: v for k, v in msgspec.to_builtins(self.definition).items() if k not in ABOUT}
+        used = [("scorer", self.scorer_file)]
+        dataset = self.definition.dataset or Dataset()
+        for name, key, function in (
+            ("generator", ("dataset", "generate"), dataset.generate),
+            ("episode", ("episode",), self.definition.episode),
+        ):
+            if function:
+                used.append((name, self._file_of(key, function)))
+        if data_dir and not dataset.generate:
+            used.append(("data", rows.in_folder(data_dir, self.name)))
+        elif dataset.file:
+            used.append(("data", self._data_file(dataset.file)))
+        return {"task": definition, "digests": {key: rows.digest(path) for key, path in used}}
+
+    @property
+    def _scorer_path(self) -> str:
+        name = self._scorer[0]
+        beside = self.path.parent / name
+        return str(beside) if name.endswith(".py") and beside.is_file() else name
+
+    def _rows(self, tokenizer: Tokenizer, seed: int, data_dir: Path | None) -> rows.Rows | list[Recipe]:
+        dataset = self.definition.dataset
+        assert dataset is not None
+        if dataset.generate:
+            return self._generated(dataset.generate, {"tokenizer": tokenizer, "seed": seed})
+        if data_dir:
+            return rows.read([rows.in_folder(data_dir, self.name)])
+        if dataset.file:
+            return rows.read([self._data_file(dataset.file)])
+        assert dataset.hub is not None
+        try:
+            return rows.from_hub(
+                dataset.hub, config=dataset.config, revision=dataset.revision, split=dataset.split, files=dataset.files
+            )
+        except UsageError as error:
+            remedy = f"without a network, --data-dir DIR reads DIR/{self.name}.jsonl"
+            raise self.source.error(("dataset", "hub"), f"{error}; {remedy}") from error.__cause__
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"task '{self.name}' needs a package that is not installed: {plugins.remedy(str(error.name))}"
+            ) from error
+
+    def _data_file(self, name: str) -> Path:
+        path = (self.path.parent / name).expanduser()
+        if not path.is_file():
+            raise self.source.error(("dataset", "file"), f"no file {name} beside {self.path.name}")
+        return path
+
+    def _generated(self, name: str, given: Mapping[str, Any]) -> list[Recipe]:
+        function = self._beside(("dataset", "generate"), name)
+        options = self.definition.options
+        plugins.check_options(function, options, name, lambda option: self.source.where(("options", option)))
+        wanted = inspect.signature(function).parameters
+        try:
+            made = list(function(**{k: v for k, v in given.items() if k in wanted}, **options))
+        except (TypeError, ValueError, LookupError) as error:
+            raise self.source.error(("options",), f"{name}: {type(error).__name__}: {error}") from error
+        width = len(str(len(made)))
+        return [
+            row if isinstance(row, Recipe) else Recipe(id=f"{self.name}-{i:0{width}}", build=partial(dict, row))
+            for i, row in enumerate(made, 1)
+        ]
+
+    def _file_of(self, key: Key, name: str) -> Path:
+        path = self.path.parent / f"{name.partition('.')[0]}.py"
+        if not path.is_file():
+            raise self.source.error(key, f"no file {path.name} beside {self.path.name}")
+        return path
+
+    def _beside(self, key: Key, name: str) -> Any:
+        """The function `_file.name` of a Python file beside the task."""
+        path = self._file_of(key, name)
+        module = _module(path)
+        if not hasattr(module, function := name.partition(".")[2]):
+            raise self.source.error(key, f"{path.name} has no function '{function}'")
+        return getattr(module, function)
+
+
+def load(names: Sequence[str], overrides: Sequence[str] = ()) -> list[Task]:
+    """The tasks of names, paths and groups, each once, with `key=value` overrides applied."""
+    files = list(_expanded(names, ()))
+    pairs = [_override(text) for text in overrides]
+    for key, _, text in pairs:
+        if not any(_place(file, key) for _, _, file in files):
+            known = {*_names(Definition), *(o for _, _, f in files for o in f.data.get("options", {}))}
+            raise UsageError(f"--set {text}: {plugins.unknown('key', str(key[0]), known)}")
+    tasks = []
+    for name, path, file in files:
+        for key, value, text in pairs:
+            if place := _place(file, key):
+                _put(file, place, value, text)
+        tasks.append(Task(name, path, file))
+    return tasks
+
+
+def _names(struct: type[Struct]) -> list[str]:
+    return [field.encode_name for field in msgspec.structs.fields(struct)]
+
+
+def _override(text: str) -> tuple[Key, Any, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--set {text}: write key=value, for example --set generation.temperature=0.6")
+    return tuple(name.split(".")), source.value(value), text
+
+
+def _place(file: Source, key: Key) -> Key | None:
+    """Where an override goes: a key of the task file, or an option of its generator by its bare name."""
+    if key[0] in _names(Definition):
+        return key
+    return ("options", *key) if key[0] in file.data.get("options", {}) else None
+
+
+def _put(file: Source, key: Key, value: Any, text: str) -> None:
+    if key[0] == "options" and len(key) > 1 and key[1] not in (known := file.data.get("options", {})):
+        raise UsageError(f"--set {text}: {plugins.unknown('option', str(key[1]), known)}")
+    nested: Any = value
+    for name in reversed(key):
+        nested = {name: nested}
+    file.data = source.merged(file.data, nested)
+    file.lines[key] = (Path(f"--set {text}"), 0)
+
+
+def _expanded(names: Sequence[str], within: tuple[Path, ...]) -> Iterator[tuple[str, Path, Source]]:
+    seen: set[Path] = set()
+    for name in names:
+        path = plugins.find("tasks", name, "**/*.yaml")
+        if path in within:
+            raise UsageError(f"{source.show(path)}: the group holds itself")
+        if path in seen:
+            continue
+        seen.add(path)
+        file = Source.read(path)
+        members = file.data.get("tasks")
+        if members is None:
+            yield path.stem, path, file
+            continue
+        group = file.convert(Definition)
+        if extra := set(file.data) - {"title", "description", "tags", "tasks"}:
+            raise file.error((min(extra),), f"a group has title, description, tags and tasks, no '{min(extra)}'")
+        for i, member in enumerate(group.tasks):
+            try:
+                inner = list(
+                    _expanded([str(path.parent / member) if member.endswith(".yaml") else member], (*within, path))
+                )
+            except UsageError as error:
+                raise error if ":" in str(error) else file.error(("tasks", i), str(error)) from None
+            for item in inner:
+                if item[1] not in seen:
+                    seen.add(item[1])
+                    yield item
+
+
+def _scorer_class(task: Task, name: str) -> Any:
+    try:
+        module = plugins.load("scorers", task._scorer_path)
+    except UsageError as error:
+        raise task.source.error(("scorer",), str(error)) from error
+    made = getattr(module, "Scorer", None)
+    if made is None:
+        raise UsageError(
+            f"{source.show(Path(module.__file__ or name))}: a scorer file has a class Scorer; this has none"
+        )
+    return made
+
+
+def _module(path: Path) -> ModuleType:
+    """A Python file beside a task, under a name of its own: two folders may both have a `_helper.py`."""
+    name = f"m1eval.plugins.tasks.{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        del sys.modules[name]
+        raise UsageError(
+            f"{source.show(path)} needs a package that is not installed: {plugins.remedy(str(error.name))}"
+        ) from error
+    return module

@@ -1,0 +1,41 @@
+"""Jinja2 templates of task files: sandboxed, and an undefined variable is an error."""
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+import jinja2
+import jinja2.sandbox
+
+from m1eval.source import Key, Source
+
+
+@cache
+def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+    return jinja2.sandbox.ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
+
+
+def compiled(source: Source, key: Key, text: str) -> Callable[[Mapping[str, Any]], str]:
+    """A template as a function of a row; errors name the file and line where the template stands."""
+    try:
+        template = _environment().from_string(text)
+    except jinja2.TemplateSyntaxError as error:
+        raise source.error(key, f"template error in line {error.lineno} of '{key[-1]}': {error.message}") from None
+
+    def render(row: Mapping[str, Any]) -> str:
+        try:
+            return template.render(row)
+        except jinja2.UndefinedError as error:
+            raise source.error(key, _undefined(str(error), row)) from None
+        except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError, LookupError) as error:
+            raise source.error(key, f"template error: {type(error).__name__}: {error}") from None
+
+    return render
+
+
+def _undefined(text: str, row: Mapping[str, Any]) -> str:
+    name = text.split("'")[1] if "'" in text else ""
+    close = get_close_matches(name, row, 1)
+    hint = f"did you mean '{close[0]}'?" if close else f"the row has {', '.join(row)}"
+    return f"template error: {text}; {hint}"

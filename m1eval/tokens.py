@@ -1,0 +1,58 @@
+"""A tokenizer for when the model's own cannot be had: four characters are one token."""
+
+from collections.abc import Sequence
+
+from m1eval.nouns import Message, Runner, Tokenizer
+
+CHARACTERS = 4
+MESSAGE = 4
+"""Tokens that a chat template adds to each message, about."""
+
+
+class Approximate:
+    """Counts four characters as a token, and four tokens for the frame of each message; exact by construction."""
+
+    def encode(self, text: str) -> list[int]:
+        """One id for each four characters (the last may have fewer)."""
+        return [
+            int.from_bytes(text[i : i + CHARACTERS].encode("utf-32-le", "surrogatepass"), "little")
+            for i in range(0, len(text), CHARACTERS)
+        ]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text again."""
+        pieces = (i.to_bytes((i.bit_length() + 31) // 32 * 4, "little") for i in ids)
+        return b"".join(pieces).decode("utf-32-le", "surrogatepass")
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Tokens of the messages' text and frames."""
+        return sum(-(-len(str(m.get("content") or "")) // CHARACTERS) + MESSAGE for m in messages)
+
+
+class OfRunner:
+    """A runner's tokenizer, taken at its first use: what is done already can be counted before a model is loaded."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._found: Tokenizer | None = None
+        self.approximate = False
+        """Whether four characters stood for a token, because the runner has no tokenizer."""
+
+    def encode(self, text: str) -> Sequence[int]:
+        """As the runner's."""
+        return self._own().encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """As the runner's."""
+        return self._own().decode(ids)
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """As the runner's."""
+        return self._own().count(messages)
+
+    def _own(self) -> Tokenizer:
+        if self._found is None:
+            self._found = getattr(self._runner, "tokenizer", None)
+            self.approximate = self._found is None
+            self._found = self._found or Approximate()
+        return self._found

@@ -1,0 +1,71 @@
+"""`--model echo:SCRIPT`: answers by script instead of by a model; for tests, documentation and trying things out.
+
+`echo` repeats the last message. A script is one or several of `gold` (a perfect answer), `wrong`, `truncated` (cut in
+the middle of its thinking, with the right answer as a draft in it), `garbled` (text that no grader can use) and `error`
+(the request fails), separated by commas: each (sample, repeat) gets one of them, always the same one.
+"""
+
+import asyncio
+import hashlib
+
+from m1eval import Output, Request, RunnerError, Timing, Usage, split_thinking
+from m1eval.plugins import unknown
+from m1eval.tokens import Approximate
+
+PARTS = ("gold", "wrong", "truncated", "garbled", "error")
+GARBLED = "\\boxed{\\frac{1}{ </think <thi \ufffd\u200b\x00 }{{ %% undefined $"
+
+
+class Runner:
+    """Deterministic answers; `latency` seconds each, `window` tokens of prompt at most (0: any)."""
+
+    loose = frozenset({"latency", "concurrency"})
+
+    def __init__(self, model: str = "", *, latency: float = 0.0, window: int = 0, concurrency: int = 64) -> None:
+        self._script = model.split(",") if model else []
+        for part in self._script:
+            if part not in PARTS:
+                raise RunnerError(f"echo: {unknown('part', part, PARTS)}")
+        self._latency = latency
+        self.window = window or None
+        self.concurrency = concurrency
+        self.tokenizer = Approximate()
+
+    async def generate(self, request: Request) -> Output:
+        """Answer by the script."""
+        messages = request.messages or [{"role": "user", "content": request.prompt or ""}]
+        prompt = self.tokenizer.count(messages)
+        if self.window and prompt > self.window:
+            error = f"prompt has {prompt} tokens, the window is {self.window}"
+            return Output(finish_reason="refused_context", error=error, usage=Usage(prompt=prompt))
+        if self._latency:
+            await asyncio.sleep(self._latency)
+        raw, truncated = self._answer(request, str(messages[-1].get("content") or ""))
+        split = split_thinking(raw, opened=False, truncated=truncated)
+        thoughts, answer = (-(-len(part) // 4) for part in (split.reasoning, split.text))
+        request.progress.tokens(prompt=prompt, output=thoughts + answer)
+        return Output(
+            text=split.text,
+            reasoning=split.reasoning,
+            unfinished_thinking=split.unfinished,
+            finish_reason="length" if truncated else "stop",
+            usage=Usage(prompt=prompt, reasoning=thoughts, answer=answer),
+            timing=Timing(total=self._latency),
+        )
+
+    def _answer(self, request: Request, last: str) -> tuple[str, bool]:
+        """The text, and whether it is cut."""
+        if not self._script:
+            return last, False
+        gold = (request.sample.gold if request.sample else None) or ""
+        key = f"{request.sample.id if request.sample else ''}\0{request.repeat}"
+        number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big")
+        part = self._script[number % len(self._script)]
+        if part == "error":
+            raise ConnectionError("echo was told to fail")
+        if part == "truncated":
+            return f"<think>Perhaps it is {gold}, but let me", True
+        return {"gold": gold, "wrong": "\\boxed{-987654321}", "garbled": GARBLED}[part], False
+
+    async def aclose(self) -> None:
+        """Nothing to give back."""

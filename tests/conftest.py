@@ -1,0 +1,93 @@
+"""Fixtures: the command line in this process or in one of its own, and tasks small enough to read."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from m1eval import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Result(NamedTuple):
+    """What a command printed and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def m1eval(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run a command in this process."""
+    monkeypatch.setenv("M1EVAL_FILES", "")
+
+    def call(*args: object) -> Result:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        return Result(int(left.value.code or 0), out, err)
+
+    return call
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Callable[..., Result]:
+    """Run `python -m m1eval` in a process of its own, in the test's folder."""
+
+    def call(*args: object, cwd: Path = tmp_path, env: dict[str, str] | None = None, timeout: float = 60) -> Result:
+        done = subprocess.run(
+            [sys.executable, "-m", "m1eval", *map(str, args)],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def capitals(tmp_path: Path) -> Path:
+    """A task of twelve questions in a file of its own."""
+    rows = "France Paris|Italy Rome|Spain Madrid|Peru Lima|Japan Tokyo|Egypt Cairo|Chad N'Djamena|Cuba Havana"
+    rows += "|Nepal Kathmandu|Kenya Nairobi|Fiji Suva|Iran Tehran"
+    lines = [json.dumps(dict(zip(("country", "city"), row.split(), strict=True))) for row in rows.split("|")]
+    (tmp_path / "capitals.jsonl").write_text("\n".join(lines) + "\n")
+    return write(
+        tmp_path / "capitals.yaml",
+        """
+        title: Capitals
+        dataset: {file: capitals.jsonl}
+        prompt: "What is the capital of {{ country }}?"
+        target: "{{ city }}"
+        scorer: exact
+        """,
+    )
+
+
+def write(path: Path, text: str) -> Path:
+    """Write an indented text without its indentation."""
+    import textwrap
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(text).lstrip("\n"))
+    return path
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a journal."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,72 @@
+"""What `import m1eval` gives, frozen: a change here is a change for every plugin."""
+
+import inspect
+
+import m1eval
+
+
+def test_exported_names():
+    assert sorted(m1eval.__all__) == [
+        "Episode",
+        "M1evalError",
+        "Message",
+        "Outcome",
+        "Output",
+        "Progress",
+        "Recipe",
+        "Request",
+        "Runner",
+        "RunnerError",
+        "Sample",
+        "Sampling",
+        "Score",
+        "Scorer",
+        "Silent",
+        "Split",
+        "Stopped",
+        "Timing",
+        "Tokenizer",
+        "Tools",
+        "Usage",
+        "UsageError",
+        "Workers",
+        "__version__",
+        "available",
+        "load",
+        "outcome_of",
+        "read",
+        "split_thinking",
+    ]
+    assert all(hasattr(m1eval, name) for name in m1eval.__all__)
+
+
+def test_fields_of_the_nouns():
+    fields = {
+        noun.__name__: noun.__struct_fields__ for noun in (m1eval.Sample, m1eval.Request, m1eval.Output, m1eval.Score)
+    }
+    assert fields == {
+        "Sample": ("id", "messages", "target", "gold", "metadata", "tools", "prefix_key"),
+        "Request": (
+            *("messages", "prompt", "token_ids", "tools", "sampling", "think_budget"),
+            *("prefix_key", "sample", "repeat", "progress"),
+        ),
+        "Output": (
+            *("text", "reasoning", "unfinished_thinking", "tool_calls", "finish_reason"),
+            *("usage", "timing", "retries", "error", "metadata"),
+        ),
+        "Score": ("value", "answer", "explanation", "metrics"),
+    }
+    assert m1eval.Sampling.__struct_fields__ == ("temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "seed")
+
+
+def test_protocols_are_async_and_small():
+    assert inspect.iscoroutinefunction(m1eval.Runner.generate)
+    assert inspect.iscoroutinefunction(m1eval.Runner.aclose)
+    assert inspect.iscoroutinefunction(m1eval.Scorer.score)
+
+
+def test_every_public_noun_has_a_docstring():
+    for name in m1eval.__all__:
+        thing = getattr(m1eval, name)
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            assert (thing.__doc__ or "").strip(), name

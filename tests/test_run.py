@@ -1,0 +1,393 @@
+"""A run: what is asked and written, how it continues, and that nothing finished is lost."""
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from m1eval.journal import read_prompts
+from tests.conftest import lines, write
+
+
+def keys(path: Path) -> Counter[tuple[str, int]]:
+    return Counter((line["id"], line["repeat"]) for line in lines(path / "samples.jsonl"))
+
+
+def expected(samples: int, repeats: int) -> Counter[tuple[str, int]]:
+    return Counter((f"capitals-{i:02d}", r) for i in range(1, samples + 1) for r in range(repeats))
+
+
+def test_every_sample_and_repeat_is_written_once(m1eval, capitals, tmp_path):
+    result = m1eval(
+        "run", "--tasks", capitals, "--model", "echo:gold", "--repeats", 3, "--out", tmp_path / "x", "--json"
+    )
+    assert result.code == 0
+    assert keys(tmp_path / "x") == expected(12, 3)
+    run = result.json()["runs"][0]
+    assert (run["score"], run["samples"], run["repeats"], run["partial"]) == (1.0, 12, 3, False)
+    assert run["outcomes"]["right"] == 36
+    seeds = [line["seed"] for line in lines(tmp_path / "x" / "samples.jsonl")]
+    assert len(set(seeds)) == 36, "every repeat has its own seed"
+
+
+@pytest.mark.parametrize(
+    ("script", "outcome"),
+    [("gold", "right"), ("wrong", "wrong"), ("truncated", "truncated"), ("garbled", "wrong"), ("error", "errored")],
+)
+def test_echo_answers_by_script(m1eval, capitals, tmp_path, script, outcome):
+    result = m1eval("run", "--tasks", capitals, "--model", f"echo:{script}", "--out", tmp_path / "x", "--json")
+    run = result.json()["runs"][0]
+    assert run["outcomes"][outcome] == 12
+    assert run["score"] == {"gold": 1.0, "error": None}.get(script, 0.0)
+    assert result.code == (3 if script == "error" else 0)
+
+
+def test_a_truncated_draft_is_kept_and_not_graded(m1eval, capitals, tmp_path):
+    m1eval("run", "--tasks", capitals, "--model", "echo:truncated", "--out", tmp_path / "x")
+    line = lines(tmp_path / "x" / "samples.jsonl")[0]
+    assert (line["outcome"], line.get("answer"), line.get("text", "")) == ("truncated", None, "")
+    assert line["target"] in line["reasoning"], "the draft holds the right answer"
+
+
+def test_a_prompt_longer_than_the_window_is_an_outcome(m1eval, capitals, tmp_path):
+    result = m1eval(
+        "run", "--tasks", capitals, "--model", "echo:gold", "-o", "window=11", "--out", tmp_path / "x", "--json"
+    )
+    outcomes = result.json()["runs"][0]["outcomes"]
+    assert outcomes["refused_context"] + outcomes["right"] == 12
+    assert outcomes["refused_context"] > 0
+    refused = [line for line in lines(tmp_path / "x" / "samples.jsonl") if line["outcome"] == "refused_context"]
+    assert re.match(r"prompt has \d+ tokens, the window is 11", refused[0]["error"])
+
+
+def test_the_same_command_again_asks_nothing(m1eval, capitals, tmp_path):
+    command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x", "--json")
+    first = m1eval(*command)
+    before = (tmp_path / "x" / "samples.jsonl").read_bytes()
+    again = m1eval(*command)
+    assert again.json() == first.json()
+    assert (tmp_path / "x" / "samples.jsonl").read_bytes() == before
+
+
+def test_errored_samples_are_tried_again_and_never_doubled(shell, capitals, tmp_path):
+    write(
+        tmp_path / "runners" / "flaky.py",
+        """
+        import pathlib
+        from m1eval import Output
+
+        class Runner:
+            def __init__(self, model):
+                self.calls = 0
+
+            async def generate(self, request):
+                self.calls += 1
+                if self.calls % 3 == 0:
+                    raise ValueError("every third request fails")
+                return Output(text=request.sample.gold)
+
+            async def aclose(self):
+                pathlib.Path("calls").write_text(str(self.calls))
+        """,
+    )
+    command = ("run", "--tasks", capitals, "--model", "flaky:x", "--out", "x", "--json")
+    owed = 12
+    for _ in range(4):
+        result = shell(*command)
+        assert int((tmp_path / "calls").read_text()) == owed
+        run = result.json()["runs"][0]
+        errored = owed // 3
+        assert (run["outcomes"]["right"], run["outcomes"]["errored"]) == (12 - errored, errored)
+        assert (run["score"], result.code) == (1.0, 3 if errored else 0)
+        assert keys(tmp_path / "x") == expected(12, 1)
+        owed = errored
+    errors = [line["error"] for line in lines(tmp_path / "x" / "samples.jsonl") if line["outcome"] == "errored"]
+    assert errors == []
+
+
+def test_repeats_and_limit_grow_and_keep_what_is_there(m1eval, capitals, tmp_path):
+    base = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x")
+    m1eval(*base, "--limit", 4)
+    first = lines(tmp_path / "x" / "samples.jsonl")
+    m1eval(*base, "--limit", 8, "--repeats", 2)
+    m1eval(*base, "--repeats", 2)
+    assert keys(tmp_path / "x") == expected(12, 2)
+    assert lines(tmp_path / "x" / "samples.jsonl")[: len(first)] == first
+    result = m1eval(*base)
+    assert result.code == 2
+    assert "was made with repeats=2; this run has 1.  --out elsewhere, or --redo" in result.err
+    assert keys(tmp_path / "x") == expected(12, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("--set", "generation.temperature=0.5"), "generation.temperature=nothing; this run has 0.5"),
+        (("--seed", "1"), "seed=0; this run has 1"),
+        (("--model", "echo:wrong"), "model=echo:gold; this run has echo:wrong"),
+        (("-o", "window=99"), "runner.window=nothing; this run has 99"),
+        (("--limit", "3"), "limit=nothing; this run has 3"),
+        (("--set", "prompt=other"), "prompt=What is the capital of {{ country }}?; this run has other"),
+    ],
+)
+def test_another_configuration_is_refused_by_name(m1eval, capitals, tmp_path, change, words):
+    base = ("run", "--tasks", capitals, "--out", tmp_path / "x", "--model", "echo:gold")
+    m1eval(*base)
+    before = (tmp_path / "x" / "samples.jsonl").read_bytes()
+    result = m1eval(*base, *change)
+    assert result.code == 2
+    assert f"was made with {words}.  --out elsewhere, or --redo" in result.err
+    assert result.err.count("\n") == 1
+    assert (tmp_path / "x" / "samples.jsonl").read_bytes() == before
+    assert m1eval(*base, *change, "--redo").code == 0
+
+
+def test_other_data_or_another_scorer_is_refused(shell, capitals, tmp_path):
+    command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", "x")
+    shell(*command)
+    data = tmp_path / "capitals.jsonl"
+    data.write_text(data.read_text().replace("Paris", "Lyon"))
+    result = shell(*command)
+    assert result.code == 2
+    assert "was made with data file=" in result.err
+
+
+def test_what_does_not_matter_may_change(m1eval, capitals, tmp_path):
+    base = ("run", "--tasks", capitals, "--out", tmp_path / "x", "--model", "echo:gold")
+    m1eval(*base)
+    capitals.write_text(
+        capitals.read_text().replace("title: Capitals", "# a remark\ntitle: Capital cities\ntags: [geo]")
+    )
+    assert m1eval(*base, "-o", "latency=0.001", "--concurrency", 3).code == 0
+
+
+def test_the_folder_of_another_task(m1eval, capitals, tmp_path):
+    m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x")
+    result = m1eval("run", "--tasks", "needle", "--model", "echo:gold", "--limit", 1, "--out", tmp_path / "x")
+    assert result.code == 2
+    assert "was made with" in result.err
+    several = m1eval(
+        "run", "--tasks", f"needle,{capitals}", "--model", "echo:gold", "--limit", 1, "--out", tmp_path / "x"
+    )
+    assert (several.code, "holds the run of one task" in several.err) == (2, True)
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y" / "samples.jsonl").write_text("{}\n")
+    strange = m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "y")
+    assert (strange.code, "holds samples.jsonl without run.json" in strange.err) == (2, True)
+
+
+def test_a_torn_end_and_a_torn_line_are_owed_again(m1eval, capitals, tmp_path):
+    command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x", "--display", "none")
+    m1eval(*command)
+    journal = tmp_path / "x" / "samples.jsonl"
+    whole = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*whole[:3], b'{"id": "capi\n', *whole[4:11], whole[11][:40]]))
+    prompts = tmp_path / "x" / "prompts.zst"
+    prompts.write_bytes(prompts.read_bytes()[:-5])
+    result = m1eval(*command)
+    assert result.code == 0
+    assert keys(tmp_path / "x") == expected(12, 1)
+    assert "samples.jsonl:4: torn line; its sample is run again" in result.out
+    assert "samples.jsonl:12: torn line; its sample is run again" in result.out
+    assert sorted(row["id"] for row in read_prompts(prompts)) == sorted(name for name, _ in expected(12, 1))
+
+
+def test_prompts_are_kept_once_and_long_ones_as_a_hash(m1eval, tmp_path):
+    rows = [{"text": "short"}, {"text": "long " * 100_000}]
+    write(tmp_path / "t.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    task = write(
+        tmp_path / "t.yaml", "title: T\ndataset: {file: t.jsonl}\nprompt: '{{ text }}'\ntarget: x\nscorer: exact\n"
+    )
+    m1eval("run", "--tasks", task, "--model", "echo:gold", "--repeats", 3, "--out", tmp_path / "x")
+    short, long = read_prompts(tmp_path / "x" / "prompts.zst")
+    assert short["messages"] == [{"role": "user", "content": "short"}]
+    assert "messages" not in long
+    assert (long["bytes"] > 500_000, len(long["sha256"])) == (True, 64)
+    assert (tmp_path / "x" / "prompts.zst").stat().st_size < 1000
+
+
+def test_two_runs_in_one_folder(shell, capitals, tmp_path):
+    command = [sys.executable, "-m", "m1eval", "run", "--tasks", str(capitals), "--model", "echo:gold", "--out", "x"]
+    first = subprocess.Popen([*command, "-o", "latency=3"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        _wait(lambda: (tmp_path / "x" / "run.json").exists())
+        result = shell(*command[3:])
+        assert (result.code, result.err) == (2, "Error: x is being written by another run; wait, or --out elsewhere\n")
+    finally:
+        first.wait(30)
+    assert keys(tmp_path / "x") == expected(12, 1)
+
+
+def test_kill_9_at_any_time_loses_and_doubles_nothing(tmp_path, capitals, shell):
+    command = [
+        sys.executable,
+        "-m",
+        "m1eval",
+        "run",
+        "--tasks",
+        str(capitals),
+        "--model",
+        "echo:gold",
+        "--repeats",
+        "5",
+    ]
+    command += ["-o", "latency=0.05", "--concurrency", "2", "--out", "x", "--display", "none"]
+    for kept in (5, 20, 35):
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+        _wait(lambda kept=kept: _count(tmp_path / "x") >= kept or process.poll() is not None)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert 35 <= _count(tmp_path / "x") < 60
+    assert shell(*command[3:]).code == 0
+    assert keys(tmp_path / "x") == expected(12, 5)
+
+
+def test_ctrl_c_drains_and_the_same_command_continues(tmp_path, capitals, shell):
+    command = [sys.executable, "-m", "m1eval", "run", "--tasks", str(capitals), "--model", "echo:gold"]
+    command += ["-o", "latency=1", "--concurrency", "4", "--out", "x"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _wait(lambda: _count(tmp_path / "x") >= 4)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "interrupted; the same command continues" in err
+    assert "capitals" in out
+    assert _count(tmp_path / "x") == 8, "what was in flight is finished, nothing new is begun"
+    assert shell(*command[3:]).code == 0
+    assert keys(tmp_path / "x") == expected(12, 1)
+
+
+def test_a_second_ctrl_c_leaves_at_once(tmp_path, capitals):
+    command = [sys.executable, "-m", "m1eval", "run", "--tasks", str(capitals), "--model", "echo:gold"]
+    command += ["-o", "latency=60", "--out", "x"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _wait(lambda: (tmp_path / "x" / "run.json").exists())
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None, "the first one waits for what is in flight"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, "interrupted" in err, "Traceback" in err) == (130, True, False)
+
+
+def test_a_full_disk_stops_the_run_and_keeps_whole_lines(tmp_path):
+    """A limit on the size of files makes the kernel refuse the write, half-way through a line."""
+    rows = "".join(json.dumps({"text": f"{i} " + "word " * 800}) + "\n" for i in range(40))
+    write(tmp_path / "t.jsonl", rows)
+    task = write(
+        tmp_path / "t.yaml", "title: T\ndataset: {file: t.jsonl}\nprompt: '{{ text }}'\ntarget: x\nscorer: exact\n"
+    )
+    command = [sys.executable, "-m", "m1eval", "run", "--tasks", str(task), "--model", "echo", "--out", "x"]
+    small = 50_000
+    full = subprocess.run(
+        [*command, "--concurrency", "2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (small, small)),
+    )
+    assert full.returncode == 3, full.stderr
+    assert "samples.jsonl: File too large; what is finished is kept" in full.stderr
+    assert "Traceback" not in full.stderr
+    kept = lines(tmp_path / "x" / "samples.jsonl")
+    assert 5 < len(kept) < 40
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=False).returncode == 0
+    after = lines(tmp_path / "x" / "samples.jsonl")
+    assert after[: len(kept)] == kept
+    assert len({line["id"] for line in after}) == len(after) == 40
+
+
+def test_a_folder_that_cannot_be_written(m1eval, capitals, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "file" / "x")
+    assert result.code == 2
+    assert "cannot be written: Not a directory; --out another folder" in result.err
+    assert m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "file").code == 2
+    if os.getuid() == 0:
+        return  # root may write anywhere
+    (tmp_path / "closed").mkdir(mode=0o500)
+    denied = m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "closed" / "x")
+    assert (denied.code, "Permission denied" in denied.err) == (2, True)
+
+
+def test_a_runner_that_fails_at_all_ends_the_run_with_one_line(shell, capitals, tmp_path):
+    write(
+        tmp_path / "runners" / "gone.py",
+        """
+        from m1eval import Output, RunnerError
+
+        class Runner:
+            concurrency = 1
+
+            def __init__(self, model):
+                self.calls = 0
+
+            async def generate(self, request):
+                self.calls += 1
+                if self.calls > 3:
+                    raise RunnerError("the server is gone; start it again")
+                return Output(text=request.sample.gold)
+
+            async def aclose(self):
+                pass
+        """,
+    )
+    result = shell("run", "--tasks", capitals, "--model", "gone:x", "--out", "x", "--display", "none")
+    assert (result.code, result.err) == (2, "Error: the server is gone; start it again\n")
+    assert _count(tmp_path / "x") == 3
+    assert shell("run", "--tasks", capitals, "--model", "gone:x", "--out", "x", "--display", "none").code == 2
+    assert _count(tmp_path / "x") == 6
+
+
+def test_an_episode_asks_as_often_as_it_likes(m1eval, tmp_path):
+    write(
+        tmp_path / "_twice.py",
+        """
+        from m1eval import Request
+
+        async def run(sample, runner, tools):
+            first = await runner.generate(Request(messages=sample.messages))
+            again = [*sample.messages, {"role": "assistant", "content": first.text}, {"role": "user", "content": "Sure?"}]
+            return await runner.generate(Request(messages=again))
+        """,
+    )
+    write(tmp_path / "t.jsonl", '{"q": "a"}\n')
+    task = write(
+        tmp_path / "t.yaml",
+        "title: T\ndataset: {file: t.jsonl}\nprompt: '{{ q }}'\ntarget: Sure?\nscorer: exact\nepisode: _twice.run\n",
+    )
+    result = m1eval("run", "--tasks", task, "--model", "echo", "--out", tmp_path / "x", "--json")
+    assert result.json()["runs"][0]["score"] == 1.0
+
+
+def test_run_json_says_what_was_run(m1eval, capitals, tmp_path):
+    m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--seed", 3, "--out", tmp_path / "x")
+    meta = json.loads((tmp_path / "x" / "run.json").read_text())
+    assert meta["config"]["seed"] == 3
+    assert meta["config"]["task"]["prompt"] == "What is the capital of {{ country }}?"
+    assert set(meta["config"]["digests"]) == {"scorer", "data"}
+    assert {"command", "versions", "git", "hardware", "created", "finished", "summary", "files", "runner"} <= set(meta)
+    assert meta["summary"]["score"] == 1.0
+
+
+def _count(path: Path) -> int:
+    journal = path / "samples.jsonl"
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+def _wait(condition, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.02)

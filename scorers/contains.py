@@ -1,0 +1,71 @@
+"""Which of the wanted texts stand in the answer; for answers that nobody could word differently."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from m1eval import Output, Sample, Score, Tools, UsageError
+
+SHOWN = 80
+
+
+class Scorer:
+    """The share of the references that are part of the answer, as RULER's `string_match_all` counts it.
+
+    The references are the target, split at `separator` if one is given, or the list in the metadata column `column`.
+    `need: any` asks for one of them instead (RULER's `string_match_part`): 1 or 0. Letter case counts only with
+    `case: true`. A short reference is found inside longer words and numbers too: choose references that cannot be
+    there by chance.
+    """
+
+    def __init__(
+        self,
+        *,
+        need: Literal["all", "any"] = "all",
+        separator: str | None = None,
+        column: str | None = None,
+        case: bool = False,
+    ) -> None:
+        if need not in ("all", "any"):
+            raise UsageError(f"scorer contains: need is 'all' or 'any', not '{need}'")
+        if separator == "":
+            raise UsageError("scorer contains: separator is empty; leave it out for a single reference")
+        self.need = need
+        self.separator = separator
+        self.column = column
+        self.case = case
+
+    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+        """Look for every reference; an empty answer is no answer."""
+        text = output.text.strip()
+        if not text:
+            return Score(value=0.0, explanation="contains: empty answer")
+        wanted = self.references(sample)
+        folded = self._fold(text)
+        found = [reference for reference in wanted if self._fold(reference) in folded]
+        value = len(found) / len(wanted) if self.need == "all" else float(bool(found))
+        return Score(
+            value=value,
+            answer=text if len(text) <= SHOWN else text[: SHOWN - 1] + "…",
+            explanation=f"contains: {len(found)} of {len(wanted)} found, {self.need} needed",
+        )
+
+    def gold(self, sample: Sample) -> str:
+        """All references in one line."""
+        return ", ".join(self.references(sample))
+
+    def references(self, sample: Sample) -> Sequence[str]:
+        """What is looked for in the answer to a sample; UsageError if there is nothing to look for."""
+        if self.column is not None:
+            listed = sample.metadata.get(self.column)
+            if not isinstance(listed, list | tuple):
+                raise UsageError(f"scorer contains: sample {sample.id} has no list in column '{self.column}'")
+            parts = [str(part) for part in listed]
+        else:
+            parts = sample.target.split(self.separator) if self.separator else [sample.target]
+        wanted = [stripped for part in parts if (stripped := part.strip())]
+        if not wanted:
+            raise UsageError(f"scorer contains: sample {sample.id} has no reference; give the task a target")
+        return wanted
+
+    def _fold(self, text: str) -> str:
+        return text if self.case else text.casefold()

@@ -1,0 +1,24 @@
+"""Exact match: the answer is the target, white space around it aside."""
+
+from m1eval import Output, Sample, Score, Tools
+
+SHOWN = 80
+
+
+class Scorer:
+    """1 if answer and target are the same text after stripping both; `ignore_case: true` folds letter case."""
+
+    def __init__(self, *, ignore_case: bool = False) -> None:
+        self.ignore_case = ignore_case
+
+    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+        """Compare the whole answer; an empty one is no answer."""
+        answer, target = output.text.strip(), sample.target.strip()
+        if not answer:
+            return Score(value=0.0, explanation="exact: empty answer")
+        same = answer.casefold() == target.casefold() if self.ignore_case else answer == target
+        return Score(
+            value=float(same),
+            answer=answer if len(answer) <= SHOWN else answer[: SHOWN - 1] + "…",
+            explanation=f"exact: {'the same text' if same else 'another text'}",
+        )

@@ -1,0 +1,57 @@
+"""The grade of OpenAI-MRCR: the right key first, then how much of the wanted text came back.
+
+Source: the grading function in the dataset card of openai/mrcr. The response must start with the random string of the
+question, or the grade is 0; the string is taken off both texts, and the grade is difflib's ratio of response to answer,
+in this order (ratio is not symmetric) and with difflib's "autojunk" on. Nothing is stripped. Autojunk makes the measure
+harsh: in a text of 200 characters or more, each character that makes up more than 1 % of it starts no match, so one
+space too many behind the key can turn 1 into 0. Other settings would give other figures than the published ones.
+"""
+
+from difflib import SequenceMatcher
+
+from m1eval import Output, Sample, Score, Tools
+
+KEY = "random_string_to_prepend"
+DIRECT = 8_000_000
+"""Characters times characters that are compared in place: two texts of 2,500 take 1 ms, the worst of this size 1 s."""
+SHOWN = 80
+
+
+class Scorer:
+    """OpenAI-MRCR's own rule; the sample's metadata has the key as `random_string_to_prepend`.
+
+    `timeout`: seconds for one comparison. difflib is quadratic at best, so a long pair is compared in a worker process
+    and given up after that time: TimeoutError, the sample is errored, as no grade is known.
+    """
+
+    def __init__(self, *, timeout: float = 120.0) -> None:
+        self.timeout = timeout
+
+    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+        """Grade the answer as it stands, without stripping anything."""
+        response, key = output.text, str(sample.metadata[KEY])
+        if not response:
+            return Score(value=0.0, explanation="mrcr: empty response", metrics={"key": 0.0})
+        shown = response if len(response) <= SHOWN else response[: SHOWN - 1] + "…"
+        if not response.startswith(key):
+            return Score(value=0.0, answer=shown, explanation=f"mrcr: does not start with {key}", metrics={"key": 0.0})
+        texts = response.removeprefix(key), sample.target.removeprefix(key)
+        if len(texts[0]) * len(texts[1]) <= DIRECT:
+            value = ratio(*texts)
+        else:
+            value = await tools.workers.run(ratio, *texts, timeout=self.timeout)
+        return Score(
+            value=value,
+            answer=shown,
+            explanation="mrcr: starts with the key; difflib ratio of the rest to the reference",
+            metrics={"key": 1.0},
+        )
+
+    def gold(self, sample: Sample) -> str:
+        """The reference itself, key included."""
+        return sample.target
+
+
+def ratio(response: str, answer: str) -> float:
+    """The similarity of two texts in [0, 1] as difflib's `SequenceMatcher` has it, autojunk on."""
+    return float(SequenceMatcher(None, response, answer).ratio())

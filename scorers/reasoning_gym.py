@@ -1,0 +1,102 @@
+"""The grade of a reasoning-gym problem by the library's own `score_answer` for that kind of problem.
+
+Source: the Python package reasoning-gym (open-thought/reasoning-gym). Its rewards are made for training: many problems
+give a share for answers that are only near (a right prefix, the reference inside a longer text, 0.01 for trying). An
+evaluation wants to know what was solved, so a reward below 1 is 0 here; `metrics.reward` keeps it as the library gave
+it, and `partial: true` makes it the value.
+"""
+
+import json
+import re
+import zlib
+from functools import cache
+from typing import Any
+
+from m1eval import Output, Sample, Score, Tools
+
+_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_OPEN_TAG = re.compile(r"<answer>(?!.*<answer>)(.*)\Z", re.DOTALL)
+
+
+class Scorer:
+    """Takes the final answer out of the output and has the library grade it in a worker process.
+
+    The answer is the last `<answer>…</answer>` (the library's convention; an unclosed last tag runs to the end), else
+    the last `\\boxed{…}`, else the whole output if it is a single line. Metadata of the sample: `dataset`, `config`
+    (JSON), `index` and `digest`; the worker makes the problem anew from them and raises if it is not the same one, as
+    with another version of the library. `timeout`: seconds for one grade; TimeoutError makes the sample errored.
+    """
+
+    def __init__(self, *, partial: bool = False, timeout: float = 30.0) -> None:
+        self.partial = partial
+        self.timeout = timeout
+
+    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+        """Grade the final answer; an output without one is unparsed."""
+        answer, rule = final_answer(output.text, cut=output.finish_reason == "length")
+        if answer is None:
+            return Score(value=0.0, explanation=f"reasoning_gym: {rule}")
+        row = sample.metadata
+        given = str(row["dataset"]), str(row["config"]), int(row["index"]), int(row["digest"])
+        reward = await tools.workers.run(grade, *given, answer, timeout=self.timeout)
+        return Score(
+            value=reward if self.partial or reward >= 1 else 0.0,
+            answer=answer,
+            explanation=f"reasoning_gym: {row['dataset']} gives {reward:.3g} for {rule}",
+            metrics={"reward": reward},
+        )
+
+    def gold(self, sample: Sample) -> str:
+        """The library's own answer, tagged."""
+        return f"<answer>{sample.target}</answer>"
+
+
+def final_answer(text: str, *, cut: bool = False) -> tuple[str | None, str]:
+    """The final answer in an output (None if there is none) and the rule that found it.
+
+    `cut`: the text ended at a token limit; then only an answer that is closed is whole.
+    """
+    if tagged := _TAGGED.findall(text):
+        return tagged[-1].strip() or None, "the last <answer>"
+    if (opened := _OPEN_TAG.search(text)) and not cut:
+        return opened[1].strip() or None, "an unclosed <answer>"
+    if (boxed := _last_boxed(text)) is not None:
+        return boxed.strip() or None, "the last \\boxed"
+    line = text.strip()
+    if line and "\n" not in line and not cut:
+        return line, "a single line"
+    return None, "no <answer>, no \\boxed and not a single line" if line else "empty answer"
+
+
+def grade(dataset: str, config: str, index: int, digest: int, answer: str) -> float:
+    """The library's reward for an answer to problem `index`; LookupError if the problem has changed."""
+    maker = _dataset(dataset, config)
+    entry = maker[index]
+    if fingerprint(entry) != digest:
+        raise LookupError(f"reasoning-gym made another problem for {dataset} {index} than was asked; versions differ")
+    return min(1.0, max(0.0, float(maker.score_answer(answer, entry))))
+
+
+def fingerprint(entry: dict[str, Any]) -> int:
+    """A checksum of a problem's question and answer."""
+    return zlib.crc32(f"{entry['question']}\0{entry['answer']}".encode())
+
+
+@cache
+def _dataset(name: str, config: str) -> Any:
+    import reasoning_gym
+
+    return reasoning_gym.create_dataset(name, **json.loads(config))
+
+
+def _last_boxed(text: str) -> str | None:
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return None
+    start += len("\\boxed{")
+    depth = 1
+    for i in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[i], 0)
+        if depth == 0:
+            return text[start:i]
+    return None

@@ -1,0 +1,103 @@
+"""The tokens of a long prompt, counted piece by piece, so that a million of them are tokenised once and never at once.
+
+Chat templates fence turns with special tokens, and the usual tokenizers split text where a line begins; so the parts
+of a prompt add up. Tokenizers differ, so that is tried on a real beginning of each prompt; where the sum is wrong
+there, or the prompt is short, the whole is counted.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from itertools import accumulate
+from random import Random
+
+from m1eval import Message, Tokenizer
+
+from ._text import filled
+
+WHOLE = 32_768
+"""Prompts up to this many tokens are always counted as a whole."""
+TRIED = 8_192
+"""Tokens at the beginning of a longer prompt on which adding up is tried."""
+_PROBE = ("How do the ferns grow?", "They grow by the old mill.", "And the larches?")
+
+
+class Gauge:
+    """Counts what the model's tokenizer would count, in less memory."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def text(self, text: str) -> int:
+        """Tokens of plain text."""
+        return len(self._tokenizer.encode(text))
+
+    def conversation(self, messages: Sequence[Message], counts: Sequence[int]) -> int:
+        """Tokens of user and assistant turns after the chat template; `counts` has those of each turn's text."""
+        total = self.added(counts)
+        if total > WHOLE:
+            few = 2 * (_first(counts, TRIED) // 2) + 1  # ends with a user's turn, as templates expect
+            if self._tokenizer.count(messages[:few]) == self.added(counts[:few]):
+                return total
+        return self._tokenizer.count(messages)
+
+    def lines(self, message: Message, lines: Sequence[str], counts: Sequence[int], around: int) -> int:
+        """Tokens of one message after the chat template, most of it `lines`, each with its line break.
+
+        `counts`: those of each line's text; `around`: those of the message's other text.
+        """
+        total = self.added([around + sum(counts)])
+        if total > WHOLE:
+            few = _first(counts, TRIED) + 1
+            if self.text("".join(lines[:few])) == sum(counts[:few]):
+                return total
+        return self._tokenizer.count([message])
+
+    def added(self, counts: Sequence[int]) -> int:
+        """The sum for turns that begin and end with the user, with what the template adds."""
+        return self._frame + self._exchange * (len(counts) // 2) + sum(counts)
+
+    @cached_property
+    def _frame(self) -> int:
+        """What a template adds to a single user message, generation prompt included."""
+        return self._tokenizer.count([user(_PROBE[0])]) - self.text(_PROBE[0])
+
+    @cached_property
+    def _exchange(self) -> int:
+        """What a template adds for one more answer and question."""
+        first, answer, second = _PROBE
+        three = self._tokenizer.count([user(first), assistant(answer), user(second)])
+        return three - self._frame - sum(map(self.text, _PROBE))
+
+
+def settled(text: str, random: Random, aim: int, guess: Callable[[str], int], total: Callable[[str], int]) -> str:
+    """A text, lengthened so that the prompt around it has `aim` tokens.
+
+    `total` counts the prompt for a text and is slow, `guess` is quick and off by about the same for any text.
+    """
+    off = 0
+    for _ in range(3):
+        made = filled(text, random, partial(_missing, aim - off, guess))
+        wrong = total(made) - aim
+        if wrong == 0:
+            return made
+        off += wrong
+    return filled(text, random, partial(_missing, aim, total))
+
+
+def user(text: str) -> Message:
+    """What the user says."""
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> Message:
+    """What the model says."""
+    return {"role": "assistant", "content": text}
+
+
+def _missing(aim: int, count: Callable[[str], int], text: str) -> int:
+    return aim - count(text)
+
+
+def _first(counts: Sequence[int], reached: int) -> int:
+    """The place of the first piece that brings the sum to `reached`; the last place if none does."""
+    return next((i for i, running in enumerate(accumulate(counts)) if running >= reached), len(counts) - 1)

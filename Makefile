@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 JOBS ?= 2
 
-.PHONY: demo test lint format setup wheel clean
+.PHONY: demo test lint format docs setup wheel clean
 
 demo: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(nproc)} $(BIN)/m1eval run --tasks demo --model local:smollm2 --limit 4 --out results/demo
@@ -21,10 +21,12 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/cog --check docs/cli.md
 
-format: setup
+format docs: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+	$(BIN)/cog -r docs/cli.md
 
 wheel: setup
 	$(BIN)/python -m build --wheel

@@ -48,7 +48,6 @@ def cli(debug: bool) -> None:
 @click.option(
     "--model",
     "-m",
-    "spec",
     required=True,
     metavar="RUNNER:NAME",
     help="Such as local:smollm2, http:NAME, echo:gold.",
@@ -95,7 +94,7 @@ def cli(debug: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on standard output, and nothing else.")
 @click.option("--dry-run", is_flag=True, help="Show what would be run, with the first prompt, and run nothing.")
 @click.option("--fail-under", type=click.FloatRange(0, 1), metavar="SCORE", help="Exit with 1 if a score is below.")
-def run(tasks: str, spec: str, **given: Any) -> int:
+def run(tasks: str, model: str, **given: Any) -> int:
     """Run tasks on a model. The same command again continues where it stopped.
 
     \b
@@ -114,14 +113,14 @@ def run(tasks: str, spec: str, **given: Any) -> int:
         overrides.append(f"generation.max_tokens={given['max_tokens']}")
     options = {**_pairs(given["options"]), **({"base_url": given["base_url"]} if given["base_url"] else {})}
     chosen = load(_names(tasks), overrides)
-    model = Model(spec, options)
-    runs = _runs(chosen, model, given)
+    chosen_model = Model(model, options)
+    runs = _runs(chosen, chosen_model, given)
     if given["dry_run"]:
         from m1eval.report.plan import show
 
-        show(runs, model.runner(), as_json=given["as_json"])
+        show(runs, chosen_model.runner(), as_json=given["as_json"])
         return 0
-    return _evaluate(runs, model, given)
+    return _evaluate(runs, chosen_model, given)
 
 
 def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any]) -> "list[Run]":

@@ -86,5 +86,8 @@ def check(definition: Definition, file: Source) -> None:
         raise file.error((), "the key 'scorer' is missing")
     if isinstance(definition.scorer, dict) and len(definition.scorer) != 1:
         raise file.error(("scorer",), "write one scorer, scorer: NAME or scorer: {NAME: {option: value}}")
+    for name in definition.options:
+        if name in definition.__struct_fields__:
+            raise file.error(("options", name), f"'{name}' is a key of task files and cannot be an option too")
     if definition.options and not dataset.generate:
         raise file.error(("options",), "options are the generator's; this task has none (dataset: {generate: …})")

@@ -1,7 +1,8 @@
 """YAML files that remember where each value stands, so that every error can name its line."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 import yaml
@@ -149,16 +150,21 @@ def _key(path: str) -> Key:
 
 def _fields(type_: Any, key: Key) -> list[str]:
     """The names that a struct nested at `key` knows."""
-    for name in key:
+    for name in (name for name in key if isinstance(name, str)):
         inner = [f.type for f in msgspec.structs.fields(type_) if f.encode_name == name]
         if not inner:
             return []
-        options = getattr(inner[0], "__args__", (inner[0],))
-        structs = [o for o in options if isinstance(o, type) and issubclass(o, msgspec.Struct)]
+        structs = [t for t in _parts(inner[0]) if isinstance(t, type) and issubclass(t, msgspec.Struct)]
         if not structs:
             return []
         type_ = structs[0]
     return [field.encode_name for field in msgspec.structs.fields(type_)]
+
+
+def _parts(type_: Any) -> Iterator[Any]:
+    """The types that a union, list or mapping is made of."""
+    arguments = get_args(type_)
+    yield from (part for argument in arguments for part in _parts(argument)) if arguments else (type_,)
 
 
 def _kind(data: Any) -> str:

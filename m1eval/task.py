@@ -1,11 +1,11 @@
 """Tasks: one YAML file each, read, checked and turned into samples when they are due."""
 
 import hashlib
+import importlib
 import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -88,7 +88,8 @@ class Task:
             ("episode", ("episode",), self.definition.episode),
         ):
             if function:
-                used.append((name, self._file_of(key, function)))
+                self._file_of(key, function)
+                used += [(f"{name} {path.name}", path) for path in sorted(self.path.parent.glob("_*.py"))]
         if data_dir and not dataset.generate:
             used.append(("data", rows.in_folder(data_dir, self.name)))
         elif dataset.file:
@@ -248,19 +249,17 @@ def _scorer_class(task: Task, name: str) -> Any:
 
 
 def _module(path: Path) -> ModuleType:
-    """A Python file beside a task, under a name of its own: two folders may both have a `_helper.py`."""
-    name = f"m1eval.plugins.tasks.{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = module_from_spec(spec)
+    """A Python file beside a task, in a package of its folder: it may import its neighbours, `from ._text import x`."""
+    folder = str(path.parent)
+    package = f"m1eval.plugins.tasks_{hashlib.sha256(folder.encode()).hexdigest()[:8]}"
+    if package not in sys.modules:
+        made = ModuleType(package)
+        made.__path__ = [folder]
+        sys.modules[package] = made
     try:
-        spec.loader.exec_module(module)
+        return importlib.import_module(f"{package}.{path.stem}")
     except ModuleNotFoundError as error:
-        del sys.modules[name]
-        raise UsageError(
-            f"{source.show(path)} needs a package that is not installed: {plugins.remedy(str(error.name))}"
-        ) from error
-    return module
+        if (error.name or "").startswith(package):
+            raise
+        needs = f"{source.show(path)} needs a package that is not installed"
+        raise UsageError(f"{needs}: {plugins.remedy(str(error.name))}") from error

@@ -38,6 +38,11 @@ FORMS = {
 }
 
 
+def hub_task(folder, hub):
+    keys = "prompt: '{{ question }}'\ntarget: '{{ answer }}'\nscorer: exact\n"
+    return str(write(folder / "t.yaml", f"title: T\ndataset: {{hub: {hub}, revision: abc}}\n{keys}"))
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("form", FORMS)
 def test_every_format_gives_the_same_rows(tmp_path, form, zipped):
@@ -53,8 +58,7 @@ def test_every_format_gives_the_same_rows(tmp_path, form, zipped):
 @pytest.mark.parametrize("form", FORMS)
 def test_the_data_folder_takes_the_place_of_the_hub(tmp_path, form):
     (tmp_path / f"t.{form}").write_bytes(FORMS[form]())
-    text = "title: T\ndataset: {hub: nobody/nothing, revision: abc}\nprompt: '{{ question }}'\ntarget: '{{ answer }}'\nscorer: exact\n"
-    (task,) = load([str(write(tmp_path / "t.yaml", text))])
+    (task,) = load([hub_task(tmp_path, "nobody/nothing")])
     table = task.samples(Approximate(), 0, tmp_path)
     assert len(table) == 30
     assert table.sample(4).target == "8"
@@ -63,8 +67,7 @@ def test_the_data_folder_takes_the_place_of_the_hub(tmp_path, form):
 def test_a_dataset_of_the_hub_is_loaded_by_the_datasets_library(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "test-00000-of-00001.parquet").write_bytes(parquet_bytes())
-    text = f"title: T\ndataset: {{hub: {tmp_path / 'set'}, revision: main}}\nprompt: '{{{{ question }}}}'\ntarget: '{{{{ answer }}}}'\nscorer: exact\n"
-    (task,) = load([str(write(tmp_path / "t.yaml", text))])
+    (task,) = load([hub_task(tmp_path, tmp_path / "set")])
     table = task.samples(Approximate(), 0)
     assert (len(table), table.sample(29).target) == (30, "58")
 
@@ -92,7 +95,7 @@ def test_a_hub_that_cannot_be_reached(m1eval, monkeypatch, tmp_path):
         ("t.jsonl", b'{"a": 1}\n[1]\n', "t.jsonl:2: not a JSON object"),
         ("t.json", b'{"a": 1}', "t.json: cannot be read as json"),
         ("t.jsonl.gz", b"no gzip", "t.jsonl.gz: cannot be read as jsonl"),
-        ("t.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 9)[:-9], "t.jsonl.gz: cannot be read as jsonl"),
+        ("t.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 9, mtime=0)[:-9], "t.jsonl.gz: cannot be read as jsonl"),
         ("t.parquet", b"no parquet", "t.parquet: cannot be read as parquet"),
         ("t.csv", b"a,b\n1\n", "t.csv: cannot be read as csv: a row has more or fewer cells than the header"),
         ("t.xlsx", b"", "t.xlsx: not one of .jsonl, .json, .parquet, .csv"),
@@ -100,9 +103,13 @@ def test_a_hub_that_cannot_be_reached(m1eval, monkeypatch, tmp_path):
 )
 def test_a_file_that_cannot_be_read(tmp_path, name, data, words):
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(UsageError) as error:
+
+    def read_all():
         table = rows.read([tmp_path / name])
-        list(map(table.__getitem__, range(len(table))))
+        return [table[i] for i in range(len(table))]
+
+    with pytest.raises(UsageError) as error:
+        read_all()
     assert words in str(error.value)
 
 

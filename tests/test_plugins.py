@@ -125,10 +125,8 @@ def test_a_file_that_hides_a_built_in_one_is_announced_and_recorded(tmp_path, sh
 
 def test_a_file_beside_but_not_in_its_folder_is_pointed_out(tmp_path, shell, capitals):
     result = shell("run", "--tasks", "capitals", "--model", "echo:gold")
-    assert (result.code, result.err) == (
-        2,
-        "Error: no task 'capitals'; there is a file capitals.yaml here: name it ./capitals.yaml, or put it into ./tasks/\n",
-    )
+    hint = "there is a file capitals.yaml here: name it ./capitals.yaml, or put it into ./tasks/"
+    assert (result.code, result.err) == (2, f"Error: no task 'capitals'; {hint}\n")
 
 
 def test_a_missing_package_is_named_with_its_extra(tmp_path, shell, capitals):

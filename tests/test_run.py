@@ -218,7 +218,7 @@ def test_two_runs_in_one_folder(shell, capitals, tmp_path):
     command = [sys.executable, "-m", "m1eval", "run", "--tasks", str(capitals), "--model", "echo:gold", "--out", "x"]
     first = subprocess.Popen([*command, "-o", "latency=3"], cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:
-        _wait(lambda: (tmp_path / "x" / "run.json").exists())
+        _wait((tmp_path / "x" / "run.json").exists)
         result = shell(*command[3:])
         assert (result.code, result.err) == (2, "Error: x is being written by another run; wait, or --out elsewhere\n")
     finally:
@@ -242,7 +242,7 @@ def test_kill_9_at_any_time_loses_and_doubles_nothing(tmp_path, capitals, shell)
     command += ["-o", "latency=0.05", "--concurrency", "2", "--out", "x", "--display", "none"]
     for kept in (5, 20, 35):
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-        _wait(lambda kept=kept: _count(tmp_path / "x") >= kept or process.poll() is not None)
+        _wait(lambda n=kept, running=process: _count(tmp_path / "x") >= n or running.poll() is not None)
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert 35 <= _count(tmp_path / "x") < 60
@@ -269,7 +269,7 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path, capitals):
     command = [sys.executable, "-m", "m1eval", "run", "--tasks", str(capitals), "--model", "echo:gold"]
     command += ["-o", "latency=60", "--out", "x"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    _wait(lambda: (tmp_path / "x" / "run.json").exists())
+    _wait((tmp_path / "x" / "run.json").exists)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
@@ -358,8 +358,8 @@ def test_an_episode_asks_as_often_as_it_likes(m1eval, tmp_path):
 
         async def run(sample, runner, tools):
             first = await runner.generate(Request(messages=sample.messages))
-            again = [*sample.messages, {"role": "assistant", "content": first.text}, {"role": "user", "content": "Sure?"}]
-            return await runner.generate(Request(messages=again))
+            more = [{"role": "assistant", "content": first.text}, {"role": "user", "content": "Sure?"}]
+            return await runner.generate(Request(messages=[*sample.messages, *more]))
         """,
     )
     write(tmp_path / "t.jsonl", '{"q": "a"}\n')

@@ -95,7 +95,8 @@ def test_a_generator_beside_the_task(tmp_path):
 
         def rows(tokenizer, seed, sizes=(1,)):
             for size in sizes:
-                yield Recipe(id=f"n{size}", build=partial(dict, question="x" * size, tokens=tokenizer.count([])), prefix_key=str(size % 2))
+                row = partial(dict, question="x" * size, tokens=tokenizer.count([]))
+                yield Recipe(id=f"n{size}", build=row, prefix_key=str(size % 2))
         """,
     )
     path = str(

@@ -43,7 +43,7 @@ class Terminal:
             from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(console=Console(stderr=True), auto_refresh=False)
+            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
             self._live.start()
         if self.mode != "none":
             self._ticking = asyncio.create_task(self._tick())
@@ -97,11 +97,10 @@ class Terminal:
         while now - self._rates[0][0] > WINDOW:
             del self._rates[0]
         if self._live:
-            self._live.update(self._block(self._live.console), refresh=True)
-            if last:
-                self._live.stop()
-                self._live.update("")
-                self._live.start()
+            block = self._block(self._live.console)
+            if last:  # above the live part, where it stays
+                self._live.console.print(block)
+            self._live.update("" if last else block, refresh=True)
         elif self.mode == "plain":
             self._line(now, last=last)
 
@@ -128,9 +127,10 @@ class Terminal:
             return Text(self._status or "starting", style="dim")
         done, total = self._done()
         head = Table.grid(expand=True)
-        head.add_column(no_wrap=True)
+        title = self._title()
+        head.add_column(no_wrap=True, min_width=len(title))
         head.add_column(justify="right", style="dim", no_wrap=True)
-        head.add_row(Text(self._title(), style="bold"), str(self._run.folder))
+        head.add_row(Text(title, style="bold"), str(self._run.folder))
         bar = Table.grid(padding=(0, 2))
         eta = "" if done == total else f"ETA {self._eta()}"
         width = max(20, min(60, console.width - 45))
@@ -189,5 +189,6 @@ class Terminal:
         mean = tally.usage.output / tally.finished
         if mean and written:
             begun = max(0.0, written - mean * fresh)  # already written of what is in flight
-            return span(max(0.0, mean * (total - done) - begun) * elapsed / written)
+            left = mean * (total - done) - begun
+            return span(left * elapsed / written) if left > 0 else "–"
         return span((total - done) * elapsed / fresh)

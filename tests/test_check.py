@@ -1,0 +1,70 @@
+"""`m1eval check` proves a task sound without a model; `m1eval tasks` says what there is."""
+
+import json
+
+import pytest
+
+from m1eval import available
+from tests.conftest import write
+
+
+def test_all_shipped_tasks_are_sound_and_those_that_need_the_network_are_named(m1eval):
+    result = m1eval("check", "--json")
+    found = {row["task"]: row for row in result.json()}
+    assert result.code == 0, [row for row in found.values() if row["verdict"] == "failed"]
+    groups = {"aime", "demo"}
+    assert set(found) == set(available("tasks", "**/*.yaml")) - groups
+    online = {"aime24", "aime25", "mrcr"}
+    assert {name for name, row in found.items() if row["verdict"] == "skipped"} == online
+    assert all("needs the network for" in found[name]["text"] for name in online)
+
+
+def test_check_reads_the_data_folder(m1eval, tmp_path):
+    write(tmp_path / "aime24.jsonl", '{"problem": "1+1?", "answer": 2}\n')
+    result = m1eval("check", "aime24", "--data-dir", tmp_path)
+    assert (result.code, result.out) == (
+        0,
+        "passed   aime24: 1 samples; 1 rendered, gold scores 1, empty scores 0\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("scorer: exact", "scorer: exct"), "no scorer 'exct'; did you mean exact?"),
+        (("{{ city }}", "{{ town }}"), "template error: 'town' is undefined"),
+        (("scorer: exact", "scorer: exact\ngold: something else"), "the gold answer 'something else' scores 0, not 1"),
+        (('"{{ city }}"', '""'), "the gold answer '' scores"),
+        (("What is the capital of {{ country }}?", " "), "the prompt is empty"),
+    ],
+)
+def test_what_is_unsound_is_found(m1eval, capitals, change, words):
+    capitals.write_text(capitals.read_text().replace(*change))
+    result = m1eval("check", capitals)
+    assert result.code == 1
+    assert result.out.startswith("failed")
+    assert words in result.out
+
+
+def test_the_list_of_tasks(m1eval):
+    text = m1eval("tasks").out
+    assert "aime24 " in text
+    assert "Reasoning Gym" in text
+    rows = m1eval("tasks", "--json").json()
+    assert {row["task"] for row in rows} == set(available("tasks", "**/*.yaml"))
+    for row in rows:
+        if "tasks" not in row:
+            assert {"title", "description", "source", "licence", "tags", "scorer"} <= set(row), row["task"]
+
+
+def test_one_task_in_full(m1eval):
+    text = m1eval("tasks", "aime24").out
+    assert "Please reason step by step" in text
+    (row,) = m1eval("tasks", "aime24", "--json").json()
+    assert row["dataset"]["revision"] == "2fe88a2f1091d5048c0f36abc874fb997b3dd99a"
+    assert json.dumps(row["generation"]) == '{"temperature": 1.0, "top_p": 0.95, "max_tokens": 81920}'
+
+
+def test_a_typo_is_answered_with_the_nearest_name(m1eval):
+    result = m1eval("tasks", "amie24")
+    assert (result.code, result.err) == (2, "Error: no task 'amie24'; did you mean aime24?\n")

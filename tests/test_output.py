@@ -1,0 +1,164 @@
+"""What a run prints: the table with published figures, JSON and nothing else, plain progress, exit codes."""
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+
+import pytest
+
+from m1eval.report.words import count, score, span
+from tests.conftest import write
+
+COLUMNS = ["task", "score", "n", "k", "tokens/sample", "truncated", "time"]
+
+
+@pytest.fixture
+def aime(tmp_path):
+    """Two problems of our own under the names of real tasks."""
+    for name in ("aime24", "aime25"):
+        rows = [{"problem": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(1, 9)]
+        write(tmp_path / "data" / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    return ("run", "--tasks", "aime", "--data-dir", tmp_path / "data", "--out", tmp_path / "x", "--repeats", 2)
+
+
+def table(text):
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    return rows[0], rows[1], rows[2:]
+
+
+def test_the_table_is_markdown_with_the_published_figures(m1eval, aime):
+    result = m1eval(*aime, "--model", "echo:gold,truncated")
+    assert result.code == 0
+    head, rule, rows = table(result.out)
+    assert head == [*COLUMNS, "MiniMax-M1-80k", "DeepSeek-R1-0528", "Qwen3-235B"]
+    assert all(re.fullmatch(r"-+:?", cell) for cell in rule)
+    assert [row[0] for row in rows] == ["aime24", "aime25"]
+    assert [row[-3:] for row in rows] == [["0.860", "0.914", "0.857"], ["0.769", "0.875", "0.815"]]
+    assert re.fullmatch(r"0\.\d{3} ± 0\.\d{3}", rows[0][1])
+    assert rows[0][2:4] == ["8", "2"]
+    assert re.search(r"aime24: \d+ of 16 outputs hit the token limit before an answer and count as wrong", result.out)
+    assert "published, AIME 2024: MiniMax-M1-80k avg@32 T=1.0 thinking 80K" in result.out
+    assert "x/aime24" in result.out
+
+
+def test_errors_are_left_out_and_both_means_are_shown(m1eval, aime):
+    result = m1eval(*aime, "--model", "echo:gold,error")
+    assert result.code == 3
+    head, _, rows = table(result.out)
+    assert head[6] == "errored"
+    assert rows[0][1].startswith("1.000")
+    assert re.search(
+        r"aime24: (\d+) errored and are left out \(counted as 0 the score is 0\.\d{3}\); the same command", result.out
+    )
+
+
+def test_a_limited_run_is_marked_partial(m1eval, aime):
+    result = m1eval(*aime, "--model", "echo:gold", "--limit", 3)
+    assert table(result.out)[2][0][2] == "3 of 8"
+    assert "aime24: partial, 3 of 8 samples; not comparable with a whole run" in result.out
+
+
+def test_figures_of_other_data_are_marked(m1eval, tmp_path):
+    command = ("run", "--tasks", "mrcr_synth", "--limit", 1, "--set", "lengths=[2048]", "--model", "echo:gold")
+    result = m1eval(*command, "--out", tmp_path / "x")
+    assert table(result.out)[2][0][-3:] == ["~0.734", "~0.515", "~0.277"]
+    assert "other data of the same form, not to be compared one to one" in result.out
+
+
+def test_json_is_all_that_stands_on_standard_output(m1eval, aime):
+    result = m1eval(*aime, "--model", "echo:gold", "--json", "--display", "plain")
+    runs = result.json()["runs"]
+    assert [run["task"] for run in runs] == ["aime24", "aime25"]
+    assert set(runs[0]) == {
+        *("task", "model", "samples", "repeats", "score", "stderr", "score_with_errors", "partial"),
+        *("outcomes", "owed", "tokens", "seconds", "path"),
+    }
+    assert set(runs[0]["outcomes"]) == {
+        *("right", "wrong", "partial", "truncated", "unparsed", "refused_context", "errored")
+    }
+    assert set(runs[0]["tokens"]) == {"prompt", "cached", "reasoning", "answer"}
+    assert result.out.count("\n") == 1
+    assert "aime24 16/16" in result.err
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        (("--model", "echo:gold"), 0),
+        (("--model", "echo:gold", "--fail-under", "0.9"), 0),
+        (("--model", "echo:wrong", "--fail-under", "0.9"), 1),
+        (("--model", "echo:error"), 3),
+        (("--model", "echo:nonsense"), 2),
+        (("--model", "echo:gold", "--repeats", "0"), 2),
+        (("--model", "echo:gold", "--no-such-option"), 2),
+    ],
+)
+def test_exit_codes(m1eval, aime, more, code):
+    assert m1eval(*aime, *more).code == code
+
+
+def test_run_is_the_default_command(shell, aime):
+    result = shell(*aime[1:], "--model", "echo:gold", "--json")
+    assert result.json()["runs"][0]["score"] == 1.0
+
+
+def test_options_from_the_environment(shell, aime):
+    result = shell(*aime, "--json", env={"M1EVAL_RUN_MODEL": "echo:gold", "M1EVAL_RUN_LIMIT": "2"})
+    assert result.json()["runs"][0]["samples"] == 2
+
+
+def test_a_dry_run_shows_everything_and_runs_nothing(m1eval, aime, tmp_path):
+    result = m1eval(*aime, "--model", "echo:gold", "--dry-run")
+    assert result.code == 0
+    assert not (tmp_path / "x").exists()
+    for words in (
+        "aime24 · echo:gold · 8 × 2",
+        "0 of 16 already done",
+        "output at most 1.3M tokens",
+        'task.generation: {"temperature": 1.0, "top_p": 0.95, "max_tokens": 81920}',
+        "What is 1 + 1?",
+    ):
+        assert words in result.out
+    m1eval(*aime, "--model", "echo:gold", "--limit", 3)
+    (plan, _) = m1eval(*aime, "--model", "echo:gold", "--dry-run", "--json").json()["plans"]
+    assert (plan["done"], plan["owed"], plan["samples"]) == (6, 10, 8)
+
+
+def test_plain_progress_counts_outcomes_and_tokens(shell, aime):
+    result = shell(*aime, "--model", "echo:gold,wrong", "-o", "latency=0.3", "--concurrency", 4, "--display", "plain")
+    line = result.err.splitlines()[-1]
+    assert re.match(r"aime25 16/16 · score 0\.\d+ ± 0\.\d+   right \d+ · wrong \d+ · out [\d.,k]+ tok/s · in ", line)
+    assert "ETA" in result.err
+    assert "retries 0" in line
+
+
+def test_the_live_display_of_a_terminal(tmp_path, aime):
+    command = [sys.executable, "-m", "m1eval", *map(str, aime), "--model", "echo:gold,truncated", "-o", "latency=0.4"]
+    main, terminal = pty.openpty()
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "110", "LINES": "40"}
+    process = subprocess.Popen([*command, "--concurrency", "4"], stdout=terminal, stderr=terminal, env=env)
+    os.close(terminal)
+    seen = b""
+    while process.poll() is None or select.select([main], [], [], 0.2)[0]:
+        if select.select([main], [], [], 0.2)[0]:
+            try:
+                seen += os.read(main, 65536)
+            except OSError:
+                break
+    os.close(main)
+    assert process.wait(20) == 0
+    screen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    for words in ("aime24 · echo:gold,truncated · 8 × 2 · max 81.9k tokens", "16/16", "ETA", "tok/s", "truncated", "━"):
+        assert words in screen
+    assert "MiniMax-M1-80k" in screen, "the table follows, aligned"
+    assert "|--" not in screen
+
+
+def test_numbers_as_people_read_them():
+    assert [count(n) for n in (12, 2410, 24_900, 1_200_000)] == ["12", "2,410", "24.9k", "1.2M"]
+    assert [span(s) for s in (0.44, 12, 61, 1860, 4320, 273_600)] == ["0.4s", "12s", "1m01s", "31m00s", "1h12m", "3d4h"]
+    assert [score(None), score(0.5), score(0.7416, 0.0611)] == ["–", "0.500", "0.742 ± 0.061"]

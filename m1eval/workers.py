@@ -1,0 +1,154 @@
+"""Worker processes for graders that may hang, crash or eat memory: `async with Pool() as workers: ...`.
+
+On pebble's process pool, which kills a worker at its timeout. Processes are spawned, never forked: the parent has
+threads and perhaps a GPU. Functions are named by import path, plugins too (`m1eval.plugins.scorers.math`).
+"""
+
+import asyncio
+import ctypes
+import os
+import pickle
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Pool:
+    """The `Workers` of the house: `size` processes (default min(4, cores)), started at first use.
+
+    `memory`: address space of one worker in bytes; a function that wants more ends as RuntimeError.
+    """
+
+    def __init__(self, size: int | None = None, *, memory: int = 4 * 2**30):
+        self.size = size or min(4, len(os.sched_getaffinity(0)))
+        self.memory = memory
+        self._pool: Any = None
+        self._pending: set[Any] = set()
+
+    async def run(self, function: Callable[..., Any], *args: Any, timeout: float) -> Any:
+        """Call a module-level function in a worker and return its result, or raise what it raised.
+
+        The clock runs from the start of the call, not from its place in the queue. TimeoutError: killed after `timeout`
+        seconds. RuntimeError: the worker died or ran out of memory, or what it raised cannot be carried over.
+        """
+        from pebble import ProcessExpired
+
+        name = f"{function.__module__}.{function.__qualname__}"
+        future: Any = self._started().schedule(_call, args=(_Job(pickle.dumps((function, args))),), timeout=timeout)
+        self._pending.add(future)
+        try:
+            returned, value = pickle.loads(await asyncio.wrap_future(future))
+        except TimeoutError:
+            raise TimeoutError(f"{name} took longer than {timeout:g} s") from None
+        except ProcessExpired as death:
+            raise RuntimeError(f"{name} ended its worker process (exit code {death.exitcode})") from None
+        except BrokenProcessPool:
+            raise RuntimeError(f"{name} was lost with the worker processes") from None
+        finally:
+            self._pending.discard(future)
+        if returned:
+            return value
+        if isinstance(value, MemoryError):
+            raise RuntimeError(f"{name} wants more than {self.memory / 2**30:g} GiB of memory")
+        raise value
+
+    async def aclose(self) -> None:
+        """End the workers; calls still running are cancelled."""
+        for future in list(self._pending):
+            future.cancel()
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            pool.stop()
+            await asyncio.to_thread(pool.join)
+
+    async def __aenter__(self) -> "Pool":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _started(self) -> Any:
+        from pebble import ProcessPool
+
+        if self._pool is not None and not self._pool.active:  # pebble gives up when a worker dies while all are idle
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
+        if self._pool is None:
+            limits = self.memory, os.getpid()
+            self._pool = ProcessPool(self.size, initializer=_prepare, initargs=limits, context=_Spawn())
+        return self._pool
+
+
+class _Worker(SpawnProcess):
+    terminate = SpawnProcess.kill
+    """pebble asks first and waits 3 s, holding up every other call; a hanging grader has nothing to save."""
+
+
+class _Spawn(SpawnContext):
+    Process = _Worker
+
+    def __init__(self) -> None:
+        self.locks: list[Any] = []
+
+    def RLock(self) -> Any:  # noqa: N802  as in multiprocessing
+        """A lock kept until the pool is gone: pebble drops its own while a worker may still be starting up on it."""
+        self.locks.append(super().RLock())
+        return self.locks[-1]
+
+
+class _Job:
+    """A pickled call that is opened as the worker takes it, so that importing a grader is not on the call's clock."""
+
+    def __init__(self, frozen: bytes):
+        self.frozen = frozen
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        return _open, (self.frozen,)
+
+
+def _open(frozen: bytes) -> Any:
+    try:
+        return pickle.loads(frozen)
+    except Exception as error:  # noqa: BLE001  kept for `_call`, which has a caller to tell
+        return error
+
+
+def _call(job: Any) -> bytes:
+    try:
+        if isinstance(job, Exception):
+            raise job
+        function, args = job
+        return pickle.dumps((True, function(*args)))
+    except BaseException as error:  # noqa: BLE001  the boundary of the process: raised again in `run`
+        return _carried(error)
+
+
+def _carried(error: BaseException) -> bytes:
+    """The error itself if it survives pickling and `await` (SystemExit would end the run), else its text."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        with suppress(Exception):  # whatever its own pickling does
+            carried = pickle.dumps((False, error))
+            pickle.loads(carried)
+            return carried
+    return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
+
+
+def _prepare(memory: int, parent: int) -> None:
+    """Limit a worker: memory, no core dumps, nothing to read, prints to stderr, and no life after its parent."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)

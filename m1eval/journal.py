@@ -8,6 +8,7 @@ each sample's prompt once: one zstandard frame of one JSON line each, so `zstd -
 import asyncio
 import fcntl
 import hashlib
+import json
 import mmap
 import os
 from collections.abc import Iterator
@@ -155,7 +156,7 @@ class Journal(Done):
             self._asked.add(record.id)
             prompt = _frame(record.id, messages)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append((msgspec.json.encode(record) + b"\n", prompt, done))
+        self._queue.append((encoded(record) + b"\n", prompt, done))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._drain())
         await done
@@ -219,6 +220,15 @@ class Journal(Done):
         fresh.replace(self.path)
 
 
+def encoded(value: Any) -> bytes:
+    """JSON of whatever a runner or an episode has put into a record: odd objects as text, half characters replaced."""
+    try:
+        return msgspec.json.encode(value, enc_hook=str)
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(value, enc_hook=str), ensure_ascii=False)
+        return text.encode("utf-8", "replace")
+
+
 def records(path: Path) -> Iterator[Record]:
     """The records of a journal, one at a time; torn lines are passed over."""
     with path.open("rb") as file:
@@ -257,7 +267,7 @@ def _append(file: FileIO, data: bytes) -> None:
 
 
 def _frame(sample: str, messages: list[Message]) -> bytes:
-    prompt = msgspec.json.encode(messages)
+    prompt = encoded(messages)
     row: dict[str, Any] = {"id": sample, "bytes": len(prompt), "sha256": hashlib.sha256(prompt).hexdigest()}
     if len(prompt) <= MOST_PROMPT:
         row["messages"] = msgspec.Raw(prompt)

@@ -7,6 +7,7 @@ is gone, the disk is full) stops the run after what is in flight, and nothing fi
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -137,7 +138,11 @@ async def _score(task: Task, output: Output, sample: Sample, tools: Tools) -> Sc
         return Score(value=0.0, explanation=output.error or "the prompt is longer than the window")
     if output.unfinished_thinking:
         return Score(value=0.0, explanation="the output ended inside its thinking")
-    return await task.scorer.score(output, sample, tools)
+    score = await task.scorer.score(output, sample, tools)
+    if not 0 <= score.value <= 1:  # not for NaN either
+        raise ValueError(f"the scorer gave {score.value}, which is not in [0, 1]")
+    score.metrics = {name: value for name, value in score.metrics.items() if math.isfinite(value)}
+    return score
 
 
 def _keep(record: Record, output: Output) -> None:

@@ -1,5 +1,6 @@
 """The model that `--model RUNNER:NAME` names, and the runner that reaches it."""
 
+import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,10 @@ class Model:
         if self._made is None:
             raise UsageError(f"{source.show(self.file)}: a runner file has a class Runner; this has none")
         plugins.check_options(self._made, self.options, f"runner {self.kind}")
+
+    def takes(self, option: str) -> bool:
+        """Whether the runner has an option of this name."""
+        return option in inspect.signature(self._made).parameters
 
     @property
     def label(self) -> str:

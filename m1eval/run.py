@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -104,7 +105,7 @@ class Run:
             "model": self.model.spec,
             "config": config,
             "created": self._meta.get("created", _now()),
-            "command": sys.argv,
+            "command": [_without_secrets(word) for word in sys.argv],
             "files": {"task": str(self.task.path), "runner": str(self.model.file)},
             "shadowing": self.shadowing(),
             "versions": _versions(),
@@ -279,6 +280,12 @@ def _short(key: str) -> str:
 def _brief(value: Any) -> str:
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def _without_secrets(word: str) -> str:
+    """A word of the command without the login of an address and without the value of headers and keys."""
+    word = re.sub(r"://[^/@\s]+@", "://***@", word)
+    return re.sub(r"(?i)^(\w*(?:headers|key|token|secret|password))=.*", r"\1=***", word, flags=re.DOTALL)
 
 
 def _now() -> str:

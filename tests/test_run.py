@@ -391,3 +391,59 @@ def _wait(condition, seconds=30.0):
     while not condition():
         assert time.monotonic() < end, "it takes too long"
         time.sleep(0.02)
+
+
+def test_odd_outputs_and_scores_do_not_end_a_run(shell, capitals, tmp_path):
+    write(
+        tmp_path / "runners" / "odd.py",
+        r"""
+        from m1eval import Output
+
+        class Runner:
+            def __init__(self, model):
+                pass
+
+            async def generate(self, request):
+                return Output(text="half \ud83d a character", tool_calls=[{"made of": object}])
+
+            async def aclose(self):
+                pass
+        """,
+    )
+    write(
+        tmp_path / "scorers" / "exact.py",
+        """
+        from m1eval import Score
+
+        class Scorer:
+            async def score(self, output, sample, tools):
+                value = {"Paris": float("nan"), "Rome": 7.0}.get(sample.target, 0.5)
+                return Score(value=value, answer="x", metrics={"a": float("inf"), "b": 1.0})
+        """,
+    )
+    result = shell("run", "--tasks", capitals, "--model", "odd:x", "--out", "x", "--json")
+    run = result.json()["runs"][0]
+    assert (run["outcomes"]["partial"], run["outcomes"]["errored"], result.code) == (10, 2, 3)
+    read = {line["target"]: line for line in lines(tmp_path / "x" / "samples.jsonl")}
+    assert read["Lima"]["text"] == "half ? a character"
+    assert read["Lima"]["metrics"] == {"b": 1.0}
+    assert read["Paris"]["error"] == "ValueError: the scorer gave nan, which is not in [0, 1]"
+    assert (tmp_path / "x" / "samples.parquet").exists()
+
+
+def test_keys_never_reach_the_disk(shell, capitals, tmp_path):
+    options = ("-o", 'headers={"x-key": "s3cret-header"}', "-o", "retries=0", "-o", "connect_timeout=1")
+    shell(
+        *("run", "--tasks", capitals, "--model", "http:m", "--base-url", "http://me:s3cret-login@127.0.0.1:9/v1"),
+        *(*options, "--out", "x"),
+        env={"OPENAI_API_KEY": "s3cret-key"},
+    )
+    shell("run", "--tasks", capitals, "--model", "echo:gold", "--out", "y", env={"OPENAI_API_KEY": "s3cret-key"})
+    for path in [*tmp_path.glob("x/*"), *tmp_path.glob("y/*")]:
+        assert b"s3cret" not in path.read_bytes(), path
+    from m1eval.run import _without_secrets
+
+    assert _without_secrets("http://me:s3cret@host/v1") == "http://***@host/v1"
+    assert [_without_secrets(word) for word in ("headers={...}", "api_key=x", "base_url=y")] == [
+        *("headers=***", "api_key=***", "base_url=y")
+    ]

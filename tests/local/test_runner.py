@@ -1,0 +1,198 @@
+"""The `local` runner as the run loop meets it: requests in, outputs out."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from m1eval import Output, Request, RunnerError, Sampling, Silent, load
+
+local = load("runners", "local")
+
+ASK = [{"role": "user", "content": "Hello, how are you?"}]
+
+
+def run(folder: Any, talk: Callable[[Any], Awaitable[Any]], **options: Any) -> Any:
+    """Start a runner, talk to it, and close it."""
+
+    async def whole() -> Any:
+        runner = local.Runner(str(folder), **options)
+        await runner.start(Silent())
+        try:
+            return await asyncio.wait_for(talk(runner), 20)
+        finally:
+            await runner.aclose()
+
+    return asyncio.run(whole())
+
+
+def ask(folder: Any, *requests: Request, **options: Any) -> list[Output]:
+    async def talk(runner: Any) -> list[Output]:
+        return list(await asyncio.gather(*map(runner.generate, requests)))
+
+    found: list[Output] = run(folder, talk, **options)
+    return found
+
+
+def test_an_answer_says_what_it_cost(llama: Any) -> None:
+    (output,) = ask(llama.folder, Request(messages=ASK, sampling=Sampling(max_tokens=20)))
+    assert output.finish_reason == "length"
+    assert output.usage.prompt == len("user\nHello, how are you?\nassistant\n") + 3
+    assert (output.usage.reasoning, output.usage.answer) == (0, 20)
+    assert 0 <= output.timing.queue < output.timing.total
+    assert 0 < output.timing.first_token < output.timing.total
+
+
+def test_messages_text_and_ids_of_one_prompt_give_one_answer(llama: Any) -> None:
+    async def talk(runner: Any) -> list[str]:
+        text = runner.tokenizer.render(ASK)
+        asked = ({"messages": ASK}, {"prompt": text}, {"token_ids": runner.tokenizer.encode(text)})
+        some = Sampling(max_tokens=20)
+        return [(await runner.generate(Request(**prompt, sampling=some))).text for prompt in asked]
+
+    first, second, third = run(llama.folder, talk)
+    assert first
+    assert first == second == third
+
+
+def test_without_a_limit_the_window_is_filled(llama: Any) -> None:
+    (output,) = ask(llama.folder, Request(prompt="abcdefghij"), window=40)
+    (more,) = ask(llama.folder, Request(prompt="abcdefghij", sampling=Sampling(max_tokens=100)), window=40)
+    assert output.finish_reason == "length"
+    assert output.usage.answer == 30
+    assert more.text == output.text
+
+
+def test_a_prompt_beyond_the_window_is_refused_in_words(llama: Any) -> None:
+    long, short = ask(llama.folder, Request(prompt="a" * 65), Request(prompt="a" * 63), window=64)
+    assert (long.finish_reason, long.error) == ("refused_context", "prompt has 65 tokens, the window is 64")
+    assert long.usage.prompt == 65
+    assert (short.finish_reason, short.usage.answer) == ("length", 1)
+
+
+def test_stop_strings_end_an_answer_before_them(llama: Any) -> None:
+    (free,) = ask(llama.folder, Request(messages=ASK, sampling=Sampling(max_tokens=60)))
+    middle = free.text[20:24]
+    wanted = free.text[: free.text.index(middle)]
+    limited = Sampling(max_tokens=60, stop=("never this", middle))
+    (stopped,) = ask(llama.folder, Request(messages=ASK, sampling=limited))
+    assert (stopped.text, stopped.finish_reason) == (wanted, "stop")
+    assert stopped.usage.answer < 60
+
+
+def test_a_draft_cut_in_an_open_think_block_is_no_answer(tiny: Callable[..., Any]) -> None:
+    folder = tiny(template="{{ messages[0].content }}<think>\n").folder
+    for request in (Request(messages=ASK), Request(prompt="why? <think>\n")):
+        request.sampling = Sampling(max_tokens=12)
+        (output,) = ask(folder, request)
+        assert output.unfinished_thinking
+        assert (output.text, output.usage.reasoning, output.usage.answer) == ("", 12, 0)
+
+
+def test_thinking_is_split_off_and_counted(llama: Any) -> None:
+    async def talk(runner: Any) -> None:
+        made = runner._thought
+        drawn = runner.tokenizer.encode("I wonder.</think>42")
+        assert made(drawn, "I wonder.") == len(drawn) - 2
+        assert made(runner.tokenizer.encode("I wonder. 42"), "I wonder.") == len("I wonder.")
+        assert made(drawn, "") == 0
+
+    run(llama.folder, talk)
+
+
+def test_seeds_repeat_and_differ(llama: Any) -> None:
+    def request(seed: int | None) -> Request:
+        return Request(messages=ASK, sampling=Sampling(temperature=1.0, max_tokens=20, seed=seed))
+
+    one, again, other, free, free_too = ask(llama.folder, *map(request, (1, 1, 2, None, None)))
+    assert one.text == again.text
+    assert len({one.text, other.text, free.text, free_too.text}) == 4
+
+
+def test_a_cancelled_request_makes_room(llama: Any) -> None:
+    async def talk(runner: Any) -> Output:
+        slow = asyncio.create_task(runner.generate(Request(messages=ASK)))
+        await asyncio.sleep(0.05)
+        slow.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await slow
+        found: Output = await runner.generate(Request(messages=ASK, sampling=Sampling(max_tokens=3)))
+        return found
+
+    assert run(llama.folder, talk, batch=1).usage.answer == 3
+
+
+def test_closing_ends_what_is_under_way(llama: Any) -> None:
+    async def talk(runner: Any) -> None:
+        slow = asyncio.create_task(runner.generate(Request(messages=ASK)))
+        await asyncio.sleep(0.05)
+        await runner.aclose()
+        with pytest.raises(RuntimeError, match="closed"):
+            await slow
+        with pytest.raises(RuntimeError, match="not started"):
+            await runner.generate(Request(messages=ASK))
+
+    run(llama.folder, talk)
+
+
+def test_progress_hears_every_token(llama: Any) -> None:
+    class Listener(Silent):
+        prompt = output = 0
+
+        def tokens(self, *, prompt: int = 0, output: int = 0) -> None:
+            self.prompt += prompt
+            self.output += output
+
+    listener, other = Listener(), Listener()
+    some = Sampling(max_tokens=7)
+    requests = [Request(prompt="a" * size, sampling=some, progress=listener) for size in (5, 100, 400)]
+    ask(llama.folder, *requests, Request(prompt="a", sampling=some, progress=other))
+    assert (listener.prompt, listener.output) == (505, 21)
+    assert (other.prompt, other.output) == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "said"),
+    [
+        (Request(messages=ASK, think_budget=5), RunnerError, "cannot cap thinking yet"),
+        (Request(messages=ASK, tools=[{"type": "function"}]), ValueError, "no place for tools"),
+        (Request(messages=ASK, sampling=Sampling(max_tokens=0)), ValueError, "max_tokens is 0"),
+        (Request(messages=ASK, sampling=Sampling(top_p=2.0)), ValueError, "top_p"),
+        (Request(token_ids=[]), ValueError, "empty"),
+        (Request(token_ids=[1, 261]), ValueError, "outside of 0 to 260"),
+    ],
+)
+def test_requests_that_cannot_be_answered_say_why(llama: Any, request_: Request, kind: Any, said: str) -> None:
+    with pytest.raises(kind, match=said):
+        ask(llama.folder, request_)
+
+
+def test_a_model_without_a_chat_template_answers_raw_prompts_only(tiny: Callable[..., Any]) -> None:
+    folder = tiny(template=None).folder
+    (output,) = ask(folder, Request(prompt="abc", sampling=Sampling(max_tokens=2)))
+    assert output.usage.answer == 2
+    with pytest.raises(RunnerError, match="no chat template"):
+        ask(folder, Request(messages=ASK))
+
+
+def test_options_are_checked(llama: Any) -> None:
+    runner = local.Runner
+    with pytest.raises(TypeError, match="depth"):
+        runner(str(llama.folder), depth=3)
+    with pytest.raises(RunnerError, match="no dtype 'int4'"):
+        runner(str(llama.folder), dtype="int4")
+    with pytest.raises(RunnerError, match="a window of 513 is more than the model's 512"):
+        ask(llama.folder, window=513)
+
+
+def test_a_run_keeps_what_decides_its_numbers(llama: Any) -> None:
+    async def talk(runner: Any) -> Any:
+        assert (runner.window, runner.concurrency) == (512, 8)
+        return runner.describe()
+
+    about = run(llama.folder, talk, batch=4)
+    assert about["architecture"] == "llama"
+    assert about["dtype"] == "float32"
+    assert about["parameters"] == sum(parameter.numel() for parameter in llama.reference.parameters())
+    assert len(about["template"]) == 64

@@ -162,6 +162,11 @@ class Journal(Done):
         await done
         self._count(Line(record.id, record.repeat, record.outcome, record.value, record.usage, record.timing))
 
+    async def settled(self) -> None:
+        """Wait until nothing is being written any more, for requests that were cancelled too."""
+        if self._writer:
+            await self._writer
+
     async def _drain(self) -> None:
         """Write what has come together, in one go, until nothing is waiting."""
         while batch := self._queue:

@@ -180,6 +180,8 @@ class _Asking:
         """Ask, with what the request leaves open filled in."""
         if request.sampling == Sampling():
             request.sampling = self._sampling
+        elif request.sampling.seed is None:
+            request.sampling = msgspec.structs.replace(request.sampling, seed=self._sampling.seed)
         request.sample, request.repeat, request.progress = self._sample, self._repeat, self._progress
         request.prefix_key = request.prefix_key or self._sample.prefix_key
         return await self._runner.generate(request)

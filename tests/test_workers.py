@@ -107,13 +107,11 @@ def test_what_cannot_be_carried_over_becomes_a_runtime_error_and_harms_nobody(pr
 def test_a_busy_loop_that_ignores_signals_is_killed_at_its_timeout_and_later_calls_work(probe, name):
     async def story(workers):
         victim = await workers.run(probe.pid, timeout=30)
-        start = time.monotonic()
         with pytest.raises(TimeoutError, match=f"{name} took longer than 0.5 s"):
             await workers.run(getattr(probe, name), timeout=0.5)
-        return victim, time.monotonic() - start, await workers.run(probe.square, 5, timeout=30)
+        return victim, await workers.run(probe.square, 5, timeout=30)
 
-    victim, seconds, later = in_pool(story, size=1)
-    assert 0.5 <= seconds < 2.5
+    victim, later = in_pool(story, size=1)
     assert later == 25
     assert gone(victim)
 

@@ -60,11 +60,12 @@ async def evaluate(
             opened.append(run)
             run.plan(tokenizer, journal)
         with _Interrupts(stop) as interrupts, display:
-            if any(next(run.work.owed(), None) for run in runs if run.work):
+            owing = [run for run in runs if run.owes]
+            if owing:
                 await getattr(runner, "start", _started)(display)
             interrupts.drains = True
             limit = concurrency or int(getattr(runner, "concurrency", CONCURRENCY))
-            for run in runs:
+            for run in owing:
                 if stop.is_set():
                     break
                 display.begin(run, stop)
@@ -84,7 +85,7 @@ async def evaluate(
     finally:
         await runner.aclose()
         await tools.aclose()
-    return not stop.is_set()
+    return not stop.is_set() or not any(run.owes for run in runs)
 
 
 def _close(run: Run, error: BaseException) -> None:

@@ -162,12 +162,15 @@ class Run:
         self.work = loop.Work(self.task, samples, numbers, self.repeats, self.seed, done)
         return self.work
 
+    @property
+    def owes(self) -> bool:
+        """Whether a (sample, repeat) has no score yet."""
+        return self.work is not None and any(self.work.owed())
+
     async def go(self, runner: Runner, tools: Tools, progress: Progress, concurrency: int, stop: asyncio.Event) -> None:
         """Do what is owed and write it down."""
         assert self.work is not None
         assert self._journal is not None
-        if not any(self.work.owed()):
-            return
         begin = time.monotonic()
         for name in ("summary", "finished"):
             self._meta.pop(name, None)

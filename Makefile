@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 JOBS ?= 2
 
-.PHONY: demo test lint format docs setup wheel clean
+.PHONY: demo test lint format docs bench setup wheel clean
 
 demo: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(nproc)} $(BIN)/m1eval run --tasks demo --model local:smollm2 --limit 4 --out results/demo
@@ -27,6 +27,11 @@ format docs: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/cog -r docs/cli.md
+
+bench: setup
+	$(BIN)/python benchmarks/startup.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/long_prompts.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/local_cpu.py
 
 wheel: setup
 	$(BIN)/python -m build --wheel

@@ -84,6 +84,11 @@ async def run(
             except M1evalError as error:  # the task's file or data is wrong
                 fatal.append(error)
                 break
+            except Exception as error:  # noqa: BLE001 - the sample boundary: only this one cannot be made
+                name = work.samples.id(number)
+                for repeat in repeats:
+                    await journal.append(Record(id=name, repeat=repeat, outcome="errored", error=_words(error)))
+                continue
             for repeat in repeats:
                 await backlog.acquire()
                 await slots.acquire()
@@ -127,9 +132,13 @@ async def _finish(
     except M1evalError:
         raise
     except Exception as error:  # noqa: BLE001 - the sample boundary: here an error becomes data
-        record.error = f"{type(error).__name__}: {error}".rstrip(": ")
+        record.error = _words(error)
     record.time = time.time()
     return record
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 async def _score(task: Task, output: Output, sample: Sample, tools: Tools) -> Score:

@@ -40,7 +40,10 @@ class Task:
         name, options = self._scorer
         made = _scorer_class(self, name)
         plugins.check_options(made, options, f"scorer {name}", lambda o: self.source.where(("scorer", name, o)))
-        scorer: Scorer = made(**options)
+        try:
+            scorer: Scorer = made(**options)
+        except (TypeError, ValueError, UsageError) as error:
+            raise self.source.error(("scorer", name), f"scorer {name}: {error}") from error
         return scorer
 
     @property
@@ -163,6 +166,10 @@ class Task:
 def load(names: Sequence[str], overrides: Sequence[str] = ()) -> list[Task]:
     """The tasks of names, paths and groups, each once, with `key=value` overrides applied."""
     files = list(_expanded(names, ()))
+    first: dict[str, Path] = {}
+    for name, path, _ in files:
+        if first.setdefault(name, path) != path:
+            raise UsageError(f"two tasks are named '{name}': {source.show(first[name])} and {source.show(path)}")
     pairs = [_override(text) for text in overrides]
     for key, _, text in pairs:
         if not any(_place(file, key) for _, _, file in files):
@@ -223,13 +230,12 @@ def _expanded(names: Sequence[str], within: tuple[Path, ...]) -> Iterator[tuple[
         if extra := set(file.data) - {"title", "description", "tags", "tasks"}:
             raise file.error((min(extra),), f"a group has title, description, tags and tasks, no '{min(extra)}'")
         for i, member in enumerate(group.tasks):
+            inner = str(path.parent / member) if member.endswith(".yaml") else member
             try:
-                inner = list(
-                    _expanded([str(path.parent / member) if member.endswith(".yaml") else member], (*within, path))
-                )
+                plugins.find("tasks", inner, "**/*.yaml")
             except UsageError as error:
-                raise error if ":" in str(error) else file.error(("tasks", i), str(error)) from None
-            for item in inner:
+                raise file.error(("tasks", i), str(error)) from None
+            for item in _expanded([inner], (*within, path)):
                 if item[1] not in seen:
                     seen.add(item[1])
                     yield item

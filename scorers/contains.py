@@ -26,9 +26,9 @@ class Scorer:
         case: bool = False,
     ) -> None:
         if need not in ("all", "any"):
-            raise UsageError(f"scorer contains: need is 'all' or 'any', not '{need}'")
+            raise UsageError(f"need is 'all' or 'any', not '{need}'")
         if separator == "":
-            raise UsageError("scorer contains: separator is empty; leave it out for a single reference")
+            raise UsageError("separator is empty; leave it out for a single reference")
         self.need = need
         self.separator = separator
         self.column = column

@@ -167,6 +167,11 @@ BAD = [
         "sums.yaml:5: scorer exact: unknown option 'ignore_cas'; did you mean 'ignore_case'?",
     ),
     (GOOD.replace("exact", "{exact: {}, math: {}}"), "sums.yaml:5: write one scorer"),
+    (
+        GOOD.replace("exact", "{contains: {need: some}}"),
+        "sums.yaml:5: scorer contains: need is 'all' or 'any', not 'some'",
+    ),
+    ("title: G\ntasks: [sums.yaml]\n", "sums.yaml: the group holds itself"),
     (GOOD.replace("sums.jsonl", "none.jsonl"), "sums.yaml:2: no file none.jsonl beside sums.yaml"),
     (GOOD.replace("{file: sums.jsonl}", "{generate: _none.rows}"), "sums.yaml:2: no file _none.py beside sums.yaml"),
     (GOOD.replace("{{ a }} +", "{{ c }} +"), "sums.yaml:3: template error: 'c' is undefined; the row has a, b"),
@@ -217,6 +222,33 @@ def test_an_override_that_does_not_fit(override, words):
     with pytest.raises(UsageError) as error:
         load(["needle"], [override])
     assert words in str(error.value)
+
+
+def test_two_tasks_with_one_name(sums, tmp_path):
+    other = write(tmp_path / "other" / "sums.yaml", GOOD)
+    with pytest.raises(UsageError, match=r"two tasks are named 'sums': .*sums.yaml and .*other/sums.yaml"):
+        load([sums(), str(other)])
+
+
+def test_a_sample_that_cannot_be_made_is_errored_and_the_others_are_run(m1eval, tmp_path):
+    write(
+        tmp_path / "_made.py",
+        """
+        from m1eval import Recipe
+
+        def rows():
+            for i in range(4):
+                yield Recipe(id=str(i), build=lambda i=i: {"x": 12 // (i - 2)})
+        """,
+    )
+    task = write(
+        tmp_path / "made.yaml",
+        "title: M\ndataset: {generate: _made.rows}\nprompt: '{{ x }}'\ntarget: '{{ x }}'\nscorer: exact\n",
+    )
+    result = m1eval("run", "--tasks", task, "--model", "echo:gold", "--out", tmp_path / "x", "--json")
+    outcomes = result.json()["runs"][0]["outcomes"]
+    assert (outcomes["right"], outcomes["errored"], result.code) == (3, 1, 3)
+    assert "ZeroDivisionError" in (tmp_path / "x" / "samples.jsonl").read_text()
 
 
 def test_two_samples_with_one_id(sums, m1eval, tmp_path):

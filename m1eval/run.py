@@ -212,7 +212,7 @@ class Run:
 
     @property
     def seconds_total(self) -> float:
-        """Wall time of all sessions that worked on this run."""
+        """Wall time of all commands that worked on this run."""
         return float(self._meta.get("seconds", 0.0))
 
     def summary(self) -> dict[str, Any]:

@@ -459,5 +459,5 @@ def test_continuing_a_finished_run_changes_nothing_of_what_it_says(m1eval, capit
     m1eval(*command, "-o", "latency=0.2")
     then = json.loads((tmp_path / "x" / "run.json").read_text())
     assert then["created"] == first["created"]
-    assert then["seconds"] > first["seconds"] >= 0.2, "the time of all sessions is added up"
+    assert then["seconds"] > first["seconds"] >= 0.2, "the time of all commands is added up"
     assert then["summary"]["samples"] == 12

@@ -269,10 +269,10 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path, capitals):
     command = [sys.executable, "-m", "m1eval", "run", "--tasks", str(capitals), "--model", "echo:gold"]
     command += ["-o", "latency=60", "--out", "x"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    _wait((tmp_path / "x" / "run.json").exists)
-    time.sleep(1)
+    assert process.stderr
+    assert process.stderr.readline().startswith("capitals 0/12"), "the requests are on their way"
     process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
+    time.sleep(1)
     assert process.poll() is None, "the first one waits for what is in flight"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)

@@ -121,3 +121,24 @@ class Characters(Approximate):
 
     def count(self, messages: Any) -> int:
         return sum(len(m["content"]) + 4 for m in messages)
+
+
+class Chat:
+    """A tokenizer of the tests' own, with a template like ChatML."""
+
+    def __init__(self, core: Any) -> None:
+        self.core = core
+        self.longest = 0
+
+    def encode(self, text: str) -> list[int]:
+        self.longest = max(self.longest, len(text))
+        ids: list[int] = self.core.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, ids: Any) -> str:
+        text: str = self.core.decode(list(ids))
+        return text
+
+    def count(self, messages: Any) -> int:
+        turns = [f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages]
+        return len(self.encode("".join(turns) + "<|im_start|>assistant\n"))

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from m1eval import Output, Sample, Score, UsageError, load, outcome_of, task
 from m1eval.tokens import Approximate
 from m1eval.workers import Pool
-from tests.conftest import Characters, digests
+from tests.conftest import Characters, Chat, digests
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = "a1B2c3D4e5"
@@ -144,35 +144,19 @@ def test_rows_of_the_official_form_are_read_and_their_answers_score_one(tmp_path
     assert asyncio.run(mrcr.scorer.score(Output(text=sample.gold), sample, SimpleNamespace())).value == 1.0
 
 
-class Chat:
-    """A byte-level BPE of this test's own, with a template like ChatML."""
-
-    def __init__(self) -> None:
-        self.core = Tokenizer(models.BPE())
-        self.core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        self.core.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=3000,
-            special_tokens=["<|im_start|>", "<|im_end|>"],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
-        made = conversations(Approximate(), lengths=[32000])
-        self.core.train_from_iterator([m["content"] for m in made.sample(0).messages], trainer)
-        self.longest = 0
-
-    def encode(self, text: str) -> list[int]:
-        self.longest = max(self.longest, len(text))
-        ids: list[int] = self.core.encode(text, add_special_tokens=False).ids
-        return ids
-
-    def decode(self, ids: Any) -> str:
-        text: str = self.core.decode(list(ids))
-        return text
-
-    def count(self, messages: Any) -> int:
-        turns = [f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages]
-        return len(self.encode("".join(turns) + "<|im_start|>assistant\n"))
+def trained() -> Chat:
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=3000,
+        special_tokens=["<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made = conversations(Approximate(), lengths=[32000])
+    core.train_from_iterator([m["content"] for m in made.sample(0).messages], trainer)
+    return Chat(core)
 
 
 class Untouched:
@@ -191,7 +175,7 @@ def conversations(tokenizer: Any, seed: int = 0, **options: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def chat() -> Chat:
-    return Chat()
+    return trained()
 
 
 @pytest.mark.parametrize("needles", [2, 4, 8])

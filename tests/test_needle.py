@@ -12,31 +12,10 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from m1eval import Output, UsageError, outcome_of, task
 from m1eval.tokens import Approximate
-from tests.conftest import Characters, digests
+from tests.conftest import Characters, Chat, digests
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-
-
-class Chat:
-    """A tokenizer of this test's own, with a template like ChatML."""
-
-    def __init__(self, core: Tokenizer) -> None:
-        self.core = core
-        self.longest = 0
-
-    def encode(self, text: str) -> list[int]:
-        self.longest = max(self.longest, len(text))
-        ids: list[int] = self.core.encode(text, add_special_tokens=False).ids
-        return ids
-
-    def decode(self, ids: Any) -> str:
-        text: str = self.core.decode(list(ids))
-        return text
-
-    def count(self, messages: Any) -> int:
-        turns = [f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages]
-        return len(self.encode("".join(turns) + "<|im_start|>assistant\n"))
 
 
 def trained(kind: str) -> Chat:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from m1eval import Silent, load
+from tests.local.conftest import LLAMA3
 
 local = load("runners", "local")
 layers = import_module(f"{local.__name__}.layers")
@@ -19,14 +20,6 @@ Draw = local.sampling.Draw
 
 CPU = torch.device("cpu")
 GREEDY = Draw(0.0, 1.0, 0, 0.0, 0)
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 10000.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
 CONFIGS: dict[str, dict[str, Any]] = {
     "grouped queries": {},
     "one key head": {"num_key_value_heads": 1},

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from m1eval import RunnerError, Silent, load
+from tests.local.conftest import LLAMA3
 
 local = load("runners", "local")
 Cache = local.cache.Cache
@@ -231,16 +232,7 @@ def stored_name(name: str) -> str:
     [
         {},
         {"tie_word_embeddings": True},
-        {
-            "rope_parameters": {
-                "rope_type": "llama3",
-                "rope_theta": 10000.0,
-                "factor": 8.0,
-                "low_freq_factor": 1.0,
-                "high_freq_factor": 4.0,
-                "original_max_position_embeddings": 64,
-            }
-        },
+        {"rope_parameters": LLAMA3},
     ],
     ids=["plain", "tied", "scaled rope"],
 )

@@ -85,9 +85,10 @@ async def run(
                 fatal.append(error)
                 break
             except Exception as error:  # noqa: BLE001 - the sample boundary: only this one cannot be made
-                name = work.samples.id(number)
+                name, reason = work.samples.id(number), _words(error)
                 for repeat in repeats:
-                    await journal.append(Record(id=name, repeat=repeat, outcome="errored", error=_words(error)))
+                    lost = Record(id=name, repeat=repeat, outcome="errored", error=reason, time=time.time())
+                    await journal.append(lost)
                 continue
             for repeat in repeats:
                 await backlog.acquire()

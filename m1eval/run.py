@@ -87,19 +87,12 @@ class Run:
 
     def open(self, *, redo: bool = False) -> Journal:
         """Take the folder: refuse another run's, continue the own, or begin; the journal knows what is done."""
-        known = self.folder / "run.json"
         config = msgspec.to_builtins(self.config())
-        if redo:
-            pass
-        elif known.exists() and Done(self.folder / "samples.jsonl").tally.finished:
-            self._meta = _read_meta(known)
-            self._refuse_if_other(self._meta.get("config", {}), config)
-        elif not known.exists() and (self.folder / "samples.jsonl").exists():
-            where = source.show(self.folder)
-            raise UsageError(f"{where} holds samples.jsonl without run.json; --out elsewhere, or --redo")
+        before = {} if redo else self._before(config)
         self._journal = Journal(self.folder, fresh=redo)
         self.notes += self._journal.notes
-        fresh = not self._meta
+        fresh = not self._journal.tally.finished
+        self._meta = {} if fresh else before
         self._meta |= {
             "m1eval": m1eval.__version__,
             "task": self.task.name,
@@ -119,10 +112,28 @@ class Run:
 
     def peek(self) -> Done:
         """What is done in the folder, without touching it; UsageError if it is another run's."""
-        known = self.folder / "run.json"
-        if known.exists():
-            self._refuse_if_other(_read_meta(known).get("config", {}), msgspec.to_builtins(self.config()))
+        self._before(msgspec.to_builtins(self.config()))
         return Done(self.folder / "samples.jsonl")
+
+    def _before(self, config: dict[str, Any]) -> dict[str, Any]:
+        """What run.json says of the run that the folder holds; UsageError if that is another one.
+
+        A folder in which nothing was finished belongs to nobody, whatever its run.json says.
+        """
+        known, journal = self.folder / "run.json", self.folder / "samples.jsonl"
+        if not known.exists():
+            if journal.exists():
+                where = source.show(self.folder)
+                raise UsageError(f"{where} holds samples.jsonl without run.json; --out elsewhere, or --redo")
+            return {}
+        try:
+            meta = _read_meta(known)
+            self._refuse_if_other(meta.get("config", {}), config)
+        except UsageError:
+            if Done(journal).tally.finished:  # asked only now, as it reads the whole journal
+                raise
+            return {}
+        return meta
 
     def _refuse_if_other(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         was, is_ = dict(_flat(old)), dict(_flat(new))

@@ -123,9 +123,7 @@ class Task:
             remedy = f"without a network, --data-dir DIR reads DIR/{self.name}.jsonl"
             raise self.source.error(("dataset", "hub"), f"{error}; {remedy}") from error.__cause__
         except ModuleNotFoundError as error:
-            raise UsageError(
-                f"task '{self.name}' needs a package that is not installed: {plugins.remedy(str(error.name))}"
-            ) from error
+            raise plugins.missing_package(f"task '{self.name}'", error) from error
 
     def _data_file(self, name: str) -> Path:
         path = (self.path.parent / name).expanduser()
@@ -267,5 +265,4 @@ def _module(path: Path) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith(package):
             raise
-        needs = f"{source.show(path)} needs a package that is not installed"
-        raise UsageError(f"{needs}: {plugins.remedy(str(error.name))}") from error
+        raise plugins.missing_package(source.show(path), error) from error

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from m1eval import Output, Sample, Score, Tools, UsageError
-
-SHOWN = 80
+from m1eval.report.words import short
 
 
 class Scorer:
@@ -45,7 +44,7 @@ class Scorer:
         value = len(found) / len(wanted) if self.need == "all" else float(bool(found))
         return Score(
             value=value,
-            answer=text if len(text) <= SHOWN else text[: SHOWN - 1] + "…",
+            answer=short(text),
             explanation=f"contains: {len(found)} of {len(wanted)} found, {self.need} needed",
         )
 

@@ -1,8 +1,7 @@
 """Exact match: the answer is the target, white space around it aside."""
 
 from m1eval import Output, Sample, Score, Tools
-
-SHOWN = 80
+from m1eval.report.words import short
 
 
 class Scorer:
@@ -19,6 +18,6 @@ class Scorer:
         same = answer.casefold() == target.casefold() if self.ignore_case else answer == target
         return Score(
             value=float(same),
-            answer=answer if len(answer) <= SHOWN else answer[: SHOWN - 1] + "…",
+            answer=short(answer),
             explanation=f"exact: {'the same text' if same else 'another text'}",
         )

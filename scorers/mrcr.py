@@ -10,11 +10,11 @@ space too many behind the key can turn 1 into 0. Other settings would give other
 from difflib import SequenceMatcher
 
 from m1eval import Output, Sample, Score, Tools
+from m1eval.report.words import short
 
 KEY = "random_string_to_prepend"
 DIRECT = 8_000_000
 """Characters times characters that are compared in place: two texts of 2,500 take 1 ms, the worst of this size 1 s."""
-SHOWN = 80
 
 
 class Scorer:
@@ -32,7 +32,7 @@ class Scorer:
         response, key = output.text, str(sample.metadata[KEY])
         if not response:
             return Score(value=0.0, explanation="mrcr: empty response", metrics={"key": 0.0})
-        shown = response if len(response) <= SHOWN else response[: SHOWN - 1] + "…"
+        shown = short(response)
         if not response.startswith(key):
             return Score(value=0.0, answer=shown, explanation=f"mrcr: does not start with {key}", metrics={"key": 0.0})
         texts = response.removeprefix(key), sample.target.removeprefix(key)

@@ -95,12 +95,9 @@ def load(kind: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(f"{__name__}.{kind}.{name}")
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing == "m1eval" or not missing:
+        if (error.name or "m1eval").partition(".")[0] == "m1eval":
             raise
-        raise UsageError(
-            f"{kind.removesuffix('s')} '{name}' needs a package that is not installed: {remedy(missing)}"
-        ) from error
+        raise missing_package(f"{kind.removesuffix('s')} '{name}'", error) from error
 
 
 def check_options(made: Any, options: Mapping[str, Any], noun: str, where: Callable[[str], str] | None = None) -> None:
@@ -113,6 +110,11 @@ def check_options(made: Any, options: Mapping[str, Any], noun: str, where: Calla
         if name not in known:
             place = f"{where(name)}: " if where else ""
             raise UsageError(f"{place}{noun}: {unknown('option', name, known or ['none'])}")
+
+
+def missing_package(who: str, error: ModuleNotFoundError) -> UsageError:
+    """The error of whoever needs a package that is not there, with its extra."""
+    return UsageError(f"{who} needs a package that is not installed: {remedy((error.name or '').partition('.')[0])}")
 
 
 def remedy(module: str) -> str:

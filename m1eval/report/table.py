@@ -81,8 +81,8 @@ def notes(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
-def _beside(key: str) -> list[baselines.Figure]:
-    return [figure for figure in baselines.read(key).figures if figure.model in BESIDE]
+def _beside(published: baselines.Baseline) -> list[baselines.Figure]:
+    return [figure for figure in published.figures if figure.model in BESIDE]
 
 
 def _published(run: Run) -> dict[str, str]:
@@ -90,15 +90,16 @@ def _published(run: Run) -> dict[str, str]:
     if not run.task.baselines:
         return {}
     key, same = run.task.baselines
-    return {figure.model: f"{'' if same else '~'}{figure.score / 100:.3f}" for figure in _beside(key)}
+    return {figure.model: f"{'' if same else '~'}{figure.score / 100:.3f}" for figure in _beside(baselines.read(key))}
 
 
 def _sources(runs: Sequence[Run]) -> list[str]:
     """How the published figures were made, a line each benchmark."""
     lines = []
     for key, same in dict.fromkeys(run.task.baselines for run in runs if run.task.baselines):
-        how = "; ".join(f"{BESIDE[figure.model]} {_how(figure.protocol)}" for figure in _beside(key))
-        title = baselines.read(key).title
+        published = baselines.read(key)
+        how = "; ".join(f"{BESIDE[figure.model]} {_how(figure.protocol)}" for figure in _beside(published))
+        title = published.title
         if same:
             lines.append(f"published, {title}: {how} (results/baselines/{key}.yaml)")
         else:

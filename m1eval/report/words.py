@@ -24,3 +24,8 @@ def score(value: float | None, stderr: float | None = None) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" if stderr is None else f"{value:.3f} ± {stderr:.3f}"
+
+
+def short(text: str, most: int = 80) -> str:
+    """The text, or its beginning with an ellipsis, `most` characters in all."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from m1eval import Output, Progress, Request, RunnerError, Timing, UsageError
+from m1eval.report.words import short
 
 from . import replies
 from .line import Line, Reply, RequestFailed, TryAgain
@@ -222,8 +223,7 @@ class Runner:
 
     def _clean(self, text: str) -> str:
         """One line of at most 300 characters, without secrets."""
-        line = " ".join(self._redact(text).split())
-        return line if len(line) <= 300 else f"{line[:299]}…"
+        return short(" ".join(self._redact(text).split()), 300)
 
 
 def _mapping(name: str, value: str | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError
 from m1eval.nouns import (
     Episode,
+    Likelihood,
     Message,
     Outcome,
     Output,
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Episode",
+    "Likelihood",
     "M1evalError",
     "Message",
     "Outcome",

@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "M1EVAL", "max_content_width": 110}
 
 
+class Count(click.ParamType[int]):
+    """A number of tokens; 40k is 40,000."""
+
+    name = "tokens"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).lower()
+        thousands = text.removesuffix("k")
+        if not thousands.isdecimal():
+            self.fail(f"'{value}' is no number of tokens: write 8000 or 40k", param, ctx)
+        return int(thousands) * (1000 if thousands != text else 1)
+
+
 class _Default(click.Group):
     """A group whose command is `run` when none is named."""
 
@@ -60,6 +73,7 @@ def cli(debug: bool) -> None:
 )
 @click.option("--ids", metavar="IDS", help="These samples, separated by commas.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Most new tokens of an answer, thinking included.")
+@click.option("--think", type=Count(), help="Most thinking tokens, such as 8000 or 40k; then its end is forced.")
 @click.option(
     "--set",
     "overrides",
@@ -111,6 +125,8 @@ def run(tasks: str, model: str, **given: Any) -> int:
     overrides = list(given["overrides"])
     if given["max_tokens"]:
         overrides.append(f"generation.max_tokens={given['max_tokens']}")
+    if given["think"] is not None:
+        overrides.append(f"think={given['think']}")
     options = {**_pairs(given["options"]), **({"base_url": given["base_url"]} if given["base_url"] else {})}
     chosen = load(_names(tasks), overrides)
     chosen_model = Model(model, options)
@@ -223,6 +239,28 @@ def check(names: Sequence[str], data_dir: Path | None, overrides: Sequence[str],
         for result in results:
             click.echo(f"{result.verdict:<8} {result.task}: {result.text}")
     return int(any(result.verdict == "failed" for result in results))
+
+
+@cli.command()
+@click.argument("model", metavar="RUNNER:NAME")
+@click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the runner.")
+@click.option("--lengths", metavar="TOKENS", help="Lengths of prompts to read, separated by commas.")
+@click.option("--batches", metavar="NUMBERS", help="Numbers of sequences to draw at once, separated by commas.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def bench(model: str, options: Sequence[str], lengths: str | None, batches: str | None, as_json: bool) -> int:
+    """Measure how fast a model runs on this machine, beside what the machine's memory and arithmetic allow.
+
+    \b
+    m1eval bench local:smollm2
+    m1eval bench local:/models/MiniMax-M1-40k -o gpus=8 --lengths 32k,1000k --batches 1,32
+    """
+    from m1eval.model import Model
+    from m1eval.report import speed
+
+    counts = [[Count().convert(n, None, None) for n in _names(text)] if text else [] for text in (lengths, batches)]
+    found = speed.measure(Model(model, _pairs(options)), *counts)
+    click.echo(json.dumps(found) if as_json else speed.table(found))
+    return 0
 
 
 @cli.command()

@@ -63,6 +63,9 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
     episode: Annotated[str | None, Meta(description="A function of a Python file beside the task: _file.name")] = None
     repeats: Annotated[int, Meta(ge=1)] = 1
     generation: Sampling = Sampling()
+    think: Annotated[
+        Annotated[int, Meta(ge=0)] | None, Meta(description="Most thinking tokens; then its end is forced.")
+    ] = None
     baselines: Annotated[str | Related | None, Meta(description="Key of the published figures.")] = None
 
 

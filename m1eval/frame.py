@@ -47,7 +47,7 @@ def row(record: Record) -> dict[str, Any]:
     for name in NESTED:
         flat[name] = json.dumps(flat[name], ensure_ascii=False)
     flat |= {f"{name}_tokens": getattr(record.usage, name) for name in ("prompt", "cached", "reasoning", "answer")}
-    return flat | {f"{name}_seconds": getattr(record.timing, name) for name in ("queue", "first_token", "total")}
+    return flat | {f"{name}_seconds": getattr(record.timing, name) for name in record.timing.__struct_fields__}
 
 
 def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":

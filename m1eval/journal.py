@@ -43,6 +43,7 @@ class Record(Struct, kw_only=True, omit_defaults=True):
     text: str = ""
     reasoning: str = ""
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    logprobs: list[float] | None = None
     finish_reason: FinishReason | None = None
     usage: Usage = field(default_factory=Usage)
     timing: Timing = field(default_factory=Timing)

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from m1eval.definition import Definition
 from m1eval.errors import M1evalError
 from m1eval.journal import Done, Journal, Record
 from m1eval.nouns import Output, Progress, Request, Runner, Sample, Sampling, Score, Tools, outcome_of
@@ -65,9 +66,10 @@ async def run(
     backlog = asyncio.Semaphore(concurrency * BACKLOG)
     fatal: list[M1evalError] = []
 
-    async def one(sample: Sample, repeat: int) -> None:
+    async def one(sample: Sample, repeat: int, built: float) -> None:
         try:
             record = await _finish(work, sample, repeat, runner, tools, progress, slots)
+            record.timing.build = built
             await journal.append(record, sample.messages)
         except M1evalError as error:
             fatal.append(error)
@@ -79,6 +81,7 @@ async def run(
         for number, repeats in work.owed():
             if stop.is_set():
                 break
+            begin = time.monotonic()
             try:
                 sample = await asyncio.to_thread(work.samples.sample, number)
             except M1evalError as error:  # the task's file or data is wrong
@@ -90,12 +93,13 @@ async def run(
                     lost = Record(id=name, repeat=repeat, outcome="errored", error=reason, time=time.time())
                     await journal.append(lost)
                 continue
+            built = time.monotonic() - begin
             for repeat in repeats:
                 await backlog.acquire()
                 await slots.acquire()
                 if stop.is_set():
                     break
-                group.create_task(one(sample, repeat))
+                group.create_task(one(sample, repeat, built))
             del sample  # the prompt lives as long as its requests, no longer
     if fatal:
         raise fatal[0]
@@ -117,7 +121,7 @@ async def _finish(
     begin = time.monotonic()
     try:
         try:
-            asking = _Asking(runner, sample, repeat, progress, work.task.definition.generation, seed)
+            asking = _Asking(runner, sample, repeat, progress, work.task.definition, seed)
             output = await asking.episode(work.task, tools)
         finally:
             slots.release()
@@ -159,6 +163,8 @@ def _keep(record: Record, output: Output) -> None:
     record.text, record.reasoning, record.tool_calls = output.text, output.reasoning, output.tool_calls
     record.finish_reason, record.error = output.finish_reason, output.error
     record.usage, record.timing, record.retries = output.usage, output.timing, output.retries
+    record.metadata |= output.metadata
+    record.logprobs = output.logprobs
 
 
 def seed_of(run_seed: int, sample: str, repeat: int) -> int:
@@ -168,16 +174,17 @@ def seed_of(run_seed: int, sample: str, repeat: int) -> int:
 
 
 class _Asking:
-    """The runner as an episode sees it: requests carry the sample's sampling, seed and progress by themselves."""
+    """The runner as an episode sees it: requests carry the task's settings, seed and progress by themselves."""
 
     def __init__(
-        self, runner: Runner, sample: Sample, repeat: int, progress: Progress, sampling: Sampling, seed: int
+        self, runner: Runner, sample: Sample, repeat: int, progress: Progress, definition: Definition, seed: int
     ) -> None:
         self._runner = runner
         self._sample = sample
         self._repeat = repeat
         self._progress = progress
-        self._sampling = msgspec.structs.replace(sampling, seed=seed)
+        self._sampling = msgspec.structs.replace(definition.generation, seed=seed)
+        self._think = definition.think
 
     async def episode(self, task: Task, tools: Tools) -> Output:
         """The task's own episode, or one request and its output."""
@@ -192,6 +199,8 @@ class _Asking:
             request.sampling = self._sampling
         elif request.sampling.seed is None:
             request.sampling = msgspec.structs.replace(request.sampling, seed=self._sampling.seed)
+        if request.think_budget is None:
+            request.think_budget = self._think
         request.sample, request.repeat, request.progress = self._sample, self._repeat, self._progress
         request.prefix_key = request.prefix_key or self._sample.prefix_key
         return await self._runner.generate(request)

@@ -92,6 +92,8 @@ class Request(Struct, kw_only=True):
     think_budget: int | None = None
     """Most thinking tokens before the end of thinking is forced; None: no cap. A runner that cannot do it raises."""
     prefix_key: str = ""
+    logprobs: bool = False
+    """Whether the logprob of each new token is wanted; runners that cannot say leave them out."""
     sample: Sample | None = None
     """The sample asked about, for test runners such as `echo`; no model ever sees it."""
     repeat: int = 0
@@ -113,8 +115,11 @@ class Usage(Struct, kw_only=True, omit_defaults=True):
 
 
 class Timing(Struct, kw_only=True, omit_defaults=True):
-    """Seconds: waiting for a place, until the first token after that, and from the call to the end."""
+    """Seconds: building the prompt, rendering and tokenizing it, waiting for a place, until the first token after that,
+    and from the call of the runner to the end. Runners tell what they know."""
 
+    build: float = 0.0
+    tokenize: float = 0.0
     queue: float = 0.0
     first_token: float = 0.0
     total: float = 0.0
@@ -131,10 +136,22 @@ class Output(Struct, kw_only=True):
     finish_reason: FinishReason = "stop"
     usage: Usage = field(default_factory=Usage)
     timing: Timing = field(default_factory=Timing)
+    logprobs: list[float] | None = None
+    """In nats, of each new token, under the model's own distribution; 0 for tokens that were forced."""
     retries: int = 0
     error: str | None = None
     """Why the output cannot be used, or a refusal in the server's own words."""
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class Likelihood(Struct, kw_only=True):
+    """How a model sees a given text after a prompt."""
+
+    logprob: float
+    """In nats, the sum over its tokens."""
+    greedy: bool
+    """Whether each of its tokens is the likeliest one."""
+    tokens: int
 
 
 class Score(Struct, kw_only=True):
@@ -182,7 +199,8 @@ class Runner(Protocol):
     A runner may also have: `async start(progress)`, called once before the first request (load, connect, check; raise
     RunnerError); `tokenizer: Tokenizer | None`; `window: int | None` (tokens); `concurrency: int` (requests it likes to
     see at once); `describe() -> dict` (what is worth keeping in run.json, never keys); `loose: frozenset[str]` (options
-    that do not change what comes back, such as an address or a timeout).
+    that do not change what comes back, such as an address or a timeout); `async loglikelihood(request, continuation) ->
+    Likelihood`, how likely a given text is after the prompt, for multiple choice.
     """
 
     async def generate(self, request: Request) -> Output:

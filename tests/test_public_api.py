@@ -8,6 +8,7 @@ import m1eval
 def test_exported_names():
     assert sorted(m1eval.__all__) == [
         "Episode",
+        "Likelihood",
         "M1evalError",
         "Message",
         "Outcome",
@@ -48,14 +49,15 @@ def test_fields_of_the_nouns():
         "Sample": ("id", "messages", "target", "gold", "metadata", "tools", "prefix_key"),
         "Request": (
             *("messages", "prompt", "token_ids", "tools", "sampling", "think_budget"),
-            *("prefix_key", "sample", "repeat", "progress"),
+            *("prefix_key", "logprobs", "sample", "repeat", "progress"),
         ),
         "Output": (
             *("text", "reasoning", "unfinished_thinking", "tool_calls", "finish_reason"),
-            *("usage", "timing", "retries", "error", "metadata"),
+            *("usage", "timing", "logprobs", "retries", "error", "metadata"),
         ),
         "Score": ("value", "answer", "explanation", "metrics"),
     }
+    assert m1eval.Likelihood.__struct_fields__ == ("logprob", "greedy", "tokens")
     assert m1eval.Sampling.__struct_fields__ == ("temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "seed")
 
 

@@ -1,0 +1,1 @@
+"""Triton kernels with the names and arguments of `ops/`; imported only where they run."""

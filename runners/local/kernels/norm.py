@@ -1,0 +1,100 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped"
+"""Norms and the gated activation: one program a row, so each value is read once and written once."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from . import pdl as dependent
+from .pdl import follow
+
+PLAIN, ADDED, GATED = 0, 1, 2
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """See `ops.norm.rms_norm`."""
+    return _launch(PLAIN, x, x, weight, eps, 1.0, 1.0)[0]
+
+
+def add_norm(
+    x: Tensor, delta: Tensor, weight: Tensor, eps: float, alpha: float = 1.0, beta: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """See `ops.norm.add_norm`."""
+    return _launch(ADDED, x, delta, weight, eps, alpha, beta)
+
+
+def gated_norm(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """See `ops.norm.gated_norm`."""
+    return _launch(GATED, x, gate, weight, eps, 1.0, 1.0)[0]
+
+
+def _launch(
+    kind: int, x: Tensor, other: Tensor, weight: Tensor, eps: float, alpha: float, beta: float
+) -> tuple[Tensor, Tensor]:
+    width = x.shape[-1]
+    shape = x.shape
+    x, other = x.reshape(-1, width), other.reshape(-1, width)
+    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    total = torch.empty_like(out) if kind == ADDED else out
+    block = triton.next_power_of_2(width)
+    pdl = dependent.use()
+    if len(x):
+        _norm[(len(x),)](
+            x, other, weight, out, total, eps, alpha, beta, x.stride(0), other.stride(0), width, kind, block,
+            pdl, num_warps=min(max(block // 512, 1), 16), **dependent.launch(pdl),
+        )  # fmt: skip
+    return out.view(shape), total.view(shape)
+
+
+@triton.jit
+def _norm(
+    x, other, weight, out, total, eps, alpha, beta, x_stride, other_stride, width: tl.constexpr, kind: tl.constexpr,
+    block: tl.constexpr, pdl: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.arange(0, block)
+    inside = at < width
+    scale = tl.load(weight + at, inside, 0.0).to(tl.float32)
+    follow(pdl)
+    kept = tl.load(x + row * x_stride + at, inside, 0.0)
+    value = kept.to(tl.float32)
+    if kind == 1:
+        delta = tl.load(other + row * other_stride + at, inside, 0.0).to(tl.float32)
+        kept = (alpha * value + beta * delta).to(kept.dtype)
+        tl.store(total + row * width + at, kept, inside)
+        value = kept.to(tl.float32)
+    root = tl.rsqrt(tl.sum(value * value, 0) / width + eps)
+    normed = ((value * root).to(kept.dtype).to(tl.float32) * scale).to(kept.dtype)
+    if kind == 2:
+        gate = tl.load(other + row * other_stride + at, inside, 0.0).to(tl.float32)
+        opened = tl.sigmoid(gate).to(kept.dtype).to(tl.float32)
+        normed = (normed.to(tl.float32) * opened).to(kept.dtype)
+    tl.store(out + row * width + at, normed, inside)
+
+
+def silu_mul(gate_up: Tensor, block: int = 1024) -> Tensor:
+    """See `ops.norm.silu_mul`."""
+    width = gate_up.shape[-1] // 2
+    flat = gate_up.reshape(-1, 2 * width)
+    out = torch.empty(*gate_up.shape[:-1], width, dtype=gate_up.dtype, device=gate_up.device)
+    block = min(block, triton.next_power_of_2(width))
+    pdl = dependent.use()
+    if len(flat):
+        _silu_mul[(len(flat), triton.cdiv(width, block))](
+            flat, out, flat.stride(0), width, block, pdl, num_warps=max(block // 256, 1), **dependent.launch(pdl)
+        )
+    return out
+
+
+@triton.jit
+def _silu_mul(gate_up, out, stride, width: tl.constexpr, block: tl.constexpr, pdl: tl.constexpr):
+    follow(pdl)
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.program_id(1) * block + tl.arange(0, block)
+    inside = at < width
+    gate = tl.load(gate_up + row * stride + at, inside, 0.0)
+    up = tl.load(gate_up + row * stride + width + at, inside, 0.0).to(tl.float32)
+    value = gate.to(tl.float32)
+    active = (value * tl.sigmoid(value)).to(gate.dtype).to(tl.float32)
+    tl.store(out + row * width + at, (active * up).to(gate.dtype), inside)

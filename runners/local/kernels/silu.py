@@ -1,0 +1,23 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped"
+"""SiLU in place, over rows that may stand apart: torch has no vectorised loop for those, at half the memory's speed."""
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+
+def silu_(x: Tensor, *, block: int = 2048, warps: int = 4) -> Tensor:
+    """See `ops.silu.silu_`."""
+    tokens, width = x.shape
+    block = min(block, triton.next_power_of_2(width))
+    if tokens:
+        _silu[(tokens, triton.cdiv(width, block))](x, x.stride(0), width, block, num_warps=warps)
+    return x
+
+
+@triton.jit
+def _silu(x, stride, width: tl.constexpr, block: tl.constexpr):
+    at = tl.program_id(1) * block + tl.arange(0, block)
+    place = x + tl.program_id(0).to(tl.int64) * stride + at
+    value = tl.load(place, at < width, 0.0).to(tl.float32)
+    tl.store(place, (value * tl.sigmoid(value)).to(x.dtype.element_ty), at < width)

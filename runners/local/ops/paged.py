@@ -1,0 +1,100 @@
+"""Attention of one query a sequence over its paged cache: what decoding spends its time on in long contexts."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from . import kernels
+from .rope import turn_and_store
+
+FUSED = 64
+"""Up to so many rows are turned and stored by the kernel that attends."""
+
+
+def paged_decode(
+    queries: Tensor, keys: Tensor, values: Tensor, tables: Tensor, lengths: Tensor, scale: float, longest: int
+) -> Tensor:
+    """Softmax attention of each row's query over the first `lengths` tokens of its sequence: [rows, heads, value dim].
+
+    queries [rows, heads, dim]; keys [blocks, block, kv_heads, dim]; values [blocks, block, kv_heads, value dim], which
+    may be a view into keys; tables [rows, max blocks] int32, the blocks of each sequence in order; lengths [rows]
+    int32, 0 for padding, whose result is finite. `longest` is known without asking the device: no length is more.
+    """
+    if kernels(queries):
+        from ..kernels import paged
+
+        return paged.paged_decode(queries, keys, values, tables, lengths, scale, longest)
+    return plain_paged_decode(queries, keys, values, tables, lengths, scale, longest)
+
+
+def turn_and_attend(
+    qkv: Tensor,
+    heads: int,
+    cos: Tensor,
+    sin: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    slots: Tensor,
+    tables: Tensor,
+    lengths: Tensor,
+    q_norm: Tensor | None,
+    k_norm: Tensor | None,
+    eps: float,
+    scale: float,
+    longest: int,
+) -> Tensor:
+    """`rope.turn_and_store`, then `paged_decode`, for rows of which none attends to what another one stores.
+
+    `lengths` count the tokens that are stored now, so none is 0; `slots` are their last places.
+    """
+    if kernels(qkv):
+        from ..kernels import paged
+
+        if qkv.shape[0] <= FUSED and paged.turnable(heads, keys, values):
+            return paged.turn_and_attend(
+                qkv, heads, cos, sin, keys, values, tables, lengths, q_norm, k_norm, eps, scale, longest
+            )
+    kv_heads, dim = keys.shape[2:]
+    queries = turn_and_store(qkv, heads, kv_heads, dim, cos, sin, keys, values, slots, q_norm, k_norm, eps)
+    return paged_decode(queries, keys, values, tables, lengths, scale, longest)
+
+
+def plain_paged_decode(
+    queries: Tensor, keys: Tensor, values: Tensor, tables: Tensor, lengths: Tensor, scale: float, longest: int
+) -> Tensor:
+    """`paged_decode` in PyTorch."""
+    if queries.is_cuda:
+        return _masked(queries, keys, values, tables, lengths, scale, longest)
+    rows, heads, _ = queries.shape
+    kv_heads, block = keys.shape[2], keys.shape[1]
+    grouped = queries.reshape(rows, kv_heads, heads // kv_heads, -1)
+    out = queries.new_zeros(rows, kv_heads, heads // kv_heads, values.shape[-1])
+    for row, (length, table) in enumerate(zip(lengths.tolist(), tables.tolist(), strict=True)):
+        if not length:
+            continue
+        blocks = table[: -(-length // block)]
+        k, v = (_tokens(pool, blocks)[:length].transpose(0, 1)[None] for pool in (keys, values))
+        out[row] = functional.scaled_dot_product_attention(grouped[row][None], k, v, scale=scale)[0]
+    return out.flatten(1, 2)
+
+
+def _tokens(pool: Tensor, blocks: list[int]) -> Tensor:
+    """[tokens, kv_heads, dim] of these blocks: a view where they follow one another, for a copy costs as much again."""
+    first = blocks[0]
+    if blocks == list(range(first, first + len(blocks))):
+        return pool[first : first + len(blocks)].flatten(0, 1)
+    return pool[blocks].flatten(0, 1)
+
+
+def _masked(
+    queries: Tensor, keys: Tensor, values: Tensor, tables: Tensor, lengths: Tensor, scale: float, longest: int
+) -> Tensor:
+    """All rows at once, padded to the longest: nothing is asked of the device."""
+    used = tables[:, : -(-longest // keys.shape[1])].long().clamp(0, keys.shape[0] - 1)
+    k, v = (pool[used].flatten(1, 2).transpose(1, 2) for pool in (keys, values))
+    seen = torch.arange(k.shape[2], device=lengths.device) < lengths.clamp(min=1)[:, None]
+    mask = seen[:, None, None]
+    out = functional.scaled_dot_product_attention(
+        queries[:, :, None], k, v, attn_mask=mask, scale=scale, enable_gqa=k.shape[1] != queries.shape[1]
+    )
+    return out.squeeze(2)

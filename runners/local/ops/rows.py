@@ -1,0 +1,97 @@
+"""Matrix products for one row, as decoding has them: bound by the reading of the weights, so norms ride along."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from . import kernels
+from .norm import plain_add_norm, plain_silu_mul
+
+FEW = 1
+"""Up to so many rows the kernels here are to be used; from two on cuBLAS is as good or better."""
+
+
+def few(x: Tensor) -> bool:
+    """Whether the kernels are to be used for these rows."""
+    return x.shape[0] == FEW and kernels(x)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
+    """`x @ weight.T + bias + residual`: x [rows, in], weight [out, in], residual [rows, out]."""
+    if few(x):
+        from ..kernels import rows
+
+        return rows.linear(x, weight, bias, residual)
+    return plain_linear(x, weight, bias, residual)
+
+
+def norm_linear(
+    x: Tensor,
+    delta: Tensor,
+    norm_weight: Tensor,
+    eps: float,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """`add_norm` followed by a linear layer: (out [rows, out], total [rows, in])."""
+    if few(x):
+        from ..kernels import rows
+
+        return rows.norm_linear(x, delta, norm_weight, eps, weight, bias, alpha, beta)
+    return plain_norm_linear(x, delta, norm_weight, eps, weight, bias, alpha, beta)
+
+
+def norm_gate_up(x: Tensor, delta: Tensor, norm_weight: Tensor, eps: float, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """`add_norm`, the product with gate and up [2 * width, in], `silu_mul`: (out [rows, width], total [rows, in])."""
+    if few(x):
+        from ..kernels import rows
+
+        return rows.norm_gate_up(x, delta, norm_weight, eps, weight)
+    return plain_norm_gate_up(x, delta, norm_weight, eps, weight)
+
+
+def head(x: Tensor, weight: Tensor) -> Tensor:
+    """`x @ weight.T` as fp32, for the language-model head: bf16 logits near 20 would be steps of 1/8."""
+    if few(x):
+        from ..kernels import rows
+
+        return rows.head(x, weight)
+    return plain_head(x, weight)
+
+
+def plain_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
+    """`linear` in PyTorch."""
+    out = functional.linear(x, weight, bias)
+    return out if residual is None else out + residual
+
+
+def plain_norm_linear(
+    x: Tensor,
+    delta: Tensor,
+    norm_weight: Tensor,
+    eps: float,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """`norm_linear` in PyTorch."""
+    normed, total = plain_add_norm(x, delta, norm_weight, eps, alpha, beta)
+    return functional.linear(normed, weight, bias), total
+
+
+def plain_norm_gate_up(
+    x: Tensor, delta: Tensor, norm_weight: Tensor, eps: float, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`norm_gate_up` in PyTorch."""
+    normed, total = plain_add_norm(x, delta, norm_weight, eps)
+    return plain_silu_mul(functional.linear(normed, weight)), total
+
+
+def plain_head(x: Tensor, weight: Tensor) -> Tensor:
+    """`head` in PyTorch."""
+    if x.is_cuda and weight.dtype != torch.float32:
+        return torch.mm(x, weight.t(), out_dtype=torch.float32)
+    return functional.linear(x.float(), weight.float())

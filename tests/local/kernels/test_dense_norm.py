@@ -1,0 +1,37 @@
+"""The norm kernels against PyTorch."""
+
+import pytest
+import torch
+
+EPS = 1e-5
+
+
+@pytest.mark.parametrize("width", [64, 96, 576])
+def test_each_is_what_pytorch_computes(part, device, width):
+    torch.manual_seed(0)
+    plain, kernel = part("ops.norm"), part("kernels.norm")
+    x, other, weight = (torch.randn(*shape, device=device) for shape in ((3, width), (3, width), (width,)))
+    for name, args in {
+        "rms_norm": (x, weight, EPS),
+        "add_norm": (x, other, weight, EPS, 0.5, 3.0),
+        "gated_norm": (x, other, weight, EPS),
+        "silu_mul": (x,),
+    }.items():
+        torch.testing.assert_close(getattr(kernel, name)(*args), getattr(plain, f"plain_{name}")(*args), msg=name)
+
+
+def test_rows_may_stand_apart_in_memory(part, device):
+    torch.manual_seed(0)
+    plain, kernel = part("ops.norm"), part("kernels.norm")
+    wide, weight = torch.randn(3, 100, device=device), torch.randn(40, device=device)
+    x, gate = wide[:, :40], wide[:, 60:]
+    torch.testing.assert_close(kernel.rms_norm(x, weight, EPS), plain.plain_rms_norm(x, weight, EPS))
+    torch.testing.assert_close(kernel.gated_norm(x, gate, weight, EPS), plain.plain_gated_norm(x, gate, weight, EPS))
+    torch.testing.assert_close(kernel.silu_mul(x), plain.plain_silu_mul(x))
+
+
+def test_no_rows_are_no_work(part, device):
+    kernel = part("kernels.norm")
+    none, weight = torch.empty(0, 64, device=device), torch.ones(64, device=device)
+    assert kernel.rms_norm(none, weight, EPS).shape == (0, 64)
+    assert kernel.silu_mul(none).shape == (0, 32)

@@ -1,0 +1,103 @@
+"""The decoding attention kernel against PyTorch."""
+
+import pytest
+import torch
+
+
+def case(device, heads, kv_heads, dim, value_dim, block, lengths):
+    torch.manual_seed(0)
+    rows, most = len(lengths), -(-max(lengths) // block) + 1
+    keys = torch.randn(rows * most, block, kv_heads, dim, device=device)
+    values = keys[..., :value_dim] if value_dim < dim else torch.randn(*keys.shape, device=device)
+    tables = torch.randperm(rows * most, device=device).int().view(rows, most)
+    queries = torch.randn(rows, heads, dim, device=device)
+    return queries, keys, values, tables, torch.tensor(lengths, dtype=torch.int32, device=device), dim**-0.5
+
+
+@pytest.mark.parametrize(
+    ("shape", "how"),
+    [
+        ((4, 2, 16, 16, 16, (5, 70)), {}),
+        ((9, 3, 64, 64, 16, (300, 33)), {}),
+        ((6, 2, 24, 24, 256, (600, 1)), {"splits": 3}),  # one block holds several steps
+        ((40, 1, 40, 32, 32, (100,)), {}),  # values are a part of the keys, more heads than one program takes
+        ((2, 1, 16, 16, 64, (900,)), {"splits": 7, "tile": (32, 4, 2)}),
+    ],
+)
+def test_each_row_attends_to_its_own_tokens(part, device, shape, how):
+    given = case(device, *shape)
+    found = part("kernels.paged").paged_decode(*given, 4096, **how)
+    wanted = part("ops.paged").plain_paged_decode(*given, max(shape[-1]))
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("splits", [1, 4])
+def test_rows_of_no_length_are_finite_and_change_nothing(part, device, splits):
+    kernel = part("kernels.paged")
+    queries, keys, values, tables, lengths, scale = case(device, 4, 2, 16, 16, 16, (300, 40))
+    wanted = part("ops.paged").plain_paged_decode(queries, keys, values, tables, lengths, scale, 300)
+    lengths[1] = 0
+    tables[1] = 0
+    found = kernel.paged_decode(queries, keys, values, tables, lengths, scale, 300, splits=splits)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found[0], wanted[0], rtol=1e-4, atol=1e-5)
+
+
+def test_what_stands_beyond_a_length_does_not_matter(part, device):
+    kernel = part("kernels.paged")
+    queries, keys, values, tables, lengths, scale = case(device, 4, 2, 16, 16, 16, (37,))
+    found = kernel.paged_decode(queries, keys, values, tables, lengths, scale, 64)
+    used = tables[0, :3].tolist()
+    keys[used[2], 5:] = torch.nan
+    values[used[2], 5:] = torch.nan
+    for block in set(range(len(keys))) - set(used):
+        keys[block] = values[block] = torch.nan
+    assert torch.equal(kernel.paged_decode(queries, keys, values, tables, lengths, scale, 64), found)
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "dim", "half", "normed", "lengths", "splits"),
+    [
+        (4, 2, 32, 16, True, (1, 64, 65, 200), None),
+        (4, 2, 32, 16, True, (1, 64, 65, 200), 1),
+        (6, 1, 16, 4, False, (130, 7), 3),  # few dims turned
+        (2, 2, 64, 32, True, (700,), 40),  # too many shares for one program to join
+    ],
+)
+def test_turning_storing_and_attending_is_what_two_kernels_do(
+    part, device, heads, kv_heads, dim, half, normed, lengths, splits
+):
+    _, keys, values, tables, counts, scale = case(device, heads, kv_heads, dim, dim, 64, lengths)
+    rows = len(lengths)
+    qkv = torch.randn(rows, (heads + 2 * kv_heads) * dim, device=device)
+    angles = torch.randn(rows, half, device=device)
+    norms = [torch.randn(dim, device=device) if normed else None for _ in range(2)]
+    last = counts.long() - 1
+    slots = tables.gather(1, (last // 64)[:, None]).squeeze(1).long() * 64 + last % 64
+    pools = [pool.clone() for pool in (keys, values)]
+    table = angles.cos(), angles.sin()
+    plain = part("ops.rope").plain_turn_and_store
+    queries = plain(qkv, heads, kv_heads, dim, *table, keys, values, slots, *norms, 1e-6)
+    wanted = part("ops.paged").plain_paged_decode(queries, keys, values, tables, counts, scale, max(lengths))
+    for _ in range(2):  # the second time the counters must be at nought again
+        found = part("kernels.paged").turn_and_attend(
+            qkv, heads, *table, *pools, tables, counts, *norms, 1e-6, scale, 4096, splits=splits
+        )
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(pools, [keys, values])
+
+
+def test_counters_are_at_nought_between_kernels(part, device):
+    kernel = part("kernels.paged")
+    given = case(device, 4, 2, 16, 16, 16, (300, 40, 0))
+    kernel.paged_decode(*given, 300, splits=4)
+    assert not kernel._counters(given[0].device).any()
+
+
+def test_heads_of_odd_dims_are_left_to_two_kernels(part):
+    kernel = part("kernels.paged")
+    pools = {dim: torch.empty(2, 64, 2, dim) for dim in (24, 64, 128)}
+    assert kernel.turnable(4, pools[128], pools[128])
+    assert not kernel.turnable(4, pools[24], pools[24])
+    assert not kernel.turnable(4, pools[128], pools[64])
+    assert not kernel.turnable(256, pools[64], pools[64])

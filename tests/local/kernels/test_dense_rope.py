@@ -1,0 +1,56 @@
+"""The kernel that turns and stores against PyTorch."""
+
+import pytest
+import torch
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "dim", "half", "q_normed", "k_normed"),
+    [
+        (4, 2, 16, 8, True, True),  # all dims turned
+        (9, 3, 64, 32, False, False),
+        (3, 1, 24, 5, True, False),  # few turned, and no power of two
+        (8, 2, 32, 8, False, True),
+    ],
+)
+@pytest.mark.parametrize("tokens", [1, 5])
+def test_queries_and_both_pools_are_those_of_pytorch(
+    part, device, tokens, heads, kv_heads, dim, half, q_normed, k_normed
+):
+    torch.manual_seed(0)
+    qkv = torch.randn(tokens, (heads + 2 * kv_heads) * dim, device=device)
+    angles = torch.randn(tokens, half, device=device)
+    norms = [torch.randn(dim, device=device) if normed else None for normed in (q_normed, k_normed)]
+    slots = torch.randperm(16, device=device)[:tokens]
+
+    def run(function):
+        pools = [torch.full((4, 4, kv_heads, dim), 7.0, device=device) for _ in range(2)]
+        queries = function(qkv, heads, kv_heads, dim, angles.cos(), angles.sin(), *pools, slots, *norms)
+        return [queries, *pools]
+
+    found, wanted = run(part("kernels.rope").turn_and_store), run(part("ops.rope").plain_turn_and_store)
+    torch.testing.assert_close(found, wanted)
+    assert found[0].is_contiguous()
+
+
+def test_rows_and_tables_may_stand_apart_and_the_cache_may_be_of_another_dtype(part, device):
+    torch.manual_seed(0)
+    wide, angles = torch.randn(3, 100, device=device), torch.randn(3, 20, device=device)
+    qkv, cos, sin = wide[:, 20:84], angles[:, :8].cos(), angles[:, 8:16].sin()
+    slots = torch.tensor([5, 0, 3], device=device)
+
+    def run(function):
+        pools = [torch.zeros(2, 4, 1, 16, dtype=torch.float16, device=device) for _ in range(2)]
+        return [function(qkv, 2, 1, 16, cos, sin, *pools, slots), *pools]
+
+    # The plain version takes rows that follow one another.
+    found = run(part("kernels.rope").turn_and_store)
+    qkv, cos, sin = qkv.contiguous(), cos.contiguous(), sin.contiguous()
+    torch.testing.assert_close(found, run(part("ops.rope").plain_turn_and_store))
+
+
+def test_the_table_is_that_of_pytorch(part, device):
+    positions = torch.tensor([0, 1, 77, 40_000, 1_000_000], device=device)
+    frequencies = 1e6 ** -(torch.arange(0, 48, 2, device=device) / 48)
+    found = part("kernels.rope").table(positions, frequencies, 1.2)
+    torch.testing.assert_close(found, part("ops.rope").plain_table(positions, frequencies, 1.2))

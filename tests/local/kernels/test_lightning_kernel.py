@@ -1,0 +1,145 @@
+"""The Triton kernels of lightning attention give what PyTorch gives, however sequences are cut."""
+
+import pytest
+import torch
+
+LIMITS = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1e-3}
+SLOPES = (0.917, 5e-5)
+
+
+@pytest.fixture
+def kernel(part):
+    return part("kernels.lightning")
+
+
+@pytest.fixture
+def plain(part):
+    return part("ops.lightning")
+
+
+def draw(device, tokens, dim, dtype=torch.float32, heads=2):
+    """q, k and v as a model has them: views of one tensor."""
+    generator = torch.Generator().manual_seed(tokens + dim)
+    return torch.randn(tokens, heads, 3, dim, generator=generator).to(device, dtype).unbind(2)
+
+
+def begun(device, slots, dim, heads=2):
+    return torch.randn(slots, heads, dim, dim, generator=torch.Generator().manual_seed(slots)).to(device)
+
+
+def error(found, wanted):
+    return ((found.double() - wanted.double()).norm() / wanted.double().norm()).item()
+
+
+def compare(kernel, plain, device, spans, *, tokens, dim, dtype=torch.float32, slopes=SLOPES, **tuning):
+    """Prefill both ways on the same inputs, from states that are not empty; the kernel's output and states."""
+    q, k, v = draw(device, tokens, dim, dtype)
+    slopes = torch.tensor(slopes, device=device)
+    states = begun(device, 6, dim)
+    before, expected = states.clone(), states.clone()
+    exact = [x.float() for x in (q, k, v)]
+    wanted = plain.plain_prefill(*exact, slopes, expected, spans)
+    found = kernel.lightning_prefill(q, k, v, slopes, states, spans, tuning=kernel.Tuning(**tuning))
+    assert found.dtype == dtype
+    for head in range(2):
+        assert error(found[:, head], wanted[:, head]) < LIMITS[dtype]
+        assert error(states[:, head], expected[:, head]) < LIMITS[dtype]
+    others = sorted(set(range(6)) - {slot for _, _, slot in spans})
+    assert torch.equal(states[others], before[others])
+    return found, states
+
+
+@pytest.mark.parametrize(
+    ("dim", "dtype"),
+    [*((dim, torch.float32) for dim in (16, 24, 64, 96, 128)), (24, torch.bfloat16), (24, torch.float16)],
+)
+def test_prefill_is_right_for_every_width_and_type(kernel, plain, device, dim, dtype):
+    spans = [(0, 40, 4), (40, 41, 0)]
+    compare(kernel, plain, device, spans, tokens=41, dim=dim, dtype=dtype, block=32, least=32, programs=1)
+
+
+@pytest.mark.parametrize(("block", "least"), [(16, 16), (16, 512), (32, 64), (64, 64)])
+def test_prefill_is_right_however_it_is_cut(kernel, plain, device, block, least):
+    spans = [(0, 1, 5), (1, 100, 0), (100, 164, 3), (164, 165, 1), (165, 200, 2)]
+    compare(kernel, plain, device, spans, tokens=200, dim=16, block=block, least=least, programs=16)
+
+
+@pytest.mark.parametrize("split", [1, 2])
+def test_prefill_is_right_with_the_values_in_parts(kernel, plain, device, split):
+    spans = [(0, 80, 1)]
+    compare(
+        kernel, plain, device, spans, tokens=80, dim=64, block=32, least=32, programs=9, split=split, leave_split=split
+    )
+
+
+@pytest.mark.parametrize("slopes", [(0.917, 0.3), (1.5, 0.0), (5e-5, 0.004)], ids=str)
+def test_tokens_that_are_not_read_left_nothing(kernel, plain, device, slopes):
+    # At slope 0.917 a segment of 128 tokens leaves what its last 97 do; at 0 every token stays.
+    spans = [(0, 330, 2)]
+    compare(kernel, plain, device, spans, tokens=330, dim=16, slopes=slopes, block=64, least=128, programs=99)
+
+
+def test_tokens_outside_the_spans_give_zeros_and_change_nothing(kernel, plain, device):
+    spans = [(3, 40, 1), (50, 90, 0)]
+    found, _ = compare(kernel, plain, device, spans, tokens=100, dim=16, block=16, least=16, programs=9)
+    assert not found[:3].any()
+    assert not found[40:50].any()
+    assert not found[90:].any()
+
+
+def test_no_spans_are_no_work(kernel, device):
+    q, k, v = draw(device, 5, 16)
+    states = begun(device, 2, 16)
+    before = states.clone()
+    assert not kernel.lightning_prefill(q, k, v, torch.tensor(SLOPES, device=device), states, []).any()
+    assert torch.equal(states, before)
+
+
+def test_a_broken_sequence_leaves_its_neighbours_whole(kernel, device):
+    q, k, v = (x.clone() for x in draw(device, 60, 16))
+    slopes, states = torch.tensor(SLOPES, device=device), begun(device, 2, 16)
+    q[30:], k[30:], v[30:] = torch.nan, torch.nan, torch.inf
+    found = kernel.lightning_prefill(q, k, v, slopes, states, [(0, 30, 0), (30, 60, 1)])
+    assert found[:30].isfinite().all()
+    assert states[0].isfinite().all()
+    assert not found[30:].isfinite().any()
+
+
+def test_states_may_be_a_view_of_more(kernel, plain, device):
+    q, k, v = draw(device, 40, 16)
+    slopes, spans = torch.tensor(SLOPES, device=device), [(0, 40, 1)]
+    pool = begun(device, 6, 16).view(2, 3, 2, 16, 16)
+    before, expected = pool.clone(), pool[:, 1].clone()
+    plain.plain_prefill(q, k, v, slopes, expected, spans)
+    kernel.lightning_prefill(q, k, v, slopes, pool[:, 1], spans)
+    assert error(pool[:, 1], expected) < 1e-5
+    assert torch.equal(pool[:, [0, 2]], before[:, [0, 2]])
+
+
+@pytest.mark.parametrize("dtype", LIMITS, ids=str)
+@pytest.mark.parametrize("dim", [16, 24, 96])
+def test_decode_is_right_for_every_width_and_type(kernel, plain, device, dim, dtype):
+    q, k, v = draw(device, 3, dim, dtype)
+    slopes, slots = torch.tensor(SLOPES, device=device), torch.tensor([5, 0, 2], device=device)
+    states = begun(device, 6, dim)
+    before, expected = states.clone(), states.clone()
+    for _ in range(2):
+        found = kernel.lightning_decode(q, k, v, slopes, states, slots)
+        wanted = plain.plain_decode(q.float(), k.float(), v.float(), slopes, expected, slots)
+        assert found.dtype == dtype
+        assert error(found, wanted) < LIMITS[dtype]
+    assert error(states, expected) < 1e-5
+    assert torch.equal(states[[1, 3, 4]], before[[1, 3, 4]])
+
+
+def test_decode_goes_on_where_prefill_ended(kernel, plain, device):
+    q, k, v = draw(device, 50, 16)
+    slopes = torch.tensor(SLOPES, device=device)
+    states, expected = torch.zeros(2, 1, 2, 16, 16, device=device)
+    wanted = plain.plain_prefill(q, k, v, slopes, expected, [(0, 50, 0)])
+    kernel.lightning_prefill(q[:40], k[:40], v[:40], slopes, states, [(0, 40, 0)])
+    slots = torch.tensor([0], device=device)
+    rows = [x[t : t + 1] for t in range(40, 50) for x in (q, k, v)]
+    found = [kernel.lightning_decode(*rows[i : i + 3], slopes, states, slots) for i in range(0, len(rows), 3)]
+    assert error(torch.cat(found), wanted[40:]) < 1e-5
+    assert error(states, expected) < 1e-5

@@ -1,0 +1,70 @@
+"""Decoding attention over blocks, against its definition."""
+
+import importlib
+
+import pytest
+import torch
+
+from m1eval import load
+
+paged = importlib.import_module(f"{load('runners', 'local').__name__}.ops.paged")
+
+
+def definition(queries, keys, values, tables, lengths, scale):
+    """Softmax attention, one head of one row after another, in fp64."""
+    out = torch.zeros(*queries.shape[:2], values.shape[-1], dtype=torch.float64)
+    group = queries.shape[1] // keys.shape[2]
+    for row, length in enumerate(lengths.tolist()):
+        places = [(int(tables[row, token // keys.shape[1]]), token % keys.shape[1]) for token in range(length)]
+        for head in range(queries.shape[1]):
+            if places:
+                k = torch.stack([keys[block, at, head // group] for block, at in places]).double()
+                v = torch.stack([values[block, at, head // group] for block, at in places]).double()
+                out[row, head] = (k @ queries[row, head].double() * scale).softmax(0) @ v
+    return out
+
+
+def case(heads, kv_heads, dim, value_dim, block, lengths, strewn):
+    torch.manual_seed(0)
+    rows, most = len(lengths), -(-max(lengths) // block) + 1
+    keys = torch.randn(rows * most, block, kv_heads, dim)
+    values = keys[..., :value_dim] if value_dim < dim else torch.randn(*keys.shape)
+    blocks = torch.randperm(rows * most) if strewn else torch.arange(rows * most)
+    queries = torch.randn(rows, heads, dim)
+    return queries, keys, values, blocks.int().view(rows, most), torch.tensor(lengths, dtype=torch.int32)
+
+
+CASES = [
+    (4, 2, 16, 16, 4, (5, 1, 33), True),
+    (9, 3, 64, 64, 16, (40, 16, 17), False),
+    (3, 1, 24, 16, 8, (20, 9), True),
+    (2, 2, 8, 8, 4, (0, 6, 0), True),
+]
+
+
+@pytest.mark.parametrize("shape", CASES)
+def test_each_row_attends_to_its_own_tokens(shape):
+    queries, keys, values, tables, lengths = case(*shape)
+    found = paged.plain_paged_decode(queries, keys, values, tables, lengths, 0.3, 64)
+    wanted = definition(queries, keys, values, tables, lengths, 0.3)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", CASES)
+def test_the_way_that_asks_nothing_of_the_device_is_the_same(shape):
+    queries, keys, values, tables, lengths = case(*shape)
+    unused = torch.arange(tables.shape[1]) >= (lengths[:, None] + keys.shape[1] - 1) // keys.shape[1]
+    tables[unused] = 10**6  # what stands beyond a sequence's blocks must not matter
+    found = paged._masked(queries, keys, values, tables, lengths, 0.3, int(lengths.max()))
+    wanted = definition(queries, keys, values, tables, lengths, 0.3)
+    assert found.isfinite().all()
+    live = lengths > 0
+    torch.testing.assert_close(found.double()[live], wanted[live], rtol=1e-5, atol=1e-5)
+
+
+def test_tokens_beyond_the_length_do_not_matter():
+    queries, keys, values, tables, lengths = case(4, 2, 16, 16, 4, (5, 9), True)
+    found = paged.plain_paged_decode(queries, keys, values, tables, lengths, 0.3, 9)
+    keys[int(tables[0, 1]), 1:] = torch.nan
+    values[int(tables[0, 1]), 1:] = torch.nan
+    assert torch.equal(paged.plain_paged_decode(queries, keys, values, tables, lengths, 0.3, 9), found)

@@ -1,0 +1,73 @@
+"""Turning queries and keys, and where keys and values are written."""
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
+
+from m1eval import load
+
+rope = importlib.import_module(f"{load('runners', 'local').__name__}.ops.rope")
+HEADS, KV_HEADS, DIM, BLOCK, TOKENS = 6, 2, 16, 4, 7
+SLOTS = torch.tensor([9, 3, 4, 15, 0, 11, 10])
+
+
+def table(half):
+    angles = torch.randn(TOKENS, half)
+    return angles.cos(), angles.sin()
+
+
+def pools():
+    return [torch.full((4, BLOCK, KV_HEADS, DIM), 7.0) for _ in range(2)]
+
+
+def turned_by_transformers(q, k, cos, sin):
+    """[tokens, heads, turned dims] of the published code, whose tables hold both halves."""
+    cos, sin = (torch.cat((part, part), -1)[None] for part in (cos, sin))
+    q, k = apply_rotary_pos_emb(q.transpose(0, 1)[None], k.transpose(0, 1)[None], cos, sin)
+    return q[0].transpose(0, 1), k[0].transpose(0, 1)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("half", [8, 4, 3])
+@pytest.mark.parametrize("normed", [False, True])
+def test_queries_and_stored_keys_are_those_of_transformers(half, normed):
+    qkv = torch.randn(TOKENS, (HEADS + 2 * KV_HEADS) * DIM)
+    q, k, v = torch.split(qkv.view(TOKENS, -1, DIM), [HEADS, KV_HEADS, KV_HEADS], 1)
+    norms: list[Any] = [torch.randn(DIM) if normed else None for _ in range(2)]
+    (cos, sin), (keys, values) = table(half), pools()
+    found = rope.turn_and_store(qkv, HEADS, KV_HEADS, DIM, cos, sin, keys, values, SLOTS, *norms, 1e-5)
+    if normed:
+        layers = [LlamaRMSNorm(DIM, 1e-5) for _ in range(2)]
+        for layer, weight in zip(layers, norms, strict=True):
+            layer.weight.data = weight
+        q, k = layers[0](q).detach(), layers[1](k).detach()
+    wanted = turned_by_transformers(q[..., : 2 * half], k[..., : 2 * half], cos, sin)
+    wanted = [torch.cat((part, whole[..., 2 * half :]), -1) for part, whole in zip(wanted, (q, k), strict=True)]
+    assert found.is_contiguous()
+    torch.testing.assert_close(found, wanted[0])
+    torch.testing.assert_close(keys.flatten(0, 1)[SLOTS], wanted[1])
+    assert torch.equal(values.flatten(0, 1)[SLOTS], v)
+
+
+def test_only_the_slots_named_are_written():
+    (cos, sin), (keys, values) = table(8), pools()
+    qkv = torch.randn(TOKENS, (HEADS + 2 * KV_HEADS) * DIM)
+    rope.turn_and_store(qkv, HEADS, KV_HEADS, DIM, cos, sin, keys, values, SLOTS)
+    others = [slot for slot in range(16) if slot not in SLOTS.tolist()]
+    assert (keys.flatten(0, 1)[others] == 7).all()
+    assert (values.flatten(0, 1)[others] == 7).all()
+
+
+def test_a_turn_keeps_the_dtype_and_is_done_in_fp32():
+    cos, sin = table(8)
+    x = torch.randn(TOKENS, HEADS, DIM).bfloat16()
+    found = rope.turn(x, cos, sin)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, rope.turn(x.float(), cos, sin).bfloat16())

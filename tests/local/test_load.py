@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from m1eval import RunnerError, Silent, load
-from tests.local.conftest import LLAMA3
+from tests.local.conftest import LLAMA3, scores
 
 local = load("runners", "local")
-Cache = local.cache.Cache
+gguf_file = import_module(f"{local.__name__}.gguf_file")
+layers = import_module(f"{local.__name__}.layers")
 find = local.loading.find
 read_model = local.loading.load
 known = local.models.known
@@ -27,13 +30,6 @@ CPU = torch.device("cpu")
 
 def read(source: Path) -> Any:
     return read_model(source, dtype=torch.float32, device=CPU, progress=Silent())
-
-
-def scores(model: Any, ids: list[int]) -> torch.Tensor:
-    cache = Cache(model.memory, slots=1, window=512, dtype=torch.float32, device=CPU)
-    with torch.inference_mode():
-        found: torch.Tensor = model.logits(model(torch.tensor(ids), cache.plan([(cache.take(), len(ids))])))
-        return found
 
 
 @pytest.fixture
@@ -110,8 +106,10 @@ def test_pickled_weights_are_refused_and_not_opened(folder: Path) -> None:
         ({"model_type": "mamba"}, f"no architecture 'mamba'; there are {', '.join(known())}"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
         ({"hidden_size": "wide"}, "config.json of the model"),
-        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope_type 'yarn'"),
-        ({"quantization_config": {"quant_method": "fp8"}}, "quantised (fp8)"),
+        ({"rope_parameters": {"rope_type": "longrope", "factor": 4.0}}, "rope_type 'longrope' is not built in"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "needs original_max_position_embeddings"),
+        ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "quantised (awq"),
+        ({"quantization_config": {"quant_method": "fp8"}}, "quantised (fp8"),
     ],
 )
 def test_a_config_that_is_not_built_in_is_refused(folder: Path, change: dict[str, Any], said: str) -> None:
@@ -125,6 +123,18 @@ def test_architectures_are_the_files_of_the_models_folder() -> None:
     assert not [name for name in known() if name.startswith("_")]
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{'a': 1}"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+def test_broken_json_is_named(name: str, content: str, folder: Path) -> None:
+    (folder / name).write_text(content)
+    assert str(folder / name) in refused(folder)
+
+
+def test_an_index_without_shards_is_refused(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text("{}")
+    assert "missing" in refused(folder)
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
@@ -136,6 +146,16 @@ def test_a_file_that_is_no_gguf_is_refused(folder: Path, tmp_path: Path) -> None
     torn = tmp_path / "torn.gguf"
     torn.write_bytes(b"GGUF\x03\x00\x00\x00")
     assert "is no GGUF file, or torn" in refused(torn)
+
+
+def test_a_gguf_file_cut_short_is_refused(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    folder, reference = tiny()
+    file = tmp_path / "cut.gguf"
+    write_gguf(file, reference, folder, gguf.GGMLQuantizationType.F32)
+    content = file.read_bytes()
+    for kept in (len(content) - 100, len(content) // 2, 2000, 100):
+        file.write_bytes(content[:kept])
+        assert f"{file} is no GGUF file, or torn" in refused(file)
 
 
 def test_a_name_that_is_nothing_is_answered_with_what_there_is() -> None:
@@ -176,11 +196,55 @@ def test_loading_is_told_tensor_by_tensor(llama: Any) -> None:
     assert Listener.said == [f"loading weights {i}/{count}" for i in range(1, count + 1)]
 
 
+def test_what_the_weights_need_is_known_before_they_are_read(llama: Any) -> None:
+    config = json.loads((llama.folder / "config.json").read_text())
+    for dtype, size in ((torch.float32, 4), (torch.bfloat16, 2)):
+        model = local.models.build(config, layers.Setting(dtype))
+        assert local.loading.weight_bytes(model) == size * sum(p.numel() for p in llama.reference.parameters())
+        assert all(parameter.is_meta for parameter in model.parameters())
+
+
+def test_tokens_that_only_fill_up_the_vocabulary_cannot_be_drawn(tiny: Callable[..., Any]) -> None:
+    folder, reference = tiny(vocab_size=300)
+    found = scores(read(folder).model, [1, 2, 3])
+    with torch.inference_mode():
+        wanted = reference(torch.tensor([[1, 2, 3]])).logits[0]
+    assert (found[:, :261] - wanted[:, :261]).abs().max() < 1e-4
+    assert (found[:, 261:] == -torch.inf).all()
+
+
+def test_experts_may_be_stacked_in_the_checkpoint(tiny: Callable[..., Any]) -> None:
+    folder, reference = tiny("qwen3_moe")
+
+    def stack(tensors: dict[str, torch.Tensor]) -> None:
+        for layer in range(3):
+            at = f"model.layers.{layer}.mlp.experts"
+            gate, up, down = (
+                torch.stack([tensors.pop(f"{at}.{i}.{part}_proj.weight") for i in range(8)])
+                for part in ("gate", "up", "down")
+            )
+            tensors |= {f"{at}.gate_up_proj": torch.cat((gate, up), 1), f"{at}.down_proj": down}
+
+    change(folder, stack)
+    with torch.inference_mode():
+        wanted = reference(torch.tensor([[1, 2, 3]])).logits[0]
+    assert (scores(read(folder).model, [1, 2, 3]) - wanted).abs().max() < 1e-4
+
+
+ARCHITECTURES = {
+    "llama": gguf.MODEL_ARCH.LLAMA,
+    "qwen2": gguf.MODEL_ARCH.QWEN2,
+    "qwen3": gguf.MODEL_ARCH.QWEN3,
+    "qwen3_moe": gguf.MODEL_ARCH.QWEN3MOE,
+}
+
+
 def write_gguf(file: Path, reference: Any, folder: Path, kind: gguf.GGMLQuantizationType) -> None:
     """Write a model as llama.cpp's converter does, rotary dimensions interleaved, matrices quantised."""
     config = reference.config
+    model = ARCHITECTURES[config.model_type]
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-    writer = gguf.GGUFWriter(file, "llama")
+    writer = gguf.GGUFWriter(file, gguf.MODEL_ARCH_NAMES[model])
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -189,19 +253,28 @@ def write_gguf(file: Path, reference: Any, folder: Path, kind: gguf.GGMLQuantiza
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    if model in (gguf.MODEL_ARCH.QWEN3, gguf.MODEL_ARCH.QWEN3MOE):
+        writer.add_key_length(config.head_dim)
+    if model == gguf.MODEL_ARCH.QWEN3MOE:
+        writer.add_expert_count(config.num_local_experts)
+        writer.add_expert_used_count(config.num_experts_per_tok)
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    if config.rope_parameters["rope_type"] == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(config.rope_parameters["factor"])
+        writer.add_rope_scaling_orig_ctx_len(config.rope_parameters["original_max_position_embeddings"])
     _write_tokenizer(writer, json.loads((folder / "tokenizer.json").read_text()))
     if config.rope_parameters["rope_type"] == "llama3":
         size = config.hidden_size // config.num_attention_heads
         plain = config.rope_parameters["rope_theta"] ** -(torch.arange(0, size, 2) / size)
         writer.add_tensor("rope_freqs.weight", (plain / reference.model.rotary_emb.inv_freq).numpy())
-    for name, tensor in reference.state_dict().items():
-        values = tensor.numpy()
+    for name, values in _stored(reference, model):
         part = name.split(".")[-2]
-        if part in heads:
+        if part in heads and model == gguf.MODEL_ARCH.LLAMA:
             split = values.reshape(heads[part], 2, -1, *values.shape[1:])
-            values = np.ascontiguousarray(split.swapaxes(1, 2).reshape(values.shape))
-        own = kind if values.ndim == 2 else gguf.GGMLQuantizationType.F32
-        writer.add_tensor(stored_name(name), gguf.quants.quantize(values, own), raw_dtype=own)
+            values = np.ascontiguousarray(split.swapaxes(1, 2).reshape(values.shape))  # noqa: PLW2901
+        own = kind if values.ndim > 1 else gguf.GGMLQuantizationType.F32
+        writer.add_tensor(stored_name(name, model), gguf.quants.quantize(values, own), raw_dtype=own)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -222,22 +295,47 @@ def _write_tokenizer(writer: Any, tokenizer: dict[str, Any]) -> None:
     writer.add_eos_token_id(258)
 
 
-def stored_name(name: str) -> str:
-    mapping = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 3)
+def _stored(reference: Any, model: Any) -> Iterator[tuple[str, Any]]:
+    """Names and values of the tensors, the stacks of experts parted into gate and up as the converter does."""
+    tied = reference.config.tie_word_embeddings
+    for name, tensor in reference.state_dict().items():
+        values = tensor.numpy()
+        if name.endswith("gate_up_proj"):
+            for part, half in zip(("gate", "up"), np.split(values, 2, 1), strict=True):
+                yield name.replace("gate_up_proj", f"{part}_proj.weight"), np.ascontiguousarray(half)
+        elif "experts" in name:
+            yield f"{name}.weight", values
+        elif not (tied and name == "lm_head.weight"):
+            yield name, values
+
+
+def stored_name(name: str, model: Any) -> str:
+    mapping = gguf.get_tensor_name_map(model, 3)
     return str(mapping.get_name(name, try_suffixes=(".weight", ".bias")))
 
 
+YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0, "original_max_position_embeddings": 32}
+
+
 @pytest.mark.parametrize(
-    "config",
+    ("architecture", "config"),
     [
-        {},
-        {"tie_word_embeddings": True},
-        {"rope_parameters": LLAMA3},
+        ("llama", {}),
+        ("llama", {"tie_word_embeddings": True}),
+        ("llama", {"rope_parameters": LLAMA3}),
+        ("llama", {"attention_bias": True}),
+        ("qwen2", {}),
+        ("qwen2", {"rope_parameters": YARN}),
+        ("qwen3", {}),
+        ("qwen3", {"tie_word_embeddings": True}),
+        ("qwen3_moe", {"norm_topk_prob": True}),
     ],
-    ids=["plain", "tied", "scaled rope"],
+    ids=lambda value: value if isinstance(value, str) else ",".join(value) or "plain",
 )
-def test_a_gguf_file_is_the_model_it_was_made_from(config: dict[str, Any], tiny: Any, tmp_path: Path) -> None:
-    folder, reference = tiny(**config)
+def test_a_gguf_file_is_the_model_it_was_made_from(
+    architecture: str, config: dict[str, Any], tiny: Any, tmp_path: Path
+) -> None:
+    folder, reference = tiny(architecture, **config)
     file = tmp_path / "tiny.gguf"
     write_gguf(file, reference, folder, gguf.GGMLQuantizationType.F32)
     with torch.inference_mode():
@@ -265,3 +363,103 @@ def test_quantised_weights_are_read_at_their_quantised_values(kind: str, tiny: A
     found = scores(read(tmp_path / "tiny.gguf").model, list(range(60)))
     assert (found - wanted).abs().max() < 1e-4
     assert (found - exact).abs().max() > 1e-4
+
+
+def nibbles(block: bytes) -> list[int]:
+    """The low halves of all bytes, then the high ones."""
+    return [byte & 15 for byte in block] + [byte >> 4 for byte in block]
+
+
+def half(block: bytes) -> float:
+    return float(struct.unpack("<e", block)[0])
+
+
+def signed(byte: int) -> int:
+    return byte - 256 if byte > 127 else byte
+
+
+def q4_0(block: bytes) -> list[float]:
+    return [half(block[:2]) * (q - 8) for q in nibbles(block[2:])]
+
+
+def q4_1(block: bytes) -> list[float]:
+    return [half(block[:2]) * q + half(block[2:4]) for q in nibbles(block[4:])]
+
+
+def q8_0(block: bytes) -> list[float]:
+    return [half(block[:2]) * signed(q) for q in block[2:]]
+
+
+def q4_k(block: bytes) -> list[float]:
+    """256 numbers: two halves, eight 6-bit scales and minima in twelve bytes, the numbers 64 to 32 bytes."""
+    packed, found = block[4:16], []
+    for part in range(8):
+        if part < 4:
+            scale, least = packed[part] & 63, packed[part + 4] & 63
+        else:
+            scale = packed[part + 4] & 15 | packed[part - 4] >> 6 << 4
+            least = packed[part + 4] >> 4 | packed[part] >> 6 << 4
+        pair = nibbles(block[16 + 32 * (part // 2) : 48 + 32 * (part // 2)])
+        chosen = pair[32:] if part % 2 else pair[:32]
+        found += [half(block[:2]) * scale * q - half(block[2:4]) * least for q in chosen]
+    return found
+
+
+def q6_k(block: bytes) -> list[float]:
+    """256 numbers: 4 low bits each, 2 high bits each, sixteen signed scales, and last what they are scaled by."""
+    low, high, scales, scale = block[:128], block[128:192], block[192:208], half(block[208:])
+    found = []
+    for at in range(256):
+        part, place = divmod(at % 128, 32)
+        byte = low[at // 128 * 64 + part % 2 * 32 + place]
+        bits = high[at // 128 * 32 + place] >> 2 * part & 3
+        q = (byte >> 4 if part > 1 else byte & 15) + 16 * bits - 32
+        found.append(scale * signed(scales[at // 16]) * q)
+    return found
+
+
+@pytest.mark.parametrize("pieces", ["at once", "in pieces"])
+@pytest.mark.parametrize(
+    ("kind", "formula", "scales"),
+    [("Q4_0", q4_0, [0]), ("Q4_1", q4_1, [0, 2]), ("Q8_0", q8_0, [0]), ("Q4_K", q4_k, [0, 2]), ("Q6_K", q6_k, [208])],
+)
+def test_quantised_blocks_mean_what_their_formula_says(
+    kind: str, formula: Any, scales: list[int], pieces: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of random bytes with random scales, against each format's definition written out number by number."""
+    quantised = gguf.GGMLQuantizationType[kind]
+    numbers, size = gguf.GGML_QUANT_SIZES[quantised]
+    rng = np.random.default_rng(1)
+    raw = rng.integers(0, 256, (6, 2, size), dtype=np.uint8)
+    for at in scales:
+        raw[..., at : at + 2] = rng.uniform(-1, 1, (6, 2, 1)).astype("<f2").view(np.uint8)
+    writer = gguf.GGUFWriter(tmp_path / "blocks.gguf", "llama")
+    writer.add_token_list(["a"])
+    writer.add_tensor("token_embd.weight", raw.reshape(6, -1), raw_dtype=quantised)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    if pieces == "in pieces":
+        monkeypatch.setattr(gguf_file, "_CHUNK", 4 * size)
+    file = gguf_file.Gguf(tmp_path / "blocks.gguf")
+    found = file.tensor("model.embed_tokens.weight")
+    wanted = torch.tensor([[x for block in row for x in formula(bytes(block))] for row in raw])
+    assert file.shapes() == {"model.embed_tokens.weight": [6, 2 * numbers]}
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    part = (slice(1, 5), slice(32, 64))
+    assert file.tensor("model.embed_tokens.weight", part).equal(found[part])
+    assert wanted.std() > 0.1
+
+
+def test_a_quantisation_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    quantised = gguf.GGMLQuantizationType.Q8_K
+    size = gguf.GGML_QUANT_SIZES[quantised][1]
+    writer = gguf.GGUFWriter(tmp_path / "blocks.gguf", "llama")
+    writer.add_tensor("output_norm.weight", np.zeros((1, size), dtype=np.uint8), raw_dtype=quantised)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(RunnerError, match=r"output_norm\.weight is quantised as Q8_K, not readable"):
+        gguf_file.Gguf(tmp_path / "blocks.gguf").tensor("model.norm.weight")

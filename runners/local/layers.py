@@ -1,11 +1,12 @@
-"""The parts that architectures share. No part reads files: `weights()` and parameter names say what a checkpoint holds.
+"""The parts that architectures share, each of them knowing which slice of its weights one rank of several holds.
 
 All parts see a flat batch: [tokens, width], the tokens of all sequences of one step one after another, no padding.
+No part reads files: `weights()` says what a checkpoint holds, how large it is there, and which slice goes where.
+(Rotary positions are in rotary.py, experts in moe.py.)
 """
 
-import math
 from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,34 +14,67 @@ from torch.nn import functional
 
 from m1eval import RunnerError
 
-FEW = 4
+from .ops import norm, rows
+from .ops.rows import few
+from .parallel import Shard
+
+
+class Setting(NamedTuple):
+    """How a model is to be held: in which numbers, and which part of it."""
+
+    dtype: torch.dtype = torch.float32
+    shard: Shard = Shard()
+
+
+class Slot(NamedTuple):
+    """Where a tensor of a checkpoint goes: `view` takes the slice `part` of it; without a view other ranks hold it.
+
+    `shape` is that of the whole tensor.
+    """
+
+    view: Tensor | None
+    shape: tuple[int, ...]
+    part: tuple[slice, ...] = ()
+
+
+class Columns(NamedTuple):
+    """Outputs of a projection that are divided over ranks in whole units (heads, say).
+
+    `replicated` ones may be fewer than ranks: several ranks then hold the same (keys and values of grouped queries).
+    """
+
+    width: int
+    unit: int = 1
+    replicated: bool = False
+
+    def own(self, shard: Shard, what: str) -> slice:
+        """Those of one rank; RunnerError if they cannot be divided."""
+        units = self.width // self.unit
+        if self.replicated and units < shard.size and shard.size % units == 0:
+            first, count = shard.rank // (shard.size // units), 1
+        else:
+            count = shard.part(units, what)
+            first = shard.rank * count
+        return slice(first * self.unit, (first + count) * self.unit)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias`; x [tokens, in], weight [out, in].
-
-    For one to four rows on a CPU the product is taken as weight @ x.T: MKL's sgemm then reads the weight once, at up to
-    three times the speed (AMD Zen 4, one thread), and its sgemv is so slow that one row pays to be made two.
-    """
-    rows = x.shape[0]
-    if rows > FEW or x.device.type != "cpu" or x.dtype != torch.float32:
-        return functional.linear(x, weight, bias)
-    wide = x.expand(2, -1).contiguous() if rows == 1 else x
-    out = (weight @ wide.t()).t()[:rows].contiguous()
-    return out if bias is None else out.add_(bias)
+    """`x @ weight.T + bias`; x [tokens, in], weight [out, in]."""
+    return rows.linear(x, weight, bias) if few(x) else functional.linear(x, weight, bias)
 
 
 def logits(hidden: Tensor, weight: Tensor) -> Tensor:
-    """The language-model head in fp32 whatever the weights are: bf16 logits near 20 would be steps of 1/8."""
+    """A product in fp32 whatever the weights are, for heads and routers: bf16 logits near 20 would be steps of 1/8."""
     if weight.dtype == torch.float32:
         return linear(hidden.float(), weight)
-    if hidden.is_cuda:
-        return torch.mm(hidden, weight.t(), out_dtype=torch.float32)
-    return functional.linear(hidden.float(), weight.float())
+    return rows.head(hidden, weight)
 
 
 class Linear(nn.Linear):
-    """nn.Linear with the quick product for few rows."""
+    """nn.Linear with the quick products for few rows; every rank holds all of it."""
+
+    def __init__(self, width: int, out: int, how: Setting, *, bias: bool = False) -> None:
+        super().__init__(width, out, bias=bias, dtype=how.dtype)
 
     def reset_parameters(self) -> None:
         """Nothing: weights come from a checkpoint, and drawing random ones takes seconds."""
@@ -50,93 +84,140 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-class Embedding(nn.Embedding):
-    """nn.Embedding."""
-
-    def reset_parameters(self) -> None:
-        """Nothing, as for Linear."""
-
-
 class Packed(Linear):
-    """Several projections of the same input as one matrix, e.g. q, k and v.
+    """Several projections of the same input as one matrix, e.g. q, k and v, its outputs divided over the ranks.
 
-    `parts` maps their names in the checkpoint, where they stand beside this module, to their output widths.
+    `parts` maps their names in the checkpoint, where they stand beside this module, to their whole outputs.
     """
 
-    def __init__(self, width: int, parts: Mapping[str, int], *, bias: bool, dtype: torch.dtype) -> None:
-        super().__init__(width, sum(parts.values()), bias=bias, dtype=dtype)
-        self.parts = dict(parts)
+    def __init__(self, width: int, parts: Mapping[str, Columns], how: Setting, *, bias: bool = False) -> None:
+        self.own = {name: columns.own(how.shard, f"outputs of {name}") for name, columns in parts.items()}
+        self.sizes = [own.stop - own.start for own in self.own.values()]
+        super().__init__(width, sum(self.sizes), how, bias=bias)
+        self.whole = {name: columns.width for name, columns in parts.items()}
 
-    def weights(self) -> dict[str, Tensor]:
-        """Checkpoint name (beside this module) to the view that it fills."""
-        found: dict[str, Tensor] = {}
+    def weights(self) -> dict[str, Slot]:
+        """Checkpoint name (`../` is beside this module) to what it fills."""
+        found: dict[str, Slot] = {}
         for kind, tensor in self.named_parameters(recurse=False):
-            views = torch.split(tensor.data, list(self.parts.values()))
-            found |= {f"{part}.{kind}": view for part, view in zip(self.parts, views, strict=True)}
+            for (name, own), view in zip(self.own.items(), torch.split(tensor.data, self.sizes), strict=True):
+                found[f"../{name}.{kind}"] = Slot(view, (self.whole[name], *tensor.shape[1:]), (own,))
         return found
+
+    def after(self, before: "RMSNorm", x: Tensor, delta: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The product of the normed sum of `x` and `delta`, and that sum."""
+        if delta is not None and few(x):
+            return rows.norm_linear(x, delta, before.weight, before.eps, self.weight, self.bias)
+        normed, total = before.add(x, delta)
+        return self(normed), total
+
+
+class Row(Linear):
+    """A projection whose inputs are divided over the ranks; its outputs are summed over them."""
+
+    def __init__(self, width: int, out: int, how: Setting, *, bias: bool = False, unit: int = 1) -> None:
+        self.own = Columns(width, unit).own(how.shard, "inputs of a projection")
+        super().__init__(self.own.stop - self.own.start, out, how, bias=bias)
+        self.whole, self.shard = width, how.shard
+
+    def weights(self) -> dict[str, Slot]:
+        """Checkpoint name (below this module) to what it fills."""
+        found = {"weight": Slot(self.weight.data, (self.out_features, self.whole), (slice(None), self.own))}
+        return found if self.bias is None else found | {"bias": Slot(self.bias.data, (self.out_features,))}
+
+    def partial(self, x: Tensor) -> Tensor:
+        """This rank's summand, bias left out."""
+        return linear(x, self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[tokens, own part of in] to [tokens, out]."""
+        if self.shard.size == 1:
+            return linear(x, self.weight, self.bias)
+        out = self.shard.sum(self.partial(x))
+        return out if self.bias is None else out.add_(self.bias)
 
 
 class RMSNorm(nn.Module):
     """Root mean square norm (arXiv 1910.07467), computed in fp32, scaled in the dtype of the input."""
 
-    def __init__(self, width: int, eps: float, *, dtype: torch.dtype) -> None:
+    def __init__(self, width: int, eps: float, how: Setting) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(width, dtype=dtype))
+        self.weight = nn.Parameter(torch.empty(width, dtype=how.dtype))
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., width], same dtype out."""
-        shape = self.weight.shape
-        if x.dtype == torch.float32:
-            return functional.rms_norm(x, shape, self.weight, self.eps)
-        return self.weight * functional.rms_norm(x.float(), shape, None, self.eps).to(x.dtype)
+        """[tokens, width], same dtype out."""
+        return norm.rms_norm(x, self.weight, self.eps)
+
+    def add(self, x: Tensor, delta: Tensor | None, alpha: float = 1.0, beta: float = 1.0) -> tuple[Tensor, Tensor]:
+        """The normed sum alpha * x + beta * delta, and the sum; without a delta x is the sum."""
+        if delta is None:
+            return self(x), x
+        return norm.add_norm(x, delta, self.weight, self.eps, alpha, beta)
 
 
-class Rope(nn.Module):
-    """Rotary positions (arXiv 2104.09864) in the rotate-half layout, in fp32.
+class Embedding(nn.Embedding):
+    """nn.Embedding."""
 
-    `scaling` is what config.json holds beside the base: rope_type default, linear, llama3, or factors (one divisor
-    per frequency, as GGUF files store them). RunnerError for others.
+    def __init__(self, vocab: int, width: int, how: Setting) -> None:
+        super().__init__(vocab, width, dtype=how.dtype)
+
+    def reset_parameters(self) -> None:
+        """Nothing, as for Linear."""
+
+
+class Head(nn.Module):
+    """The language-model head, its scores in fp32; it has the weights of `tied`, or its own.
+
+    Token ids from `known` on, where a vocabulary is padded beyond its tokenizer, score -inf.
     """
 
-    frequencies: Tensor
+    known: int | None
 
-    def __init__(self, dim: int, theta: float, scaling: Mapping[str, Any]) -> None:
+    def __init__(self, width: int, vocab: int, how: Setting, *, tied: Embedding | None = None) -> None:
         super().__init__()
-        with torch.device("cpu"):  # real values even while the model is built on the meta device
-            plain = theta ** -(torch.arange(0, dim, 2, dtype=torch.float32) / dim)
-            self.register_buffer("frequencies", _scaled(plain, scaling), persistent=False)
+        self.vocab, self.known = vocab, None
+        self._tied = (tied,)  # in a tuple, so that it is no part of this module
+        if tied is None:
+            self.weight = nn.Parameter(torch.empty(vocab, width, dtype=how.dtype))
 
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and signed sin, each [tokens, 1, dim], for `rotate`; computed once a step for all layers."""
-        angles = torch.outer(positions.float(), self.frequencies)
-        cos, sin = angles.cos(), angles.sin()
-        return torch.cat((cos, cos), -1)[:, None], torch.cat((-sin, sin), -1)[:, None]
-
-
-def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn x [tokens, heads, dim] to its positions; same dtype out."""
-    cos, sin = table
-    swapped = x.roll(x.shape[-1] // 2, -1)
-    return torch.addcmul(x * cos, swapped.to(sin.dtype), sin).to(x.dtype)
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[rows, width] to fp32 [rows, vocab]."""
+        tied = self._tied[0]
+        scores = logits(hidden, self.weight if tied is None else tied.weight)
+        if self.known is not None:
+            scores[:, self.known :] = -torch.inf
+        return scores
 
 
-def _scaled(plain: Tensor, scaling: Mapping[str, Any]) -> Tensor:
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
-    if kind == "default":
-        return plain
-    if kind == "linear":
-        return plain / float(scaling["factor"])
-    if kind == "factors":
-        return plain / torch.tensor(scaling["factors"])
-    if kind == "llama3":
-        return _llama3(plain, scaling)
-    raise RunnerError(f"rope_type '{kind}' is not built in; there are default, linear, llama3")
+class MLP(nn.Module):
+    """SwiGLU (arXiv 2002.05202), its inner columns divided over the ranks."""
+
+    def __init__(self, width: int, inner: int, how: Setting, *, bias: bool = False) -> None:
+        super().__init__()
+        how.shard.part(inner, "columns of an MLP")
+        self.gate_up = Packed(width, {"gate_proj": Columns(inner), "up_proj": Columns(inner)}, how, bias=bias)
+        self.down_proj = Row(inner, width, how, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[tokens, width] to the same."""
+        out: Tensor = self.down_proj(norm.silu_mul(self.gate_up(x)))
+        return out
+
+    def partial(self, x: Tensor) -> Tensor:
+        """This rank's summand, without a bias at the end."""
+        return self.down_proj.partial(norm.silu_mul(self.gate_up(x)))
+
+    def after(self, before: RMSNorm, x: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """What it makes of the normed sum of `x` and `delta`, and that sum."""
+        if few(x) and self.gate_up.bias is None:
+            inner, total = rows.norm_gate_up(x, delta, before.weight, before.eps, self.gate_up.weight)
+            return self.down_proj(inner), total
+        normed, total = before.add(x, delta)
+        return self(normed), total
 
 
-def _llama3(plain: Tensor, scaling: Mapping[str, Any]) -> Tensor:
-    """Llama 3.1: long wavelengths are slowed by `factor`, short ones kept, those between blended."""
-    turns = float(scaling["original_max_position_embeddings"]) * plain / (2 * math.pi)
-    low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
-    kept = ((turns - low) / (high - low)).clamp(0, 1)
-    return plain * (kept + (1 - kept) / float(scaling["factor"]))
+def checked(condition: bool, said: str) -> None:
+    """RunnerError about a model's config.json unless the condition holds."""
+    if not condition:
+        raise RunnerError(f"config.json of the model: {said}")

@@ -1,5 +1,6 @@
 """The Llama of this project against that of transformers, on random weights in fp32."""
 
+import json
 import random
 from collections.abc import Callable
 from importlib import import_module
@@ -8,18 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from m1eval import Silent, load
-from tests.local.conftest import LLAMA3
+from m1eval import RunnerError, load
+from tests.local.conftest import LLAMA3, read, scores
 
 local = load("runners", "local")
-layers = import_module(f"{local.__name__}.layers")
-Cache = local.cache.Cache
-Sequence = local.engine.Sequence
-read_model = local.loading.load
+rotary = import_module(f"{local.__name__}.rotary")
+Sequence = import_module(f"{local.__name__}.sequence").Sequence
 Draw = local.sampling.Draw
 
-CPU = torch.device("cpu")
 GREEDY = Draw(0.0, 1.0, 0, 0.0, 0)
+YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0, "original_max_position_embeddings": 32}
 CONFIGS: dict[str, dict[str, Any]] = {
     "grouped queries": {},
     "one key head": {"num_key_value_heads": 1},
@@ -27,53 +26,85 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "tied": {"tie_word_embeddings": True},
     "biases": {"attention_bias": True, "mlp_bias": True},
     "wide heads": {"head_dim": 16},
+    "one layer": {"num_hidden_layers": 1},
     "llama3 rope": {"rope_parameters": LLAMA3},
     "linear rope": {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 5000.0}},
+    "yarn": {"rope_parameters": YARN, "head_dim": 32},
+    "yarn, its range not rounded": {"rope_parameters": {**YARN, "truncate": False, "beta_fast": 8}, "head_dim": 32},
+    "yarn with mscale": {"rope_parameters": {**YARN, "mscale": 0.7, "mscale_all_dim": 1.2}, "head_dim": 32},
+    "yarn with a factor for attention": {"rope_parameters": {**YARN, "attention_factor": 1.3}},
+    "dynamic, never stretched": {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
     "sharded": {"shard": "60KB"},
 }
-
-
-def read(folder: Any, dtype: torch.dtype = torch.float32) -> Any:
-    return read_model(folder, dtype=dtype, device=CPU, progress=Silent()).model
-
-
-def scores(model: Any, ids: list[int], pieces: list[int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Logits of every token, computed in pieces of the given sizes."""
-    cache = Cache(model.memory, slots=1, window=512, dtype=dtype, device=CPU)
-    place, begin, found = cache.take(), 0, []
-    with torch.inference_mode():
-        for size in pieces:
-            step = cache.plan([(place, size)])
-            found.append(model.logits(model(torch.tensor(ids[begin : begin + size]), step)))
-            begin += size
-    return torch.cat(found)
+PIECES = ([100], [64, 36], [7, 1, 60, 1, 1, 30])
+IDS = torch.randint(0, 256, (100,), generator=torch.Generator().manual_seed(1)).tolist()
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_logits_are_those_of_transformers(name: str, tiny: Callable[..., Any]) -> None:
     folder, reference = tiny(**CONFIGS[name])
     assert (len(list(folder.glob("*.safetensors"))) > 1) == (name == "sharded")
-    ids = torch.randint(0, 256, (150,), generator=torch.Generator().manual_seed(1)).tolist()
     with torch.inference_mode():
-        wanted = reference(torch.tensor([ids])).logits[0]
+        wanted = reference(torch.tensor([IDS])).logits[0]
     model = read(folder)
     assert wanted.std() > 0.1
-    for pieces in ([150], [1] * 150, [64, 64, 22], [7, 1, 100, 1, 1, 40]):
-        assert (scores(model, ids, pieces) - wanted).abs().max() < 1e-4, pieces
+    for i, pieces in enumerate(PIECES if name != "grouped queries" else [*PIECES, [1] * 100]):
+        found = scores(model, IDS, pieces, scattered=i % 2 == 1)
+        assert (found - wanted).abs().max() < 1e-4, pieces
+
+
+def test_dynamic_positions_are_those_of_transformers_token_by_token(tiny: Callable[..., Any]) -> None:
+    """With a prompt at once transformers stretches all of it, so that the same tokens differ by how they come in."""
+    rope = {"rope_type": "dynamic", "factor": 3.0, "rope_theta": 10000.0}
+    folder, reference = tiny(rope_parameters=rope, max_position_embeddings=40, num_hidden_layers=2)
+    ids = IDS[:90]
+    past, wanted = None, []
+    with torch.inference_mode():
+        for token in ids:
+            out = reference(torch.tensor([[token]]), past_key_values=past, use_cache=True)
+            past = out.past_key_values
+            wanted.append(out.logits[0])
+    model = read(folder)
+    assert model.window == 120
+    for pieces in ([90], [30, 1, 1, 20, 38], [1] * 90):
+        assert (scores(model, ids, pieces) - torch.cat(wanted)).abs().max() < 1e-4, pieces
 
 
 def test_old_rope_fields_of_a_config_mean_the_same(tiny: Callable[..., Any]) -> None:
-    import json
-
     folder, reference = tiny(rope_parameters=LLAMA3)
     config = json.loads((folder / "config.json").read_text())
     rope = config.pop("rope_parameters")
     config |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope}
     (folder / "config.json").write_text(json.dumps(config))
-    ids = list(range(100))
     with torch.inference_mode():
-        wanted = reference(torch.tensor([ids])).logits[0]
-    assert (scores(read(folder), ids, [100]) - wanted).abs().max() < 1e-4
+        wanted = reference(torch.tensor([IDS])).logits[0]
+    assert (scores(read(folder), IDS) - wanted).abs().max() < 1e-4
+
+
+def test_a_rope_that_is_unknown_or_lacks_a_field_is_refused() -> None:
+    with pytest.raises(RunnerError, match="rope_type 'longrope' is not built in; there are default, linear"):
+        rotary.Rope(8, 1e4, {"rope_type": "longrope"})
+    with pytest.raises(RunnerError, match="rope_type 'yarn' needs original_max_position_embeddings"):
+        rotary.Rope(8, 1e4, {"rope_type": "yarn", "factor": 2.0})
+
+
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_turned_heads_keep_their_length_and_their_products_by_distance(interleaved: bool) -> None:
+    torch.manual_seed(0)
+    rope = rotary.Rope(16, 1e4, {})
+    one, other = torch.randn(2, 1, 3, 16, dtype=torch.float64).float()
+
+    def turned(x: torch.Tensor, place: int) -> torch.Tensor:
+        found: torch.Tensor = rotary.rotate(x, rope(torch.tensor([place])), interleaved)
+        return found
+
+    torch.testing.assert_close(turned(one, 9).norm(dim=-1), one.norm(dim=-1))
+    products = [(turned(one, begin + 7) * turned(other, begin)).sum(-1) for begin in (0, 30, 200)]
+    torch.testing.assert_close(products[0], products[1], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(products[0], products[2], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(products[0], (one * other).sum(-1), atol=0.1)
+    pair = turned(torch.eye(16)[None, :1], 1)[0, 0].nonzero().flatten().tolist()
+    assert pair == ([0, 1] if interleaved else [0, 8])
 
 
 def test_bfloat16_stays_near_fp32(llama: Any) -> None:
@@ -103,13 +134,3 @@ def test_a_batch_of_any_lengths_gives_the_tokens_of_transformers(llama: Any, eng
                 eos_token_id=None,
             )
         assert sequence.tokens == out[0, len(sequence.prompt) :].tolist()
-
-
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 40])
-@pytest.mark.parametrize("bias", [True, False])
-def test_the_product_for_few_rows_is_a_linear_layer(rows: int, bias: bool) -> None:
-    torch.manual_seed(rows)
-    x, weight, offset = torch.randn(rows, 24), torch.randn(17, 24), torch.randn(17) if bias else None
-    found = layers.linear(x, weight, offset)
-    assert found.is_contiguous()
-    torch.testing.assert_close(found, torch.nn.functional.linear(x, weight, offset))

@@ -1,8 +1,8 @@
 """One file per architecture, found by the `model_type` of its config.json: `class Config`, `class Model`.
 
-A Model is made as `Model(config, dtype=...)` from what `Config.read(dict)` returned, and has
-`memory` (what its layers keep of the past, for the cache), `window` and `vocab_size`, `ignored` (patterns of tensors in
-checkpoints that it does not use), `forward(ids, step)` giving hidden states [tokens, width], and `logits(hidden)`.
+A Model is made as `Model(config, setting)` from what `Config.read(dict)` returned, and has `memory` (what its layers
+keep of the past, for the cache), `window` and `vocab_size`, `ignored` (patterns of tensors in checkpoints that it does
+not use), `forward(ids, step)` giving hidden states [tokens, width] before the last norm, and `logits(hidden)`.
 """
 
 import importlib
@@ -15,13 +15,15 @@ from torch import Tensor, nn
 
 from m1eval import RunnerError
 
-from ..cache import KV, Step
+from ..cache import Memory
+from ..layers import Setting
+from ..step import Step
 
 
 class Language(Protocol):
     """What the engine and the loader need of an architecture."""
 
-    memory: Sequence[KV]
+    memory: Sequence[Memory]
     window: int
     vocab_size: int
     ignored: Sequence[str]
@@ -38,12 +40,12 @@ def known() -> list[str]:
     return sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem != "__init__")
 
 
-def build(config: Mapping[str, Any], *, dtype: torch.dtype) -> nn.Module:
+def build(config: Mapping[str, Any], how: Setting) -> nn.Module:
     """The model that a config.json describes, its weights not yet there; RunnerError if none of ours fits."""
     kind = str(config.get("model_type"))
     if kind not in known():
         raise RunnerError(f"local has no architecture '{kind}'; there are {', '.join(known())}")
     module = importlib.import_module(f"{__name__}.{kind}")
     with torch.device("meta"):
-        model: nn.Module = module.Model(module.Config.read(config), dtype=dtype)
+        model: nn.Module = module.Model(module.Config.read(config), how)
     return model

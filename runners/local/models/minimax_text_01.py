@@ -1,0 +1,5 @@
+"""MiniMax-Text-01 (arXiv 2501.08313), which MiniMax-M1 was trained from: the same architecture, fields and names."""
+
+from .minimax_m1 import Config, Model
+
+__all__ = ["Config", "Model"]

@@ -1,0 +1,15 @@
+"""Qwen2 and Qwen2.5 (arXiv 2407.10671, 2412.15115): Llama with biases on queries, keys and values.
+
+Parameter names are those of `Qwen2ForCausalLM` in Hugging Face transformers, against which it is tested.
+"""
+
+from . import llama
+from .llama import Model
+
+__all__ = ["Config", "Model"]
+
+
+class Config(llama.Config, kw_only=True, frozen=True):
+    """The fields of config.json that matter."""
+
+    qkv_bias: bool = True

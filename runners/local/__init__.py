@@ -1,29 +1,42 @@
 """`local:MODEL`, an inference engine of this project's own in PyTorch.
 
 MODEL is `smollm2` (a small model out of a wheel), a folder with safetensors or GGUF, a .gguf file, or `org/name` on the
-hub. Text lives here and in tokens.py, token ids in engine.py, tensors in cache.py, sampling.py and models/.
+hub. Text lives here and in tokens.py; token ids in engine.py, scheduler.py and cache.py; tensors in device.py, step.py,
+ops/ and models/.
 """
 
 import asyncio
 import hashlib
+import math
 import secrets
 import time
+from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 
-from m1eval import Output, Progress, Request, RunnerError, Timing, Usage
+from m1eval import Likelihood, Output, Progress, Request, RunnerError, Timing, Usage
 from m1eval.thinking import THINK, split_thinking
 
-from .cache import Cache
-from .engine import Engine, Sequence
-from .loading import Loaded, find, load
+from .cache import BLOCK, Blocks, Snapshots, State, keys
+from .engine import Engine, Runs
+from .loading import Loaded, find, load, places
 from .models import Language
+from .parallel import Shard
+from .ranks import Ranks, hold
 from .sampling import Draw
-from .tokens import ModelTokenizer, Watch
+from .scheduler import Scheduler
+from .sequence import Sequence
+from .sizing import GIB, Wanted
+from .tokens import Budget, ModelTokenizer, Watch
 
 DTYPES = ("float32", "bfloat16", "float16")
+THINK_END = (
+    "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now."
+    "\n</think>\n\n"
+)
+"""What Qwen3 was trained to be stopped with (its report, arXiv 2505.09388, section 4.3)."""
 
 
 @dataclass
@@ -36,12 +49,16 @@ class _Prompt:
 class Runner:
     """Answers requests from weights on this machine; see the module for MODEL.
 
-    Options: `dtype` (float32 on a CPU, bfloat16 on a GPU), `device` (the first GPU, else the CPU), `window` tokens (the
-    model's), `batch` sequences at once (16 on a CPU, 64 on a GPU), `threads` of a CPU (torch's own choice), `revision`
-    of a model on the hub.
+    Options: `dtype` (float32 on a CPU, bfloat16 on a GPU), `device` (the first GPU, else the CPU), `gpus` (1: over so
+    many, one process each), `window` tokens (the model's), `batch` sequences at once (16 on a CPU, 256 on a GPU, fewer
+    where their states do not fit), `chunk` tokens of prompts in a step (512 on a CPU, 32768 on a GPU), `memory` in GiB
+    on each GPU for what is kept of the past (what is free), `prefix_cache` (on), `graphs` (CUDA graphs, on where there
+    are any), `invariant` (off: answers that do not depend on what else is being answered, not even by a rounding, at
+    some cost in speed; switches the prefix cache off), `think_end` (the text by which thinking is ended), `threads` of
+    a CPU (torch's own choice), `revision` of a model on the hub.
     """
 
-    loose = frozenset({"batch", "threads"})
+    loose = frozenset({"batch", "gpus", "threads", "memory", "prefix_cache", "graphs"})
 
     def __init__(
         self,
@@ -49,42 +66,101 @@ class Runner:
         *,
         dtype: str | None = None,
         device: str | None = None,
+        gpus: int = 1,
         window: int | None = None,
         batch: int | None = None,
+        chunk: int | None = None,
+        memory: float | None = None,
+        prefix_cache: bool = True,
+        graphs: bool | None = None,
+        invariant: bool = False,
+        think_end: str = THINK_END,
         threads: int | None = None,
         revision: str | None = None,
     ) -> None:
         self.model, self.revision, self.threads = model, revision, threads
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        on_gpu = self.device.type != "cpu"
+        on_gpu, self.gpus = self.device.type != "cpu", gpus
         self.dtype = dtype or ("bfloat16" if on_gpu else "float32")
         if self.dtype not in DTYPES:
             raise RunnerError(f"local: no dtype '{self.dtype}'; there are {', '.join(DTYPES)}")
-        self.batch = batch or (64 if on_gpu else 16)
-        self.chunk = 4096 if on_gpu else 512
+        self._check_gpus()
+        if THINK[1] not in think_end:
+            raise RunnerError(f"local: think_end must contain {THINK[1]}")
+        self.batch = batch or (256 if on_gpu else 16)
+        self.chunk = -(-(chunk or (32768 if on_gpu else 512)) // BLOCK) * BLOCK
+        self.memory = None if memory is None else int(memory * GIB)
+        self.prefix_cache, self.invariant = prefix_cache and not invariant, invariant
+        self.graphs, self.think_end = on_gpu if graphs is None else graphs, think_end
         self.concurrency = 2 * self.batch  # so that a place that falls free is taken at once
         self.window = window
         self.tokenizer: ModelTokenizer | None = None
         self._loaded: Loaded | None = None
         self._engine: Engine | None = None
+        self._ranks: Ranks | None = None
 
     async def start(self, progress: Progress) -> None:
         """Find, read and check the model, and start its engine; RunnerError in one line if that cannot be."""
         if self.threads:
             torch.set_num_threads(self.threads)
-        await asyncio.to_thread(self._load, progress)
+        try:
+            await asyncio.to_thread(self._load, progress)
+        except Exception:
+            await self.aclose()
+            raise
+
+    def _check_gpus(self) -> None:
+        if self.gpus < 1:
+            raise RunnerError(f"local: gpus is {self.gpus}, and must be 1 or more")
+        if self.gpus > 1 and self.device.type == "cuda":
+            if self.device.index:
+                raise RunnerError(f"local: gpus={self.gpus} takes the first ones: hide others by CUDA_VISIBLE_DEVICES")
+            if self.gpus > (there := torch.cuda.device_count()):
+                raise RunnerError(f"local: gpus={self.gpus}, and there {'is' if there == 1 else 'are'} {there} here")
 
     def _load(self, progress: Progress) -> None:
-        dtype: torch.dtype = getattr(torch, self.dtype)
-        source = find(self.model, self.revision, progress)
-        self._loaded = load(source, dtype=dtype, device=self.device, progress=progress)
+        source, dtype = find(self.model, self.revision, progress), getattr(torch, self.dtype)
+        if self.gpus > 1:
+            self._ranks = Ranks(source, dtype, self.device, self.gpus)
+        shard = Shard(0, self.gpus)
+        self._loaded = load(source, dtype=dtype, device=self.device, progress=progress, shard=shard)
         self.tokenizer = self._loaded.tokenizer
         model = cast(Language, self._loaded.model)
         self.window = self.window or model.window
         if self.window > model.window:
             raise RunnerError(f"local: a window of {self.window} is more than the model's {model.window}")
-        cache = Cache(model.memory, slots=self.batch, window=self.window, dtype=dtype, device=self.device)
-        self._engine = Engine(model, cache, batch=self.batch, chunk=self.chunk)
+        self._engine = self.engine(model, self.window)
+
+    def engine(self, model: Language, window: int) -> Engine:
+        """An engine around a model in this runner's settings."""
+        chunk = min(self.chunk, -(-window // BLOCK) * BLOCK)
+        wanted = Wanted(
+            dtype=getattr(torch, self.dtype),
+            device=self.device,
+            rows=self.batch,
+            window=window,
+            chunk=chunk,
+            memory=self.memory,
+            graphs=self.graphs,
+            invariant=self.invariant,
+            ranks=self.gpus,
+        )
+        device: Runs
+        if self._ranks:
+            room, device = self._ranks.hold(model, wanted), self._ranks
+        else:
+            room = wanted.room(model)
+            device = hold(model, wanted, room)
+        states = any(isinstance(kind, State) for kind in model.memory)
+        scheduler = Scheduler(
+            Blocks(room.blocks),
+            Snapshots(room.snapshots),
+            batch=room.rows,
+            chunk=chunk,
+            states=states,
+            alone=self.invariant,
+        )
+        return Engine(device, scheduler, ahead=self.device.type == "cuda")
 
     async def generate(self, request: Request) -> Output:
         """Answer one request together with all others that are under way.
@@ -94,74 +170,150 @@ class Runner:
         the engine's thread.
         """
         began = time.monotonic()
-        if self._engine is None or self.tokenizer is None or self.window is None:
-            raise RuntimeError("the runner is not started")
-        if request.think_budget is not None:
-            raise RunnerError("local cannot cap thinking yet: leave out --think")
+        engine, window = self._started()
         prompt = await asyncio.to_thread(self._prompt, request)
-        if len(prompt.ids) >= self.window:
-            said = f"prompt has {len(prompt.ids)} tokens, the window is {self.window}"
+        if len(prompt.ids) >= window:
+            said = f"prompt has {len(prompt.ids)} tokens, the window is {window}"
             return Output(finish_reason="refused_context", error=said, usage=Usage(prompt=len(prompt.ids)))
-        sequence, watch = self._sequence(request, prompt)
-        self._engine.submit(sequence)
+        sequence, watch, budget = await asyncio.to_thread(self._sequence, request, prompt, window)
+        engine.submit(sequence)
         await asyncio.wrap_future(sequence.future)
-        return self._output(sequence, watch, prompt.opened, began)
+        return self._output(sequence, watch, budget, prompt.opened, began)
+
+    async def loglikelihood(self, request: Request, continuation: str) -> Likelihood:
+        """How likely the model would go on with this text, as multiple choice asks; ValueError if it is too long.
+
+        The continuation is tokenized together with the prompt; its tokens are those after the prompt's own.
+        """
+        engine, window = self._started()
+        assert self.tokenizer is not None
+        before = await asyncio.to_thread(self._prompt, request)
+        text = self._text(request)
+        if text is None:
+            ids = [*before.ids, *self.tokenizer.encode(continuation)]
+        else:
+            encode = self.tokenizer.encode_raw if request.messages is None else self.tokenizer.encode
+            ids = await asyncio.to_thread(encode, text + continuation)
+        count = len(ids) - len(before.ids)
+        if count < 1 or len(ids) > window:
+            raise ValueError(
+                f"a continuation of {count} tokens after {len(before.ids)} cannot be scored in a window of {window}"
+            )
+        sequence = Sequence(
+            prompt=ids,
+            limit=0,
+            draw=Draw.of(request.sampling, 0),
+            score=count,
+            keys=self._keys(ids),
+            progress=request.progress,
+        )
+        engine.submit(sequence)
+        await asyncio.wrap_future(sequence.future)
+        total = sum(found.logprob for found in sequence.scored)
+        return Likelihood(logprob=total, greedy=all(found.best for found in sequence.scored), tokens=count)
+
+    async def bench(
+        self, progress: Progress, lengths: Sequence_[int] = (), batches: Sequence_[int] = ()
+    ) -> dict[str, Any]:
+        """How fast the model runs here beside what the device allows; see bench.report."""
+        from . import bench
+
+        await self.start(progress)
+        engine, window = self._started()
+        assert self._loaded is not None
+        return await asyncio.to_thread(
+            bench.report,
+            cast(Language, self._loaded.model),
+            engine,
+            dtype=getattr(torch, self.dtype),
+            device=self.device,
+            window=window,
+            lengths=lengths,
+            batches=batches,
+            say=progress.status,
+        )
 
     async def aclose(self) -> None:
         """Stop the engine and give the memory back."""
         engine, self._engine, self._loaded = self._engine, None, None
         if engine:
             await asyncio.to_thread(engine.close)
+        ranks, self._ranks = self._ranks, None
+        if ranks:
+            await asyncio.to_thread(ranks.close)
 
     def describe(self) -> dict[str, Any]:
         """What decides the results: the weights, the numbers they are computed in, the template."""
         about: dict[str, Any] = {"model": self.model, "device": str(self.device), "dtype": self.dtype}
+        about["gpus"] = self.gpus
         about |= {"window": self.window, "torch": torch.__version__}
         if self._loaded:
             model, tokenizer, source = self._loaded
             about["architecture"] = type(model).__module__.rpartition(".")[2]
-            about["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+            about["parameters"] = sum(math.prod(slot.shape) for slot in places(model).values())
             about["source"] = source.name
             if tokenizer.template:
                 text = "\n".join(tokenizer.template.sources.values())
                 about["template"] = hashlib.sha256(text.encode()).hexdigest()
         return about
 
-    def _prompt(self, request: Request) -> _Prompt:
+    def _started(self) -> tuple[Engine, int]:
+        if self._engine is None or self.window is None:
+            raise RuntimeError("the runner is not started")
+        return self._engine, self.window
+
+    def _text(self, request: Request) -> str | None:
         assert self.tokenizer is not None
         if request.messages is not None:
-            text = self.tokenizer.render(request.messages, request.tools)
-            ids = self.tokenizer.encode(text)
-        elif request.prompt is not None:
-            text = request.prompt
-            ids = self.tokenizer.encode_raw(text)
-        else:
+            return self.tokenizer.render(request.messages, request.tools)
+        return request.prompt
+
+    def _prompt(self, request: Request) -> _Prompt:
+        assert self.tokenizer is not None
+        text = self._text(request)
+        if text is None:
             ids = request.token_ids or []
             text = self.tokenizer.decode(ids[-16:])
+        else:
+            ids = self.tokenizer.encode_raw(text) if request.messages is None else self.tokenizer.encode(text)
         size = cast(Language, self._loaded.model if self._loaded else None).vocab_size
         if not ids or min(ids) < 0 or max(ids) >= size:
             raise ValueError(f"the prompt is empty, or has token ids outside of 0 to {size - 1}")
         return _Prompt(ids, text.rstrip().endswith(THINK[0]))
 
-    def _sequence(self, request: Request, prompt: _Prompt) -> tuple[Sequence, Watch | None]:
+    def _keys(self, ids: list[int]) -> list[bytes]:
+        return keys(ids) if self.prefix_cache else []
+
+    def _sequence(self, request: Request, prompt: _Prompt, window: int) -> tuple[Sequence, Watch | None, Budget | None]:
         assert self.tokenizer is not None
-        assert self.window is not None
-        sampling = request.sampling
+        sampling, most = request.sampling, request.think_budget
         if sampling.max_tokens is not None and sampling.max_tokens < 1:
             raise ValueError(f"max_tokens is {sampling.max_tokens}: nothing can be generated")
         watch = Watch(self.tokenizer.answer, sampling.stop, opened=prompt.opened) if sampling.stop else None
-        room = self.window - len(prompt.ids)
+        budget = None if most is None else Budget(self.tokenizer, most, self.think_end, opened=prompt.opened)
+        room = window - len(prompt.ids)
+        limit = min(room, sampling.max_tokens or room)
+        first = budget.first() if budget else []
+        if len(first) >= limit:
+            raise ValueError(f"{limit} new tokens leave no room for an answer after the {len(first)} that end thinking")
         sequence = Sequence(
             prompt=prompt.ids,
-            limit=min(room, sampling.max_tokens or room),
+            limit=limit,
             draw=Draw.of(sampling, secrets.randbits(63) if sampling.seed is None else sampling.seed),
             ends=self.tokenizer.ends,
             watch=watch,
+            follow=budget,
+            tokens=first,
+            drawn=[0.0] * len(first),
+            logprobs=request.logprobs,
+            keys=self._keys(prompt.ids),
             progress=request.progress,
         )
-        return sequence, watch
+        return sequence, watch, budget
 
-    def _output(self, sequence: Sequence, watch: Watch | None, opened: bool, began: float) -> Output:
+    def _output(
+        self, sequence: Sequence, watch: Watch | None, budget: Budget | None, opened: bool, began: float
+    ) -> Output:
         assert self.tokenizer is not None
         assert sequence.finish is not None
         drawn = sequence.tokens
@@ -170,17 +322,23 @@ class Runner:
         text = self.tokenizer.answer(drawn[:-1] if ended else drawn) if cut is None else cut
         split = split_thinking(text, opened=opened, truncated=sequence.finish == "length")
         thought = len(drawn) if split.unfinished else self._thought(drawn, split.reasoning)
+        about = {"budget": budget.most, "forced": budget.forced, "tokens": budget.count} if budget else None
         return Output(
             text=split.text,
             reasoning=split.reasoning,
             unfinished_thinking=split.unfinished,
             finish_reason=sequence.finish,
-            usage=Usage(prompt=len(sequence.prompt), reasoning=thought, answer=len(drawn) - thought),
+            logprobs=sequence.drawn if sequence.logprobs else None,
+            usage=Usage(
+                prompt=len(sequence.prompt), cached=sequence.cached, reasoning=thought, answer=len(drawn) - thought
+            ),
             timing=Timing(
+                tokenize=sequence.submitted - began,
                 queue=sequence.started - sequence.submitted,
                 first_token=sequence.first - sequence.started,
                 total=time.monotonic() - began,
             ),
+            metadata={"thinking": about} if about else {},
         )
 
     def _thought(self, drawn: list[int], reasoning: str) -> int:

@@ -1,19 +1,21 @@
-"""What the model remembers of running sequences, behind three words: `take` a place, `plan` a step, `give` it back.
+"""What is kept of the past, counted in blocks: who holds which, what may be used again, what goes first. No tensors.
 
-Here every place is one slot of a padded block [slots, 2, heads, positions, dim] per layer, which grows with what is
-needed and shrinks again. Slots stay dense (the last one moves into a hole), so that decoding reads views, not copies.
-A paged cache, or the states of linear attention, can take its room: models know `Step` only, the engine `Cache` only.
+Tokens are kept in blocks of a fixed size. A full block is known by the hash of all tokens up to its end, so that a
+later sequence which begins the same way takes it over instead of computing it again. What linear attention keeps is no
+block but one state, and is only of use at the very token at which a copy was saved (a snapshot).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+import numpy as np
 
 BLOCK = 64
+"""Tokens of a block."""
+SPARE = 0
+"""The block that nobody owns: rows that only fill up a batch write there."""
 
 
 class KV(NamedTuple):
@@ -23,166 +25,132 @@ class KV(NamedTuple):
     dim: int
 
 
-@dataclass(eq=False, slots=True)
-class Place:
-    """Where one sequence is kept; `length` tokens of it are known."""
+class Latent(NamedTuple):
+    """What multi-head latent attention keeps of a token: one key [dim], whose first `values` numbers are the value."""
 
-    slot: int
-    length: int = 0
-
-
-class Span(NamedTuple):
-    """Tokens of one place in a step: `begin` to `end` in the flat batch, after which the place holds `length`."""
-
-    begin: int
-    end: int
-    slot: int
-    length: int
+    dim: int
+    values: int
 
 
-class Cache:
-    """Keys and values of all running sequences, at most `slots` of them with `window` tokens each."""
+class State(NamedTuple):
+    """What linear attention keeps of a whole sequence: one fp32 matrix [heads, dim, dim]."""
 
-    def __init__(
-        self, memory: Sequence[KV], *, slots: int, window: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        self.most = (slots, window)
-        self.places: list[Place] = []
-        shapes = [(0, 2, layer.heads, 0, layer.dim) for layer in memory]
-        self.blocks = [torch.zeros(shape, dtype=dtype, device=device) for shape in shapes]
+    heads: int
+    dim: int
+
+
+Memory = KV | Latent | State
+
+
+def keys(tokens: Sequence[int], size: int = BLOCK) -> list[bytes]:
+    """One key for every full block of tokens, each standing for all tokens up to the block's end."""
+    found: list[bytes] = []
+    flat = np.asarray(tokens, dtype=np.int32)
+    for begin in range(0, len(tokens) - size + 1, size):
+        before = found[-1] if found else b""
+        found.append(blake2b(before + flat[begin : begin + size].tobytes(), digest_size=16).digest())
+    return found
+
+
+class Blocks:
+    """`count` blocks; a block is held by some sequences, or kept for later ones, or free."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.held: dict[int, int] = {}
+        self.free: dict[int, None] = dict.fromkeys(range(SPARE + 1, count))
+        self.kept: OrderedDict[int, None] = OrderedDict()  # held by nobody, the longest unused first
+        self.key: dict[int, bytes] = {}
+        self.block: dict[bytes, int] = {}
+        self._next = SPARE + 1
 
     @property
-    def room(self) -> tuple[int, int]:
-        """Slots and positions for which there is memory now."""
-        return self.blocks[0].shape[0], self.blocks[0].shape[3]
+    def available(self) -> int:
+        """Blocks that can be taken now, kept ones included."""
+        return len(self.free) + len(self.kept)
 
-    def take(self) -> Place:
-        """A place for a new sequence."""
-        assert len(self.places) < self.most[0], "no slot is free"
-        self.places.append(Place(len(self.places)))
-        return self.places[-1]
+    def take(self, after: int | None, *, apart: int = 0) -> int:
+        """A block that is free, or else the longest unused of those kept; the one behind `after` if that is possible.
 
-    def give(self, place: Place) -> None:
-        """Free a place; its memory goes to others, or back to the system when much is unused."""
-        last = self.places.pop()
-        if last is not place:
-            for block in self.blocks:
-                block[place.slot, :, :, : last.length] = block[last.slot, :, :, : last.length]
-            last.slot = place.slot
-            self.places[last.slot] = last
-        slots, positions = self.room
-        longest = max((held.length for held in self.places), default=0)
-        if 4 * len(self.places) <= slots or 4 * longest + BLOCK < positions:
-            self._resize(len(self.places), longest)
+        Consecutive blocks are read as they lie, without a copy. A first block is taken `apart` from the last first one,
+        so that a sequence of that many can grow. KeyError if there is none: see `available`.
+        """
+        wanted = self._start(apart) if after is None else after + 1
+        if wanted in self.free:
+            block = wanted
+        elif self.free:
+            block = next(iter(self.free))
+        else:
+            block, _ = self.kept.popitem(last=False)
+            del self.block[self.key.pop(block)]
+            self.held[block] = 1
+            return block
+        del self.free[block]
+        self.held[block] = 1
+        return block
 
-    def clear(self) -> None:
-        """Free all places."""
-        self.places.clear()
-        self._resize(0, 0)
+    def _start(self, apart: int) -> int:
+        if self._next + apart > self.count:
+            self._next = SPARE + 1
+        start = self._next
+        self._next += apart
+        return start
 
-    def plan(self, batch: Sequence[tuple[Place, int]]) -> "Step":
-        """Make room for so many further tokens of each place, and describe the step that computes them."""
-        spans: list[Span] = []
-        for place, count in batch:
-            place.length += count
-            begin = spans[-1].end if spans else 0
-            spans.append(Span(begin, begin + count, place.slot, place.length))
-        slots, positions = self.room
-        longest = max(span.length for span in spans)
-        if len(self.places) > slots or longest > positions:
-            grown = positions if longest <= positions else max(longest, positions * 3 // 2)
-            self._resize(len(self.places) if len(self.places) <= slots else max(len(self.places), 2 * slots), grown)
-        return Step(self.blocks, spans)
+    def known(self, wanted: Sequence[bytes]) -> list[int]:
+        """The blocks of the leading keys that are there; nothing is taken."""
+        found: list[int] = []
+        for key in wanted:
+            if (block := self.block.get(key)) is None:
+                break
+            found.append(block)
+        return found
 
-    def _resize(self, slots: int, positions: int) -> None:
-        slots, positions = min(slots, self.most[0]), min(-(-positions // BLOCK) * BLOCK, self.most[1])
-        for i, old in enumerate(self.blocks):
-            _, _, heads, _, dim = old.shape
-            # Zeros, not noise: what the mask hides is still multiplied, and 0 x NaN is NaN.
-            new = old.new_zeros((slots, 2, heads, positions, dim))
-            kept, known = min(slots, old.shape[0]), min(positions, old.shape[3])
-            new[:kept, :, :, :known] = old[:kept, :, :, :known]
-            self.blocks[i] = new
+    def share(self, blocks: Iterable[int]) -> None:
+        """Hold blocks that are known by their keys."""
+        for block in blocks:
+            self.kept.pop(block, None)
+            self.held[block] = self.held.get(block, 0) + 1
 
+    def name(self, block: int, key: bytes) -> None:
+        """Say what a full block holds, for later sequences; the first of two alike is kept."""
+        if key not in self.block and block not in self.key:
+            self.key[block], self.block[key] = key, block
 
-class Step:
-    """One forward pass as the model sees it: flat tokens, their positions, and attention to what came before."""
+    def forget(self, block: int) -> None:
+        """What a block holds is not for later sequences."""
+        if block in self.key:
+            del self.block[self.key.pop(block)]
 
-    def __init__(self, blocks: Sequence[Tensor], spans: Sequence[Span]) -> None:
-        self.blocks = blocks
-        device = blocks[0].device
-        self.positions = _joined([torch.arange(s.length - (s.end - s.begin), s.length) for s in spans], device)
-        self.slots = _joined([torch.tensor([s.slot]).expand(s.end - s.begin) for s in spans], device)
-        self.last = [span.end - 1 for span in spans]
-        """Where each sequence's newest token stands in the flat batch."""
-        self.padded, alone = _parted(spans)
-        self.single = [_Single(span, device) for span in alone]
-        if self.padded:
-            self._pad(device)
-
-    def _pad(self, device: torch.device) -> None:
-        slots = [span.slot for span in self.padded]
-        lengths = torch.tensor([span.length for span in self.padded], device=device)
-        self.longest = max(span.length for span in self.padded)
-        self.dense = slots == list(range(len(slots)))
-        self.rows = torch.tensor(slots, device=device)
-        begins = [span.begin for span in self.padded]
-        leading = begins == list(range(len(begins)))
-        self.picked = slice(len(begins)) if leading else torch.tensor(begins, device=device)
-        hidden = torch.arange(self.longest, device=device) >= lengths[:, None]
-        mask = torch.zeros(hidden.shape, dtype=self.blocks[0].dtype, device=device)
-        self.mask = mask.masked_fill_(hidden, -torch.inf)[:, None, None]
-
-    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, *, scale: float) -> Tensor:
-        """Remember keys and values [tokens, kv_heads, dim], and return what queries [tokens, heads, dim] see."""
-        block = self.blocks[layer]
-        block[self.slots, :, :, self.positions] = torch.stack((keys, values), 1)
-        seen = torch.empty_like(queries)
-        if self.padded:
-            seen[self.picked] = self._decode(block, queries[self.picked], scale)
-        for single in self.single:
-            seen[single.span.begin : single.span.end] = single.attend(block, queries, scale)
-        return seen
-
-    def _decode(self, block: Tensor, queries: Tensor, scale: float) -> Tensor:
-        """One query per sequence; those that share a key head go as one matrix, so that each key is read once."""
-        rows, heads, dim = queries.shape
-        kept = block[:rows] if self.dense else block[self.rows, :, :, : self.longest]
-        keys, values = kept[:, 0, :, : self.longest], kept[:, 1, :, : self.longest]
-        grouped = queries.reshape(rows, keys.shape[1], -1, dim)
-        seen = scaled_dot_product_attention(grouped, keys, values, attn_mask=self.mask, scale=scale)
-        return seen.reshape(rows, heads, dim)
+    def give(self, blocks: Iterable[int]) -> None:
+        """Let go of blocks; those with a key stay until their room is wanted, the ends of sequences first."""
+        for block in reversed(list(blocks)):
+            self.held[block] -= 1
+            if self.held[block]:
+                continue
+            del self.held[block]
+            if block in self.key:
+                self.kept[block] = None
+            else:
+                self.free[block] = None
 
 
-class _Single:
-    """A sequence that attends for itself: prompts, and one that is far longer than the others."""
+class Snapshots:
+    """Which saved state stands for which tokens; at most `count`, the longest unused is given up."""
 
-    def __init__(self, span: Span, device: torch.device) -> None:
-        self.span = span
-        count = span.end - span.begin
-        self.whole = count == span.length
-        self.mask: Tensor | None = None
-        if not self.whole and count > 1:
-            ones = torch.ones(count, span.length, dtype=torch.bool, device=device)
-            self.mask = ones.tril(span.length - count)
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.place: OrderedDict[bytes, int] = OrderedDict()
 
-    def attend(self, block: Tensor, queries: Tensor, scale: float) -> Tensor:
-        span = self.span
-        keys, values = block[span.slot : span.slot + 1, :, :, : span.length].unbind(1)
-        own = queries[span.begin : span.end].transpose(0, 1)[None]
-        seen = scaled_dot_product_attention(
-            own, keys, values, attn_mask=self.mask, is_causal=self.whole, scale=scale, enable_gqa=True
-        )
-        return seen[0].transpose(0, 1)
+    def find(self, key: bytes) -> int | None:
+        """Where the state after these tokens is saved."""
+        if key in self.place:
+            self.place.move_to_end(key)
+        return self.place.get(key)
 
-
-def _parted(spans: Sequence[Span]) -> tuple[list[Span], list[Span]]:
-    """Spans of one token that are worth padding to one length, and those that attend for themselves."""
-    lengths = sorted(span.length for span in spans if span.end - span.begin == 1)
-    bound = 2 * lengths[len(lengths) // 2] + BLOCK if len(lengths) > 1 else 0
-    padded = [span for span in spans if span.end - span.begin == 1 and span.length <= bound]
-    return padded, [span for span in spans if span not in padded]
-
-
-def _joined(parts: Sequence[Tensor], device: torch.device) -> Tensor:
-    return torch.cat(tuple(parts)).to(device)
+    def save(self, key: bytes) -> int | None:
+        """Where to save the state after these tokens; None if it is there already, or nothing can be."""
+        if key in self.place or not self.count:
+            return None
+        slot = len(self.place) if len(self.place) < self.count else self.place.popitem(last=False)[1]
+        self.place[key] = slot
+        return slot

@@ -179,6 +179,28 @@ class Stream:
         return piece
 
 
+class Thought:
+    """Follows what a model writes: before, inside and after its thinking, by the tags."""
+
+    def __init__(self, *, opened: bool) -> None:
+        self.inside: bool | None = True if opened else None
+        """None: it may still begin."""
+        self.written = ""
+        self.answer = 0
+        """Where the answer begins in what was written."""
+
+    def push(self, piece: str) -> None:
+        """Take in a further piece of text."""
+        fresh = len(self.written)
+        self.written += piece
+        if self.inside is None and (start := self.written.lstrip()):
+            self.inside = start.startswith(THINK[0])
+            if not self.inside and THINK[0].startswith(start):
+                self.inside = None  # the tag may still be on its way
+        if self.inside and (at := self.written.find(THINK[1], max(0, fresh - len(THINK[1])))) >= 0:
+            self.inside, self.answer = False, at + len(THINK[1])
+
+
 class Watch:
     """Looks for stop strings in the answer while it comes; `text` is the answer before the first one.
 
@@ -188,29 +210,48 @@ class Watch:
     def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str], *, opened: bool) -> None:
         self.stream, self.stops = Stream(decode), [stop for stop in stops if stop]
         self.longest = max(map(len, self.stops), default=0)
-        self.thinking: bool | None = True if opened else None
-        self.begin = 0
-        self.written = ""
+        self.thought = Thought(opened=opened)
         self.text: str | None = None
 
     def __call__(self, token: int) -> bool:
         """Whether a stop string is complete with this token."""
         piece = self.stream.push(token)
-        self.written += piece
-        fresh = len(self.written) - len(piece)
-        if not piece or self._think(fresh):
+        self.thought.push(piece)
+        if not piece or self.thought.inside:
             return False
-        begin = max(self.begin, fresh - self.longest + 1)
-        found = [at for stop in self.stops if (at := self.written.find(stop, begin)) >= 0]
+        written = self.thought.written
+        begin = max(self.thought.answer, len(written) - len(piece) - self.longest + 1)
+        found = [at for stop in self.stops if (at := written.find(stop, begin)) >= 0]
         if found:
-            self.text = self.written[: min(found)]
+            self.text = written[: min(found)]
         return bool(found)
 
-    def _think(self, fresh: int) -> bool:
-        if self.thinking is None and (start := self.written.lstrip()):
-            self.thinking = start.startswith(THINK[0])
-            if not self.thinking and THINK[0].startswith(start):
-                self.thinking = None  # the tag may still be on its way
-        if self.thinking and (at := self.written.find(THINK[1], max(0, fresh - len(THINK[1])))) >= 0:
-            self.thinking, self.begin = False, at + len(THINK[1])
-        return bool(self.thinking)
+
+class Budget:
+    """Counts thinking tokens, and says which tokens must come when there are as many as are allowed."""
+
+    def __init__(self, tokenizer: ModelTokenizer, most: int, end: str, *, opened: bool) -> None:
+        self.most, self.end = most, tokenizer.encode(end)
+        self.close = tokenizer.thinking_end() if opened else None
+        self.stream, self.thought = Stream(tokenizer.answer), Thought(opened=opened)
+        self.count = 0
+        self.forced = False
+
+    def first(self) -> list[int]:
+        """What must come before anything is drawn."""
+        return self._force() if self.thought.inside and self.most <= 0 else []
+
+    def __call__(self, token: int) -> list[int]:
+        """What must come after this token, mostly nothing."""
+        if self.thought.inside is False:
+            return []
+        if self.close is None:
+            self.thought.push(self.stream.push(token))
+        elif token == self.close:
+            self.thought.inside = False
+        self.count += 1
+        return self._force() if self.thought.inside and self.count >= self.most else []
+
+    def _force(self) -> list[int]:
+        self.thought.inside, self.forced = False, True
+        return list(self.end)

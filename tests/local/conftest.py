@@ -1,15 +1,19 @@
-"""Small random Llama models with a byte tokenizer, saved as transformers saves them, and the engine around them."""
+"""Small random models with a byte tokenizer, saved as transformers saves them; their logits; an engine around them."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from m1eval import load
+from m1eval import Silent, load
+
+CPU = torch.device("cpu")
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -27,6 +31,29 @@ LLAMA3 = {
 """Rotary positions scaled as Llama 3 does it."""
 
 
+SHAPE: dict[str, Any] = {
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "vocab_size": 261,
+    "max_position_embeddings": 512,
+    "rms_norm_eps": 1e-5,
+    "bos_token_id": 257,
+    "eos_token_id": None,
+    "pad_token_id": 258,
+}
+OWN: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {"head_dim": 16},
+    "qwen3_moe": {"head_dim": 16, "num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 24},
+}
+"""What the architectures need beside SHAPE."""
+CLASSES = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "qwen3_moe": "Qwen3Moe"}
+
+
 class Tiny(NamedTuple):
     """A folder, and the reference model that was saved into it."""
 
@@ -36,16 +63,16 @@ class Tiny(NamedTuple):
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tiny]:
-    """Save a random LlamaForCausalLM that never ends; `shard` splits it into files of that size."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    """Save a random model of transformers that never ends; `shard` splits it into files of that size."""
+    import transformers
 
-    def make(*, shard: str = "1GB", template: str | None = CHATML, seed: int = 0, **config: Any) -> Tiny:
-        folder = tmp_path_factory.mktemp("llama")
+    def make(
+        kind: str = "llama", *, shard: str = "1GB", template: str | None = CHATML, seed: int = 0, **config: Any
+    ) -> Tiny:
+        folder = tmp_path_factory.mktemp(kind)
         torch.manual_seed(seed)
-        shape = {"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 6}
-        rest = {"num_key_value_heads": 2, "vocab_size": 261, "max_position_embeddings": 512, "rms_norm_eps": 1e-5}
-        ids = {"bos_token_id": 257, "eos_token_id": None, "pad_token_id": 258}
-        reference: Any = LlamaForCausalLM(LlamaConfig(**{**shape, **rest, **ids, **config}))
+        made = getattr(transformers, f"{CLASSES[kind]}Config")(**{**SHAPE, **OWN[kind], **config})
+        reference: Any = getattr(transformers, f"{CLASSES[kind]}ForCausalLM")(made)
         reference.eval()
         for name, parameter in reference.named_parameters():
             parameter.data.normal_(1.0 if "norm" in name else 0.0, 0.3 if parameter.ndim == 1 else 0.15)
@@ -60,6 +87,59 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tiny]:
 def llama(tiny: Callable[..., Tiny]) -> Tiny:
     """The plainest of them."""
     return tiny()
+
+
+def read(folder: Path, dtype: torch.dtype = torch.float32, **settings: Any) -> Any:
+    """The model in a folder or a GGUF file; `shard` for a part of it."""
+    local = load("runners", "local")
+    return local.loading.load(folder, dtype=dtype, device=CPU, progress=Silent(), **settings).model
+
+
+def scores(
+    model: Any,
+    ids: Sequence[int],
+    pieces: Sequence[int] | None = None,
+    dtype: torch.dtype = torch.float32,
+    *,
+    scattered: bool = False,
+) -> torch.Tensor:
+    """Logits of every token [tokens, vocab], computed in pieces of these sizes; pieces of one token are drawn steps.
+
+    `scattered`: what is kept of the past lies in blocks that do not follow one another.
+    """
+    with torch.inference_mode():
+        found: torch.Tensor = model.logits(hidden(model, ids, pieces, dtype, scattered=scattered))
+        return found
+
+
+def hidden(
+    model: Any,
+    ids: Sequence[int],
+    pieces: Sequence[int] | None = None,
+    dtype: torch.dtype = torch.float32,
+    *,
+    scattered: bool = False,
+) -> torch.Tensor:
+    """The hidden states that `scores` makes logits of."""
+    local = load("runners", "local")
+    step = import_module(f"{local.__name__}.step")
+    size = local.cache.BLOCK
+    needed = -(-len(ids) // size)
+    pools = step.Pools(model.memory, blocks=2 * needed + 1, rows=2, snapshots=0, dtype=dtype, device=CPU)
+    blocks = np.arange(1, needed + 1, dtype=np.int32) * (2 if scattered else 1)
+    tables = torch.from_numpy(blocks[::-1].copy() if scattered else blocks)[None]
+    found, begin, row = [], 0, 1
+    with torch.inference_mode():
+        for count in pieces or [len(ids)]:
+            end = begin + count
+            if count == 1:
+                one = step.Drawing(pools, torch.tensor([row]), tables, torch.tensor([begin]))
+            else:
+                one = step.Reading(pools, [step.Part(row, count, end, tables[0].numpy()[: -(-end // size)])])
+            found.append(model(torch.tensor(ids[begin:end]), one))
+            begin = end
+    assert begin == len(ids)
+    return torch.cat(found)
 
 
 def save_tokenizer(folder: Path, template: str | None) -> None:
@@ -84,10 +164,9 @@ def engine() -> Iterator[Callable[..., Any]]:
     local = load("runners", "local")
     started: list[Any] = []
 
-    def start(model: Any, *, batch: int = 8, chunk: int = 64, window: int = 512) -> Any:
-        device = torch.device("cpu")
-        cache = local.cache.Cache(model.memory, slots=batch, window=window, dtype=torch.float32, device=device)
-        started.append(local.engine.Engine(model, cache, batch=batch, chunk=chunk))
+    def start(model: Any, *, batch: int = 8, chunk: int = 64, window: int = 512, **options: Any) -> Any:
+        runner = local.Runner(device="cpu", batch=batch, chunk=chunk, **options)
+        started.append(runner.engine(model, window))
         return started[-1]
 
     yield start

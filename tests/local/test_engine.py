@@ -1,31 +1,73 @@
-"""The scheduler and the cache: sequences join, leave, fail and are dropped, and none notices the others."""
+"""The engine as a whole: sequences join, leave, share, fail and are dropped, and none notices the others."""
 
+import random
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
 
 from m1eval import Silent, load
+from tests.local.conftest import read
 
 local = load("runners", "local")
-Cache = local.cache.Cache
-Sequence = local.engine.Sequence
-read_model = local.loading.load
+models, layers = (import_module(f"{local.__name__}.{name}") for name in ("models", "layers"))
+Sequence = local.sequence.Sequence
 Draw = local.sampling.Draw
+keys = local.cache.keys
 
 GREEDY = Draw(0.0, 1.0, 0, 0.0, 0)
+HYBRID = {
+    "model_type": "minimax_m1",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "attn_type_list": [0, 1, 0, 1],
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "rotary_dim": 8,
+    "vocab_size": 256,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "postnorm": True,
+    "max_position_embeddings": 4096,
+}
+
+
+def hybrid() -> Any:
+    """A MiniMax-M1 of random weights: two layers keep states, two keys and values."""
+    made = models.build(HYBRID, layers.Setting())
+    generator = torch.Generator().manual_seed(5)
+    for module in made.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            scale = 0.3 if parameter.ndim > 1 else 0.1
+            weights = torch.randn(parameter.shape, generator=generator) * scale + (parameter.ndim == 1)
+            setattr(module, name, torch.nn.Parameter(weights, requires_grad=False))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            assert buffer.device.type == "cpu", name
+    return made.eval()
+
+
+@pytest.fixture(scope="module", params=["softmax", "hybrid"])
+def model(request: Any, llama: Any) -> Any:
+    return hybrid() if request.param == "hybrid" else read(llama.folder)
 
 
 @pytest.fixture(scope="module")
-def model(llama: Any) -> Any:
-    return read_model(llama.folder, dtype=torch.float32, device=torch.device("cpu"), progress=Silent()).model
+def softmax(llama: Any) -> Any:
+    return read(llama.folder)
 
 
 def prompt(seed: int, size: int = 20) -> list[int]:
     return torch.randint(0, 256, (size,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def asks(ids: list[int], limit: int, draw: Any = GREEDY, **rest: Any) -> Any:
+    return Sequence(prompt=ids, limit=limit, draw=draw, keys=keys(ids), **rest)
 
 
 def asked(engine: Any, *sequences: Any) -> list[list[int]]:
@@ -43,60 +85,168 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.parametrize(
+    ("ahead", "options"), [(False, {}), (True, {}), (True, {"graphs": True}), (True, {"invariant": True})]
+)
+def test_a_batch_of_any_lengths_gives_each_the_tokens_it_gets_alone(
+    model: Any, ahead: bool, options: dict[str, Any], engine: Callable[..., Any]
+) -> None:
+    rng = random.Random(0)
+    prompts = [[rng.randrange(256) for _ in range(rng.choice((1, 3, 64, 90, 200)))] for _ in range(12)]
+    limits = [rng.randrange(1, 40) for _ in prompts]
+    alone = engine(model, batch=1, prefix_cache=False)
+    wanted = [asked(alone, Sequence(prompt=p, limit=n, draw=GREEDY))[0] for p, n in zip(prompts, limits, strict=True)]
+    running = engine(model, **options)
+    running.ahead = ahead
+    assert asked(running, *[asks(p, n) for p, n in zip(prompts, limits, strict=True)]) == wanted
+
+
 def test_a_sequence_that_joins_midway_gets_the_tokens_it_gets_alone(model: Any, engine: Callable[..., Any]) -> None:
     running = engine(model)
-    alone = asked(running, Sequence(prompt=prompt(1, 100), limit=40, draw=GREEDY))[0]
+    alone = asked(running, asks(prompt(1, 100), 40))[0]
     drawn = threading.Event()
-    first = Sequence(prompt=prompt(2), limit=300, draw=GREEDY, watch=lambda _: drawn.set())
+    first = asks(prompt(2), 300, watch=lambda _: drawn.set())
     running.submit(first)
     assert drawn.wait(10)
-    late = Sequence(prompt=prompt(1, 100), limit=40, draw=GREEDY)
+    late = asks(prompt(1, 100), 40)
     running.submit(late)
     late.future.result(timeout=20)
     assert not first.future.done()
     assert late.tokens == alone
 
 
-def test_sampled_tokens_do_not_depend_on_the_batch(model: Any, engine: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_sampled_tokens_do_not_depend_on_the_batch(model: Any, ahead: bool, engine: Callable[..., Any]) -> None:
     running = engine(model)
+    running.ahead = ahead
 
     def sequence(seed: int) -> Any:
-        return Sequence(prompt=prompt(3), limit=50, draw=Draw(1.0, 0.95, 0, 0.0, seed))
+        return asks(prompt(3), 50, Draw(1.0, 0.95, 0, 0.0, seed))
 
     alone = asked(running, sequence(7))[0]
-    others = [Sequence(prompt=prompt(i, 10 * i), limit=10 * i, draw=Draw(1.0, 1.0, 0, 0.0, i)) for i in range(1, 8)]
+    others = [asks(prompt(i, 10 * i), 10 * i, Draw(1.0, 1.0, 0, 0.0, i)) for i in range(1, 8)]
     *_, together = asked(running, *others, sequence(7))
     assert together == alone
     assert asked(running, sequence(8))[0] != alone
 
 
-def test_no_more_than_a_batch_runs_at_once_and_all_are_answered(model: Any, engine: Callable[..., Any]) -> None:
-    running = engine(model, batch=3)
+def test_repeats_of_a_long_prompt_are_read_once(model: Any, engine: Callable[..., Any]) -> None:
+    long = prompt(4, 1000)
+    wanted = asked(engine(model, batch=1, chunk=2048, window=2048, prefix_cache=False), asks(long, 8))[0]
+    running = engine(model, batch=8, chunk=256, window=2048)
+    repeats = [asks(long, 8) for _ in range(8)]
+    assert asked(running, *repeats) == [wanted] * 8
+    assert running.scheduler.read <= 1000 + 7 * 64
+    assert sorted(sequence.cached for sequence in repeats) == [0, *[960] * 7]
+
+
+def test_questions_about_one_text_read_it_once(model: Any, engine: Callable[..., Any]) -> None:
+    text = prompt(5, 1024)
+    questions = [text + prompt(100 + i, 30 + i) for i in range(5)]
+    alone = engine(model, batch=1, chunk=2048, window=2048, prefix_cache=False)
+    wanted = [asked(alone, Sequence(prompt=ids, limit=6, draw=GREEDY))[0] for ids in questions]
+    running = engine(model, chunk=256, window=2048)
+    assert asked(running, *[asks(ids, 6) for ids in questions]) == wanted
+    assert running.scheduler.read == sum(map(len, questions)) - 4 * 1024
+
+
+def test_a_second_turn_finds_the_first_with_its_answer(softmax: Any, engine: Callable[..., Any]) -> None:
+    running = engine(softmax)
+    first = prompt(6, 100)
+    said = asked(running, asks(first, 60))[0]
+    second = asks(first + said + prompt(7, 20), 5)
+    asked(running, second)
+    assert second.cached == 128
+
+
+def test_old_prompts_make_room_for_new_ones(model: Any, engine: Callable[..., Any]) -> None:
+    running = engine(model, batch=2, memory=0.0015, window=512)
+    held = running.scheduler.blocks
+    for i in range(20):
+        asked(running, asks(prompt(i, 300), 3))
+    assert held.available == held.count - 1
+    assert len(held.block) <= held.count - 1 < 20 * 4
+    again = asks(prompt(0, 300), 3)
+    asked(running, again)
+    assert again.cached == 0
+
+
+def test_when_blocks_run_out_a_sequence_starts_again_and_loses_nothing(model: Any, engine: Callable[..., Any]) -> None:
+    draws = [Draw(1.0, 0.9, 0, 0.0, seed) for seed in range(6)]
+    wanted = asked(engine(model), *[asks(prompt(i, 40), 300, draw) for i, draw in enumerate(draws)])
+    block = local.step.block_bytes(model.memory, torch.float32)
+    state = local.step.state_bytes(model.memory)
+    room = (9 + 8) * block + 7 * state + 2**12
+    tight = engine(model, batch=6, memory=(room + 8 * state) / 2**30)
+    tight.scheduler.blocks.__init__(14)
+    assert asked(tight, *[asks(prompt(i, 40), 300, draw) for i, draw in enumerate(draws)]) == wanted
+    assert tight.scheduler.preempted > 0
+
+
+def test_tokens_that_must_come_next_come_at_once_and_the_rest_follows_them(
+    model: Any, engine: Callable[..., Any]
+) -> None:
+    for ahead in (False, True):
+        running = engine(model)
+        running.ahead = ahead
+        free = asked(running, asks(prompt(8), 30))[0]
+        counted: list[int] = []
+
+        def follow(token: int, counted: list[int] = counted) -> list[int]:
+            counted.append(token)
+            return [11, 12, 13] if len(counted) == 5 else []
+
+        forced = asks(prompt(8), 30, follow=follow)
+        assert asked(running, forced)[0][:8] == [*free[:5], 11, 12, 13]
+        assert len(forced.tokens) == 30
+        rest = asked(running, asks([*prompt(8), *free[:5], 11, 12, 13], 22))[0]
+        assert forced.tokens[8:] == rest
+        assert counted == [*free[:5], *rest]
+
+
+def test_logprobs_and_scores_are_those_of_the_model(softmax: Any, llama: Any, engine: Callable[..., Any]) -> None:
+    running = engine(softmax, chunk=64)
+    drawn = asks(prompt(9, 100), 20, Draw(1.0, 1.0, 0, 0.0, 3), logprobs=True)
+    asked(running, drawn)
+    whole = prompt(9, 100) + drawn.tokens
+    with torch.inference_mode():
+        logprobs = llama.reference(torch.tensor([whole])).logits[0].log_softmax(-1)
+    wanted = [logprobs[99 + i, token].item() for i, token in enumerate(drawn.tokens)]
+    assert drawn.drawn == pytest.approx(wanted, abs=1e-4)
+    for count in (1, 20, 70, 119):
+        scored = asks(whole, 0, score=count)
+        asked(running, scored)
+        places = range(len(whole) - count, len(whole))
+        wanted = [logprobs[i - 1, whole[i]].item() for i in places]
+        assert [found.logprob for found in scored.scored] == pytest.approx(wanted, abs=1e-4)
+        assert [found.best for found in scored.scored] == [int(logprobs[i - 1].argmax()) == whole[i] for i in places]
+        assert scored.tokens == []
+
+
+def test_no_more_than_a_batch_runs_at_once_and_all_are_answered(softmax: Any, engine: Callable[..., Any]) -> None:
+    running = engine(softmax, batch=3)
     most: list[int] = []
-    sequences = [
-        Sequence(prompt=prompt(i), limit=5 + i, draw=GREEDY, watch=lambda _: most.append(len(running.running)))
-        for i in range(10)
-    ]
+    sequences = [asks(prompt(i), 5 + i, watch=lambda _: most.append(len(running.scheduler.running))) for i in range(10)]
     assert [len(tokens) for tokens in asked(running, *sequences)] == [5 + i for i in range(10)]
     assert max(most) == 3
     starts = [sequence.started for sequence in sequences]
     assert starts == sorted(starts)
 
 
-def test_a_long_prompt_is_read_in_pieces_between_the_tokens_of_others(model: Any, engine: Callable[..., Any]) -> None:
-    running = engine(model, chunk=16)
+def test_a_long_prompt_is_read_in_pieces_between_the_tokens_of_others(softmax: Any, engine: Callable[..., Any]) -> None:
+    running = engine(softmax, chunk=64)
     drawn: list[float] = []
-    first = Sequence(prompt=prompt(1), limit=400, draw=GREEDY, watch=lambda _: drawn.append(time.monotonic()))
+    first = asks(prompt(1), 400, watch=lambda _: drawn.append(time.monotonic()))
     running.submit(first)
     until(lambda: len(drawn) > 0)
-    long = Sequence(prompt=prompt(2, 320), limit=1, draw=GREEDY)
+    long = asks(prompt(2, 500), 1)
     running.submit(long)
     long.future.result(timeout=20)
     between = [moment for moment in drawn if long.started < moment < long.first]
-    assert len(between) >= 320 // 16 - 1
+    assert len(between) >= 500 // 64 - 1
 
 
-def test_prompts_share_what_a_step_may_read(model: Any, engine: Callable[..., Any]) -> None:
+def test_prompts_share_what_a_step_may_read(softmax: Any, engine: Callable[..., Any]) -> None:
     class Listener(Silent):
         def __init__(self) -> None:
             self.read: list[int] = []
@@ -105,58 +255,58 @@ def test_prompts_share_what_a_step_may_read(model: Any, engine: Callable[..., An
             self.read.append(prompt)
 
     listener = Listener()
-    sizes = [30, 5, 70, 1, 44]
-    prompts = [Sequence(prompt=prompt(i, n), limit=9, draw=GREEDY, progress=listener) for i, n in enumerate(sizes)]
-    asked(engine(model, chunk=16), *prompts)
+    sizes = [30, 5, 170, 1, 44]
+    prompts = [asks(prompt(i, n), 9, progress=listener) for i, n in enumerate(sizes)]
+    asked(engine(softmax, chunk=64), *prompts)
     assert sum(listener.read) == sum(sizes)
-    assert max(listener.read) == 16
+    assert max(listener.read) == 64
     assert listener.read[-1] == 0
 
 
 def test_an_end_token_ends_a_sequence_and_stays_its_last(model: Any, engine: Callable[..., Any]) -> None:
     running = engine(model)
-    free = asked(running, Sequence(prompt=prompt(4), limit=30, draw=GREEDY))[0]
+    running.ahead = True
+    free = asked(running, asks(prompt(4), 30))[0]
     end = free[10]
-    ended = Sequence(prompt=prompt(4), limit=30, draw=GREEDY, ends=frozenset({end}))
+    ended = asks(prompt(4), 30, ends=frozenset({end}))
     assert asked(running, ended)[0] == free[: free.index(end) + 1]
     assert ended.finish == "stop"
 
 
-def test_cancelling_frees_the_place_at_once(model: Any, engine: Callable[..., Any]) -> None:
-    running = engine(model, batch=1, window=100_000)
-    endless = Sequence(prompt=prompt(1), limit=99_000, draw=GREEDY)
+def test_cancelling_frees_the_place_at_once(softmax: Any, engine: Callable[..., Any]) -> None:
+    running = engine(softmax, batch=1, window=100_000)
+    endless = asks(prompt(1), 99_000)
     running.submit(endless)
     until(lambda: len(endless.tokens) > 3)
-    queued = Sequence(prompt=prompt(2), limit=99_000, draw=GREEDY)
+    queued = asks(prompt(2), 99_000)
     running.submit(queued)
     assert queued.future.cancel()
     assert endless.future.cancel()
-    short = Sequence(prompt=prompt(3), limit=3, draw=GREEDY)
-    running.submit(short)
-    short.future.result(timeout=10)
-    until(lambda: not running.running)
+    asked(running, asks(prompt(3), 3))
+    until(lambda: not running.scheduler.busy)
     assert not queued.tokens
-    assert running.cache.places == []
-    assert running.cache.room == (0, 0)
+    assert not running.scheduler.blocks.held
 
 
 def test_a_failing_step_fails_those_in_it_and_the_next_run_is_sound(model: Any, engine: Callable[..., Any]) -> None:
     running = engine(model)
-    good = asked(running, Sequence(prompt=prompt(1), limit=9, draw=GREEDY))[0]
-    broken = Sequence(prompt=[100_000], limit=9, draw=GREEDY)
+    long = prompt(1, 200)
+    good = asked(running, asks(long, 9))[0]
+    broken = asks([*long[:128], 100_000, *long[:80]], 9)
     running.submit(broken)
     with pytest.raises(IndexError):
         broken.future.result(timeout=10)
-    assert asked(running, Sequence(prompt=prompt(1), limit=9, draw=GREEDY))[0] == good
+    assert asked(running, asks(long, 9))[0] == good
+    assert not running.scheduler.blocks.held
 
 
-def test_a_failing_watch_fails_its_own_sequence_alone(model: Any, engine: Callable[..., Any]) -> None:
+def test_a_failing_watch_fails_its_own_sequence_alone(softmax: Any, engine: Callable[..., Any]) -> None:
     def watch(token: int) -> bool:
         raise ValueError(f"cannot read {token}")
 
-    running = engine(model)
-    bad = Sequence(prompt=prompt(1), limit=9, draw=GREEDY, watch=watch)
-    good = Sequence(prompt=prompt(2), limit=9, draw=GREEDY)
+    running = engine(softmax)
+    bad = asks(prompt(1), 9, watch=watch)
+    good = asks(prompt(2), 9)
     running.submit(bad)
     running.submit(good)
     with pytest.raises(ValueError, match="cannot read"):
@@ -166,18 +316,19 @@ def test_a_failing_watch_fails_its_own_sequence_alone(model: Any, engine: Callab
 
 
 def test_broken_weights_are_an_error_and_not_an_answer(tiny: Callable[..., Any], engine: Callable[..., Any]) -> None:
-    folder = tiny().folder
-    model = read_model(folder, dtype=torch.float32, device=torch.device("cpu"), progress=Silent()).model
+    model = read(tiny().folder)
     model.model.norm.weight.data[0] = torch.nan
-    sequence = Sequence(prompt=prompt(1), limit=9, draw=GREEDY)
+    sequence = asks(prompt(1), 9)
     engine(model).submit(sequence)
     with pytest.raises(FloatingPointError, match="not finite"):
         sequence.future.result(timeout=10)
 
 
-def test_closing_fails_what_is_unfinished_and_refuses_what_comes_later(model: Any, engine: Callable[..., Any]) -> None:
-    running = engine(model, batch=1, window=100_000)
-    sequences = [Sequence(prompt=prompt(i), limit=99_000, draw=GREEDY) for i in range(2)]
+def test_closing_fails_what_is_unfinished_and_refuses_what_comes_later(
+    softmax: Any, engine: Callable[..., Any]
+) -> None:
+    running = engine(softmax, batch=1, window=100_000)
+    sequences = [asks(prompt(i), 99_000) for i in range(2)]
     for sequence in sequences:
         running.submit(sequence)
     until(lambda: len(sequences[0].tokens) > 3)
@@ -186,23 +337,4 @@ def test_closing_fails_what_is_unfinished_and_refuses_what_comes_later(model: An
         with pytest.raises(RuntimeError, match="closed"):
             sequence.future.result(timeout=1)
     with pytest.raises(RuntimeError, match="closed"):
-        running.submit(Sequence(prompt=prompt(9), limit=1, draw=GREEDY))
-
-
-def test_the_cache_grows_with_its_sequences_and_gives_memory_back(model: Any) -> None:
-    cache = Cache(model.memory, slots=8, window=500, dtype=torch.float32, device=torch.device("cpu"))
-    assert cache.room == (0, 0)
-    long, *short = [cache.take() for _ in range(5)]
-    cache.plan([(place, 10) for place in short])
-    assert cache.room == (5, 64)
-    for _ in range(3):
-        cache.plan([(long, 150)])
-    assert 450 <= cache.room[1] <= 500
-    cache.blocks[0][short[3].slot, 0, :, :10] = 3.5
-    cache.give(long)
-    assert cache.room[1] == 64
-    assert sorted(place.slot for place in short) == [0, 1, 2, 3]
-    assert (cache.blocks[0][short[3].slot, 0, :, :10] == 3.5).all()
-    for place in short:
-        cache.give(place)
-    assert cache.room == (0, 0)
+        running.submit(asks(prompt(9), 1))

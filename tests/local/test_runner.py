@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any
 
 import pytest
+import torch
 
 from m1eval import Output, Request, RunnerError, Sampling, Silent, load
 
@@ -101,6 +103,88 @@ def test_thinking_is_split_off_and_counted(llama: Any) -> None:
     run(llama.folder, talk)
 
 
+@pytest.fixture(scope="module")
+def thinker(tiny: Callable[..., Any]) -> Any:
+    return tiny(template="{{ messages[0].content }}<think>\n").folder
+
+
+def test_thinking_ends_at_its_budget_and_the_answer_follows(thinker: Any) -> None:
+    asked = Request(messages=ASK, think_budget=9, sampling=Sampling(max_tokens=40))
+    (free,) = ask(thinker, Request(messages=ASK, sampling=Sampling(max_tokens=9)))
+    (output,) = ask(thinker, asked, think_end="\nEnough.</think>\n")
+    assert not output.unfinished_thinking
+    assert output.reasoning == f"{free.reasoning}\nEnough."
+    assert output.text
+    assert (output.usage.reasoning, output.usage.answer) == (9 + 8 + 1, 40 - 18)
+    assert output.metadata["thinking"] == {"budget": 9, "forced": True, "tokens": 9}
+
+
+def test_no_thinking_at_all_is_a_budget_too(thinker: Any) -> None:
+    asked = Request(messages=ASK, think_budget=0, sampling=Sampling(max_tokens=10))
+    (output,) = ask(thinker, asked, think_end="</think>")
+    assert (output.reasoning, output.usage.reasoning, output.usage.answer) == ("", 0, 10)
+    assert output.metadata["thinking"]["forced"]
+    with pytest.raises(ValueError, match="no room for an answer"):
+        ask(thinker, Request(messages=ASK, think_budget=0, sampling=Sampling(max_tokens=10)))
+
+
+def test_a_budget_that_is_not_used_up_changes_nothing(llama: Any) -> None:
+    plain, capped = ask(
+        llama.folder,
+        Request(messages=ASK, sampling=Sampling(max_tokens=30)),
+        Request(messages=ASK, sampling=Sampling(max_tokens=30), think_budget=5),
+    )
+    assert capped.text == plain.text
+    assert not capped.metadata["thinking"]["forced"]
+
+
+def test_a_budget_counts_thinking_that_the_model_opens_itself(llama: Any) -> None:
+    async def talk(runner: Any) -> None:
+        made = import_module(f"{local.__name__}.tokens").Budget(runner.tokenizer, 5, "!</think>", opened=False)
+        drawn = runner.tokenizer.encode("<think>abcdefghij")
+        forced = [made(token) for token in drawn]
+        assert [i for i, found in enumerate(forced) if found] == [4]
+        assert runner.tokenizer.decode(forced[4]) == "!</think>"
+        closed = import_module(f"{local.__name__}.tokens").Budget(runner.tokenizer, 5, "!</think>", opened=True)
+        assert not any(closed(token) for token in runner.tokenizer.encode("abc</think>and much more after it"))
+        assert (closed.count, closed.forced) == (4, False)
+
+    run(llama.folder, talk)
+
+
+def test_logprobs_come_when_they_are_asked_for(llama: Any) -> None:
+    some = Sampling(max_tokens=12)
+    without, with_them = ask(
+        llama.folder, Request(prompt="abc", sampling=some), Request(prompt="abc", sampling=some, logprobs=True)
+    )
+    assert without.logprobs is None
+    assert with_them.text == without.text
+    assert len(with_them.logprobs or []) == 12
+    assert all(value <= 0 for value in with_them.logprobs or [])
+
+
+def test_a_continuation_is_as_likely_as_its_tokens_are(llama: Any) -> None:
+    async def talk(runner: Any) -> None:
+        prompt = Request(prompt="The ship")
+        answer = await runner.generate(Request(prompt="The ship", sampling=Sampling(max_tokens=3), logprobs=True))
+        drawn = runner.tokenizer.encode(answer.text)
+        found = await runner.loglikelihood(prompt, answer.text)
+        if len(drawn) == 3:  # bytes that are no text come back as others
+            assert found.greedy
+            assert found.logprob == pytest.approx(sum(answer.logprobs), abs=1e-4)
+        other = await runner.loglikelihood(prompt, " sank")
+        assert (other.tokens, other.greedy) == (5, False)
+        logits = llama.reference(torch.tensor([runner.tokenizer.encode_raw("The ship sank")])).logits[0]
+        ids = runner.tokenizer.encode_raw("The ship sank")
+        wanted = sum(logits[i - 1].log_softmax(-1)[ids[i]].item() for i in range(len(ids) - 5, len(ids)))
+        assert other.logprob == pytest.approx(wanted, abs=1e-3)
+        with pytest.raises(ValueError, match="cannot be scored"):
+            await runner.loglikelihood(prompt, "")
+
+    with torch.inference_mode():
+        run(llama.folder, talk)
+
+
 def test_seeds_repeat_and_differ(llama: Any) -> None:
     def request(seed: int | None) -> Request:
         return Request(messages=ASK, sampling=Sampling(temperature=1.0, max_tokens=20, seed=seed))
@@ -146,7 +230,8 @@ def test_progress_hears_every_token(llama: Any) -> None:
 
     listener, other = Listener(), Listener()
     some = Sampling(max_tokens=7)
-    requests = [Request(prompt="a" * size, sampling=some, progress=listener) for size in (5, 100, 400)]
+    sizes = {"a": 5, "b": 100, "c": 400}
+    requests = [Request(prompt=letter * size, sampling=some, progress=listener) for letter, size in sizes.items()]
     ask(llama.folder, *requests, Request(prompt="a", sampling=some, progress=other))
     assert (listener.prompt, listener.output) == (505, 21)
     assert (other.prompt, other.output) == (1, 7)
@@ -155,7 +240,6 @@ def test_progress_hears_every_token(llama: Any) -> None:
 @pytest.mark.parametrize(
     ("request_", "kind", "said"),
     [
-        (Request(messages=ASK, think_budget=5), RunnerError, "cannot cap thinking yet"),
         (Request(messages=ASK, tools=[{"type": "function"}]), ValueError, "no place for tools"),
         (Request(messages=ASK, sampling=Sampling(max_tokens=0)), ValueError, "max_tokens is 0"),
         (Request(messages=ASK, sampling=Sampling(top_p=2.0)), ValueError, "top_p"),

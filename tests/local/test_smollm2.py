@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from m1eval import Output, Request, Sampling, Silent, load
+from tests.local.conftest import scores
 
 local = load("runners", "local")
 
@@ -60,10 +61,9 @@ def test_logits_are_those_of_transformers_with_the_same_weights(runner: Any, fil
     reference.model.rotary_emb = type(reference.model.rotary_emb)(reference.config)
     ids = runner.tokenizer.encode(runner.tokenizer.render(CAPITAL)) + PARIS
     model = runner._loaded.model
-    cache = local.cache.Cache(model.memory, slots=1, window=8192, dtype=torch.float32, device=torch.device("cpu"))
     with torch.inference_mode():
         wanted = reference.eval()(torch.tensor([ids])).logits[0]
-        found = model.logits(model(torch.tensor(ids), cache.plan([(cache.take(), len(ids))])))
+    found = scores(model, ids)
     assert (found - wanted).abs().max() < 1e-3
     assert found[41:-1].argmax(-1).tolist() == PARIS
 

@@ -1,0 +1,248 @@
+"""Who computes what in the next step. It knows sequences and blocks, and no tensors, text or devices.
+
+Prompts are read in order of arrival and in pieces, first of all, so that as many sequences as possible draw together;
+when half of them do, every other step is theirs. A prompt that begins like one being read waits and takes over its
+blocks. When blocks run out, the latest sequence starts again.
+"""
+
+import time
+from collections import deque
+from typing import Literal
+
+from .cache import BLOCK, Blocks, Snapshots, keys
+from .sequence import Piece, Plan, Result, Seat, Sequence
+
+WORTH = 8
+"""Blocks of a prompt from which on it is worth waiting for another that begins alike."""
+
+Turn = tuple[Sequence, int]
+"""A sequence in a plan, and which of its turns the plan belongs to."""
+
+
+class Scheduler:
+    """At most `batch` sequences at once, reading at most `chunk` tokens a step.
+
+    `states`: some layers keep a state; `alone`: no two prompts are read in one step.
+    """
+
+    def __init__(
+        self, blocks: Blocks, snapshots: Snapshots, *, batch: int, chunk: int, states: bool, alone: bool = False
+    ) -> None:
+        self.blocks, self.snapshots = blocks, snapshots
+        self.batch, self.chunk, self.states, self.alone = batch, chunk, states, alone
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+        self.read = 0
+        """Tokens computed from prompts so far, those taken over not counted."""
+        self.preempted = 0
+        self._rows = list(reversed(range(batch)))
+        self._draws_next = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether any sequence is unfinished."""
+        return bool(self.waiting or self.running)
+
+    def plan(self) -> tuple[Plan, list[Turn]] | None:
+        """The next step and the sequences in it, in the order of its pieces or rows; None if there is nothing to do."""
+        for sequence in [s for s in self.running if s.future.cancelled()]:
+            self.leave(sequence)
+        plan = Plan()
+        first, second = (self._draw, self._read) if self._due() else (self._read, self._draw)
+        turns = first(plan) or second(plan)
+        if not turns:
+            return None
+        self._draws_next = bool(plan.pieces)
+        plan.longest = max(sequence.known for sequence, _ in turns)
+        plan.greedy = all(sequence.draw.greedy for sequence, _ in turns)
+        plan.logprobs = any(sequence.logprobs for sequence, _ in turns)
+        return plan, turns
+
+    def _due(self) -> bool:
+        """Whether those that draw go before further prompts: every other step, once they are as many as the others."""
+        drawing = sum(sequence.drawing for sequence in self.running)
+        unread = min(len(self.running) + len(self.waiting), self.batch) - drawing
+        return self._draws_next and drawing >= unread
+
+    def _read(self, plan: Plan) -> list[Turn]:
+        turns: list[Turn] = []
+        left = self.chunk
+        for sequence in self.running:
+            if left and sequence.owed and not sequence.drawing:
+                left = self._left(left - self._piece(plan, sequence, left))
+                turns.append((sequence, sequence.turn))
+        while left and self._rows and (found := self._admit(plan)):
+            left = self._left(left - self._piece(plan, found, left))
+            turns.append((found, found.turn))
+        return turns
+
+    def _left(self, tokens: int) -> int:
+        return 0 if self.alone else tokens
+
+    def _admit(self, plan: Plan) -> Sequence | None:
+        """Seat the first waiting sequence that need not wait for another's prompt, if there are blocks for it."""
+        reading = [s for s in self.running if not s.drawing]
+        for sequence in list(self.waiting):
+            if sequence.future.cancelled():
+                self.waiting.remove(sequence)
+            elif not any(_alike(sequence, other) for other in reading):
+                return sequence if self._seat(plan, sequence) else None
+        return None
+
+    def _seat(self, plan: Plan, sequence: Sequence) -> bool:
+        shared, snapshot = self._known(sequence)
+        fresh = -(-sequence.length // BLOCK) - len(shared)
+        kept = sum(block not in self.blocks.held for block in shared)
+        if fresh + kept + len(self.running) > self.blocks.available and self.running:
+            return False
+        self.waiting.remove(sequence)
+        self.running.append(sequence)
+        self.blocks.share(shared)
+        sequence.row, sequence.blocks, sequence.known = self._rows.pop(), shared, len(shared) * BLOCK
+        if not sequence.started:
+            sequence.started, sequence.cached = time.monotonic(), sequence.known
+        apart = -(-(len(sequence.prompt) + max(sequence.limit, 1)) // BLOCK)
+        for _ in range(fresh):
+            self._grow(sequence, apart)
+        plan.tables.append((sequence.row, 0, list(sequence.blocks)))
+        plan.seats.append(Seat(sequence.row, sequence.draw, snapshot))
+        return True
+
+    def _known(self, sequence: Sequence) -> tuple[list[int], int | None]:
+        """The blocks, and the saved state, with which the sequence may begin; one token at least is left to compute."""
+        usable = sequence.keys[: max(sequence.length - 1 - sequence.score, 0) // BLOCK]
+        found = self.blocks.known(usable)
+        if not self.states:
+            return found, None
+        for count in range(len(found), 0, -1):
+            if (snapshot := self.snapshots.find(usable[count - 1])) is not None:
+                return found[:count], snapshot
+        return [], None
+
+    def _grow(self, sequence: Sequence, apart: int = 0) -> None:
+        after = sequence.blocks[-1] if sequence.blocks else None
+        sequence.blocks.append(self.blocks.take(after, apart=apart))
+
+    def _piece(self, plan: Plan, sequence: Sequence, most: int) -> int:
+        begin, total = sequence.known, len(sequence.prompt)
+        end = self._cut(sequence, begin, min(begin + most, sequence.length))
+        sequence.known = end
+        self.read += max(min(end, total) - begin, 0)
+        sequence.drawing = end == sequence.length and sequence.limit > 0
+        scored = max(begin, total - sequence.score - 1)
+        targets = sequence.prompt[scored + 1 : end + 1] if sequence.score else []
+        index = len(sequence.tokens) if sequence.drawing else -1
+        plan.pieces.append(Piece(sequence.row, begin, sequence.ids(begin, end), index, scored - begin, targets))
+        sequence.ahead += sequence.drawing
+        for i in range(begin // BLOCK, min(end // BLOCK, len(sequence.keys))):
+            self.blocks.name(sequence.blocks[i], sequence.keys[i])
+        if end in self._cuts(sequence, begin):
+            slot = self.snapshots.save(sequence.keys[end // BLOCK - 1])
+            plan.saves += [] if slot is None else [(sequence.row, slot)]
+        return end - begin
+
+    def _cut(self, sequence: Sequence, begin: int, end: int) -> int:
+        return min((cut for cut in self._cuts(sequence, begin) if begin < cut < end), default=end)
+
+    def _cuts(self, sequence: Sequence, begin: int) -> tuple[int, ...]:
+        """Where a piece must end so that its state can be saved for others: in every chunk, and at the last block."""
+        last = (len(sequence.prompt) - 1) // BLOCK * BLOCK
+        regular = (begin // self.chunk + 1) * self.chunk
+        return tuple({last, min(regular, last)} - {0}) if self.states and sequence.keys else ()
+
+    def _draw(self, plan: Plan) -> list[Turn]:
+        drawing = [s for s in self.running if s.drawing and len(s.tokens) + s.ahead < s.limit]
+        for sequence in drawing:
+            if sequence.row < 0 or sequence.known < len(sequence.blocks) * BLOCK:
+                continue
+            while not self.blocks.available:
+                self.preempt(self.running[-1])
+            if sequence.row >= 0:
+                self._grow(sequence)
+                plan.tables.append((sequence.row, len(sequence.blocks) - 1, sequence.blocks[-1:]))
+        drawing = [s for s in drawing if s.row >= 0]
+        for sequence in drawing:
+            sequence.known += 1
+            sequence.ahead += 1
+        plan.rows = [s.row for s in drawing]
+        return [(s, s.turn) for s in drawing]
+
+    def preempt(self, sequence: Sequence) -> None:
+        """Take back a sequence's place; it starts again, with the tokens it has, as soon as there is room."""
+        self._release(sequence)
+        self.waiting.appendleft(sequence)
+        self.preempted += 1
+
+    def leave(self, sequence: Sequence) -> None:
+        """Take a sequence out for good; what it computed stays for those that begin like it."""
+        if not self.states and sequence.known > len(sequence.keys) * BLOCK:
+            named = keys(sequence.ids(0, min(sequence.known, sequence.length - sequence.ahead)))
+            for block, key in zip(sequence.blocks, named, strict=False):
+                self.blocks.name(block, key)
+        self._release(sequence)
+
+    def drop(self, sequence: Sequence) -> None:
+        """Take a sequence out whose memory may be wrong: none of it is for others."""
+        for block in sequence.blocks:
+            self.blocks.forget(block)
+        self.snapshots.place.clear()
+        self._release(sequence)
+
+    def _release(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self.blocks.give(sequence.blocks)
+        self._rows.append(sequence.row)
+        sequence.row, sequence.blocks, sequence.known, sequence.ahead = -1, [], 0, 0
+        sequence.drawing = False
+        sequence.turn += 1
+
+    def accept(self, plan: Plan, turns: list[Turn], result: Result) -> list[Sequence]:
+        """Give the sequences what a step found; returns those that are finished, whose places are free again."""
+        tokens, logprobs = iter(result.tokens), iter(result.logprobs)
+        finished: list[Sequence] = []
+        for i, (sequence, turn) in enumerate(turns):
+            piece = plan.pieces[i] if plan.pieces else None
+            token = next(tokens) if piece is None or piece.nth >= 0 else None
+            logprob = next(logprobs, 0.0) if token is not None else 0.0
+            if turn != sequence.turn or sequence.future.cancelled():
+                continue
+            if piece:
+                sequence.scored += result.scored[i] if piece.targets else []
+            if token is not None:
+                self._take(sequence, token, logprob)
+            elif piece and not sequence.limit and piece.begin + len(piece.ids) == len(sequence.prompt):
+                sequence.finish = "length"
+            if sequence.finish or sequence.error:
+                finished.append(sequence)
+                self.leave(sequence)
+        return finished
+
+    def _take(self, sequence: Sequence, token: int, logprob: float) -> None:
+        try:
+            sequence.finish = _extend(sequence, token, logprob)
+        except Exception as error:  # noqa: BLE001  the sample boundary: only this sequence fails
+            sequence.error = error
+
+
+def _extend(sequence: Sequence, token: int, logprob: float) -> Literal["stop", "length"] | None:
+    """Append a token, and those that must follow it, and say whether, and why, the sequence ends."""
+    if token < 0:
+        raise FloatingPointError("the model's logits are not finite: its weights or its dtype are broken")
+    sequence.first = sequence.first or time.monotonic()
+    sequence.ahead -= 1
+    sequence.tokens.append(token)
+    sequence.drawn.append(logprob)
+    if token in sequence.ends or (sequence.watch and sequence.watch(token)):
+        return "stop"
+    if sequence.follow and (forced := sequence.follow(token)[: sequence.limit - len(sequence.tokens)]):
+        sequence.tokens += forced
+        sequence.drawn += [0.0] * len(forced)
+        # What is being drawn now would come too early; its step has stored the token before, though.
+        sequence.turn, sequence.ahead, sequence.drawing = sequence.turn + 1, 0, False
+    return "length" if len(sequence.tokens) >= sequence.limit else None
+
+
+def _alike(one: Sequence, other: Sequence) -> bool:
+    """Whether half of one's prompt is the same as in the other's, which is being read, and long enough to wait for."""
+    half = len(one.keys) // 2
+    return len(one.keys) >= WORTH and len(other.keys) > half and one.keys[half] == other.keys[half]

@@ -1,0 +1,57 @@
+"""How much memory goes where, and one clear line when it is too little."""
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+
+from m1eval import RunnerError, load
+
+local = load("runners", "local")
+sizing, step, cache = (import_module(f"{local.__name__}.{name}") for name in ("sizing", "step", "cache"))
+
+CPU = torch.device("cpu")
+GIB = 2**30
+M1 = [cache.KV(8, 128) if i % 8 == 7 else cache.State(64, 128) for i in range(80)]
+R1 = [cache.Latent(576, 512)] * 61
+
+
+def fit(memory: Any, **given: Any) -> Any:
+    settings = {"dtype": torch.bfloat16, "device": CPU, "rows": 16, "window": 2**20, "budget": None, "used": 0}
+    return sizing.fit(memory, **{**settings, **given})
+
+
+def test_the_published_models_keep_what_their_papers_say() -> None:
+    assert step.block_bytes(M1, torch.bfloat16) == cache.BLOCK * 10 * 8 * 128 * 2 * 2
+    assert step.state_bytes(M1) == 70 * 4 * 2**20
+    assert step.block_bytes(R1, torch.bfloat16) == cache.BLOCK * 61 * 576 * 2
+    assert step.state_bytes(R1) == 0
+
+
+def test_what_is_planned_fits_into_the_budget_and_holds_a_whole_window() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sizing, "free", lambda device: 400 * GIB)
+        for memory in (M1, R1):
+            for budget in (90, 120, 180):
+                room = fit(memory, budget=budget * GIB)
+                kept = room.blocks * step.block_bytes(memory, torch.bfloat16)
+                states = (room.rows + 1 + room.snapshots) * step.state_bytes(memory)
+                assert kept + states <= budget * GIB
+                assert (room.blocks - 1) * cache.BLOCK >= 2**20
+                assert 1 <= room.rows <= 16
+                assert (room.snapshots > 0) == (memory is M1)
+
+
+def test_more_than_can_be_used_is_not_taken() -> None:
+    room = fit(R1, window=1000, rows=4, budget=GIB)
+    assert room.blocks == 2 * 4 * (16 + 1) + 1
+
+
+def test_too_little_says_how_much_is_needed_and_what_to_change() -> None:
+    with pytest.raises(RunnerError, match=r"window of 1048576 tokens needs .* GiB of cache .* -o window=") as said:
+        fit(M1, budget=GIB)
+    assert len(str(said.value).splitlines()) == 1
+    with pytest.raises(RunnerError, match=r"the weights need 931322\.6 GiB as bfloat16, and cpu has"):
+        sizing.check_weights(10**15, CPU, "bfloat16")
+    sizing.check_weights(10**6, CPU, "bfloat16")

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/local_cpu.py [THREADS]
 
-SmolLM2-135M-Instruct in fp32, greedy, prompts of about 45 tokens, 64 new tokens for each; batches of 1, 8 and 32. Each
+SmolLM2-135M-Instruct in fp32, greedy, prompts of about 45 tokens, 64 new tokens for each; batches of 1, 16 and 32. Each
 side is warmed up once, then they take turns; the median of three is printed. Loading is not counted.
 """
 
@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from m1eval import Request, Sampling, Silent, load
 
 NEW = 64
-BATCHES = (1, 8, 32)
+BATCHES = (1, 16, 32)
 TURNS = 3
 QUESTIONS = (
     "Tell a story about a lighthouse.",
@@ -32,7 +32,7 @@ QUESTIONS = (
 def reference(runner: Any) -> Any:
     """transformers' Llama with the weights of the started runner."""
     loading, loaded = load("runners", "local").loading, runner._loaded
-    weights = {name: view.clone() for name, view in loading.places(loaded.model).items()}
+    weights = {name: slot.view.clone() for name, slot in loading.places(loaded.model).items()}
     config = loading.Gguf(loaded.source).config
     fields = {key: value for key, value in config.items() if key not in {"model_type", "rope_parameters"}}
     model: Any = LlamaForCausalLM(LlamaConfig(**fields))

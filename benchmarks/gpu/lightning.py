@@ -1,0 +1,247 @@
+# mypy: disable-error-code="no-untyped-call"
+"""Lightning attention on a GPU: first right, then timed, every way of cutting the work, in one run of about a minute.
+
+    python benchmarks/gpu/lightning.py [SECONDS]
+
+16 heads of 128 in bf16, q, k and v as views of one tensor [tokens, heads, 3, 128], as the model has them. Rates count
+the bytes of q, k, v and the output once each; in decode those of the state, read and written. Times are medians by
+device events. Once SECONDS (default 80) have passed, what is left is skipped and named. The last line is JSON.
+"""
+
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# The kernels by themselves: they need PyTorch and Triton, and nothing else of the project.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "runners" / "local"))
+
+from kernels import lightning  # type: ignore[import-not-found, unused-ignore]
+from ops.lightning import plain_prefill  # type: ignore[import-not-found, unused-ignore]
+
+HEADS, DIM, LAYERS = 16, 128, 80
+LENGTHS = (2**15, 2**17, 2**20)
+ROWS = (1, 32, 256)
+LIMIT = 1e-2
+
+Tuning = lightning.Tuning
+DEFAULT = Tuning()
+VARIANTS: dict[str, Any] = {
+    "default": DEFAULT,
+    "8 warps": DEFAULT._replace(warps=8),
+    "stages 3": DEFAULT._replace(stages=3),
+    "whole values, 8 warps": DEFAULT._replace(split=1, warps=8),
+    "16 programs": DEFAULT._replace(programs=16),
+    "4 programs": DEFAULT._replace(programs=4),
+    "segments of 256": DEFAULT._replace(programs=16, least=256),
+    "leave in halves": DEFAULT._replace(leave_split=2, leave_warps=4),
+    "block 32": DEFAULT._replace(block=32, stages=3),
+    "values in halves, block 128": DEFAULT._replace(block=128, warps=8),
+}
+
+
+def slopes(layer: int = 0) -> Tensor:
+    """The slopes of one layer of an M1 with 16 heads: they get flatter with the layer."""
+    heads = 2.0 ** (-8 * torch.arange(1, HEADS + 1, device="cuda") / HEADS)
+    return heads * (1 - layer / (LAYERS - 1) + 1e-5)
+
+
+def draw(tokens: int, seed: int, dtype: torch.dtype = torch.bfloat16, heads: int = HEADS, dim: int = DIM) -> Tensor:
+    """[tokens, heads, 3, dim], fresh normal numbers."""
+    generator = torch.Generator("cuda").manual_seed(seed)
+    return torch.randn(tokens, heads, 3, dim, generator=generator, device="cuda", dtype=dtype)
+
+
+def reference(qkv: Tensor, decay: Tensor, states: Tensor, spans: list[tuple[int, int, int]]) -> tuple[Tensor, Tensor]:
+    """Outputs and states in fp64 from the closed form: every pair of tokens of a sequence, no blocks."""
+    q, k, v = (x.double().transpose(0, 1) for x in qkv.unbind(2))
+    out, states = torch.zeros_like(q), states.double()
+    for begin, end, slot in spans:
+        part = slice(begin, end)
+        steps = torch.arange(end - begin, device="cuda", dtype=torch.float64)
+        rate = -decay.double()[:, None]
+        apart = (rate[..., None] * (steps[:, None] - steps).clamp_(min=0)).exp_().tril_()
+        out[:, part] = (q[:, part] @ k[:, part].mT).mul_(apart) @ v[:, part]
+        out[:, part] += (q[:, part] * (rate * (steps + 1)).exp()[..., None]) @ states[slot]
+        left = (rate * steps.flip(0)).exp()[..., None]
+        kept = (rate * (end - begin)).exp()[..., None]
+        states[slot] = states[slot] * kept + (k[:, part] * left).mT @ v[:, part]
+    return out.transpose(0, 1), states
+
+
+def error(found: Tensor, wanted: Tensor) -> float:
+    """Relative in the Frobenius norm; NaN stays NaN and passes no limit."""
+    return float((found.double() - wanted).norm() / wanted.norm())
+
+
+def poison(tokens: int, dim: int, dtype: torch.dtype) -> None:
+    """Leave NaN in the memory that the next output and the entering states are likely to get."""
+    out = torch.full((tokens, HEADS, dim), torch.nan, dtype=dtype, device="cuda")
+    entering = [torch.full((n, HEADS, dim, dim), torch.nan, device="cuda") for n in (4, 8, 12, 16)]
+    del out, entering
+
+
+def check(tuning: Any, seed: int, dtype: torch.dtype = torch.bfloat16, dim: int = DIM) -> tuple[float, float]:
+    """Errors of outputs and states: three sequences of several and of one segment, one slot left alone."""
+    spans = [(0, 2309, 2), (2309, 2310, 0), (2310, 3000, 3)]
+    tuning = tuning and tuning._replace(least=256, programs=1)
+    qkv = draw(3000, seed, dtype, dim=dim)
+    worst = [0.0, 0.0]
+    for layer in (0, 40, 78):
+        decay = slopes(layer)
+        states = torch.randn(4, HEADS, dim, dim, device="cuda")
+        wanted, after = reference(qkv, decay, states, spans)
+        poison(3000, dim, dtype)
+        out = lightning.lightning_prefill(*qkv.unbind(2), decay, states, spans, tuning=tuning)
+        assert torch.equal(states[1], after[1].float()), "a state was written that no span names"
+        found = (error(out, wanted), error(states, after))
+        worst = [max(a, b) if math.isfinite(b) else math.inf for a, b in zip(worst, found, strict=True)]
+    return worst[0], worst[1]
+
+
+def check_decode(dtype: torch.dtype) -> float:
+    """The worst error of 300 tokens one by one, outputs and states."""
+    qkv, decay = draw(600, 7, dtype), slopes()
+    states = torch.randn(5, HEADS, DIM, DIM, device="cuda")
+    wanted, after = reference(qkv, decay, states, [(0, 300, 4), (300, 600, 1)])
+    slots = torch.tensor([4, 1], device="cuda")
+    rows = [qkv[[t, 300 + t]].unbind(2) for t in range(300)]
+    out = torch.stack([lightning.lightning_decode(*row, decay, states, slots) for row in rows])
+    return max(error(out.transpose(0, 1).flatten(0, 1), wanted), error(states, after))
+
+
+def check_long(qkv: Tensor) -> float:
+    """The end of a prompt whose offsets do not fit 32 bits, against PyTorch begun 32k tokens before the end."""
+    decay, tokens = slopes(), len(qkv)
+    states, expected = (torch.zeros(1, HEADS, DIM, DIM, device="cuda") for _ in range(2))
+    out = lightning.lightning_prefill(*qkv.unbind(2), decay, states, [(0, tokens, 0)])
+    tail = qkv[-(2**15) :].float()
+    wanted = plain_prefill(*tail.unbind(2), decay, expected, [(0, len(tail), 0)])
+    return max(error(out[-4096:], wanted[-4096:].double()), error(states, expected.double()))
+
+
+def timed(call: Callable[[], object], times: int = 10, inner: int = 1) -> float:
+    """Median milliseconds of one call; `inner` calls between two events where one is short."""
+    call()
+    torch.cuda.synchronize()
+    found = []
+    for _ in range(times):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        for _ in range(inner):
+            call()
+        end.record()
+        end.synchronize()
+        found.append(float(begin.elapsed_time(end)) / inner)
+    return statistics.median(found)
+
+
+def replayed(call: Callable[[], object]) -> float:
+    """Median milliseconds of a call inside a CUDA graph of twenty."""
+    call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(20):
+            call()
+    return timed(graph.replay) / 20
+
+
+def copy_rate() -> float:
+    """TB/s of a device copy, read and written bytes counted."""
+    source = torch.randn(2**30, device="cuda", dtype=torch.bfloat16)
+    target = torch.empty_like(source)
+    return 2 * source.numel() * 2 / timed(lambda: target.copy_(source)) / 1e9
+
+
+def prefill_rates(qkv: Tensor, tuning: Any, spans: list[tuple[int, int, int]], layer: int = 0) -> dict[str, float]:
+    """Milliseconds and TB/s of one call."""
+    tokens = spans[-1][1]
+    q, k, v = qkv[:tokens].unbind(2)
+    states, decay = torch.zeros(len(spans), HEADS, DIM, DIM, device="cuda"), slopes(layer)
+    ms = timed(lambda: lightning.lightning_prefill(q, k, v, decay, states, spans, tuning=tuning))
+    return {"ms": ms, "TB/s": 4 * tokens * HEADS * DIM * 2 / ms / 1e9}
+
+
+def decode_rates(rows: int) -> dict[str, float]:
+    """Milliseconds and TB/s of one step of `rows` sequences, their states scattered over the slots."""
+    q, k, v = draw(rows, 3).unbind(2)
+    states = torch.zeros(2 * rows, HEADS, DIM, DIM, device="cuda")
+    slots, decay = torch.randperm(2 * rows, device="cuda")[:rows], slopes()
+    ms = replayed(lambda: lightning.lightning_decode(q, k, v, decay, states, slots))
+    return {"ms": ms, "TB/s": 2 * rows * HEADS * DIM * DIM * 4 / ms / 1e9}
+
+
+def guarded(found: dict[str, Any], name: str, call: Callable[[], Any]) -> Any:
+    """The call's result, kept under the name; a failure is printed and the run goes on."""
+    try:
+        found[name] = call()
+    except Exception as problem:  # noqa: BLE001  # one variant that does not compile must not cost the others
+        found[name] = None
+        print(f"{name}: {type(problem).__name__}: {str(problem).strip()[:300]}", flush=True)
+    torch.cuda.synchronize()
+    return found[name]
+
+
+def main() -> None:
+    """Print the tables, then JSON."""
+    begun, seconds = time.perf_counter(), float(sys.argv[1]) if len(sys.argv) > 1 else 80.0
+    found: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    found["copy TB/s"] = copy_rate()
+    print(f"{found['device']}, torch {torch.__version__}, device copy {found['copy TB/s']:.2f} TB/s")
+    qkv = draw(max(LENGTHS), 1)
+    print("| variant | output error | state error | " + " | ".join(f"{n:,} ms (TB/s)" for n in LENGTHS) + " |")
+    print("|---|--:|--:|" + "--:|" * len(LENGTHS), flush=True)
+    for seed, (name, tuning) in enumerate(VARIANTS.items(), 100):
+        if time.perf_counter() - begun > seconds:
+            print(f"skipped: {name}")
+            continue
+        errors = guarded(found, f"errors, {name}", lambda t=tuning, s=seed: check(t, s))  # type: ignore[misc]
+        if errors is None:
+            continue
+        rates = [
+            guarded(found, f"{n}, {name}", lambda n=n, t=tuning: prefill_rates(qkv, t, [(0, n, 0)]))  # type: ignore[misc]
+            for n in LENGTHS
+        ]
+        cells = [f"{rate['ms']:.3f} ({rate['TB/s']:.2f})" if rate else "failed" for rate in rates]
+        right = "" if all(e < LIMIT for e in errors) else " WRONG"
+        print(f"| {name}{right} | {errors[0]:.1e} | {errors[1]:.1e} | " + " | ".join(cells) + " |", flush=True)
+        if name == "default":
+            rest(found, qkv)
+    print(f"{time.perf_counter() - begun:.0f} s")
+    print(json.dumps(found))
+
+
+def rest(found: dict[str, Any], qkv: Tensor) -> None:
+    """What is asked of the default alone."""
+    many = [(256 * i, 256 * (i + 1), i) for i in range(200)]
+    cases: dict[str, Callable[[], Any]] = {
+        "error at the end of 1M tokens": lambda: check_long(qkv),
+        "errors fp32": lambda: check(None, 11, torch.float32),
+        "errors fp16, dim 64": lambda: check(None, 12, torch.float16, 64),
+        "errors bf16, dim 96": lambda: check(None, 13, torch.bfloat16, 96),
+        "error of decode fp32": lambda: check_decode(torch.float32),
+        "error of decode bf16": lambda: check_decode(torch.bfloat16),
+        "200 sequences of 256": lambda: prefill_rates(qkv, None, many),
+        "1M tokens, layer 40": lambda: prefill_rates(qkv, None, [(0, len(qkv), 0)], 40),
+        "1M tokens, layer 78, the flattest": lambda: prefill_rates(qkv, None, [(0, len(qkv), 0)], 78),
+        **{f"decode, {rows} rows": lambda rows=rows: decode_rates(rows) for rows in ROWS},  # type: ignore[misc]
+    }
+    for name, call in cases.items():
+        value = guarded(found, name, call)
+        if isinstance(value, dict):
+            print(f"  {name}: {value['ms']:.4f} ms, {value['TB/s']:.2f} TB/s")
+        elif value is not None:
+            print(f"  {name}: {', '.join(f'{v:.1e}' for v in (value if isinstance(value, tuple) else [value]))}")
+    print(flush=True, end="")
+
+
+if __name__ == "__main__":
+    main()

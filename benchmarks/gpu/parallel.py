@@ -1,0 +1,121 @@
+"""One model over several GPUs of a machine beside one GPU: the same answers, and what it gains.
+
+    python benchmarks/gpu/parallel.py [--gpus N] [--shapes dense,mini] [--json FILE]
+
+Shapes are those of engine.py, random weights in bf16, read from a checkpoint. Sums over ranks round otherwise than
+those on one GPU, and of random weights many tokens are nearly as likely as the likeliest; so beside the tokens that
+agree stands by how much the logprobs of given tokens differ.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from engine import (  # type: ignore[import-not-found, unused-ignore]
+    DENSE,
+    MINI,
+    bench,
+    local,
+    random_model,
+    sequence,
+    write_checkpoint,
+)
+
+from m1eval import Silent
+
+SHAPES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {"dense": (DENSE, (1, 64, 256)), "mini": (MINI, (1, 32))}
+"""A config, and how many sequences at once."""
+PROMPT = 32768
+GIVEN, NEW = 512, 128
+
+
+def measured(folder: Path, batches: tuple[int, ...], gpus: int) -> dict[str, Any]:
+    """Speeds, tokens and logprobs of one checkpoint over so many GPUs."""
+    runner = local.Runner(str(folder), gpus=gpus, window=PROMPT + 4096, batch=max(batches), memory=16)
+    found: dict[str, Any] = {"gpus": gpus}
+    try:
+        began = time.monotonic()
+        asyncio.run(runner.start(Silent()))
+        found["start_s"] = time.monotonic() - began
+        engine, vocab = runner._engine, runner._loaded.model.vocab_size
+        bench.prefill(engine, PROMPT, vocab)
+        found[f"prefill {PROMPT}"] = bench.prefill(engine, PROMPT, vocab, times=3)["tokens_per_s"]
+        for batch in batches:
+            bench.decode(engine, batch, 256, 8, vocab)  # graphs are captured
+            bench.decode(engine, batch, 256, NEW, vocab)
+            found[f"decode {batch}"] = bench.decode(engine, batch, 256, NEW, vocab)["drawing_tokens_per_s"]
+        asked = bench.sequences(8, 256, NEW, vocab, seed=7)
+        given = bench.sequences(4, GIVEN, 0, vocab, seed=8)
+        given = [sequence.Sequence(prompt=one.prompt, limit=0, draw=one.draw, score=GIVEN - 1) for one in given]
+        bench.ask(engine, asked)
+        bench.ask(engine, given)
+        found["tokens"] = [one.tokens for one in asked]
+        found["logprobs"] = [score.logprob for one in given for score in one.scored]
+        found["peak_gib"] = bench.peak(torch.device("cuda", 0))
+    finally:
+        asyncio.run(runner.aclose())
+    return found
+
+
+def agreement(one: dict[str, Any], several: dict[str, Any]) -> dict[str, float]:
+    """How far greedy answers are the same from their beginning, and the differences of logprobs in nats."""
+    pairs = [list(zip(*both, strict=True)) for both in zip(one["tokens"], several["tokens"], strict=True)]
+    same = [next((i for i, (a, b) in enumerate(pair) if a != b), len(pair)) for pair in pairs]
+    apart = [abs(a - b) for a, b in zip(one["logprobs"], several["logprobs"], strict=True)]
+    return {
+        "same_tokens_from_start": sum(same) / len(same),
+        "of": NEW,
+        "logprob_mean_difference": sum(apart) / len(apart),
+        "logprob_largest_difference": max(apart),
+    }
+
+
+def compared(name: str, gpus: int) -> dict[str, Any]:
+    """One shape on one GPU and on several, printed as a table."""
+    config, batches = SHAPES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        write_checkpoint(Path(folder), config, random_model(config))
+        gc.collect()
+        torch.cuda.empty_cache()
+        one = measured(Path(folder), batches, 1)
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        several = measured(Path(folder), batches, gpus)
+    print(f"\n| {name} | 1 GPU | {gpus} GPUs | ratio |\n|---|--:|--:|--:|")
+    for key in [key for key in one if isinstance(one[key], float)]:
+        print(f"| {key} | {one[key]:,.1f} | {several[key]:,.1f} | {several[key] / one[key]:.2f} |")
+    agreed = agreement(one, several)
+    print(", ".join(f"{key} {value:.4g}" for key, value in agreed.items()), flush=True)
+    kept = [{key: value for key, value in each.items() if key not in ("tokens", "logprobs")} for each in (one, several)]
+    return {"one": kept[0], "several": kept[1], "agreement": agreed}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gpus", type=int, default=2)
+    parser.add_argument("--shapes", default=",".join(SHAPES))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if (there := torch.cuda.device_count()) < options.gpus:
+        print(f"this needs {options.gpus} GPUs, and there are {there}: nothing was measured")
+        return
+    found: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    found |= {name: compared(name, options.gpus) for name in options.shapes.split(",")}
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

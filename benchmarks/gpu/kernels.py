@@ -436,17 +436,13 @@ class Model:
         return token
 
 
-JOIN: dict[tuple[str, str], Any] = {("kernels.paged", "JOINED"): 0}
-TWO: dict[tuple[str, str], Any] = {("ops.paged", "FUSED"): 0}
 VARIANTS: dict[str, dict[tuple[str, str], Any]] = {
     "as it is": {},
-    "join, 16 columns": {**JOIN, ("kernels.rows", "WIDE"): 16},
-    "two, join": {**TWO, **JOIN},
-    "two, join, 16 columns": {**TWO, **JOIN, ("kernels.rows", "WIDE"): 16},
-    "two, join, 16, shares of 128": {**TWO, **JOIN, ("kernels.rows", "WIDE"): 16, ("kernels.paged", "SHORT"): 128},
-    "two, join, 16, early 2048": {**TWO, **JOIN, ("kernels.rows", "WIDE"): 16, ("kernels.rows", "EARLY"): 2048},
-    "two, join, 32 columns": {**TWO, **JOIN, ("kernels.rows", "WIDE"): 32},
-    "join": JOIN,
+    "turned by a kernel of its own": {("ops.paged", "FUSED"): 0},
+    "4 columns a program": {("kernels.rows", "WIDE"): 4},
+    "16 columns a program": {("kernels.rows", "WIDE"): 16},
+    "early 2048": {("kernels.rows", "EARLY"): 2048},
+    "shares of 128": {("kernels.paged", "SHORT"): 128},
     "no dependent launch": {("kernels.pdl", "wanted"): lambda: False},
 }
 

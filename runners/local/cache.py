@@ -8,7 +8,7 @@ block but one state, and is only of use at the very token at which a copy was sa
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class State(NamedTuple):
 Memory = KV | Latent | State
 
 
-def keys(tokens: Sequence[int], size: int = BLOCK) -> list[bytes]:
+def keys(tokens: Sequence[int] | np.ndarray[Any, Any], size: int = BLOCK) -> list[bytes]:
     """One key for every full block of tokens, each standing for all tokens up to the block's end."""
     found: list[bytes] = []
     flat = np.asarray(tokens, dtype=np.int32)

@@ -85,8 +85,8 @@ class Device:
         for row, at, blocks in tables:
             self.blocks[row, at : at + len(blocks)] = blocks
         if tables:
-            places = [(row, at + i, block) for row, at, blocks in tables for i, block in enumerate(blocks)]
-            rows, columns, blocks_ = send(np.array(places, dtype=np.int64).T.copy(), self.device)
+            entries = [np.stack((np.full(len(b), row), np.arange(at, at + len(b)), b)) for row, at, b in tables]
+            rows, columns, blocks_ = send(np.concatenate(entries, 1), self.device)
             self.tables[rows, columns] = blocks_.int()
         for seat in seats:
             self.pools.begin(seat.row, seat.snapshot)
@@ -101,7 +101,7 @@ class Device:
     def _read(self, plan: Plan) -> Callable[[], Result]:
         pieces = plan.pieces
         step = Reading(self.pools, [self._part(piece) for piece in pieces])
-        ids = np.concatenate([np.array(piece.ids, dtype=np.int64) for piece in pieces])
+        ids = np.concatenate([piece.ids for piece in pieces])
         hidden = self.model(send(ids, self.device), step)
         scored = [self._score(hidden, begin, piece) for begin, piece in zip(step.begins, pieces, strict=True)]
         self._mark(pieces)
@@ -128,11 +128,12 @@ class Device:
 
     def _read_small(self, plan: Plan, graphs: "Graphs") -> Callable[[], Result]:
         self._mark(plan.pieces)
-        tokens = [(token, p.row, p.begin + i) for p in plan.pieces for i, token in enumerate(p.ids)]
+        pieces = [(p.ids, np.full(len(p.ids), p.row), np.arange(p.begin, p.begin + len(p.ids))) for p in plan.pieces]
+        tokens = np.concatenate([np.stack(each) for each in pieces], 1)
         ends = np.cumsum([len(piece.ids) for piece in plan.pieces]) - 1
         draws = [(end, piece.row) for end, piece in zip(ends, plan.pieces, strict=True) if piece.nth >= 0]
         inputs = [
-            Input(np.array(tokens, dtype=np.int64).T, _rounded(len(tokens), 16), (0, self.spare, 0)),
+            Input(tokens, _rounded(tokens.shape[1], 16), (0, self.spare, 0)),
             Input(np.array(draws, dtype=np.int64).reshape(-1, 2).T, _rounded(len(draws), 4), (0, self.spare)),
         ]
         longest = min(NEAR, self.most * BLOCK)

@@ -4,11 +4,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from m1eval import Progress, Silent
 
 from .sampling import Draw
+
+Array = np.ndarray[Any, Any]
 
 
 class Likelihood(NamedTuple):
@@ -63,6 +67,11 @@ class Sequence:
     turn: int = 0
     """Goes up when what is under way no longer counts."""
     error: Exception | None = None
+    flat: Array = field(init=False)
+    """The prompt again, int64: converted here and not in the engine's thread, which a long one would hold up."""
+
+    def __post_init__(self) -> None:
+        self.flat = np.array(self.prompt, dtype=np.int64)
 
     @property
     def length(self) -> int:
@@ -74,12 +83,13 @@ class Sequence:
         """Tokens to compute before the next one can be drawn."""
         return self.length - self.known
 
-    def ids(self, begin: int, end: int) -> list[int]:
-        """The tokens in these places."""
+    def ids(self, begin: int, end: int) -> Array:
+        """The tokens in these places, int64."""
         split = len(self.prompt)
         if end <= split:
-            return self.prompt[begin:end]
-        return self.prompt[begin:] + self.tokens[max(begin - split, 0) : end - split]
+            return self.flat[begin:end]
+        drawn = np.array(self.tokens[max(begin - split, 0) : end - split], dtype=np.int64)
+        return np.concatenate((self.flat[begin:], drawn))
 
 
 class Seat(NamedTuple):
@@ -91,7 +101,7 @@ class Seat(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Given tokens of one row to compute, the first at place `begin`; `nth` counts the token drawn after them.
+    """Given tokens [int64] of one row to compute, the first at place `begin`; `nth` counts the token drawn after them.
 
     `nth` -1: nothing is drawn. `targets` are tokens to score, the first of them by what the model says at the piece's
     token number `scored`.
@@ -99,7 +109,7 @@ class Piece(NamedTuple):
 
     row: int
     begin: int
-    ids: list[int]
+    ids: Array
     nth: int
     scored: int
     targets: list[int]

@@ -132,9 +132,10 @@ class Part(NamedTuple):
 
     def slots(self, begin: int) -> Array:
         """Where the pools hold the tokens from place `begin` on."""
-        places = np.arange(begin, self.length)
-        found: Array = self.blocks[places // BLOCK].astype(np.int64) * BLOCK + places % BLOCK
-        return found
+        first = begin // BLOCK
+        used = self.blocks[first : -(-self.length // BLOCK), None].astype(np.int64)
+        found: Array = (used * BLOCK + np.arange(BLOCK)).ravel()
+        return found[begin - first * BLOCK : self.length - first * BLOCK]
 
 
 class Reading:

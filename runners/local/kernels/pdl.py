@@ -1,9 +1,11 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped"
 """Programmatic dependent launch (sm_90 on): a kernel starts while the one before it ends, and waits where it must.
 
-A kernel that takes part first reads weights, if anything, which nothing before it writes; then it calls `follow`, in
-every program, and only then touches what another kernel writes or reads. The wait is for the whole kernel before, which
-has itself waited for the one before that: so order holds along the chain, through kernels that take no part as well.
+A kernel that takes part first reads, if anything, what no kernel of its chain writes: weights, and what was there when
+the last kernel that takes no part began (the lookup of embeddings, at the latest, begins when a step's tables and
+lengths and all earlier steps are done). Then it calls `follow`, in every program that goes on, and only then touches
+what another kernel writes or reads. The wait is for the whole kernel before, which has itself waited for the one before
+that: so order holds along the chain, through kernels that take no part as well.
 """
 
 import os

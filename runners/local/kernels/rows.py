@@ -16,7 +16,7 @@ from .pdl import follow
 LINEAR, NORM, GATE_UP = 0, 1, 2
 Tile = tuple[int, int, int]
 """(columns a program, depth of one load, warps)."""
-WIDE = 8
+WIDE = 16
 """The most rows of weights for one program."""
 EARLY = 4096
 """So many numbers of each row of weights are asked for before the wait: they are kept in registers."""
@@ -134,7 +134,10 @@ def _row(
     start = column.to(tl.int64) * depth
     tiles = ()
     up_tiles = ()
+    scales = ()
     for i in tl.static_range(early):
+        if kind != 0:
+            scales += (tl.load(norm_weight + i * deep + at, i * deep + at < depth, 0.0),)
         tiles += (_tile(weight, start, there, i * deep + at, depth),)
         if kind == 2:
             up_tiles += (_tile(weight + columns * depth, start, there, i * deep + at, depth),)
@@ -150,9 +153,9 @@ def _row(
         part = value.to(tl.float32)
         if kind != 0:
             change = tl.load(delta + place, place < depth, 0.0).to(tl.float32)
-            scale = tl.load(norm_weight + place, place < depth, 0.0).to(tl.float32)
+            scale = scales[i] if i < early else tl.load(norm_weight + place, place < depth, 0.0)
             part = (alpha * part + beta * change).to(value.dtype).to(tl.float32)
-            part = ((part * root).to(value.dtype).to(tl.float32) * scale).to(value.dtype).to(tl.float32)
+            part = ((part * root).to(value.dtype).to(tl.float32) * scale.to(tl.float32)).to(value.dtype).to(tl.float32)
         tile = tiles[i] if i < early else _tile(weight, start, there, place, depth)
         sums += tl.sum(tile.to(tl.float32) * part[None], 1)
         if kind == 2:

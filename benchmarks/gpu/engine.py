@@ -101,12 +101,12 @@ def dense(note: Callable[[str, Any], None]) -> None:
         note(f"dense sampled {batch}", bench.decode(running, batch, 256, 128, 151936, draw=bench.SAMPLED))
     bench.prefill(running, 32768, 151936)
     bound = {"bound_tokens_per_s": bench.prefill_bound(work, rates, 32768)}
-    note("dense prefill 32k, five in a row", {**bench.prefill(running, 32768, 151936, times=5), **bound})
+    note("dense prefill 32768, five in a row", {**bench.prefill(running, 32768, 151936, times=5), **bound})
     apart = []
     for i in range(5):  # under load the clock of the GPU sinks
         time.sleep(2)
         apart.append(bench.prefill(running, 32768, 151936, seed=100 + i))
-    note("dense prefill 32k, two seconds apart", {**sorted(apart, key=lambda row: row["seconds"])[2], **bound})
+    note("dense prefill 32768, two seconds apart", {**sorted(apart, key=lambda row: row["seconds"])[2], **bound})
     running.close()
 
 
@@ -234,38 +234,71 @@ def peers(note: Callable[[str, Any], None]) -> None:
 
     note("transformers", transformers.__version__)
     config = transformers.Qwen3Config(**{k: v for k, v in DENSE.items() if k != "model_type"})
+    peer(note, "dense", transformers.Qwen3ForCausalLM, config, (1, 64, 256), 256, (32768,))
+    layers_ = ["full_attention" if i % 8 == 7 else "linear_attention" for i in range(MINI["num_hidden_layers"])]
+    kept = {k: v for k, v in MINI.items() if k in SHARED}
+    factors = {f"{kind}_alpha_factor": 32**0.25 for kind in ("full_attn", "linear_attn", "mlp")}
+    config = transformers.MiniMaxConfig(**kept, **factors, layer_types=layers_)
+    peer(note, "mini", transformers.MiniMaxForCausalLM, config, (1, 32), 512, (8192, 32768, 131072))
+
+
+SHARED = {
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+    *("head_dim", "vocab_size", "num_local_experts", "num_experts_per_tok", "rms_norm_eps"),
+    *("max_position_embeddings", "tie_word_embeddings"),
+}
+"""What transformers' MiniMax calls as the published config does (it turns whole heads, which takes as long)."""
+
+
+def peer(
+    note: Callable[[str, Any], None],
+    shape: str,
+    kind: Any,
+    config: Any,
+    batches: tuple[int, ...],
+    prompt: int,
+    lengths: tuple[int, ...],
+) -> None:
+    """`generate` and the reading of prompts by one model of transformers; the second of two calls counts."""
     with torch.device("cuda"):
-        model = transformers.Qwen3ForCausalLM(config).to(torch.bfloat16).eval()
+        model = kind(config).to(torch.bfloat16).eval()
+
+    def timed(call: Callable[[], Any]) -> float:
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        call()
+        torch.cuda.synchronize()
+        return time.perf_counter() - began
+
     with torch.inference_mode():
-        for batch in (1, 64, 256):
-            ids = torch.randint(0, 151936, (batch, 256), device="cuda")
-            for new in (4, 64):
-                torch.cuda.synchronize()
-                began = time.perf_counter()
-                model.generate(
-                    ids,
-                    attention_mask=torch.ones_like(ids),
-                    max_new_tokens=new,
-                    min_new_tokens=new,
-                    do_sample=False,
-                    pad_token_id=0,
+        for batch in batches:
+            ids = torch.randint(0, config.vocab_size, (batch, prompt), device="cuda")
+            given = {"attention_mask": torch.ones_like(ids), "do_sample": False, "pad_token_id": 0}
+            for new in (4, NEW):
+                took = timed(
+                    lambda new=new, ids=ids, given=given: model.generate(  # type: ignore[misc]
+                        ids, max_new_tokens=new, min_new_tokens=new, **given
+                    )
                 )
-                torch.cuda.synchronize()
-            took = time.perf_counter() - began
-            note(f"transformers dense decode {batch}", {"new": 64, "tokens_per_s": batch * 64 / took})
-        ids = torch.randint(0, 151936, (1, 32768), device="cuda")
-        for _ in range(2):
-            torch.cuda.synchronize()
-            began = time.perf_counter()
-            model(ids, logits_to_keep=1)
-            torch.cuda.synchronize()
-        note("transformers dense prefill 32k", {"tokens_per_s": 32768 / (time.perf_counter() - began)})
+            note(f"transformers {shape} decode {batch}", {"new": NEW, "tokens_per_s": batch * NEW / took})
+        for length in lengths:
+            ids = torch.randint(0, config.vocab_size, (1, length), device="cuda")
+            torch.cuda.reset_peak_memory_stats()
+            for _ in range(2):
+                took = timed(lambda ids=ids: model(ids, logits_to_keep=1))  # type: ignore[misc]
+            note(
+                f"transformers {shape} prefill {length}",
+                {"tokens_per_s": length / took, "peak_gib": bench.peak(GPU)},
+            )
 
 
 def rates(note: Callable[[str, Any], None]) -> None:
     """What the device does: a copy and a product."""
     note("rates", bench.rates(GPU, torch.bfloat16)._asdict())
 
+
+NEW = 64
+"""Tokens that transformers draws; it takes a while."""
 
 PARTS = {
     "rates": rates,
@@ -305,7 +338,19 @@ def main() -> None:
         gc.collect()
         torch.cuda.empty_cache()
         print(f"[{name}: {time.monotonic() - began:.1f} s]", flush=True)
+    table(found)
     print(json.dumps(found))
+
+
+def table(found: dict[str, Any]) -> None:
+    """Tokens a second beside what the device allows and what transformers does."""
+    print("\n| tokens a second | ours | bound | transformers | ratio |\n|---|--:|--:|--:|--:|")
+    for name, row in found.items():
+        if isinstance(row, dict) and "tokens_per_s" in row and not name.startswith("transformers"):
+            ours, bound = row["tokens_per_s"], row.get("bound_tokens_per_s")
+            theirs = found.get(f"transformers {name.split(',')[0]}", {}).get("tokens_per_s")
+            cells = [f"{ours:,.0f}", f"{bound:,.0f}" if bound else "", *([f"{theirs:,.0f}"] if theirs else [""])]
+            print(f"| {name} | {' | '.join(cells)} | {f'{ours / theirs:.1f}' if theirs else ''} |")
 
 
 if __name__ == "__main__":

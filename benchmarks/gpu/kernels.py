@@ -359,8 +359,11 @@ def check_sample(board: Board, scale: float) -> None:
 
 
 def at_an_edge(scores: Tensor, settings: dict[str, Tensor], row: int, found: Tensor) -> bool:
-    """Whether the row's number is within 1e-4 of the found token's share of the kept mass; if not, what is there."""
-    plain = part("ops.sample")
+    """Whether the row's number is as near to the found token's share of the kept mass as rounding may bring it.
+
+    That is 1e-4, and what lies so close to the cutoff that the kernel may keep it or not; if not, what is there.
+    """
+    plain, kernel = part("ops.sample"), part("kernels.sample")
     one = {name: values[row : row + 1] for name, values in settings.items()}
     token, told = int(found[row]), {name: values.item() for name, values in one.items()}
     chances = (scores[row : row + 1] / one["temperature"]).softmax(-1)
@@ -368,9 +371,12 @@ def at_an_edge(scores: Tensor, settings: dict[str, Tensor], row: int, found: Ten
     cut = plain.cutoffs(chances, one["top_p"], one["top_k"], one["min_p"])
     kept = torch.where(chances >= cut, chances, 0.0).double()[0]
     edges = kept.cumsum(0) / kept.sum()
+    close = 2 * kernel.FLOOR / kernel.RUNGS**kernel.PASSES
+    doubtful = chances[((chances / cut).log().abs() <= close) & (chances > 0)].double().sum()
+    slack = 1e-4 + float(doubtful / kept.sum())
     goal = float(plain.numbers(one["seeds"], one["indices"]))
     below = float(edges[token - 1]) if token else 0.0
-    if below - 1e-4 <= goal <= float(edges[token]) + 1e-4:
+    if below - slack <= goal <= float(edges[token]) + slack:
         return True
     print(f"row {row} {told}: token {token} from {below} to {float(edges[token])}, number {goal}, cut {float(cut)},")
     print(f"its chance {float(chances[0, token])}, {int((kept > 0).sum())} kept, best {scores[row].topk(3)}")

@@ -5,9 +5,13 @@
 
 16 heads of 128 in bf16, q, k and v as views of one tensor [tokens, heads, 3, 128], as the model has them. Rates count
 the bytes of q, k, v and the output once each; in decode those of the state, read and written. Times are medians by
-device events. Once SECONDS (default 80) have passed, what is left is skipped and named. The last line is JSON.
+device events. Where flash-linear-attention (PyPI: flash-linear-attention, fla-core) is installed, its
+`chunk_lightning_attn` is timed beside ours. Once SECONDS (default 80) have passed, what is left is skipped and named.
+The last line is JSON.
 """
 
+import importlib
+import importlib.util
 import json
 import math
 import statistics
@@ -39,8 +43,9 @@ VARIANTS: dict[str, Any] = {
     "stages 3": DEFAULT._replace(stages=3),
     "whole values, 8 warps": DEFAULT._replace(split=1, warps=8),
     "16 programs": DEFAULT._replace(programs=16),
-    "4 programs": DEFAULT._replace(programs=4),
+    "8 programs": DEFAULT._replace(programs=8),
     "segments of 256": DEFAULT._replace(programs=16, least=256),
+    "stages 3, leave in halves": DEFAULT._replace(stages=3, leave_split=2, leave_warps=4),
     "leave in halves": DEFAULT._replace(leave_split=2, leave_warps=4),
     "block 32": DEFAULT._replace(block=32, stages=3),
     "values in halves, block 128": DEFAULT._replace(block=128, warps=8),
@@ -170,6 +175,15 @@ def prefill_rates(qkv: Tensor, tuning: Any, spans: list[tuple[int, int, int]], l
     return {"ms": ms, "TB/s": 4 * tokens * HEADS * DIM * 2 / ms / 1e9}
 
 
+def peer_rates(qkv: Tensor, tokens: int) -> dict[str, float]:
+    """The same of flash-linear-attention's kernel, whose slopes are another formula of the same kind."""
+    chunk = importlib.import_module("fla.ops.lightning_attn").chunk_lightning_attn
+    q, k, v = (x[None].contiguous() for x in qkv[:tokens].unbind(2))  # it would copy views at every call
+    states = torch.zeros(1, HEADS, DIM, DIM, device="cuda")
+    ms = timed(lambda: chunk(q, k, v, 0, LAYERS, scale=1.0, initial_state=states, output_final_state=True))
+    return {"ms": ms, "TB/s": 4 * tokens * HEADS * DIM * 2 / ms / 1e9}
+
+
 def decode_rates(rows: int) -> dict[str, float]:
     """Milliseconds and TB/s of one step of `rows` sequences, their states scattered over the slots."""
     q, k, v = draw(rows, 3).unbind(2)
@@ -214,9 +228,20 @@ def main() -> None:
         right = "" if all(e < LIMIT for e in errors) else " WRONG"
         print(f"| {name}{right} | {errors[0]:.1e} | {errors[1]:.1e} | " + " | ".join(cells) + " |", flush=True)
         if name == "default":
+            peer(found, qkv)
             rest(found, qkv)
     print(f"{time.perf_counter() - begun:.0f} s")
     print(json.dumps(found))
+
+
+def peer(found: dict[str, Any], qkv: Tensor) -> None:
+    """flash-linear-attention's row of the table."""
+    if importlib.util.find_spec("fla") is None:
+        print("| flash-linear-attention: not installed | | | | | |")
+        return
+    rates = [guarded(found, f"{n}, fla", lambda n=n: peer_rates(qkv, n)) for n in LENGTHS]  # type: ignore[misc]
+    cells = [f"{rate['ms']:.3f} ({rate['TB/s']:.2f})" if rate else "failed" for rate in rates]
+    print("| flash-linear-attention | | | " + " | ".join(cells) + " |", flush=True)
 
 
 def rest(found: dict[str, Any], qkv: Tensor) -> None:

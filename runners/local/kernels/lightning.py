@@ -38,7 +38,7 @@ class Tuning(NamedTuple):
     leave_split: int = 1
     leave_warps: int = 8
     leave_stages: int = 3
-    programs: int = 8
+    programs: int = 4
     least: int = 512
 
 

@@ -1,6 +1,6 @@
 """The local engine on one GPU, on random weights in bf16: throughput, memory and their bounds, beside transformers.
 
-    python benchmarks/gpu/engine.py [--parts rates,dense,mini,long,repeats,load,peers] [--json FILE]
+    python benchmarks/gpu/engine.py [--parts rates,dense,mini,long,repeats,again,load,peers] [--json FILE]
 
 Shapes: `dense` is that of Qwen3-0.6B, `mini` a MiniMax-M1 of 2.06 billion parameters (16 layers, seven lightning to one
 softmax, hidden 2048, 16 heads of 128, 4 key heads, 8 experts of width 2048 of which 2 are used, vocabulary 32,000).
@@ -177,6 +177,29 @@ def repeats(note: Callable[[str, Any], None]) -> None:
     running.close()
 
 
+def again(note: Callable[[str, Any], None]) -> None:
+    """Do graphs, cache or rows keep anything of other requests? The same ones, each alone, before and after a crowd."""
+    for name, config in (("mini", MINI), ("dense", DENSE)):
+        running = engine(random_model(config), 4096, batch=64, memory=16)
+        vocab = config["vocab_size"]
+
+        def alone(running: Any = running, vocab: int = vocab) -> list[list[int]]:
+            asked = [
+                *bench.sequences(3, 300, 64, vocab, seed=1),
+                *bench.sequences(3, 700, 64, vocab, seed=2, draw=bench.SAMPLED),
+            ]
+            for one in asked:
+                bench.ask(running, [one])
+            return [one.tokens for one in asked]
+
+        before = alone()
+        for draw in (bench.SAMPLED, bench.GREEDY):
+            bench.ask(running, bench.sequences(150, 500, 100, vocab, seed=3, draw=draw))
+        same = sum(a == b for a, b in zip(before, alone(), strict=True))
+        note(f"{name} the same after a crowd", {"requests": len(before), "same": same})
+        running.close()
+
+
 def load_time(note: Callable[[str, Any], None]) -> None:
     """A checkpoint of the dense shape from disk to the first token, in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
@@ -306,6 +329,7 @@ PARTS = {
     "mini": mini,
     "long": long,
     "repeats": repeats,
+    "again": again,
     "load": load_time,
     "peers": peers,
 }

@@ -47,7 +47,7 @@ def measured(folder: Path, batches: tuple[int, ...], gpus: int) -> dict[str, Any
         began = time.monotonic()
         asyncio.run(runner.start(Silent()))
         found["start_s"] = time.monotonic() - began
-        engine, vocab = runner._engine, runner._loaded.model.vocab_size
+        engine, vocab = runner._engine, runner.tokenizer.core.get_vocab_size()
         bench.prefill(engine, PROMPT, vocab)
         found[f"prefill {PROMPT}"] = bench.prefill(engine, PROMPT, vocab, times=3)["tokens_per_s"]
         for batch in batches:

@@ -40,7 +40,11 @@ class Work(NamedTuple):
     """What a model must read and compute."""
 
     weights: int
-    """Bytes of weights that a step of decoding reads, all experts included."""
+    """Bytes of weights that a step of decoding reads, experts apart."""
+    experts: int
+    """Bytes of all experts."""
+    share: float
+    """Which part of the experts one token goes through."""
     token: int
     """Operations in weights for one token of a prompt."""
     pair: int
@@ -54,7 +58,8 @@ class Work(NamedTuple):
 def work(model: Language, dtype: torch.dtype) -> Work:
     """Count it from the modules; attention to latents counts as nothing."""
     module = cast(nn.Module, model)
-    weights = token = 0
+    weights = token = experts = 0
+    share = 1.0
     chosen = max((part.choice.chosen for part in module.modules() if isinstance(part, Router)), default=1)
     for part in module.modules():
         own = list(part.parameters(recurse=False))
@@ -63,7 +68,11 @@ def work(model: Language, dtype: torch.dtype) -> Work:
             continue
         tied = part._tied[0] if isinstance(part, Head) else None
         read = [*own, *([] if tied is None else [tied.weight])]
-        weights += sum(parameter.numel() * parameter.element_size() for parameter in read)
+        held = sum(parameter.numel() * parameter.element_size() for parameter in read)
+        if isinstance(part, Experts):
+            experts, share = experts + held, chosen / part.count
+        else:
+            weights += held
         if not isinstance(part, Head):  # only the last token of a prompt goes through it
             token += 2 * (size * chosen // part.count if isinstance(part, Experts) else size)
     memory: Sequence_[Memory] = model.memory
@@ -71,7 +80,7 @@ def work(model: Language, dtype: torch.dtype) -> Work:
         part for part in module.modules() if hasattr(part, "layer") and isinstance(memory[cast(int, part.layer)], KV)
     ]
     pair = sum(4 * cast(int, part.heads) * cast(int, part.dim) for part in softmax if hasattr(part, "dim"))
-    return Work(weights, token, pair, block_bytes(memory, dtype) / BLOCK, state_bytes(memory))
+    return Work(weights, experts, share, token, pair, block_bytes(memory, dtype) / BLOCK, state_bytes(memory))
 
 
 def rates(device: torch.device, dtype: torch.dtype) -> Rates:
@@ -149,8 +158,12 @@ def decode(engine: Engine, batch: int, prompt: int, new: int, vocab: int, *, dra
 
 
 def bounds(work: Work, rates: Rates, *, batch: int, context: float) -> float:
-    """Tokens a second that decoding can reach when all that must be read is read at the speed of memory."""
-    step = work.weights + batch * (context * work.kept + 2 * work.state)
+    """Tokens a second that decoding can reach when all that must be read is read at the speed of memory.
+
+    Of the experts those are read that some row chooses, as many as to be expected where all are as likely.
+    """
+    experts = work.experts * (1 - (1 - work.share) ** batch)
+    step = work.weights + experts + batch * (context * work.kept + 2 * work.state)
     return batch * rates.bytes / step
 
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from m1eval import RunnerError
 
@@ -60,7 +59,7 @@ class Columns(NamedTuple):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`x @ weight.T + bias`; x [tokens, in], weight [out, in]."""
-    return rows.linear(x, weight, bias) if few(x) else functional.linear(x, weight, bias)
+    return rows.linear(x, weight, bias)
 
 
 def logits(hidden: Tensor, weight: Tensor) -> Tensor:

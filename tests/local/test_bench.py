@@ -27,14 +27,18 @@ def test_the_work_of_a_model_is_counted_from_its_parts(tiny: Callable[..., Any])
     assert found.state == 0
 
 
-def test_of_experts_only_those_chosen_are_work_but_all_are_read(tiny: Callable[..., Any]) -> None:
+def test_of_experts_only_those_chosen_are_work_and_read(tiny: Callable[..., Any]) -> None:
     made = tiny("qwen3_moe")
     found = bench.work(read(made.folder), torch.float32)
     sizes = {name: weight.numel() for name, weight in made.reference.named_parameters()}
     experts = sum(size for name, size in sizes.items() if ".experts." in name)
     rest = sum(sizes.values()) - experts - sizes["model.embed_tokens.weight"]
-    assert found.weights == 4 * (rest + experts)
+    assert (found.weights, found.experts, found.share) == (4 * rest, 4 * experts, 3 / 8)
     assert found.token == 2 * (rest - sizes["lm_head.weight"] + experts * 3 // 8)
+    memory = bench.Rates(bytes=1e9, operations=1e9)
+    alone = bench.bounds(found, memory, batch=1, context=0)
+    assert alone == pytest.approx(1e9 / (4 * (rest + experts * 3 / 8)))
+    assert bench.bounds(found, memory, batch=64, context=0) == pytest.approx(64e9 / (4 * (rest + experts)), rel=1e-6)
 
 
 def test_the_command_prints_a_table_or_json(m1eval: Any, llama: Any) -> None:

@@ -9,6 +9,8 @@ from .rope import turn_and_store
 
 FUSED = 64
 """Up to so many rows are turned and stored by the kernel that attends."""
+SHORT = 1024
+"""Up to so many tokens plain products are quicker on a CPU than one call of fused attention for each row."""
 
 
 def paged_decode(
@@ -68,13 +70,17 @@ def plain_paged_decode(
     rows, heads, _ = queries.shape
     kv_heads, block = keys.shape[2], keys.shape[1]
     grouped = queries.reshape(rows, kv_heads, heads // kv_heads, -1)
+    exact = queries.dtype == torch.float32  # else the scores would be rounded
     out = queries.new_zeros(rows, kv_heads, heads // kv_heads, values.shape[-1])
     for row, (length, table) in enumerate(zip(lengths.tolist(), tables.tolist(), strict=True)):
         if not length:
             continue
         blocks = table[: -(-length // block)]
-        k, v = (_tokens(pool, blocks)[:length].transpose(0, 1)[None] for pool in (keys, values))
-        out[row] = functional.scaled_dot_product_attention(grouped[row][None], k, v, scale=scale)[0]
+        k, v = (_tokens(pool, blocks)[:length].transpose(0, 1) for pool in (keys, values))
+        if exact and length <= SHORT:
+            torch.bmm(torch.bmm(grouped[row] * scale, k.mT).softmax(-1), v, out=out[row])
+        else:
+            out[row] = functional.scaled_dot_product_attention(grouped[row][None], k[None], v[None], scale=scale)[0]
     return out.flatten(1, 2)
 
 

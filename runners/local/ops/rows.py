@@ -1,4 +1,7 @@
-"""Matrix products for one row, as decoding has them: bound by the reading of the weights, so norms ride along."""
+"""Matrix products for one row or some, as decoding has them: bound by the reading of the weights.
+
+On a GPU one row has kernels, in which norms ride along. On a CPU some rows go through a wide matrix piece by piece.
+"""
 
 import torch
 from torch import Tensor
@@ -9,6 +12,9 @@ from .norm import plain_add_norm, plain_silu_mul
 
 FEW = 1
 """Up to so many rows the kernels here are to be used; from two on cuBLAS is as good or better."""
+
+SOME, WIDE, PIECE = 64, 2048, 384
+"""On a CPU up to SOME rows, more than one, take a matrix of WIDE outputs or more in pieces of so many of them."""
 
 
 def few(x: Tensor) -> bool:
@@ -63,8 +69,16 @@ def head(x: Tensor, weight: Tensor) -> Tensor:
 
 def plain_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
     """`linear` in PyTorch."""
-    out = functional.linear(x, weight, bias)
+    out = _product(x, weight, bias)
     return out if residual is None else out + residual
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`x @ weight.T + bias`; MKL needs up to half as long again for a wide matrix as a whole."""
+    if x.is_cuda or not 1 < len(x) <= SOME or len(weight) < WIDE:
+        return functional.linear(x, weight, bias)
+    out = torch.cat([functional.linear(x, piece) for piece in torch.split(weight, PIECE)], 1)
+    return out if bias is None else out.add_(bias)
 
 
 def plain_norm_linear(
@@ -79,7 +93,7 @@ def plain_norm_linear(
 ) -> tuple[Tensor, Tensor]:
     """`norm_linear` in PyTorch."""
     normed, total = plain_add_norm(x, delta, norm_weight, eps, alpha, beta)
-    return functional.linear(normed, weight, bias), total
+    return _product(normed, weight, bias), total
 
 
 def plain_norm_gate_up(
@@ -87,11 +101,11 @@ def plain_norm_gate_up(
 ) -> tuple[Tensor, Tensor]:
     """`norm_gate_up` in PyTorch."""
     normed, total = plain_add_norm(x, delta, norm_weight, eps)
-    return plain_silu_mul(functional.linear(normed, weight)), total
+    return plain_silu_mul(_product(normed, weight)), total
 
 
 def plain_head(x: Tensor, weight: Tensor) -> Tensor:
     """`head` in PyTorch."""
     if x.is_cuda and weight.dtype != torch.float32:
         return torch.mm(x, weight.t(), out_dtype=torch.float32)
-    return functional.linear(x.float(), weight.float())
+    return _product(x.float(), weight.float())

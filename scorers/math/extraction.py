@@ -1,0 +1,114 @@
+"""Where the final answer stands in a text. Everything here takes linear time, on hostile texts too."""
+
+import re
+
+_BRACES = re.compile(r"\\\\?(?:boxed|fbox)(?:\s*+\{|\s++([^\s{}$\\]+))|\\.|[{}]", re.DOTALL)
+_JSON = re.compile(r'"(?:final_)?answer"\s*+:\s*+(?:"((?:[^"\\]|\\.)*+)"|(-?[\d.]++)|\[([^\[\]"]{1,200})\])')
+_STATED = re.compile(r"answer(?:\s+to\b[^.\n]{0,80}?)?[\s*]*+(?:is\b|[:：=])[\s*:：]*+", re.IGNORECASE)
+_SENTENCE = re.compile(r"(?:(?!\s(?:because|since|where|which)\b|[.!?;](?:[\s*]|$)).)*")
+_LATEX = re.compile(
+    r"\$\$(.{1,2000}?)\$\$|\$((?:[^$\\\n]|\\.){1,2000}+)\$"
+    r"|\\\((.{1,2000}?)\\\)|\\\[(.{1,2000}?)\\\]",
+    re.DOTALL,
+)
+_BETWEEN = re.compile(r"[\s,]*(?:and|or)?\s*")
+
+
+_MINUS = re.compile(r"(?:^|[=$(\[{\s])\s{0,4}-\s{0,4}\\\\?(?:boxed|fbox)\s*+\{$")
+_CONCLUDES = re.compile(
+    r"\b(?:so|therefore|thus|hence|conclu\w+|overall|confident|confirm\w*|final(?:ly)?|indeed|correct|right answer"
+    r"|arrived|we (?:have|know|get|find|obtain))\b|^(?:\d+\. )?\**the\b",
+    re.IGNORECASE,
+)
+_BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*[.\s]*\Z")
+_ENDS = re.compile(r"[.!)$*\]}]\Z")
+_TAIL = re.compile(
+    r"(?:\b(?:is|was|are|were)(?:\s+(?:indeed|exactly|equal\s+to|therefore))?|\bequals|=)\s(?!(?:the|a)\b)"
+)
+
+
+def final_answer(text: str, *, cut: bool = False) -> str | None:
+    """The last boxed answer that is not empty, else the last stated one, else what a finished text concludes with.
+
+    None if there is none of them. `cut`: the text ended at a token limit, so that its last sentence concludes nothing.
+    """
+    return last_boxed(text) or last_json(text) or last_stated(text) or ("" if cut else concluded(text)) or None
+
+
+def last_boxed(text: str) -> str:
+    r"""The content of the last `\boxed{...}` that is closed and not empty; boxes inside a box are taken off."""
+    last = ""
+    opened: list[int] = []  # where each open brace's content starts; -1 for a brace that is no box
+    for token in _BRACES.finditer(text):
+        if token[0] == "}":
+            start = opened.pop() if opened else -1
+            if start >= 0:
+                inside = text[start : token.start()].strip()
+                minus = inside and _MINUS.search(text, max(0, start - 40), start)
+                last = (f"-{inside}" if minus else inside) or last
+        elif token[0].endswith("{") and token[0] != r"\{":
+            opened.append(token.end() if len(token[0]) > 1 else -1)
+        elif token[1]:
+            last = token[1].rstrip(".,;:)") or last
+    return re.sub(r"\\+(?:boxed|fbox)\s*", "", last)
+
+
+def last_json(text: str) -> str:
+    """The last `"answer": ...` of a JSON object."""
+    found = list(_JSON.finditer(text))
+    if not found:
+        return ""
+    quoted, number, several = found[-1].groups()
+    return (number or several or quoted.replace('\\"', '"').replace("\\\\", "\\")).strip()
+
+
+def last_stated(text: str) -> str:
+    """What follows the last "answer is" or "answer:", up to the end of its formulas or of its sentence."""
+    for anchor in reversed(list(_STATED.finditer(text))):
+        formula = _LATEX.match(text, anchor.end())
+        if formula:
+            found = [formula]
+            while more := _LATEX.match(text, _BETWEEN.match(text, found[-1].end()).end()):  # type: ignore[union-attr]
+                found.append(more)
+        else:
+            sentence = _SENTENCE.findall(text[anchor.end() : anchor.end() + 2000])[0].strip(" \t\r*`_,:")
+            found = list(_LATEX.finditer(sentence))
+            if sentence and len(found) != 1:
+                return str(sentence)
+        if found:
+            return ", ".join("".join(filter(None, part.groups())).strip() for part in found)
+    return ""
+
+
+def concluded(text: str) -> str:
+    """The answer of a last sentence such as "So, the sixth term is 350.", or a bold text at the very end."""
+    text = text[-1000:].strip()
+    if bold := _BOLD.search(text):
+        return bold[1].strip() if re.search(r"\d", bold[1]) else ""
+    if not _ENDS.search(text):
+        return ""
+    shown = [found for found in _LATEX.finditer(text) if found.end() == len(text)]
+    before = text[: shown[0].start()].rstrip() if shown else ""
+    if before.endswith(":") and _CONCLUDES.search(before.rpartition("\n")[2]):
+        return _inside(shown[0])
+    sentences = [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", text) if part.strip()]
+    for sentence in reversed(sentences[-4:]):
+        if re.search(r"\d", sentence):
+            return _value(sentence) if _CONCLUDES.search(sentence) else ""
+    return ""
+
+
+def _value(sentence: str) -> str:
+    """What a concluding sentence says: its last formula, or what stands behind its last "is" or "="."""
+    tails = list(_TAIL.finditer(sentence))
+    value = sentence[tails[-1].end() :] if tails else ""
+    if not re.search(r"\d", value):
+        value = sentence
+    formulas = list(_LATEX.finditer(value))
+    if formulas and (len(formulas) == 1 or formulas[-1].end() >= len(value.rstrip(".! "))):
+        return _inside(formulas[-1])
+    return value.rstrip(".! ")
+
+
+def _inside(formula: re.Match[str]) -> str:
+    return "".join(filter(None, formula.groups())).strip()

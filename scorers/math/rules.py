@@ -1,0 +1,198 @@
+"""Other people's rules, so that their figures can be reproduced: extraction and equality of three known graders.
+
+Written from what the graders do, named below; where theirs hand a model's text to Python's or sympy's evaluator, the
+same values are computed here through LaTeX's grammar or plain arithmetic. All of them belong into a worker process.
+
+* `prm800k`: prm800k/grading/grader.py of openai/prm800k, used by many for MATH.
+* `qwen`: evaluation/parser.py and grader.py of QwenLM/Qwen2.5-Math.
+* `math_verify`: math-verify's defaults on the whole text, formulas first, then plain expressions.
+"""
+
+import ast
+import logging
+import operator
+import re
+from collections.abc import Callable
+from typing import Any
+
+from . import numerically
+from .extraction import last_boxed
+from .notation import number, tidy
+
+Judged = tuple[str | None, bool, str]
+"""The answer found, whether it is right, and the rule that decided."""
+
+_NUMBER = re.compile(r"-?\d*\.?\d+")
+_SIMPLE_FRACTION = re.compile(r"-?(?:\\?frac\{?\d+\}?\{?\d+\}?|\d+/\d+)")
+_DEEPEST = 200
+"""Nested brackets up to which plain arithmetic is read."""
+
+
+def prm800k(text: str, gold: str, math_verify: Any) -> Judged:
+    """Equal as normalised strings, else value by value; an unreduced fraction is not its reduced form."""
+    answer = last_boxed(text)
+    if not answer:
+        return None, False, "prm800k: no box"
+    one, other = _mathd(gold), _mathd(answer)
+    if one == other:
+        return answer, True, "prm800k: same string"
+    one, other = _plain(gold), _plain(answer)
+    if one == other:
+        return answer, True, "prm800k: same normalised string"
+    if not other:
+        return answer, False, "prm800k: empty"
+    ours, theirs = _tuple(one), _tuple(other)
+    if (len(ours) > 1 or len(theirs) > 1) and (one[0] != other[0] or one[-1] != other[-1] or len(ours) != len(theirs)):
+        return answer, False, "prm800k: other brackets or another number of values"
+    same = all(_prm_value(value, given, math_verify) for value, given in zip(ours, theirs, strict=True))
+    return answer, same, "prm800k: value by value"
+
+
+def qwen(text: str, gold: str, math_verify: Any) -> Judged:
+    """The box, else what follows "he answer is", else the last number; numbers to 1e-4, also times and over 100."""
+    answer = last_boxed(text) or _after_answer(text) or _last_number(text)
+    if not answer:
+        return None, False, "qwen: no answer"
+    one, other = _folded(gold), _folded(answer)
+    if one == other:
+        return answer, True, "qwen: same string"
+    if (wanted := number(tidy(gold.replace("%", "")))) and (given := number(tidy(answer.replace("%", "")))):
+        value, found = wanted.value, given.value
+        near = any(abs(found - v) <= abs(v) / 10**4 for v in (value / 100, value, value * 100))
+        return answer, near, "qwen: numbers to 1e-4, percent or not"
+    if one.strip("[]") == other.strip("[]") and one:
+        return answer, True, "qwen: same string without brackets"
+    ours, theirs = (_values(text) for text in (gold, answer))
+    if len(ours) == len(theirs) > 1:
+        same = all(_same_formula(v, w, math_verify) for v, w in zip(ours, theirs, strict=True))
+        return answer, same, "qwen: value by value"
+    return answer, _same_formula(gold, answer, math_verify), "qwen: symbolic"
+
+
+def whole_text(text: str, gold: str, math_verify: Any) -> Judged:
+    """math-verify on the whole text, as its own metric does; its arithmetic on plain text is done without `eval`."""
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+    math_verify.parser.parse_expr = _arithmetic
+    targets = [math_verify.LatexExtractionConfig(boxed_match_priority=0), math_verify.ExprExtractionConfig()]
+    wanted = math_verify.parse(rf"\boxed{{{gold}}}", parsing_timeout=None)
+    found = math_verify.parse(text, targets, parsing_timeout=None)
+    right = bool(math_verify.verify(wanted, found, timeout_seconds=None))
+    return (str(found[-1])[:1000] if found else None), right, "math_verify"
+
+
+RULES: dict[str, Callable[[str, str, Any], Judged]] = {
+    "prm800k": prm800k,
+    "qwen": qwen,
+    "math_verify": whole_text,
+}
+
+
+def _mathd(text: str) -> str:
+    """What Hendrycks' MATH code compares: no spaces, styles, degree and dollar signs, no unit at the end."""
+    text = text.replace("\n", "").replace(r"\!", "").replace(r"\\", "\\")
+    text = re.sub(r"\\[td]frac", r"\\frac", text).replace(r"\left", "").replace(r"\right", "")
+    text = text.replace(r"^{\circ}", "").replace(r"^\circ", "").replace(r"\$", "")
+    text = re.sub(r"\\text\{ .*$", "", text).replace(r"\%", "").replace("%", "")
+    text = re.sub(r"(^|(?<=[ {]))\.(?=\d)", "0.", text)
+    sides = text.split("=")
+    if len(sides) == 2 and len(sides[0].strip()) <= 2:
+        text = sides[1]
+    text = re.sub(r"\\sqrt\s*(\w)", r"\\sqrt{\1}", text).replace(" ", "")
+    text = re.sub(r"\\frac(\d)(\d)", r"\\frac{\1}{\2}", text)
+    if text == "0.5":
+        text = r"\frac{1}{2}"
+    return re.sub(r"^(-?\d+)/(\d+)$", r"\\frac{\1}{\2}", text)
+
+
+def _plain(text: str) -> str:
+    """The second normalisation of prm800k: units, words and thousands dropped, braces to nothing, small letters."""
+    text = re.sub(r"\\text\{(.*?)\}", r"\1", text.strip()).replace(r"\%", "%").replace(r"\$", "$")
+    text = text.replace("$", "").replace("%", "").replace(" or ", " , ").replace(" and ", " , ")
+    for word, zeros in (("million", "*10^6"), ("billion", "*10^9"), ("trillion", "*10^12")):
+        text = text.replace(word, zeros)
+    units = "degree|cm|centimeter|meter|mile|second|minute|hour|day|week|month|year|foot|feet|inch|yard"
+    text = re.sub(rf"(?:{units})(?:es)?(?:s)?\s*(?:\^\d+)?", "", text)
+    text = re.sub(r"\^\s*\\circ", "", text)
+    if text.startswith("{") and text.endswith("}"):
+        text = text[1:-1]
+    text = re.sub(r",\\!\s*|(?<=\d),(?=\d{3}(?:\D|$))", "", text)
+    text = re.sub(r"- *", "-", re.sub(r"(\d) +(\d+/\d+)", r"\1+\2", text))
+    return re.sub(r"[{}\s]", "", text).lower()
+
+
+def _tuple(text: str) -> list[str]:
+    if len(text) > 2 and text[0] in "([" and text[-1] in ")]" and not set(text[1:-1]) & set("()[]"):
+        return [part.strip() for part in text[1:-1].split(",")]
+    return [text]
+
+
+def _prm_value(gold: str, answer: str, math_verify: Any) -> bool:
+    if gold == answer:
+        return True
+    if _SIMPLE_FRACTION.fullmatch(gold) and _SIMPLE_FRACTION.fullmatch(answer):
+        return False  # a fraction that is not reduced
+    wholes = [bool(re.fullmatch(r"-?\d+", text)) for text in (gold, answer)]
+    if wholes[0] != wholes[1]:
+        return False  # an integer is asked for as one
+    return _same_formula(gold, answer, math_verify)
+
+
+def _after_answer(text: str) -> str:
+    """What stands behind the last "he answer is", up to the end of the line."""
+    _, found, tail = text.rpartition("he answer is")
+    if not found:
+        _, found, tail = text.rpartition("final answer is")
+    return tail.strip().partition("\n")[0].strip(" :$.") if found else ""
+
+
+def _last_number(text: str) -> str:
+    found = _NUMBER.findall(text[-100_000:].replace(",", ""))
+    return found[-1] if found else ""
+
+
+def _folded(text: str) -> str:
+    text = re.sub(r"\\(?:left|right|!|,|;|:|text|mathrm|mathbf|mbox)", "", tidy(text))
+    return re.sub(r"\s|[{}()]|\\$", "", re.sub(r"^[a-zA-Z]\s*=|\\in\b", "", text)).replace("%", "").lower()
+
+
+def _values(text: str) -> list[str]:
+    text = tidy(text)
+    if len(text) > 2 and text[0] in "([" and text[-1] in ")]":
+        return [part for part in text[1:-1].split(",") if part.strip()]
+    return [text]
+
+
+def _same_formula(gold: str, answer: str, math_verify: Any) -> bool:
+    """Whether two formulas have the same value, read through LaTeX's grammar."""
+    latex = [math_verify.LatexExtractionConfig(boxed_match_priority=0)]
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+    parsed = [math_verify.parse(rf"\boxed{{{tidy(text)}}}", latex, parsing_timeout=None) for text in (gold, answer)]
+    return bool(all(parsed) and numerically.same(parsed[0][0], parsed[1][0]))
+
+
+_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}
+
+
+def _arithmetic(text: str, *, evaluate: bool = False) -> Any:
+    """The value of digits with + - * / ** and brackets, as sympy's parser has it but without its `eval`."""
+    import sympy
+
+    if text.count("(") > _DEEPEST:
+        raise ValueError("too many brackets")
+
+    def value(node: ast.expr) -> Any:
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+            return sympy.sympify(node.value)  # of a number, never of a text
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+            return -value(node.operand) if isinstance(node.op, ast.USub) else value(node.operand)
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            return _OPERATORS[type(node.op)](value(node.left), value(node.right))
+        raise ValueError("no arithmetic")
+
+    return value(ast.parse(text.strip(), mode="eval").body)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from m1eval import plugins
-from m1eval.errors import M1evalError
+from m1eval.errors import M1evalError, NoJudge
 from m1eval.evaluate import House
 from m1eval.nouns import Output, Sample
 from m1eval.task import Task, load
@@ -58,6 +58,11 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
     except M1evalError as error:
         return Result(task.name, "failed", str(error))
     tried = min(SAMPLES, len(samples))
+    if getattr(task.scorer, "needs_judge", False):
+        return Result(
+            task.name, "passed", f"{len(samples)} samples; {tried} rendered with their rubric, empty scores 0; "
+            "what a judge says is not checked"
+        )
     return Result(task.name, "passed", f"{len(samples)} samples; {tried} rendered, gold scores 1, empty scores 0")
 
 
@@ -67,6 +72,8 @@ async def _fault(task: Task, sample: Sample, tools: House) -> str | None:
     for noun, text, wanted in (("gold", sample.gold or "", 1.0), ("empty", "", 0.0)):
         try:
             score = await task.scorer.score(Output(text=text), sample, tools)
+        except NoJudge:
+            continue  # what a judge would say is the judge's; that the rubric can be filled in was seen
         except Exception as error:  # noqa: BLE001 - whatever a scorer raises is what is wrong with the task
             return f"{sample.id}: the scorer fails on the {noun} answer: {type(error).__name__}: {error}"
         if abs(score.value - wanted) > 1e-9:

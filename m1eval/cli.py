@@ -1,4 +1,4 @@
-"""The command line: `m1eval run` (the default), `tasks`, `check`, `schema`. It parses, calls and prints; no more."""
+"""The command line: `m1eval run` (the default), `tasks`, `check`, `compare`, `baselines`, `schema`. It parses, calls and prints; no more."""
 
 import json
 import sys
@@ -12,6 +12,7 @@ from m1eval import __version__
 from m1eval.errors import M1evalError, UsageError
 
 if TYPE_CHECKING:
+    from m1eval.judging import Panel
     from m1eval.model import Model
     from m1eval.run import Run
     from m1eval.task import Task
@@ -107,6 +108,9 @@ def cli(debug: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on standard output, and nothing else.")
 @click.option("--dry-run", is_flag=True, help="Show what would be run, with the first prompt, and run nothing.")
+@click.option("--judge", "judges", multiple=True, metavar="RUNNER:NAME", help="Who grades what no rule can; several.")
+@click.option("--protocol", metavar="NAME", help="Another way to run the tasks, such as official: the benchmark's own.")
+@click.option("--profile", metavar="NAME", help="A model family's own sampling, by name or auto; default: the tasks'.")
 @click.option("--fail-under", type=click.FloatRange(0, 1), metavar="SCORE", help="Exit with 1 if a score is below.")
 def run(tasks: str, model: str, **given: Any) -> int:
     """Run tasks on a model. The same command again continues where it stopped.
@@ -119,6 +123,7 @@ def run(tasks: str, model: str, **given: Any) -> int:
     Exit codes: 0 finished, 1 a gate failed, 2 usage, 3 finished with errored samples or nothing scored,
     130 interrupted (the same command continues).
     """
+    from m1eval import profile as profiles
     from m1eval.model import Model
     from m1eval.task import load
 
@@ -128,17 +133,30 @@ def run(tasks: str, model: str, **given: Any) -> int:
     if given["think"] is not None:
         overrides.append(f"think={given['think']}")
     options = {**_pairs(given["options"]), **({"base_url": given["base_url"]} if given["base_url"] else {})}
-    chosen = load(_names(tasks), overrides)
     chosen_model = Model(model, options)
+    profile = profiles.chosen(given["profile"], chosen_model.name)
+    chosen = load(_names(tasks), overrides, protocol=given["protocol"], profile=profile[1] if profile else None)
+    panel = _panel(chosen, given["judges"])
     if given["concurrency"] and chosen_model.takes("concurrency"):
         chosen_model.options.setdefault("concurrency", given["concurrency"])
-    runs = _runs(chosen, chosen_model, given)
+    runs = _runs(chosen, chosen_model, {**given, "judges": panel.config() if panel else None})
     if given["dry_run"]:
         from m1eval.report.plan import show
 
         show(runs, chosen_model.runner(), as_json=given["as_json"])
         return 0
-    return _evaluate(runs, chosen_model, given)
+    return _evaluate(runs, chosen_model, given, panel)
+
+
+def _panel(tasks: "Sequence[Task]", judges: Sequence[str]) -> "Panel | None":
+    wanting = [task.name for task in tasks if getattr(task.scorer, "needs_judge", False)]
+    if wanting and not judges:
+        raise UsageError(f"{wanting[0]} is graded by a judge: name one, such as --judge http:gpt-4o")
+    if not wanting:
+        return None
+    from m1eval.judging import Panel
+
+    return Panel(judges)
 
 
 def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any]) -> "list[Run]":
@@ -155,12 +173,12 @@ def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any]) -> "li
     runs = []
     for task in tasks:
         folder = (out / task.name if len(tasks) > 1 else out) if out else Path("results", task.name, model.label)
-        keep = {name: given[name] for name in ("repeats", "limit", "seed", "data_dir")}
+        keep = {name: given[name] for name in ("repeats", "limit", "seed", "data_dir", "judges")}
         runs.append(Run(task, model, folder, ids=ids, **keep))
     return runs
 
 
-def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any]) -> int:
+def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: "Panel | None") -> int:
     import asyncio
 
     from m1eval.evaluate import evaluate
@@ -171,7 +189,9 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any]) -> int:
     display = Terminal("none" if given["as_json"] and not given["display"] else given["display"])
     try:
         finished = asyncio.run(
-            evaluate(runs, model.runner(), display, concurrency=given["concurrency"], redo=given["redo"])
+            evaluate(
+                runs, model.runner(), display, concurrency=given["concurrency"], redo=given["redo"], judges=judges
+            )
         )
     except asyncio.CancelledError:
         click.echo("interrupted; the same command continues", err=True)
@@ -239,6 +259,50 @@ def check(names: Sequence[str], data_dir: Path | None, overrides: Sequence[str],
         for result in results:
             click.echo(f"{result.verdict:<8} {result.task}: {result.text}")
     return int(any(result.verdict == "failed" for result in results))
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, metavar="A B…", type=click.Path(path_type=Path))
+@click.option("--fail-if-worse", type=click.FloatRange(0, 1), metavar="BY", help="Exit with 1 if B's score is lower by more.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare(runs: Sequence[Path], fail_if_worse: float | None, as_json: bool) -> int:
+    """Compare runs of the same tasks, sample by sample: the first with each of the others.
+
+    The difference is paired over the samples that both have scored; its p is from sign flips (for single answers
+    McNemar's exact test), adjusted if several tasks or runs are compared. Folders of several runs are matched by task.
+
+    \b
+    m1eval compare results/aime24/qwen3-8b results/aime24/qwen3-14b
+    m1eval compare nightly/monday nightly/tuesday --fail-if-worse 0.02
+    """
+    import msgspec
+
+    from m1eval.compare import compare as compared
+    from m1eval.report import comparison
+
+    if len(runs) < 2:
+        raise UsageError("name two runs or more: m1eval compare results/TASK/A results/TASK/B")
+    pairs = compared(runs)
+    if as_json:
+        click.echo(json.dumps({"comparisons": msgspec.to_builtins(pairs)}, ensure_ascii=False))
+    else:
+        comparison.show(pairs)
+    return int(fail_if_worse is not None and any(pair.difference < -fail_if_worse for pair in pairs))
+
+
+@cli.command()
+@click.argument("benchmark", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def baselines(benchmark: str | None, as_json: bool) -> int:
+    """List the published figures, of all benchmarks or of one, with how each was made.
+
+    \b
+    m1eval baselines
+    m1eval baselines aime_2024
+    """
+    from m1eval.report import published
+
+    return published.show(benchmark, as_json=as_json)
 
 
 @cli.command()

@@ -134,6 +134,7 @@ async def _finish(
         record.value = score.value if graded else 0.0
         record.answer = score.answer if graded else None
         record.explanation, record.metrics = score.explanation, score.metrics
+        record.verdicts = score.verdicts
     except M1evalError:
         raise
     except Exception as error:  # noqa: BLE001 - the sample boundary: here an error becomes data

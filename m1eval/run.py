@@ -24,7 +24,7 @@ import msgspec
 import m1eval
 from m1eval import loop, plugins, source
 from m1eval.errors import UsageError
-from m1eval.journal import Done, Journal
+from m1eval.journal import Done, Journal, records
 from m1eval.model import Model
 from m1eval.nouns import Progress, Runner, Tokenizer, Tools
 from m1eval.stats import OUTCOMES, Tally
@@ -58,6 +58,7 @@ class Run:
         ids: Sequence[str] = (),
         seed: int = 0,
         data_dir: Path | None = None,
+        judges: list[dict[str, Any]] | None = None,
     ) -> None:
         self.task = task
         self.model = model
@@ -67,6 +68,9 @@ class Run:
         self.ids = list(ids)
         self.seed = seed
         self.data_dir = data_dir
+        self.judges = judges if getattr(task.scorer, "needs_judge", False) else None
+        self.figures: dict[str, float] = {}
+        """What the scorer says of the whole run, and what the judges cost; known at the end."""
         self.work: loop.Work | None = None
         self.notes: list[str] = []
         self.seconds = 0.0
@@ -83,6 +87,7 @@ class Run:
             "repeats": self.repeats,
             "limit": self.limit,
             "ids": self.ids,
+            **({"judges": self.judges} if self.judges else {}),
         }
 
     def open(self, *, redo: bool = False) -> Journal:
@@ -136,7 +141,7 @@ class Run:
         return meta
 
     def _refuse_if_other(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        was, is_ = dict(_flat(old)), dict(_flat(new))
+        was, is_ = dict(flat(old)), dict(flat(new))
         differing = [k for k in dict.fromkeys([*was, *is_]) if k not in GROWS and was.get(k) != is_.get(k)]
         differing += [k for k in GROWS if not _grows(k, old.get(k), new.get(k))]
         if not differing:
@@ -206,6 +211,8 @@ class Run:
                 self.folder.rmdir()
             self._journal = None
             return
+        if self.work is not None:
+            self.figures = self._figures()
         if self.work is not None and self.seconds:
             self._meta["summary"] = self.summary()
             if not self._meta["summary"]["owed"]:
@@ -243,8 +250,22 @@ class Run:
             "owed": max(0, self.work.total - tally.scored),
             "tokens": {name: getattr(tally.usage, name) for name in ("prompt", "cached", "reasoning", "answer")},
             "seconds": tally.seconds,
+            **({"figures": self.figures} if self.figures else {}),
             "path": str(self.folder),
         }
+
+    def _figures(self) -> dict[str, float]:
+        """The scorer's figures of the run, and the tokens of its judges."""
+        figures = getattr(self.task.scorer, "figures", None)
+        if figures is None:
+            return {}
+        journal = self.folder / "samples.jsonl"
+        found = dict(figures(record for record in records(journal) if record.outcome != "errored"))
+        usage = [verdict.usage for record in records(journal) for verdict in record.verdicts]
+        if usage:
+            found["judge prompt tokens"] = sum(each.prompt for each in usage)
+            found["judge output tokens"] = sum(each.output for each in usage)
+        return found
 
     def _save(self) -> None:
         fresh = self.folder / "run.json.new"
@@ -286,10 +307,11 @@ def _grows(key: str, old: Any, new: Any) -> bool:
     return not new or set(new) >= set(old or new)
 
 
-def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested settings, by their dotted names."""
     for key, value in data.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key}.")
+            yield from flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
 

@@ -75,10 +75,16 @@ def notes(runs: Sequence[Run]) -> list[str]:
             lines.append(f"{name}: {number} errored and are left out ({as_zero}); the same command tries them again")
         if run.partial:
             lines.append(f"{name}: partial, {_size(run)} samples; not comparable with a whole run")
+        if run.figures:
+            lines.append(f"{name}: {' · '.join(f'{key} {_figure(value)}' for key, value in run.figures.items())}")
         lines += [f"{name}: {note}" for note in dict.fromkeys(run.notes)]
     lines += _sources(runs)
     lines += [f"{run.task.name}: {run.folder}" for run in runs]
     return lines
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value > 1 else f"{value:.3f}"
 
 
 def _beside(published: baselines.Baseline) -> list[baselines.Figure]:
@@ -98,7 +104,7 @@ def _sources(runs: Sequence[Run]) -> list[str]:
     lines = []
     for key, same in dict.fromkeys(run.task.baselines for run in runs if run.task.baselines):
         published = baselines.read(key)
-        how = "; ".join(f"{BESIDE[figure.model]} {_how(figure.protocol)}" for figure in _beside(published))
+        how = "; ".join(f"{BESIDE[figure.model]} {how(figure.protocol)}" for figure in _beside(published))
         title = published.title
         if same:
             lines.append(f"published, {title}: {how} (results/baselines/{key}.yaml)")
@@ -107,7 +113,7 @@ def _sources(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
-def _how(protocol: baselines.Protocol) -> str:
+def how(protocol: baselines.Protocol) -> str:
     """A protocol in a few words; what is not stated is not there."""
     words = [
         f"avg@{protocol.repeats}" if protocol.repeats else "",

@@ -12,13 +12,13 @@ from typing import Any, Literal
 from m1eval import Output, Sample, Score, Tools, UsageError
 
 from .equality import Precision, Verdict, quick, slow
-from .extraction import final_answer
+from .extraction import final_answer, last_boxed
 from .rules import RULES, Judged
 
 if find_spec("math_verify") is None:  # told at the start; imported (a second, for sympy) by worker processes alone
     raise ModuleNotFoundError("No module named 'math_verify'", name="math_verify")
 
-__all__ = ["LONGEST", "Scorer", "final_answer", "quick", "slow"]
+__all__ = ["LONGEST", "Scorer", "final_answer", "last_boxed", "quick", "slow"]
 
 LONGEST = 4000  # characters; a longer answer is wrong unseen
 SHOWN = 200

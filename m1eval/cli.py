@@ -1,4 +1,4 @@
-"""The command line: `m1eval run` (the default), `tasks`, `check`, `compare`, `baselines`, `schema`. It parses, calls and prints; no more."""
+"""The command line: `m1eval run` is the default command. It parses, calls and prints; no more."""
 
 import json
 import sys
@@ -189,9 +189,7 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: 
     display = Terminal("none" if given["as_json"] and not given["display"] else given["display"])
     try:
         finished = asyncio.run(
-            evaluate(
-                runs, model.runner(), display, concurrency=given["concurrency"], redo=given["redo"], judges=judges
-            )
+            evaluate(runs, model.runner(), display, concurrency=given["concurrency"], redo=given["redo"], judges=judges)
         )
     except asyncio.CancelledError:
         click.echo("interrupted; the same command continues", err=True)
@@ -263,7 +261,9 @@ def check(names: Sequence[str], data_dir: Path | None, overrides: Sequence[str],
 
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, metavar="A B…", type=click.Path(path_type=Path))
-@click.option("--fail-if-worse", type=click.FloatRange(0, 1), metavar="BY", help="Exit with 1 if B's score is lower by more.")
+@click.option(
+    "--fail-if-worse", type=click.FloatRange(0, 1), metavar="BY", help="Exit with 1 if B's score is lower by more."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(runs: Sequence[Path], fail_if_worse: float | None, as_json: bool) -> int:
     """Compare runs of the same tasks, sample by sample: the first with each of the others.

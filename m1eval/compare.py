@@ -80,7 +80,9 @@ def compare(folders: Sequence[Path]) -> list[Pair]:
     for folder, other in zip(folders[1:], others, strict=True):
         shared = [task for task in first if task in other]
         if not shared:
-            raise UsageError(f"{show(folders[0])} has {_tasks(first)}, {show(folder)} has {_tasks(other)}: no task in both")
+            raise UsageError(
+                f"{show(folders[0])} has {_tasks(first)}, {show(folder)} has {_tasks(other)}: no task in both"
+            )
         pairs += [_pair(task, _side(first[task]), _side(other[task])) for task in shared]
     if len(pairs) > 1:
         for pair, adjusted in zip(pairs, stats.benjamini_hochberg([pair.p for pair in pairs]), strict=True):
@@ -163,7 +165,7 @@ def _pair(task: str, a: Side, b: Side) -> Pair:
         scores=(math.fsum(one for one, _ in means) / len(both), math.fsum(other for _, other in means) / len(both)),
         difference=mean,
         stderr=spread / math.sqrt(len(both)) if spread is not None else None,
-        interval=tuple(stats.bootstrap(differences)) if spread is not None else None,
+        interval=stats.bootstrap(differences) if spread is not None else None,
         p=stats.sign_flip(differences),
         samples_needed=stats.samples_needed(spread, mean) if spread and mean else None,
         tokens=(a.tokens, b.tokens),

@@ -17,7 +17,9 @@ class Dataset(Struct, forbid_unknown_fields=True, omit_defaults=True):
     split: str = "test"
     files: Annotated[list[str], Meta(description="Files inside the hub dataset.")] = []
     file: Annotated[str | None, Meta(description="jsonl, json, csv or parquet beside the task file, also .gz.")] = None
-    prepare: Annotated[str | None, Meta(description="A function of a Python file beside the task: rows to rows.")] = None
+    prepare: Annotated[str | None, Meta(description="A function of a Python file beside the task: rows to rows.")] = (
+        None
+    )
     generate: Annotated[str | None, Meta(description="A function of a Python file beside the task: _file.name")] = None
 
 

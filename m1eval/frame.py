@@ -54,7 +54,8 @@ def row(record: Record) -> dict[str, Any]:
 def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
     """All samples of the runs in folders that match, one row a (sample, repeat), as a pandas DataFrame.
 
-    Columns: `task`, `model`, `path`, then those of a record; `metrics`, `metadata`, `verdicts` and `tool_calls` stay objects.
+    Columns: `task`, `model`, `path`, then those of a record; `metrics`, `metadata`, `verdicts` and `tool_calls` stay
+    objects.
     UsageError if no run is there.
     """
     import pandas

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from statistics import NormalDist
 from typing import NamedTuple, get_args
 
@@ -132,6 +133,11 @@ def student(probability: float, freedom: int) -> float:
     return high
 
 
+def student_tail(t: float, freedom: int) -> float:
+    """The two-sided p of a t statistic."""
+    return max(0.0, 2 * (1 - _student_below(abs(t), freedom)))
+
+
 def _student_below(t: float, freedom: int) -> float:
     """P(T < t) by the finite sums for whole degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
     angle = math.atan2(t, math.sqrt(freedom))
@@ -211,7 +217,8 @@ def bootstrap(values: Sequence[float], *, draws: int = 100_000, confidence: floa
 def sign_flip(differences: Sequence[float], *, draws: int = 100_000, seed: int = 0) -> float:
     """Two-sided p of a mean difference of pairs: how often flipped signs do as much (Fisher 1935).
 
-    Exact for up to 16 pairs that differ, by draws up to 2,000, from the normal law beyond. For differences of -1, 0 and 1 it is McNemar's exact test.
+    Exact for up to 16 pairs that differ, by draws up to 2,000, from the normal law beyond. For differences of
+    -1, 0 and 1 it is McNemar's exact test.
     It never finds more than its level under the null hypothesis, which a bootstrap of few pairs does.
     """
     import numpy as np
@@ -225,7 +232,8 @@ def sign_flip(differences: Sequence[float], *, draws: int = 100_000, seed: int =
         signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
         return float((abs(signs @ differing) >= seen).mean())
     if n > MANY:
-        return 2 * NormalDist().cdf(-(seen + 1e-9) / math.sqrt(float(differing @ differing)))
+        deviation = math.sqrt(float(differing @ differing))
+        return 2 * NormalDist().cdf(-float(seen) / deviation)
     if len({*np.abs(differing)}) == 1:
         return mcnemar(int((differing > 0).sum()), int((differing < 0).sum()))
     random = np.random.default_rng(seed)
@@ -243,7 +251,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
     n, few = only_a + only_b, min(only_a, only_b)
     if n == 0:
         return 1.0
-    tail = sum(math.comb(n, i) for i in range(few + 1)) / 2**n
+    tail = float(sum(math.comb(n, i) for i in range(few + 1)) / 2**n)
     return min(1.0, 2 * tail)
 
 
@@ -275,7 +283,7 @@ def calibration_error(confidences: Iterable[float], values: Iterable[float], *, 
     bins = max(1, len(pairs) // bin_size)
     edges = [*(i * bin_size for i in range(bins)), len(pairs)]
     squares = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         inside = pairs[low:high]
         gap = math.fsum(c for c, _ in inside) / len(inside) - math.fsum(v for _, v in inside) / len(inside)
         squares.append(len(inside) * gap * gap)

@@ -23,7 +23,8 @@ def lines(pair: Pair, *, several: bool = False) -> list[str]:
     p = f"p = {_p(pair.p)}"
     if pair.p_adjusted is not None:
         p += f", adjusted {_p(pair.p_adjusted)}"
-    repeats = " × ".join(str(n) for n in (pair.samples, *dict.fromkeys(pair.repeats)))
+    most = dict.fromkeys(pair.repeats)
+    repeats = f"{pair.samples} samples" + ("" if [*most] == [1] else f" × {' and '.join(map(str, most))}")
     one, other = pair.tokens
     growth = f"   {100 * (other / one - 1):+.0f}%" if one else ""
     found = [

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from m1eval import baselines
+from m1eval.report.against import against
+from m1eval.report.against import lines as compared
 from m1eval.report.words import count, score, span
 from m1eval.run import Run
 
@@ -79,6 +81,7 @@ def notes(runs: Sequence[Run]) -> list[str]:
             lines.append(f"{name}: {' · '.join(f'{key} {_figure(value)}' for key, value in run.figures.items())}")
         lines += [f"{name}: {note}" for note in dict.fromkeys(run.notes)]
     lines += _sources(runs)
+    lines += compared(against(runs, list(BESIDE)), BESIDE)
     lines += [f"{run.task.name}: {run.folder}" for run in runs]
     return lines
 
@@ -104,12 +107,12 @@ def _sources(runs: Sequence[Run]) -> list[str]:
     lines = []
     for key, same in dict.fromkeys(run.task.baselines for run in runs if run.task.baselines):
         published = baselines.read(key)
-        how = "; ".join(f"{BESIDE[figure.model]} {how(figure.protocol)}" for figure in _beside(published))
+        made = "; ".join(f"{BESIDE[figure.model]} {how(figure.protocol)}" for figure in _beside(published))
         title = published.title
         if same:
-            lines.append(f"published, {title}: {how} (results/baselines/{key}.yaml)")
+            lines.append(f"published, {title}: {made} (results/baselines/{key}.yaml)")
         else:
-            lines.append(f"~ {title}: other data of the same form, not to be compared one to one ({how})")
+            lines.append(f"~ {title}: other data of the same form, not to be compared one to one ({made})")
     return lines
 
 

@@ -30,7 +30,7 @@ _LETTER = re.compile(r"\(?([A-J])\)?")
 _OPTION = re.compile(r"\(([A-J])\)(?:\s*[A-Za-z]{2}|\s+\S|$)|([A-J])(?:[.:)]\s*\S|[.:)]?$)")
 _STYLE = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|bf)\s*\{([^{}]*)\}")
 _NAMED = re.compile(
-    r"(?:\\?[a-zA-Z]+(?:_\{?\w+\}?)?'*(?:\([a-zA-Z](?:,[a-zA-Z])*\))?|\([a-z](?:,[a-z])+\)|[A-Z][A-Z]+|\|?[A-Z]+\|?)\s*(?:=|\\in(?![a-z])|\\approx(?![a-z]))\s*"
+    r"(?:\\?[a-zA-Z]+(?:_\{?\w+\}?)?'*(?:\([a-zA-Z](?:,[a-zA-Z])*\))?|\([a-z](?:,[a-z])*\)|[A-Z][A-Z]+|\|?[A-Z]+\|?)\s*(?:=|\\in(?![a-z])|\\approx(?![a-z]))\s*"
 )
 _DOUBT = re.compile(r"\b(?:not|no|nor|neither|never|or|more|less|than|least|most|except|about|between|either|un\w+)\b")
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}

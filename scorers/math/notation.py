@@ -13,6 +13,7 @@ _SIGNS = str.maketrans(
 )  # fmt: skip
 _INVISIBLE = re.compile("[\u0000-\u0008\u000e-\u001f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "0123456789-n")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname|bf|rm)\s*\{([^{}]*)\}")
 _UNIT = re.compile(
     r"(?<=[\d}])(?:\\[,;:! ]|[~ ])*"
@@ -50,6 +51,7 @@ def tidy(text: str) -> str:
     """Without what only dresses an answer: math delimiters, trailing punctuation, Unicode for LaTeX."""
     text = re.sub(r"\s+", " ", _INVISIBLE.sub("", text))
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+", _raised, text)
+    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]", lambda run: f"_{run[0].translate(_SUBSCRIPTS)}", text)
     text = re.sub(r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}", text.translate(_SIGNS))
     text = _POWER.sub(lambda found: rf"\cdot 10^{{{_POWERS[found[1].lower()]}}}", text)
     text = re.sub(r"\\?\$|(?<!\\)\\[()\[\]]|\*\*", "", text)

@@ -108,6 +108,12 @@ def cli(debug: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on standard output, and nothing else.")
 @click.option("--dry-run", is_flag=True, help="Show what would be run, with the first prompt, and run nothing.")
+@click.option(
+    "--until-se",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="ERROR",
+    help="Add answers where they help most until the error of sampling answers is below this.",
+)
 @click.option("--judge", "judges", multiple=True, metavar="RUNNER:NAME", help="Who grades what no rule can; several.")
 @click.option("--protocol", metavar="NAME", help="Another way to run the tasks, such as official: the benchmark's own.")
 @click.option("--profile", metavar="NAME", help="A model family's own sampling, by name or auto; default: the tasks'.")
@@ -173,7 +179,7 @@ def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any]) -> "li
     runs = []
     for task in tasks:
         folder = (out / task.name if len(tasks) > 1 else out) if out else Path("results", task.name, model.label)
-        keep = {name: given[name] for name in ("repeats", "limit", "seed", "data_dir", "judges")}
+        keep = {name: given[name] for name in ("repeats", "limit", "seed", "data_dir", "judges", "until_se")}
         runs.append(Run(task, model, folder, ids=ids, **keep))
     return runs
 

@@ -35,17 +35,20 @@ class Work:
         self.repeats = repeats
         self.seed = seed
         self.done = done
+        self.more: dict[str, int] = {}
+        """Samples that get more answers than `repeats` (`--until-se`), with their number."""
 
     @property
     def total(self) -> int:
         """(sample, repeat)s in all."""
-        return len(self.numbers) * self.repeats
+        return len(self.numbers) * self.repeats + sum(n - self.repeats for n in self.more.values())
 
     def owed(self) -> Iterator[tuple[int, list[int]]]:
         """What has no score yet: samples by number with their repeats, which share a prompt."""
         for number in self.numbers:
             name = self.samples.id(number)
-            if repeats := [r for r in range(self.repeats) if not self.done.has(name, r)]:
+            most = self.more.get(name, self.repeats)
+            if repeats := [r for r in range(most) if not self.done.has(name, r)]:
                 yield number, repeats
 
 

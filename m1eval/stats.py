@@ -87,6 +87,11 @@ class Tally:
         """The 95% interval of the score; None for fewer than two samples."""
         return interval(self._means()) if self.samples > 1 else None
 
+    @property
+    def counts(self) -> dict[str, tuple[float, int]]:
+        """The sum of each scored sample's values and their number."""
+        return dict(self._samples)
+
     def _means(self) -> list[float]:
         return [total / n for total, n in self._samples.values()]
 

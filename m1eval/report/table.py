@@ -77,6 +77,12 @@ def notes(runs: Sequence[Run]) -> list[str]:
             lines.append(f"{name}: {number} errored and are left out ({as_zero}); the same command tries them again")
         if run.partial:
             lines.append(f"{name}: partial, {_size(run)} samples; not comparable with a whole run")
+        if found := run.summary().get("adaptive"):
+            wanted = f", wanted {found['until_se']:g}" if found["until_se"] else ""
+            lines.append(
+                f"{name}: adaptive, {found['answers_least']} to {found['answers_most']} answers a sample; "
+                f"the error of sampling answers is {found['answer_stderr']:.4f}{wanted}"
+            )
         if run.figures:
             lines.append(f"{name}: {' · '.join(f'{key} {_figure(value)}' for key, value in run.figures.items())}")
         lines += [f"{name}: {note}" for note in dict.fromkeys(run.notes)]

@@ -35,9 +35,8 @@ def main() -> None:
                 found += pair.p < 0.05
             print(f"compare, {SAMPLES} samples × {REPEATS}, {name}: p < 0.05 in {found} of {SEEDS}")
             result["found_without" if not gap else "found_with"] = found / SEEDS
-    print(
-        "\n| n | t interval holds | bootstrap interval holds | sign flips find | bootstrap p finds |\n|--:|--:|--:|--:|--:|"
-    )
+    print("\n| n | t interval holds | bootstrap interval holds | sign flips find | bootstrap p finds |")
+    print("|--:|--:|--:|--:|--:|")
     for n in (30, 100, 300):
         shares = coverage(n)
         print(f"| {n} | " + " | ".join(f"{100 * share:.1f}%" for share in shares) + " |")

@@ -77,6 +77,7 @@ OTHER = {
     "brackets": [("[1,2]", "(1,2)"), ("(1,2)", r"\{1,2\}"), ("(1,2)", "(2,1)"), ("(2,\\infty)", "[2,\\infty)")],
     "lists": [("1,2,3", "1,2"), ("1", "1,2"), ("-2,1", "1"), ("4", r"4, \frac{7}{2}")],
     "numbers": [("1e-8", "2e-8"), ("326.5", "326.53"), ("100", "1"), ("1/3", "0.3333"), ("10", "1 0"), ("6", "6√2")],
+    "large numbers": [("2^{40}", "2^{40}+1"), ("10^{12}+1", "10^{12}+2"), ("11111111100", "11111111110")],
     "signs": [(r"\frac65", r"-\\frac{6}{5}"), ("x<3", r"x \le 3"), ("x<3", "x>3"), ("5", "-5")],
     "formulas": [("f(x)=1", r"f(x)=\frac{1}{x}"), (r"\sqrt{x^2}", "x"), ("x+1", "x-1"), ("x+y=2", "x+y=3")],
     "options": [("A", "B"), ("(C)", r"\text{(D) Plane}"), ("A", "None")],
@@ -163,7 +164,8 @@ def test_any_text_has_an_answer_or_none_and_a_verdict_or_none(text):
 RULES = {
     ("prm800k", r"\frac{1}{2}", r"\boxed{\frac{2}{4}}"): False,  # a fraction must be reduced
     ("prm800k", r"\frac{1}{2}", r"\boxed{0.5}"): True,
-    ("prm800k", "3", r"\boxed{3.0}"): False,  # an integer must be one
+    ("prm800k", "3", r"\boxed{3.0}"): True,
+    ("prm800k", "3", r"\boxed{\frac{6}{2}}"): False,  # an integer must be one
     ("prm800k", "(1,2)", r"\boxed{[1,2]}"): False,
     ("prm800k", "10000", r"\boxed{10,000}"): True,
     ("prm800k", "x^2-1", r"\boxed{(x-1)(x+1)}"): True,

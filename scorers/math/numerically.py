@@ -12,6 +12,7 @@ PLACES = ((0.7391, 1.3127), (1.9173, 0.4519), (-0.8347, 2.2713))
 """Pairs of numbers (and one more below zero) between which the values of a formula's symbols lie."""
 NEGATIVE = (-1.7391, -0.4127)
 NEAR = Fraction(1, 10**9)
+EXACT = Fraction(1, 10**25)
 SAME = Fraction(1, 10**12)
 
 
@@ -62,7 +63,10 @@ def _constants(gold: Any, answer: Any) -> bool | None:
     values = _number(gold), _number(answer)
     if values[0] is None or values[1] is None:
         return None
-    return _near(values[0], values[1], NEAR)
+    import sympy
+
+    rounded = gold.has(sympy.Float) or answer.has(sympy.Float)
+    return _near(values[0], values[1], NEAR if rounded else EXACT)
 
 
 def _equations(gold: Any, answer: Any) -> bool | None:

@@ -10,6 +10,7 @@ same values are computed here through LaTeX's grammar or plain arithmetic. All o
 
 import ast
 import logging
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any
 
 from . import numerically
 from .extraction import last_boxed
-from .notation import number, tidy
+from .notation import tidy
 
 Judged = tuple[str | None, bool, str]
 """The answer found, whether it is right, and the rule that decided."""
@@ -33,40 +34,27 @@ def prm800k(text: str, gold: str, math_verify: Any) -> Judged:
     answer = last_boxed(text)
     if not answer:
         return None, False, "prm800k: no box"
-    one, other = _mathd(gold), _mathd(answer)
-    if one == other:
+    if _mathd(gold) == _mathd(answer):
         return answer, True, "prm800k: same string"
     one, other = _plain(gold), _plain(answer)
-    if one == other:
-        return answer, True, "prm800k: same normalised string"
-    if not other:
-        return answer, False, "prm800k: empty"
+    if one == other or not other:
+        return answer, one == other, "prm800k: same normalised string" if other else "prm800k: empty"
     ours, theirs = _tuple(one), _tuple(other)
-    if (len(ours) > 1 or len(theirs) > 1) and (one[0] != other[0] or one[-1] != other[-1] or len(ours) != len(theirs)):
+    if len(ours) != len(theirs) or (len(ours) > 1 and (one[0] != other[0] or one[-1] != other[-1])):
         return answer, False, "prm800k: other brackets or another number of values"
-    same = all(_prm_value(value, given, math_verify) for value, given in zip(ours, theirs, strict=True))
+    raw = [_tuple(tidy(side)) if len(ours) > 1 else [side] for side in (gold, answer)]
+    pairs = zip(ours, theirs, *raw, strict=False)
+    same = all(_prm_value(value, given, (wanted, found), math_verify) for value, given, wanted, found in pairs)
     return answer, same, "prm800k: value by value"
 
 
 def qwen(text: str, gold: str, math_verify: Any) -> Judged:
     """The box, else what follows "he answer is", else the last number; numbers to 1e-4, also times and over 100."""
-    answer = last_boxed(text) or _after_answer(text) or _last_number(text)
+    answer = _hoped(text) or last_boxed(text) or _after_answer(text) or _last_number(text)
     if not answer:
         return None, False, "qwen: no answer"
-    one, other = _folded(gold), _folded(answer)
-    if one == other:
-        return answer, True, "qwen: same string"
-    if (wanted := number(tidy(gold.replace("%", "")))) and (given := number(tidy(answer.replace("%", "")))):
-        value, found = wanted.value, given.value
-        near = any(abs(found - v) <= abs(v) / 10**4 for v in (value / 100, value, value * 100))
-        return answer, near, "qwen: numbers to 1e-4, percent or not"
-    if one.strip("[]") == other.strip("[]") and one:
-        return answer, True, "qwen: same string without brackets"
-    ours, theirs = (_values(text) for text in (gold, answer))
-    if len(ours) == len(theirs) > 1:
-        same = all(_same_formula(v, w, math_verify) for v, w in zip(ours, theirs, strict=True))
-        return answer, same, "qwen: value by value"
-    return answer, _same_formula(gold, answer, math_verify), "qwen: symbolic"
+    right, how = _qwen_same(_folded(gold), _folded(answer), math_verify)
+    return answer, right, f"qwen: {how}"
 
 
 def whole_text(text: str, gold: str, math_verify: Any) -> Judged:
@@ -106,18 +94,26 @@ def _mathd(text: str) -> str:
 
 def _plain(text: str) -> str:
     """The second normalisation of prm800k: units, words and thousands dropped, braces to nothing, small letters."""
-    text = re.sub(r"\\text\{(.*?)\}", r"\1", text.strip()).replace(r"\%", "%").replace(r"\$", "$")
-    text = text.replace("$", "").replace("%", "").replace(" or ", " , ").replace(" and ", " , ")
+    if whole := re.fullmatch(r"\\text\{(.+?)\}", text.strip()):
+        text = whole[1]
+    text = text.replace(r"\%", "").replace(r"\$", "").replace("$", "").replace("%", "")
+    text = text.replace(" or ", " , ").replace(" and ", " , ")
     for word, zeros in (("million", "*10^6"), ("billion", "*10^9"), ("trillion", "*10^12")):
         text = text.replace(word, zeros)
-    units = "degree|cm|centimeter|meter|mile|second|minute|hour|day|week|month|year|foot|feet|inch|yard"
-    text = re.sub(rf"(?:{units})(?:es)?(?:s)?\s*(?:\^\d+)?", "", text)
-    text = re.sub(r"\^\s*\\circ", "", text)
+    units = "degree|centimeter|cm|meter|mile|second|minute|hour|day|week|month|year|foot|feet|inch|yard"
+    text = re.sub(rf"(?:{units})(?:es)?(?:s)? *(?:\^[0-9]+)?", "", text)
+    text = re.sub(r"\^ *\\circ", "", text)
     if text.startswith("{") and text.endswith("}"):
         text = text[1:-1]
-    text = re.sub(r",\\!\s*|(?<=\d),(?=\d{3}(?:\D|$))", "", text)
-    text = re.sub(r"- *", "-", re.sub(r"(\d) +(\d+/\d+)", r"\1+\2", text))
-    return re.sub(r"[{}\s]", "", text).lower()
+    text = re.sub(r",\\! *", "", text)
+    if "\\" in text:
+        text = re.sub(r"\\[td]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r" \1/\2", text)
+        text = re.sub(r"\\(?:left|right|text|mathrm|mathbf|mbox|displaystyle|[,;: !])", "", text)
+        text = text.replace(r"\times", "*").replace(r"\cdot", "*").replace(r"\pi", "pi").replace(r"\infty", "inf")
+    text = re.sub("- *", "-", text.strip())
+    text = re.sub(r"([0-9]) +([0-9])", r"\1+\2", text)
+    text = re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))", "", re.sub(r"[{}\s]", "", text).lower())
+    return text.partition(".")[0] if re.fullmatch(r"-?\d+\.0*", text) else text
 
 
 def _tuple(text: str) -> list[str]:
@@ -126,23 +122,33 @@ def _tuple(text: str) -> list[str]:
     return [text]
 
 
-def _prm_value(gold: str, answer: str, math_verify: Any) -> bool:
+def _prm_value(gold: str, answer: str, raw: tuple[str, str], math_verify: Any) -> bool:
     if gold == answer:
         return True
     if _SIMPLE_FRACTION.fullmatch(gold) and _SIMPLE_FRACTION.fullmatch(answer):
         return False  # a fraction that is not reduced
-    wholes = [bool(re.fullmatch(r"-?\d+", text)) for text in (gold, answer)]
+    wholes = [bool(re.fullmatch(r"-?\d+(?:\.0*)?", text)) for text in (gold, answer)]
     if wholes[0] != wholes[1]:
         return False  # an integer is asked for as one
-    return _same_formula(gold, answer, math_verify)
+    letters = set(re.sub("sqrt|frac|pi|[^a-z]", "", gold + answer))
+    if len(letters) > 2 or re.search(r"\^[({]|\^\d+\^|\^\d\d", raw[0] + raw[1]):
+        return False  # not handed to sympy there
+    return _same_formula(*raw, math_verify)
+
+
+def _hoped(text: str) -> str:
+    """Minerva's form: "The final answer is $...$. I hope it is correct"."""
+    found = re.search(r"final answer is \$(.{1,1000}?)\$\. I hope", text, re.DOTALL)
+    return found[1].strip() if found else ""
 
 
 def _after_answer(text: str) -> str:
-    """What stands behind the last "he answer is", up to the end of the line."""
-    _, found, tail = text.rpartition("he answer is")
-    if not found:
-        _, found, tail = text.rpartition("final answer is")
-    return tail.strip().partition("\n")[0].strip(" :$.") if found else ""
+    """What stands behind the last "he answer is"."""
+    for words in ("he answer is", "final answer is"):
+        _, found, tail = text.rpartition(words)
+        if found:
+            return re.sub(r"\n\s*", "", tail[:2000].strip()).lstrip(":").strip(" $")
+    return ""
 
 
 def _last_number(text: str) -> str:
@@ -151,15 +157,58 @@ def _last_number(text: str) -> str:
 
 
 def _folded(text: str) -> str:
-    text = re.sub(r"\\(?:left|right|!|,|;|:|text|mathrm|mathbf|mbox)", "", tidy(text))
-    return re.sub(r"\s|[{}()]|\\$", "", re.sub(r"^[a-zA-Z]\s*=|\\in\b", "", text)).replace("%", "").lower()
+    """A string as Qwen's code compares it: no units, styles, blanks, percent signs and names of x, y and z."""
+    text = text.strip().replace("\n", "").rstrip(".").replace(r"\!", "")
+    text = re.sub(r"\\[td]frac", r"\\frac", text).replace("bmatrix", "pmatrix")
+    text = re.sub(r"\\(?:left|right)(?![a-z])", "", text).replace(r"\{", "{").replace(r"\}", "}")
+    text = re.sub(r"\\text\{[^{}]*\}$", "", text).strip() or text
+    text = re.sub(r"\^\{?\\circ\}?|\\\$|\$|\\[()]|\\?%|\\mbox\{[^{}]*\}", "", text)
+    text = re.sub(r"\\text\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"[xyz]\s*(?:=|\\in(?![a-z])|\\to(?![a-z]))", "", text).replace("and", "")
+    text = re.sub(r"(\d+)\.0*(?=\D|$)", r"\1", text)
+    sides = text.split("=")
+    if len(sides) == 2 and len(sides[0].strip()) <= 2:
+        text = sides[1]
+    text = re.sub(r"\\sqrt\s*(\w)", r"\\sqrt{\1}", text).strip()
+    text = re.sub(r"\\frac(\d)(\d)", r"\\frac{\1}{\2}", re.sub(r"\s+", " ", text))
+    return re.sub(r"^(-?\d+)/(\d+)$", r"\\frac{\1}{\2}", text)
 
 
-def _values(text: str) -> list[str]:
-    text = tidy(text)
-    if len(text) > 2 and text[0] in "([" and text[-1] in ")]":
-        return [part for part in text[1:-1].split(",") if part.strip()]
-    return [text]
+def _qwen_same(gold: str, answer: str, math_verify: Any) -> tuple[bool, str]:
+    one, other = (re.sub(r"\s", "", side).lower() for side in (gold, answer))
+    if one == other:
+        return True, "same string"
+    wanted, found = _float(one), _float(other)
+    if wanted is not None and found is not None:
+        near = any(math.isclose(value, found, rel_tol=1e-4) for value in (wanted / 100, wanted, wanted * 100))
+        return near, "numbers to 1e-4, percent or not"
+    bare = [re.sub(r"[{}()]", "", side) for side in (one, other)]
+    if (other[:1] + other[-1:], one[:1]) not in (("[]", "("), ("()", "[")) and other[:1] in ("[", "("):
+        bare = [side.strip("[]") for side in bare]
+    if bare[0] == bare[1]:
+        return True, "same string without brackets"
+    parts = [_qwen_parts(side) for side in (gold, answer)]
+    if parts[0] and len(parts[0]) == len(parts[1]):
+        pairs = zip(*parts, strict=True)
+        if all(_qwen_same(wanted, found, math_verify)[0] for wanted, found in pairs):
+            return True, "value by value"
+    return _same_formula(gold, answer, math_verify), "symbolic"
+
+
+def _qwen_parts(text: str) -> list[str]:
+    """The values in round or square brackets, or the cells of a matrix; none of anything else."""
+    if matrix := re.fullmatch(r"\\begin\{pmatrix\}(.*)\\end\{pmatrix\}", text.strip(), re.DOTALL):
+        return [cell.strip() for cell in re.split(r"\\\\|&", matrix[1]) if cell.strip()]
+    if re.fullmatch(r"[(\[].+[)\]]", text.strip()):
+        return [part.strip() for part in text.strip()[1:-1].split(",")]
+    return []
+
+
+def _float(text: str) -> float | None:
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return None
 
 
 def _same_formula(gold: str, answer: str, math_verify: Any) -> bool:

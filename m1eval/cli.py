@@ -142,7 +142,7 @@ def run(tasks: str, model: str, **given: Any) -> int:
     chosen_model = Model(model, options)
     profile = profiles.chosen(given["profile"], chosen_model.name)
     chosen = load(_names(tasks), overrides, protocol=given["protocol"], profile=profile[1] if profile else None)
-    panel = _panel(chosen, given["judges"])
+    panel = None if given["dry_run"] else _panel(chosen, given["judges"])
     if given["concurrency"] and chosen_model.takes("concurrency"):
         chosen_model.options.setdefault("concurrency", given["concurrency"])
     runs = _runs(chosen, chosen_model, {**given, "judges": panel.config() if panel else None})

@@ -232,7 +232,8 @@ class Run:
             self._journal = None
             return
         if self.work is not None:
-            self.figures = self._figures()
+            known = self._meta.get("summary", {}).get("figures") if not self.seconds else None
+            self.figures = self._figures() if known is None else known
         if self.work is not None and self.seconds:
             self._meta["summary"] = self.summary()
             if not self._meta["summary"]["owed"]:

@@ -114,18 +114,29 @@ class Task:
             return self._generated(dataset.generate, {"tokenizer": tokenizer, "seed": seed})
         read = self._read(dataset, data_dir)
         if dataset.prepare:
-            return self._generated(dataset.prepare, {"rows": read, "tokenizer": tokenizer, "seed": seed}, "prepare")
+            given = {
+                "rows": read,
+                "split": partial(self._read, dataset, data_dir),
+                "tokenizer": tokenizer,
+                "seed": seed,
+            }
+            return self._generated(dataset.prepare, given, "prepare")
         return read
 
-    def _read(self, dataset: Dataset, data_dir: Path | None) -> rows.Rows:
+    def _read(self, dataset: Dataset, data_dir: Path | None, split: str = "") -> rows.Rows:
+        """The rows of the dataset, or of another split of it (in a folder `<task>_<split>`)."""
         if data_dir:
-            return rows.read([rows.in_folder(data_dir, self.name)])
+            return rows.read([rows.in_folder(data_dir, f"{self.name}_{split}" if split else self.name)])
         if dataset.file:
             return rows.read([self._data_file(dataset.file)])
         assert dataset.hub is not None
         try:
             return rows.from_hub(
-                dataset.hub, config=dataset.config, revision=dataset.revision, split=dataset.split, files=dataset.files
+                dataset.hub,
+                config=dataset.config,
+                revision=dataset.revision,
+                split=split or dataset.split,
+                files=dataset.files,
             )
         except UsageError as error:
             remedy = f"without a network, --data-dir DIR reads DIR/{self.name}.jsonl"

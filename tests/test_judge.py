@@ -273,6 +273,8 @@ def test_no_judge_is_said_before_anything_is_asked(m1eval, judged, tmp_path):
     assert result.code == 2
     assert "capitals is graded by a judge: name one, such as --judge http:gpt-4o" in result.err
     assert not (tmp_path / "r").exists()
+    plan = m1eval("run", "--tasks", judged, "--model", "echo:gold", "--out", tmp_path / "r", "--dry-run")
+    assert plan.code == 0, "nothing is asked, so nobody need grade"
 
 
 def test_another_judge_is_another_run(m1eval, judged, tmp_path):

@@ -169,12 +169,23 @@ HOSTILE = {
     "parentheses": "(" * 2000 + "1" + ")" * 2000,
     "braces": "{" * 1900 + "1" + "}" * 1900,
     "fractions": r"\frac{1}{" * 200 + "2" + "}" * 200,
+    "nul bytes": "7\x00" * 900 + "8",
+    "right to left": "\u202e7\u202d" * 300 + "8",
+    "nested boxes": r"\boxed{" * 400 + "8" + "}" * 400,
+    "huge factorial": "100000000!",
+    "many terms": "+".join(f"x_{{{i}}}" for i in range(500)),
     "power tower": "10^{10^{10^{10}}}",
     "factorials": "((((9!)!)!)!)!",
     "expansion": r"(x+y+z+w)^{400}",
     "exponent notation": "1e999999999",
     "nested roots": r"\sqrt{2+" * 60 + "1" + "}" * 60,
 }
+
+
+def test_an_answer_in_the_thinking_alone_is_none(tools):
+    output = Output(text="I am not sure.", reasoning="so \\boxed{8}, the answer is 8")
+    score = asyncio.run(math.Scorer().score(output, Sample(id="1", messages=[], target="8"), tools))
+    assert (score.value, score.answer) == (0, None)
 
 
 @pytest.mark.timeout(30)
@@ -202,6 +213,11 @@ def test_hostile_answers_end_in_bounded_time_and_are_never_right(tools, name):
         '"answer": "' + "\\" * 200_000,
         "answer to " * 20_000,
         "\\boxed " * 30_000,
+        "\\boxed{" * 10_000 + "}" * 10_000,
+        "So " + "x is " * 200_000 + "7.",
+        "**" + "7" * 1_000_000,
+        "7" * 1_000_000,
+        "\x00" * 1_000_000,
     ],
     ids=lambda text: text[:12],
 )

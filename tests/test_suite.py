@@ -57,7 +57,10 @@ def data(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize("protocol", [None, "official"])
 def test_a_set_is_loaded_and_its_answers_graded(m1eval, tmp_path, name, protocol):
     (task,) = load([name], protocol=protocol)
-    samples = task.samples(Approximate(), 0, data(tmp_path, name))
+    folder = data(tmp_path, name)
+    if (name, protocol) == ("mmlu_pro", "official"):
+        return  # it wants the worked examples too, which are not here; see its own test
+    samples = task.samples(Approximate(), 0, folder)
     if name in SETS:
         assert len(samples) == SETS[name]
     assert len({samples.id(i) for i in range(min(len(samples), 500))}) == min(len(samples), 500)
@@ -115,6 +118,34 @@ def test_the_official_protocol_changes_prompt_rule_and_repeats(tmp_path):
     assert official.definition.generation.top_p is None
     assert "'Answer: $LETTER'" in other
     assert "'Answer: $LETTER'" not in prompt
+
+
+def test_the_official_protocol_of_mmlu_pro_shows_five_worked_examples(tmp_path):
+    row = {"question": "What is 2 + 2?", "options": ["3", "4", "N/A"], "answer": "B", "category": "math"}
+    worked = [
+        {
+            **row,
+            "question": f"Example {i}",
+            "cot_content": f"A: Let's think step by step. It is {i}. The answer is (B).",
+        }
+        for i in range(7)
+    ]
+    other = {**worked[0], "question": "Another subject", "category": "law"}
+    for name, found in (("mmlu_pro", [{**row, "question_id": 70}]), ("mmlu_pro_validation", [other, *worked])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in found))
+    (task,) = load(["mmlu_pro"], protocol="official")
+    sample = task.samples(Approximate(), 0, tmp_path).sample(0)
+    prompt = sample.messages[0]["content"]
+    assert sample.id == "mmlu_pro-70"
+    assert prompt.startswith(
+        "The following are multiple choice questions (with answers) about math. Think step by step"
+    )
+    assert prompt.count("Question:\n") == 6
+    assert (
+        "Example 4\nOptions:\nA. 3\nB. 4\nAnswer: Let's think step by step. It is 4. The answer is (B).\n\nQ" in prompt
+    )
+    assert "Another subject" not in prompt
+    assert prompt.rstrip("\n").endswith("What is 2 + 2?\nOptions:\nA. 3\nB. 4\nAnswer: Let's think step by step.")
 
 
 def test_a_protocol_that_is_not_there_is_named_and_a_task_without_any_is_kept(m1eval):

@@ -19,7 +19,7 @@ from m1eval.compare import compare
 from m1eval.journal import Record, encoded
 
 SEEDS = 200
-SAMPLES, REPEATS = 120, 4
+SAMPLES = 400
 GAP = 0.10
 TRIALS = 2000
 
@@ -33,11 +33,11 @@ def main() -> None:
                 a, b = (write(Path(folder, f"{side}"), seed, shift) for side, shift in (("a", 0.0), ("b", gap)))
                 (pair,) = compare([a, b])
                 found += pair.p < 0.05
-            print(f"compare, {SAMPLES} samples × {REPEATS}, {name}: p < 0.05 in {found} of {SEEDS}")
+            print(f"compare, {SAMPLES} samples, {name}: p < 0.05 in {found} of {SEEDS}")
             result["found_without" if not gap else "found_with"] = found / SEEDS
     print("\n| n | t interval holds | bootstrap interval holds | sign flips find | bootstrap p finds |")
     print("|--:|--:|--:|--:|--:|")
-    for n in (30, 100, 300):
+    for n in (10, 30, 100):
         shares = coverage(n)
         print(f"| {n} | " + " | ".join(f"{100 * share:.1f}%" for share in shares) + " |")
         names = ("t", "bootstrap", "flips", "bootstrap_p")
@@ -56,16 +56,16 @@ def main() -> None:
 
 
 def write(folder: Path, seed: int, shift: float) -> Path:
-    """A run of a model that is right with each problem's own chance, raised by `shift`."""
+    """A run of a model that is right with each problem's own chance, in the mean 0.5 + `shift`."""
     folder.mkdir(exist_ok=True)
     problems, answers = random.Random(f"problems {seed}"), random.Random(f"{folder.name} {seed}")
     lines = []
     for i in range(SAMPLES):
-        chance = min(1.0, problems.betavariate(1, 1) * (1 - shift) + shift)
-        for repeat in range(REPEATS):
-            right = answers.random() < chance
-            record = Record(id=f"s-{i}", repeat=repeat, outcome="right" if right else "wrong", value=float(right))
-            lines.append(encoded(record) + b"\n")
+        chance = problems.random()
+        chance += 2 * shift * (1 - chance)  # one half is missing in the mean, so that the mean rises by `shift`
+        right = answers.random() < chance
+        record = Record(id=f"s-{i}", repeat=0, outcome="right" if right else "wrong", value=float(right))
+        lines.append(encoded(record) + b"\n")
     (folder / "samples.jsonl").write_bytes(b"".join(lines))
     (folder / "run.json").write_text(json.dumps({"task": "simulated", "model": folder.name, "config": {}}))
     return folder

@@ -271,7 +271,7 @@ class Run:
             "owed": max(0, self.work.total - tally.scored),
             "tokens": {name: getattr(tally.usage, name) for name in ("prompt", "cached", "reasoning", "answer")},
             "seconds": tally.seconds,
-            **({"figures": self.figures} if self.figures else {}),
+            "figures": self.figures,
             **self._adaptive(),
             "path": str(self.folder),
         }

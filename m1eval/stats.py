@@ -201,7 +201,10 @@ def _majority(answers: Sequence[str], worth: dict[str, float]) -> float:
 
 
 def bootstrap(values: Sequence[float], *, draws: int = 100_000, confidence: float = 0.95, seed: int = 0) -> Interval:
-    """Percentile interval of the mean, samples drawn with return (Efron 1979), widened by sqrt(n / (n - 1))."""
+    """Percentile interval of the mean, samples drawn with return (Efron 1979), widened for few samples.
+
+    By sqrt(n / (n - 1)) and by Student's quantile over the normal one, without which ten samples hold 91% for 95%.
+    """
     import numpy as np
 
     n = len(values)
@@ -215,7 +218,9 @@ def bootstrap(values: Sequence[float], *, draws: int = 100_000, confidence: floa
         stop = min(draws, start + step)
         means[start:stop] = random.multinomial(n, counts / n, size=stop - start) @ kinds / n
     mean = float(np.average(kinds, weights=counts))
-    spread = (np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2]) - mean) * math.sqrt(n / (n - 1))
+    probability = 0.5 + confidence / 2
+    wider = math.sqrt(n / (n - 1)) * student(probability, n - 1) / NormalDist().inv_cdf(probability)
+    spread = (np.quantile(means, [1 - probability, probability]) - mean) * wider
     return Interval(mean + float(spread[0]), mean + float(spread[1]))
 
 
@@ -224,7 +229,7 @@ def sign_flip(differences: Sequence[float], *, draws: int = 100_000, seed: int =
 
     Exact for up to 16 pairs that differ, by draws up to 2,000, from the normal law beyond. For differences of
     -1, 0 and 1 it is McNemar's exact test.
-    It never finds more than its level under the null hypothesis, which a bootstrap of few pairs does.
+    It never finds more than its level where there is no difference; a bootstrap of few pairs does.
     """
     import numpy as np
 

@@ -11,7 +11,6 @@ this one finds the same. `rule: simple_evals` is gpqa_eval.py of openai/simple-e
 
 import random
 import re
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -32,7 +31,8 @@ _ALONE = re.compile(r"\b[A-J]\b")
 _SIMPLE = re.compile(r"(?i:Answer)[ \t]*+:[ \t]*+\$?([A-Da-d])\$?")
 
 _DRESS = r"[\s*_`$(\[{\"'\\]{0,12}(?:(?i:text|textbf|mathrm|mathbf|boxed|option|choice)[\s{(]{0,4})?[*_`$(]{0,4}"
-_MENTION = re.compile(r"(?i:\b(?:answer|(?:correct|right|best)\s{1,4}(?:statement|letter)|option|choice)\b)")
+_WORDS = ("answer", "option", "choice", "correct statement", "right statement", "correct letter", "right letter")
+_MENTIONS = tuple(form for word in _WORDS for form in (word, word.capitalize(), word.upper()))
 _STATED = re.compile(rf"[\s*_]{{0,6}}(?:(?i:\bis\b)|[:：=]){_DRESS}([A-J])(?![A-Za-z0-9'’]|(?<=I) [a-z])")
 _JSON = re.compile(r'"answer"\s*+:\s*+"\(?([A-J])\b')
 _WHOLE = re.compile(r"[\s*_`$(\[{\"'\\]*+(?:(?:text|textbf|mathrm)\{\(?)?([A-J])(?:[)\]}*_`$.\"'\s]*+$|[).:]{1,2}\s)")
@@ -117,11 +117,17 @@ def simple_evals(text: str, letters: str = LETTERS) -> tuple[str | None, str]:
 
 
 def _last_stated(text: str, letters: str) -> str | None:
-    places = deque((found.end() for found in _MENTION.finditer(text)), MENTIONS)
-    while places:
-        found = _STATED.match(text, places.pop())
-        if found and found[1] in letters:
+    """The letter behind the last mention of an answer, sought from the end by plain search, which is quick."""
+    last = {word: text.rfind(word) for word in _MENTIONS}
+    for _ in range(MENTIONS):
+        word = max(last, key=lambda each: last[each])
+        place = last[word]
+        if place < 0:
+            return None
+        found = _STATED.match(text, place + len(word))
+        if found and found[1] in letters and not text[max(0, place - 1) : place].isalpha():
             return found[1]
+        last[word] = text.rfind(word, 0, place)
     return None
 
 

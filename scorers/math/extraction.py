@@ -37,6 +37,8 @@ def final_answer(text: str, *, cut: bool = False) -> str | None:
 
 def last_boxed(text: str) -> str:
     r"""The content of the last `\boxed{...}` that is closed and not empty; boxes inside a box are taken off."""
+    if "box" not in text:
+        return ""
     last = ""
     opened: list[int] = []  # where each open brace's content starts; -1 for a brace that is no box
     for token in _BRACES.finditer(text):

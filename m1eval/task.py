@@ -86,6 +86,7 @@ class Task:
         """The definition as it will be run, and the digests of the files that decide what is asked and graded."""
         definition = {k: v for k, v in msgspec.to_builtins(self.definition).items() if k not in ABOUT}
         used = [("scorer", self.scorer_file)]
+        used += [(f"scorer {path.name}", path) for path in _neighbours(self.scorer_file)]
         dataset = self.definition.dataset or Dataset()
         for name, key, function in (
             ("generator", ("dataset", "generate"), dataset.generate),
@@ -211,6 +212,14 @@ def load(
                 _put(file, place, value, text)
         tasks.append(Task(name, path, file))
     return tasks
+
+
+def _neighbours(file: Path) -> list[Path]:
+    """The other files of a plugin that is a folder, and the shared ones beside a plugin that it names."""
+    inside = sorted(file.parent.glob("*.py")) if file.name == "__init__.py" else []
+    text = "\n".join(path.read_text("utf-8", "replace") for path in (inside or [file]))
+    shared = sorted((file.parent.parent if inside else file.parent).glob("_*.py"))
+    return [path for path in (*inside, *(path for path in shared if path.stem in text)) if path != file]
 
 
 def _follow(name: str, file: Source, protocol: str) -> None:

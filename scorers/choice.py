@@ -17,7 +17,7 @@ from typing import Any, Literal
 from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
 
-from .math.extraction import last_boxed
+from ._boxed import last_boxed
 
 LETTERS = "ABCDEFGHIJ"
 Rule = Literal["m1eval", "mmlu_pro", "simple_evals"]

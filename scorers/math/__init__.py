@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from m1eval import Output, Sample, Score, Tools, UsageError
 
+from .._boxed import last_boxed
 from .equality import Precision, Verdict, quick, slow
-from .extraction import final_answer, last_boxed
+from .extraction import final_answer
 from .rules import RULES, Judged
 
 if find_spec("math_verify") is None:  # told at the start; imported (a second, for sympy) by worker processes alone

@@ -2,7 +2,8 @@
 
 import re
 
-_BRACES = re.compile(r"\\\\?(?:boxed|fbox)(?:\s*+\{|\s++([^\s{}$\\]+))|\\.|[{}]", re.DOTALL)
+from .._boxed import last_boxed
+
 _JSON = re.compile(r'"(?:final_)?answer"\s*+:\s*+(?:"((?:[^"\\]|\\.)*+)"|(-?[\d.]++)|\[([^\[\]"]{1,200})\])')
 _STATED = re.compile(r"answer(?:\s+to\b[^.\n]{0,80}?)?[\s*]*+(?:is\b|[:：=])[\s*:：]*+", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?:(?!\s(?:because|since|where|which)\b|[.!?;](?:[\s*]|$)).)*")
@@ -12,9 +13,6 @@ _LATEX = re.compile(
     re.DOTALL,
 )
 _BETWEEN = re.compile(r"[\s,]*(?:and|or)?\s*")
-
-
-_MINUS = re.compile(r"(?:^|[=$(\[{\s])\s{0,4}-\s{0,4}\\\\?(?:boxed|fbox)\s*+\{$")
 _CONCLUDES = re.compile(
     r"\b(?:so|therefore|thus|hence|conclu\w+|overall|confident|confirm\w*|final(?:ly)?|indeed|correct|right answer"
     r"|arrived|we (?:have|know|get|find|obtain))\b|^(?:\d+\. )?\**the\b",
@@ -33,26 +31,6 @@ def final_answer(text: str, *, cut: bool = False) -> str | None:
     None if there is none of them. `cut`: the text ended at a token limit, so that its last sentence concludes nothing.
     """
     return last_boxed(text) or last_json(text) or last_stated(text) or ("" if cut else concluded(text)) or None
-
-
-def last_boxed(text: str) -> str:
-    r"""The content of the last `\boxed{...}` that is closed and not empty; boxes inside a box are taken off."""
-    if "box" not in text:
-        return ""
-    last = ""
-    opened: list[int] = []  # where each open brace's content starts; -1 for a brace that is no box
-    for token in _BRACES.finditer(text):
-        if token[0] == "}":
-            start = opened.pop() if opened else -1
-            if start >= 0:
-                inside = text[start : token.start()].strip()
-                minus = inside and _MINUS.search(text, max(0, start - 40), start)
-                last = (f"-{inside}" if minus else inside) or last
-        elif token[0].endswith("{") and token[0] != r"\{":
-            opened.append(token.end() if len(token[0]) > 1 else -1)
-        elif token[1]:
-            last = token[1].rstrip(".,;:)") or last
-    return re.sub(r"\\+(?:boxed|fbox)\s*", "", last)
 
 
 def last_json(text: str) -> str:

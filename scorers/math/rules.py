@@ -16,8 +16,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from .._boxed import last_boxed
 from . import numerically
-from .extraction import last_boxed
 from .notation import tidy
 
 Judged = tuple[str | None, bool, str]

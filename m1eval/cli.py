@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from m1eval import __version__
+from m1eval import __version__, commands
 from m1eval.errors import M1evalError, UsageError
 
 if TYPE_CHECKING:
@@ -266,52 +266,6 @@ def check(names: Sequence[str], data_dir: Path | None, overrides: Sequence[str],
 
 
 @cli.command()
-@click.argument("runs", nargs=-1, required=True, metavar="A B…", type=click.Path(path_type=Path))
-@click.option(
-    "--fail-if-worse", type=click.FloatRange(0, 1), metavar="BY", help="Exit with 1 if B's score is lower by more."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def compare(runs: Sequence[Path], fail_if_worse: float | None, as_json: bool) -> int:
-    """Compare runs of the same tasks, sample by sample: the first with each of the others.
-
-    The difference is paired over the samples that both have scored; its p is from sign flips (for single answers
-    McNemar's exact test), adjusted if several tasks or runs are compared. Folders of several runs are matched by task.
-
-    \b
-    m1eval compare results/aime24/qwen3-8b results/aime24/qwen3-14b
-    m1eval compare nightly/monday nightly/tuesday --fail-if-worse 0.02
-    """
-    import msgspec
-
-    from m1eval.compare import compare as compared
-    from m1eval.report import comparison
-
-    if len(runs) < 2:
-        raise UsageError("name two runs or more: m1eval compare results/TASK/A results/TASK/B")
-    pairs = compared(runs)
-    if as_json:
-        click.echo(json.dumps({"comparisons": msgspec.to_builtins(pairs)}, ensure_ascii=False))
-    else:
-        comparison.show(pairs)
-    return int(fail_if_worse is not None and any(pair.difference < -fail_if_worse for pair in pairs))
-
-
-@cli.command()
-@click.argument("benchmark", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def baselines(benchmark: str | None, as_json: bool) -> int:
-    """List the published figures, of all benchmarks or of one, with how each was made.
-
-    \b
-    m1eval baselines
-    m1eval baselines aime_2024
-    """
-    from m1eval.report import published
-
-    return published.show(benchmark, as_json=as_json)
-
-
-@cli.command()
 @click.argument("model", metavar="RUNNER:NAME")
 @click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the runner.")
 @click.option("--lengths", metavar="TOKENS", help="Lengths of prompts to read, separated by commas.")
@@ -342,6 +296,10 @@ def schema() -> int:
 
     click.echo(json.dumps(msgspec.json.schema(Definition), indent=1))
     return 0
+
+
+cli.add_command(commands.compare)
+cli.add_command(commands.baselines)
 
 
 def main(args: Sequence[str] | None = None) -> None:

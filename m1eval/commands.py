@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from m1eval import plugins
 from m1eval.errors import UsageError
 
 
@@ -32,7 +33,10 @@ def compare(runs: Sequence[Path], fail_if_worse: float | None, as_json: bool) ->
 
     if len(runs) < 2:
         raise UsageError("name two runs or more: m1eval compare results/TASK/A results/TASK/B")
-    pairs = compared(runs)
+    try:
+        pairs = compared(runs)
+    except ModuleNotFoundError as error:
+        raise plugins.missing_package("m1eval compare", error) from error
     if as_json:
         click.echo(json.dumps({"comparisons": msgspec.to_builtins(pairs)}, ensure_ascii=False))
     else:

@@ -1,6 +1,7 @@
 """Numbers with their uncertainty. numpy is imported where draws are made, and nowhere else."""
 
 import math
+import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -184,10 +185,8 @@ def maj_at_k(answers: Sequence[str | None], values: Sequence[float], k: int, *, 
     worth = {answer: value for answer, value in zip(answers, values, strict=True) if answer is not None}
     if k == n:
         return _majority([answer for answer in answers if answer is not None], worth)
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    picks = (random.permutation(n)[:k] for _ in range(draws))
+    chance = random.Random(0)
+    picks = (chance.sample(range(n), k) for _ in range(draws))
     return math.fsum(_majority([a for i in pick if (a := answers[i]) is not None], worth) for pick in picks) / draws
 
 
@@ -211,12 +210,12 @@ def bootstrap(values: Sequence[float], *, draws: int = 100_000, confidence: floa
     if n < 2:
         raise ValueError("a bootstrap needs two samples or more")
     kinds, counts = np.unique(np.asarray(values, dtype=float), return_counts=True)
-    random = np.random.default_rng(seed)
+    drawn = np.random.default_rng(seed)
     means = np.empty(draws)
     step = max(1, 4_000_000 // len(kinds))
     for start in range(0, draws, step):
         stop = min(draws, start + step)
-        means[start:stop] = random.multinomial(n, counts / n, size=stop - start) @ kinds / n
+        means[start:stop] = drawn.multinomial(n, counts / n, size=stop - start) @ kinds / n
     mean = float(np.average(kinds, weights=counts))
     probability = 0.5 + confidence / 2
     wider = math.sqrt(n / (n - 1)) * student(probability, n - 1) / NormalDist().inv_cdf(probability)
@@ -246,11 +245,11 @@ def sign_flip(differences: Sequence[float], *, draws: int = 100_000, seed: int =
         return 2 * NormalDist().cdf(-float(seen) / deviation)
     if len({*np.abs(differing)}) == 1:
         return mcnemar(int((differing > 0).sum()), int((differing < 0).sum()))
-    random = np.random.default_rng(seed)
+    drawn = np.random.default_rng(seed)
     least, step, done = 0, max(1, 4_000_000 // n), 0
     while done < draws:
         size = min(step, draws - done)
-        signs = random.integers(0, 2, size=(size, n), dtype=np.int8) * 2 - 1
+        signs = drawn.integers(0, 2, size=(size, n), dtype=np.int8) * 2 - 1
         least += int((abs(signs @ differing) >= seen).sum())
         done += size
     return (1 + least) / (1 + draws)

@@ -14,6 +14,7 @@ from m1eval import Output, Sample, Score, Tools, UsageError
 from .._boxed import last_boxed
 from .equality import Precision, Verdict, quick, slow
 from .extraction import final_answer
+from .notation import depth
 from .rules import RULES, Judged
 
 if find_spec("math_verify") is None:  # told at the start; imported (a second, for sympy) by worker processes alone
@@ -22,6 +23,7 @@ if find_spec("math_verify") is None:  # told at the start; imported (a second, f
 __all__ = ["LONGEST", "Scorer", "final_answer", "last_boxed", "quick", "slow"]
 
 LONGEST = 4000  # characters; a longer answer is wrong unseen
+DEEPEST = 50  # brackets within brackets; parsers take forever on more, and no answer has them
 SHOWN = 200
 Rule = Literal["m1eval", "prm800k", "qwen", "math_verify"]
 
@@ -34,7 +36,7 @@ class Scorer:
     default). `timeout`: seconds for one answer in a worker; TimeoutError makes the sample errored, never wrong.
     """
 
-    def __init__(self, *, rule: Rule = "m1eval", precision: Precision = "exact", timeout: float = 2.5):
+    def __init__(self, *, rule: Rule = "m1eval", precision: Precision = "exact", timeout: float = 2.2):
         if rule != "m1eval" and rule not in RULES:
             raise UsageError(f"rule is one of m1eval, {', '.join(RULES)}, not '{rule}'")
         if precision not in ("exact", "gold"):
@@ -62,6 +64,8 @@ class Scorer:
             return Score(value=0, explanation="math: no boxed, stated or concluding answer")
         if len(answer) > LONGEST:
             return Score(value=0, answer=f"{answer[:SHOWN]}…", explanation=f"answer longer than {LONGEST} characters")
+        if depth(answer) > DEEPEST:
+            return Score(value=0, answer=answer, explanation=f"brackets nested deeper than {DEEPEST}")
         verdict: Verdict | None = quick(sample.target, answer, self.precision)
         if verdict is None:
             verdict = await tools.workers.run(

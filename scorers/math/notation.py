@@ -141,6 +141,15 @@ def split(text: str) -> list[str]:
     return [part for part in kept if part]
 
 
+def depth(text: str) -> int:
+    """How deep brackets of any kind stand within one another."""
+    deepest = now = 0
+    for character in re.findall(r"[(\[{}\])]", text):
+        now += 1 if character in "([{" else -1
+        deepest = max(deepest, now)
+    return deepest
+
+
 def both_signs(text: str) -> list[str]:
     r"""The two values of a text with one `\pm`, else the text itself."""
     plus = re.split(r"\\pm(?![a-zA-Z])\s*", text)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError
 from m1eval.nouns import (
     Episode,
+    Judges,
     Likelihood,
     Message,
     Outcome,
@@ -22,6 +23,7 @@ from m1eval.nouns import (
     Tokenizer,
     Tools,
     Usage,
+    Verdict,
     Workers,
     outcome_of,
 )
@@ -43,6 +45,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Episode",
+    "Judges",
     "Likelihood",
     "M1evalError",
     "Message",
@@ -65,6 +68,7 @@ __all__ = [
     "Tools",
     "Usage",
     "UsageError",
+    "Verdict",
     "Workers",
     "__version__",
     "available",

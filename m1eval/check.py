@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from m1eval import plugins
-from m1eval.errors import M1evalError
+from m1eval import plugins, rows
+from m1eval.errors import M1evalError, NoJudge
 from m1eval.evaluate import House
 from m1eval.nouns import Output, Sample
 from m1eval.task import Task, load
@@ -36,13 +36,13 @@ async def check_all(names: Sequence[str], data_dir: Path | None, overrides: Sequ
                 continue
             for task in tasks:
                 if task.name not in {result.task for result in results}:
-                    results.append(await _check(task, data_dir, tools, fetch=bool(names)))
+                    results.append(await _check(task, data_dir, tools, fetch=bool(names), named=task.name in names))
     finally:
         await tools.aclose()
     return results
 
 
-async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool) -> Result:
+async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool, named: bool) -> Result:
     try:
         _ = task.scorer, task.episode
         if task.needs_network and not data_dir and not fetch:
@@ -51,6 +51,8 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
             return Result(
                 task.name, "skipped", f"needs the network for {hub} (or --data-dir); the file itself is sound"
             )
+        if data_dir and task.needs_network and not named and not rows.known(data_dir, task.name):
+            return Result(task.name, "skipped", f"no data in {data_dir}; the file itself is sound")
         samples = task.samples(Approximate(), 0, data_dir)
         for number in samples.chosen(limit=SAMPLES, ids=None, seed=0):
             if fault := await _fault(task, samples.sample(number), tools):
@@ -58,6 +60,13 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
     except M1evalError as error:
         return Result(task.name, "failed", str(error))
     tried = min(SAMPLES, len(samples))
+    if getattr(task.scorer, "needs_judge", False):
+        return Result(
+            task.name,
+            "passed",
+            f"{len(samples)} samples; {tried} rendered with their rubric, empty scores 0; "
+            "what a judge says is not checked",
+        )
     return Result(task.name, "passed", f"{len(samples)} samples; {tried} rendered, gold scores 1, empty scores 0")
 
 
@@ -67,6 +76,8 @@ async def _fault(task: Task, sample: Sample, tools: House) -> str | None:
     for noun, text, wanted in (("gold", sample.gold or "", 1.0), ("empty", "", 0.0)):
         try:
             score = await task.scorer.score(Output(text=text), sample, tools)
+        except NoJudge:
+            continue  # what a judge would say is the judge's; that the rubric can be filled in was seen
         except Exception as error:  # noqa: BLE001 - whatever a scorer raises is what is wrong with the task
             return f"{sample.id}: the scorer fails on the {noun} answer: {type(error).__name__}: {error}"
         if abs(score.value - wanted) > 1e-9:

@@ -1,4 +1,4 @@
-"""The command line: `m1eval run` (the default), `tasks`, `check`, `schema`. It parses, calls and prints; no more."""
+"""The command line: `m1eval run` is the default command. It parses, calls and prints; no more."""
 
 import json
 import sys
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from m1eval import __version__
+from m1eval import __version__, commands
 from m1eval.errors import M1evalError, UsageError
 
 if TYPE_CHECKING:
+    from m1eval.judging import Panel
     from m1eval.model import Model
     from m1eval.run import Run
     from m1eval.task import Task
@@ -107,6 +108,15 @@ def cli(debug: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on standard output, and nothing else.")
 @click.option("--dry-run", is_flag=True, help="Show what would be run, with the first prompt, and run nothing.")
+@click.option(
+    "--until-se",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="ERROR",
+    help="Add answers where they help most until the error of sampling answers is below this.",
+)
+@click.option("--judge", "judges", multiple=True, metavar="RUNNER:NAME", help="Who grades what no rule can; several.")
+@click.option("--protocol", metavar="NAME", help="Another way to run the tasks, such as official: the benchmark's own.")
+@click.option("--profile", metavar="NAME", help="A model family's own sampling, by name or auto; default: the tasks'.")
 @click.option("--fail-under", type=click.FloatRange(0, 1), metavar="SCORE", help="Exit with 1 if a score is below.")
 def run(tasks: str, model: str, **given: Any) -> int:
     """Run tasks on a model. The same command again continues where it stopped.
@@ -119,6 +129,7 @@ def run(tasks: str, model: str, **given: Any) -> int:
     Exit codes: 0 finished, 1 a gate failed, 2 usage, 3 finished with errored samples or nothing scored,
     130 interrupted (the same command continues).
     """
+    from m1eval import profile as profiles
     from m1eval.model import Model
     from m1eval.task import load
 
@@ -128,17 +139,30 @@ def run(tasks: str, model: str, **given: Any) -> int:
     if given["think"] is not None:
         overrides.append(f"think={given['think']}")
     options = {**_pairs(given["options"]), **({"base_url": given["base_url"]} if given["base_url"] else {})}
-    chosen = load(_names(tasks), overrides)
     chosen_model = Model(model, options)
+    profile = profiles.chosen(given["profile"], chosen_model.name)
+    chosen = load(_names(tasks), overrides, protocol=given["protocol"], profile=profile[1] if profile else None)
+    panel = None if given["dry_run"] else _panel(chosen, given["judges"])
     if given["concurrency"] and chosen_model.takes("concurrency"):
         chosen_model.options.setdefault("concurrency", given["concurrency"])
-    runs = _runs(chosen, chosen_model, given)
+    runs = _runs(chosen, chosen_model, {**given, "judges": panel.config() if panel else None})
     if given["dry_run"]:
         from m1eval.report.plan import show
 
         show(runs, chosen_model.runner(), as_json=given["as_json"])
         return 0
-    return _evaluate(runs, chosen_model, given)
+    return _evaluate(runs, chosen_model, given, panel)
+
+
+def _panel(tasks: "Sequence[Task]", judges: Sequence[str]) -> "Panel | None":
+    wanting = [task.name for task in tasks if getattr(task.scorer, "needs_judge", False)]
+    if wanting and not judges:
+        raise UsageError(f"{wanting[0]} is graded by a judge: name one, such as --judge http:gpt-4o")
+    if not wanting:
+        return None
+    from m1eval.judging import Panel
+
+    return Panel(judges)
 
 
 def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any]) -> "list[Run]":
@@ -155,12 +179,12 @@ def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any]) -> "li
     runs = []
     for task in tasks:
         folder = (out / task.name if len(tasks) > 1 else out) if out else Path("results", task.name, model.label)
-        keep = {name: given[name] for name in ("repeats", "limit", "seed", "data_dir")}
+        keep = {name: given[name] for name in ("repeats", "limit", "seed", "data_dir", "judges", "until_se")}
         runs.append(Run(task, model, folder, ids=ids, **keep))
     return runs
 
 
-def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any]) -> int:
+def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: "Panel | None") -> int:
     import asyncio
 
     from m1eval.evaluate import evaluate
@@ -171,7 +195,7 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any]) -> int:
     display = Terminal("none" if given["as_json"] and not given["display"] else given["display"])
     try:
         finished = asyncio.run(
-            evaluate(runs, model.runner(), display, concurrency=given["concurrency"], redo=given["redo"])
+            evaluate(runs, model.runner(), display, concurrency=given["concurrency"], redo=given["redo"], judges=judges)
         )
     except asyncio.CancelledError:
         click.echo("interrupted; the same command continues", err=True)
@@ -272,6 +296,10 @@ def schema() -> int:
 
     click.echo(json.dumps(msgspec.json.schema(Definition), indent=1))
     return 0
+
+
+cli.add_command(commands.compare)
+cli.add_command(commands.baselines)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -17,6 +17,9 @@ class Dataset(Struct, forbid_unknown_fields=True, omit_defaults=True):
     split: str = "test"
     files: Annotated[list[str], Meta(description="Files inside the hub dataset.")] = []
     file: Annotated[str | None, Meta(description="jsonl, json, csv or parquet beside the task file, also .gz.")] = None
+    prepare: Annotated[str | None, Meta(description="A function of a Python file beside the task: rows to rows.")] = (
+        None
+    )
     generate: Annotated[str | None, Meta(description="A function of a Python file beside the task: _file.name")] = None
 
 
@@ -66,6 +69,9 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
     think: Annotated[
         Annotated[int, Meta(ge=0)] | None, Meta(description="Most thinking tokens; then its end is forced.")
     ] = None
+    protocols: Annotated[
+        dict[str, dict[str, Any]], Meta(description="Other ways to run the task, by name: the keys that differ.")
+    ] = {}
     baselines: Annotated[str | Related | None, Meta(description="Key of the published figures.")] = None
 
 
@@ -92,5 +98,7 @@ def check(definition: Definition, file: Source) -> None:
     for name in definition.options:
         if name in definition.__struct_fields__:
             raise file.error(("options", name), f"'{name}' is a key of task files and cannot be an option too")
-    if definition.options and not dataset.generate:
+    if dataset.prepare and dataset.generate:
+        raise file.error(("dataset", "prepare"), "prepare is for rows that were read; generate makes its own")
+    if definition.options and not (dataset.generate or dataset.prepare):
         raise file.error(("options",), "options are the generator's; this task has none (dataset: {generate: …})")

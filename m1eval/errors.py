@@ -2,6 +2,7 @@
 
 M1evalError            one line on the terminal: what, where, what to do; exit code 2
 ├── UsageError         a name, key, value or file that the user can mend
+│   └── NoJudge        a task wants a judge and none was named
 ├── RunnerError        the model cannot be reached or loaded at all
 └── Stopped            a run that had to stop half-way; what is finished is kept; exit code 3
 
@@ -18,6 +19,10 @@ class M1evalError(Exception):
 
 class UsageError(M1evalError):
     """The command, a task file or a plugin is wrong; the message says where and what to do."""
+
+
+class NoJudge(UsageError):
+    """A task is graded by a judge, and none was named."""
 
 
 class RunnerError(M1evalError):

@@ -10,19 +10,30 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from m1eval.errors import M1evalError
+from m1eval.errors import M1evalError, NoJudge
 from m1eval.nouns import Progress, Runner
 from m1eval.run import Run
 from m1eval.tokens import OfRunner
 
 if TYPE_CHECKING:
+    from m1eval.judging import Panel
     from m1eval.workers import Pool
 
 CONCURRENCY = 16
 
 
 class House:
-    """The Tools of a run."""
+    """The Tools of a run; `judges` are asked by the scorers that need them."""
+
+    def __init__(self, judges: "Panel | None" = None) -> None:
+        self._judges = judges
+
+    @property
+    def judges(self) -> "Panel":
+        """The judges; UsageError if none was named."""
+        if self._judges is None:
+            raise NoJudge("this task is graded by a judge: name one, such as --judge http:gpt-4o")
+        return self._judges
 
     @cached_property
     def workers(self) -> "Pool":
@@ -32,9 +43,11 @@ class House:
         return Pool()
 
     async def aclose(self) -> None:
-        """End the workers, if there are any."""
+        """End the workers and the judges, if there are any."""
         if "workers" in self.__dict__:
             await self.workers.aclose()
+        if self._judges is not None:
+            await self._judges.aclose()
 
 
 class Display(Progress, Protocol):
@@ -47,11 +60,17 @@ class Display(Progress, Protocol):
 
 
 async def evaluate(
-    runs: Sequence[Run], runner: Runner, display: Display, *, concurrency: int | None = None, redo: bool = False
+    runs: Sequence[Run],
+    runner: Runner,
+    display: Display,
+    *,
+    concurrency: int | None = None,
+    redo: bool = False,
+    judges: "Panel | None" = None,
 ) -> bool:
     """Do what the runs owe; False if it was interrupted. All folders are taken before anything is asked."""
     stop = asyncio.Event()
-    tools = House()
+    tools = House(judges)
     tokenizer = OfRunner(runner)
     opened: list[Run] = []
     try:
@@ -59,10 +78,14 @@ async def evaluate(
             journal = run.open(redo=redo)
             opened.append(run)
             run.plan(tokenizer, journal)
+            if judges is not None:
+                judges.remember(journal.path)
         with _Interrupts(stop) as interrupts, display:
             owing = [run for run in runs if run.owes]
             if owing:
                 await getattr(runner, "start", _started)(display)
+                if judges is not None:
+                    await judges.start(display)
             interrupts.drains = True
             limit = concurrency or int(getattr(runner, "concurrency", CONCURRENCY))
             for run in owing:

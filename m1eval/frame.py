@@ -14,7 +14,7 @@ from m1eval.journal import Record, records
 if TYPE_CHECKING:
     import pandas
 
-NESTED = ("metrics", "tool_calls", "metadata")
+NESTED = ("metrics", "tool_calls", "metadata", "verdicts")
 BATCH = 32 * 2**20
 """Bytes that are held at once while Parquet is written."""
 
@@ -44,6 +44,7 @@ def write_parquet(journal: Path, table: Path) -> None:
 def row(record: Record) -> dict[str, Any]:
     """A record as flat columns."""
     flat = {name: getattr(record, name) for name in record.__struct_fields__ if name not in {"usage", "timing"}}
+    flat["verdicts"] = msgspec.to_builtins(record.verdicts)
     for name in NESTED:
         flat[name] = json.dumps(flat[name], ensure_ascii=False)
     flat |= {f"{name}_tokens": getattr(record.usage, name) for name in ("prompt", "cached", "reasoning", "answer")}
@@ -53,7 +54,8 @@ def row(record: Record) -> dict[str, Any]:
 def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
     """All samples of the runs in folders that match, one row a (sample, repeat), as a pandas DataFrame.
 
-    Columns: `task`, `model`, `path`, then those of a record; `metrics`, `metadata` and `tool_calls` stay objects.
+    Columns: `task`, `model`, `path`, then those of a record; `metrics`, `metadata`, `verdicts` and `tool_calls` stay
+    objects.
     UsageError if no run is there.
     """
     import pandas
@@ -66,6 +68,7 @@ def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
             "metrics": record.metrics,
             "metadata": record.metadata,
             "tool_calls": record.tool_calls,
+            "verdicts": record.verdicts,
         }
         for folder in folders
         if (folder / "run.json").is_file() and (folder / "samples.jsonl").is_file()

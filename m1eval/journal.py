@@ -21,7 +21,7 @@ import zstandard
 from msgspec import Struct, field
 
 from m1eval.errors import Stopped, UsageError
-from m1eval.nouns import FinishReason, Message, Outcome, Timing, Usage
+from m1eval.nouns import FinishReason, Message, Outcome, Timing, Usage, Verdict
 from m1eval.source import show
 from m1eval.stats import Tally
 
@@ -40,6 +40,7 @@ class Record(Struct, kw_only=True, omit_defaults=True):
     target: str = ""
     explanation: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
     text: str = ""
     reasoning: str = ""
     tool_calls: list[dict[str, Any]] = field(default_factory=list)

@@ -35,17 +35,20 @@ class Work:
         self.repeats = repeats
         self.seed = seed
         self.done = done
+        self.more: dict[str, int] = {}
+        """Samples that get more answers than `repeats` (`--until-se`), with their number."""
 
     @property
     def total(self) -> int:
         """(sample, repeat)s in all."""
-        return len(self.numbers) * self.repeats
+        return len(self.numbers) * self.repeats + sum(n - self.repeats for n in self.more.values())
 
     def owed(self) -> Iterator[tuple[int, list[int]]]:
         """What has no score yet: samples by number with their repeats, which share a prompt."""
         for number in self.numbers:
             name = self.samples.id(number)
-            if repeats := [r for r in range(self.repeats) if not self.done.has(name, r)]:
+            most = self.more.get(name, self.repeats)
+            if repeats := [r for r in range(most) if not self.done.has(name, r)]:
                 yield number, repeats
 
 
@@ -134,6 +137,7 @@ async def _finish(
         record.value = score.value if graded else 0.0
         record.answer = score.answer if graded else None
         record.explanation, record.metrics = score.explanation, score.metrics
+        record.verdicts = score.verdicts
     except M1evalError:
         raise
     except Exception as error:  # noqa: BLE001 - the sample boundary: here an error becomes data

@@ -154,6 +154,17 @@ class Likelihood(Struct, kw_only=True):
     tokens: int
 
 
+class Verdict(Struct, kw_only=True, omit_defaults=True):
+    """What a judge said about one answer; kept in the journal, so that the same question is asked once."""
+
+    judge: str
+    """The judge's model, as `--judge` names it."""
+    key: str
+    """A hash of all that the judge was asked."""
+    text: str
+    usage: Usage = field(default_factory=Usage)
+
+
 class Score(Struct, kw_only=True):
     """The grade of one output."""
 
@@ -164,6 +175,8 @@ class Score(Struct, kw_only=True):
     explanation: str = ""
     """One line: which rule decided."""
     metrics: dict[str, float] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
+    """What judges said, if some were asked."""
 
 
 class Tokenizer(Protocol):
@@ -186,11 +199,21 @@ class Workers(Protocol):
         """Call a module-level function in a worker process; TimeoutError (and a killed worker) after `timeout` s."""
 
 
+class Judges(Protocol):
+    """The models that `--judge` names."""
+
+    async def ask(self, messages: list[Message], *, attempt: int = 0) -> list[Verdict]:
+        """One verdict of each judge; another `attempt` asks anew. Raises what a judge cannot answer."""
+
+
 class Tools(Protocol):
     """What the house lends to scorers and episodes."""
 
     @property
     def workers(self) -> Workers: ...
+    @property
+    def judges(self) -> Judges:
+        """UsageError if no judge was named."""
 
 
 class Runner(Protocol):
@@ -213,7 +236,9 @@ class Runner(Protocol):
 class Scorer(Protocol):
     """A grader: `scorers/NAME.py`, `class Scorer`, made as `Scorer(**options)`.
 
-    A scorer may also have `gold(sample) -> str`, the text of an answer that must score 1 (default: the target).
+    A scorer may also have: `gold(sample) -> str`, the text of an answer that must score 1 (default: the target);
+    `needs_judge: bool`; `figures(records) -> dict[str, float]`, figures of a whole run beside its score, from the
+    records of its journal, such as rates by kind or a calibration error.
     """
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:

@@ -77,6 +77,11 @@ def in_folder(folder: Path, name: str) -> Path:
     raise UsageError(f"no data for {name} in {show(folder)}: put {name}.jsonl there (or {', '.join(names[1:4])} …)")
 
 
+def known(folder: Path, name: str) -> bool:
+    """Whether a folder has data of this name."""
+    return any((folder / f"{name}{suffix}{zipped}").is_file() for suffix in SUFFIXES for zipped in ("", ".gz"))
+
+
 def from_hub(hub: str, *, config: str | None, revision: str | None, split: str, files: list[str]) -> Rows:
     """A dataset of the hub at one revision, memory-mapped by `datasets`."""
     import datasets

@@ -22,9 +22,9 @@ from typing import Any
 import msgspec
 
 import m1eval
-from m1eval import loop, plugins, source
+from m1eval import adaptive, loop, plugins, repeats, source
 from m1eval.errors import UsageError
-from m1eval.journal import Done, Journal
+from m1eval.journal import Done, Journal, records
 from m1eval.model import Model
 from m1eval.nouns import Progress, Runner, Tokenizer, Tools
 from m1eval.stats import OUTCOMES, Tally
@@ -58,6 +58,8 @@ class Run:
         ids: Sequence[str] = (),
         seed: int = 0,
         data_dir: Path | None = None,
+        judges: list[dict[str, Any]] | None = None,
+        until_se: float | None = None,
     ) -> None:
         self.task = task
         self.model = model
@@ -67,6 +69,10 @@ class Run:
         self.ids = list(ids)
         self.seed = seed
         self.data_dir = data_dir
+        self.judges = judges if getattr(task.scorer, "needs_judge", False) else None
+        self.until_se = until_se
+        self.figures: dict[str, float] = {}
+        """What the scorer says of the whole run, and what the judges cost; known at the end."""
         self.work: loop.Work | None = None
         self.notes: list[str] = []
         self.seconds = 0.0
@@ -83,6 +89,7 @@ class Run:
             "repeats": self.repeats,
             "limit": self.limit,
             "ids": self.ids,
+            **({"judges": self.judges} if self.judges else {}),
         }
 
     def open(self, *, redo: bool = False) -> Journal:
@@ -136,7 +143,7 @@ class Run:
         return meta
 
     def _refuse_if_other(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        was, is_ = dict(_flat(old)), dict(_flat(new))
+        was, is_ = dict(flat(old)), dict(flat(new))
         differing = [k for k in dict.fromkeys([*was, *is_]) if k not in GROWS and was.get(k) != is_.get(k)]
         differing += [k for k in GROWS if not _grows(k, old.get(k), new.get(k))]
         if not differing:
@@ -171,12 +178,15 @@ class Run:
             seen.add(name)
         self.partial = len(numbers) < len(samples)
         self.work = loop.Work(self.task, samples, numbers, self.repeats, self.seed, done)
+        names = {samples.id(number) for number in numbers}
+        known = done.tally.counts.items()
+        self.work.more = {name: n for name, (_, n) in known if n > self.repeats and name in names}
         return self.work
 
     @property
     def owes(self) -> bool:
-        """Whether a (sample, repeat) has no score yet."""
-        return self.work is not None and any(self.work.owed())
+        """Whether a (sample, repeat) has no score yet, or the score is not known as well as `until_se` asks."""
+        return self.work is not None and (any(self.work.owed()) or bool(self._more(self.work)))
 
     async def go(self, runner: Runner, tools: Tools, progress: Progress, concurrency: int, stop: asyncio.Event) -> None:
         """Do what is owed and write it down."""
@@ -188,11 +198,26 @@ class Run:
         self._save()
         try:
             await loop.run(self.work, self._journal, runner, tools, progress, concurrency, stop)
+            while not stop.is_set() and (more := self._more(self.work, max(concurrency, len(self.work.numbers) // 10))):
+                self.work.more |= more
+                await loop.run(self.work, self._journal, runner, tools, progress, concurrency, stop)
+                if any(self.work.owed()):
+                    break  # something errored; the same command goes on from there
         finally:
             await self._journal.settled()
             self.seconds = time.monotonic() - begin
             self._meta["runner"] = dict(getattr(runner, "describe", _nothing)())
             self._meta["seconds"] = self._meta.get("seconds", 0.0) + self.seconds
+
+    def _more(self, work: loop.Work, batch: int = 1) -> dict[str, int]:
+        """The samples that `until_se` wants more answers to, with the number of answers each should have."""
+        if not self.until_se:
+            return {}
+        chosen = [work.samples.id(number) for number in work.numbers]
+        counts = {name: work.done.tally.counts.get(name, (0.0, 0)) for name in chosen}
+        if not all(n for _, n in counts.values()) or adaptive.error(counts) <= self.until_se:
+            return {}
+        return adaptive.more(counts, self.until_se, self.repeats * adaptive.MOST, batch)
 
     def close(self) -> None:
         """Write the summary and let go of the folder."""
@@ -206,6 +231,9 @@ class Run:
                 self.folder.rmdir()
             self._journal = None
             return
+        if self.work is not None:
+            known = self._meta.get("summary", {}).get("figures") if not self.seconds else None
+            self.figures = self._figures() if known is None else known
         if self.work is not None and self.seconds:
             self._meta["summary"] = self.summary()
             if not self._meta["summary"]["owed"]:
@@ -243,8 +271,35 @@ class Run:
             "owed": max(0, self.work.total - tally.scored),
             "tokens": {name: getattr(tally.usage, name) for name in ("prompt", "cached", "reasoning", "answer")},
             "seconds": tally.seconds,
+            "figures": self.figures,
+            **self._adaptive(),
             "path": str(self.folder),
         }
+
+    def _adaptive(self) -> dict[str, Any]:
+        """What a reader must know of a run whose samples have unequal numbers of answers."""
+        counts = self.tally.counts
+        numbers = [n for _, n in counts.values()]
+        if not numbers or (not self.until_se and max(numbers) <= self.repeats):
+            return {}
+        error = adaptive.error(counts)
+        span = {"answers_least": min(numbers), "answers_most": max(numbers)}
+        return {"adaptive": {"until_se": self.until_se, "answer_stderr": error, **span}}
+
+    def _figures(self) -> dict[str, float]:
+        """What several answers a sample say, the scorer's own figures of the run, and the tokens of its judges."""
+        journal = self.folder / "samples.jsonl"
+        found = repeats.figures(records(journal)) if self.repeats > 1 else {}
+        figures = getattr(self.task.scorer, "figures", None)
+        if figures is not None:
+            found |= figures(record for record in records(journal) if record.outcome != "errored")
+        if not self.judges:
+            return found
+        usage = [verdict.usage for record in records(journal) for verdict in record.verdicts]
+        if usage:
+            found["judge prompt tokens"] = sum(each.prompt for each in usage)
+            found["judge output tokens"] = sum(each.output for each in usage)
+        return found
 
     def _save(self) -> None:
         fresh = self.folder / "run.json.new"
@@ -286,10 +341,11 @@ def _grows(key: str, old: Any, new: Any) -> bool:
     return not new or set(new) >= set(old or new)
 
 
-def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested settings, by their dotted names."""
     for key, value in data.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key}.")
+            yield from flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
 

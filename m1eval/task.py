@@ -17,10 +17,11 @@ from m1eval import plugins, rows, source
 from m1eval.definition import Dataset, Definition, Related, check
 from m1eval.errors import UsageError
 from m1eval.nouns import Episode, Recipe, Scorer, Tokenizer
+from m1eval.profile import Profile
 from m1eval.samples import Samples
 from m1eval.source import Key, Source
 
-ABOUT = {"title", "description", "tags", "source", "url", "licence", "baselines", "repeats"}
+ABOUT = {"title", "description", "tags", "source", "url", "licence", "baselines", "repeats", "protocols"}
 """Keys that change nothing of what is asked or how it is graded."""
 
 
@@ -85,9 +86,11 @@ class Task:
         """The definition as it will be run, and the digests of the files that decide what is asked and graded."""
         definition = {k: v for k, v in msgspec.to_builtins(self.definition).items() if k not in ABOUT}
         used = [("scorer", self.scorer_file)]
+        used += [(f"scorer {path.name}", path) for path in _neighbours(self.scorer_file)]
         dataset = self.definition.dataset or Dataset()
         for name, key, function in (
             ("generator", ("dataset", "generate"), dataset.generate),
+            ("prepare", ("dataset", "prepare"), dataset.prepare),
             ("episode", ("episode",), self.definition.episode),
         ):
             if function:
@@ -110,14 +113,31 @@ class Task:
         assert dataset is not None
         if dataset.generate:
             return self._generated(dataset.generate, {"tokenizer": tokenizer, "seed": seed})
+        read = self._read(dataset, data_dir)
+        if dataset.prepare:
+            given = {
+                "rows": read,
+                "split": partial(self._read, dataset, data_dir),
+                "tokenizer": tokenizer,
+                "seed": seed,
+            }
+            return self._generated(dataset.prepare, given, "prepare")
+        return read
+
+    def _read(self, dataset: Dataset, data_dir: Path | None, split: str = "") -> rows.Rows:
+        """The rows of the dataset, or of another split of it (in a folder `<task>_<split>`)."""
         if data_dir:
-            return rows.read([rows.in_folder(data_dir, self.name)])
+            return rows.read([rows.in_folder(data_dir, f"{self.name}_{split}" if split else self.name)])
         if dataset.file:
             return rows.read([self._data_file(dataset.file)])
         assert dataset.hub is not None
         try:
             return rows.from_hub(
-                dataset.hub, config=dataset.config, revision=dataset.revision, split=dataset.split, files=dataset.files
+                dataset.hub,
+                config=dataset.config,
+                revision=dataset.revision,
+                split=split or dataset.split,
+                files=dataset.files,
             )
         except UsageError as error:
             remedy = f"without a network, --data-dir DIR reads DIR/{self.name}.jsonl"
@@ -131,15 +151,16 @@ class Task:
             raise self.source.error(("dataset", "file"), f"no file {name} beside {self.path.name}")
         return path
 
-    def _generated(self, name: str, given: Mapping[str, Any]) -> list[Recipe]:
-        function = self._beside(("dataset", "generate"), name)
+    def _generated(self, name: str, given: Mapping[str, Any], key: str = "generate") -> list[Recipe]:
+        function = self._beside(("dataset", key), name)
         options = self.definition.options
         plugins.check_options(function, options, name, lambda option: self.source.where(("options", option)))
         wanted = inspect.signature(function).parameters
         try:
             made = list(function(**{k: v for k, v in given.items() if k in wanted}, **options))
         except (TypeError, ValueError, LookupError) as error:
-            raise self.source.error(("options",), f"{name}: {type(error).__name__}: {error}") from error
+            place = ("options",) if self.definition.options else ("dataset", key)
+            raise self.source.error(place, f"{name}: {type(error).__name__}: {error}") from error
         width = len(str(len(made)))
         return [
             row if isinstance(row, Recipe) else Recipe(id=f"{self.name}-{i:0{width}}", build=partial(dict, row))
@@ -161,9 +182,20 @@ class Task:
         return getattr(module, function)
 
 
-def load(names: Sequence[str], overrides: Sequence[str] = ()) -> list[Task]:
-    """The tasks of names, paths and groups, each once, with `key=value` overrides applied."""
+def load(
+    names: Sequence[str],
+    overrides: Sequence[str] = (),
+    *,
+    protocol: str | None = None,
+    profile: Profile | None = None,
+) -> list[Task]:
+    """The tasks of names, paths and groups, each once: with a protocol of their own, a profile, then `key=value`."""
     files = list(_expanded(names, ()))
+    for name, _, file in files:
+        if protocol:
+            _follow(name, file, protocol)
+        if profile:
+            profile.apply(file)
     first: dict[str, Path] = {}
     for name, path, _ in files:
         if first.setdefault(name, path) != path:
@@ -180,6 +212,26 @@ def load(names: Sequence[str], overrides: Sequence[str] = ()) -> list[Task]:
                 _put(file, place, value, text)
         tasks.append(Task(name, path, file))
     return tasks
+
+
+def _neighbours(file: Path) -> list[Path]:
+    """The other files of a plugin that is a folder, and the shared ones beside a plugin that it names."""
+    inside = sorted(file.parent.glob("*.py")) if file.name == "__init__.py" else []
+    text = "\n".join(path.read_text("utf-8", "replace") for path in (inside or [file]))
+    shared = sorted((file.parent.parent if inside else file.parent).glob("_*.py"))
+    return [path for path in (*inside, *(path for path in shared if path.stem in text)) if path != file]
+
+
+def _follow(name: str, file: Source, protocol: str) -> None:
+    """Lay a protocol of the task upon it; a task without protocols has one way to be run and keeps it."""
+    known = file.data.get("protocols") or {}
+    if protocol in known:
+        file.data = source.merged(file.data, known[protocol])
+        file.lines |= {
+            key[2:]: line for key, line in file.lines.items() if len(key) > 2 and key[:2] == ("protocols", protocol)
+        }
+    elif known:
+        raise UsageError(f"task {name}: {plugins.unknown('protocol', protocol, known)}")
 
 
 def _names(struct: type[Struct]) -> list[str]:

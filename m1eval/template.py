@@ -12,14 +12,15 @@ from m1eval.source import Key, Source
 
 
 @cache
-def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+def environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+    """Where templates are compiled; they reach nothing but their variables."""
     return jinja2.sandbox.ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
 
 
 def compiled(source: Source, key: Key, text: str) -> Callable[[Mapping[str, Any]], str]:
     """A template as a function of a row; errors name the file and line where the template stands."""
     try:
-        template = _environment().from_string(text)
+        template = environment().from_string(text)
     except jinja2.TemplateSyntaxError as error:
         raise source.error(key, f"template error in line {error.lineno} of '{key[-1]}': {error.message}") from None
 

@@ -183,3 +183,34 @@ def test_the_users_own_folder_adds_figures(tmp_path):
     script = "from m1eval import baselines; print(baselines.read('mine').figures[0].score, len(baselines.available()))"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["50.0", str(len(baselines.available()) + 1)]
+
+
+def test_every_file_is_sound_and_none_names_a_place_of_its_maker():
+    for key in baselines.available():
+        baseline = baselines.read(key)
+        assert baseline.note.startswith("Comparable: "), key
+        assert baseline.figures, key
+        for figure in baseline.figures:
+            assert not re.search(r"stored cop|find_string|read_file|\bid \d{6}", figure.source), (key, figure.source)
+
+
+def test_windows_of_livecodebench_never_mix():
+    windows = [key for key in baselines.available() if key.startswith("livecodebench")]
+    assert len(windows) >= 4
+    (r1,) = baselines.figures("livecodebench_2408_2505", ["deepseek-r1"])
+    (older,) = baselines.figures("livecodebench_v5_2410_2502", ["deepseek-r1"])
+    assert (r1.score, older.score) == (55.9, 64.3)
+
+
+def test_the_command_lists_the_benchmarks_and_the_figures_of_one(m1eval):
+    listed = m1eval("baselines")
+    assert listed.code == 0
+    assert re.search(r"^aime_2024 +\d+ figures  AIME 2024$", listed.out, re.MULTILINE)
+    one = m1eval("baselines", "aime_2024").out
+    assert re.search(r"\| minimax-m1-80k +\| +86 \| +avg@32 T=1.0 thinking 80K \|", one)
+    assert "sources: " in one
+    data = m1eval("baselines", "aime_2024", "--json").json()
+    assert {"benchmark", "title", "unit", "note", "figures"} == set(data)
+    assert len(m1eval("baselines", "--json").json()) == len(baselines.available())
+    wrong = m1eval("baselines", "aime2024")
+    assert (wrong.code, wrong.err) == (2, "Error: unknown baseline 'aime2024'; did you mean 'aime_2024'?\n")

@@ -49,7 +49,7 @@ def test_every_link_of_a_page_leads_somewhere():
 
 def test_the_readme_names_every_task(m1eval):
     shown = text("README.md")
-    groups = {"demo", "aime"}
+    groups = {"demo", "aime", "m1"}
     small = {name for name in available("tasks", "**/*.yaml") if name.endswith("_small")}
     for name in set(available("tasks", "**/*.yaml")) - small - groups:
         assert f"`{name}`" in shown, name

@@ -74,7 +74,7 @@ RIGHT = [
     ("25", "25", "same text"),
     ("025", "25", "integers"),
     ("25", "+25", "integers"),
-    ("25", "25.0", "integers"),
+    ("25", "25.0", "numbers"),
     ("25", "$25$.", "same text"),
     ("10080", r"10,\!080", "integers"),
     ("10080", "10{,}080", "integers"),
@@ -87,33 +87,34 @@ RIGHT = [
     ("12", r"12^{\mathrm{th}}\text{ grade}", "integers"),
     ("12", "12th grade", "integers"),
     (r"12^{\mathrm{th}}\text{ grade}", "12", "integers"),
-    ("50", r"50\%", "integers, percent sign ignored"),
-    (r"50\%", "50", "integers, percent sign ignored"),
+    ("50", r"50\%", "numbers, percent sign ignored"),
+    (r"50\%", "50", "numbers, percent sign ignored"),
     (r"50\%", "0.5", "math-verify"),
     ("(C)", r"\text{(C) Plane}", "option letter"),
     (r"\text{(C)}", "C", "option letter"),
     ("C", "(C)", "option letter"),
     ("-2+7i", "$-2+7i.$", "same text"),
-    ("x^2+1", "x²+1", "math-verify"),
+    ("x^2+1", "x²+1", "same text"),
     (r"\sqrt{5}", "√5", "same text"),
     ("-2,-2", "a=-2, b=-2", "same values in the same order"),
     ("-2,-2", r"\left(-2,-2\right)", "same values in the same order"),
-    (r"\frac12, 3", "a=0.5, b=3", "math-verify"),
-    ("12000000", r"12\text{ million}", "math-verify"),
-    ("2.5 million", "2500000", "math-verify"),
+    (r"\frac12, 3", "a=0.5, b=3", "same values in the same order"),
+    ("12000000", r"12\text{ million}", "numbers"),
+    ("2.5 million", "2500000", "numbers"),
     (r"\text{Evelyn}", "Evelyn", "same text"),
     (r"\text{east}", "East", "same text"),
     (r"\frac{1}{2}", r"\dfrac{1}{2}", "same text"),
-    (r"\frac{1}{2}", "0.5", "math-verify"),
-    (r"\frac{1}{2}", "1/2", "math-verify"),
-    (r"\frac{\sqrt{2}}{2}", r"\frac{1}{\sqrt 2}", "math-verify"),
-    ("5", "x = 5", "math-verify"),
-    ("1,2", "2, 1", "math-verify"),
+    (r"\frac{1}{2}", "0.5", "numbers"),
+    (r"\frac{1}{2}", "1/2", "numbers"),
+    (r"\frac{\sqrt{2}}{2}", r"\frac{1}{\sqrt 2}", "algebra, by values"),
+    ("5", "x = 5", "same text"),
+    ("1,2", "2, 1", "same values in another order"),
     (r"(-\infty, 3)", r"\left(-\infty,3\right)", "same text"),
-    ("6", "2+4", "math-verify"),
-    ("x^2-1", "(x-1)(x+1)", "math-verify"),
+    ("6", "2+4", "algebra, by values"),
+    ("x^2-1", "(x-1)(x+1)", "algebra, by values"),
     (r"3 \pm 2\sqrt{2}", r"3+2\sqrt2, 3-2\sqrt2", "math-verify"),
 ]
+
 
 WRONG = [
     ("25", "26"),
@@ -168,12 +169,23 @@ HOSTILE = {
     "parentheses": "(" * 2000 + "1" + ")" * 2000,
     "braces": "{" * 1900 + "1" + "}" * 1900,
     "fractions": r"\frac{1}{" * 200 + "2" + "}" * 200,
+    "nul bytes": "7\x00" * 900 + "8",
+    "right to left": "\u202e7\u202d" * 300 + "8",
+    "nested boxes": r"\boxed{" * 400 + "8" + "}" * 400,
+    "huge factorial": "100000000!",
+    "many terms": "+".join(f"x_{{{i}}}" for i in range(500)),
     "power tower": "10^{10^{10^{10}}}",
     "factorials": "((((9!)!)!)!)!",
     "expansion": r"(x+y+z+w)^{400}",
     "exponent notation": "1e999999999",
     "nested roots": r"\sqrt{2+" * 60 + "1" + "}" * 60,
 }
+
+
+def test_an_answer_in_the_thinking_alone_is_none(tools):
+    output = Output(text="I am not sure.", reasoning="so \\boxed{8}, the answer is 8")
+    score = asyncio.run(math.Scorer().score(output, Sample(id="1", messages=[], target="8"), tools))
+    assert (score.value, score.answer) == (0, None)
 
 
 @pytest.mark.timeout(30)
@@ -201,6 +213,11 @@ def test_hostile_answers_end_in_bounded_time_and_are_never_right(tools, name):
         '"answer": "' + "\\" * 200_000,
         "answer to " * 20_000,
         "\\boxed " * 30_000,
+        "\\boxed{" * 10_000 + "}" * 10_000,
+        "So " + "x is " * 200_000 + "7.",
+        "**" + "7" * 1_000_000,
+        "7" * 1_000_000,
+        "\x00" * 1_000_000,
     ],
     ids=lambda text: text[:12],
 )
@@ -212,7 +229,7 @@ def test_finding_the_answer_takes_linear_time(text):
 @pytest.mark.parametrize("filling", ["1" + " " * 3990, "{" * 3999, r"\text{a " * 570, "1," * 1990, "^{" * 1990 + "9"])
 @pytest.mark.timeout(10)
 def test_the_quick_rules_are_quick_on_long_answers(filling):
-    math.quick_verdict("12", filling)
+    math.quick("12", filling)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import m1eval
 def test_exported_names():
     assert sorted(m1eval.__all__) == [
         "Episode",
+        "Judges",
         "Likelihood",
         "M1evalError",
         "Message",
@@ -30,6 +31,7 @@ def test_exported_names():
         "Tools",
         "Usage",
         "UsageError",
+        "Verdict",
         "Workers",
         "__version__",
         "available",
@@ -55,7 +57,7 @@ def test_fields_of_the_nouns():
             *("text", "reasoning", "unfinished_thinking", "tool_calls", "finish_reason"),
             *("usage", "timing", "logprobs", "retries", "error", "metadata"),
         ),
-        "Score": ("value", "answer", "explanation", "metrics"),
+        "Score": ("value", "answer", "explanation", "metrics", "verdicts"),
     }
     assert m1eval.Likelihood.__struct_fields__ == ("logprob", "greedy", "tokens")
     assert m1eval.Sampling.__struct_fields__ == ("temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "seed")

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from m1eval import baselines
+from m1eval.report.against import against
+from m1eval.report.against import lines as compared
 from m1eval.report.words import count, score, span
 from m1eval.run import Run
 
@@ -75,10 +77,23 @@ def notes(runs: Sequence[Run]) -> list[str]:
             lines.append(f"{name}: {number} errored and are left out ({as_zero}); the same command tries them again")
         if run.partial:
             lines.append(f"{name}: partial, {_size(run)} samples; not comparable with a whole run")
+        if found := run.summary().get("adaptive"):
+            wanted = f", wanted {found['until_se']:g}" if found["until_se"] else ""
+            lines.append(
+                f"{name}: adaptive, {found['answers_least']} to {found['answers_most']} answers a sample; "
+                f"the error of sampling answers is {found['answer_stderr']:.4f}{wanted}"
+            )
+        if run.figures:
+            lines.append(f"{name}: {' · '.join(f'{key} {_figure(value)}' for key, value in run.figures.items())}")
         lines += [f"{name}: {note}" for note in dict.fromkeys(run.notes)]
     lines += _sources(runs)
+    lines += compared(against(runs, list(BESIDE)), BESIDE)
     lines += [f"{run.task.name}: {run.folder}" for run in runs]
     return lines
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value > 1 else f"{value:.3f}"
 
 
 def _beside(published: baselines.Baseline) -> list[baselines.Figure]:
@@ -98,16 +113,16 @@ def _sources(runs: Sequence[Run]) -> list[str]:
     lines = []
     for key, same in dict.fromkeys(run.task.baselines for run in runs if run.task.baselines):
         published = baselines.read(key)
-        how = "; ".join(f"{BESIDE[figure.model]} {_how(figure.protocol)}" for figure in _beside(published))
+        made = "; ".join(f"{BESIDE[figure.model]} {how(figure.protocol)}" for figure in _beside(published))
         title = published.title
         if same:
-            lines.append(f"published, {title}: {how} (results/baselines/{key}.yaml)")
+            lines.append(f"published, {title}: {made} (results/baselines/{key}.yaml)")
         else:
-            lines.append(f"~ {title}: other data of the same form, not to be compared one to one ({how})")
+            lines.append(f"~ {title}: other data of the same form, not to be compared one to one ({made})")
     return lines
 
 
-def _how(protocol: baselines.Protocol) -> str:
+def how(protocol: baselines.Protocol) -> str:
     """A protocol in a few words; what is not stated is not there."""
     words = [
         f"avg@{protocol.repeats}" if protocol.repeats else "",

@@ -1,0 +1,86 @@
+"""Profiles: what the makers of a model family recommend, one file `runners/profiles/NAME.yaml` each.
+
+Tasks carry MiniMax-M1's protocol; a profile lays a family's own sampling and system prompt upon it, as its published
+figures were made. It is chosen by `--profile NAME`, or by the model's name with `--profile auto`.
+"""
+
+import re
+from typing import Any
+
+from msgspec import Struct
+
+from m1eval import plugins, source
+from m1eval.errors import UsageError
+from m1eval.source import Source
+
+KIND = "runners/profiles"
+
+
+class Profile(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A model family's way of being asked."""
+
+    title: str
+    models: list[str]
+    """Regular expressions, sought in the model's name without regard to letter case."""
+    source: str
+    """Where the settings are published."""
+    note: str = ""
+    """What else must be right: chat template, forced thinking, history."""
+    generation: dict[str, Any] = {}
+    """Keys of a task's `generation`; null takes one away."""
+    system: str | None = None
+    """The system prompt of tasks that have none."""
+    tags: dict[str, dict[str, Any]] = {}
+    """More of `generation` for tasks with a tag."""
+
+    def apply(self, file: Source) -> None:
+        """Lay the profile upon a task's keys."""
+        generation = dict(self.generation)
+        for tag in file.data.get("tags", []):
+            generation |= self.tags.get(tag, {})
+        file.data = source.merged(file.data, {"generation": generation})
+        if self.system and not file.data.get("system"):
+            file.data = source.merged(file.data, {"system": self.system})
+
+
+def available() -> list[str]:
+    """The names of all profiles."""
+    return list(plugins.available(KIND, "*.yaml"))
+
+
+def read(name: str) -> Profile:
+    """The profile of a name; UsageError with `file:line` for whatever is wrong in its file."""
+    files = plugins.available(KIND, "*.yaml")
+    if name not in files:
+        raise UsageError(plugins.unknown("profile", name, files))
+    file = Source.read(files[name])
+    profile = file.convert(Profile)
+    for i, pattern in enumerate(profile.models):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise file.error(("models", i), f"no regular expression: {error}") from None
+    return profile
+
+
+def matching(model: str) -> str | None:
+    """The profile whose pattern is found in a model's name; of several the one with the longest match."""
+    found = [
+        (len(match[0]), name)
+        for name in available()
+        for pattern in read(name).models
+        if (match := re.search(pattern, model, re.IGNORECASE))
+    ]
+    return max(found)[1] if found else None
+
+
+def chosen(name: str | None, model: str) -> tuple[str, Profile] | None:
+    """The profile that `--profile` names, or with `auto` the one that fits the model; UsageError if none does."""
+    if name is None or name == "none":
+        return None
+    if name == "auto":
+        fitting = matching(model)
+        if fitting is None:
+            raise UsageError(f"no profile fits the model '{model}'; name one: {', '.join(available())}")
+        name = fitting
+    return name, read(name)

@@ -1,0 +1,31 @@
+"""What several answers to each sample say beyond their mean: pass@k, the majority's answer, and how steady they are."""
+
+from collections.abc import Iterable
+
+from m1eval import stats
+from m1eval.journal import Record
+
+
+def figures(records: Iterable[Record]) -> dict[str, float]:
+    """pass@k, maj@k and G-Pass@k at one half, k the fewest answers of a sample; nothing for one answer or for shares.
+
+    Errored answers are none. maj@k lets answers vote that are written alike.
+    """
+    samples: dict[str, list[tuple[str | None, float]]] = {}
+    for record in records:
+        if record.outcome == "errored":
+            continue
+        if record.value not in (0, 1):
+            return {}
+        samples.setdefault(record.id, []).append((record.answer, record.value))
+    k = min(map(len, samples.values()), default=0)
+    if k < 2:
+        return {}
+    found = {f"pass@{k}": 0.0, f"maj@{k}": 0.0, f"G-Pass@{k} (half)": 0.0}
+    for answers in samples.values():
+        n, right = len(answers), sum(value == 1 for _, value in answers)
+        found[f"pass@{k}"] += stats.pass_at_k(n, right, k) / len(samples)
+        given, values = zip(*answers, strict=True)
+        found[f"maj@{k}"] += stats.maj_at_k(given, values, k, draws=200) / len(samples)
+        found[f"G-Pass@{k} (half)"] += stats.g_pass_at_k(n, right, k, 0.5) / len(samples)
+    return found

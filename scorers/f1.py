@@ -1,0 +1,63 @@
+"""The words that answer and reference share, as SQuAD counts them.
+
+Source: Rajpurkar et al. 2016 and evaluate-v1.1.py of SQuAD: small letters, no punctuation, no articles; F1 of the two
+bags of words, the best over several references.
+"""
+
+import re
+import string
+from collections import Counter
+
+from m1eval import Output, Sample, Score, Tools, UsageError
+from m1eval.report.words import short
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+class Scorer:
+    """F1 of words in [0, 1]; `metrics.exact` is 1 if the words are the same.
+
+    The references are the target, split at `separator` if one is given; the best one counts.
+    """
+
+    def __init__(self, *, separator: str | None = None) -> None:
+        if separator == "":
+            raise UsageError("separator is empty; leave it out for a single reference")
+        self.separator = separator
+
+    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+        """Compare the whole answer with each reference."""
+        answer = output.text.strip()
+        if not answer:
+            return Score(value=0.0, explanation="f1: empty answer", metrics={"exact": 0.0})
+        given = words(answer)
+        references = [words(text) for text in self._references(sample)]
+        value = max(f1(given, wanted) for wanted in references)
+        return Score(
+            value=value,
+            answer=short(answer),
+            explanation=f"f1: the best of {len(references)} references",
+            metrics={"exact": float(given in references)},
+        )
+
+    def gold(self, sample: Sample) -> str:
+        """The first reference."""
+        return self._references(sample)[0]
+
+    def _references(self, sample: Sample) -> list[str]:
+        parts = sample.target.split(self.separator) if self.separator else [sample.target]
+        return [part.strip() for part in parts if part.strip()] or [""]
+
+
+def words(text: str) -> list[str]:
+    """The words that count."""
+    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+
+
+def f1(given: list[str], wanted: list[str]) -> float:
+    """Harmonic mean of precision and recall of two bags of words; two empty ones are the same."""
+    if not given or not wanted:
+        return float(given == wanted)
+    shared = (Counter(given) & Counter(wanted)).total()
+    return 2 * shared / (len(given) + len(wanted))

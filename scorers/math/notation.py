@@ -1,0 +1,159 @@
+"""What two notations of one answer have in common: LaTeX and Unicode undressed, numbers read exactly, lists cut."""
+
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+_SIGNS = str.maketrans(
+    {
+        "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ", "°": r"^\circ",
+        "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
+        "∅": r"\emptyset ", "θ": r"\theta ", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
+    }
+)  # fmt: skip
+_INVISIBLE = re.compile("[\u0000-\u0008\u000e-\u001f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "0123456789-n")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname|bf|rm)\s*\{([^{}]*)\}")
+_UNIT = re.compile(
+    r"(?<=[\d}])(?:\\[,;:! ]|[~ ])*"
+    r"(?:\\(?:text|textrm|mathrm|mbox)\s*\{[\s~]*\(?[A-Za-zÅΩμ][A-Za-zÅΩμ ~./()·^\d-]*\}"
+    r"|(?<=\s)[a-zA-Z]{3,}(?:\s[a-zA-Z]{3,})?"
+    r"|\^\{?\\circ\}?\s*[CFK])"
+    r"(?:\^\{?-?[23]\}?)?(?:\s*/\s*(?:\\(?:text|mathrm)\s*\{[A-Za-z]+\}|[a-z]+))?$"
+)
+_SCALE = re.compile(r"hundred|thousand|[mbtr]illion|dozen|percent|hal[fv]|third|quarter|base|mod|\bor\b|\band\b")
+_ORDINAL = re.compile(
+    r"(?<=\d)\s*\^?\s*\{?\s*\\?(?:text|mathrm|textsuperscript|rm)?\s*\{?\s*(?:st|nd|rd|th)\}*(?: [a-z]+$|$|(?=\\text))"
+)
+_POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_POWER = re.compile(r"(?<=\d) ?(?:\\text ?\{)? ?(thousand|million|billion|trillion)\b ?\}?", re.IGNORECASE)
+_GROUPS = re.compile(r"(?<!\d)(\d{1,3})((?:(?:,|\{,\}| )\d{3})+)(?![\d,])")
+_DECIMAL = r"(?:\d+\.?\d*|\.\d+)"
+_NUMBER = re.compile(
+    rf"(?P<sign>[+-]?)(?:(?P<whole>\d+)?\\frac(?:\{{(?P<over>-?{_DECIMAL})\}}|(?P<o>\d))(?:\{{(?P<under>{_DECIMAL})\}}|(?P<u>\d))"
+    rf"|(?P<a>{_DECIMAL})/(?P<b>{_DECIMAL})"
+    rf"|(?P<base>{_DECIMAL})(?:(?:\\times|\\cdot|\*)10\^\{{?(?P<ten>[+-]?\d{{1,4}})\}}?|[eE](?P<e>[+-]?\d{{1,4}}))?"
+    r"|10\^\{?(?P<only>[+-]?\d{1,4})\}?)"
+)
+_MOST_EXPONENT = 400
+"""Powers of ten beyond this are left to algebra, which has a limit of time and memory."""
+
+
+class Number(NamedTuple):
+    """An exact value, and the worth of its last written digit (None for an integer or a fraction)."""
+
+    value: Fraction
+    place: Fraction | None = None
+
+
+def tidy(text: str) -> str:
+    """Without what only dresses an answer: math delimiters, trailing punctuation, Unicode for LaTeX."""
+    text = re.sub(r"\s+", " ", _INVISIBLE.sub("", text))
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+", _raised, text)
+    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]", lambda run: f"_{run[0].translate(_SUBSCRIPTS)}", text)
+    text = re.sub(r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}", text.translate(_SIGNS))
+    text = _POWER.sub(lambda found: rf"\cdot 10^{{{_POWERS[found[1].lower()]}}}", text)
+    text = re.sub(r"\\?\$|(?<!\\)\\[()\[\]]|\*\*", "", text)
+    if r"\begin" not in text:
+        text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text)
+    text = re.sub(r"\\(?:left|right|displaystyle|big|Big|bigg|Bigg)(?![a-zA-Z])\s*", "", text)
+    text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", text)
+    text = re.sub(r"\\(?:leq|leqslant)(?![a-zA-Z])", r"\\le", re.sub(r"\\(?:geq|geqslant)(?![a-zA-Z])", r"\\ge", text))
+    return re.sub(r"(?:\\[,;: ]|[.,;:\s\\])+$", "", text.strip())
+
+
+def _raised(run: re.Match[str]) -> str:
+    power = run[0].translate(_SUPERSCRIPTS)
+    return f"^{power}" if len(power) == 1 else f"^{{{power}}}"
+
+
+def bare(text: str) -> str:
+    """The tidy text for comparison as text: no styles, no degree sign, no blanks but between digits."""
+    text = re.sub(r"\\!|\^\s*\{?\s*\\circ\s*\}?", "", text)
+    text = re.sub(r"\\[,;: ]|~", " ", text)
+    text = re.sub(r"([_^])\s*\{([^{}\\])\}", r"\1\2", text)
+    return re.sub(r"\s+(?!(?<=\d\s)\d)", "", re.sub(r"\s+", " ", _WRAPPED.sub(r"\1", text)))
+
+
+def words(text: str) -> list[str]:
+    """The words of a prose answer without styles, articles and punctuation, in small letters."""
+    plain = re.sub(r"[\\{}$^_~.,:;!?()\"'-]", " ", _WRAPPED.sub(r" \1 ", text))
+    return [word for word in plain.lower().split() if word not in {"a", "an", "the"}]
+
+
+def is_prose(text: str) -> bool:
+    """Whether a tidy text is words alone, without a digit or a formula."""
+    plain = _WRAPPED.sub(r" \1 ", text)
+    found = re.findall(r"[A-Za-z]+", plain)
+    return bool(found) and max(map(len, found)) > 1 and not re.search(r"[\d\\^_=+*/<>]", plain)
+
+
+def without_unit(text: str) -> str:
+    """A tidy text without the unit behind its number and without an ordinal's ending."""
+    text = _ORDINAL.sub("", text)
+    unit = _UNIT.search(text)
+    if unit and not _SCALE.search(unit[0].lower()):
+        text = text[: unit.start()].rstrip("\\, ;~")
+    return text
+
+
+def number(text: str) -> Number | None:
+    """The number that a tidy text is, thousands separators and unit dropped; None for all else."""
+    if len(text) > 1000 or not re.search(r"\d", text):
+        return None
+    plain = bare(without_unit(text))
+    plain = _GROUPS.sub(lambda found: found[1] + re.sub(r"\D", "", found[2]), plain).replace("{,}", "")
+    if plain.startswith("(") and plain.endswith(")"):
+        plain = plain[1:-1]
+    found = _NUMBER.fullmatch(plain)
+    if found is None:
+        return None
+    sign = -1 if found["sign"] == "-" else 1
+    over, under = found["over"] or found["o"] or found["a"], found["under"] or found["u"] or found["b"]
+    if over:
+        if not Fraction(under) or (found["whole"] and "-" in over):
+            return None
+        part = Fraction(over) / Fraction(under)
+        return Number(sign * (Fraction(found["whole"] or 0) + part))
+    exponent = int(found["ten"] or found["e"] or found["only"] or 0)
+    if abs(exponent) > _MOST_EXPONENT:
+        return None
+    base, ten = found["base"] or "1", Fraction(10) ** exponent
+    decimals = len(base.partition(".")[2])
+    scientific = bool(found["ten"] or found["e"])
+    place = ten / 10**decimals if decimals or scientific else None
+    return Number(sign * Fraction(base) * ten, place)
+
+
+def split(text: str) -> list[str]:
+    """A list's values: the text cut at the commas, semicolons and "and" outside all brackets."""
+    text = re.sub(r"(?:\\text\s*\{\s*(?:and|or)\s*\}|(?<=[\s,])(?:and|or)(?=\s))", ",", text)
+    text = _GROUPS.sub(lambda found: found[0].replace("{,}", ""), text.replace(r"\!", ""))
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character in ",;" and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    kept = [part.strip().strip("\\").strip() if part.endswith("\\") else part.strip() for part in parts]
+    return [part for part in kept if part]
+
+
+def depth(text: str) -> int:
+    """How deep brackets of any kind stand within one another."""
+    deepest = now = 0
+    for character in re.findall(r"[(\[{}\])]", text):
+        now += 1 if character in "([{" else -1
+        deepest = max(deepest, now)
+    return deepest
+
+
+def both_signs(text: str) -> list[str]:
+    r"""The two values of a text with one `\pm`, else the text itself."""
+    plus = re.split(r"\\pm(?![a-zA-Z])\s*", text)
+    if len(plus) != 2:
+        return [text]
+    before, after = plus[0].rstrip(), plus[1]
+    return [f"{before}+{after}" if before else after, f"{before}-{after}"]

@@ -1,0 +1,60 @@
+"""The text that a pattern finds, against the target."""
+
+import re
+from typing import Literal
+
+from m1eval import Output, Sample, Score, Tools, UsageError
+from m1eval.report.words import short
+
+
+class Scorer:
+    """1 if what `pattern` finds is the target, white space around both aside.
+
+    The pattern is Python's; its first group counts if it has one. `take`: the `last` match (default) or the `first`.
+    `flags`: letters of i (ignore case), m (lines), s (the point matches line ends). `ignore_case: true` folds letter
+    case in the comparison. The search runs in a worker process and is given up after `timeout` seconds, as a pattern
+    may take forever on some texts; then the sample is errored.
+    """
+
+    def __init__(
+        self,
+        *,
+        pattern: str,
+        take: Literal["last", "first"] = "last",
+        flags: str = "",
+        ignore_case: bool = False,
+        timeout: float = 5.0,
+    ) -> None:
+        if take not in ("last", "first"):
+            raise UsageError(f"take is 'last' or 'first', not '{take}'")
+        if unknown := set(flags) - set("ims"):
+            raise UsageError(f"flags are i, m and s; '{min(unknown)}' is none")
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UsageError(f"the pattern is no regular expression: {error}") from error
+        self.pattern = f"(?{flags}){pattern}" if flags else pattern
+        self.take = take
+        self.ignore_case = ignore_case
+        self.timeout = timeout
+
+    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+        """Compare what was found; TimeoutError if the pattern does not come to an end."""
+        found = await tools.workers.run(find, self.pattern, output.text, self.take, timeout=self.timeout)
+        if found is None:
+            return Score(value=0.0, explanation="regex: the pattern finds nothing")
+        answer, target = found.strip(), sample.target.strip()
+        same = answer.casefold() == target.casefold() if self.ignore_case else answer == target
+        return Score(value=float(same), answer=short(answer), explanation=f"regex: the {self.take} match")
+
+
+def find(pattern: str, text: str, take: str) -> str | None:
+    """The first or last match of a pattern: its first group, or all of it."""
+    found = None
+    for match in re.finditer(pattern, text):
+        found = match
+        if take == "first":
+            break
+    if found is None:
+        return None
+    return str((found[1] if found.re.groups else found[0]) or "")

@@ -29,6 +29,9 @@ MOST_PROMPT = 64 * 1024
 """Characters of JSON up to which a prompt is kept; of a longer one the hash, as its recipe builds it again."""
 
 
+_COMPRESS = zstandard.ZstdCompressor()  # made once, as its making costs more than a prompt
+
+
 class Record(Struct, kw_only=True, omit_defaults=True):
     """What is kept of one (sample, repeat)."""
 
@@ -71,6 +74,8 @@ class Done:
 
     def __init__(self, path: Path) -> None:
         self.tally = Tally()
+        self.cost = 0.0
+        """US dollars."""
         self.torn: list[int] = []
         """The numbers of lines that are no records."""
         self._scored: dict[str, int] = {}  # sample -> bits of the repeats that have a score
@@ -100,11 +105,13 @@ class Done:
         if before := self._errored.pop(key, None):
             self._superseded += 1
             self.tally.drop_error(before.usage, before.timing.total)
+            self.cost -= before.usage.cost
         if line.outcome == "errored":
             self._errored[key] = line
         else:
             self._scored[line.id] = self._scored.get(line.id, 0) | 1 << line.repeat
         self.tally.add(line.id, line.outcome, line.value, line.usage, line.timing.total)
+        self.cost += line.usage.cost
 
     def has(self, sample: str, repeat: int) -> bool:
         """Whether a (sample, repeat) has its score."""
@@ -277,7 +284,7 @@ def _frame(sample: str, messages: list[Message]) -> bytes:
     row: dict[str, Any] = {"id": sample, "bytes": len(prompt), "sha256": hashlib.sha256(prompt).hexdigest()}
     if len(prompt) <= MOST_PROMPT:
         row["messages"] = msgspec.Raw(prompt)
-    return zstandard.compress(msgspec.json.encode(row) + b"\n")
+    return _COMPRESS.compress(msgspec.json.encode(row) + b"\n")
 
 
 def read_prompts(path: Path) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,6 @@ always knows whose it is. A command that asks for something else is refused with
 of the same (repeats, limit) may be added.
 """
 
-import asyncio
 import importlib.metadata
 import json
 import os
@@ -26,7 +25,7 @@ from m1eval import loop, plugins, source
 from m1eval.errors import UsageError
 from m1eval.journal import Done, Journal
 from m1eval.model import Model
-from m1eval.nouns import Progress, Runner, Tokenizer, Tools
+from m1eval.nouns import Tokenizer
 from m1eval.stats import OUTCOMES, Tally
 from m1eval.task import Task
 
@@ -178,7 +177,7 @@ class Run:
         """Whether a (sample, repeat) has no score yet."""
         return self.work is not None and any(self.work.owed())
 
-    async def go(self, runner: Runner, tools: Tools, progress: Progress, concurrency: int, stop: asyncio.Event) -> None:
+    async def go(self, asking: loop.Asking) -> None:
         """Do what is owed and write it down."""
         assert self.work is not None
         assert self._journal is not None
@@ -187,11 +186,11 @@ class Run:
             self._meta.pop(name, None)
         self._save()
         try:
-            await loop.run(self.work, self._journal, runner, tools, progress, concurrency, stop)
+            await loop.run(self.work, self._journal, asking)
         finally:
             await self._journal.settled()
             self.seconds = time.monotonic() - begin
-            self._meta["runner"] = dict(getattr(runner, "describe", _nothing)())
+            self._meta["runner"] = dict(getattr(asking.runner, "describe", _nothing)())
             self._meta["seconds"] = self._meta.get("seconds", 0.0) + self.seconds
 
     def close(self) -> None:
@@ -222,6 +221,11 @@ class Run:
         return self.work.done.tally if self.work else Tally()
 
     @property
+    def cost(self) -> float:
+        """US dollars so far; 0 where no price is known."""
+        return self.work.done.cost if self.work else 0.0
+
+    @property
     def seconds_total(self) -> float:
         """Wall time of all commands that worked on this run."""
         return float(self._meta.get("seconds", 0.0))
@@ -242,6 +246,7 @@ class Run:
             "outcomes": {outcome: tally.outcomes[outcome] for outcome in OUTCOMES},
             "owed": max(0, self.work.total - tally.scored),
             "tokens": {name: getattr(tally.usage, name) for name in ("prompt", "cached", "reasoning", "answer")},
+            "cost": round(self.work.done.cost, 6) or None,
             "seconds": tally.seconds,
             "path": str(self.folder),
         }

@@ -22,7 +22,7 @@ from .completions import RAW, Completions
 from .continued import Continuation
 from .line import Limits, Line, RequestFailed
 from .pace import Pace
-from .servers import Overlong, Sent, Servers, clean
+from .servers import Overlong, Refused, Sent, Servers, clean
 
 __all__ = ["RequestFailed", "Runner"]
 
@@ -158,10 +158,17 @@ class Runner:
                 # Some refuse a prompt that fits if max_tokens after it does not; without it, they fill their window.
                 metadata["max_tokens"] = "left to the server, whose window is too small for it"
                 came = await self._ask.post(path, body, request, n)
+        except Refused:
+            if n == 1:
+                raise
+            self.choices = 1  # this server takes one at a time
+            return await self.several(request, 1)
         except Overlong as refusal:
             timing = Timing(total=time.monotonic() - begin)
             return [Output(finish_reason="refused_context", error=str(refusal), timing=timing) for _ in range(n)]
         outputs: list[Output | RequestFailed] = came.value
+        if len(outputs) < n:  # this server ignores what it was asked for
+            self.choices = 1
         timing = Timing(queue=came.queued, first_token=came.first_token, total=time.monotonic() - begin)
         for number, output in enumerate(outputs):
             if isinstance(output, Output):

@@ -6,7 +6,6 @@ inside its thinking, a closing text is put after it and a second request writes 
 own sampler and this one are different interventions: the record says which it was.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -66,4 +65,4 @@ def kept(most: int, counted: int) -> bool:
 
 def closing(text: str, end: str) -> str:
     """What ends the thinking `text`; a block that was not even begun is left empty."""
-    return end if text.strip() else re.sub(r"^\n*.*(?=\n</think>)", "\n", end, flags=re.DOTALL)
+    return end if text.strip() else end[end.index(f"\n{THINK[1]}") :] if f"\n{THINK[1]}" in end else f"\n{THINK[1]}\n\n"

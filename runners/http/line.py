@@ -19,6 +19,8 @@ from .pace import Pace
 
 LARGEST = 64 * 2**20
 """Bytes of a response that are held; a longer one is no answer."""
+FAILING, AVOIDED = 3, 5.0
+"""After so many failures in a row a server is avoided for so many seconds, where there are others."""
 AT_ONCE = 2**19
 """Bytes of a request that are sent in one piece."""
 
@@ -86,7 +88,8 @@ class Line:
         self.works = False
         """Whether it has answered a request."""
         self.lost_since: float | None = None
-        self._losses = 0
+        self._losses = self._failures = 0
+        self._failed_at = 0.0
         self._headers = headers
         self._limits = limits
         self._session: aiohttp.ClientSession | None = None
@@ -119,9 +122,16 @@ class Line:
         except (aiohttp.ClientError, OSError) as error:
             raise TryAgain(f"the connection broke: {str(error) or type(error).__name__}") from None
 
-    def found(self) -> None:
-        """It has answered."""
-        self.works = True
+    @property
+    def failing(self) -> bool:
+        """Whether its last answers were none, so that others had best be asked for a while."""
+        return self._failures >= FAILING and time.monotonic() - self._failed_at < AVOIDED
+
+    def found(self, *, well: bool = True) -> None:
+        """It is there, and has answered `well` or not."""
+        self.works |= well
+        self._failures = 0 if well else self._failures + 1
+        self._failed_at = time.monotonic()
         if self.lost_since is not None:
             self.lost_since, self._losses, self.pace.lost = None, 0, False
 

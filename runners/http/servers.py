@@ -94,9 +94,9 @@ class Servers:
 
         RequestFailed when that is not to be had, RunnerError when no request would fare better.
         """
-        queued, failed = 0.0, 0
+        queued, failed, line = 0.0, 0, self.lines[0]
         while True:
-            line = self._choose(sent.key)
+            line = self._choose(sent.key, line if failed else None)
             begin = time.monotonic()
             ticket = await line.pace.take()
             started = time.monotonic()
@@ -143,8 +143,11 @@ class Servers:
         for line in self.lines:
             await line.aclose()
 
-    def _choose(self, key: str) -> Line:
-        """The server of the key while it has a place, else the one with the least to do; one that is away, to see."""
+    def _choose(self, key: str, but: Line | None) -> Line:
+        """The server of the key while it has a place, else the one with the least to do; one that is away, to see.
+
+        `but`: the server that has just failed, which comes last.
+        """
         if self._ended:
             raise self._ended
         if len(self.lines) == 1:
@@ -153,11 +156,11 @@ class Servers:
         for line in self.lines:
             if not there or (line.pace.lost and not line.pace.resting and not line.pace.taken):
                 return line if there else min(self.lines, key=lambda line: line.pace.resting)
-        if key:
+        if key and but is None:
             favourite = there[crc32(key.encode()) % len(there)]
-            if favourite.pace.load < 1 and not favourite.pace.resting:
+            if favourite.pace.load < 1 and not favourite.pace.resting and not favourite.failing:
                 return favourite
-        return min(there, key=lambda line: (line.pace.resting > 0, line.pace.load))
+        return min(there, key=lambda line: (line is but, line.failing, line.pace.resting > 0, line.pace.load))
 
     async def _once(self, line: Line, sent: Sent, reader: Reader | None, limits: Limits | None = None) -> Reply:
         root = line.url.removesuffix("/v1") if sent.path.startswith("//") else line.url
@@ -200,7 +203,7 @@ class Servers:
                 away = f"no connection for {span(self._patience)}"
                 raise self._end(f"{line.url}: {reason}; {away}: the server is gone, the same command continues the run")
             return 0.0  # the line itself rests
-        line.found()
+        line.found(well=False)
         if again.kind in {"busy", "late"}:
             line.pace.too_much(ticket)
         if again.wait:

@@ -94,7 +94,7 @@ class Loopback:
 
     def says(self, *replies: Says) -> "Loopback":
         """Script the replies to POSTs."""
-        self.script = list(replies)
+        self.script, self._posts = list(replies), 0
         return self
 
     def stop(self) -> None:
@@ -210,7 +210,7 @@ class Watch(Silent):
 
     def __init__(self) -> None:
         self.retries: list[tuple[str, float]] = []
-        self.counted = (0, 0)
+        self.counted = self.total = (0, 0)
         self.waiting = asyncio.Event()
 
     def retry(self, reason: str, wait: float) -> None:
@@ -219,6 +219,7 @@ class Watch(Silent):
 
     def tokens(self, *, prompt: int = 0, output: int = 0) -> None:
         self.counted = (prompt, output)
+        self.total = (self.total[0] + prompt, self.total[1] + output)
 
 
 def runner(server: Loopback, model: str = "m", **options: Any) -> Any:

@@ -20,7 +20,7 @@ from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, one_
 
 PAGE = b"<html><head><title>503</title></head><body><h1>Service Unavailable</h1></body></html>"
 WHOLE = json.dumps(answer("right").body).encode()
-PASSING = {
+PASSING: dict[str, Says] = {
     "429": Says({"error": {"message": "Rate limit reached"}}, 429, {"Retry-After": "0.05"}),
     "500": Says({"error": {"message": "EngineCore died"}}, 500),
     "503 page": Says(PAGE, 503, {"Content-Type": "text/html"}),
@@ -35,7 +35,7 @@ PASSING = {
     "hang": answer("right")._replace(wait=30),
     "odd bytes": Says(b"\xff\xfe\x00{\x9f\x92"),
 }
-HARMLESS = {
+HARMLESS: dict[str, Says] = {
     "a stream": streamed("right"),
     "a slow drip": Says(answer("right").body, drip=0.002),
     "utf-16": Says(
@@ -44,7 +44,7 @@ HARMLESS = {
     "latin-1": Says(WHOLE, headers={"Content-Type": "application/json; charset=iso-8859-1"}),
     "no such charset": Says(WHOLE, headers={"Content-Type": "application/json; charset=klingon"}),
 }
-LASTING = {
+LASTING: dict[str, tuple[Says, str, str | None]] = {
     "null content": (answer(None), "unparsed", None),
     "empty content": (answer(""), "unparsed", None),
     "a filter": (answer("ri", "content_filter"), "errored", "finish_reason 'content_filter'"),
@@ -95,12 +95,10 @@ def test_two_thousand_samples_with_a_third_of_the_replies_at_fault(
     kinds: dict[str, tuple[str, str]] = {}
     for i in range(n):
         if draw.random() < 0.3:
-            pool = draw.choice([PASSING, PASSING, HARMLESS, LASTING])
-            name = draw.choice([name for name in pool if name not in {"hang", "100 MB"} or draw.random() < 0.2])
-            kinds[f"sample {i}"] = (
-                name,
-                next(k for k, p in (("p", PASSING), ("h", HARMLESS), ("l", LASTING)) if p is pool),
-            )
+            kind = draw.choice("pphl")
+            names = {"p": list(PASSING), "h": list(HARMLESS), "l": list(LASTING)}[kind]
+            name = draw.choice([name for name in names if name not in {"hang", "100 MB"} or draw.random() < 0.2])
+            kinds[f"sample {i}"] = (name, kind)
     tries: Counter[str] = Counter()
     healed = threading.Event()
 

@@ -158,7 +158,9 @@ class Runner:
                 # Some refuse a prompt that fits if max_tokens after it does not; without it, they fill their window.
                 metadata["max_tokens"] = "left to the server, whose window is too small for it"
                 came = await self._ask.post(path, body, request, n)
-        except Refused:
+        except Refused as error:
+            if self._own(request) and "think" in str(error):
+                raise RunnerError(f"http: {error}; or end thinking by -o think_by=continue") from None
             if n == 1:
                 raise
             self.choices = 1  # this server takes one at a time

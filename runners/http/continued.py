@@ -73,6 +73,8 @@ class Continuation:
     async def _complete(self, request: Request, given: str | list[int], limit: int) -> Output:
         """One raw completion, its text as it came."""
         kind: dict[str, Any] = {"prompt": given} if isinstance(given, str) else {"token_ids": given}
+        if self.window and not isinstance(given, str):  # llama.cpp, which takes text, sees to it by itself
+            limit = max(1, min(limit, self.window - len(given)))
         sampling = msgspec.structs.replace(request.sampling, max_tokens=limit)
         raw = Request(**kind, sampling=sampling, prefix_key=request.prefix_key, progress=request.progress)
         path, body = self._ask.body(raw)

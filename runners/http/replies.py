@@ -21,6 +21,7 @@ from .line import RequestFailed, TryAgain
 OVERLONG = re.compile(
     r"context_length_exceeded|exceed_context_size|ContextWindowExceeded|maximum context length|context length is only"
     r"|longer than the (?:model's context|maximum model) length|prompt is too long"
+    r"|max_tokens=\d+ cannot be greater than"
     r"|exceeds the (?:available |model's |maximum )+(?:context|input|prompt|sequence|model)",
     re.IGNORECASE,
 )

@@ -49,10 +49,10 @@ class Work:
 
     def owed(self) -> Iterator[tuple[int, list[int]]]:
         """What has no score yet: samples by number with their repeats, which share a prompt."""
+        whole = (1 << self.repeats) - 1
         for number in self.numbers:
-            name = self.samples.id(number)
-            if repeats := [r for r in range(self.repeats) if not self.done.has(name, r)]:
-                yield number, repeats
+            if missing := whole & ~self.done.bits(self.samples.id(number)):
+                yield number, [r for r in range(self.repeats) if missing >> r & 1]
 
 
 class Places:

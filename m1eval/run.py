@@ -164,7 +164,7 @@ class Run:
         samples = self.task.samples(tokenizer, self.seed, self.data_dir)
         numbers = samples.chosen(limit=self.limit, ids=self.ids, seed=self.seed)
         seen: set[str] = set()
-        for number in numbers:
+        for number in () if samples.numbered else numbers:
             if (name := samples.id(number)) in seen:
                 raise self.task.source.error(("id",), f"two samples have the id '{name}'")
             seen.add(name)
@@ -175,7 +175,9 @@ class Run:
     @property
     def owes(self) -> bool:
         """Whether a (sample, repeat) has no score yet."""
-        return self.work is not None and any(self.work.owed())
+        return self.work is not None and (
+            self.work.done.tally.scored < self.work.total or any(self.work.owed())  # the first is quick, and mostly so
+        )
 
     async def go(self, asking: loop.Asking) -> None:
         """Do what is owed and write it down."""

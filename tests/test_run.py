@@ -12,8 +12,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from m1eval.prompts import read_prompts
 
-from m1eval.journal import read_prompts
 from tests.conftest import lines, write
 
 

@@ -23,8 +23,8 @@ from m1eval.samples import Samples
 from m1eval.spending import Spending
 from m1eval.task import Task
 
-BACKLOG = 4
-"""How many outputs may wait for their grade, as a multiple of the concurrency."""
+BACKLOG = 64
+"""How many outputs may wait for their grade or the disk, beside the requests in flight."""
 QUICK = 0.001
 """Seconds: samples that are built in less are built on the spot, as a thread would cost more."""
 LOOK_AGAIN = 0.25
@@ -95,7 +95,7 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
     Raises the M1evalError that ended the run early, after everything in flight has come to its end.
     """
     places, stop = asking.places, asking.stop
-    backlog = Places(lambda: BACKLOG * places.wanted())
+    backlog = Places(lambda: BACKLOG + places.wanted())
     fatal: list[M1evalError] = []
 
     async def one(sample: Sample, asked: _Came, built: float) -> None:

@@ -134,9 +134,6 @@ class Runner:
 
     async def generate(self, request: Request) -> Output:
         """Ask, and again where that may help; RequestFailed when it does not, RunnerError when no request would do."""
-        if request.think_budget is not None and self._way == "continue" and self._opened is not False:
-            self._continuation.window = self.window
-            return await self._continuation.answer(request, request.think_budget)
         [output] = await self.several(request, 1)
         if isinstance(output, RequestFailed):
             raise output
@@ -144,6 +141,9 @@ class Runner:
 
     async def several(self, request: Request, n: int) -> list[Output | RequestFailed]:
         """As many answers to one prompt as the server gives in one request, at most `n`; its prompt is read once."""
+        if request.think_budget is not None and self._way == "continue" and self._opened is not False:
+            self._continuation.window = self.window
+            return [await self._continuation.answer(request, request.think_budget)]
         begin = time.monotonic()
         path, body = self._ask.body(request, self._own(request))
         if n > 1:

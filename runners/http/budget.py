@@ -59,8 +59,8 @@ def in_thinking(text: str, prompt: Prompt) -> bool:
 
 
 def kept(most: int, counted: int) -> bool:
-    """Whether a server of its own means has kept the budget, with some room for its closing words."""
-    return counted <= most + max(64, most // 10)
+    """Whether a server of its own means has kept the budget, with room for its closing words and for an estimate."""
+    return counted <= most + 64 + most // 2
 
 
 def closing(text: str, end: str) -> str:

@@ -136,7 +136,7 @@ class Loopback:
                         break
                 finally:
                     self._running -= 1
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):  # cancelled: the end of the server, which need not be told
             pass
         finally:
             writer.close()

@@ -177,6 +177,13 @@ def test_one_answer_of_several_may_fail_alone(server: Loopback, m1eval: Any, tmp
     assert (outcomes["right"], outcomes["errored"], result.code) == (8, 8, 3)
 
 
+def test_a_thinking_budget_goes_before_several_answers(server: Loopback, m1eval: Any, tmp_path: Any):
+    server.script = rendering("<think>\n", "Lyon? No, ", "right")
+    more = ("-o", "n=8", "--think", 20, "--max-tokens", 100)
+    assert run(m1eval, server, tmp_path, *more).json()["runs"][0]["outcomes"]["right"] == 16
+    assert not any("n" in asked.body for asked in server.posts)
+
+
 def test_greedy_answers_are_the_same_and_are_not_asked_for_together(server: Loopback, m1eval: Any, tmp_path: Any):
     server.script = lambda asked: answer("right")
     run(m1eval, server, tmp_path, "-o", "n=8", "--set", "generation.temperature=0")

@@ -139,7 +139,7 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
             for first in range(0, len(repeats), together):
                 await backlog.take()
                 await places.take()
-                if not asking.spending.allows(places.taken - 1):
+                if not asking.spending.allows((places.taken - 1) * together):
                     stop.set()
                 if stop.is_set():
                     places.give()

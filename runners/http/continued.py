@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from m1eval import Output, Request, RunnerError, Timing
+from m1eval import Output, Request, RunnerError, Timing, Usage
 from m1eval.thinking import THINK, split_thinking
 
 from . import budget
@@ -36,9 +36,11 @@ class Continuation:
         split = split_thinking(text, opened=prompt.opened, truncated=cut)
         total = sum(output.usage.output for output in outputs)
         thought = len(split.reasoning) / max(1, len(split.reasoning) + len(split.text))
-        reasoning = outputs[0].usage.output if forced else round(total * thought)
-        usage = msgspec.structs.replace(outputs[0].usage, reasoning=reasoning, answer=total - reasoning)
-        usage.cost = sum(output.usage.cost for output in outputs)
+        reasoning = outputs[0].usage.output if forced and most else round(total * thought)
+        prompts = {
+            name: sum(getattr(output.usage, name) for output in outputs) for name in ("prompt", "cached", "cost")
+        }
+        usage = Usage(**prompts, reasoning=reasoning, answer=total - reasoning)  # both prompts are read and paid for
         timing = outputs[0].timing
         timing.total = time.monotonic() - begin
         return Output(

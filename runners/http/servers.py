@@ -170,6 +170,8 @@ class Servers:
         except Untrusted as error:
             remedy = "SSL_CERT_FILE=ca.pem names the authority to trust"
             raise self._end(f"{line.url}: its certificate is not trusted: {error}; {remedy}") from None
+        if line.pace.lost:
+            line.found(well=False)
         if not 200 <= reply.status < 300:
             self._refuse(line, sent, reply)
         return reply

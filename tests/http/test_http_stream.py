@@ -230,7 +230,7 @@ def test_a_budget_of_nothing_leaves_an_empty_block(server: Loopback):
     server.script = rendering("<assistant>", "never asked")
     output = ask(server, question(think_budget=0, sampling=Sampling(max_tokens=100)))
     assert server.posts[1].body["prompt"].endswith("<assistant><think>\n\n</think>\n\n")
-    assert (output.text, output.reasoning) == ("Paris", "")
+    assert (output.text, output.reasoning, output.usage.reasoning) == ("Paris", "", 0)
 
 
 def test_an_answer_that_the_budget_has_cut_goes_on_as_it_is(server: Loopback):

@@ -105,7 +105,11 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
 
     async def some(sample: Sample, repeats: list[int], built: float) -> None:
         try:
-            came = await _outputs(work, sample, repeats, asking)
+            first, *more = await _outputs(work, sample, repeats, asking)
+            if not more:
+                await one(sample, first, built)
+                return
+            came = (first, *more)
             ends = await asyncio.gather(*(one(sample, each, built) for each in came), return_exceptions=True)
             for error in filter(None, ends):
                 raise error

@@ -18,6 +18,10 @@ SHORTEST, STREAMED = 0.25, 5.0
 """Seconds after which a throughput is believed: of whole answers, of streamed tokens."""
 FLOWING = 0.75
 """The share of the requests in flight that must have begun their answer for a throughput of tokens to count."""
+STRAY, STRAINED = 1 / 16, 0.15
+"""What one refusal weighs among those of late, and the share of them that is a strain: three of a dozen."""
+REGAINED = 0.8
+"""The share of a limit that was too much which is taken again at once, step by step doubled."""
 CALM = 10
 """Throughputs that are let pass at a limit that was not worth raising, before it is tried again."""
 
@@ -48,6 +52,8 @@ class Pace:
         self._trying = False
         self._calm = 0
         self._steep = True
+        self._borne = 0
+        self._strain = 0.0
 
     @property
     def resting(self) -> float:
@@ -93,10 +99,18 @@ class Pace:
         self._rests_until = max(self._rests_until, self._clock() + min(seconds, LONGEST_WAIT))
 
     def too_much(self, ticket: int) -> None:
-        """The server is overloaded: half as many from now on. Requests that went out before count as one such sign."""
+        """The server refuses for its load: half as many from now on, if it is not a stray one.
+
+        Requests that went out before a halving are no sign of what came after it.
+        """
         if self._fixed or ticket != self._round:
             return
-        self.limit = max(1, min(self.limit, self.taken) // 2)
+        self._strain += (1 - self._strain) * STRAY
+        if self._strain < STRAINED:
+            return
+        self._strain = 0.0
+        self._borne = int(REGAINED * self.limit)
+        self.limit = max(1, self.limit // 2)
         self._round += 1
         self._steep = self._trying = False
         self._calm = 0
@@ -104,6 +118,7 @@ class Pace:
 
     def answered(self) -> None:
         """An answer has come to its end."""
+        self._strain -= self._strain * STRAY
         self._done += 1
         self._measure()
 
@@ -146,7 +161,9 @@ class Pace:
         if not full:  # the limit was not what held it back
             return
         smaller, slower, of = self._before
-        if self._trying and of == unit and rate < slower * (1 + 0.1 * (self.limit / smaller - 1)):
+        if self.limit < self._borne:  # a few refusals of many are no reason to begin anew
+            self.limit, self._trying = min(self._borne, self.limit * 2), False
+        elif self._trying and of == unit and rate < slower * (1 + 0.1 * (self.limit / smaller - 1)):
             self.limit, self._trying, self._calm = smaller, False, CALM
             self._steep = False
         elif not self._trying and self._calm:

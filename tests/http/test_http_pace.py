@@ -93,6 +93,21 @@ def test_a_burst_of_refusals_halves_once():
     assert asyncio.run(story()) == FIRST // 2
 
 
+def test_stray_refusals_do_not_halve():
+    async def story() -> int:
+        pace = Pace()
+        for i in range(400):
+            ticket = await pace.take()
+            if i % 15 == 0:
+                pace.too_much(ticket)
+            else:
+                pace.answered()
+            pace.give()
+        return int(pace.limit)
+
+    assert asyncio.run(story()) >= FIRST
+
+
 def test_a_fixed_number_stays():
     async def story() -> int:
         pace = Pace(5)
@@ -128,7 +143,7 @@ def test_retry_after_holds_back_all_requests(server: Loopback):
     first = iter([True])
     server.script = lambda _: Says(status=429, headers={"Retry-After": "1"}) if next(first, False) else answer()
 
-    async def story() -> list[float]:
+    async def story() -> float:
         made, watch = runner(server), Watch()
         refused = asyncio.create_task(made.generate(question(progress=watch)))
         await watch.waiting.wait()
@@ -136,11 +151,9 @@ def test_retry_after_holds_back_all_requests(server: Loopback):
         await asyncio.gather(refused, *(made.generate(question()) for _ in range(5)))
         end = time.monotonic()
         await made.aclose()
-        return [end - begin, made.concurrency]
+        return end - begin
 
-    seconds, concurrency = asyncio.run(story())
-    assert seconds > 0.9
-    assert concurrency < FIRST
+    assert asyncio.run(story()) > 0.9
 
 
 def test_more_requests_go_to_a_server_that_answers_in_time(server: Loopback):

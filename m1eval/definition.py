@@ -52,6 +52,10 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
     dataset: Dataset | None = None
     options: Annotated[dict[str, Any], Meta(description="Keyword arguments of the generator; --set NAME=VALUE.")] = {}
     id: Annotated[str | None, Meta(description="Template of a sample's id; default: task name and number.")] = None
+    prefix: Annotated[
+        str | None,
+        Meta(description="Template of what names the long text that samples begin with; equal ones run together."),
+    ] = None
     system: Annotated[str | None, Meta(description="Template of a system message.")] = None
     prompt: Annotated[
         str | None, Meta(description="Template of the user message; the row's columns are variables.")

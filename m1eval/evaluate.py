@@ -10,9 +10,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
+from m1eval import loop
 from m1eval.errors import M1evalError, NoJudge
 from m1eval.nouns import Progress, Runner
 from m1eval.run import Run
+from m1eval.spending import Spending
 from m1eval.tokens import OfRunner
 
 if TYPE_CHECKING:
@@ -55,7 +59,7 @@ class Display(Progress, Protocol):
 
     def __enter__(self) -> "Display": ...
     def __exit__(self, *exc: object) -> None: ...
-    def begin(self, run: Run, stop: asyncio.Event) -> None: ...
+    def begin(self, run: Run, asking: loop.Asking) -> None: ...
     def end(self) -> None: ...
 
 
@@ -67,8 +71,10 @@ async def evaluate(
     concurrency: int | None = None,
     redo: bool = False,
     judges: "Panel | None" = None,
+    spending: Spending | None = None,
 ) -> bool:
     """Do what the runs owe; False if it was interrupted. All folders are taken before anything is asked."""
+    spending = spending or Spending()
     stop = asyncio.Event()
     tools = House(judges)
     tokenizer = OfRunner(runner)
@@ -80,6 +86,9 @@ async def evaluate(
             run.plan(tokenizer, journal)
             if judges is not None:
                 judges.remember(journal.path)
+            spending.before(msgspec.structs.replace(journal.tally.usage, cost=journal.cost), journal.tally.finished)
+        places = loop.Places(lambda: concurrency or int(getattr(runner, "concurrency", CONCURRENCY)))
+        asking = loop.Asking(runner, tools, display, places, spending, stop)
         with _Interrupts(stop) as interrupts, display:
             owing = [run for run in runs if run.owes]
             if owing:
@@ -87,13 +96,12 @@ async def evaluate(
                 if judges is not None:
                     await judges.start(display)
             interrupts.drains = True
-            limit = concurrency or int(getattr(runner, "concurrency", CONCURRENCY))
             for run in owing:
                 if stop.is_set():
                     break
-                display.begin(run, stop)
+                display.begin(run, asking)
                 try:
-                    await run.go(runner, tools, display, limit, stop)
+                    await run.go(asking)
                 finally:
                     display.end()
         if tokenizer.approximate:

@@ -26,7 +26,7 @@ def write_parquet(journal: Path, table: Path) -> None:
     from pyarrow import parquet
 
     text, number, whole = pyarrow.string(), pyarrow.float64(), pyarrow.int64()
-    kinds = {"value": number, "time": number, "repeat": whole, "retries": whole, "seed": whole}
+    kinds = {"value": number, "time": number, "repeat": whole, "retries": whole, "seed": whole, "cost": number}
     names = list(row(Record(id="", repeat=0, outcome="errored")))
     for name in names:
         kinds.setdefault(name, whole if name.endswith("_tokens") else number if name.endswith("_seconds") else text)
@@ -48,6 +48,7 @@ def row(record: Record) -> dict[str, Any]:
     for name in NESTED:
         flat[name] = json.dumps(flat[name], ensure_ascii=False)
     flat |= {f"{name}_tokens": getattr(record.usage, name) for name in ("prompt", "cached", "reasoning", "answer")}
+    flat["cost"] = record.usage.cost
     return flat | {f"{name}_seconds": getattr(record.timing, name) for name in record.timing.__struct_fields__}
 
 

@@ -7,9 +7,8 @@ each sample's prompt once: one zstandard frame of one JSON line each, so `zstd -
 
 import asyncio
 import fcntl
-import hashlib
+import gc
 import json
-import mmap
 import os
 from collections.abc import Iterator
 from io import FileIO
@@ -17,16 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import zstandard
 from msgspec import Struct, field
 
+from m1eval import prompts
 from m1eval.errors import Stopped, UsageError
 from m1eval.nouns import FinishReason, Message, Outcome, Timing, Usage, Verdict
 from m1eval.source import show
 from m1eval.stats import Tally
-
-MOST_PROMPT = 64 * 1024
-"""Characters of JSON up to which a prompt is kept; of a longer one the hash, as its recipe builds it again."""
 
 
 class Record(Struct, kw_only=True, omit_defaults=True):
@@ -65,6 +61,10 @@ class Line(Struct):
     value: float = 0.0
     usage: Usage = field(default_factory=Usage)
     timing: Timing = field(default_factory=Timing)
+    seed: int | None = None
+
+
+_decode_line = msgspec.json.Decoder(Line).decode
 
 
 class Done:
@@ -72,6 +72,8 @@ class Done:
 
     def __init__(self, path: Path) -> None:
         self.tally = Tally()
+        self.cost = 0.0
+        """US dollars."""
         self.torn: list[int] = []
         """The numbers of lines that are no records."""
         self._scored: dict[str, int] = {}  # sample -> bits of the repeats that have a score
@@ -82,16 +84,30 @@ class Done:
             self._read(path)
 
     def _read(self, path: Path) -> None:
+        # What is read stays, and a million small things would be gone through again and again for what may go.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            self._read_lines(path)
+        finally:
+            if collects:
+                gc.enable()
+
+    def _read_lines(self, path: Path) -> None:
+        scored, errored, tally = self._scored, self._errored, self.tally
         with path.open("rb") as file:
             for number, raw in enumerate(file, 1):
-                whole = raw.endswith(b"\n")
-                line = _line(raw) if whole else None
-                if line:
-                    self._count(line)
-                else:
+                line = _line(raw)
+                if line is None or raw[-1:] != b"\n":
                     self.torn.append(number)
-                    self._superseded += whole
-                self._end += len(raw) if whole else 0
+                    self._superseded += raw[-1:] == b"\n"
+                elif line.outcome == "errored" or errored or self.has(line.id, line.repeat):
+                    self._count(line)
+                else:  # nearly always; there may be a million of them
+                    scored[line.id] = scored.get(line.id, 0) | 1 << line.repeat
+                    tally.add(line.id, line.outcome, line.value, line.usage, line.timing.total)
+                    self.cost += line.usage.cost
+                self._end += len(raw) if raw[-1:] == b"\n" else 0
 
     def _count(self, line: Line) -> None:
         key = (line.id, line.repeat)
@@ -101,15 +117,21 @@ class Done:
         if before := self._errored.pop(key, None):
             self._superseded += 1
             self.tally.drop_error(before.usage, before.timing.total)
+            self.cost -= before.usage.cost
         if line.outcome == "errored":
             self._errored[key] = line
         else:
             self._scored[line.id] = self._scored.get(line.id, 0) | 1 << line.repeat
         self.tally.add(line.id, line.outcome, line.value, line.usage, line.timing.total)
+        self.cost += line.usage.cost
 
     def has(self, sample: str, repeat: int) -> bool:
         """Whether a (sample, repeat) has its score."""
         return bool(self._scored.get(sample, 0) >> repeat & 1)
+
+    def bits(self, sample: str) -> int:
+        """The repeats of a sample that have their score, as bits."""
+        return self._scored.get(sample, 0)
 
 
 class Journal(Done):
@@ -135,7 +157,18 @@ class Journal(Done):
             raise UsageError(f"{show(folder)} cannot be written: {error.strerror}; --out another folder") from None
         super().__init__(self.path)
         self._file.truncate(self._end)
-        self._asked = _prompt_ids(self.prompts, self._prompt_file)
+        self._kept = self._mended_prompts()
+        """Samples whose prompt is kept, besides those that have a score."""
+
+    def _mended_prompts(self) -> set[str]:
+        """Cut off the torn end of the prompts; the samples, besides the scored ones, whose prompt is there.
+
+        A prompt is written in one go with the first record of its sample, so that only the end may hold prompts without
+        a record; only samples that could not be built have a record without a prompt, and that has no seed.
+        """
+        kept, end = prompts.mended(self.prompts)
+        self._prompt_file.truncate(end)
+        return kept | {line.id for line in self._errored.values() if line.seed is not None}
 
     def _locked(self, path: Path) -> FileIO:
         file = path.open("ab", buffering=0)  # a buffer would try again to write what a full disk has refused
@@ -154,15 +187,17 @@ class Journal(Done):
     async def append(self, record: Record, messages: list[Message] | None = None) -> None:
         """Write a record, and its sample's prompt if that is not there yet; returns when both are on disk."""
         prompt = b""
-        if messages is not None and record.id not in self._asked:
-            self._asked.add(record.id)
-            prompt = _frame(record.id, messages)
+        if messages is not None and record.id not in self._scored and record.id not in self._kept:
+            self._kept.add(record.id)
+            prompt = prompts.frame(record.id, encoded(messages))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((encoded(record) + b"\n", prompt, done))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._drain())
         await done
-        self._count(Line(record.id, record.repeat, record.outcome, record.value, record.usage, record.timing))
+        self._count(
+            Line(record.id, record.repeat, record.outcome, record.value, record.usage, record.timing, record.seed)
+        )
 
     async def settled(self) -> None:
         """Wait until nothing is being written any more, for requests that were cancelled too."""
@@ -255,7 +290,7 @@ def _lines(path: Path) -> Iterator[tuple[bytes, Line]]:
 
 def _line(raw: bytes) -> Line | None:
     try:
-        return msgspec.json.decode(raw, type=Line)
+        return _decode_line(raw)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
         return None
 
@@ -271,48 +306,3 @@ def _append(file: FileIO, data: bytes) -> None:
     except OSError:
         os.ftruncate(file.fileno(), end)
         raise
-
-
-def _frame(sample: str, messages: list[Message]) -> bytes:
-    prompt = encoded(messages)
-    row: dict[str, Any] = {"id": sample, "bytes": len(prompt), "sha256": hashlib.sha256(prompt).hexdigest()}
-    if len(prompt) <= MOST_PROMPT:
-        row["messages"] = msgspec.Raw(prompt)
-    return zstandard.compress(msgspec.json.encode(row) + b"\n")
-
-
-def read_prompts(path: Path) -> Iterator[dict[str, Any]]:
-    """What `prompts.zst` holds: id, bytes and sha256 of each prompt, and its messages unless they were too long."""
-    for _, frame in _frames(path):
-        yield msgspec.json.decode(frame)
-
-
-def _frames(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Each whole frame and the position of its end; a torn one ends it."""
-    if not path.exists() or not path.stat().st_size:
-        return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        end = 0
-        while end < len(data):
-            reader = zstandard.ZstdDecompressor().decompressobj()
-            at, parts = end, []
-            try:
-                while not reader.eof and at < len(data):
-                    parts.append(reader.decompress(data[at : at + 4096]))
-                    at += 4096
-            except zstandard.ZstdError:
-                return
-            if not reader.eof:
-                return
-            end = min(at, len(data)) - len(reader.unused_data)
-            yield end, b"".join(parts)
-
-
-def _prompt_ids(path: Path, file: FileIO) -> set[str]:
-    """The samples whose prompt is there; a torn end is cut off."""
-    ids, good = set(), 0
-    for end, frame in _frames(path):
-        ids.add(msgspec.json.decode(frame)["id"])
-        good = end
-    file.truncate(good)
-    return ids

@@ -9,8 +9,9 @@ import asyncio
 import hashlib
 import math
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,10 +20,15 @@ from m1eval.errors import M1evalError
 from m1eval.journal import Done, Journal, Record
 from m1eval.nouns import Output, Progress, Request, Runner, Sample, Sampling, Score, Tools, outcome_of
 from m1eval.samples import Samples
+from m1eval.spending import Spending
 from m1eval.task import Task
 
-BACKLOG = 4
-"""How many outputs may wait for their grade, as a multiple of the concurrency."""
+BACKLOG = 64
+"""How many outputs may wait for their grade or the disk, beside the requests in flight."""
+QUICK = 0.001
+"""Seconds: samples that are built in less are built on the spot, as a thread would cost more."""
+LOOK_AGAIN = 0.25
+"""Seconds after which a runner is asked again how many requests it likes."""
 
 
 class Work:
@@ -48,45 +54,83 @@ class Work:
         for number in self.numbers:
             name = self.samples.id(number)
             most = self.more.get(name, self.repeats)
-            if repeats := [r for r in range(most) if not self.done.has(name, r)]:
-                yield number, repeats
+            if missing := ((1 << most) - 1) & ~self.done.bits(name):
+                yield number, [r for r in range(most) if missing >> r & 1]
 
 
-async def run(
-    work: Work,
-    journal: Journal,
-    runner: Runner,
-    tools: Tools,
-    progress: Progress,
-    concurrency: int,
-    stop: asyncio.Event,
-) -> None:
-    """Do what is owed, `concurrency` requests at a time, until all is done or `stop` is set.
+class Places:
+    """The requests in flight: as many as `wanted` says at the moment, which a runner may change as it learns."""
+
+    def __init__(self, wanted: Callable[[], int]) -> None:
+        self.wanted = wanted
+        self.taken = 0
+        self._given = asyncio.Event()
+
+    async def take(self) -> None:
+        """Wait for a place and take it."""
+        while self.taken >= max(1, self.wanted()):
+            self._given.clear()
+            with suppress(TimeoutError):  # more may be wanted though none was given back
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await self._given.wait()
+        self.taken += 1
+
+    def give(self) -> None:
+        """Give a place back."""
+        self.taken -= 1
+        self._given.set()
+
+
+class Asking(NamedTuple):
+    """How a run is carried out: whom to ask, what to ask with, what it may cost, and when to stop."""
+
+    runner: Runner
+    tools: Tools
+    progress: Progress
+    places: Places
+    spending: Spending
+    stop: asyncio.Event
+
+
+async def run(work: Work, journal: Journal, asking: Asking) -> None:
+    """Do what is owed, until all is done, `stop` is set or the means are spent.
 
     Raises the M1evalError that ended the run early, after everything in flight has come to its end.
     """
-    slots = asyncio.Semaphore(concurrency)
-    backlog = asyncio.Semaphore(concurrency * BACKLOG)
+    places, stop = asking.places, asking.stop
+    backlog = Places(lambda: BACKLOG + places.wanted())
     fatal: list[M1evalError] = []
 
-    async def one(sample: Sample, repeat: int, built: float) -> None:
+    async def one(sample: Sample, asked: _Came, built: float) -> None:
+        record = await _graded(work, sample, asked, asking)
+        record.timing.build = built
+        await journal.append(record, sample.messages)
+
+    async def some(sample: Sample, repeats: list[int], built: float) -> None:
         try:
-            record = await _finish(work, sample, repeat, runner, tools, progress, slots)
-            record.timing.build = built
-            await journal.append(record, sample.messages)
+            first, *more = await _outputs(work, sample, repeats, asking)
+            if not more:
+                await one(sample, first, built)
+                return
+            came = (first, *more)
+            ends = await asyncio.gather(*(one(sample, each, built) for each in came), return_exceptions=True)
+            for error in filter(None, ends):
+                raise error
         except M1evalError as error:
             fatal.append(error)
             stop.set()
         finally:
-            backlog.release()
+            backlog.give()
 
     async with asyncio.TaskGroup() as group:
+        quick = False
         for number, repeats in work.owed():
             if stop.is_set():
                 break
             begin = time.monotonic()
             try:
-                sample = await asyncio.to_thread(work.samples.sample, number)
+                build = work.samples.sample
+                sample = build(number) if quick else await asyncio.to_thread(build, number)
             except M1evalError as error:  # the task's file or data is wrong
                 fatal.append(error)
                 break
@@ -97,41 +141,77 @@ async def run(
                     await journal.append(lost)
                 continue
             built = time.monotonic() - begin
-            for repeat in repeats:
-                await backlog.acquire()
-                await slots.acquire()
+            quick = built < QUICK
+            together = 1 if work.task.episode else int(getattr(asking.runner, "choices", 1))
+            for first in range(0, len(repeats), together):
+                await backlog.take()
+                await places.take()
+                if not asking.spending.allows((places.taken - 1) * together):
+                    stop.set()
                 if stop.is_set():
+                    places.give()
                     break
-                group.create_task(one(sample, repeat, built))
+                group.create_task(some(sample, repeats[first : first + together], built))
             del sample  # the prompt lives as long as its requests, no longer
     if fatal:
         raise fatal[0]
 
 
-async def _finish(
-    work: Work,
-    sample: Sample,
-    repeat: int,
-    runner: Runner,
-    tools: Tools,
-    progress: Progress,
-    slots: asyncio.Semaphore,
-) -> Record:
-    """Ask and grade one (sample, repeat); whatever goes wrong with it becomes its record."""
-    seed = seed_of(work.seed, sample.id, repeat)
-    record = Record(id=sample.id, repeat=repeat, outcome="errored", target=sample.target, seed=seed)
-    record.metadata = {k: v for k, v in sample.metadata.items() if _small(v)}
-    begin = time.monotonic()
+class _Came(NamedTuple):
+    """What came of asking for one repeat."""
+
+    repeat: int
+    seed: int
+    output: Output | Exception
+
+
+async def _outputs(work: Work, sample: Sample, repeats: list[int], asking: Asking) -> list[_Came]:
+    """Ask for one sample's repeats, in one request if the runner gives several answers to one."""
+    outputs = []
     try:
-        try:
-            asking = _Asking(runner, sample, repeat, progress, work.task.definition, seed)
-            output = await asking.episode(work.task, tools)
-        finally:
-            slots.release()
-        if not output.timing.total:
-            output.timing.total = time.monotonic() - begin
+        owed = list(repeats)
+        while owed:
+            seed = seed_of(work.seed, sample.id, owed[0])
+            answers = await _answers(work, sample, owed, seed, asking)
+            outputs += [_Came(owed.pop(0), seed, answer) for answer in answers]
+    finally:
+        asking.places.give()
+    return outputs
+
+
+async def _answers(
+    work: Work, sample: Sample, repeats: list[int], seed: int, asking: Asking
+) -> Sequence[Output | Exception]:
+    """At least one answer, at most one for each repeat; an error becomes the answer of the first."""
+    begin = time.monotonic()
+    made = _Asked(asking.runner, sample, repeats[0], asking.progress, work.task.definition, seed)
+    answers: Sequence[Output | Exception]
+    try:
+        if len(repeats) > 1 and made.varies:
+            answers = await made.several(Request(messages=sample.messages, tools=sample.tools), len(repeats))
+        else:
+            answers = [await made.episode(work.task, asking.tools)]
+    except M1evalError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the sample boundary: here an error becomes data
+        return [error]
+    for number, output in enumerate(answers):
+        if isinstance(output, Output):
+            output.timing.total = output.timing.total or time.monotonic() - begin
+            asking.spending.charge(output.usage, shared=number > 0)
+    return answers
+
+
+async def _graded(work: Work, sample: Sample, came: _Came, asking: Asking) -> Record:
+    """Grade what came; whatever goes wrong with it becomes its record."""
+    output = came.output
+    record = Record(id=sample.id, repeat=came.repeat, outcome="errored", target=sample.target, seed=came.seed)
+    record.metadata = {k: v for k, v in sample.metadata.items() if _small(v)}
+    try:
+        if isinstance(output, Exception):
+            raise output
         _keep(record, output)
-        score = await _score(work.task, output, sample, tools)
+        score = await _score(work.task, output, sample, asking.tools)
         record.outcome = outcome_of(output, score)
         graded = record.outcome not in {"truncated", "refused_context"}
         record.value = score.value if graded else 0.0
@@ -177,7 +257,7 @@ def seed_of(run_seed: int, sample: str, repeat: int) -> int:
     return int.from_bytes(hashlib.sha256(key).digest()[:4], "big") >> 1
 
 
-class _Asking:
+class _Asked:
     """The runner as an episode sees it: requests carry the task's settings, seed and progress by themselves."""
 
     def __init__(
@@ -190,6 +270,11 @@ class _Asking:
         self._sampling = msgspec.structs.replace(definition.generation, seed=seed)
         self._think = definition.think
 
+    @property
+    def varies(self) -> bool:
+        """Whether answers to one prompt differ: greedy ones do not, and servers refuse to write several."""
+        return self._sampling.temperature != 0
+
     async def episode(self, task: Task, tools: Tools) -> Output:
         """The task's own episode, or one request and its output."""
         if task.episode:
@@ -199,6 +284,14 @@ class _Asking:
 
     async def generate(self, request: Request) -> Output:
         """Ask, with what the request leaves open filled in."""
+        return await self._runner.generate(self._filled(request))
+
+    async def several(self, request: Request, n: int) -> Sequence[Output | Exception]:
+        """Up to `n` answers to one prompt."""
+        several: Callable[[Request, int], Awaitable[Sequence[Output | Exception]]] = self._runner.several  # type: ignore[attr-defined]
+        return await several(self._filled(request), n)
+
+    def _filled(self, request: Request) -> Request:
         if request.sampling == Sampling():
             request.sampling = self._sampling
         elif request.sampling.seed is None:
@@ -207,7 +300,7 @@ class _Asking:
             request.think_budget = self._think
         request.sample, request.repeat, request.progress = self._sample, self._repeat, self._progress
         request.prefix_key = request.prefix_key or self._sample.prefix_key
-        return await self._runner.generate(request)
+        return request
 
     async def aclose(self) -> None:
         """The runner is not an episode's to close."""

@@ -107,6 +107,8 @@ class Usage(Struct, kw_only=True, omit_defaults=True):
     cached: int = 0
     reasoning: int = 0
     answer: int = 0
+    cost: float = 0.0
+    """US dollars; 0 where no price is known."""
 
     @property
     def output(self) -> int:
@@ -221,9 +223,11 @@ class Runner(Protocol):
 
     A runner may also have: `async start(progress)`, called once before the first request (load, connect, check; raise
     RunnerError); `tokenizer: Tokenizer | None`; `window: int | None` (tokens); `concurrency: int` (requests it likes to
-    see at once); `describe() -> dict` (what is worth keeping in run.json, never keys); `loose: frozenset[str]` (options
-    that do not change what comes back, such as an address or a timeout); `async loglikelihood(request, continuation) ->
-    Likelihood`, how likely a given text is after the prompt, for multiple choice.
+    see at once, asked again and again); `choices: int` and `async several(request, n) -> list[Output | Exception]`, up
+    to `choices` answers to one prompt in one request, fewer if the server gives fewer; `address: str` (of the service,
+    for its prices); `describe() -> dict` (what is worth keeping in run.json, never keys); `loose: frozenset[str]`
+    (options that do not change what comes back, such as an address or a timeout); `async loglikelihood(request,
+    continuation) -> Likelihood`, how likely a given text is after the prompt, for multiple choice.
     """
 
     async def generate(self, request: Request) -> Output:

@@ -5,7 +5,6 @@ always knows whose it is. A command that asks for something else is refused with
 of the same (repeats, limit) may be added.
 """
 
-import asyncio
 import importlib.metadata
 import json
 import os
@@ -26,7 +25,7 @@ from m1eval import adaptive, loop, plugins, repeats, source
 from m1eval.errors import UsageError
 from m1eval.journal import Done, Journal, records
 from m1eval.model import Model
-from m1eval.nouns import Progress, Runner, Tokenizer, Tools
+from m1eval.nouns import Tokenizer
 from m1eval.stats import OUTCOMES, Tally
 from m1eval.task import Task
 
@@ -172,23 +171,27 @@ class Run:
         samples = self.task.samples(tokenizer, self.seed, self.data_dir)
         numbers = samples.chosen(limit=self.limit, ids=self.ids, seed=self.seed)
         seen: set[str] = set()
-        for number in numbers:
+        for number in () if samples.numbered else numbers:
             if (name := samples.id(number)) in seen:
                 raise self.task.source.error(("id",), f"two samples have the id '{name}'")
             seen.add(name)
         self.partial = len(numbers) < len(samples)
         self.work = loop.Work(self.task, samples, numbers, self.repeats, self.seed, done)
-        names = {samples.id(number) for number in numbers}
-        known = done.tally.counts.items()
-        self.work.more = {name: n for name, (_, n) in known if n > self.repeats and name in names}
+        if more := {name: n for name, (_, n) in done.tally.counts.items() if n > self.repeats}:
+            names = {samples.id(number) for number in numbers}
+            self.work.more = {name: n for name, n in more.items() if name in names}
         return self.work
 
     @property
     def owes(self) -> bool:
         """Whether a (sample, repeat) has no score yet, or the score is not known as well as `until_se` asks."""
-        return self.work is not None and (any(self.work.owed()) or bool(self._more(self.work)))
+        return self.work is not None and (
+            self.work.done.tally.scored < self.work.total  # which is quick, and mostly so
+            or any(self.work.owed())
+            or bool(self._more(self.work))
+        )
 
-    async def go(self, runner: Runner, tools: Tools, progress: Progress, concurrency: int, stop: asyncio.Event) -> None:
+    async def go(self, asking: loop.Asking) -> None:
         """Do what is owed and write it down."""
         assert self.work is not None
         assert self._journal is not None
@@ -197,16 +200,19 @@ class Run:
             self._meta.pop(name, None)
         self._save()
         try:
-            await loop.run(self.work, self._journal, runner, tools, progress, concurrency, stop)
-            while not stop.is_set() and (more := self._more(self.work, max(concurrency, len(self.work.numbers) // 10))):
+            await loop.run(self.work, self._journal, asking)
+            while not asking.stop.is_set():
+                batch = max(asking.places.wanted(), len(self.work.numbers) // 10)
+                if not (more := self._more(self.work, batch)):
+                    break
                 self.work.more |= more
-                await loop.run(self.work, self._journal, runner, tools, progress, concurrency, stop)
+                await loop.run(self.work, self._journal, asking)
                 if any(self.work.owed()):
                     break  # something errored; the same command goes on from there
         finally:
             await self._journal.settled()
             self.seconds = time.monotonic() - begin
-            self._meta["runner"] = dict(getattr(runner, "describe", _nothing)())
+            self._meta["runner"] = dict(getattr(asking.runner, "describe", _nothing)())
             self._meta["seconds"] = self._meta.get("seconds", 0.0) + self.seconds
 
     def _more(self, work: loop.Work, batch: int = 1) -> dict[str, int]:
@@ -250,6 +256,11 @@ class Run:
         return self.work.done.tally if self.work else Tally()
 
     @property
+    def cost(self) -> float:
+        """US dollars so far; 0 where no price is known."""
+        return self.work.done.cost if self.work else 0.0
+
+    @property
     def seconds_total(self) -> float:
         """Wall time of all commands that worked on this run."""
         return float(self._meta.get("seconds", 0.0))
@@ -270,6 +281,7 @@ class Run:
             "outcomes": {outcome: tally.outcomes[outcome] for outcome in OUTCOMES},
             "owed": max(0, self.work.total - tally.scored),
             "tokens": {name: getattr(tally.usage, name) for name in ("prompt", "cached", "reasoning", "answer")},
+            "cost": round(self.work.done.cost, 6) or None,
             "seconds": tally.seconds,
             "figures": self.figures,
             **self._adaptive(),

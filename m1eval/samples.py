@@ -36,6 +36,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self._recipes or self._rows)
 
+    @property
+    def numbered(self) -> bool:
+        """Whether ids are made of the samples' numbers, so that no two can be the same."""
+        return self._recipes is None and self._definition.id is None
+
     def chosen(self, *, limit: int | None, ids: Sequence[str] | None, seed: int) -> list[int]:
         """The numbers of the samples to run: all, the named ones, or `limit` random ones, the same for every model.
 
@@ -50,7 +55,7 @@ class Samples:
         if limit is not None and limit < len(numbers):
             random.Random(seed).shuffle(numbers)
             numbers = sorted(numbers[:limit])
-        if not self._recipes:
+        if not self._recipes and self._definition.prefix is None:
             return numbers
         # Equal prefixes follow one another, in the order of their first appearance.
         first: dict[str, int] = {}
@@ -60,13 +65,18 @@ class Samples:
         """The sample's id: the recipe's, the `id` template's, or task name and number from 1."""
         if self._recipes:
             return self._recipes[number].id
-        if render := self._templates.id:
-            return render(self._rows[number])
-        return f"{self._name}-{number + 1:0{self._width}}"
+        if self._definition.id is None:  # without the templates, which listings have no need of
+            return f"{self._name}-{number + 1:0{self._width}}"
+        render = self._templates.id
+        assert render is not None
+        return render(self._rows[number])
 
     def prefix_key(self, number: int) -> str:
         """What the sample's long prefix is known by; empty if it shares none."""
-        return self._recipes[number].prefix_key if self._recipes else ""
+        if self._recipes:
+            return self._recipes[number].prefix_key
+        render = self._templates.prefix if self._definition.prefix is not None else None
+        return render(self._rows[number]) if render else ""
 
     def sample(self, number: int) -> Sample:
         """Build one sample."""
@@ -104,7 +114,8 @@ class Samples:
         for i, message in enumerate(definition.messages if isinstance(definition.messages, list) else ()):
             messages.append((message.role, compiled(file, ("messages", i, "content"), message.content)))
         target = compiled(file, ("target",), definition.target)
-        return _Templates(one("id", definition.id), messages, target, one("gold", definition.gold))
+        name, gold, prefix = (one(key, getattr(definition, key)) for key in ("id", "gold", "prefix"))
+        return _Templates(name, messages, target, gold, prefix)
 
 
 class _Templates(NamedTuple):
@@ -112,6 +123,7 @@ class _Templates(NamedTuple):
     messages: list[tuple[str, Render]]
     target: Render
     gold: Render | None
+    prefix: Render | None
 
 
 def _messages(file: Source, column: str, row: Row) -> list[Message]:

@@ -80,7 +80,8 @@ class Tally:
         """Standard error of the score over samples as clusters; None for fewer than two samples."""
         if self.samples < 2 or self.score is None:
             return None
-        squares = math.fsum((mean - self.score) ** 2 for mean in self._means())
+        score = self.score  # once: it goes through all samples
+        squares = math.fsum((mean - score) ** 2 for mean in self._means())
         return math.sqrt(squares / (self.samples - 1) / self.samples)
 
     @property

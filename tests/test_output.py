@@ -75,7 +75,7 @@ def test_json_is_all_that_stands_on_standard_output(m1eval, aime):
     assert [run["task"] for run in runs] == ["aime24", "aime25"]
     assert set(runs[0]) == {
         *("task", "model", "samples", "repeats", "score", "stderr", "score_with_errors", "partial"),
-        *("outcomes", "owed", "tokens", "seconds", "figures", "path"),
+        *("outcomes", "cost", "owed", "tokens", "seconds", "figures", "path"),
     }
     assert set(runs[0]["outcomes"]) == {
         *("right", "wrong", "partial", "truncated", "unparsed", "refused_context", "errored")
@@ -133,7 +133,7 @@ def test_plain_progress_counts_outcomes_and_tokens(shell, aime):
     line = result.err.splitlines()[-1]
     assert re.match(r"aime25 16/16 · score 0\.\d+ ± 0\.\d+   right \d+ · wrong \d+ · out [\d.,k]+ tok/s · in ", line)
     assert "ETA" in result.err
-    assert "retries 0" in line
+    assert "in flight 0/4 · retries 0" in line
 
 
 def test_the_live_display_of_a_terminal(tmp_path, aime):

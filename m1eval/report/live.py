@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
+    from m1eval.loop import Asking
+
 Mode = Literal["full", "plain", "none"]
 PLAIN_SECONDS = 60.0
 WINDOW = 30.0
@@ -26,12 +28,13 @@ class Terminal:
     def __init__(self, mode: Mode | None = None) -> None:
         self.mode: Mode = mode or ("full" if sys.stderr.isatty() else "plain")
         self.retries = 0
+        self._waited = 0.0
         self._lock = threading.Lock()
         self._prompt = self._output = 0
         self._status = ""
         self._said: tuple[str, float] = ("", 0.0)  # the last plain line's mark (status or tenth) and its time
         self._run: Run | None = None
-        self._stop: asyncio.Event | None = None
+        self._asking: Asking | None = None
         self._begin = time.monotonic()
         self._first = (0, 0)  # finished and output tokens when the run began
         self._rates: list[tuple[float, int, int]] = []
@@ -70,11 +73,12 @@ class Terminal:
         """A request is tried again."""
         with self._lock:
             self.retries += 1
+            self._waited += wait
             self._status = f"retry in {span(wait)}: {reason}"
 
-    def begin(self, run: Run, stop: asyncio.Event) -> None:
+    def begin(self, run: Run, asking: "Asking") -> None:
         """Follow a run."""
-        self._run, self._stop = run, stop
+        self._run, self._asking = run, asking
         self._begin = time.monotonic()
         self._first = (run.tally.finished, self._output)
         self._rates.clear()
@@ -88,8 +92,10 @@ class Terminal:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(0.5 if self.mode == "full" else 1.0)
+            begin = time.monotonic()
             self._draw()
+            # The counts of a million samples take their time; drawing must not take that of the requests.
+            await asyncio.sleep(max(0.5 if self.mode == "full" else 1.0, 20 * (time.monotonic() - begin)))
 
     def _draw(self, *, last: bool = False) -> None:
         now = time.monotonic()
@@ -137,7 +143,7 @@ class Terminal:
         elapsed = span(time.monotonic() - self._begin)
         bar.add_row(ProgressBar(total=max(total, 1), completed=done, width=width), f"{done}/{total}", elapsed, eta)
         lines = [Text(f" {self._counts()}"), Text(f" {self._speed()}", style="dim")]
-        if self._stop and self._stop.is_set():
+        if self._asking and self._asking.stop.is_set():
             lines.append(Text(" stopping: waiting for what is in flight; Ctrl-C again leaves at once", style="yellow"))
         elif self._status and not self._output:
             lines.append(Text(f" {self._status}", style="dim"))
@@ -174,7 +180,14 @@ class Terminal:
         each = f" · {count(tally.usage.output / tally.finished)} tok/sample" if tally and tally.finished else ""
         if seconds < 0.2:
             rate_in = rate_out = 0.0
-        return f"out {count(rate_out)} tok/s · in {count(rate_in)} tok/s{each} · retries {self.retries}"
+        spent = (
+            f" · ${self._run.work.done.cost:.2f}" if self._run and self._run.work and self._run.work.done.cost else ""
+        )
+        places = self._asking.places if self._asking else None
+        flying = f" · in flight {places.taken}/{places.wanted()}" if places else ""
+        speed = f"out {count(rate_out)} tok/s · in {count(rate_in)} tok/s{each}{spent}{flying}"
+        waited = f" ({span(self._waited)} of waiting)" if self._waited >= 1 else ""
+        return f"{speed} · retries {self.retries}{waited}"
 
     def _eta(self) -> str:
         """From tokens, not samples: what is still to be written at the mean length, at the present rate."""

@@ -34,6 +34,8 @@ def cells(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
     models = [model for model in BESIDE if any(model in figures for figures in published)]
     errors = any(run.tally.outcomes["errored"] for run in runs)
     head = ["task", "score", "n", "k", "tokens/sample", "truncated", *(["errored"] if errors else []), "time"]
+    costs = any(run.cost for run in runs)
+    head += ["cost"] if costs else []
     rows = []
     for run, figures in zip(runs, published, strict=True):
         tally = run.tally
@@ -41,7 +43,8 @@ def cells(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
         cut = f"{100 * tally.outcomes['truncated'] / tally.scored:.1f}%" if tally.scored else "–"
         row = [run.task.name, score(tally.score, tally.stderr), _size(run), str(run.repeats), count(each), cut]
         row += [str(tally.outcomes["errored"])] if errors else []
-        rows.append([*row, span(run.seconds_total), *(figures.get(model, "–") for model in models)])
+        row += [span(run.seconds_total), *([f"${run.cost:.2f}" if run.cost else "–"] if costs else [])]
+        rows.append([*row, *(figures.get(model, "–") for model in models)])
     return [*head, *(BESIDE[model] for model in models)], rows
 
 

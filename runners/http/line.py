@@ -1,15 +1,28 @@
-"""The way to a server, and the only place that knows the HTTP library: one request, one reply, no judgement."""
+"""The way to one server, and the only place that knows the HTTP library: one request, one reply, no judgement.
+
+aiohttp is the maintained client with the least cost for each request; `benchmarks/http_clients.py` compares.
+"""
 
 import asyncio
 import io
+import resource
+import socket
 import time
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from contextlib import suppress
+from typing import Any, Literal, NamedTuple, Protocol
 
 import aiohttp
+from yarl import URL
+
+from .pace import Pace
 
 LARGEST = 64 * 2**20
-"""Bytes of a response that are read; a longer one is no answer."""
+"""Bytes of a response that are held; a longer one is no answer."""
+FAILING, AVOIDED = 3, 5.0
+"""After so many failures in a row a server is avoided for so many seconds, where there are others."""
+AT_ONCE = 2**19
+"""Bytes of a request that are sent in one piece."""
 
 
 class RequestFailed(Exception):
@@ -19,71 +32,168 @@ class RequestFailed(Exception):
 class TryAgain(Exception):
     """A failure worth another try, after `wait` seconds if the server says so.
 
-    `kind`: there is no connection ("lost"), what came is no answer ("broken"), the server says not now ("busy").
+    `kind`: there is no connection ("lost"), what came is no answer ("broken"), none came in time ("late"), the server
+    says not now ("busy").
     """
 
-    def __init__(self, reason: str, kind: Literal["lost", "broken", "busy"] = "broken", wait: float = 0.0) -> None:
+    def __init__(
+        self, reason: str, kind: Literal["lost", "broken", "late", "busy"] = "broken", wait: float = 0.0
+    ) -> None:
         super().__init__(reason)
         self.kind = kind
         self.wait = wait
 
 
+class Untrusted(Exception):
+    """The server's certificate is not accepted."""
+
+
 class Reply(NamedTuple):
-    """An HTTP response, decoded as UTF-8 with bad bytes replaced; `queued`: seconds the request waited for a place."""
+    """An HTTP response; the body of a stream is empty, as its reader has it. `charset`: what its type says, if any."""
 
     status: int
     headers: Mapping[str, str]
-    body: str
-    queued: float
+    body: bytes
+    charset: str | None = None
+
+
+class Reader(Protocol):
+    """Reads a stream of server-sent events as it comes."""
+
+    heard: bool
+    """Whether a stream came in place of a whole body."""
+    flows: bool
+    """Whether its first token has come."""
+    first: float
+    """When that was, by the monotonic clock; 0 before."""
+
+    def feed(self, chunk: bytes) -> None: ...
+    def completion(self) -> Any: ...
+
+
+class Limits(NamedTuple):
+    """Seconds for a whole exchange, for a connection, and between two pieces of a stream."""
+
+    total: float
+    connect: float
+    read: float
 
 
 class Line:
-    """A pool of `places` keep-alive connections; `timeout`: seconds for a whole exchange once it has a place."""
+    """A pool of keep-alive connections to one server, with its pace."""
 
-    def __init__(self, url: str, headers: dict[str, str], timeout: float, connect_timeout: float, places: int) -> None:
+    def __init__(self, url: str, headers: dict[str, str], limits: Limits, pace: Pace) -> None:
         self.url = url
+        self.pace = pace
+        self.works = False
+        """Whether it has answered a request."""
+        self.lost_since: float | None = None
+        self._losses = self._failures = 0
+        self._failed_at = 0.0
         self._headers = headers
-        self._limits = aiohttp.ClientTimeout(total=timeout, sock_connect=connect_timeout)
-        self._places = asyncio.Semaphore(places)
+        self._limits = limits
         self._session: aiohttp.ClientSession | None = None
 
-    async def ask(self, method: str, path: str, payload: bytes) -> Reply:
-        """Send a request and read the reply; TryAgain when the line is down or breaks."""
-        begin = time.monotonic()
-        async with self._places:
-            queued = time.monotonic() - begin
-            if self._session is None:
-                pool = aiohttp.TCPConnector(limit=0)  # the places are the limit, and their clock is not the request's
-                self._session = aiohttp.ClientSession(connector=pool, headers=self._headers, timeout=self._limits)
-            # No redirects: they turn a POST into a GET and may carry the key to another host.
-            sent: dict[str, Any] = {"allow_redirects": False} | ({"data": io.BytesIO(payload)} if payload else {})
-            try:
-                async with self._session.request(method, self.url + path, **sent) as response:
-                    return Reply(response.status, response.headers, await _text(response), queued)
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-                raise TryAgain(f"cannot connect: {_reason(error)}", "lost") from None
-            except TimeoutError:
-                raise TryAgain(f"no answer within {self._limits.total:g} s") from None
-            except (aiohttp.ClientError, OSError) as error:
-                raise TryAgain(f"the connection broke: {str(error) or type(error).__name__}") from None
+    async def ask(
+        self, method: str, url: str, payload: bytes, reader: Reader | None = None, limits: Limits | None = None
+    ) -> Reply:
+        """Send a request and read the reply, a stream into `reader`; TryAgain when the line is down or breaks."""
+        session = self._session or self._opened()
+        limits = limits or self._limits
+        body: Any = (payload if len(payload) <= AT_ONCE else io.BytesIO(payload)) if payload else None
+        try:
+            async with asyncio.timeout(limits.total) as clock:
+                # No redirects: they turn a POST into a GET and may carry the key to another host.
+                async with session.request(
+                    method, URL(url, encoded=True), data=body, allow_redirects=False
+                ) as response:
+                    if reader is not None and response.status == 200 and response.content_type == "text/event-stream":
+                        await _follow(response, reader, clock, limits)
+                        return Reply(response.status, response.headers, b"")
+                    return Reply(response.status, response.headers, await _body(response), response.charset)
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise Untrusted(getattr(error.certificate_error, "verify_message", "") or str(error)) from None
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise TryAgain(f"cannot connect: {_reason(error)}", "lost") from None
+        except TimeoutError:
+            silent = reader is not None and reader.heard
+            limit = f"not a byte for {limits.read:g} s" if silent else f"no answer within {limits.total:g} s"
+            raise TryAgain(limit, "late") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise TryAgain(f"the connection broke: {str(error) or type(error).__name__}") from None
+
+    @property
+    def failing(self) -> bool:
+        """Whether its last answers were none, so that others had best be asked for a while."""
+        return self._failures >= FAILING and time.monotonic() - self._failed_at < AVOIDED
+
+    def found(self, *, well: bool = True) -> None:
+        """It is there, and has answered `well` or not."""
+        self.works |= well
+        self._failures = 0 if well else self._failures + 1
+        self._failed_at = time.monotonic()
+        if self.lost_since is not None:
+            self.lost_since, self._losses, self.pace.lost = None, 0, False
+
+    def miss(self) -> float:
+        """It cannot be reached: let it rest, longer each time; the seconds since it was there."""
+        now = time.monotonic()
+        if self.lost_since is None:
+            self.lost_since = now
+        if not self.pace.resting:
+            self.pace.rest(min(10.0, 0.25 * 2**self._losses))
+            self._losses += 1
+        self.pace.lost = True
+        return now - self.lost_since
 
     async def aclose(self) -> None:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
 
+    def _opened(self) -> aiohttp.ClientSession:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(ValueError, OSError):  # a connection is a file, and shells allow 1,024
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else 65536, hard))
+        # The pace is the limit, and its waiting is not on the request's clock.
+        pool = aiohttp.TCPConnector(limit=0, socket_factory=_watched)
+        times = aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect)
+        self._session = aiohttp.ClientSession(
+            connector=pool, headers=self._headers, timeout=times, cookie_jar=aiohttp.DummyCookieJar()
+        )
+        return self._session
 
-async def _text(response: aiohttp.ClientResponse) -> str:
+
+def _watched(address: Any) -> socket.socket:
+    """A socket that notices within two minutes when the other machine is gone, though nothing is to be sent."""
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
     chunks, size = [], 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
         if size > LARGEST:
             raise RequestFailed(f"the response is longer than {LARGEST >> 20} MB")
         chunks.append(chunk)
-    return b"".join(chunks).decode("utf-8-sig", errors="replace")
+    return b"".join(chunks)
+
+
+async def _follow(response: aiohttp.ClientResponse, reader: Reader, clock: asyncio.Timeout, limits: Limits) -> None:
+    now = asyncio.get_running_loop().time
+    end = clock.when() or now() + limits.total
+    async for chunk in response.content.iter_any():
+        reader.feed(chunk)
+        clock.reschedule(min(end, now() + limits.read))
 
 
 def _reason(error: aiohttp.ClientError) -> str:
     if isinstance(getattr(error, "os_error", None), ConnectionRefusedError):
         return "connection refused"
-    return getattr(error, "strerror", None) or "no connection in time"
+    return getattr(error, "strerror", None) or str(error) or "no connection in time"

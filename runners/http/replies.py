@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import msgspec
+
 from m1eval import Output, Usage, split_thinking
 from m1eval.nouns import FinishReason
 
@@ -19,6 +21,7 @@ from .line import RequestFailed, TryAgain
 OVERLONG = re.compile(
     r"context_length_exceeded|exceed_context_size|ContextWindowExceeded|maximum context length|context length is only"
     r"|longer than the (?:model's context|maximum model) length|prompt is too long"
+    r"|max_tokens=\d+ cannot be greater than"
     r"|exceeds the (?:available |model's |maximum )+(?:context|input|prompt|sequence|model)",
     re.IGNORECASE,
 )
@@ -32,46 +35,85 @@ _FINISH: dict[str | None, FinishReason] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
 }
+_decode = msgspec.json.Decoder().decode
 _WINDOW = ("max_model_len", "context_length", "context_window", "n_ctx", "n_ctx_train")
 
 
-def parsed(body: str) -> Any:
+def parsed(body: bytes, charset: str | None = None) -> Any:
     """The JSON of a good reply; TryAgain if it is none."""
+    if charset is None or charset.lower() in {"utf-8", "utf8"}:
+        try:
+            return _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            charset = "utf-8-sig"  # something is odd about it
+    text = decoded(body, charset)
     try:
-        data = json.loads(body, strict=False)
-        if "\\ud" in body.lower():  # halves of emoji, which no file can hold
+        data = json.loads(text, strict=False)
+        if "\\ud" in text.lower():  # halves of emoji, which no file can hold
             data = json.loads(json.dumps(data, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
-        raise TryAgain(f"the reply is no JSON: {words(body)[:80]!r}") from None
+        raise TryAgain(f"the reply is no JSON: {words(text)[:80]!r}") from None
     return data
 
 
-def output(data: Any, opened: bool | None) -> Output:
-    """The first choice of a completion; TryAgain if there is none, RequestFailed if the server gave up on it.
+def decoded(body: bytes, charset: str | None = None) -> str:
+    """The text of a body, with bad bytes replaced."""
+    try:
+        return body.decode(charset or "utf-8-sig", errors="replace")
+    except LookupError:
+        return body.decode("utf-8-sig", errors="replace")
 
-    `opened`: does the chat template leave a think block open; None: not known.
+
+def outputs(data: Any, opened: bool | None, most: int = 1) -> list[Output | RequestFailed]:
+    """The choices of a completion, at most `most`; TryAgain if there is none, RequestFailed for one given up on.
+
+    `opened`: does the chat template leave a think block open; None: not known. Tokens are divided among the choices by
+    their length, and the prompt counts as cached in all but the first, as it was read once.
     """
-    choice = _first(data)
+    choices = _choices(data)[:most]
+    usage = _object(data.get("usage"))
+    lengths = [len(json.dumps(choice, default=str)) for choice in choices] if len(choices) > 1 else [1]
+    found: list[Output | RequestFailed] = []
+    told = _count(usage.get("completion_tokens"))
+    given = 0
+    for i, choice in enumerate(choices):
+        share = told * sum(lengths[: i + 1]) // sum(lengths) - given
+        given += share
+        try:
+            found.append(_output(choice, opened, usage, share, first=i == 0, alone=len(choices) == 1))
+        except RequestFailed as error:
+            if len(choices) == 1:
+                raise
+            found.append(error)
+    return found
+
+
+def _output(
+    choice: dict[str, Any], opened: bool | None, usage: dict[str, Any], tokens: int, *, first: bool, alone: bool
+) -> Output:
     message = choice.get("message") if "message" in choice else {"content": choice.get("text")}
     finish = choice.get("finish_reason")
     if not isinstance(message, dict):
         raise TryAgain("the reply holds no message")
     if not isinstance(finish, str | None) or finish not in _FINISH:
         raise RequestFailed(f"the server ended the answer with finish_reason {finish!r}")
-    content, thoughts = _text(message.get("content"))
-    thoughts = _text(message.get("reasoning") or message.get("reasoning_content"))[0] or thoughts
+    content, thoughts = text_of(message.get("content"))
+    thoughts = text_of(message.get("reasoning") or message.get("reasoning_content"))[0] or thoughts
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise TryAgain("the answer's tool_calls are no list of objects")
     cut = _FINISH[finish] == "length"
     split = split_thinking(content, opened=opened, truncated=cut, reasoning=thoughts or None)
+    counts = _usage(usage, tokens, len(split.reasoning), len(split.text), alone=alone)
+    if not first:
+        counts.cached, counts.cost = counts.prompt, 0.0
     return Output(
         text=split.text,
         reasoning=split.reasoning,
         unfinished_thinking=split.unfinished,
         tool_calls=calls,
         finish_reason=_FINISH[finish],
-        usage=_usage(_object(data.get("usage")), len(split.reasoning), len(split.text)),
+        usage=counts,
     )
 
 
@@ -115,16 +157,16 @@ def asked_wait(headers: Mapping[str, str]) -> float:
         return 0.0
 
 
-def _first(data: Any) -> dict[str, Any]:
+def _choices(data: Any) -> list[dict[str, Any]]:
     if isinstance(data, dict) and data.get("error"):  # with status 200, as gateways do
         raise TryAgain(f"the server reports {words(json.dumps(data))}")
     choices = data.get("choices") if isinstance(data, dict) else None
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+    if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
         raise TryAgain("the reply holds no choices")
-    return choices[0]
+    return choices
 
 
-def _text(content: Any) -> tuple[str, str]:
+def text_of(content: Any) -> tuple[str, str]:
     """Text and thinking of a content: a string, nothing, or a list of parts."""
     if content is None or isinstance(content, str):
         return content or "", ""
@@ -133,20 +175,21 @@ def _text(content: Any) -> tuple[str, str]:
     parts = [{"text": part} if isinstance(part, str) else part for part in content]
     if not all(isinstance(part, dict) for part in parts):
         raise TryAgain("the answer's content has a part that is no object")
-    text = "".join(_text(part.get("text"))[0] for part in parts)
-    return text, "".join(_text(part.get("thinking"))[0] for part in parts)
+    text = "".join(text_of(part.get("text"))[0] for part in parts)
+    return text, "".join(text_of(part.get("thinking"))[0] for part in parts)
 
 
-def _usage(counts: dict[str, Any], thoughts: int, answer: int) -> Usage:
+def _usage(counts: dict[str, Any], total: int, thoughts: int, answer: int, *, alone: bool) -> Usage:
     """The server's counts; where it does not tell thinking from answer, by their share of the characters."""
-    total = _count(counts.get("completion_tokens"))
-    told = _count(_object(counts.get("completion_tokens_details")).get("reasoning_tokens"))
+    told = _count(_object(counts.get("completion_tokens_details")).get("reasoning_tokens")) if alone else 0
     reasoning = min(total, told or round(total * thoughts / max(1, thoughts + answer)))
+    cost = counts.get("cost")  # in US dollars, of OpenRouter and its like
     return Usage(
         prompt=_count(counts.get("prompt_tokens")),
         cached=_count(_object(counts.get("prompt_tokens_details")).get("cached_tokens")),
         reasoning=reasoning,
         answer=total - reasoning,
+        cost=float(cost) if isinstance(cost, int | float) and 0 < cost < 1e6 else 0.0,
     )
 
 

@@ -27,13 +27,17 @@ class Asked(NamedTuple):
 
 
 class Says(NamedTuple):
-    """One reply. `body` is sent as JSON unless it is bytes; `cut`: bytes of it sent before the connection breaks."""
+    """One reply. `body` is sent as JSON unless it is bytes, `repeat` times; `cut`: bytes of it sent before the
+    connection breaks; `drip`: seconds between its bytes; `stall`: seconds before the rest from its middle on."""
 
     body: Any = b""
     status: int = 200
     headers: dict[str, str] = {}  # noqa: RUF012  never changed
     cut: int | None = None
     wait: float = 0.0
+    repeat: int = 1
+    drip: float = 0.0
+    stall: float = 0.0
 
 
 def answer(content: Any = "Paris", finish: Any = "stop", usage: Any = None, **message: Any) -> Says:
@@ -41,6 +45,29 @@ def answer(content: Any = "Paris", finish: Any = "stop", usage: Any = None, **me
     said = {"role": "assistant", "content": content, **message}
     usage = {"prompt_tokens": 10, "completion_tokens": 8} if usage is None else usage
     return Says({"model": "m", "choices": [{"index": 0, "message": said, "finish_reason": finish}], "usage": usage})
+
+
+def event(data: Any) -> bytes:
+    """One server-sent event."""
+    return b"data: " + (data if isinstance(data, bytes) else json.dumps(data).encode()) + b"\n\n"
+
+
+def streamed(*texts: str, done: bool = True, cut: bool = False, usage: Any = None, **how: Any) -> Says:
+    """A streamed chat completion whose choices have these texts, a character a piece."""
+    pieces = [
+        event({"choices": [{"index": i, "delta": {"content": letter}, "finish_reason": None}]})
+        for i, text in enumerate(texts)
+        for letter in text
+    ]
+    ends = (
+        []
+        if cut
+        else [event({"choices": [{"index": i, "delta": {}, "finish_reason": "stop"} for i in range(len(texts))]})]
+    )
+    if not cut:
+        counts = {"prompt_tokens": 10, "completion_tokens": sum(map(len, texts))} if usage is None else usage
+        ends += [event({"choices": [], "usage": counts})] * bool(counts) + [event(b"[DONE]")] * done
+    return Says(b"".join(pieces + ends), headers={"Content-Type": "text/event-stream"}, **how)
 
 
 class Loopback:
@@ -67,7 +94,7 @@ class Loopback:
 
     def says(self, *replies: Says) -> "Loopback":
         """Script the replies to POSTs."""
-        self.script = list(replies)
+        self.script, self._posts = list(replies), 0
         return self
 
     def stop(self) -> None:
@@ -78,8 +105,16 @@ class Loopback:
             self._thread.join()
             self._loop.close()
 
-    async def _listen(self) -> asyncio.Server:
-        return await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    def pause(self) -> None:
+        """Close the port and all connections; `resume` opens it again."""
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+
+    def resume(self) -> None:
+        """Listen again on the same port."""
+        self._server = asyncio.run_coroutine_threadsafe(self._listen(self.port), self._loop).result(10)
+
+    async def _listen(self, port: int = 0) -> asyncio.Server:
+        return await asyncio.start_server(self._serve, "127.0.0.1", port, limit=2**26)
 
     async def _end(self) -> None:
         self._server.close()
@@ -101,7 +136,7 @@ class Loopback:
                         break
                 finally:
                     self._running -= 1
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):  # cancelled: the end of the server, which need not be told
             pass
         finally:
             writer.close()
@@ -117,9 +152,26 @@ class Loopback:
     async def _reply(self, says: Says, writer: asyncio.StreamWriter) -> bool:
         await asyncio.sleep(says.wait)
         body = says.body if isinstance(says.body, bytes) else json.dumps(says.body).encode()
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **says.headers}
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body) * says.repeat), **says.headers}
+        if chunked := "Transfer-Encoding" in headers:
+            del headers["Content-Length"]
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         sent = f"HTTP/1.1 {says.status} Scripted\r\n{head}\r\n".encode() + body
+        if says.repeat > 1:
+            piece = b"%x\r\n%b\r\n" % (len(body), body) if chunked else body
+            writer.write(sent[: len(sent) - len(body)])
+            for _ in range(says.repeat):
+                writer.write(piece)
+                await writer.drain()
+            writer.write(b"0\r\n\r\n" if chunked else b"")
+            return True
+        if says.drip or says.stall:
+            size = 1 if says.drip else len(sent) - len(body) // 2
+            for start in range(0, len(sent), size):
+                writer.write(sent[start : start + size])
+                await writer.drain()
+                await asyncio.sleep(says.drip or says.stall)
+            return True
         if says.cut is None:
             writer.write(sent)
             await writer.drain()
@@ -158,7 +210,7 @@ class Watch(Silent):
 
     def __init__(self) -> None:
         self.retries: list[tuple[str, float]] = []
-        self.counted = (0, 0)
+        self.counted = self.total = (0, 0)
         self.waiting = asyncio.Event()
 
     def retry(self, reason: str, wait: float) -> None:
@@ -167,6 +219,7 @@ class Watch(Silent):
 
     def tokens(self, *, prompt: int = 0, output: int = 0) -> None:
         self.counted = (prompt, output)
+        self.total = (self.total[0] + prompt, self.total[1] + output)
 
 
 def runner(server: Loopback, model: str = "m", **options: Any) -> Any:

@@ -9,13 +9,15 @@ import pytest
 from m1eval import Request, RunnerError, Sampling
 from tests.http.conftest import KEY, QUESTION, Loopback, Says, Watch, answer, ask, question, start
 
+STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+
 
 # What is sent
 def test_a_question_is_sent_as_chat_with_only_what_was_set(server: Loopback) -> None:
     output = ask(server)
     assert (output.text, output.finish_reason, output.retries) == ("Paris", "stop", 0)
     [asked] = server.posts
-    assert (asked.path, asked.body) == ("/v1/chat/completions", {"model": "m", "messages": QUESTION})
+    assert (asked.path, asked.body) == ("/v1/chat/completions", {"model": "m", "messages": QUESTION} | STREAMED)
     assert "authorization" not in asked.headers
 
 
@@ -34,6 +36,7 @@ def test_sampling_and_tools_are_passed_on(server: Loopback) -> None:
         "max_tokens": 80_000,
         "stop": ["END"],
         "seed": 7,
+        **STREAMED,
     }
 
 
@@ -59,11 +62,6 @@ def test_a_raw_prompt_without_a_limit_is_refused(server: Loopback) -> None:
     with pytest.raises(RunnerError, match="max_tokens"):
         ask(server, Request(prompt="Once upon"))
     assert server.posts == []
-
-
-def test_a_think_budget_is_refused(server: Loopback) -> None:
-    with pytest.raises(RunnerError, match="http cannot cap thinking yet"):
-        ask(server, question(think_budget=100))
 
 
 def test_prompts_of_megabytes_and_half_emoji_arrive(server: Loopback) -> None:

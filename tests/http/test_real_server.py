@@ -133,3 +133,55 @@ def test_an_unknown_model_and_a_wrong_port_end_the_start(url: str) -> None:
         asyncio.run(story("smollm3", url))
     with pytest.raises(RunnerError, match="cannot connect"):
         asyncio.run(story("smollm2", "http://127.0.0.1:9/v1"))
+
+
+def one(url: str, request: Request, **options: Any) -> Output:
+    async def story() -> Output:
+        runner = http.Runner("smollm2", base_url=url, **{"thinking": "no", "retries": 0, **options})
+        await runner.start(Silent())
+        try:
+            output: Output = await runner.generate(request)
+            return output
+        finally:
+            await runner.aclose()
+
+    return asyncio.run(story())
+
+
+def greedy(most: int, **fields: Any) -> Request:
+    return Request(messages=[user(PARIS)], sampling=Sampling(temperature=0, max_tokens=most), **fields)
+
+
+def test_a_streamed_answer_is_the_same_with_the_time_of_its_first_token(url: str) -> None:
+    whole, stream = (one(url, greedy(32), stream=how) for how in ("no", "yes"))
+    assert (stream.text, stream.reasoning, stream.finish_reason) == (whole.text, "", whole.finish_reason)
+    assert stream.usage.output == whole.usage.output
+    assert 0 < stream.timing.first_token < stream.timing.total
+    refused = one(url, Request(messages=[user("word " * 3000)], sampling=Sampling(max_tokens=8)), stream="yes")
+    assert refused.finish_reason == "refused_context"
+
+
+def test_tools_are_taken(url: str) -> None:
+    tool = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
+    output = one(url, greedy(32, tools=[tool]))
+    assert output.text or output.tool_calls
+
+
+def test_a_thinking_budget_is_kept_by_continuing(url: str) -> None:
+    output = one(url, greedy(48, think_budget=6), thinking="yes")
+    assert output.metadata["thinking"] == {"budget": 6, "by": "continue", "forced": True, "tokens": 6}
+    assert output.reasoning.endswith("I have to give the solution based on the thinking directly now.")
+    assert output.usage.answer > 0
+
+
+def test_several_answers_come_from_one_request(url: str) -> None:
+    async def story() -> list[Output]:
+        runner = http.Runner("smollm2", base_url=url, thinking="no")
+        sampling = Sampling(temperature=1, max_tokens=12, seed=3)
+        outputs: list[Output] = await runner.several(Request(messages=[user("Name an animal.")], sampling=sampling), 2)
+        await runner.aclose()
+        return outputs
+
+    outputs = asyncio.run(story())
+    assert 1 <= len(outputs) <= 2
+    assert all(output.text for output in outputs)

@@ -1,0 +1,100 @@
+"""The prompts of a run, each once: `prompts.zst`, one zstandard frame of one JSON line each."""
+
+import hashlib
+import itertools
+import mmap
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zstandard
+from msgspec import Struct
+
+MOST_PROMPT = 64 * 1024
+"""Characters of JSON up to which a prompt is kept; of a longer one the hash, as its recipe builds it again."""
+
+
+TAIL = 2 * 2**20
+"""Bytes at the end of the prompts that are looked through when a run goes on."""
+
+# Made once, as its making costs more than a prompt.
+_COMPRESS, _DECOMPRESS = zstandard.ZstdCompressor(), zstandard.ZstdDecompressor()
+
+
+class _Named(Struct):
+    id: str
+
+
+_decode_id = msgspec.json.Decoder(_Named).decode
+
+
+def frame(sample: str, prompt: bytes) -> bytes:
+    """What is kept of a sample's prompt, given as JSON: itself, or its hash if it is long."""
+    row: dict[str, Any] = {"id": sample, "bytes": len(prompt), "sha256": hashlib.sha256(prompt).hexdigest()}
+    if len(prompt) <= MOST_PROMPT:
+        row["messages"] = msgspec.Raw(prompt)
+    return _COMPRESS.compress(msgspec.json.encode(row) + b"\n")
+
+
+def read_prompts(path: Path) -> Iterator[dict[str, Any]]:
+    """What `prompts.zst` holds: id, bytes and sha256 of each prompt, and its messages unless they were too long."""
+    for frame in _frames(path)[0]:
+        yield msgspec.json.decode(frame)
+
+
+def mended(path: Path) -> tuple[set[str], int]:
+    """The samples whose prompts stand at the end of the file, and where the last whole frame ends."""
+    whole, end = _frames(path, TAIL)
+    return {_decode_id(one).id for one in whole}, end
+
+
+def _frames(path: Path, tail: int | None = None) -> tuple[Iterator[bytes], int]:
+    """The whole frames of a file, or those in its last `tail` bytes, and where the last of them ends."""
+    size = path.stat().st_size if path.exists() else 0
+    if not size:
+        return iter(()), 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = data.find(zstandard.FRAME_HEADER, max(0, size - tail)) if tail else 0
+        bounds = _bounds(data, max(0, at))
+        while at > 0 and not _sound(data, bounds):  # what looks like the beginning of a frame may lie inside of one
+            at = data.find(zstandard.FRAME_HEADER, at + 1)
+            bounds = _bounds(data, max(0, at))
+    return _read_frames(path, bounds), bounds[-1]
+
+
+def _read_frames(path: Path, bounds: "array[int]") -> Iterator[bytes]:
+    with path.open("rb") as file:
+        file.seek(bounds[0])
+        for start, end in itertools.pairwise(bounds):
+            yield _DECOMPRESS.decompress(file.read(end - start))
+
+
+def _sound(data: mmap.mmap, bounds: "array[int]") -> bool:
+    """Whether the first frame is one."""
+    try:
+        return len(bounds) > 1 and bool(_decode_id(_DECOMPRESS.decompress(data[bounds[0] : bounds[1]])))
+    except (zstandard.ZstdError, msgspec.DecodeError):
+        return False
+
+
+def _bounds(data: mmap.mmap, at: int) -> "array[int]":
+    """Where frames begin and end from `at` on, by their headers alone; what comes after the last is torn.
+
+    A frame is a header, blocks with a size in three bytes each, and perhaps a checksum (RFC 8878, section 3.1.1).
+    """
+    size, ends = len(data), array("Q", [at])
+    while at + 9 < size and data[at : at + 4] == zstandard.FRAME_HEADER:
+        head = data[at : at + 18]
+        at += zstandard.frame_header_size(head)
+        last = False
+        while not last and at + 3 <= size:
+            block = int.from_bytes(data[at : at + 3], "little")
+            last = bool(block & 1)
+            at += 3 + (1 if block >> 1 & 3 == 1 else block >> 3)
+        at += 4 * (head[4] >> 2 & 1)
+        if not last or at > size:
+            break
+        ends.append(at)
+    return ends

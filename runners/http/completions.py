@@ -1,0 +1,127 @@
+"""What is asked of a server, and the asking: a request's body, one exchange, and what came of it as outputs."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from m1eval import Output, Progress, Request, RunnerError
+
+from . import replies
+from .line import Line, Reader, Reply, RequestFailed
+from .servers import Came, Refused, Sent, Servers
+from .stream import Stream
+
+LONG = 1024
+"""Tokens from which on an answer is streamed: below, nobody waits long, and a stream costs both sides more."""
+CHAT, RAW = "/chat/completions", "/completions"
+
+
+class Completions:
+    """Asks servers for completions of a model.
+
+    `opened`: does the chat template leave a think block open; `streams`: None streams answers that may be long;
+    `extra`: fields that are merged into each request last.
+    """
+
+    def __init__(
+        self, model: str, servers: Servers, extra: Mapping[str, Any], opened: bool | None, streams: bool | None
+    ) -> None:
+        self.model, self.extra, self.opened = model, extra, opened
+        self._servers = servers
+        self._streams = streams
+        self._auto = streams is None
+        self._usage_asked = True
+
+    def body(self, request: Request, own: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Path and fields of a request; `own`: fields that this kind of server has beside OpenAI's."""
+        sampling = {name: getattr(request.sampling, name) for name in request.sampling.__struct_fields__}
+        asked: dict[str, Any]
+        body = sampling | {"model": self.model, "stop": list(request.sampling.stop) or None}
+        if request.messages is not None:
+            path, asked = CHAT, {"messages": request.messages, "tools": request.tools or None}
+        else:
+            path, asked = RAW, {"prompt": request.prompt if request.token_ids is None else request.token_ids}
+        body = {
+            key: value for key, value in (asked | body | (own or {}) | dict(self.extra)).items() if value is not None
+        }
+        if path == RAW and "max_tokens" not in body:  # servers would stop after 16
+            raise RunnerError("http: raw prompts need a limit; set generation.max_tokens")
+        return path, body
+
+    async def post(
+        self, path: str, body: dict[str, Any], request: Request, n: int = 1, opened: bool | None = None
+    ) -> Came:
+        """Ask for completions: what came holds up to `n` outputs."""
+        heard = _Heard(request.progress)
+
+        def read(reply: Reply, reader: Reader | None) -> list[Output | RequestFailed]:
+            data = reader.completion() if reader and reader.heard else replies.parsed(reply.body, reply.charset)
+            return replies.outputs(data, self.opened if opened is None else opened, n)
+
+        while True:
+            fields = self._streaming(body)
+            sent = Sent("POST", path, _encoded(body | fields), request.prefix_key)
+            try:
+                came = await self._servers.persist(sent, request.progress, read, heard.listen if fields else None)
+            except Refused as error:
+                if not (fields and self._auto and "stream" in str(error)):
+                    raise
+                # One without usage, or no stream at all, is better than no answer.
+                self._usage_asked, self._streams = False, None if "stream_options" in fields else False
+            else:
+                outputs = [output for output in came.value if isinstance(output, Output)]
+                heard.rest(outputs)
+                return came
+
+    def _streaming(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields that ask for a stream, where the answer may be long."""
+        most = body.get("max_tokens") or body.get("max_completion_tokens")
+        if self._streams is False or (self._streams is None and most and most < LONG):
+            return {}
+        return {"stream": True} | ({"stream_options": {"include_usage": True}} if self._usage_asked else {})
+
+    async def told(self, path: str, asked: Mapping[str, Any], request: Request, field: str) -> Any:
+        """A field of what an endpoint beside OpenAI's says; None if it is not there."""
+
+        def read(reply: Reply, _: Reader | None) -> Any:
+            data = replies.parsed(reply.body, reply.charset) if reply.status == 200 else None
+            return data.get(field) if isinstance(data, dict) else None
+
+        sent = Sent("POST", path, _encoded(asked), request.prefix_key)
+        return (await self._servers.persist(sent, request.progress, read)).value
+
+
+class _Heard:
+    """Tells of the tokens of an answer as they come, and of the rest when it is there."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._counted = 0
+
+    def listen(self, line: Line) -> Stream:
+        """A reader for the next try; what came in the one before counts no more."""
+
+        def told(tokens: int) -> None:
+            line.pace.flowing += not self._counted
+            self._counted += tokens
+            line.pace.streamed(tokens)
+            self._progress.tokens(output=tokens)
+
+        self._progress.tokens(output=-self._counted)
+        self._counted = 0
+        return Stream(told)
+
+    def rest(self, outputs: list[Output]) -> None:
+        """The answers are there, with their true counts."""
+        prompt = outputs[0].usage.prompt if outputs else 0
+        written = sum(output.usage.output for output in outputs)
+        self._progress.tokens(prompt=prompt, output=written - self._counted)
+
+
+def _encoded(body: Any) -> bytes:
+    try:
+        return msgspec.json.encode(body, enc_hook=str)
+    except UnicodeEncodeError:  # half an emoji, which only escapes can carry
+        return json.dumps(body, default=str).encode()

@@ -1,0 +1,253 @@
+"""A run in front of a server that does everything wrong: each sample ends right, or errored with its reason."""
+
+import asyncio
+import json
+import random
+import ssl
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Result, lines, write
+from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, one_line, question, start, streamed
+
+PAGE = b"<html><head><title>503</title></head><body><h1>Service Unavailable</h1></body></html>"
+WHOLE = json.dumps(answer("right").body).encode()
+PASSING: dict[str, Says] = {
+    "429": Says({"error": {"message": "Rate limit reached"}}, 429, {"Retry-After": "0.05"}),
+    "500": Says({"error": {"message": "EngineCore died"}}, 500),
+    "503 page": Says(PAGE, 503, {"Content-Type": "text/html"}),
+    "reset": Says(cut=-1),
+    "half a body": Says(answer("right").body, cut=len(WHOLE) // 2),
+    "half JSON": Says(WHOLE[: len(WHOLE) // 2]),
+    "no JSON": Says(b"upstream connect error or disconnect/reset before headers"),
+    "no choices": Says({"choices": [], "usage": {}}),
+    "wrong types": Says({"choices": [{"message": {"content": 42}, "finish_reason": "stop"}]}),
+    "choices a text": Says({"choices": "right"}),
+    "a broken stream": streamed("ri", cut=True),
+    "hang": answer("right")._replace(wait=30),
+    "odd bytes": Says(b"\xff\xfe\x00{\x9f\x92"),
+}
+HARMLESS: dict[str, Says] = {
+    "a stream": streamed("right"),
+    "a slow drip": Says(answer("right").body, drip=0.002),
+    "utf-16": Says(
+        json.dumps(answer("right").body).encode("utf-16"), headers={"Content-Type": "x/json; charset=utf-16"}
+    ),
+    "latin-1": Says(WHOLE, headers={"Content-Type": "application/json; charset=iso-8859-1"}),
+    "no such charset": Says(WHOLE, headers={"Content-Type": "application/json; charset=klingon"}),
+}
+LASTING: dict[str, tuple[Says, str, str | None]] = {
+    "null content": (answer(None), "unparsed", None),
+    "empty content": (answer(""), "unparsed", None),
+    "a filter": (answer("ri", "content_filter"), "errored", "finish_reason 'content_filter'"),
+    "a bad request": (Says({"error": {"message": "prompt has bad words"}}, 400), "errored", "400 prompt has bad words"),
+    "a forbidden prompt": (Says({"error": {"message": "moderated"}}, 403), "errored", "403 moderated"),
+    "100 MB": (Says(b" " * 2**20, repeat=100), "errored", "longer than 64 MB"),
+    "always 500": (PASSING["500"], "errored", "500 EngineCore died (3 tries)"),
+}
+
+
+def task(folder: Path, n: int) -> Path:
+    """Samples whose question is their number."""
+    write(folder / "t.jsonl", "".join(json.dumps({"q": f"sample {i}"}) + "\n" for i in range(n)))
+    return write(
+        folder / "t.yaml",
+        "title: T\ndataset: {file: t.jsonl}\nid: '{{ q }}'\nprompt: '{{ q }}'\ntarget: right\nscorer: mine\n",
+    )
+
+
+@pytest.fixture
+def grader(tmp_path: Path) -> None:
+    """A scorer that finds no answer in an empty text."""
+    write(
+        tmp_path / "scorers" / "mine.py",
+        """
+        from m1eval import Score
+
+        class Scorer:
+            async def score(self, output, sample, tools):
+                return Score(value=float(output.text == sample.target), answer=output.text or None)
+        """,
+    )
+
+
+def command(server: Loopback, folder: Path, *more: object) -> list[str]:
+    options = ("-o", "backoff=0.01", "-o", "retries=2", "-o", "timeout=1.5")
+    whole = ("run", "--tasks", folder / "t.yaml", "--model", "http:m", "--base-url", server.url, "--out", folder / "x")
+    return [str(word) for word in (*whole, *options, "--json", *more)]
+
+
+@pytest.mark.usefixtures("grader")
+def test_two_thousand_samples_with_a_third_of_the_replies_at_fault(
+    server: Loopback, tmp_path: Path, shell: Any
+) -> None:
+    """About 15 s: half of the faults pass after one or two tries, some last, the others do no harm."""
+    n, draw = 2000, random.Random(7)
+    task(tmp_path, n)
+    kinds: dict[str, tuple[str, str]] = {}
+    for i in range(n):
+        if draw.random() < 0.3:
+            kind = draw.choice("pphl")
+            names = {"p": list(PASSING), "h": list(HARMLESS), "l": list(LASTING)}[kind]
+            name = draw.choice([name for name in names if name not in {"hang", "100 MB"} or draw.random() < 0.2])
+            kinds[f"sample {i}"] = (name, kind)
+    tries: Counter[str] = Counter()
+    healed = threading.Event()
+
+    def says(asked: Asked) -> Says:
+        sample = asked.body["messages"][0]["content"]
+        tries[sample] += 1
+        name, kind = kinds.get(sample, ("", ""))
+        if kind == "l" and not healed.is_set():
+            return LASTING[name][0]
+        if kind == "h":
+            return HARMLESS[name]
+        return PASSING[name] if kind == "p" and tries[sample] == 1 else answer("right")
+
+    server.script = says
+    first: Result = shell(*command(server, tmp_path), timeout=110)
+    records = {line["id"]: line for line in lines(tmp_path / "x" / "samples.jsonl")}
+    assert len(records) == n, "none is lost"
+    assert len(lines(tmp_path / "x" / "samples.jsonl")) == n, "none is doubled"
+    for sample, record in records.items():
+        name, kind = kinds.get(sample, ("", ""))
+        outcome, reason = LASTING[name][1:] if kind == "l" else ("right", None)
+        assert record["outcome"] == outcome, (sample, name, record)
+        assert (reason or "") in record.get("error", ""), (sample, name, record)
+        assert record.get("retries", 0) == (1 if kind == "p" else 0), (sample, name, record)
+    errored = sum(record["outcome"] == "errored" for record in records.values())
+    assert (first.code, errored > 20) == (3, True), first.err
+    asked = dict(tries)
+    healed.set()
+    again: Result = shell(*command(server, tmp_path), timeout=60)
+    assert again.code == 0, again.err
+    assert sum(tries.values()) - sum(asked.values()) == errored, "only what errored is asked again"
+    outcomes = again.json()["runs"][0]["outcomes"]
+    assert outcomes["right"] + outcomes["unparsed"] == n
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_each_passing_fault_costs_one_try(server: Loopback, name: str) -> None:
+    output = ask(server.says(PASSING[name], answer("right")), timeout=0.5)
+    assert (output.text, output.retries) == ("right", 1)
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_each_harmless_oddity_costs_nothing(server: Loopback, name: str) -> None:
+    output = ask(server.says(HARMLESS[name]), timeout=5)
+    assert (output.text, output.retries) == ("right", 0)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Transfer-Encoding": "chunked"}])
+def test_a_response_of_100_mb_is_given_up_without_holding_it(server: Loopback, headers: dict[str, str]) -> None:
+    with pytest.raises(Failed, match="longer than 64 MB"):
+        ask(server.says(Says(b" " * 2**20, repeat=100, headers=headers)))
+
+
+@pytest.mark.usefixtures("grader")
+def test_a_server_that_restarts_in_the_middle_costs_no_sample(server: Loopback, tmp_path: Path) -> None:
+    task(tmp_path, 60)
+    server.script = lambda _: answer("right")._replace(wait=0.1)
+    call = [sys.executable, "-m", "m1eval", *command(server, tmp_path, "-j", 4, "-o", "retries=1")]
+    with subprocess.Popen(call, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while len(server.posts) < 20:
+            threading.Event().wait(0.01)
+        server.pause()
+        threading.Event().wait(2)
+        assert process.poll() is None, "the server is waited for"
+        server.resume()
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, json.loads(out)["runs"][0]["outcomes"]["right"]) == (0, 60), err
+
+
+@pytest.mark.usefixtures("grader")
+def test_a_model_that_vanishes_ends_the_run_and_keeps_what_is_there(
+    server: Loopback, tmp_path: Path, shell: Any
+) -> None:
+    task(tmp_path, 40)
+    server.script = lambda _: answer("right") if len(server.posts) <= 20 else Says({"detail": "no model loaded"}, 404)
+    result = shell(*command(server, tmp_path, "-j", 2))
+    assert result.code == 2
+    assert "model 'm' is not there (404 no model loaded)" in result.err
+    assert {line["outcome"] for line in lines(tmp_path / "x" / "samples.jsonl")} == {"right"}
+    assert 18 <= len(lines(tmp_path / "x" / "samples.jsonl")) <= 20
+
+
+def test_an_account_without_money_ends_the_run(server: Loopback) -> None:
+    from m1eval import RunnerError
+
+    for says in (
+        Says({"error": {"message": "Insufficient Balance"}}, 402),
+        Says({"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}, 429),
+    ):
+        with pytest.raises(RunnerError, match="nothing is left on the account"):
+            ask(server.says(says))
+
+
+@contextmanager
+def self_signed(folder: Path, page: bytes) -> Iterator[str]:
+    """A TLS server whose certificate nobody has signed."""
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    try:
+        subprocess.run([*made, "-keyout", "key.pem", "-out", "ca.pem"], cwd=folder, check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("no openssl on this machine to make a certificate with")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "ca.pem", folder / "key.pem")
+    loop = asyncio.new_event_loop()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(page), page))
+        await writer.drain()
+        writer.close()
+
+    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0, ssl=context))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield f"https://localhost:{server.sockets[0].getsockname()[1]}/v1"
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    server.close()
+    loop.run_until_complete(server.wait_closed())
+    loop.close()
+
+
+def test_a_certificate_that_is_not_trusted_ends_the_start_and_may_be_named(tmp_path: Path, shell: Any) -> None:
+    page = json.dumps({"data": [{"id": "other"}]}).encode()
+    with self_signed(tmp_path, page) as url:
+        (tmp_path / "t.jsonl").write_text("{}\n")
+        write(tmp_path / "t.yaml", "title: T\ndataset: {file: t.jsonl}\nprompt: q\ntarget: x\nscorer: exact\n")
+        run = ("run", "--tasks", "t.yaml", "--model", "http:m", "--base-url", url, "--display", "none")
+        refused = shell(*run)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert "its certificate is not trusted: self-signed certificate; SSL_CERT_FILE=ca.pem" in refused.err
+        trusted = shell(*run, env={"SSL_CERT_FILE": "ca.pem"})
+        assert "has no model 'm'" in trusted.err, "the way is open"
+
+
+def test_a_host_without_an_address_ends_the_start_with_one_line(server: Loopback) -> None:
+    from m1eval import RunnerError
+
+    with pytest.raises(
+        RunnerError, match=r"http://no-such-host\.invalid/v1: cannot connect.*is --base-url right"
+    ) as error:
+        start(server, base_url="http://no-such-host.invalid/v1", connect_timeout=5)
+    one_line(error)
+
+
+def test_silence_in_the_middle_of_a_stream_is_noticed_long_before_the_time_of_the_answer(server: Loopback) -> None:
+    stalls = streamed("right", stall=30)
+    output = ask(server.says(stalls, streamed("right")), question(), timeout=60, read_timeout=0.3)
+    assert (output.text, output.retries) == ("right", 1)
+    with pytest.raises(Failed, match=r"not a byte for 0\.3 s"):
+        ask(server.says(stalls), question(), timeout=60, read_timeout=0.3, retries=0)

@@ -1,0 +1,296 @@
+"""Streamed answers: put together, timed, and told from broken ones; and several answers from one prompt."""
+
+import time
+from typing import Any
+
+import pytest
+
+from m1eval import RunnerError, Sampling
+from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, event, http, question, streamed
+
+
+def stream(*pieces: Any, done: bool = True) -> Says:
+    body = b"".join(event(piece) for piece in pieces) + (event(b"[DONE]") if done else b"")
+    return Says(body, headers={"Content-Type": "text/event-stream; charset=utf-8"})
+
+
+def delta(finish: str | None = None, index: int = 0, **fields: Any) -> dict[str, Any]:
+    return {"choices": [{"index": index, "delta": fields, "finish_reason": finish}]}
+
+
+def test_a_long_answer_is_streamed_and_a_short_one_is_not(server: Loopback):
+    server.script = lambda asked: streamed("right") if asked.body.get("stream") else answer("right")
+    for most, streams in ((64, False), (8000, True), (None, True)):
+        assert ask(server, question(sampling=Sampling(max_tokens=most))).text == "right"
+        assert server.posts[-1].body.get("stream", False) is streams
+    ask(server, stream="no")
+    assert "stream" not in server.posts[-1].body
+    ask(server, question(sampling=Sampling(max_tokens=5)), stream="yes")
+    assert server.posts[-1].body["stream_options"] == {"include_usage": True}
+
+
+def test_the_time_to_the_first_token_is_known(server: Loopback):
+    output = ask(server.says(streamed("right", drip=0.002, wait=0.2)))
+    assert 0.2 < output.timing.first_token < output.timing.total
+    assert output.usage.output == 5
+    assert ask(server.says(answer("right"))).timing.first_token == 0
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_thinking_comes_in_its_own_field(server: Loopback, name: str):
+    pieces = [delta(role="assistant", content=""), *(delta(None, 0, **{name: part}) for part in ("Ly", "on?"))]
+    usage = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 6}}
+    output = ask(server.says(stream(*pieces, delta(content="Par"), delta("stop", content="is"), usage)))
+    assert (output.text, output.reasoning, output.finish_reason) == ("Paris", "Lyon?", "stop")
+    assert (output.usage.prompt, output.usage.output) == (9, 6)
+
+
+def test_the_same_thinking_under_both_names_counts_once(server: Loopback):
+    piece = delta(reasoning="Hm", reasoning_content="Hm")
+    assert ask(server.says(stream(piece, delta("stop", content="A")))).reasoning == "Hm"
+
+
+def test_tool_calls_come_in_pieces(server: Loopback):
+    first = {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}
+    more = [{"index": 0, "function": {"arguments": part}} for part in ('{"a"', ": 1}")]
+    other = {"index": 1, "id": "c2", "function": {"name": "g", "arguments": "{}"}}
+    pieces = [delta(tool_calls=[first]), *(delta(tool_calls=[call]) for call in more), delta(tool_calls=[other])]
+    output = ask(server.says(stream(*pieces, delta("tool_calls"))))
+    assert [call["function"] for call in output.tool_calls] == [
+        {"name": "f", "arguments": '{"a": 1}'},
+        {"name": "g", "arguments": "{}"},
+    ]
+    assert (output.tool_calls[0]["id"], output.finish_reason) == ("c1", "tool_calls")
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_pieces_may_be_cut_anywhere(size: int):
+    told: list[int] = []
+    body = b": a comment\r\n\r\nevent: x\r\n" + bytes(streamed("Grüße 😀").body).replace(b"\n", b"\r\n")
+    reader = http.stream.Stream(told.append)
+    for start in range(0, len(body), size):
+        reader.feed(body[start : start + size])
+    assert reader.completion()["choices"][0]["message"]["content"] == "Grüße 😀"
+    assert sum(told) == 7
+
+
+def test_an_end_without_its_mark_is_an_end_if_the_answer_is_whole(server: Loopback):
+    """As of transformers' server, which sends no [DONE]."""
+    assert ask(server.says(stream(delta("stop", content="Paris"), done=False))).text == "Paris"
+    with pytest.raises(Failed, match="the stream ended in the middle of an answer"):
+        ask(server.says(stream(delta(content="Par"), done=False)), retries=0)
+
+
+@pytest.mark.parametrize(
+    ("piece", "words"),
+    [
+        ({"error": {"message": "CUDA error", "code": 500}}, "the server reports CUDA error"),
+        (b"no json", "no JSON: 'no json'"),
+        ([1], "is no object"),
+        ({"choices": {"a": 1}}, "are no list"),
+        ({"choices": [1]}, "is no object"),
+        ({"choices": [{"delta": "text"}]}, "has no message"),
+        ({"choices": [{"delta": {"content": 7}}]}, "content is a int"),
+        ({"choices": [{"delta": {"tool_calls": [3]}}]}, "tool call of the stream is no object"),
+    ],
+)
+def test_what_is_wrong_in_a_stream_is_tried_again_with_its_reason(server: Loopback, piece: Any, words: str):
+    broken = stream(delta(content="Par"), piece)
+    with pytest.raises(Failed, match=words):
+        ask(server.says(broken), retries=0)
+    assert ask(server.says(broken, streamed("right"))).retries == 1
+
+
+def test_usage_that_is_not_told_is_counted(server: Loopback):
+    assert ask(server.says(streamed("right", usage={}))).usage.output == 5
+
+
+@pytest.mark.parametrize("refused", ["stream_options", "stream"])
+def test_a_server_that_cannot_stream_is_asked_without(server: Loopback, refused: str):
+    def strict(asked: Asked) -> Says:
+        if refused in asked.body:
+            return Says({"detail": f"Unexpected field: {refused}"}, 422)
+        return streamed("right", usage={}) if "stream" in asked.body else answer("right")
+
+    server.script = strict
+    assert [output.text for output in ask(server, question(), question())] == ["right", "right"]
+
+
+def test_raw_completions_are_streamed_too(server: Loopback):
+    from m1eval import Request
+
+    pieces = [{"choices": [{"index": 0, "text": part, "finish_reason": None}]} for part in ("a ", "time")]
+    last = {"choices": [{"index": 0, "text": "", "finish_reason": "length"}]}
+    request = Request(prompt="Once upon ", sampling=Sampling(max_tokens=2000))
+    output = ask(server.says(stream(*pieces, last)), request, thinking="no")
+    assert (output.text, output.finish_reason) == ("a time", "length")
+
+
+# Several answers from one prompt
+def several(*texts: str) -> dict[str, Any]:
+    choices = [{"message": {"content": text}, "finish_reason": "stop", "index": i} for i, text in enumerate(texts)]
+    return {"choices": choices, "usage": {"prompt_tokens": 100, "completion_tokens": 60}}
+
+
+TASK = "title: T\ndataset: {file: t.jsonl}\nid: '{{ q }}'\nprompt: '{{ q }}'\ntarget: right\nscorer: exact\n"
+
+
+def run(m1eval: Any, server: Loopback, folder: Any, *more: Any) -> Any:
+    (folder / "t.jsonl").write_text('{"q": "a"}\n{"q": "b"}\n')
+    (folder / "t.yaml").write_text(TASK + "repeats: 8\n")
+    where = ("--model", "http:m", "--base-url", server.url, "--out", folder / "x")
+    return m1eval("run", "--tasks", folder / "t.yaml", *where, "-o", "backoff=0.01", *more, "--json")
+
+
+def test_one_request_brings_several_repeats_and_each_is_a_record(server: Loopback, m1eval: Any, tmp_path: Any):
+    server.script = lambda asked: Says(several(*["right", "wrong!"] * (asked.body["n"] // 2)))
+    result = run(m1eval, server, tmp_path, "-o", "n=4")
+    summary = result.json()["runs"][0]
+    assert [asked.body["n"] for asked in server.posts] == [4, 4, 4, 4]
+    assert (summary["outcomes"]["right"], summary["outcomes"]["wrong"]) == (8, 8)
+    assert summary["tokens"]["answer"] == 4 * 60, "the tokens of a request are divided among its answers"
+    assert (summary["tokens"]["prompt"], summary["tokens"]["cached"]) == (1600, 1200)
+    from tests.conftest import lines
+
+    records = lines(tmp_path / "x" / "samples.jsonl")
+    assert len({(record["id"], record["repeat"]) for record in records}) == 16
+    assert {record["metadata"]["choices"] for record in records} == {4}
+
+
+def test_a_server_that_gives_fewer_is_asked_for_the_rest(server: Loopback, m1eval: Any, tmp_path: Any):
+    server.script = lambda asked: answer("right")
+    assert run(m1eval, server, tmp_path, "-o", "n=8", "-j", 1).json()["runs"][0]["outcomes"]["right"] == 16
+    assert len(server.posts) == 16
+
+
+def test_a_server_that_refuses_several_is_asked_for_one(server: Loopback, m1eval: Any, tmp_path: Any):
+    server.script = lambda asked: Says({"detail": "n > 1"}, 400) if "n" in asked.body else answer("right")
+    assert run(m1eval, server, tmp_path, "-o", "n=8", "-j", 1).json()["runs"][0]["outcomes"]["right"] == 16
+
+
+def test_one_answer_of_several_may_fail_alone(server: Loopback, m1eval: Any, tmp_path: Any):
+    broken = several("right", "ri")
+    broken["choices"][1]["finish_reason"] = "content_filter"
+    server.script = lambda asked: Says(broken)
+    result = run(m1eval, server, tmp_path, "-o", "n=2")
+    outcomes = result.json()["runs"][0]["outcomes"]
+    assert (outcomes["right"], outcomes["errored"], result.code) == (8, 8, 3)
+
+
+def test_a_thinking_budget_goes_before_several_answers(server: Loopback, m1eval: Any, tmp_path: Any):
+    server.script = rendering("<think>\n", "Lyon? No, ", "right")
+    more = ("-o", "n=8", "--think", 20, "--max-tokens", 100)
+    assert run(m1eval, server, tmp_path, *more).json()["runs"][0]["outcomes"]["right"] == 16
+    assert not any("n" in asked.body for asked in server.posts)
+
+
+def test_greedy_answers_are_the_same_and_are_not_asked_for_together(server: Loopback, m1eval: Any, tmp_path: Any):
+    server.script = lambda asked: answer("right")
+    run(m1eval, server, tmp_path, "-o", "n=8", "--set", "generation.temperature=0")
+    assert not any("n" in asked.body for asked in server.posts)
+
+
+# Thinking budgets
+def rendering(tail: str, first: str, second: str = "Paris") -> Any:
+    """A server like llama.cpp's, which renders prompts; the first completion is cut, the second ends."""
+
+    def says(asked: Asked) -> Says:
+        if asked.path == "/apply-template":
+            return Says({"prompt": f"<user>{asked.body['messages'][0]['content']}{tail}"})
+        going_on = "</think>" in asked.body["prompt"]
+        text, finish = (second, "stop") if going_on else (first, "length" if "</think>" not in first else "stop")
+        counts = {"prompt_tokens": 9, "completion_tokens": asked.body["max_tokens"] if finish == "length" else 3}
+        return Says({"choices": [{"text": text, "finish_reason": finish}], "usage": counts})
+
+    return says
+
+
+def test_thinking_beyond_its_budget_is_ended_and_the_answer_follows(server: Loopback):
+    server.script = rendering("<think>\n", "Lyon? No, ")
+    output = ask(
+        server, question(think_budget=20, sampling=Sampling(max_tokens=100)), think_end="Enough.\n</think>\n\n"
+    )
+    first, second = server.posts[1:]
+    assert first.body["prompt"].endswith("<think>\n")
+    assert (first.body["max_tokens"], second.body["max_tokens"]) == (20, 80)
+    assert second.body["prompt"] == first.body["prompt"] + "Lyon? No, Enough.\n</think>\n\n"
+    assert (output.text, output.reasoning) == ("Paris", "Lyon? No, Enough.")
+    assert output.metadata["thinking"] == {"budget": 20, "by": "continue", "forced": True, "tokens": 20}
+    assert (output.usage.reasoning, output.usage.answer) == (20, 3)
+
+
+def test_thinking_that_ends_by_itself_is_not_ended(server: Loopback):
+    server.script = rendering("<think>\n", "Paris.</think>Paris")
+    output = ask(server, question(think_budget=20, sampling=Sampling(max_tokens=100)))
+    assert (output.text, output.reasoning, len(server.posts)) == ("Paris", "Paris.", 2)
+    assert output.metadata["thinking"]["forced"] is False
+
+
+def test_a_budget_of_nothing_leaves_an_empty_block(server: Loopback):
+    server.script = rendering("<assistant>", "never asked")
+    output = ask(server, question(think_budget=0, sampling=Sampling(max_tokens=100)))
+    assert server.posts[1].body["prompt"].endswith("<assistant><think>\n\n</think>\n\n")
+    assert (output.text, output.reasoning, output.usage.reasoning) == ("Paris", "", 0)
+
+
+def test_an_answer_that_the_budget_has_cut_goes_on_as_it_is(server: Loopback):
+    """A model that does not think, under `--think`: nothing is put into its answer."""
+    server.script = lambda asked: (
+        Says({"prompt": "<assistant>"})
+        if asked.path == "/apply-template"
+        else Says({"choices": [{"text": "Par", "finish_reason": "length"}]})
+        if asked.body["prompt"] == "<assistant>"
+        else Says({"choices": [{"text": "is", "finish_reason": "stop"}]})
+    )
+    output = ask(server, question(think_budget=20, sampling=Sampling(max_tokens=100)))
+    assert (output.text, output.metadata["thinking"]["forced"]) == ("Paris", False)
+
+
+def test_a_server_like_vllm_renders_in_tokens(server: Loopback):
+    def says(asked: Asked) -> Says:
+        if asked.path == "/apply-template":
+            return Says(status=404)
+        if asked.path == "/tokenize":
+            return Says({"tokens": [1, 2, 3] if "messages" in asked.body else [7, 8]})
+        if asked.path == "/detokenize":
+            return Says({"prompt": "<think>\n"})
+        if asked.body["prompt"] == [1, 2, 3]:
+            return Says({"choices": [{"text": "Lyon? ", "finish_reason": "length"}], "usage": {"completion_tokens": 5}})
+        assert asked.body["prompt"] == [1, 2, 3, 7, 8]
+        return Says({"choices": [{"text": "Paris", "finish_reason": "stop"}], "usage": {"completion_tokens": 1}})
+
+    server.script = says
+    output = ask(server, question(think_budget=5, sampling=Sampling(max_tokens=100)))
+    assert (output.text, output.usage.reasoning, output.usage.answer) == ("Paris", 5, 1)
+
+
+def test_a_server_that_renders_nothing_says_what_else_there_is(server: Loopback):
+    server.script = lambda asked: Says(status=404)
+    with pytest.raises(RunnerError, match=r"cannot render prompts.*think_by=vllm\|sglang"):
+        ask(server, question(think_budget=5, sampling=Sampling(max_tokens=100)))
+
+
+@pytest.mark.parametrize(
+    ("way", "fields"),
+    [
+        ("vllm", {"thinking_token_budget": 9}),
+        ("sglang", {"custom_params": {"thinking_budget": 9}}),
+        ("qwen", {"enable_thinking": True, "thinking_budget": 9}),
+        ("openrouter", {"reasoning": {"max_tokens": 9}}),
+        ("nim", {"nvext": {"max_thinking_tokens": 9}}),
+        ("template", {"chat_template_kwargs": {"thinking_budget": 9}}),
+    ],
+)
+def test_a_servers_own_means_are_asked_for_and_looked_after(server: Loopback, way: str, fields: dict[str, Any]):
+    output = ask(server.says(answer("Paris", reasoning="Hm.")), question(think_budget=9), think_by=way)
+    assert fields.items() <= server.posts[0].body.items()
+    assert output.metadata["thinking"]["by"] == way
+    ignored = answer("Paris", usage={"completion_tokens": 900}, reasoning="Hm." * 500)
+    with pytest.raises(RunnerError, match="did not keep the thinking budget"):
+        ask(server.says(ignored), question(think_budget=9), think_by=way)
+
+
+def test_a_drip_of_tokens_is_not_silence(server: Loopback):
+    begin = time.monotonic()
+    output = ask(server.says(streamed("right", drip=0.001)), read_timeout=0.3)
+    assert (output.text, output.retries, time.monotonic() - begin > 0.5) == ("right", 0, True)

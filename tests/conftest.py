@@ -29,6 +29,12 @@ class Result(NamedTuple):
         return json.loads(self.out)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is kept between runs is kept for this test session alone."""
+    os.environ["M1EVAL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def m1eval(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run a command in this process."""

@@ -11,9 +11,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from m1eval.errors import M1evalError
+from m1eval.journal import Journal
 from m1eval.nouns import Progress, Runner
 from m1eval.run import Run
-from m1eval.tokens import OfRunner
+from m1eval.tokens import WindowUnknown
 
 if TYPE_CHECKING:
     from m1eval.workers import Pool
@@ -52,17 +53,24 @@ async def evaluate(
     """Do what the runs owe; False if it was interrupted. All folders are taken before anything is asked."""
     stop = asyncio.Event()
     tools = House()
-    tokenizer = OfRunner(runner)
+    tokenizer = runs[0].model.tokenizer(runner)
     opened: list[Run] = []
+    late: dict[Run, Journal] = {}  # runs whose samples depend on the model's window
     try:
         for run in runs:
             journal = run.open(redo=redo)
             opened.append(run)
-            run.plan(tokenizer, journal)
+            try:
+                run.plan(tokenizer, journal)
+            except WindowUnknown:
+                late[run] = journal
         with _Interrupts(stop) as interrupts, display:
-            owing = [run for run in runs if run.owes]
+            owing = [run for run in runs if run in late or run.owes]
             if owing:
                 await getattr(runner, "start", _started)(display)
+                tokenizer.started = True
+            for run, journal in late.items():
+                run.plan(tokenizer, journal)
             interrupts.drains = True
             limit = concurrency or int(getattr(runner, "concurrency", CONCURRENCY))
             for run in owing:
@@ -74,7 +82,9 @@ async def evaluate(
                 finally:
                     display.end()
         if tokenizer.approximate:
-            runs[0].notes.append("the runner has no tokenizer: prompt lengths count four characters as a token")
+            runs[0].notes.append(
+                "no tokenizer of the model is at hand: prompt lengths count four characters as a token"
+            )
     except BaseException as error:
         for run in opened:
             _close(run, error)

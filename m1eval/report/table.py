@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from m1eval import baselines
+from m1eval.report import by_length
 from m1eval.report.words import count, score, span
 from m1eval.run import Run
 
@@ -22,6 +23,8 @@ def show(runs: Sequence[Run]) -> None:
         _aligned(head, rows)
     else:
         print(markdown(head, rows))
+    for run in runs:
+        by_length.after_run(run.folder, run.task.name)
     for note in notes(runs):
         print(note)
 
@@ -73,6 +76,11 @@ def notes(runs: Sequence[Run]) -> list[str]:
         if number := tally.outcomes["errored"]:
             as_zero = f"counted as 0 the score is {score(tally.score_with_errors)}"
             lines.append(f"{name}: {number} errored and are left out ({as_zero}); the same command tries them again")
+        if tally.usage.cached:
+            share, read = tally.usage.cached / max(1, tally.usage.prompt), count(tally.usage.prompt)
+            lines.append(
+                f"{name}: {count(tally.usage.cached)} of {read} prompt tokens ({share:.0%}) were not read anew"
+            )
         if run.partial:
             lines.append(f"{name}: partial, {_size(run)} samples; not comparable with a whole run")
         lines += [f"{name}: {note}" for note in dict.fromkeys(run.notes)]

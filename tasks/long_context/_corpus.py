@@ -1,15 +1,14 @@
 """What haystacks are made of: corpora as pages of whole lines, endless or as long as their files.
 
 `story` is written by this project's grammar and needs nothing; `noise` is RULER's five sentences over and over; files,
-folders and globs are read as they are; `essays`, `pg19` and `wikipedia` are downloaded from the hub at a fixed commit.
+folders and globs are read as they are; `essays`, `pg19` and `wikipedia` are downloaded from the hub at the commit
+that `corpus_revision` names.
 """
 
-import glob
 import gzip
 import hashlib
 import re
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
@@ -50,12 +49,11 @@ class Corpus(Protocol):
 class Story:
     """Sentences of the project's grammar: volumes without end, all different."""
 
-    volumes = None
+    volumes: int | None = None
 
-    @cached_property
-    def digest(self) -> str:
-        """That of the code that writes it."""
-        return _sha(Path(__file__).read_bytes(), Path(__file__).with_name("_text.py").read_bytes())
+    def __init__(self) -> None:
+        code = (Path(__file__), Path(__file__).with_name("_text.py"))
+        self.digest = _sha(*(path.read_bytes() for path in code))
 
     def pages(self, volume: int) -> list[str]:
         """64 pages, 3,072 sentences."""
@@ -66,8 +64,10 @@ class Story:
 class Noise:
     """RULER's noise: one line again and again."""
 
-    volumes = None
-    digest = _NOISE_DIGEST = "noise-1"
+    volumes: int | None = None
+
+    def __init__(self) -> None:
+        self.digest = _sha(NOISE.encode(), str((PAGES, LINES, SENTENCES)).encode())
 
     def pages(self, volume: int) -> list[str]:
         """The same page each time."""
@@ -117,7 +117,9 @@ def _files(name: str) -> list[Path]:
     path = Path(name).expanduser()
     if path.is_dir():
         return sorted(p for p in path.rglob("*") if p.is_file() and p.name.endswith((".txt", ".md", ".txt.gz")))
-    return [path] if path.is_file() else sorted(map(Path, glob.glob(str(path))))
+    if path.is_file():
+        return [path]
+    return sorted(found for found in path.parent.glob(path.name) if found.is_file())
 
 
 def _read(path: Path) -> str:
@@ -131,6 +133,8 @@ def _read(path: Path) -> str:
 def _downloaded(name: str, revision: str | None) -> Iterator[str]:
     from m1eval import rows
 
+    if not revision:
+        raise UsageError(f"corpus {name} is downloaded: name its commit, --set corpus_revision=<sha>")
     hub, config, split, column = HUB[name]
     table: Any = rows.from_hub(hub, config=config, revision=revision, split=split, files=[])
     return (str(table[i][column]) for i in range(len(table)))

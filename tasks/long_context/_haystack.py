@@ -96,10 +96,8 @@ class _Hay:
         self._pages, self._counts = [], []
         left = room
         for page, count in self._shelf.read(random, max(1, room)):
-            if count > left:
-                page = self._cut(page, left)
-            if page:
-                self._pages.append(page)
+            if taken := page if count <= left else self._cut(page, left):
+                self._pages.append(taken)
                 self._counts.append(count)
             left -= count
             if left <= 0:

@@ -27,11 +27,9 @@ HEAD_MANY = (
 )
 NEEDLE = "The access code of the {vault} vault is {code}."
 TAIL = "</text>\n\nWhat is the access code of the {vault} vault? Answer with the number alone."
-COLOURS = """amber cobalt crimson emerald indigo ivory scarlet turquoise violet golden azure bronze charcoal coral lilac
-magenta maroon ochre olive pearl""".split()
-PLACES = "harbour mountain desert northern southern eastern western island valley forest".split()
-VAULTS = tuple(COLOURS[:10])
-MANY = tuple(f"{colour} {place}" for place in PLACES for colour in COLOURS)
+VAULTS = ("amber", "cobalt", "crimson", "emerald", "indigo", "ivory", "scarlet", "turquoise", "violet", "golden")
+PLACES = ("northern", "southern", "eastern", "western", "harbour", "mountain", "desert", "island", "valley", "forest")
+MANY = tuple(f"{colour} {place}" for place in PLACES for colour in VAULTS)
 """Names of vaults where a haystack holds several."""
 LEAST = 256
 """Tokens of the shortest prompt."""
@@ -62,7 +60,9 @@ def haystacks(
     if not 1 <= questions_per_haystack <= len(MANY):
         raise ValueError(f"questions_per_haystack is between 1 and {len(MANY)}, not {questions_per_haystack}")
     shelf = Shelf(named(corpus, corpus_revision), gauge)
-    build = lru_cache(maxsize=1)(partial(_hay, gauge, shelf)) if questions_per_haystack > 1 else partial(_hay, gauge, shelf)
+    build = (
+        lru_cache(maxsize=1)(partial(_hay, gauge, shelf)) if questions_per_haystack > 1 else partial(_hay, gauge, shelf)
+    )
     for length in lengths_of(lengths, tokenizer):
         if length < LEAST:
             raise ValueError(f"a haystack needs a length of at least {LEAST} tokens, not {length}")

@@ -97,7 +97,7 @@ class Shelf:
             counts = array("I", kept.read_bytes())
             if len(counts) == len(pages) and counts[probe] == self._gauge.piece(pages[probe]):
                 return counts
-        different = {page: 0 for page in pages}
+        different = dict.fromkeys(pages, 0)
         found = dict(zip(different, self._gauge.pieces(list(different)), strict=True))
         counts = array("I", (found[page] for page in pages))
         _keep(kept, counts.tobytes())

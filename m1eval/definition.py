@@ -1,6 +1,6 @@
 """What a task file may say, as types; `m1eval schema` prints them for editors."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -9,7 +9,7 @@ from m1eval.source import Source
 
 
 class Dataset(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Where the rows come from: exactly one of `hub`, `file`, `generate`."""
+    """Where the rows come from: `hub` or `file`, or `generate`, which may make its own of theirs."""
 
     hub: Annotated[str | None, Meta(description="A dataset of the hub, org/name; needs `revision`.")] = None
     revision: Annotated[str | None, Meta(description="The commit of the hub dataset.")] = None
@@ -61,6 +61,13 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
     gold: Annotated[str | None, Meta(description="Template of a perfect answer; default: the scorer's.")] = None
     scorer: Annotated[str | dict[str, dict[str, Any]], Meta(description="A scorer, or {scorer: {option: value}}.")] = ""
     episode: Annotated[str | None, Meta(description="A function of a Python file beside the task: _file.name")] = None
+    prefix: Annotated[
+        str | None, Meta(description="Template of the long text that a sample begins with; equal ones run together.")
+    ] = None
+    overlength: Annotated[
+        Literal["fail", "skip", "truncate_middle"],
+        Meta(description="A prompt longer than the window counts as wrong, is left out, or loses its middle."),
+    ] = "fail"
     repeats: Annotated[int, Meta(ge=1)] = 1
     generation: Sampling = Sampling()
     think: Annotated[
@@ -75,9 +82,10 @@ def check(definition: Definition, file: Source) -> None:
     if dataset is None:
         raise file.error((), "the key 'dataset' is missing: {hub: …, revision: …}, {file: …} or {generate: …}")
     kinds = [kind for kind in ("hub", "file", "generate") if getattr(dataset, kind)]
-    if len(kinds) != 1:
+    if not kinds or (dataset.hub and dataset.file):
         raise file.error(
-            ("dataset",), f"dataset needs exactly one of hub, file, generate; it has {' and '.join(kinds) or 'none'}"
+            ("dataset",),
+            f"dataset needs one of hub, file, generate (or rows and generate); it has {' and '.join(kinds) or 'none'}",
         )
     if dataset.hub and not dataset.revision:
         raise file.error(

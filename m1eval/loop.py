@@ -18,6 +18,7 @@ from m1eval.definition import Definition
 from m1eval.errors import M1evalError
 from m1eval.journal import Done, Journal, Record
 from m1eval.nouns import Output, Progress, Request, Runner, Sample, Sampling, Score, Tools, outcome_of
+from m1eval.overlength import Overlength
 from m1eval.samples import Samples
 from m1eval.task import Task
 
@@ -28,23 +29,44 @@ BACKLOG = 4
 class Work:
     """One task's share of a run: which samples, how often, and what of it is done."""
 
-    def __init__(self, task: Task, samples: Samples, numbers: list[int], repeats: int, seed: int, done: Done):
+    def __init__(
+        self,
+        task: Task,
+        samples: Samples,
+        numbers: list[int],
+        repeats: int,
+        seed: int,
+        done: Done,
+        overlength: Overlength,
+    ):
         self.task = task
         self.samples = samples
         self.numbers = numbers
         self.repeats = repeats
         self.seed = seed
         self.done = done
+        self.overlength = overlength
 
     @property
     def total(self) -> int:
         """(sample, repeat)s in all."""
-        return len(self.numbers) * self.repeats
+        return (len(self.numbers) - self.skipped) * self.repeats
+
+    @property
+    def skipped(self) -> int:
+        """Samples that are left out, as their prompt is longer than the window."""
+        return self.overlength.skips(map(self.samples.id, self.numbers)) if self.overlength.skipped else 0
+
+    def build(self, number: int, runner: Runner) -> Sample | None:
+        """A sample as it is to be asked of this runner; None if it is longer than the window and to be left out."""
+        return self.overlength.fitted(self.samples.sample(number), getattr(runner, "window", None))
 
     def owed(self) -> Iterator[tuple[int, list[int]]]:
         """What has no score yet: samples by number with their repeats, which share a prompt."""
         for number in self.numbers:
             name = self.samples.id(number)
+            if name in self.overlength.skipped:
+                continue
             if repeats := [r for r in range(self.repeats) if not self.done.has(name, r)]:
                 yield number, repeats
 
@@ -83,7 +105,7 @@ async def run(
                 break
             begin = time.monotonic()
             try:
-                sample = await asyncio.to_thread(work.samples.sample, number)
+                sample = await asyncio.to_thread(work.build, number, runner)
             except M1evalError as error:  # the task's file or data is wrong
                 fatal.append(error)
                 break
@@ -92,6 +114,8 @@ async def run(
                 for repeat in repeats:
                     lost = Record(id=name, repeat=repeat, outcome="errored", error=reason, time=time.time())
                     await journal.append(lost)
+                continue
+            if sample is None:
                 continue
             built = time.monotonic() - begin
             for repeat in repeats:

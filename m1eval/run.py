@@ -27,6 +27,7 @@ from m1eval.errors import UsageError
 from m1eval.journal import Done, Journal
 from m1eval.model import Model
 from m1eval.nouns import Progress, Runner, Tokenizer, Tools
+from m1eval.overlength import Overlength
 from m1eval.stats import OUTCOMES, Tally
 from m1eval.task import Task
 
@@ -170,7 +171,11 @@ class Run:
                 raise self.task.source.error(("id",), f"two samples have the id '{name}'")
             seen.add(name)
         self.partial = len(numbers) < len(samples)
-        self.work = loop.Work(self.task, samples, numbers, self.repeats, self.seed, done)
+        definition = self.task.definition
+        met = Overlength(
+            definition.overlength, tokenizer, definition.generation.max_tokens, self._meta.get("overlength")
+        )
+        self.work = loop.Work(self.task, samples, numbers, self.repeats, self.seed, done, met)
         return self.work
 
     @property
@@ -191,6 +196,10 @@ class Run:
         finally:
             await self._journal.settled()
             self.seconds = time.monotonic() - begin
+            policy = self.task.definition.overlength
+            if policy != "fail" and not getattr(runner, "window", None):
+                self.notes.append(f"overlength: {policy} is not applied, the model's window is not known (-o window=N)")
+            self._meta["overlength"] = self.work.overlength.saved()
             self._meta["runner"] = dict(getattr(runner, "describe", _nothing)())
             self._meta["seconds"] = self._meta.get("seconds", 0.0) + self.seconds
 
@@ -239,6 +248,8 @@ class Run:
             "stderr": tally.stderr,
             "score_with_errors": tally.score_with_errors,
             "partial": self.partial,
+            "skipped": self.work.skipped,
+            "truncated_prompts": len(self.work.overlength.cut),
             "outcomes": {outcome: tally.outcomes[outcome] for outcome in OUTCOMES},
             "owed": max(0, self.work.total - tally.scored),
             "tokens": {name: getattr(tally.usage, name) for name in ("prompt", "cached", "reasoning", "answer")},

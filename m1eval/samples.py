@@ -1,5 +1,6 @@
 """The samples of a task: numbered, chosen, ordered, and built one by one when they are due."""
 
+import hashlib
 import random
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -30,6 +31,7 @@ class Samples:
         self._recipes = table if isinstance(table, list) else None
         self._rows: Rows = [] if isinstance(table, list) else table
         self._width = len(str(len(table)))
+        self._prefixes: dict[int, str] = {}
         if not len(table):
             raise file.error(("dataset",), "the dataset has no rows")
 
@@ -50,7 +52,7 @@ class Samples:
         if limit is not None and limit < len(numbers):
             random.Random(seed).shuffle(numbers)
             numbers = sorted(numbers[:limit])
-        if not self._recipes:
+        if not self._recipes and not self._definition.prefix:
             return numbers
         # Equal prefixes follow one another, in the order of their first appearance.
         first: dict[str, int] = {}
@@ -66,7 +68,14 @@ class Samples:
 
     def prefix_key(self, number: int) -> str:
         """What the sample's long prefix is known by; empty if it shares none."""
-        return self._recipes[number].prefix_key if self._recipes else ""
+        if self._recipes:
+            return self._recipes[number].prefix_key
+        if (render := self._templates.prefix) is None:
+            return ""
+        if number not in self._prefixes:
+            text = render(self._rows[number])
+            self._prefixes[number] = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16] if text else ""
+        return self._prefixes[number]
 
     def sample(self, number: int) -> Sample:
         """Build one sample."""
@@ -104,7 +113,8 @@ class Samples:
         for i, message in enumerate(definition.messages if isinstance(definition.messages, list) else ()):
             messages.append((message.role, compiled(file, ("messages", i, "content"), message.content)))
         target = compiled(file, ("target",), definition.target)
-        return _Templates(one("id", definition.id), messages, target, one("gold", definition.gold))
+        gold, prefix = one("gold", definition.gold), one("prefix", definition.prefix)
+        return _Templates(one("id", definition.id), messages, target, gold, prefix)
 
 
 class _Templates(NamedTuple):
@@ -112,6 +122,7 @@ class _Templates(NamedTuple):
     messages: list[tuple[str, Render]]
     target: Render
     gold: Render | None
+    prefix: Render | None
 
 
 def _messages(file: Source, column: str, row: Row) -> list[Message]:

@@ -93,7 +93,7 @@ class Task:
             if function:
                 self._file_of(key, function)
                 used += [(f"{name} {path.name}", path) for path in sorted(self.path.parent.glob("_*.py"))]
-        if data_dir and not dataset.generate:
+        if data_dir and (dataset.hub or dataset.file or not dataset.generate):
             used.append(("data", rows.in_folder(data_dir, self.name)))
         elif dataset.file:
             used.append(("data", self._data_file(dataset.file)))
@@ -108,8 +108,14 @@ class Task:
     def _rows(self, tokenizer: Tokenizer, seed: int, data_dir: Path | None) -> rows.Rows | list[Recipe]:
         dataset = self.definition.dataset
         assert dataset is not None
-        if dataset.generate:
-            return self._generated(dataset.generate, {"tokenizer": tokenizer, "seed": seed})
+        if not dataset.generate:
+            return self._table(dataset, data_dir)
+        given: dict[str, Any] = {"tokenizer": tokenizer, "seed": seed}
+        if dataset.hub or dataset.file:
+            given["rows"] = self._table(dataset, data_dir)
+        return self._generated(dataset.generate, given)
+
+    def _table(self, dataset: Dataset, data_dir: Path | None) -> rows.Rows:
         if data_dir:
             return rows.read([rows.in_folder(data_dir, self.name)])
         if dataset.file:

@@ -76,6 +76,10 @@ def notes(runs: Sequence[Run]) -> list[str]:
         if number := tally.outcomes["errored"]:
             as_zero = f"counted as 0 the score is {score(tally.score_with_errors)}"
             lines.append(f"{name}: {number} errored and are left out ({as_zero}); the same command tries them again")
+        if run.work and (number := run.work.skipped):
+            lines.append(f"{name}: {number} samples are left out, their prompt is longer than the window")
+        if run.work and (number := len(run.work.overlength.cut)):
+            lines.append(f"{name}: {number} prompts were longer than the window and lost their middle")
         if tally.usage.cached:
             share, read = tally.usage.cached / max(1, tally.usage.prompt), count(tally.usage.prompt)
             lines.append(
@@ -128,8 +132,8 @@ def _how(protocol: baselines.Protocol) -> str:
 
 def _size(run: Run) -> str:
     assert run.work is not None
-    chosen = len(run.work.numbers)
-    return f"{chosen} of {len(run.work.samples)}" if run.partial else str(chosen)
+    chosen = len(run.work.numbers) - run.work.skipped
+    return f"{chosen} of {len(run.work.samples)}" if run.partial or run.work.skipped else str(chosen)
 
 
 def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -55,6 +55,18 @@ class Gauge:
         """Tokens of a prompt, counted as a whole."""
         return self._tokenizer.count(messages)
 
+    def joined(self, head: str, parts: Sequence[str], tail: str, frame: int) -> int:
+        """Tokens of a user's message of `head`, parts and `tail`; `frame` has those without the parts.
+
+        Added up for long prompts, where that is right for the first few parts.
+        """
+        counts = self.pieces(parts)
+        total = frame + sum(counts)
+        few = _first(counts, TRIED) + 1
+        if total > WHOLE and not self.approximate and self.piece("".join(parts[:few])) == sum(counts[:few]):
+            return total
+        return self.whole([user(f"{head}{''.join(parts)}{tail}")])
+
     def digest(self, text: str) -> str:
         """What the tokenizer makes of a text, as a short hash: other tokenizers have another."""
         ids = array("Q", (i % 2**64 for i in self._tokenizer.encode(text)))

@@ -5,6 +5,7 @@ with a needle in them, and the last, which is cut at a word and lengthened by sh
 template included, has the length asked for.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -17,6 +18,10 @@ from ._corpus import END
 from ._gauge import WHOLE, Gauge, settled, user
 from ._shelf import Shelf
 
+LAST = "And so on"
+"""The last line of a haystack of whole lines, lengthened by short words."""
+LINE = 160
+"""Tokens that a line may have; haystacks of whole lines are cut no finer."""
 SLACK = 8
 """Tokens at least that are left to be filled up with short words."""
 
@@ -39,10 +44,14 @@ class Haystack(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """What stands around a haystack: `head` ends with a line break, each of the `tails` is a question."""
+    """What stands around a haystack: `head` ends with a line break, each of the `tails` is a question.
+
+    `lines`: the haystack is one of whole lines, and needles are lines of their own.
+    """
 
     head: str
     tails: Sequence[str]
+    lines: bool = False
 
 
 def haystack(
@@ -67,6 +76,7 @@ class _Hay:
         self._gauge = gauge
         self._shelf = shelf
         self._head = frame.head
+        self._lines = frame.lines
         counts = [gauge.whole([user(frame.head + tail)]) for tail in frame.tails]
         self._frame, self._tail = max(zip(counts, frame.tails, strict=True))
         self._pages: list[str] = []
@@ -87,10 +97,10 @@ class _Hay:
             if self._shelf.adds:
                 return True
             wrong = self._total() - (length - SLACK)  # pieces do not add up with this tokenizer
-            if -SLACK <= wrong <= 0:
+            if -(LINE if self._lines else SLACK) <= wrong <= 0:
                 return True
             off += wrong
-        return self._total() <= length
+        return self._total() <= length - SLACK
 
     def _read(self, random: Random, room: int) -> bool:
         self._pages, self._counts = [], []
@@ -98,12 +108,16 @@ class _Hay:
         for page, count in self._shelf.read(random, max(1, room)):
             if taken := page if count <= left else self._cut(page, left):
                 self._pages.append(taken)
-                self._counts.append(count)
+                self._counts.append(count if taken is page else self._gauge.piece(taken))
             left -= count
             if left <= 0:
                 break
         if not self._pages:
             return False
+        if self._lines:
+            self._line = LAST
+            self._line_count = self._gauge.piece(f"{LAST}\n")
+            return True
         before, _, self._line = self._pages.pop().rstrip("\n").rpartition("\n")
         self._counts.pop()
         self._line_count = self._gauge.piece(f"{self._line}\n")
@@ -114,13 +128,15 @@ class _Hay:
 
     def _cut(self, page: str, tokens: int) -> str:
         """The beginning of a page that has at most so many tokens, ending with a whole word; empty if none fits."""
-        ends = [0, *(i for i, c in enumerate(page) if c in " \n" and i)]
+        stops = "\n" if self._lines else " \n"
+        ends = [0, *(i for i, c in enumerate(page) if c in stops and i)]
         low, high = 0, len(ends) - 1
         while low < high:
             middle = (low + high + 1) // 2
             fits = self._gauge.piece(page[: ends[middle]] + "\n") <= tokens
             low, high = (middle, high) if fits else (low, middle - 1)
-        return page[: ends[low]].rstrip()
+        cut = page[: ends[low]].rstrip()
+        return f"{cut}\n" if cut and self._lines else cut
 
     def hide(self, needles: Sequence[Needle]) -> list[int]:
         """Put needles in; returns the tokens of hay before each."""
@@ -136,11 +152,11 @@ class _Hay:
         for unit, place, number, _ in sorted(found, reverse=True):
             text = needles[number].text
             if unit == len(self._pages) and place == len(units[unit]):
-                self._end = f" {text}{self._end}"
+                self._end = f"{self._between}{text}{self._end}"
             elif unit == len(self._pages):
-                self._line = _inserted(self._line, place, text)
+                self._line = self._inserted(self._line, place, text)
             else:
-                self._pages[unit] = _inserted(self._pages[unit], place, text)
+                self._pages[unit] = self._inserted(self._pages[unit], place, text)
                 self._counts[unit] = self._gauge.piece(self._pages[unit])
         self._line_count = self._gauge.piece(self._ending())
         self._hidden = sum(self._counts) + self._line_count - starts[-1]
@@ -148,7 +164,10 @@ class _Hay:
 
     def _boundary(self, text: str, tokens: int, wanted: float) -> tuple[int, int]:
         """The end of a sentence that is nearest to `wanted` tokens from the beginning, and the tokens up to there."""
-        ends = sorted({0, *(m.end() for m in END.finditer(text)), len(text.rstrip("\n"))})
+        if self._lines:
+            ends = sorted({0, *(m.end() for m in re.finditer("\n", text)), len(text)})
+        else:
+            ends = sorted({0, *(m.end() for m in END.finditer(text)), len(text.rstrip("\n"))})
         near = bisect_right(ends, wanted / max(1, tokens) * len(text))
         tried = {
             end: self._gauge.piece(text[:end]) if end else 0 for end in ends[max(0, near - 2) : near + 1] or ends[-1:]
@@ -172,6 +191,15 @@ class _Hay:
         tokens = total(settled(self._line, random, length, guess, total))
         return tokens, sum(self._counts) + self._line_count - self._hidden
 
+    @property
+    def _between(self) -> str:
+        return "\n" if self._lines else " "
+
+    def _inserted(self, text: str, place: int, needle: str) -> str:
+        if self._lines or not place:
+            return f"{text[:place]}{needle}{self._between}{text[place:]}"
+        return f"{text[:place]} {needle}{text[place:]}"
+
     def _ending(self) -> str:
         return f"{self._line}{self._end}\n"
 
@@ -184,7 +212,3 @@ class _Hay:
         if tokens <= WHOLE or not self._shelf.adds:
             return self._gauge.whole([user(f"{self._head}{self.text()}{self._tail}")])
         return tokens
-
-
-def _inserted(text: str, place: int, needle: str) -> str:
-    return f"{text[:place]} {needle}{text[place:]}" if place else f"{needle} {text}"

@@ -83,14 +83,21 @@ class File:
 
 
 class Tik:
-    """An encoding of tiktoken, which downloads its vocabulary at its first use; no chat template."""
+    """An encoding of OpenAI's, without a chat template.
+
+    By the package quicktok-v1, which ships the vocabularies, or tiktoken, which downloads one at its first use.
+    """
 
     def __init__(self, name: str) -> None:
-        import tiktoken
-
+        try:
+            import quicktok as tiktoken
+        except ModuleNotFoundError:
+            import tiktoken
         try:
             self._core = tiktoken.get_encoding(name)
-        except ValueError:
+        except (KeyError, RuntimeError, ValueError):
+            if not hasattr(tiktoken, "list_encoding_names"):
+                raise UsageError(f"--tokenizer {name}: no such file, folder or encoding") from None
             known = ", ".join(tiktoken.list_encoding_names())
             raise UsageError(
                 f"--tokenizer {name}: no such file, folder or encoding: write chars, server, a tokenizer.json, "
@@ -105,7 +112,8 @@ class Tik:
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, on all cores."""
-        return [len(ids) for ids in self._core.encode_ordinary_batch(list(texts), num_threads=os.cpu_count() or 1)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(map(len, pool.map(self._core.encode_ordinary, texts)))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids."""

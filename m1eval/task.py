@@ -112,7 +112,10 @@ class Task:
             return self._table(dataset, data_dir)
         given: dict[str, Any] = {"tokenizer": tokenizer, "seed": seed}
         if dataset.hub or dataset.file:
-            given["rows"] = self._table(dataset, data_dir)
+            wanted = inspect.signature(self._beside(("dataset", "generate"), dataset.generate)).parameters
+            if "rows" in wanted:
+                given["rows"] = self._table(dataset, data_dir)
+            given["table"] = lambda **keys: self._table(msgspec.structs.replace(dataset, **keys), data_dir)
         return self._generated(dataset.generate, given)
 
     def _table(self, dataset: Dataset, data_dir: Path | None) -> rows.Rows:

@@ -53,7 +53,7 @@ class Story:
 
     def __init__(self) -> None:
         code = (Path(__file__), Path(__file__).with_name("_text.py"))
-        self.digest = _sha(*(path.read_bytes() for path in code))
+        self.digest = digest(*(path.read_bytes() for path in code))
 
     def pages(self, volume: int) -> list[str]:
         """64 pages, 3,072 sentences."""
@@ -67,7 +67,7 @@ class Noise:
     volumes: int | None = None
 
     def __init__(self) -> None:
-        self.digest = _sha(NOISE.encode(), str((PAGES, LINES, SENTENCES)).encode())
+        self.digest = digest(NOISE.encode(), str((PAGES, LINES, SENTENCES)).encode())
 
     def pages(self, volume: int) -> list[str]:
         """The same page each time."""
@@ -82,7 +82,7 @@ class Texts:
         if not self._pages:
             raise UsageError(f"corpus {name}: there is no text in it")
         self.volumes: int | None = -(-len(self._pages) // PAGES)
-        self.digest = _sha(*(page.encode("utf-8", "surrogatepass") for page in self._pages))
+        self.digest = digest(*(page.encode("utf-8", "surrogatepass") for page in self._pages))
 
     def pages(self, volume: int) -> list[str]:
         """64 pages, the last volume what is left."""
@@ -171,7 +171,8 @@ def _line(random: Random) -> str:
     return " ".join(sentence(random, random.choice(TOPICS)) for _ in range(SENTENCES)) + "\n"
 
 
-def _sha(*parts: bytes) -> str:
+def digest(*parts: bytes) -> str:
+    """A short hash by which what was made from these bytes is known."""
     sha = hashlib.sha256()
     for part in parts:
         sha.update(len(part).to_bytes(8, "big"))

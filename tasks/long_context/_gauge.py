@@ -45,11 +45,13 @@ class Gauge:
         return self.text(GUARD + text) - self._guard
 
     def pieces(self, texts: Sequence[str]) -> list[int]:
-        """`piece` of each; many at once where the tokenizer can (`counts`)."""
+        """`piece` of each."""
+        return [count - self._guard for count in self.texts([GUARD + text for text in texts])]
+
+    def texts(self, texts: Sequence[str]) -> list[int]:
+        """`text` of each; many at once where the tokenizer can (`counts`)."""
         many = getattr(self._tokenizer, "counts", None)
-        if many is None:
-            return [self.piece(text) for text in texts]
-        return [count - self._guard for count in many([GUARD + text for text in texts])]
+        return list(many(texts)) if many else [self.text(text) for text in texts]
 
     def whole(self, messages: Sequence[Message]) -> int:
         """Tokens of a prompt, counted as a whole."""

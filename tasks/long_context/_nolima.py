@@ -23,38 +23,10 @@ HEAD = (
     "\n\n<text>\n"
 )
 TAIL = "</text>\n\n{question} Answer with the name alone."
-NAMES = [
-    "Adaeze",
-    "Anselm",
-    "Bronwyn",
-    "Calla",
-    "Dov",
-    "Elowen",
-    "Fenna",
-    "Gideon",
-    "Halvard",
-    "Ilse",
-    "Jorunn",
-    "Katya",
-    "Leocadia",
-    "Mireille",
-    "Niamh",
-    "Osric",
-    "Priya",
-    "Quillon",
-    "Rashida",
-    "Soren",
-    "Tamsin",
-    "Ulrike",
-    "Vashti",
-    "Wilhelmina",
-    "Xanthe",
-    "Yusuf",
-    "Zelda",
-    "Amaury",
-    "Benedikt",
-    "Ciaran",
-]
+NAMES = tuple(
+    """Adaeze Anselm Bronwyn Calla Dov Elowen Fenna Gideon Halvard Ilse Jorunn Katya Leocadia Mireille Niamh
+    Osric Priya Quillon Rashida Soren Tamsin Ulrike Vashti Wilhelmina Xanthe Yusuf Zelda Amaury Benedikt""".split()  # noqa: SIM905
+)
 LEAST = 320
 
 

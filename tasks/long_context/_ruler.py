@@ -16,7 +16,7 @@ from uuid import UUID
 
 from m1eval import Recipe, Tokenizer, UsageError
 
-from ._corpus import LINES, PAGES, SENTENCES, Corpus, _sha
+from ._corpus import LINES, PAGES, SENTENCES, Corpus, digest
 from ._corpus import corpus as named
 from ._counting import common_words, frequent_words
 from ._gauge import Gauge, user
@@ -77,7 +77,7 @@ class Pairs:
 
     def __init__(self, key: str, value: str) -> None:
         self._key, self._value = key, value
-        self.digest = _sha(
+        self.digest = digest(
             NEEDLE.encode(), key.encode(), value.encode(), b"".join(map(str.encode, map(pair, range(99))))
         )
 

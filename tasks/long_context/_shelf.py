@@ -35,9 +35,10 @@ class Volume(NamedTuple):
 
 
 class Shelf:
-    """The volumes of a corpus for one tokenizer."""
+    """The volumes of a corpus for one tokenizer; `alone`: each page is a message of its own, not part of a text."""
 
-    def __init__(self, corpus: Corpus, gauge: Gauge) -> None:
+    def __init__(self, corpus: Corpus, gauge: Gauge, *, alone: bool = False) -> None:
+        self._count = gauge.texts if alone else gauge.pieces
         self._corpus = corpus
         self._gauge = gauge
         self._held: OrderedDict[int, Volume] = OrderedDict()
@@ -87,7 +88,7 @@ class Shelf:
                 return pages[:-1]
         pages = self._corpus.pages(number)
         if self._corpus.volumes is None:  # files are on disk already
-            _keep(kept, "".join(f"{page}\f" for page in pages).encode())
+            keep(kept, "".join(f"{page}\f" for page in pages).encode())
         return pages
 
     def _counts(self, number: int, pages: Sequence[str]) -> Sequence[int]:
@@ -95,12 +96,12 @@ class Shelf:
         probe = number % len(pages)
         with suppress(OSError, ValueError):
             counts = array("I", kept.read_bytes())
-            if len(counts) == len(pages) and counts[probe] == self._gauge.piece(pages[probe]):
+            if len(counts) == len(pages) and counts[probe] == self._count([pages[probe]])[0]:
                 return counts
         different = dict.fromkeys(pages, 0)
-        found = dict(zip(different, self._gauge.pieces(list(different)), strict=True))
+        found = dict(zip(different, self._count(list(different)), strict=True))
         counts = array("I", (found[page] for page in pages))
-        _keep(kept, counts.tobytes())
+        keep(kept, counts.tobytes())
         return counts
 
     @cached_property
@@ -122,7 +123,7 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "m1eval"
 
 
-def _keep(path: Path, data: bytes) -> None:
+def keep(path: Path, data: bytes) -> None:
     """Write a file at once or not at all; without a place to keep things, nothing is kept."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.{hashlib.sha256(data).hexdigest()[:6]}")
     with suppress(OSError):

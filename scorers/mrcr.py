@@ -25,8 +25,8 @@ class Scorer:
 
     `timeout`: seconds for one comparison. difflib is quadratic at best, so a long pair is compared in a worker process
     and given up after that time. What is known then is a bound, 2 · shorter / (both lengths): where it is at most NEAR,
-    as for a response a hundred times too long, the grade is 0 and the metric `at_most` has the bound; else the sample is
-    errored, as no grade is known.
+    as for a response a hundred times too long, the grade is 0 and the metric `at_most` has the bound; else the sample
+    is errored, as no grade is known.
     """
 
     def __init__(self, *, timeout: float = 60.0) -> None:

@@ -122,6 +122,8 @@ def digests(name: str, overrides: list[str], seed: int, numbers: list[int]) -> s
 class Characters(Approximate):
     """A tokenizer of one token for each character."""
 
+    approximate = False
+
     def encode(self, text: str) -> list[int]:
         return [ord(character) for character in text]
 

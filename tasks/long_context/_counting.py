@@ -32,6 +32,7 @@ SHORT, SHORT_OFTEN, SHORT_SELDOM = 4_096, 6, 1
 """Below this length they appear less often, as in RULER."""
 TOGETHER = 96
 """Words that are counted at a time."""
+TRIES = 8
 ALPHA = 2.0
 """The zeta distribution's exponent."""
 
@@ -124,10 +125,10 @@ def frequent_words(gauge: Gauge, room: int, prefixed: bool, random: Random, leng
     if numbers[3] < 1 or frame >= room:
         raise UsageError(f"{room} tokens are too few with this tokenizer; set lengths=[…] higher")
     text = [word for word, n in zip(coded, numbers, strict=True) for _ in range(n)]
-    for _ in range(4):  # dots fill up what the sum of the words' tokens has left
-        random.shuffle(text)
+    random.shuffle(text)
+    for _ in range(TRIES):  # dots at the end fill up what the sum of the words' tokens has left
         tokens = _coded_tokens(gauge, text, tail, frame)
-        if 0 <= room - tokens <= 1:
+        if 0 <= room - tokens < max(2, costs[0]):
             break
         text = _padded(text, (room - tokens) // costs[0])
     return CODED + " ".join(text) + tail, tokens, coded[1:4]
@@ -136,8 +137,9 @@ def frequent_words(gauge: Gauge, room: int, prefixed: bool, random: Random, leng
 def _padded(text: list[str], more: int) -> list[str]:
     if more >= 0:
         return [*text, *["..."] * more]
-    others = [word for word in text if word != "..."]
-    return [*others, *["..."] * max(0, len(text) - len(others) + more)]
+    for _ in range(-more):
+        del text[len(text) - 1 - text[::-1].index("...")]
+    return text
 
 
 def _coded_tokens(gauge: Gauge, text: Sequence[str], tail: str, frame: int) -> int:

@@ -21,7 +21,7 @@ from ._shelf import Shelf
 LAST = "And so on"
 """The last line of a haystack of whole lines, lengthened by short words."""
 LINE = 160
-"""Tokens that a line may have; haystacks of whole lines are cut no finer."""
+"""Tokens that a line or a word may have: text is cut no finer, and short words make up for it."""
 SLACK = 8
 """Tokens at least that are left to be filled up with short words."""
 
@@ -97,7 +97,7 @@ class _Hay:
             if self._shelf.adds:
                 return True
             wrong = self._total() - (length - SLACK)  # pieces do not add up with this tokenizer
-            if -(LINE if self._lines else SLACK) <= wrong <= 0:
+            if -LINE <= wrong <= 0:
                 return True
             off += wrong
         return self._total() <= length - SLACK

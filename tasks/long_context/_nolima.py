@@ -150,11 +150,11 @@ def haystacks(
 def _row(gauge: Gauge, shelf: Shelf, seed: str, length: int, depth: float, hop: str) -> dict[str, Any]:
     random = Random(f"{seed}/fact")
     link, name = random.choice(LINKS), random.choice(NAMES)
-    tails = [TAIL.format(question=question) for question in (link.one, link.two)]
+    tail = TAIL.format(question=link.two if hop == "two" else link.one)
     needle = Needle(link.said.format(name=name), depth)
-    made = haystack(gauge, shelf, length=length, frame=Frame(HEAD, tails), needles=[needle], seed=seed)
+    made = haystack(gauge, shelf, length=length, frame=Frame(HEAD, [tail]), needles=[needle], seed=seed)
     return {
-        "messages": [user(f"{HEAD}{made.text}{tails[hop == 'two']}")],
+        "messages": [user(f"{HEAD}{made.text}{tail}")],
         "answer": name,
         "hops": hop,
         "length": length,

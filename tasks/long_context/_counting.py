@@ -44,7 +44,7 @@ def common_words(gauge: Gauge, room: int, prefixed: bool, random: Random) -> tup
     shot = _listed(random, 40, 10, 3) if often == OFTEN else _listed(random, 20, 3, 1)
     head = f"{LIST}{_numbered(shot[0])}{LISTED}{LISTED_PREFIX} {_numbered(shot[1])}\n{LIST}"
     frame = gauge.whole([user(head + tail)])
-    words = list(islice(plain(random), COMMON + 4 + (room - frame) // (4 * seldom)))
+    words = list(islice(plain(random), COMMON + 64 + max(0, room - frame) // (2 * seldom)))
     common, others = words[:COMMON], words[COMMON:]
     size, kept = _best(gauge, head, tail, frame, room, (common, others, often, seldom), random.random())
     items = _shuffled(common, others[:size], often, seldom, kept)

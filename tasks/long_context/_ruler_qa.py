@@ -18,6 +18,9 @@ ASK = "Answer the question based on the given documents. Only give me the answer
 HEAD = f"{ASK}\n\nThe following are given documents.\n\n"
 TAIL = ASK + "\n\nQuestion: {question}"
 PREFIX = " Answer:"
+FILL = " so"
+"""Lengthens the last distractor by a token."""
+TRIES = 8
 ROOM = 32
 LEAST = 1_024
 
@@ -130,12 +133,19 @@ class _Maker:
             left -= cost
         last = chosen.pop() if len(chosen) > len(texts) else ""
         random.shuffle(chosen)
-        for _ in range(4):
+        word = max(1, self._gauge.text(FILL * 4) // 4)
+        for _ in range(TRIES):
             text = self._text([*chosen, *([last] if last else [])])
             tokens = self._tokens(text, tail)
-            if tokens <= room and (room - tokens <= 1 or not last):
+            missing = room - tokens
+            if not last or 0 <= missing < max(2, word):
                 break
-            last = self._grown(last, room - tokens)
+            if missing > 0:
+                last += FILL * (missing // word)
+            else:
+                last = self._cut(last, self._gauge.piece(f"{last}\n\n") + missing)
+        if tokens > room:
+            raise UsageError(f"{length} tokens cannot be met with this tokenizer; set lengths=[…]")
         return {
             "messages": [user(HEAD + "".join(text) + tail)],
             "outputs": question.outputs,
@@ -174,12 +184,6 @@ class _Maker:
             fits = self._gauge.piece(" ".join(words[:middle]) + "\n\n") <= tokens
             low, high = (middle, high) if fits else (low, middle - 1)
         return " ".join(words[:low])
-
-    def _grown(self, text: str, tokens: int) -> str:
-        """So many tokens longer by words of one, or shorter by its last words."""
-        if tokens >= 0:
-            return text + " so" * tokens
-        return " ".join(text.split(" ")[:tokens])
 
     def _text(self, documents: Sequence[str]) -> list[str]:
         return [f"Document {i}:\n{document}\n\n" for i, document in enumerate(documents, 1)]

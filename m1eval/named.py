@@ -8,7 +8,7 @@ taken for it.
 import http.client
 import json
 import os
-import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -134,7 +134,8 @@ class Served:
         self._parts, self._model = parts, model
         self._root = parts.path.rstrip("/").removesuffix("/v1")
         self._headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
-        self._own = threading.local()
+        self._idle: list[http.client.HTTPConnection] = []
+        weakref.finalize(self, _close, self._idle)
 
     def encode(self, text: str) -> list[int]:
         """Token ids, nothing added."""
@@ -179,19 +180,27 @@ class Served:
 
     def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
         made = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        for fresh in (False, True):  # a kept connection may have been closed meanwhile
-            line = getattr(self._own, "line", None)
-            if line is None or fresh:
-                line = self._own.line = made(self._parts.netloc.rpartition("@")[2], timeout=300)
+        while True:
+            try:
+                line, kept = self._idle.pop(), True
+            except IndexError:
+                line, kept = made(self._parts.netloc.rpartition("@")[2], timeout=300), False
             try:
                 line.request("POST", path, body, self._headers)
                 reply = line.getresponse()
-                return reply.status, reply.read()
-            except (http.client.HTTPException, ConnectionError):
+                found = reply.status, reply.read()
+            except (http.client.HTTPException, OSError):
                 line.close()
-                if fresh:
+                if not kept:  # one that was kept may have been closed meanwhile
                     raise
-        raise AssertionError  # the second try returns or raises
+            else:
+                self._idle.append(line)
+                return found
+
+
+def _close(lines: Sequence[http.client.HTTPConnection]) -> None:
+    for line in lines:
+        line.close()
 
 
 class _Template:

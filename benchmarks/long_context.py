@@ -10,15 +10,19 @@ process: wall time and peak memory. PART: build, exact, variety, peers.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 MILLION = 2**20
+PATIENCE = 600
+"""Seconds after which lm-eval's generator is stopped, which builds the prompt anew for every 25 lines of it."""
 FIRST = """
 import sys, time
 from pathlib import Path
@@ -73,15 +77,22 @@ print(time.perf_counter() - begin, [row["length"] for row in rows][:3])
 """
 
 
-def measured(command: list[str], env: dict[str, str], cwd: Path | None = None) -> tuple[float, float, str]:
-    """Seconds, peak MB and output of a process."""
+def measured(
+    command: list[str], env: dict[str, str], cwd: Path | None = None, limit: float = 3600.0
+) -> tuple[float, float, str]:
+    """Seconds, peak MB and output of a process; infinitely many seconds if it was stopped after `limit`."""
     begin = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL, env={**os.environ, **env}, cwd=cwd)
+        killer = threading.Timer(limit, process.kill)
+        killer.start()
         _, status, usage = os.wait4(process.pid, 0)
+        killer.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         text = out.read()
+    if process.returncode == -signal.SIGKILL and time.perf_counter() - begin >= limit:
+        return float("inf"), usage.ru_maxrss / 1024, ""
     if process.returncode:
         raise SystemExit(f"{' '.join(command)[:200]} failed with {process.returncode}: {text[-500:]}")
     return time.perf_counter() - begin, usage.ru_maxrss / 1024, text
@@ -183,8 +194,9 @@ def peers(folder: Path, ruler: Path | None, python: str) -> None:
                 seconds, memory = _ruler(ruler, python, folder, tokens, Path(out))
                 print(f"| RULER niah.py | {tokens:,} | 1 | {seconds:.1f} | {memory:.0f} |", flush=True)
         command = [python, "-c", LM_EVAL, str(folder), str(tokens), "1"]
-        seconds, memory, _ = measured(command, {"HF_HUB_OFFLINE": "1"})
-        print(f"| lm-eval prepare_niah.py | {tokens:,} | 1 | {seconds:.1f} | {memory:.0f} |", flush=True)
+        seconds, memory, _ = measured(command, {"HF_HUB_OFFLINE": "1"}, limit=PATIENCE)
+        shown = f"{seconds:.1f}" if seconds < PATIENCE else f"stopped after {PATIENCE}"
+        print(f"| lm-eval prepare_niah.py | {tokens:,} | 1 | {shown} | {memory:.0f} |", flush=True)
 
 
 def _ruler(ruler: Path, python: str, folder: Path, tokens: int, out: Path) -> tuple[float, float]:

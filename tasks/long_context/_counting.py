@@ -30,6 +30,8 @@ COMMON, OFTEN, SELDOM = 10, 30, 3
 """Common words, and how often a common and an uncommon one appear."""
 SHORT, SHORT_OFTEN, SHORT_SELDOM = 4_096, 6, 1
 """Below this length they appear less often, as in RULER."""
+SHORT_WORDS = ("red", "old", "dry", "low", "big")
+"""Of one token, where others have several."""
 TOGETHER = 96
 """Words that are counted at a time."""
 TRIES = 8
@@ -51,12 +53,14 @@ def common_words(gauge: Gauge, room: int, prefixed: bool, random: Random) -> tup
     text, tokens = items, _tokens(gauge, head, items, tail, frame)
     if not size or tokens > room:
         raise UsageError(f"{room} tokens are too few with this tokenizer; set lengths=[…] higher")
-    spare = iter(others[size:])
-    while True:  # words that appear once or twice fill up
-        longer = [*text, next(spare)]
-        if (more := _tokens(gauge, head, longer, tail, frame)) > room:
-            return head + _numbered(text) + tail, tokens, common
-        text, tokens = longer, more
+    short = [word for word in SHORT_WORDS if word not in common]
+    for spare in (others[size:], short):  # words that appear once fill up, at the end a short one
+        for word in spare:
+            longer = [*text, word]
+            if (more := _tokens(gauge, head, longer, tail, frame)) > room:
+                break
+            text, tokens = longer, more
+    return head + _numbered(text) + tail, tokens, common
 
 
 def _best(

@@ -19,6 +19,7 @@ from ._shelf import Shelf
 
 HEAD = HEAD_MANY.replace("one of the codes", "some of the codes")
 TAIL = "</text>\n\nWhat are the access codes of {vaults}? Answer with the numbers alone, separated by commas."
+CHOICES = 8
 PER_NEEDLE = 40
 """Tokens at least that a needle takes with its share of the text."""
 
@@ -64,9 +65,9 @@ Key = tuple[str, int, int, int, int]
 
 def _row(build: Any, key: Key, question: int) -> dict[str, Any]:
     _, length, count, _, _ = key
-    made: Haystack = build(key)
-    secrets = _secrets(key)
-    which = _questions(key)[question]
+    made: Haystack
+    made, questions = build(key)
+    secrets, which = _secrets(key), questions[question]
     return {
         "messages": [user(f"{HEAD}{made.text}{_tail([secrets[i][0] for i in which])}")],
         "outputs": [secrets[i][1] for i in which],
@@ -76,7 +77,7 @@ def _row(build: Any, key: Key, question: int) -> dict[str, Any]:
     }
 
 
-def _hay(gauge: Gauge, shelf: Shelf, key: Key) -> Haystack:
+def _hay(gauge: Gauge, shelf: Shelf, key: Key) -> tuple[Haystack, list[list[int]]]:
     seed, length, *_ = key
     secrets = _secrets(key)
     random = Random(f"{seed}/depths")
@@ -85,8 +86,9 @@ def _hay(gauge: Gauge, shelf: Shelf, key: Key) -> Haystack:
         Needle(NEEDLE.format(vault=vault, code=code), depth)
         for (vault, code), depth in zip(secrets, depths, strict=True)
     ]
-    frame = Frame(HEAD, [_tail([secrets[i][0] for i in which]) for which in _questions(key)])
-    return haystack(gauge, shelf, length=length, frame=frame, needles=needles, seed=seed)
+    questions = _questions(gauge, key)
+    frame = Frame(HEAD, [_tail([secrets[i][0] for i in which]) for which in questions])
+    return haystack(gauge, shelf, length=length, frame=frame, needles=needles, seed=seed), questions
 
 
 def _secrets(key: Key) -> list[tuple[str, str]]:
@@ -95,9 +97,15 @@ def _secrets(key: Key) -> list[tuple[str, str]]:
     return list(zip(random.sample(MANY, key[2]), map(str, codes), strict=True))
 
 
-def _questions(key: Key) -> list[list[int]]:
+def _questions(gauge: Gauge, key: Key) -> list[list[int]]:
+    """Which needles each question asks for: of many choices those whose questions are most nearly of one length."""
     random = Random(f"{key[0]}/questions")
-    return [random.sample(range(key[2]), key[3]) for _ in range(key[4])]
+    secrets, count = _secrets(key), key[4]
+    choices = [random.sample(range(key[2]), key[3]) for _ in range(CHOICES * count)]
+    sizes = gauge.texts([_tail([secrets[i][0] for i in which]) for which in choices])
+    order = sorted(range(len(choices)), key=lambda i: (sizes[i], i))
+    first = min(range(len(order) - count + 1), key=lambda i: sizes[order[i + count - 1]] - sizes[order[i]])
+    return [choices[i] for i in sorted(order[first : first + count])]
 
 
 def _tail(vaults: Sequence[str]) -> str:

@@ -69,6 +69,16 @@ def cli(debug: bool) -> None:
 )
 @click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the runner.")
 @click.option("--base-url", metavar="URL", help="The server, for --model http:NAME.")
+@click.option(
+    "--tokenizer",
+    metavar="NAME",
+    help="Count tokens by another than the runner's: a tokenizer.json, org/name, server, o200k_base, chars.",
+)
+@click.option(
+    "--lengths",
+    metavar="TOKENS",
+    help="Prompt lengths of generated tasks: 4k,32k,1m, or 4k-1m (powers of two), or auto (up to the window).",
+)
 @click.option("--repeats", "-k", type=click.IntRange(1), help="Answers for each sample; default: the task's.")
 @click.option(
     "--limit", "-n", type=click.IntRange(1), help="So many samples, chosen at random, the same for every model."
@@ -142,8 +152,10 @@ def run(tasks: str, model: str, **given: Any) -> int:
         overrides.append(f"generation.max_tokens={given['max_tokens']}")
     if given["think"] is not None:
         overrides.append(f"think={given['think']}")
+    if given["lengths"]:
+        overrides.append(f"lengths={json.dumps(_names(given['lengths']))}")
     options = {**_pairs(given["options"]), **({"base_url": given["base_url"]} if given["base_url"] else {})}
-    chosen_model = Model(model, options)
+    chosen_model = Model(model, options, given["tokenizer"])
     profile = profiles.chosen(given["profile"], chosen_model.name)
     chosen = load(_names(tasks), overrides, protocol=given["protocol"], profile=profile[1] if profile else None)
     panel = None if given["dry_run"] else _panel(chosen, given["judges"])
@@ -307,6 +319,34 @@ def bench(model: str, options: Sequence[str], lengths: str | None, batches: str 
 
 
 @cli.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--edges", metavar="TOKENS", help="Upper ends of the ranges: 8k,32k,128k; default: powers of two.")
+@click.option("--threshold", default="0.85", show_default=True, help="Of the effective length; ruler is 0.856.")
+@click.option("--by", metavar="COLUMN", help="Rows of the heat map; default: depth, where samples have one.")
+@click.option("--svg", type=click.Path(path_type=Path), help="Write the heat map to this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, a line each run.")
+def lengths(
+    runs: Sequence[Path], edges: str | None, threshold: str, by: str | None, svg: Path | None, as_json: bool
+) -> int:
+    """Show the scores of runs by prompt length, with intervals, heat map and effective context length.
+
+    \b
+    m1eval lengths results/needle/mymodel
+    m1eval lengths results/longbench_v2/mymodel --edges 32k,128k --by difficulty
+    """
+    from m1eval.report import by_length
+    from m1eval.report.lengths import RULER
+
+    ends = [_tokens(text) for text in _names(edges)] if edges else []
+    least = RULER if threshold == "ruler" else _share(threshold)
+    if svg and len(runs) > 1:
+        raise UsageError("--svg goes with one run")
+    for run in runs:
+        click.echo(by_length.report(run, edges=ends, threshold=least, by=by, svg=svg, as_json=as_json))
+    return 0
+
+
+@cli.command()
 def schema() -> int:
     """Print the JSON Schema of task files, for editors that complete them."""
     import msgspec
@@ -348,6 +388,21 @@ def _names(text: str) -> list[str]:
     if not names:
         raise UsageError("no name given")
     return names
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--threshold {text}: write a score such as 0.85, or ruler") from None
+
+
+def _tokens(text: str) -> int:
+    """A length: 32k is 32,768 here, as context lengths are counted."""
+    number = text.lower().rstrip("km")
+    if not number.isdecimal():
+        raise UsageError(f"'{text}' is no length: write 4096, 32k or 1m")
+    return int(number) * {"k": 2**10, "m": 2**20}.get(text[-1].lower(), 1)
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, Any]:

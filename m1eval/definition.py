@@ -1,6 +1,6 @@
 """What a task file may say, as types; `m1eval schema` prints them for editors."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -9,7 +9,7 @@ from m1eval.source import Source
 
 
 class Dataset(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Where the rows come from: exactly one of `hub`, `file`, `generate`."""
+    """Where the rows come from: `hub` or `file`, or `generate`, which may make its own of theirs."""
 
     hub: Annotated[str | None, Meta(description="A dataset of the hub, org/name; needs `revision`.")] = None
     revision: Annotated[str | None, Meta(description="The commit of the hub dataset.")] = None
@@ -17,9 +17,6 @@ class Dataset(Struct, forbid_unknown_fields=True, omit_defaults=True):
     split: str = "test"
     files: Annotated[list[str], Meta(description="Files inside the hub dataset.")] = []
     file: Annotated[str | None, Meta(description="jsonl, json, csv or parquet beside the task file, also .gz.")] = None
-    prepare: Annotated[str | None, Meta(description="A function of a Python file beside the task: rows to rows.")] = (
-        None
-    )
     generate: Annotated[str | None, Meta(description="A function of a Python file beside the task: _file.name")] = None
 
 
@@ -52,10 +49,6 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
     dataset: Dataset | None = None
     options: Annotated[dict[str, Any], Meta(description="Keyword arguments of the generator; --set NAME=VALUE.")] = {}
     id: Annotated[str | None, Meta(description="Template of a sample's id; default: task name and number.")] = None
-    prefix: Annotated[
-        str | None,
-        Meta(description="Template of what names the long text that samples begin with; equal ones run together."),
-    ] = None
     system: Annotated[str | None, Meta(description="Template of a system message.")] = None
     prompt: Annotated[
         str | None, Meta(description="Template of the user message; the row's columns are variables.")
@@ -68,6 +61,14 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
     gold: Annotated[str | None, Meta(description="Template of a perfect answer; default: the scorer's.")] = None
     scorer: Annotated[str | dict[str, dict[str, Any]], Meta(description="A scorer, or {scorer: {option: value}}.")] = ""
     episode: Annotated[str | None, Meta(description="A function of a Python file beside the task: _file.name")] = None
+    prefix: Annotated[
+        str | None,
+        Meta(description="Template of the long text that samples begin with, or of its name; equal ones run together."),
+    ] = None
+    overlength: Annotated[
+        Literal["fail", "skip", "truncate_middle"],
+        Meta(description="A prompt longer than the window counts as wrong, is left out, or loses its middle."),
+    ] = "fail"
     repeats: Annotated[int, Meta(ge=1)] = 1
     generation: Sampling = Sampling()
     think: Annotated[
@@ -85,9 +86,10 @@ def check(definition: Definition, file: Source) -> None:
     if dataset is None:
         raise file.error((), "the key 'dataset' is missing: {hub: …, revision: …}, {file: …} or {generate: …}")
     kinds = [kind for kind in ("hub", "file", "generate") if getattr(dataset, kind)]
-    if len(kinds) != 1:
+    if not kinds or (dataset.hub and dataset.file):
         raise file.error(
-            ("dataset",), f"dataset needs exactly one of hub, file, generate; it has {' and '.join(kinds) or 'none'}"
+            ("dataset",),
+            f"dataset needs one of hub, file, generate (or rows and generate); it has {' and '.join(kinds) or 'none'}",
         )
     if dataset.hub and not dataset.revision:
         raise file.error(
@@ -102,7 +104,5 @@ def check(definition: Definition, file: Source) -> None:
     for name in definition.options:
         if name in definition.__struct_fields__:
             raise file.error(("options", name), f"'{name}' is a key of task files and cannot be an option too")
-    if dataset.prepare and dataset.generate:
-        raise file.error(("dataset", "prepare"), "prepare is for rows that were read; generate makes its own")
-    if definition.options and not (dataset.generate or dataset.prepare):
+    if definition.options and not dataset.generate:
         raise file.error(("options",), "options are the generator's; this task has none (dataset: {generate: …})")

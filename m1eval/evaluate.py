@@ -14,10 +14,11 @@ import msgspec
 
 from m1eval import loop
 from m1eval.errors import M1evalError, NoJudge
+from m1eval.journal import Journal
 from m1eval.nouns import Progress, Runner
 from m1eval.run import Run
 from m1eval.spending import Spending
-from m1eval.tokens import OfRunner
+from m1eval.tokens import WindowUnknown
 
 if TYPE_CHECKING:
     from m1eval.judging import Panel
@@ -77,24 +78,31 @@ async def evaluate(
     spending = spending or Spending()
     stop = asyncio.Event()
     tools = House(judges)
-    tokenizer = OfRunner(runner)
+    tokenizer = runs[0].model.tokenizer(runner)
     opened: list[Run] = []
+    late: dict[Run, Journal] = {}  # runs whose samples depend on the model's window
     try:
         for run in runs:
             journal = run.open(redo=redo)
             opened.append(run)
-            run.plan(tokenizer, journal)
+            try:
+                run.plan(tokenizer, journal)
+            except WindowUnknown:
+                late[run] = journal
             if judges is not None:
                 judges.remember(journal.path)
             spending.before(msgspec.structs.replace(journal.tally.usage, cost=journal.cost), journal.tally.finished)
         places = loop.Places(lambda: concurrency or int(getattr(runner, "concurrency", CONCURRENCY)))
         asking = loop.Asking(runner, tools, display, places, spending, stop)
         with _Interrupts(stop) as interrupts, display:
-            owing = [run for run in runs if run.owes]
+            owing = [run for run in runs if run in late or run.owes]
             if owing:
                 await getattr(runner, "start", _started)(display)
                 if judges is not None:
                     await judges.start(display)
+                tokenizer.started = True
+            for run, journal in late.items():
+                run.plan(tokenizer, journal)
             interrupts.drains = True
             for run in owing:
                 if stop.is_set():
@@ -105,7 +113,9 @@ async def evaluate(
                 finally:
                     display.end()
         if tokenizer.approximate:
-            runs[0].notes.append("the runner has no tokenizer: prompt lengths count four characters as a token")
+            runs[0].notes.append(
+                "no tokenizer of the model is at hand: prompt lengths count four characters as a token"
+            )
     except BaseException as error:
         for run in opened:
             _close(run, error)

@@ -19,6 +19,7 @@ from m1eval.definition import Definition
 from m1eval.errors import M1evalError
 from m1eval.journal import Done, Journal, Record
 from m1eval.nouns import Output, Progress, Request, Runner, Sample, Sampling, Score, Tools, outcome_of
+from m1eval.overlength import Overlength
 from m1eval.samples import Samples
 from m1eval.spending import Spending
 from m1eval.task import Task
@@ -34,27 +35,47 @@ LOOK_AGAIN = 0.25
 class Work:
     """One task's share of a run: which samples, how often, and what of it is done."""
 
-    def __init__(self, task: Task, samples: Samples, numbers: list[int], repeats: int, seed: int, done: Done):
+    def __init__(
+        self,
+        task: Task,
+        samples: Samples,
+        numbers: list[int],
+        repeats: int,
+        seed: int,
+        done: Done,
+        overlength: Overlength,
+    ):
         self.task = task
         self.samples = samples
         self.numbers = numbers
         self.repeats = repeats
         self.seed = seed
         self.done = done
+        self.overlength = overlength
         self.more: dict[str, int] = {}
         """Samples that get more answers than `repeats` (`--until-se`), with their number."""
 
     @property
     def total(self) -> int:
         """(sample, repeat)s in all."""
-        return len(self.numbers) * self.repeats + sum(n - self.repeats for n in self.more.values())
+        return (len(self.numbers) - self.skipped) * self.repeats + sum(n - self.repeats for n in self.more.values())
+
+    @property
+    def skipped(self) -> int:
+        """Samples that are left out, as their prompt is longer than the window."""
+        return self.overlength.skips(map(self.samples.id, self.numbers)) if self.overlength.skipped else 0
+
+    def build(self, number: int, runner: Runner) -> Sample | None:
+        """A sample as it is to be asked of this runner; None if it is longer than the window and to be left out."""
+        return self.overlength.fitted(self.samples.sample(number), getattr(runner, "window", None))
 
     def owed(self) -> Iterator[tuple[int, list[int]]]:
         """What has no score yet: samples by number with their repeats, which share a prompt."""
         for number in self.numbers:
             name = self.samples.id(number)
             most = self.more.get(name, self.repeats)
-            if missing := ((1 << most) - 1) & ~self.done.bits(name):
+            missing = ((1 << most) - 1) & ~self.done.bits(name)
+            if missing and name not in self.overlength.skipped:
                 yield number, [r for r in range(most) if missing >> r & 1]
 
 
@@ -129,8 +150,8 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
                 break
             begin = time.monotonic()
             try:
-                build = work.samples.sample
-                sample = build(number) if quick else await asyncio.to_thread(build, number)
+                build = partial(work.build, number, asking.runner)
+                sample = build() if quick else await asyncio.to_thread(build)
             except M1evalError as error:  # the task's file or data is wrong
                 fatal.append(error)
                 break
@@ -139,6 +160,8 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
                 for repeat in repeats:
                     lost = Record(id=name, repeat=repeat, outcome="errored", error=reason, time=time.time())
                     await journal.append(lost)
+                continue
+            if sample is None:
                 continue
             built = time.monotonic() - begin
             quick = built < QUICK

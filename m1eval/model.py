@@ -9,16 +9,21 @@ from typing import Any
 from m1eval import plugins, source
 from m1eval.errors import UsageError
 from m1eval.nouns import Runner
+from m1eval.tokens import OfRunner
 
 
 class Model:
-    """What `--model RUNNER:NAME` and its options say; the runner is made when it is needed."""
+    """What `--model RUNNER:NAME` and its options say; the runner is made when it is needed.
 
-    def __init__(self, spec: str, options: Mapping[str, Any]) -> None:
+    `tokenizer`: the name of one that is to count in place of the runner's own.
+    """
+
+    def __init__(self, spec: str, options: Mapping[str, Any], tokenizer: str | None = None) -> None:
         match = re.match(r"(.+\.py)(?::(.*))?$", spec)
         self.spec = spec
         self.kind, self.name = (match[1], match[2] or "") if match else spec.partition(":")[::2]
         self.options = dict(options)
+        self._tokenizer = tokenizer
         module = plugins.load("runners", self.kind)
         self.file = plugins.find("runners", self.kind)
         self._made: Any = getattr(module, "Runner", None)
@@ -44,7 +49,16 @@ class Model:
             raise UsageError(f"runner {self.kind}: {error}") from error
         return runner
 
+    def tokenizer(self, runner: Runner) -> OfRunner:
+        """What counts tokens: the named tokenizer, else the runner's."""
+        if self._tokenizer is None:
+            return OfRunner(runner)
+        from m1eval.named import find
+
+        return OfRunner(runner, find(self._tokenizer, self.options, self.name))
+
     def config(self) -> dict[str, Any]:
         """What of the model must be the same for a run to continue."""
         loose: frozenset[str] = getattr(self._made, "loose", frozenset())
-        return {"model": self.spec, "runner": {k: v for k, v in self.options.items() if k not in loose}}
+        counted = {"tokenizer": self._tokenizer} if self._tokenizer else {}
+        return {"model": self.spec, "runner": {k: v for k, v in self.options.items() if k not in loose}, **counted}

@@ -26,6 +26,7 @@ from m1eval.errors import UsageError
 from m1eval.journal import Done, Journal, records
 from m1eval.model import Model
 from m1eval.nouns import Tokenizer
+from m1eval.overlength import Overlength
 from m1eval.stats import OUTCOMES, Tally
 from m1eval.task import Task
 
@@ -176,7 +177,11 @@ class Run:
                 raise self.task.source.error(("id",), f"two samples have the id '{name}'")
             seen.add(name)
         self.partial = len(numbers) < len(samples)
-        self.work = loop.Work(self.task, samples, numbers, self.repeats, self.seed, done)
+        definition = self.task.definition
+        met = Overlength(
+            definition.overlength, tokenizer, definition.generation.max_tokens, self._meta.get("overlength")
+        )
+        self.work = loop.Work(self.task, samples, numbers, self.repeats, self.seed, done, met)
         if more := {name: n for name, (_, n) in done.tally.counts.items() if n > self.repeats}:
             names = {samples.id(number) for number in numbers}
             self.work.more = {name: n for name, n in more.items() if name in names}
@@ -212,6 +217,10 @@ class Run:
         finally:
             await self._journal.settled()
             self.seconds = time.monotonic() - begin
+            policy = self.task.definition.overlength
+            if policy != "fail" and not getattr(asking.runner, "window", None):
+                self.notes.append(f"overlength: {policy} is not applied, the model's window is not known (-o window=N)")
+            self._meta["overlength"] = self.work.overlength.saved()
             self._meta["runner"] = dict(getattr(asking.runner, "describe", _nothing)())
             self._meta["seconds"] = self._meta.get("seconds", 0.0) + self.seconds
 
@@ -219,7 +228,8 @@ class Run:
         """The samples that `until_se` wants more answers to, with the number of answers each should have."""
         if not self.until_se:
             return {}
-        chosen = [work.samples.id(number) for number in work.numbers]
+        names = (work.samples.id(number) for number in work.numbers)
+        chosen = [name for name in names if name not in work.overlength.skipped]
         counts = {name: work.done.tally.counts.get(name, (0.0, 0)) for name in chosen}
         if not all(n for _, n in counts.values()) or adaptive.error(counts) <= self.until_se:
             return {}
@@ -278,6 +288,8 @@ class Run:
             "stderr": tally.stderr,
             "score_with_errors": tally.score_with_errors,
             "partial": self.partial,
+            "skipped": self.work.skipped,
+            "truncated_prompts": len(self.work.overlength.cut),
             "outcomes": {outcome: tally.outcomes[outcome] for outcome in OUTCOMES},
             "owed": max(0, self.work.total - tally.scored),
             "tokens": {name: getattr(tally.usage, name) for name in ("prompt", "cached", "reasoning", "answer")},

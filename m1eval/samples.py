@@ -1,5 +1,6 @@
 """The samples of a task: numbered, chosen, ordered, and built one by one when they are due."""
 
+import hashlib
 import random
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -30,6 +31,7 @@ class Samples:
         self._recipes = table if isinstance(table, list) else None
         self._rows: Rows = [] if isinstance(table, list) else table
         self._width = len(str(len(table)))
+        self._prefixes: dict[int, str] = {}
         if not len(table):
             raise file.error(("dataset",), "the dataset has no rows")
 
@@ -55,7 +57,7 @@ class Samples:
         if limit is not None and limit < len(numbers):
             random.Random(seed).shuffle(numbers)
             numbers = sorted(numbers[:limit])
-        if not self._recipes and self._definition.prefix is None:
+        if not self._recipes and not self._definition.prefix:
             return numbers
         # Equal prefixes follow one another, in the order of their first appearance.
         first: dict[str, int] = {}
@@ -75,8 +77,14 @@ class Samples:
         """What the sample's long prefix is known by; empty if it shares none."""
         if self._recipes:
             return self._recipes[number].prefix_key
-        render = self._templates.prefix if self._definition.prefix is not None else None
-        return render(self._rows[number]) if render else ""
+        if self._definition.prefix is None:
+            return ""
+        if number not in self._prefixes:
+            render = self._templates.prefix
+            assert render is not None
+            text = render(self._rows[number])
+            self._prefixes[number] = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16] if text else ""
+        return self._prefixes[number]
 
     def sample(self, number: int) -> Sample:
         """Build one sample."""

@@ -90,13 +90,12 @@ class Task:
         dataset = self.definition.dataset or Dataset()
         for name, key, function in (
             ("generator", ("dataset", "generate"), dataset.generate),
-            ("prepare", ("dataset", "prepare"), dataset.prepare),
             ("episode", ("episode",), self.definition.episode),
         ):
             if function:
                 self._file_of(key, function)
                 used += [(f"{name} {path.name}", path) for path in sorted(self.path.parent.glob("_*.py"))]
-        if data_dir and not dataset.generate:
+        if data_dir and (dataset.hub or dataset.file or not dataset.generate):
             used.append(("data", rows.in_folder(data_dir, self.name)))
         elif dataset.file:
             used.append(("data", self._data_file(dataset.file)))
@@ -111,33 +110,29 @@ class Task:
     def _rows(self, tokenizer: Tokenizer, seed: int, data_dir: Path | None) -> rows.Rows | list[Recipe]:
         dataset = self.definition.dataset
         assert dataset is not None
-        if dataset.generate:
-            return self._generated(dataset.generate, {"tokenizer": tokenizer, "seed": seed})
-        read = self._read(dataset, data_dir)
-        if dataset.prepare:
-            given = {
-                "rows": read,
-                "split": partial(self._read, dataset, data_dir),
-                "tokenizer": tokenizer,
-                "seed": seed,
-            }
-            return self._generated(dataset.prepare, given, "prepare")
-        return read
+        if not dataset.generate:
+            return self._table(dataset, data_dir)
+        given: dict[str, Any] = {"tokenizer": tokenizer, "seed": seed}
+        if dataset.hub or dataset.file:
+            wanted = inspect.signature(self._beside(("dataset", "generate"), dataset.generate)).parameters
+            if "rows" in wanted:
+                given["rows"] = self._table(dataset, data_dir)
+            given["table"] = partial(self._other, dataset, data_dir)
+        return self._generated(dataset.generate, given)
 
-    def _read(self, dataset: Dataset, data_dir: Path | None, split: str = "") -> rows.Rows:
-        """The rows of the dataset, or of another split of it (in a folder `<task>_<split>`)."""
+    def _other(self, dataset: Dataset, data_dir: Path | None, beside: str = "", **keys: Any) -> rows.Rows:
+        """Rows of another config, split or file of the dataset; with --data-dir those of `<task>_<beside>`."""
+        return self._table(msgspec.structs.replace(dataset, **keys), data_dir, beside)
+
+    def _table(self, dataset: Dataset, data_dir: Path | None, beside: str = "") -> rows.Rows:
         if data_dir:
-            return rows.read([rows.in_folder(data_dir, f"{self.name}_{split}" if split else self.name)])
+            return rows.read([rows.in_folder(data_dir, f"{self.name}_{beside}" if beside else self.name)])
         if dataset.file:
             return rows.read([self._data_file(dataset.file)])
         assert dataset.hub is not None
         try:
             return rows.from_hub(
-                dataset.hub,
-                config=dataset.config,
-                revision=dataset.revision,
-                split=split or dataset.split,
-                files=dataset.files,
+                dataset.hub, config=dataset.config, revision=dataset.revision, split=dataset.split, files=dataset.files
             )
         except UsageError as error:
             remedy = f"without a network, --data-dir DIR reads DIR/{self.name}.jsonl"
@@ -151,15 +146,15 @@ class Task:
             raise self.source.error(("dataset", "file"), f"no file {name} beside {self.path.name}")
         return path
 
-    def _generated(self, name: str, given: Mapping[str, Any], key: str = "generate") -> list[Recipe]:
-        function = self._beside(("dataset", key), name)
+    def _generated(self, name: str, given: Mapping[str, Any]) -> list[Recipe]:
+        function = self._beside(("dataset", "generate"), name)
         options = self.definition.options
         plugins.check_options(function, options, name, lambda option: self.source.where(("options", option)))
         wanted = inspect.signature(function).parameters
         try:
             made = list(function(**{k: v for k, v in given.items() if k in wanted}, **options))
         except (TypeError, ValueError, LookupError) as error:
-            place = ("options",) if self.definition.options else ("dataset", key)
+            place = ("options",) if self.definition.options else ("dataset", "generate")
             raise self.source.error(place, f"{name}: {type(error).__name__}: {error}") from error
         width = len(str(len(made)))
         return [

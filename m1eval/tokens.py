@@ -1,7 +1,8 @@
 """A tokenizer for when the model's own cannot be had: four characters are one token."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from m1eval.errors import UsageError
 from m1eval.nouns import Message, Runner, Tokenizer
 
 CHARACTERS = 4
@@ -11,6 +12,8 @@ MESSAGE = 4
 
 class Approximate:
     """Counts four characters as a token, and four tokens for the frame of each message; exact by construction."""
+
+    approximate = True
 
     def encode(self, text: str) -> list[int]:
         """One id for each four characters (the last may have fewer)."""
@@ -29,18 +32,32 @@ class Approximate:
         return sum(-(-len(str(m.get("content") or "")) // CHARACTERS) + MESSAGE for m in messages)
 
 
-class OfRunner:
-    """A runner's tokenizer, taken at its first use: what is done already can be counted before a model is loaded."""
+class WindowUnknown(UsageError):
+    """The model's window is asked for, and known only when the model has started."""
 
-    def __init__(self, runner: Runner) -> None:
+
+class OfRunner:
+    """A runner's tokenizer, taken at its first use: what is done already can be counted before a model is loaded.
+
+    `named` stands in for it, where `--tokenizer` asks for another.
+    """
+
+    def __init__(self, runner: Runner, named: Tokenizer | None = None) -> None:
         self._runner = runner
-        self._found: Tokenizer | None = None
-        self.approximate = False
+        self._found: Tokenizer | None = named
+        self.started = False
+        self.approximate = isinstance(named, Approximate)
         """Whether four characters stood for a token, because the runner has no tokenizer."""
 
     def encode(self, text: str) -> Sequence[int]:
         """As the runner's."""
         return self._own().encode(text)
+
+    def counts(self, texts: Sequence[str]) -> Sequence[int]:
+        """Tokens of each text; at once where the tokenizer can."""
+        own = self._own()
+        many: Callable[[Sequence[str]], Sequence[int]] | None = getattr(own, "counts", None)
+        return many(texts) if many else [len(own.encode(text)) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
         """As the runner's."""
@@ -50,9 +67,17 @@ class OfRunner:
         """As the runner's."""
         return self._own().count(messages)
 
+    @property
+    def window(self) -> int | None:
+        """The model's, None if the runner cannot say; WindowUnknown as long as it may still come to know."""
+        found: int | None = getattr(self._runner, "window", None)
+        if found is None and not self.started:
+            raise WindowUnknown("the model's window is known only when it has started; give it by -o window=TOKENS")
+        return found
+
     def _own(self) -> Tokenizer:
         if self._found is None:
             self._found = getattr(self._runner, "tokenizer", None)
-            self.approximate = self._found is None
             self._found = self._found or Approximate()
+            self.approximate = isinstance(self._found, Approximate)
         return self._found

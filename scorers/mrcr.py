@@ -16,15 +16,20 @@ KEY = "random_string_to_prepend"
 DIRECT = 8_000_000
 """Characters times characters that are compared in place: two texts of 2,500 take 1 ms, the worst of this size 1 s."""
 
+NEAR = 0.02
+"""A ratio that counts as 0 where it cannot be had in time."""
+
 
 class Scorer:
     """OpenAI-MRCR's own rule; the sample's metadata has the key as `random_string_to_prepend`.
 
     `timeout`: seconds for one comparison. difflib is quadratic at best, so a long pair is compared in a worker process
-    and given up after that time: TimeoutError, the sample is errored, as no grade is known.
+    and given up after that time. What is known then is a bound, 2 · shorter / (both lengths): where it is at most NEAR,
+    as for a response a hundred times too long, the grade is 0 and the metric `at_most` has the bound; else the sample
+    is errored, as no grade is known.
     """
 
-    def __init__(self, *, timeout: float = 120.0) -> None:
+    def __init__(self, *, timeout: float = 60.0) -> None:
         self.timeout = timeout
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
@@ -39,13 +44,23 @@ class Scorer:
         if len(texts[0]) * len(texts[1]) <= DIRECT:
             value = ratio(*texts)
         else:
-            value = await tools.workers.run(ratio, *texts, timeout=self.timeout)
+            try:
+                value = await tools.workers.run(ratio, *texts, timeout=self.timeout)
+            except TimeoutError:
+                return self._given_up(shown, *texts)
         return Score(
             value=value,
             answer=shown,
             explanation="mrcr: starts with the key; difflib ratio of the rest to the reference",
             metrics={"key": 1.0},
         )
+
+    def _given_up(self, shown: str, response: str, answer: str) -> Score:
+        most = 2 * min(len(response), len(answer)) / (len(response) + len(answer))
+        if most > NEAR:
+            raise TimeoutError(f"mrcr: no difflib ratio after {self.timeout:g} s; it is at most {most:.3f}")
+        explanation = f"mrcr: no difflib ratio after {self.timeout:g} s; it is at most {most:.4f}, and counts as 0"
+        return Score(value=0.0, answer=shown, explanation=explanation, metrics={"key": 1.0, "at_most": most})
 
     def gold(self, sample: Sample) -> str:
         """The reference itself, key included."""

@@ -157,8 +157,8 @@ def test_options_that_cannot_be_met_are_an_error_in_one_line(options, message):
 
 
 def test_a_tokenizer_with_too_many_tokens_for_a_length_is_an_error_in_one_line():
-    with pytest.raises(UsageError, match="300 tokens are too few with this tokenizer"):
-        haystacks(Characters(), lengths=[300]).sample(0)
+    with pytest.raises(UsageError, match="256 tokens are too few with this tokenizer"):
+        haystacks(Characters(), lengths=[256]).sample(0)
 
 
 def test_the_small_variant_changes_lengths_and_nothing_of_the_form():

@@ -75,7 +75,7 @@ def test_json_is_all_that_stands_on_standard_output(m1eval, aime):
     assert [run["task"] for run in runs] == ["aime24", "aime25"]
     assert set(runs[0]) == {
         *("task", "model", "samples", "repeats", "score", "stderr", "score_with_errors", "partial"),
-        *("outcomes", "cost", "owed", "tokens", "seconds", "figures", "path"),
+        *("skipped", "truncated_prompts", "outcomes", "cost", "owed", "tokens", "seconds", "figures", "path"),
     }
     assert set(runs[0]["outcomes"]) == {
         *("right", "wrong", "partial", "truncated", "unparsed", "refused_context", "errored")

@@ -212,7 +212,7 @@ def test_every_profile_is_sound_and_says_its_source(name):
     assert found.title
 
 
-def test_rows_are_prepared_by_a_function_beside_the_task(m1eval, tmp_path):
+def test_rows_that_were_read_go_through_a_function_beside_the_task(m1eval, tmp_path):
     write(
         tmp_path / "_pairs.py",
         """
@@ -226,7 +226,7 @@ def test_rows_are_prepared_by_a_function_beside_the_task(m1eval, tmp_path):
         tmp_path / "t.yaml",
         """
         title: T
-        dataset: {file: t.jsonl, prepare: _pairs.pairs}
+        dataset: {file: t.jsonl, generate: _pairs.pairs}
         options: {most: 2}
         prompt: "{{ q }}{{ seed }}"
         target: "{{ q }}"
@@ -236,7 +236,7 @@ def test_rows_are_prepared_by_a_function_beside_the_task(m1eval, tmp_path):
     (loaded,) = load([str(task)])
     samples = loaded.samples(Approximate(), 7)
     assert [samples.sample(i).messages[0]["content"] for i in range(len(samples))] == ["aa7", "bb7"]
-    assert any(key.startswith("prepare ") for key in loaded.resolved()["digests"])
+    assert any(key.startswith("generator ") for key in loaded.resolved()["digests"])
     task.write_text(task.read_text().replace("_pairs.pairs", "_pairs.none"))
     assert "has no function 'none'" in m1eval("check", task).err + m1eval("check", task).out
 

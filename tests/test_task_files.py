@@ -146,7 +146,7 @@ BAD = [
     (GOOD.replace("{file: sums.jsonl}", "{fil: x}"), "sums.yaml:2: unknown key 'fil'; did you mean 'file'?"),
     (
         GOOD.replace("{file: sums.jsonl}", "{}"),
-        "sums.yaml:2: dataset needs exactly one of hub, file, generate; it has none",
+        "sums.yaml:2: dataset needs one of hub, file, generate (or rows and generate); it has none",
     ),
     (GOOD.replace("{file: sums.jsonl}", "{hub: a/b}"), "sums.yaml:2: a hub dataset needs its revision"),
     (GOOD.replace("dataset: {file: sums.jsonl}\n", ""), "sums.yaml:1: the key 'dataset' is missing"),

@@ -38,8 +38,19 @@ def run(folder: Path, out: Path, tokens: int) -> list[dict[str, Any]]:
     return [json.loads(line) for file in sorted(out.glob("*/samples.jsonl")) for line in file.read_text().splitlines()]
 
 
+def one_text(folder: Path, out: Path, tokens: int) -> list[dict[str, Any]]:
+    """A whole run of questions about one text, and its records."""
+    code = "import sys; from m1eval.cli import main; main(sys.argv[1:])"
+    depths = [100 * (i + 0.5) / QUESTIONS for i in range(QUESTIONS)]
+    command = [sys.executable, "-c", code, "run", "--tasks", "needle", "--model", f"local:{folder}", "--out", str(out)]
+    command += ["--set", f"lengths=[{tokens}]", "--set", "samples=1", "--set", f"depths={depths}"]
+    command += ["--set", f"questions_per_haystack={QUESTIONS}", "--max-tokens", "8", "-o", "memory=20", "-o", "batch=8"]
+    subprocess.run([*command, "--display", "plain"], check=True)
+    return [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+
+
 async def shared(folder: Path, tokens: int) -> dict[str, float]:
-    """Several questions about one text of that length, one after another as the run loop would send them."""
+    """Several questions about one text of that length, one after another."""
     runner = local.Runner(str(folder), batch=QUESTIONS, memory=20)
     await runner.start(Silent())
     sentence = "The harbour was quiet, and nobody spoke. "
@@ -74,7 +85,13 @@ def main() -> None:
             found.append(dict(zip(("id", "prompt", "build", "tokenize", "prefill", "decode", "new"), row, strict=True)))
             print(f"| {row[0]} | {row[1]:,} | {build:.2f} | {tokenize:.2f} | {first:.2f} | {decode:.2f} | {new} |")
         print("several questions:", questions := asyncio.run(shared(folder, tokens)))
-        print(json.dumps({"samples": found, "questions": questions}))
+        print("| question about one text | prompt tokens | not read anew | s |")
+        print("|---|--:|--:|--:|")
+        for record in (asked := one_text(folder, Path(name, "one"), tokens)):
+            usage, seconds = record["usage"], record["timing"]["total"]
+            print(f"| {record['id']} | {usage['prompt']:,} | {usage.get('cached', 0):,} | {seconds:.2f} |")
+        usages = [record["usage"] for record in asked]
+        print(json.dumps({"samples": found, "questions": questions, "one_text": usages}))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ SHOWN = 2000
 
 def show(runs: Sequence[Run], runner: Runner, *, as_json: bool) -> None:
     """Print the plan of the runs."""
-    tokenizer = OfRunner(runner)
+    tokenizer = runs[0].model.tokenizer(runner)
     plans = [_plan(run, tokenizer) for run in runs]
     if as_json:
         print(json.dumps({"plans": plans}, ensure_ascii=False))

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from m1eval import baselines
+from m1eval.report import by_length
 from m1eval.report.against import against
 from m1eval.report.against import lines as compared
 from m1eval.report.words import count, score, span
@@ -24,6 +25,8 @@ def show(runs: Sequence[Run]) -> None:
         _aligned(head, rows)
     else:
         print(markdown(head, rows))
+    for run in runs:
+        by_length.after_run(run.folder, run.task.name)
     for note in notes(runs):
         print(note)
 
@@ -78,6 +81,15 @@ def notes(runs: Sequence[Run]) -> list[str]:
         if number := tally.outcomes["errored"]:
             as_zero = f"counted as 0 the score is {score(tally.score_with_errors)}"
             lines.append(f"{name}: {number} errored and are left out ({as_zero}); the same command tries them again")
+        if run.work and (number := run.work.skipped):
+            lines.append(f"{name}: {number} samples are left out, their prompt is longer than the window")
+        if run.work and (number := len(run.work.overlength.cut)):
+            lines.append(f"{name}: {number} prompts were longer than the window and lost their middle")
+        if tally.usage.cached:
+            share, read = tally.usage.cached / max(1, tally.usage.prompt), count(tally.usage.prompt)
+            lines.append(
+                f"{name}: {count(tally.usage.cached)} of {read} prompt tokens ({share:.0%}) were not read anew"
+            )
         if run.partial:
             lines.append(f"{name}: partial, {_size(run)} samples; not comparable with a whole run")
         if found := run.summary().get("adaptive"):
@@ -138,8 +150,8 @@ def how(protocol: baselines.Protocol) -> str:
 
 def _size(run: Run) -> str:
     assert run.work is not None
-    chosen = len(run.work.numbers)
-    return f"{chosen} of {len(run.work.samples)}" if run.partial else str(chosen)
+    chosen = len(run.work.numbers) - run.work.skipped
+    return f"{chosen} of {len(run.work.samples)}" if run.partial or run.work.skipped else str(chosen)
 
 
 def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

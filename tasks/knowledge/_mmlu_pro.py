@@ -10,9 +10,9 @@ Rows = Sequence[Mapping[str, Any]]
 EXAMPLES = 5
 
 
-def with_examples(rows: Rows, split: Callable[[str], Rows]) -> Iterator[Recipe]:
+def with_examples(rows: Rows, table: Callable[..., Rows]) -> Iterator[Recipe]:
     """Rows with `examples` (question, options, answer in words) of the validation split, five of each subject."""
-    worked = split("validation")
+    worked = table(split="validation", beside="validation")
     examples: dict[str, list[dict[str, Any]]] = {}
     for number in range(len(worked)):
         row = worked[number]

@@ -5,6 +5,8 @@ of a prompt add up. Tokenizers differ, so that is tried on a real beginning of e
 there, or the prompt is short, the whole is counted.
 """
 
+import hashlib
+from array import array
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from itertools import accumulate
@@ -14,10 +16,12 @@ from m1eval import Message, Tokenizer
 
 from ._text import filled
 
-WHOLE = 32_768
+WHOLE = 16_384
 """Prompts up to this many tokens are always counted as a whole."""
 TRIED = 8_192
 """Tokens at the beginning of a longer prompt on which adding up is tried."""
+GUARD = "So it was.\n"
+"""Stands before a piece while it is counted, as something stands before it in the prompt."""
 _PROBE = ("How do the ferns grow?", "They grow by the old mill.", "And the larches?")
 
 
@@ -31,6 +35,45 @@ class Gauge:
         """Tokens of plain text."""
         return len(self._tokenizer.encode(text))
 
+    @property
+    def approximate(self) -> bool:
+        """Whether the tokenizer only estimates; its estimates do not add up."""
+        return bool(getattr(self._tokenizer, "approximate", False))
+
+    def piece(self, text: str) -> int:
+        """Tokens of a text that begins a line in the middle of another."""
+        return self.text(GUARD + text) - self._guard
+
+    def pieces(self, texts: Sequence[str]) -> list[int]:
+        """`piece` of each."""
+        return [count - self._guard for count in self.texts([GUARD + text for text in texts])]
+
+    def texts(self, texts: Sequence[str]) -> list[int]:
+        """`text` of each; many at once where the tokenizer can (`counts`)."""
+        many = getattr(self._tokenizer, "counts", None)
+        return list(many(texts)) if many else [self.text(text) for text in texts]
+
+    def whole(self, messages: Sequence[Message]) -> int:
+        """Tokens of a prompt, counted as a whole."""
+        return self._tokenizer.count(messages)
+
+    def joined(self, head: str, parts: Sequence[str], tail: str, frame: int) -> int:
+        """Tokens of a user's message of `head`, parts and `tail`; `frame` has those without the parts.
+
+        Added up for long prompts, where that is right for the first few parts.
+        """
+        counts = self.pieces(parts)
+        total = frame + sum(counts)
+        few = _first(counts, TRIED) + 1
+        if total > WHOLE and not self.approximate and self.piece("".join(parts[:few])) == sum(counts[:few]):
+            return total
+        return self.whole([user(f"{head}{''.join(parts)}{tail}")])
+
+    def digest(self, text: str) -> str:
+        """What the tokenizer makes of a text, as a short hash: other tokenizers have another."""
+        ids = array("Q", (i % 2**64 for i in self._tokenizer.encode(text)))
+        return hashlib.sha256(ids.tobytes()).hexdigest()[:16]
+
     def conversation(self, messages: Sequence[Message], counts: Sequence[int]) -> int:
         """Tokens of user and assistant turns after the chat template; `counts` has those of each turn's text."""
         total = self.added(counts)
@@ -40,21 +83,13 @@ class Gauge:
                 return total
         return self._tokenizer.count(messages)
 
-    def lines(self, message: Message, lines: Sequence[str], counts: Sequence[int], around: int) -> int:
-        """Tokens of one message after the chat template, most of it `lines`, each with its line break.
-
-        `counts`: those of each line's text; `around`: those of the message's other text.
-        """
-        total = self.added([around + sum(counts)])
-        if total > WHOLE:
-            few = _first(counts, TRIED) + 1
-            if self.text("".join(lines[:few])) == sum(counts[:few]):
-                return total
-        return self._tokenizer.count([message])
-
     def added(self, counts: Sequence[int]) -> int:
         """The sum for turns that begin and end with the user, with what the template adds."""
         return self._frame + self._exchange * (len(counts) // 2) + sum(counts)
+
+    @cached_property
+    def _guard(self) -> int:
+        return self.text(GUARD)
 
     @cached_property
     def _frame(self) -> int:

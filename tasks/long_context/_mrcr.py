@@ -6,15 +6,20 @@ random key. The texts are made by a grammar and not by a model, so the figures a
 """
 
 import string
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from math import ceil
+from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
 from m1eval import Message, Recipe, Tokenizer, UsageError
 
+from ._corpus import digest
 from ._gauge import Gauge, assistant, settled, user
+from ._lengths import Lengths, lengths_of
+from ._shelf import Shelf
 from ._text import TOPICS, sentence
 
 FORMS = {
@@ -53,6 +58,8 @@ ROOM = 64
 """Tokens kept free for the distractor that is made to measure."""
 SLACK = 8
 """Tokens at least that are left to be filled up with short words."""
+LONGEST, POOLED = 500, 20
+"""Tokens of a text in the longer conversations, about, and its sentences."""
 LEAST, LEAST_NEEDLE = 400, 80
 """Tokens of the shortest prompt: for example, question and distractors, and for each needle."""
 
@@ -68,7 +75,7 @@ class Ask(NamedTuple):
 
 
 def conversations(
-    *, tokenizer: Tokenizer, seed: int, lengths: Sequence[int], needles: Sequence[int], samples: int
+    *, tokenizer: Tokenizer, seed: int, lengths: Lengths, needles: Sequence[int], samples: int
 ) -> Iterator[Recipe]:
     """`samples` conversations for each length (tokens of the whole prompt) and each number of equal requests.
 
@@ -77,30 +84,78 @@ def conversations(
     words and tokens do not meet). ValueError if a length has no room for the needles. The tokenizer is used only when a
     conversation is built.
     """
-    gauge = Gauge(tokenizer)
-    for length in lengths:
+    pool = Pool(Gauge(tokenizer))
+    for length in lengths_of(lengths, tokenizer):
         for count in needles:
             if count < 1:
                 raise ValueError(f"needles is {count}, but at least 1 is needed")
             if length < (least := LEAST + LEAST_NEEDLE * count):
                 raise ValueError(f"{count} needles need a length of at least {least} tokens, not {length}")
             for i in range(samples):
-                build = partial(_row, gauge, f"{seed}/mrcr/{length}/{count}/{i}", length, count)
+                build = partial(_row, pool, f"{seed}/mrcr/{length}/{count}/{i}", length, count)
                 yield Recipe(id=f"{length}-{count}n-{i + 1}", build=build)
 
 
-def _row(gauge: Gauge, seed: str, length: int, needles: int) -> dict[str, Any]:
-    random = Random(seed)
+class Turns:
+    """Texts about a topic, one of each form, of some 500 tokens: the distractors of long conversations."""
+
+    volumes: int | None = None
+
+    def __init__(self) -> None:
+        code = (Path(__file__), Path(__file__).with_name("_text.py"))
+        self.digest = digest(*(path.read_bytes() for path in code))
+
+    def pages(self, volume: int) -> list[str]:
+        """Those of a topic; after all topics the same ones again, with other texts."""
+        topic, random = TOPICS[volume % len(TOPICS)], Random(f"turns/{volume}")
+        return [_text(random, Ask(form, topic), POOLED * random.uniform(0.7, 1.3)) for form in FORMS]
+
+
+class Pool:
+    """Distractors with their tokens, written and counted once; what is asked about is always written anew."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self.gauge = gauge
+        self._shelf = Shelf(Turns(), gauge, alone=True)
+        self._asks: dict[str, int] = {}
+
+    def turn(self, ask: Ask, again: int) -> tuple[str, int]:
+        """The text for a request, another each time it comes again, and its tokens."""
+        volume = self._shelf.volume(TOPICS.index(ask.topic) + again * len(TOPICS))
+        place = list(FORMS).index(ask.form)
+        return volume.pages[place], volume.counts[place]
+
+    def asked(self, ask: Ask) -> int:
+        """Tokens of a request."""
+        text = str(ask)
+        if text not in self._asks:
+            self._asks[text] = self.gauge.text(text)
+        return self._asks[text]
+
+
+class Turn(NamedTuple):
+    """A request and its text, with the tokens of both."""
+
+    ask: Ask
+    text: str
+    asked: int
+    tokens: int
+
+
+def _row(pool: Pool, seed: str, length: int, needles: int) -> dict[str, Any]:
+    random, gauge = Random(seed), pool.gauge
     key = "".join(random.choices(string.ascii_letters + string.digits, k=10))
     wanted = Ask(random.choice(list(FORMS)), random.choice(TOPICS))
     which = random.randrange(needles)
     question = QUESTION.format(key=key, nth=_ordinal(which + 1), form=wanted.form, topic=wanted.topic)
-    turns = _turns(gauge, random, wanted, needles, length - gauge.added([gauge.text(EXAMPLE + question)]))
-    messages = [message for ask, text in turns for message in (user(str(ask)), assistant(text))] + [user(question)]
+    turns = _turns(pool, random, wanted, needles, length - gauge.added([gauge.text(EXAMPLE + question)]))
+    messages = [message for turn in turns for message in (user(str(turn.ask)), assistant(turn.text))] + [user(question)]
     messages[0] = user(EXAMPLE + messages[0]["content"])
-    spare = min((i for i, (ask, _) in enumerate(turns) if ask != wanted), key=lambda i: len(turns[i][1]))
-    tokens = _fit(gauge, random, messages, 2 * spare + 1, turns[spare][0].topic, length)
-    place = [2 * i + 1 for i, (ask, _) in enumerate(turns) if ask == wanted][which]
+    counts = [count for turn in turns for count in (turn.asked, turn.tokens)] + [gauge.text(question)]
+    counts[0] = gauge.text(messages[0]["content"])
+    spare = min((i for i, turn in enumerate(turns) if turn.ask != wanted), key=lambda i: len(turns[i].text))
+    tokens = _fit(gauge, random, messages, counts, 2 * spare + 1, turns[spare].ask.topic, length)
+    place = [2 * i + 1 for i, turn in enumerate(turns) if turn.ask == wanted][which]
     return {
         "messages": messages,
         "answer": key + messages[place]["content"],
@@ -115,17 +170,33 @@ def _row(gauge: Gauge, seed: str, length: int, needles: int) -> dict[str, Any]:
     }
 
 
-def _turns(gauge: Gauge, random: Random, wanted: Ask, needles: int, room: int) -> list[tuple[Ask, str]]:
+def _turns(pool: Pool, random: Random, wanted: Ask, needles: int, room: int) -> list[Turn]:
     """Requests and texts of `room` tokens in all, less ROOM or somewhat more; a short one is there to be lengthened."""
-    size = min(500, max(30, room // (6 * needles) - 24))
+    gauge = pool.gauge
+    size = min(LONGEST, max(30, room // (6 * needles) - 24))
     sentences = size / (gauge.text(" ".join(sentence(Random(i), "ferns") for i in range(40))) / 40)
     distractors = _distractors(random, wanted, room // (size + 24))
-    asked = [(wanted, _text(random, wanted, sentences * random.uniform(0.7, 1.3))) for _ in range(needles)]
-    others = [(ask := next(distractors), _text(random, ask, 1))]
-    left = room - ROOM - sum(_cost(gauge, *turn) for turn in asked + others)
+    made: Counter[Ask] = Counter()
+
+    def written(ask: Ask, count: float) -> Turn:
+        text = _text(random, ask, count)
+        return Turn(ask, text, pool.asked(ask), gauge.text(text))
+
+    def distractor() -> Turn:
+        ask = next(distractors)
+        if size < LONGEST:
+            return written(ask, sentences * random.uniform(0.7, 1.3))
+        text, tokens = pool.turn(ask, made[ask])
+        made[ask] += 1
+        return Turn(ask, text, pool.asked(ask), tokens)
+
+    asked = [written(wanted, sentences * random.uniform(0.7, 1.3)) for _ in range(needles)]
+    others = [written(next(distractors), 1)]
+    each = gauge.added([0, 0, 0]) - gauge.added([0])
+    left = room - ROOM - sum(each + turn.asked + turn.tokens for turn in asked + others)
     while left > 0:
-        turn = (ask := next(distractors), _text(random, ask, sentences * random.uniform(0.7, 1.3)))
-        left -= _cost(gauge, *turn)
+        turn = distractor()
+        left -= each + turn.asked + turn.tokens
         if left > 0:
             others.append(turn)
     places = set(random.sample(range(needles + len(others)), needles))
@@ -133,9 +204,10 @@ def _turns(gauge: Gauge, random: Random, wanted: Ask, needles: int, room: int) -
     return [next(needle if i in places else other) for i in range(needles + len(others))]
 
 
-def _fit(gauge: Gauge, random: Random, messages: list[Message], place: int, topic: str, length: int) -> int:
+def _fit(
+    gauge: Gauge, random: Random, messages: list[Message], counts: list[int], place: int, topic: str, length: int
+) -> int:
     """Lengthen the text at `place` until the prompt has `length` tokens; returns those it has."""
-    counts = [gauge.text(message["content"]) for message in messages]
 
     def put(text: str) -> None:
         messages[place] = assistant(text)
@@ -172,10 +244,6 @@ def _distractors(random: Random, wanted: Ask, about: int) -> Iterator[Ask]:
     while True:
         random.shuffle(asks)
         yield from asks
-
-
-def _cost(gauge: Gauge, ask: Ask, text: str) -> int:
-    return gauge.added([0, gauge.text(text), gauge.text(str(ask))]) - gauge.added([0])
 
 
 def _ordinal(number: int) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from m1eval import Message, Output, Request, RunnerError, Sampling, Silent, load
+from m1eval import Message, Output, Request, RunnerError, Sampling, Silent, load, task
+from m1eval.named import find
 
 http = load("runners", "http")
 HERE = Path(__file__).resolve().parent
@@ -185,3 +186,22 @@ def test_several_answers_come_from_one_request(url: str) -> None:
     outputs = asyncio.run(story())
     assert 1 <= len(outputs) <= 2
     assert all(output.text for output in outputs)
+
+
+def test_the_servers_own_tokenizer_counts_as_the_server_does(url):
+    tokenizer = find("server", {"base_url": url}, "smollm2")
+    text = "One, two: ünïcode – and\n\na line."
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.counts([text, "One"]) == [len(ids), len(tokenizer.encode("One"))]  # type: ignore[attr-defined]
+    (output,) = ask(url, text, max_tokens=1)
+    assert tokenizer.count([user(text)]) == output.usage.prompt
+
+
+def test_prompts_of_an_exact_length_for_a_server(url):
+    (needle,) = task.load(["needle"], ["lengths=[700]", "depths=[0, 50, 100]", "samples=1"])
+    samples = needle.samples(find("server", {"base_url": url}, "smollm2"), 0)
+    for i in range(3):
+        sample = samples.sample(i)
+        (output,) = ask(url, sample.messages[0]["content"], max_tokens=1)
+        assert output.usage.prompt == sample.metadata["tokens"] == 700

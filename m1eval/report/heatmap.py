@@ -1,0 +1,86 @@
+"""Length × depth as a picture: shaded blocks for a terminal, SVG for everything else; a fixed scale from 0 to 1."""
+
+from html import escape
+
+from m1eval.report.lengths import Grid
+
+BLOCKS = " ░▒▓█"
+SCALE = ((0, 34, 78), (60, 77, 110), (124, 123, 120), (188, 175, 111), (255, 234, 70))
+"""Cividis (Nuñez, Anderton, Renslow 2018), which colour-blind readers see as others do."""
+WIDTH, HEIGHT, LEFT, TOP = 76, 30, 130, 56
+
+
+def blocks(grid: Grid, title: str) -> str:
+    """Lines of text: a block shaded by the score and the score itself in every cell."""
+    rows = [f"{title}: {grid.name} × prompt tokens, 0 {BLOCKS[1:]} 1"]
+    left = max(len(name) for name in [*grid.rows, grid.name])
+    width = max(8, *(len(name) for name in grid.columns)) + 1
+    rows.append(f"{grid.name:>{left}} " + "".join(f"{name:>{width}}" for name in grid.columns))
+    for row in grid.rows:
+        cells = [_block(grid, row, column) for column in grid.columns]
+        rows.append(f"{row:>{left}} " + "".join(f"{cell:>{width}}" for cell in cells))
+    return "\n".join(rows)
+
+
+def svg(grid: Grid, title: str) -> str:
+    """A picture of its own, without scripts or fonts; the cells' tooltips have the number of samples."""
+    width, height = LEFT + WIDTH * len(grid.columns) + 20, TOP + HEIGHT * len(grid.rows) + 64
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        'font-family="system-ui, sans-serif" font-size="12">',
+        f"<title>{escape(title)}</title>",
+        f'<rect width="{width}" height="{height}" fill="#fff"/>',
+        _text(LEFT, 22, title, "start", size=15),
+        _text(LEFT - 10, TOP - 10, grid.name, "end"),
+    ]
+    for i, column in enumerate(grid.columns):
+        parts.append(_text(LEFT + WIDTH * i + WIDTH / 2, TOP - 10, column, "middle"))
+    for j, row in enumerate(grid.rows):
+        y = TOP + HEIGHT * j
+        parts.append(_text(LEFT - 10, y + HEIGHT / 2 + 4, row, "end"))
+        for i, column in enumerate(grid.columns):
+            parts += _cell(grid, row, column, LEFT + WIDTH * i, y)
+    parts += _legend(TOP + HEIGHT * len(grid.rows) + 20)
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _block(grid: Grid, row: str, column: str) -> str:
+    tally = grid.cells.get((row, column))
+    if tally is None or tally.score is None:
+        return "–"
+    shade = BLOCKS[min(len(BLOCKS) - 1, int(tally.score * (len(BLOCKS) - 1) + 0.5))]
+    return f"{shade * 2} {tally.score:.2f}"
+
+
+def _cell(grid: Grid, row: str, column: str, x: float, y: float) -> list[str]:
+    tally = grid.cells.get((row, column))
+    value = tally.score if tally else None
+    size = f'x="{x}" y="{y}" width="{WIDTH - 2}" height="{HEIGHT - 2}"'
+    if tally is None or value is None:
+        return [f'<rect {size} fill="none" stroke="#bbb"/>']
+    tip = escape(f"{grid.name} {row}, {column}: {value:.3f}, n = {tally.samples}")
+    ink = "#000" if value > 0.5 else "#fff"
+    return [
+        f'<g><title>{tip}</title><rect {size} fill="{_colour(value)}"/>',
+        f"{_text(x + WIDTH / 2 - 1, y + HEIGHT / 2 + 3, f'{value:.2f}', 'middle', ink)}</g>",
+    ]
+
+
+def _legend(y: float) -> list[str]:
+    steps = 20
+    parts = [
+        f'<rect x="{LEFT + i * 8}" y="{y}" width="8" height="10" fill="{_colour(i / (steps - 1))}"/>'
+        for i in range(steps)
+    ]
+    return [*parts, _text(LEFT, y + 26, "0", "start"), _text(LEFT + steps * 8, y + 26, "1", "end")]
+
+
+def _colour(value: float) -> str:
+    at = min(1.0, max(0.0, value)) * (len(SCALE) - 1)
+    low = min(int(at), len(SCALE) - 2)
+    mixed = (a + (b - a) * (at - low) for a, b in zip(SCALE[low], SCALE[low + 1], strict=True))
+    return "#" + "".join(f"{round(part):02x}" for part in mixed)
+
+
+def _text(x: float, y: float, text: str, anchor: str, fill: str = "#000", size: int = 12) -> str:
+    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{fill}" font-size="{size}">{escape(text)}</text>'

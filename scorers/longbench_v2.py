@@ -1,0 +1,29 @@
+"""The letter of LongBench v2: what stands behind "The correct answer is", as its authors find it.
+
+Source: THUDM/LongBench, pred.py, `extract_answer`: asterisks are taken out; the letter in brackets is looked for first,
+then the bare letter; no letter is wrong (their `compensated` figure, a quarter for none, is the metric of that name).
+"""
+
+import re
+
+from m1eval import Output, Sample, Score, Tools
+
+_FORMS = (re.compile(r"The correct answer is \(([A-D])\)"), re.compile(r"The correct answer is ([A-D])"))
+
+
+class Scorer:
+    """Compares the letter with the target."""
+
+    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+        """Find the letter by the official rule."""
+        text = output.text.strip().replace("*", "")
+        found = next((match[1] for form in _FORMS if (match := form.search(text))), None)
+        if found is None:
+            compensated = {"compensated": 0.25} if text else {}
+            return Score(value=0.0, explanation="longbench_v2: no 'The correct answer is (…)'", metrics=compensated)
+        value = float(found == sample.target.strip())
+        return Score(value=value, answer=found, explanation="longbench_v2: letter", metrics={"compensated": value})
+
+    def gold(self, sample: Sample) -> str:
+        """In the form that was asked for."""
+        return f"The correct answer is ({sample.target.strip()})"

@@ -1,0 +1,42 @@
+"""MR-NIAH: which parts of the wanted text came back, letter by letter; nothing for an apology.
+
+Source: MiniMax-AI/MiniMax-01, evaluation/MR-NIAH/score.py. It lists the parts of each of its labels; they are the
+items of a numbered list, the lines of a text if each ends a sentence, else what stands between commas and full stops.
+"""
+
+import re
+
+from m1eval import Output, Sample, Score, Tools
+from m1eval.report.words import short
+
+SORRY = ("sorry", "no previous conversation", "抱歉", "没有之前的对话")
+
+
+class Scorer:
+    """The share of the target's parts that the answer contains."""
+
+    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+        """Compare by the official rule."""
+        text = output.text
+        if not text.strip():
+            return Score(value=0.0, explanation="mr_niah: empty answer")
+        if any(word in text.lower() for word in SORRY):
+            return Score(value=0.0, answer=short(text), explanation="mr_niah: an apology")
+        wanted = parts(sample.target)
+        found = sum(part in text for part in wanted)
+        value = found / len(wanted)
+        return Score(value=value, answer=short(text), explanation=f"mr_niah: {found} of {len(wanted)} parts")
+
+    def gold(self, sample: Sample) -> str:
+        """The text itself."""
+        return sample.target
+
+
+def parts(label: str) -> list[str]:
+    """What must come back of a text."""
+    lines = label.split("\n")
+    if all(re.match(r"\d+\. ", line) for line in lines):
+        return [line.partition(". ")[2] for line in lines]
+    whole = len(lines) > 1 and all(line.endswith((".", "。")) for line in lines)
+    cut = lines if whole else re.split(r"[,，.。\n]+", label)
+    return [part for line in cut if (part := line.strip().rstrip(".。"))]

@@ -1,0 +1,47 @@
+"""RULER's metrics: the share of the references that the answer contains, or whether it contains any.
+
+Source: NVIDIA/RULER, scripts/eval/synthetic/constants.py (`string_match_all` for needles, variable tracking and word
+counting, `string_match_part` for question answering) and scripts/eval/evaluate.py, which turns control characters into
+line breaks first. Letter case does not count. RULER prints percent; here 1 is all.
+"""
+
+import re
+from typing import Literal
+
+from m1eval import Output, Sample, Score, Tools, UsageError
+from m1eval.report.words import short
+
+_CONTROL = re.compile(r"[\x00-\x1f]")
+
+
+class Scorer:
+    """Looks for the texts of the column `outputs`; `match`: all (their share counts) or part (one will do)."""
+
+    def __init__(self, *, match: Literal["all", "part"] = "all") -> None:
+        if match not in ("all", "part"):
+            raise UsageError(f"match is 'all' or 'part', not '{match}'")
+        self.match = match
+
+    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+        """Compare as RULER does; an empty answer is no answer."""
+        wanted = _references(sample)
+        answer = _CONTROL.sub("\n", output.text).strip()
+        if not answer:
+            return Score(value=0.0, explanation="ruler: empty answer")
+        folded = answer.lower()
+        found = sum(reference.lower() in folded for reference in wanted)
+        value = found / len(wanted) if self.match == "all" else float(found > 0)
+        return Score(
+            value=value, answer=short(answer), explanation=f"ruler: {found} of {len(wanted)} found, {self.match} wanted"
+        )
+
+    def gold(self, sample: Sample) -> str:
+        """All references in one line."""
+        return ", ".join(_references(sample))
+
+
+def _references(sample: Sample) -> list[str]:
+    listed = sample.metadata.get("outputs")
+    if not isinstance(listed, list | tuple) or not listed:
+        raise UsageError(f"scorer ruler: sample {sample.id} has no list in column 'outputs'")
+    return [str(reference) for reference in listed]

@@ -1,0 +1,180 @@
+"""What haystacks are made of: corpora as pages of whole lines, endless or as long as their files.
+
+`story` is written by this project's grammar and needs nothing; `noise` is RULER's five sentences over and over; files,
+folders and globs are read as they are; `essays`, `pg19` and `wikipedia` are downloaded from the hub at the commit
+that `corpus_revision` names.
+"""
+
+import gzip
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+from m1eval import UsageError
+
+from ._text import TOPICS, sentence
+
+PAGES = 64
+"""In a volume, which is what is made, tokenised and kept at a time."""
+LINES, SENTENCES = 8, 6
+"""Lines in a page of the grammar, and sentences in a line; about 1,100 tokens."""
+PAGE = 4_800
+"""Characters of a page that is cut out of a file, at least."""
+NOISE = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
+"""RULER's haystack of `niah_single_1` and `vt` (NVIDIA/RULER, scripts/data/synthetic/niah.py)."""
+HUB: dict[str, tuple[str, str | None, str, str]] = {
+    "essays": ("sgoel9/paul_graham_essays", None, "train", "text"),
+    "pg19": ("emozilla/pg19", None, "test", "text"),
+    "wikipedia": ("wikimedia/wikipedia", "20231101.simple", "train", "text"),
+}
+"""Data set, configuration, split and column of the corpora that are downloaded."""
+END = re.compile(r"[.!?…。！？]+[\"'”’)\]]*(?=\s|$)|[。！？]")
+"""Where a sentence ends."""
+
+
+class Corpus(Protocol):
+    """Pages by volume; the same for ever under one `digest`."""
+
+    digest: str
+    volumes: int | None
+    """How many there are; None: without end."""
+
+    def pages(self, volume: int) -> list[str]:
+        """The pages of a volume, each of whole lines with their line breaks."""
+
+
+class Story:
+    """Sentences of the project's grammar: volumes without end, all different."""
+
+    volumes: int | None = None
+
+    def __init__(self) -> None:
+        code = (Path(__file__), Path(__file__).with_name("_text.py"))
+        self.digest = digest(*(path.read_bytes() for path in code))
+
+    def pages(self, volume: int) -> list[str]:
+        """64 pages, 3,072 sentences."""
+        random = Random(f"story/{volume}")
+        return ["".join(_line(random) for _ in range(LINES)) for _ in range(PAGES)]
+
+
+class Noise:
+    """RULER's noise: one line again and again."""
+
+    volumes: int | None = None
+
+    def __init__(self) -> None:
+        self.digest = digest(NOISE.encode(), str((PAGES, LINES, SENTENCES)).encode())
+
+    def pages(self, volume: int) -> list[str]:
+        """The same page each time."""
+        return [f"{NOISE}\n" * (LINES * SENTENCES)] * PAGES
+
+
+class Texts:
+    """Given texts, one after another, cut into pages at line ends; in a longer line at the end of a sentence."""
+
+    def __init__(self, name: str, texts: Iterator[str]) -> None:
+        self._pages = [page for text in texts for page in _cut(text)]
+        if not self._pages:
+            raise UsageError(f"corpus {name}: there is no text in it")
+        self.volumes: int | None = -(-len(self._pages) // PAGES)
+        self.digest = digest(*(page.encode("utf-8", "surrogatepass") for page in self._pages))
+
+    def pages(self, volume: int) -> list[str]:
+        """64 pages, the last volume what is left."""
+        return self._pages[volume * PAGES : (volume + 1) * PAGES]
+
+
+_OPEN: dict[tuple[str, str | None], Corpus] = {}
+
+
+def corpus(name: str, revision: str | None = None) -> Corpus:
+    """A corpus by its name or by the path of its text files (.txt, .md, .gz, a folder or a glob); read once."""
+    key = (name, revision)
+    if key not in _OPEN:
+        _OPEN[key] = _corpus(name, revision)
+    return _OPEN[key]
+
+
+def _corpus(name: str, revision: str | None) -> Corpus:
+    if name == "story":
+        return Story()
+    if name == "noise":
+        return Noise()
+    if name in HUB:
+        return Texts(name, _downloaded(name, revision))
+    if files := _files(name):
+        return Texts(name, map(_read, files))
+    known = ", ".join(("story", "noise", *HUB))
+    raise UsageError(f"no corpus '{name}': write {known}, or the path of text files")
+
+
+def _files(name: str) -> list[Path]:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.is_file() and p.name.endswith((".txt", ".md", ".txt.gz")))
+    if path.is_file():
+        return [path]
+    return sorted(found for found in path.parent.glob(path.name) if found.is_file())
+
+
+def _read(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+
+
+def _downloaded(name: str, revision: str | None) -> Iterator[str]:
+    from m1eval import rows
+
+    if not revision:
+        raise UsageError(f"corpus {name} is downloaded: name its commit, --set corpus_revision=<sha>")
+    hub, config, split, column = HUB[name]
+    table: Any = rows.from_hub(hub, config=config, revision=revision, split=split, files=[])
+    return (str(table[i][column]) for i in range(len(table)))
+
+
+def _cut(text: str) -> Iterator[str]:
+    """Pages of at least PAGE characters, but for the last; a line break is put where a long line must be cut."""
+    page: list[str] = []
+    size = 0
+    for line in text.replace("\r\n", "\n").splitlines(keepends=True):
+        for part in _short(line):
+            page.append(part if part.endswith("\n") else f"{part}\n")
+            size += len(part)
+            if size >= PAGE:
+                yield "".join(page)
+                page, size = [], 0
+    if page and "".join(page).strip():
+        yield "".join(page)
+
+
+def _short(line: str) -> Iterator[str]:
+    """A line in parts of about PAGE characters, cut where a sentence ends."""
+    begin = 0
+    while len(line) - begin > 2 * PAGE:
+        found = END.search(line, begin + PAGE)
+        end = found.end() if found else begin + 2 * PAGE
+        yield line[begin:end]
+        begin = end + (line[end : end + 1] == " ")
+    if line[begin:]:
+        yield line[begin:]
+
+
+def _line(random: Random) -> str:
+    return " ".join(sentence(random, random.choice(TOPICS)) for _ in range(SENTENCES)) + "\n"
+
+
+def digest(*parts: bytes) -> str:
+    """A short hash by which what was made from these bytes is known."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(len(part).to_bytes(8, "big"))
+        sha.update(part)
+    return sha.hexdigest()[:20]

@@ -1,0 +1,214 @@
+"""A prompt of an exact length: a span of a corpus with needles at their depths, between a head and a question.
+
+Pages come counted from the shelf, so building costs copying the text and counting the few pages that are changed: those
+with a needle in them, and the last, which is cut at a word and lengthened by short ones until the whole prompt, chat
+template included, has the length asked for.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from random import Random
+from typing import NamedTuple
+
+from m1eval import UsageError
+
+from ._corpus import END
+from ._gauge import WHOLE, Gauge, settled, user
+from ._shelf import Shelf
+
+LAST = "And so on"
+"""The last line of a haystack of whole lines, lengthened by short words."""
+LINE = 160
+"""Tokens that a line or a word may have: text is cut no finer, and short words make up for it."""
+SLACK = 8
+"""Tokens at least that are left to be filled up with short words."""
+
+
+class Needle(NamedTuple):
+    """A text to be hidden, and its depth in percent of the haystack's tokens."""
+
+    text: str
+    depth: float
+
+
+class Haystack(NamedTuple):
+    """A finished haystack."""
+
+    text: str
+    tokens: int
+    """Of the whole prompt with the longest of its questions."""
+    places: list[float]
+    """The depth that each needle has come to, in percent of the haystack's tokens, to the nearest end of a sentence."""
+
+
+class Frame(NamedTuple):
+    """What stands around a haystack: `head` ends with a line break, each of the `tails` is a question.
+
+    `lines`: the haystack is one of whole lines, and needles are lines of their own.
+    """
+
+    head: str
+    tails: Sequence[str]
+    lines: bool = False
+
+
+def haystack(
+    gauge: Gauge, shelf: Shelf, *, length: int, frame: Frame, needles: Sequence[Needle], seed: str
+) -> Haystack:
+    """Fill up to `length` tokens after the chat template, for the longest of the tails.
+
+    The same seed begins with the same text, whatever the needles and the frame. UsageError without room for any hay.
+    """
+    hay = _Hay(gauge, shelf, frame)
+    if not hay.take(seed, length - sum(gauge.pieces([f" {needle.text}" for needle in needles]))):
+        raise UsageError(f"{length} tokens are too few with this tokenizer; set lengths=[…] higher")
+    positions = hay.hide(needles)
+    tokens, own = hay.settle(length, Random(f"{seed}/end"))
+    return Haystack(hay.text(), tokens, [round(100 * position / max(1, own), 3) for position in positions])
+
+
+class _Hay:
+    """Pages with their tokens. The last line stands apart: it is what is lengthened, before needles at the very end."""
+
+    def __init__(self, gauge: Gauge, shelf: Shelf, frame: Frame) -> None:
+        self._gauge = gauge
+        self._shelf = shelf
+        self._head = frame.head
+        self._lines = frame.lines
+        counts = [gauge.whole([user(frame.head + tail)]) for tail in frame.tails]
+        self._frame, self._tail = max(zip(counts, frame.tails, strict=True))
+        self._pages: list[str] = []
+        self._counts: list[int] = []
+        self._line, self._end = "", ""
+        self._hidden = 0  # tokens of needles
+
+    def text(self) -> str:
+        """The haystack with its needles."""
+        return "".join([*self._pages, self._line, self._end, "\n"])
+
+    def take(self, seed: str, length: int) -> bool:
+        """Read hay for a prompt of `length` tokens, less SLACK; False if not a word fits."""
+        off = 0
+        for _ in range(5):
+            if not self._read(Random(seed), length - SLACK - self._frame - off):
+                return False
+            if self._shelf.adds:
+                return True
+            wrong = self._total() - (length - SLACK)  # pieces do not add up with this tokenizer
+            if -LINE <= wrong <= 0:
+                return True
+            off += wrong
+        return self._total() <= length - SLACK
+
+    def _read(self, random: Random, room: int) -> bool:
+        self._pages, self._counts = [], []
+        left = room
+        for page, count in self._shelf.read(random, max(1, room)):
+            if taken := page if count <= left else self._cut(page, left):
+                self._pages.append(taken)
+                self._counts.append(count if taken is page else self._gauge.piece(taken))
+            left -= count
+            if left <= 0:
+                break
+        if not self._pages:
+            return False
+        if self._lines:
+            self._line = LAST
+            self._line_count = self._gauge.piece(f"{LAST}\n")
+            return True
+        before, _, self._line = self._pages.pop().rstrip("\n").rpartition("\n")
+        self._counts.pop()
+        self._line_count = self._gauge.piece(f"{self._line}\n")
+        if before:
+            self._pages.append(f"{before}\n")
+            self._counts.append(self._gauge.piece(f"{before}\n"))
+        return True
+
+    def _cut(self, page: str, tokens: int) -> str:
+        """The beginning of a page that has at most so many tokens, ending with a whole word; empty if none fits."""
+        stops = "\n" if self._lines else " \n"
+        ends = [0, *(i for i, c in enumerate(page) if c in stops and i)]
+        low, high = 0, len(ends) - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            fits = self._gauge.piece(page[: ends[middle]] + "\n") <= tokens
+            low, high = (middle, high) if fits else (low, middle - 1)
+        cut = page[: ends[low]].rstrip()
+        return f"{cut}\n" if cut and self._lines else cut
+
+    def hide(self, needles: Sequence[Needle]) -> list[int]:
+        """Put needles in; returns the tokens of hay before each."""
+        units = [*self._pages, self._line]
+        counts = [*self._counts, self._line_count]
+        starts = list(accumulate(counts, initial=0))
+        found = []
+        for number, needle in enumerate(needles):
+            wanted = starts[-1] * needle.depth / 100
+            unit = min(bisect_right(starts, wanted) - 1, len(units) - 1)
+            place, before = self._boundary(units[unit], counts[unit], wanted - starts[unit])
+            found.append((unit, place, number, starts[unit] + before))
+        for unit, place, number, _ in sorted(found, reverse=True):
+            text = needles[number].text
+            if unit == len(self._pages) and place == len(units[unit]):
+                self._end = f"{self._between}{text}{self._end}"
+            elif unit == len(self._pages):
+                self._line = self._inserted(self._line, place, text)
+            else:
+                self._pages[unit] = self._inserted(self._pages[unit], place, text)
+                self._counts[unit] = self._gauge.piece(self._pages[unit])
+        self._line_count = self._gauge.piece(self._ending())
+        self._hidden = sum(self._counts) + self._line_count - starts[-1]
+        return [before for *_, before in sorted(found, key=lambda place: place[2])]
+
+    def _boundary(self, text: str, tokens: int, wanted: float) -> tuple[int, int]:
+        """The end of a sentence that is nearest to `wanted` tokens from the beginning, and the tokens up to there."""
+        if self._lines:
+            ends = sorted({0, *(m.end() for m in re.finditer("\n", text)), len(text)})
+        else:
+            ends = sorted({0, *(m.end() for m in END.finditer(text)), len(text.rstrip("\n"))})
+        near = bisect_right(ends, wanted / max(1, tokens) * len(text))
+        tried = {
+            end: self._gauge.piece(text[:end]) if end else 0 for end in ends[max(0, near - 2) : near + 1] or ends[-1:]
+        }
+        return min(tried.items(), key=lambda end: abs(end[1] - wanted))
+
+    def settle(self, length: int, random: Random) -> tuple[int, int]:
+        """Lengthen the last line until the prompt has `length` tokens; returns those it has, and those of hay."""
+
+        def guess(text: str) -> int:
+            self._line = text
+            self._line_count = self._gauge.piece(self._ending())
+            return self._sum()
+
+        def total(text: str) -> int:
+            guess(text)
+            return self._total()
+
+        if self._total() > length:
+            raise UsageError(f"{length} tokens are too few with this tokenizer; set lengths=[…] higher")
+        tokens = total(settled(self._line, random, length, guess, total))
+        return tokens, sum(self._counts) + self._line_count - self._hidden
+
+    @property
+    def _between(self) -> str:
+        return "\n" if self._lines else " "
+
+    def _inserted(self, text: str, place: int, needle: str) -> str:
+        if self._lines or not place:
+            return f"{text[:place]}{needle}{self._between}{text[place:]}"
+        return f"{text[:place]} {needle}{text[place:]}"
+
+    def _ending(self) -> str:
+        return f"{self._line}{self._end}\n"
+
+    def _sum(self) -> int:
+        return self._frame + sum(self._counts) + self._line_count
+
+    def _total(self) -> int:
+        """Tokens of the prompt: counted, or added up where that is known to be the same."""
+        tokens = self._sum()
+        if tokens <= WHOLE or not self._shelf.adds:
+            return self._gauge.whole([user(f"{self._head}{self.text()}{self._tail}")])
+        return tokens

@@ -1,0 +1,83 @@
+"""InfiniteBench's rows as samples: a context, a question, choices where there are some."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from m1eval import Recipe
+
+from ._gauge import user
+
+CHOICES = "A. {a}\nB. {b}\nC. {c}\nD. {d}"
+ASK = {
+    "passkey": ("A pass key is hidden in the text below. Find it.\n\n", "\n\n{input}"),
+    "number_string": ("A long number is hidden in the text below. Find it.\n\n", "\n\n{input}"),
+    "kv_retrieval": ("Find the value of one key in the JSON object below.\n\n", "\n\n{input}"),
+    "longbook_qa_eng": ("Read the book below; a question follows.\n\n", "\n\nQuestion: {input}\nAnswer very briefly."),
+    "longbook_qa_chn": ("请阅读下面的书，然后回答一个问题。\n\n", "\n\n问题：{input}\n请用尽量少的字回答。"),
+    "longbook_choice_eng": (
+        "Read the book below; a question with four choices follows.\n\n",
+        "\n\nQuestion: {input}\n" + CHOICES + "\n\nAnswer with the letter of the right choice alone.",
+    ),
+    "longbook_sum_eng": ("Read the book below; then sum it up.\n\n", "\n\nSum the book up."),
+    "longdialogue_qa_eng": (
+        "In the script below one name of a character is replaced by $$MASK$$. Find out whose it is.\n\n",
+        "\n\nWho is $$MASK$$? Answer with the name alone, as it stands before the colons of the script.",
+    ),
+    "math_find": ("{prompt}\n\n", "\n\n{input}"),
+    "math_calc": (
+        "Work out the expression below from left to right, and write down each result on the way.\n\n",
+        "\n\nWrite the results as a list of numbers, the first number of the expression first.",
+    ),
+    "code_run": (
+        "Below are functions in Python, one of them called {function}.\n\n",
+        "\n\nWhat does {call} return? End your answer with that number.",
+    ),
+    "code_debug": (
+        "In one function of the project below an obvious error was put on purpose.\n\n",
+        "\n\nWhich function has the error?\n" + CHOICES + "\n\nEnd with: The answer is: and the letter.",
+    ),
+}
+"""What stands before and after the context."""
+
+
+def samples(*, table: Callable[..., Any], subtasks: Sequence[str], samples: int) -> Iterator[Recipe]:
+    """The first `samples` rows of each subtask; rows about one context have one prefix key and follow one another."""
+    for subtask in subtasks:
+        if subtask not in ASK:
+            raise ValueError(f"no subtask '{subtask}': they are {', '.join(ASK)}")
+        rows = table(files=[f"{subtask}.jsonl"])
+        kept = [i for i in range(len(rows)) if str(rows[i].get("subtask", subtask)) == subtask][:samples]
+        for i in kept:
+            key = hashlib.sha256(rows[i]["context"].encode("utf-8", "replace")).hexdigest()[:16]
+            yield Recipe(id=f"{subtask}-{i + 1}", build=partial(_row, rows, i, subtask), prefix_key=f"{subtask}-{key}")
+
+
+def _row(rows: Sequence[Mapping[str, Any]], i: int, subtask: str) -> dict[str, Any]:
+    row = rows[i]
+    options, answers = list(row.get("options") or []), list(row["answer"])
+    letters = dict(zip("abcd", options, strict=False))
+    call = re.search(r"(func_\d+)\(.*?\)", str(row["input"]))
+    words = {
+        "input": row["input"],
+        "prompt": _wanted(str(row["input"])),
+        "function": call[1] if call else "",
+        "call": call[0] if call else "",
+        **{key: letters.get(key, "") for key in "abcd"},
+    }
+    head, tail = (text.format(**words) for text in ASK[subtask])
+    letter = "ABCD"[options.index(answers[0])] if options and answers[0] in options else None
+    return {
+        "messages": [user(f"{head}{row['context']}{tail}")],
+        "answers": answers,
+        "letter": letter,
+        "subtask": subtask,
+    }
+
+
+def _wanted(text: str) -> str:
+    """What is looked for in a list of numbers, said before the list too."""
+    found = re.search(r"(The .*? of the list|.*?) is", text)
+    return f"Which number is {found[1][0].lower()}{found[1][1:]} below?" if found else "Read the list of numbers below."

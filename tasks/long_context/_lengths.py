@@ -1,0 +1,48 @@
+"""Lengths of prompts as people write them: numbers, 32k, 1m, a range of powers of two, or `auto`."""
+
+import re
+from collections.abc import Sequence
+
+from m1eval import Tokenizer
+
+Lengths = str | int | Sequence[str | int]
+FIRST = 4_096
+"""The shortest length of `auto`."""
+UNITS = {"": 1, "k": 2**10, "m": 2**20}
+
+
+def lengths_of(lengths: Lengths, tokenizer: Tokenizer) -> list[int]:
+    """Token counts, in order, each once; `4k-1m` is every power of two in between; ValueError for anything else.
+
+    `auto` is every power of two from 4,096 to the model's window; where the last one is the window itself, a sixteenth
+    of it is left for the answer.
+    """
+    parts = lengths.split(",") if isinstance(lengths, str) else [lengths] if isinstance(lengths, int) else lengths
+    return list(dict.fromkeys(length for part in parts for length in _lengths(str(part).strip().lower(), tokenizer)))
+
+
+def _lengths(text: str, tokenizer: Tokenizer) -> list[int]:
+    if text == "auto":
+        return _rungs(getattr(tokenizer, "window", None))
+    first, dash, last = text.partition("-")
+    if dash:
+        low, high = _number(first), _number(last)
+        rungs = [2**i for i in range(64) if low <= 2**i <= high]
+        if not rungs:
+            raise ValueError(f"there is no power of two between {first} and {last}")
+        return rungs
+    return [_number(text)]
+
+
+def _number(text: str) -> int:
+    found = re.fullmatch(r"(\d+)([km]?)", text)
+    if not found or not int(found[1]):
+        raise ValueError(f"'{text}' is no length: write 4096, 32k, 1m, 4k-1m or auto")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def _rungs(window: int | None) -> list[int]:
+    if not window:
+        raise ValueError("auto needs the model's window, which this runner does not tell: -o window=TOKENS")
+    rungs = [2**i for i in range(64) if FIRST <= 2**i < window]
+    return [*rungs, window - window // 16] if window & (window - 1) == 0 and window > FIRST else rungs or [window // 2]

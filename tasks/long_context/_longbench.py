@@ -1,0 +1,37 @@
+"""LongBench v2 with reasoning, in the two turns of its authors (THUDM/LongBench, pred.py, `--cot`)."""
+
+from m1eval import Output, Request, Runner, Sample, Tools
+
+ASK = """\
+Please read the following text and answer the questions below.
+
+The text is too long and omitted here.
+
+What is the correct answer to this question: {question}
+Choices:
+(A) {choice_A}
+(B) {choice_B}
+(C) {choice_C}
+(D) {choice_D}
+
+Let’s think step by step: {reasons}
+
+Based on the above, what is the single, most likely answer choice? Format your response as follows: \
+"The correct answer is (insert answer here)"."""
+
+
+async def reasoned(sample: Sample, runner: Runner, tools: Tools) -> Output:
+    """Ask for reasons with the text at hand, then for the letter with the reasons alone; tokens are those of both."""
+    first = await runner.generate(Request(messages=sample.messages))
+    if first.finish_reason == "refused_context" or first.unfinished_thinking:
+        return first
+    columns = {
+        key: str(sample.metadata[key]).strip() for key in ("question", "choice_A", "choice_B", "choice_C", "choice_D")
+    }
+    asked = ASK.format(**columns, reasons=first.text.strip())
+    last = await runner.generate(Request(messages=[{"role": "user", "content": asked}]))
+    for name in ("prompt", "cached", "reasoning", "answer"):
+        setattr(last.usage, name, getattr(last.usage, name) + getattr(first.usage, name))
+    last.timing.total += first.timing.total
+    last.reasoning = "\n\n".join(filter(None, (first.reasoning, first.text, last.reasoning)))
+    return last

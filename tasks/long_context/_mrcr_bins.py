@@ -1,0 +1,131 @@
+"""OpenAI-MRCR's bins: by the tokens of prompt and answer under o200k_base, eight from 4k to 1M (dataset card).
+
+The table of MiniMax-M1 has two groups, 128k and 1M, and does not say how it cuts them; here they are the samples up to
+131,072 and up to 1,048,576 tokens. Counting takes a second for the longest prompts, so counts are kept on disk, and
+only samples whose characters leave it open are counted before a run.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import msgspec
+
+from m1eval import Message, Recipe, Tokenizer, UsageError
+from m1eval.named import Tik
+
+from ._lengths import UNITS
+from ._shelf import cache, keep
+
+EDGES = tuple(2**i for i in range(13, 21))
+"""The upper edges of the bins; a sample at an edge belongs to the lower bin."""
+FEWEST, MOST = 2.5, 6.5
+"""Characters of a token, between which those of whole prompts lie."""
+SAVED = 32
+"""Counts after which they are written to disk."""
+
+
+def samples(*, rows: Any, tokenizer: Tokenizer, up_to: str | int = "1m") -> Iterator[Recipe]:
+    """The rows of openai/mrcr of at most `up_to` tokens, in their order, with `bin` and `length`, its upper edge.
+
+    `counted_by` says which tokenizer counted: o200k_base, or the model's where o200k_base is not at hand.
+    """
+    text = str(up_to).lower()
+    most = int(text[:-1]) * UNITS[text[-1]] if text[-1:] in ("k", "m") else int(text)
+    count = _Count(tokenizer)
+    width = len(str(len(rows)))
+    characters = rows["n_chars"] if hasattr(rows, "column_names") and most < EDGES[-1] else None
+    for i in range(len(rows)):
+        if most < EDGES[-1]:
+            known = characters[i] if characters is not None else rows[i].get("n_chars")
+            if not _within(known, most, partial(_tokens, rows, i, count)):
+                continue
+        yield Recipe(id=f"mrcr-{i + 1:0{width}}", build=partial(_row, rows, i, count))
+    count.save()
+
+
+def _within(characters: int | None, most: int, tokens: Any) -> bool:
+    if characters and characters / FEWEST <= most:
+        return True
+    if characters and characters / MOST > most:
+        return False
+    return bool(tokens() <= most)
+
+
+def _tokens(rows: Sequence[Mapping[str, Any]], i: int, count: "_Count") -> int:
+    row = rows[i]
+    return count.row(_messages(row), str(row["answer"]))
+
+
+def _row(rows: Sequence[Mapping[str, Any]], i: int, count: "_Count") -> dict[str, Any]:
+    row = dict(rows[i])
+    messages = _messages(row)
+    tokens = count.row(messages, str(row["answer"]))
+    longest = next((edge for edge in EDGES if tokens <= edge), tokens)
+    rest = {key: value for key, value in row.items() if key != "prompt"}
+    return {
+        **rest,
+        "messages": messages,
+        "length": longest,
+        "bin": f"{longest // 2048}k-{longest // 1024}k",
+        "o200k_tokens": tokens,
+        "counted_by": count.name,
+    }
+
+
+def _messages(row: Mapping[str, Any]) -> list[Message]:
+    prompt = row["prompt"]
+    return msgspec.json.decode(prompt, type=list[Message]) if isinstance(prompt, str) else list(prompt)
+
+
+class _Count:
+    """Tokens of a row's messages and answer, as the dataset card counts them: their texts alone."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._own = tokenizer
+        self._known: dict[str, int] = {}
+        self._fresh = 0
+
+    @cached_property
+    def _core(self) -> Tokenizer | None:
+        try:
+            return Tik("o200k_base")
+        except (ModuleNotFoundError, UsageError):
+            return None
+
+    @property
+    def name(self) -> str:
+        """Which tokenizer counts."""
+        return "o200k_base" if self._core else "the model's tokenizer"
+
+    @cached_property
+    def _file(self) -> Any:
+        file = cache() / "mrcr" / "o200k_base.json"
+        if file.is_file():
+            self._known |= json.loads(file.read_text())
+        return file
+
+    def row(self, messages: Sequence[Message], answer: str) -> int:
+        """Tokens of a row; counted once."""
+        texts = [str(message["content"]) for message in messages] + [answer]
+        if self._core is None:
+            return sum(len(self._own.encode(text)) for text in texts)
+        _ = self._file
+        sha = hashlib.sha256()
+        for text in texts:
+            sha.update(text.encode("utf-8", "replace"))
+        key = sha.hexdigest()[:16]
+        if key not in self._known:
+            self._known[key] = sum(len(self._core.encode(text)) for text in texts)
+            self._fresh += 1
+            if self._fresh >= SAVED:
+                self.save()
+        return self._known[key]
+
+    def save(self) -> None:
+        """Keep what was counted."""
+        if self._fresh:
+            keep(self._file, json.dumps(self._known).encode())
+            self._fresh = 0

@@ -1,0 +1,242 @@
+"""RULER's eleven generated subtasks, by generators of our own.
+
+Task definitions, prompts and defaults are those of the benchmark, as figures would not be comparable else (Hsieh et al.
+2024; NVIDIA/RULER, scripts/synthetic.yaml and scripts/data/synthetic/constants.py). What differs is said in
+docs/long_context.md: the essays are a corpus of choice, keys and words come from lists of our own, and prompts have
+exactly the length asked for.
+"""
+
+import string
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from random import Random
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from m1eval import Recipe, Tokenizer, UsageError
+
+from ._corpus import LINES, PAGES, SENTENCES, Corpus, digest
+from ._corpus import corpus as named
+from ._counting import common_words, frequent_words
+from ._gauge import Gauge, user
+from ._haystack import Frame, Needle, haystack
+from ._lengths import Lengths, lengths_of
+from ._shelf import Shelf
+from ._words import PAIRS, RESERVED, keys, pair
+
+NEEDLE = "One of the special magic {kind} for {key} is: {value}."
+HEAD = (
+    "Some special magic {kind} are hidden within the following text. Make sure to memorize it. "
+    "I will quiz you about the {kind} afterwards.\n"
+)
+TAIL = "What are all the special magic {kind} for {query} mentioned in the provided text?"
+PREFIX = " The special magic {kind} for {query} mentioned in the provided text are"
+TRACK = "Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n"
+TRACKED = "Question: Find all variables that are assigned the value {value} in the text above."
+TRACKED_PREFIX = (
+    " Answer: According to the chain(s) of variable assignment in the text above, {count} variables are assigned the "
+    "value {value}, they are: "
+)
+DEPTHS = [round(100 * i / 39) for i in range(40)]
+"""Where needles may stand in an essay."""
+HOPS = 4
+ROOM = {"niah": 128, "vt": 30, "cwe": 120, "fwe": 50}
+"""Tokens of the length that are left to the answer, `tokens_to_generate`."""
+LEAST = 1024
+
+
+class Kind(NamedTuple):
+    """A needle subtask: haystack, kinds of keys and values, and how many keys, values of a key and queries."""
+
+    hay: str
+    key: str = "words"
+    value: str = "numbers"
+    keys: int = 1
+    values: int = 1
+    queries: int = 1
+
+
+KINDS = {
+    "niah_single_1": Kind("noise"),
+    "niah_single_2": Kind("essay"),
+    "niah_single_3": Kind("essay", value="uuids"),
+    "niah_multikey_1": Kind("essay", keys=4),
+    "niah_multikey_2": Kind("needle"),
+    "niah_multikey_3": Kind("needle", key="uuids", value="uuids"),
+    "niah_multivalue": Kind("essay", values=4),
+    "niah_multiquery": Kind("essay", keys=4, queries=4),
+}
+SUBTASKS = (*KINDS, "vt", "cwe", "fwe")
+
+
+class Pairs:
+    """Lines with other keys and values: the haystack `needle`. No key of words comes twice in 90,000 lines."""
+
+    volumes: int | None = None
+
+    def __init__(self, key: str, value: str) -> None:
+        self._key, self._value = key, value
+        self.digest = digest(
+            NEEDLE.encode(), key.encode(), value.encode(), b"".join(map(str.encode, map(pair, range(99))))
+        )
+
+    def pages(self, volume: int) -> list[str]:
+        """64 pages of 48 lines."""
+        random = Random(f"pairs/{self._key}/{self._value}/{volume}")
+        size = LINES * SENTENCES
+        return [
+            "".join(self._line(random, (volume * PAGES + page) * size + i) for i in range(size))
+            for page in range(PAGES)
+        ]
+
+    def _line(self, random: Random, number: int) -> str:
+        key = pair(number % (PAIRS - RESERVED)) if self._key == "words" else _random(random, self._key)
+        return NEEDLE.format(kind=self._value, key=key, value=_random(random, self._value)) + "\n"
+
+
+def samples(
+    *,
+    tokenizer: Tokenizer,
+    seed: int,
+    lengths: Lengths,
+    subtasks: Sequence[str],
+    samples: int,
+    corpus: str = "story",
+    corpus_revision: str | None = None,
+    answer_prefix: bool = True,
+) -> Iterator[Recipe]:
+    """`samples` prompts of each subtask and length; the length counts the tokens left for the answer, as RULER's does.
+
+    `corpus` stands for the essays. `answer_prefix`: whether the prompt ends with the first words of the answer. Rows
+    have `outputs` (what must be in the answer), `subtask`, `length` and `tokens` (of the prompt).
+    """
+    for subtask in subtasks:
+        if subtask not in SUBTASKS:
+            raise ValueError(f"no subtask '{subtask}': they are {', '.join(SUBTASKS)}")
+    gauge = Gauge(tokenizer)
+    shelves = _Shelves(gauge, corpus, corpus_revision)
+    for length in lengths_of(lengths, tokenizer):
+        if length < LEAST:
+            raise ValueError(f"RULER needs a length of at least {LEAST} tokens, not {length}")
+        for subtask in subtasks:
+            for i in range(samples):
+                ask = partial(
+                    _row, gauge, shelves, subtask, length, answer_prefix, f"{seed}/ruler/{subtask}/{length}/{i}"
+                )
+                yield Recipe(id=f"{subtask}-{length}-{i + 1}", build=ask)
+
+
+class _Shelves:
+    """The haystacks, each counted at its first use."""
+
+    def __init__(self, gauge: Gauge, corpus: str, revision: str | None) -> None:
+        self._gauge, self._corpus, self._revision = gauge, corpus, revision
+        self._made: dict[tuple[str, ...], Shelf] = {}
+
+    def of(self, kind: Kind) -> Shelf:
+        """The shelf of a needle subtask's haystack."""
+        key = (kind.hay, kind.key, kind.value) if kind.hay == "needle" else (kind.hay,)
+        if key not in self._made:
+            made: Corpus = Pairs(kind.key, kind.value) if kind.hay == "needle" else self._named(kind.hay)
+            self._made[key] = Shelf(made, self._gauge)
+        return self._made[key]
+
+    def _named(self, hay: str) -> Corpus:
+        return named("noise") if hay == "noise" else named(self._corpus, self._revision)
+
+
+def _row(gauge: Gauge, shelves: _Shelves, subtask: str, length: int, prefixed: bool, seed: str) -> dict[str, Any]:
+    family = "niah" if subtask in KINDS else subtask
+    room = length - ROOM[family]
+    makers: dict[str, Callable[[], tuple[str, int, list[str]]]] = {
+        "niah": lambda: _niah(gauge, shelves, KINDS[subtask], room, prefixed, seed),
+        "vt": lambda: _tracking(gauge, shelves, room, prefixed, seed),
+        "cwe": lambda: common_words(gauge, room, prefixed, Random(seed)),
+        "fwe": lambda: frequent_words(gauge, room, prefixed, Random(seed), room),
+    }
+    try:
+        text, tokens, outputs = makers[family]()
+    except UsageError as error:
+        raise UsageError(f"{subtask}: {error}") from None
+    return {
+        "messages": [user(text)],
+        "outputs": outputs,
+        "subtask": subtask,
+        "length": length,
+        "tokens": tokens,
+    }
+
+
+def _niah(
+    gauge: Gauge, shelves: _Shelves, kind: Kind, room: int, prefixed: bool, seed: str
+) -> tuple[str, int, list[str]]:
+    random = Random(seed)
+    asked = keys(random, kind.keys) if kind.key == "words" else [_random(random, kind.key) for _ in range(kind.keys)]
+    values = {key: [_random(random, kind.value) for _ in range(kind.values)] for key in asked}
+    hidden = [NEEDLE.format(kind=kind.value, key=key, value=value) for key in asked for value in values[key]]
+    random.shuffle(hidden)
+    lines = kind.hay != "essay"
+    depths = [random.uniform(0, 100) for _ in hidden] if lines else random.sample(DEPTHS, len(hidden))
+    queries = random.sample(asked, kind.queries)
+    query = queries[0] if len(queries) == 1 else f"{', '.join(queries[:-1])}, and {queries[-1]}"
+    one = kind.queries * kind.values == 1
+    head, tail, prefix = (
+        _number(text, one).format(kind=kind.value[:-1] if one else kind.value, query=query)
+        for text in (HEAD, TAIL, PREFIX)
+    )
+    tail += prefix if prefixed else ""
+    needles = [Needle(text, depth) for text, depth in zip(hidden, sorted(depths), strict=True)]
+    made = haystack(gauge, shelves.of(kind), length=room, frame=Frame(head, [tail], lines), needles=needles, seed=seed)
+    return head + made.text + tail, made.tokens, [value for key in queries for value in values[key]]
+
+
+def _number(text: str, one: bool) -> str:
+    """The singular of a prompt, by RULER's own replacements."""
+    if not one:
+        return text
+    for many, single in (("Some", "A"), ("are all", "is"), ("are", "is")):
+        text = text.replace(many, single)
+    return text
+
+
+def _tracking(gauge: Gauge, shelves: _Shelves, room: int, prefixed: bool, seed: str) -> tuple[str, int, list[str]]:
+    random = Random(seed)
+    names, chain, value = _chain(random, 5)
+    asked = TRACKED.format(value=value) + (TRACKED_PREFIX.format(count=HOPS + 1, value=value) if prefixed else "")
+    depths = sorted(random.uniform(0, 100) for _ in chain)
+    needles = [Needle(text, depth) for text, depth in zip(chain, depths, strict=True)]
+    frame = Frame(_example(random) + TRACK, [asked], lines=True)
+    made = haystack(gauge, shelves.of(Kind("noise")), length=room, frame=frame, needles=needles, seed=seed)
+    return frame.head + made.text + asked, made.tokens, names
+
+
+def _chain(random: Random, letters: int) -> tuple[list[str], list[str], str]:
+    """Variables, assignments and value of a chain."""
+    names: list[str] = []
+    while len(names) < HOPS + 1:
+        name = "".join(random.choices(string.ascii_uppercase, k=letters))
+        names += [name] if name not in names else []
+    value = str(random.randrange(10_000, 99_999))
+    copies = [f"VAR {copy} = VAR {name} " for name, copy in pairwise(names)]
+    return names, [f"VAR {names[0]} = {value}", *copies], value
+
+
+def _example(random: Random) -> str:
+    """A short chain with its answer, before the one that counts."""
+    from ._corpus import NOISE
+
+    names, chain, value = _chain(random, 3)
+    lines = [NOISE] * 5
+    for place, text in reversed(list(zip(sorted(random.choices(range(6), k=len(chain))), chain, strict=True))):
+        lines.insert(place, text)
+    prefix = TRACKED_PREFIX.format(count=HOPS + 1, value=value)
+    return f"{TRACK}{chr(10).join(lines)}\n{TRACKED.format(value=value)}{prefix} {' '.join(names)}\n\n"
+
+
+def _random(random: Random, kind: str) -> str:
+    if kind == "numbers":
+        return str(random.randrange(1_000_000, 10_000_000))
+    if kind == "uuids":
+        return str(UUID(int=random.getrandbits(128), version=4))
+    return pair(random.randrange(PAIRS - RESERVED))

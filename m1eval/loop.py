@@ -132,10 +132,7 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
                 fatal.append(error)
                 break
             except Exception as error:  # noqa: BLE001 - the sample boundary: only this one cannot be made
-                name, reason = work.samples.id(number), _words(error)
-                for repeat in repeats:
-                    lost = Record(id=name, repeat=repeat, outcome="errored", error=reason, time=time.time())
-                    await journal.append(lost)
+                await _unbuilt(work.samples.id(number), repeats, error, journal)
                 continue
             built = time.monotonic() - begin
             quick = built < QUICK
@@ -152,6 +149,12 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
             del sample  # the prompt lives as long as its requests, no longer
     if fatal:
         raise fatal[0]
+
+
+async def _unbuilt(name: str, repeats: list[int], error: Exception, journal: Journal) -> None:
+    """Record that a sample could not be made."""
+    for repeat in repeats:
+        await journal.append(Record(id=name, repeat=repeat, outcome="errored", error=_words(error), time=time.time()))
 
 
 class _Came(NamedTuple):

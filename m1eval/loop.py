@@ -134,8 +134,7 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
             except Exception as error:  # noqa: BLE001 - the sample boundary: only this one cannot be made
                 await _unbuilt(work.samples.id(number), repeats, error, journal)
                 continue
-            built = time.monotonic() - begin
-            quick = built < QUICK
+            quick = (built := time.monotonic() - begin) < QUICK
             together = 1 if work.task.episode else int(getattr(asking.runner, "choices", 1))
             for first in range(0, len(repeats), together):
                 await backlog.take()

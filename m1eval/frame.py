@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas
 
 NESTED = ("metrics", "tool_calls", "metadata", "verdicts")
-BATCH = 32 * 2**20
+BATCH = 2**20
 """Bytes that are held at once while Parquet is written."""
 
 

@@ -206,11 +206,16 @@ class Journal(Done):
 
     async def _drain(self) -> None:
         """Write what has come together, in one go, until nothing is waiting."""
-        while batch := self._queue:
-            self._queue = []
+        alone = False
+        while self._queue:
+            many = 1 if alone else len(self._queue)
+            batch, self._queue = self._queue[:many], self._queue[many:]
             try:
                 await asyncio.to_thread(self._write, batch)
             except OSError as error:
+                if len(batch) > 1:  # one by one, so that what still fits is kept
+                    self._queue, alone = batch + self._queue, True
+                    continue
                 reason = Stopped(f"{show(self.path)}: {error.strerror}; what is finished is kept, run it again later")
                 for _, _, done in batch:
                     if not done.cancelled():

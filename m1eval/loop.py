@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -122,21 +123,10 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
     backlog = Places(lambda: BACKLOG + places.wanted())
     fatal: list[M1evalError] = []
 
-    async def one(sample: Sample, asked: _Came, built: float) -> None:
-        record = await _graded(work, sample, asked, asking)
-        record.timing.build = built
-        await journal.append(record, sample.messages)
-
     async def some(sample: Sample, repeats: list[int], built: float) -> None:
         try:
-            first, *more = await _outputs(work, sample, repeats, asking)
-            if not more:
-                await one(sample, first, built)
-                return
-            came = (first, *more)
-            ends = await asyncio.gather(*(one(sample, each, built) for each in came), return_exceptions=True)
-            for error in filter(None, ends):
-                raise error
+            came = await _outputs(work, sample, repeats, asking)
+            await _recorded(work, sample, came, built, journal, asking)
         except M1evalError as error:
             fatal.append(error)
             stop.set()
@@ -156,15 +146,11 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
                 fatal.append(error)
                 break
             except Exception as error:  # noqa: BLE001 - the sample boundary: only this one cannot be made
-                name, reason = work.samples.id(number), _words(error)
-                for repeat in repeats:
-                    lost = Record(id=name, repeat=repeat, outcome="errored", error=reason, time=time.time())
-                    await journal.append(lost)
+                await _unbuilt(work.samples.id(number), repeats, error, journal)
                 continue
             if sample is None:
                 continue
-            built = time.monotonic() - begin
-            quick = built < QUICK
+            quick = (built := time.monotonic() - begin) < QUICK
             together = 1 if work.task.episode else int(getattr(asking.runner, "choices", 1))
             for first in range(0, len(repeats), together):
                 await backlog.take()
@@ -178,6 +164,29 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
             del sample  # the prompt lives as long as its requests, no longer
     if fatal:
         raise fatal[0]
+
+
+async def _unbuilt(name: str, repeats: list[int], error: Exception, journal: Journal) -> None:
+    """Record that a sample could not be made."""
+    for repeat in repeats:
+        await journal.append(Record(id=name, repeat=repeat, outcome="errored", error=_words(error), time=time.time()))
+
+
+async def _recorded(
+    work: Work, sample: Sample, came: "Sequence[_Came]", built: float, journal: Journal, asking: Asking
+) -> None:
+    """Grade and write each answer by itself; the first error that ends the run, once all have been seen to."""
+
+    async def one(each: _Came) -> None:
+        record = await _graded(work, sample, each, asking)
+        record.timing.build = built
+        await journal.append(record, sample.messages)
+
+    if len(came) == 1:  # nearly always, and a task for it would cost more than the rest
+        await one(came[0])
+        return
+    for error in filter(None, await asyncio.gather(*map(one, came), return_exceptions=True)):
+        raise error
 
 
 class _Came(NamedTuple):

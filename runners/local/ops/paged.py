@@ -69,27 +69,28 @@ def plain_paged_decode(
         return _masked(queries, keys, values, tables, lengths, scale, longest)
     rows, heads, _ = queries.shape
     kv_heads, block = keys.shape[2], keys.shape[1]
-    grouped = queries.reshape(rows, kv_heads, heads // kv_heads, -1)
-    exact = queries.dtype == torch.float32  # else the scores would be rounded
+    exact = queries.dtype == torch.float32  # else scaled queries and scores would be rounded
+    grouped = (queries * scale if exact else queries).reshape(rows, kv_heads, heads // kv_heads, -1)
+    pools = [pool.flatten(0, 1).transpose(0, 1) for pool in (keys, values)]
     out = queries.new_zeros(rows, kv_heads, heads // kv_heads, values.shape[-1])
     for row, (length, table) in enumerate(zip(lengths.tolist(), tables.tolist(), strict=True)):
         if not length:
             continue
-        blocks = table[: -(-length // block)]
-        k, v = (_tokens(pool, blocks)[:length].transpose(0, 1) for pool in (keys, values))
+        k, v = (_tokens(pool, table[: -(-length // block)], block, length) for pool in pools)
         if exact and length <= SHORT:
-            torch.bmm(torch.bmm(grouped[row] * scale, k.mT).softmax(-1), v, out=out[row])
+            torch.bmm(torch.bmm(grouped[row], k.mT).softmax(-1), v, out=out[row])
         else:
-            out[row] = functional.scaled_dot_product_attention(grouped[row][None], k[None], v[None], scale=scale)[0]
+            rest = 1.0 if exact else scale
+            out[row] = functional.scaled_dot_product_attention(grouped[row][None], k[None], v[None], scale=rest)[0]
     return out.flatten(1, 2)
 
 
-def _tokens(pool: Tensor, blocks: list[int]) -> Tensor:
-    """[tokens, kv_heads, dim] of these blocks: a view where they follow one another, for a copy costs as much again."""
+def _tokens(pool: Tensor, blocks: list[int], block: int, length: int) -> Tensor:
+    """[kv_heads, length, dim] of these blocks: a view where they follow one another, for a copy costs as much again."""
     first = blocks[0]
     if blocks == list(range(first, first + len(blocks))):
-        return pool[first : first + len(blocks)].flatten(0, 1)
-    return pool[blocks].flatten(0, 1)
+        return pool[:, first * block : first * block + length]
+    return pool.view(pool.shape[0], -1, block, pool.shape[2])[:, blocks].flatten(1, 2)[:, :length]
 
 
 def _masked(

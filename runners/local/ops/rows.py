@@ -77,7 +77,9 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`x @ weight.T + bias`; MKL needs up to half as long again for a wide matrix as a whole."""
     if x.is_cuda or not 1 < len(x) <= SOME or len(weight) < WIDE:
         return functional.linear(x, weight, bias)
-    out = torch.cat([functional.linear(x, piece) for piece in torch.split(weight, PIECE)], 1)
+    out = x.new_empty(len(x), len(weight))
+    for given, made in zip(torch.split(weight, PIECE), torch.split(out, PIECE, 1), strict=True):
+        torch.mm(x, given.t(), out=made)
     return out if bias is None else out.add_(bias)
 
 

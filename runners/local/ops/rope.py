@@ -66,14 +66,14 @@ def plain_turn_and_store(
 ) -> Tensor:
     """`turn_and_store` in PyTorch."""
     rows = qkv.view(-1, heads + 2 * kv_heads, dim)
-    q, k, v = torch.split(rows, [heads, kv_heads, kv_heads], 1)
-    if q_norm is not None:
-        q = plain_rms_norm(q, q_norm, eps)
-    if k_norm is not None:
-        k = plain_rms_norm(k, k_norm, eps)
-    keys.view(-1, kv_heads, dim).index_copy_(0, slots, turn(k, cos, sin).to(keys.dtype))
+    both, v = torch.split(rows, [heads + kv_heads, kv_heads], 1)
+    if q_norm is not None or k_norm is not None:
+        parts = zip(torch.split(both, [heads, kv_heads], 1), (q_norm, k_norm), strict=True)
+        both = torch.cat([x if norm is None else plain_rms_norm(x, norm, eps) for x, norm in parts], 1)
+    q, k = torch.split(turn(both, cos, sin), [heads, kv_heads], 1)
+    keys.view(-1, kv_heads, dim).index_copy_(0, slots, k.to(keys.dtype))
     values.view(-1, kv_heads, dim).index_copy_(0, slots, v.to(values.dtype))
-    return turn(q, cos, sin)
+    return q.contiguous()
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -84,5 +84,6 @@ def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
     out[..., :half] = torch.addcmul(first * cos, second.float(), sin, value=-1)
     out[..., half : 2 * half] = torch.addcmul(second * cos, first.float(), sin)
-    out[..., 2 * half :] = x[..., 2 * half :]
+    if 2 * half < x.shape[-1]:
+        out[..., 2 * half :] = x[..., 2 * half :]
     return out

@@ -62,9 +62,30 @@ def test_the_way_that_asks_nothing_of_the_device_is_the_same(shape):
     torch.testing.assert_close(found.double()[live], wanted[live], rtol=1e-5, atol=1e-5)
 
 
-def test_tokens_beyond_the_length_do_not_matter():
-    queries, keys, values, tables, lengths = case(4, 2, 16, 16, 4, (5, 9), True)
-    found = paged.plain_paged_decode(queries, keys, values, tables, lengths, 0.3, 9)
+@pytest.mark.parametrize("shape", CASES)
+def test_all_rows_together_are_each_row_by_itself(shape):
+    queries, keys, values, tables, lengths = case(*shape)
+    found = paged.padded_decode(queries, keys, values, tables, lengths, 0.3)
+    wanted = definition(queries, keys, values, tables, lengths, 0.3)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def threads():
+    """Set the number of torch's threads for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("length", [9, 300, 1100])
+def test_tokens_beyond_the_length_do_not_matter(number, length, threads):
+    threads(number)
+    queries, keys, values, tables, lengths = case(4, 2, 16, 16, 4, (5, length), True)
+    found = paged.plain_paged_decode(queries, keys, values, tables, lengths, 0.3, length)
     keys[int(tables[0, 1]), 1:] = torch.nan
     values[int(tables[0, 1]), 1:] = torch.nan
-    assert torch.equal(paged.plain_paged_decode(queries, keys, values, tables, lengths, 0.3, 9), found)
+    assert torch.equal(paged.plain_paged_decode(queries, keys, values, tables, lengths, 0.3, length), found)
+    wanted = definition(queries, keys[:], values, tables, lengths, 0.3)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-5)

@@ -80,6 +80,8 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     rows = len(x)
     if x.is_cuda or not 1 < rows <= SOME or (rows > TURNED and len(weight) < WIDE):
         return functional.linear(x, weight, bias)
+    if rows > TURNED and torch.get_num_threads() > 1:  # pieces would wait for one another
+        return functional.linear(x, weight, bias)
     if rows <= TURNED:
         out = (weight @ x.t()).t().contiguous()
         return out if bias is None else out.add_(bias)

@@ -52,11 +52,6 @@ class Band(NamedTuple):
     tally: Tally
 
 
-def sweep(found: Sequence[Entry]) -> bool:
-    """Whether a task was run at several lengths, or at several places of one."""
-    return bool(found) and all(isinstance(entry.metadata.get("length"), int) for entry in found)
-
-
 def entries(folder: Path) -> Iterator[Entry]:
     """The records of a run; UsageError if there is none."""
     journal = folder / "samples.jsonl" if folder.is_dir() else folder

@@ -148,11 +148,6 @@ def sentence(random: Random, topic: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def paragraph(random: Random, topic: str, sentences: int) -> list[str]:
-    """Several sentences with one topic."""
-    return [sentence(random, topic) for _ in range(sentences)]
-
-
 def filled(text: str, random: Random, missing: Callable[[str], int]) -> str:
     """The text, lengthened by short words before its full stop until `missing` says 0.
 

@@ -62,14 +62,6 @@ def test_the_way_that_asks_nothing_of_the_device_is_the_same(shape):
     torch.testing.assert_close(found.double()[live], wanted[live], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", CASES)
-def test_all_rows_together_are_each_row_by_itself(shape):
-    queries, keys, values, tables, lengths = case(*shape)
-    found = paged.padded_decode(queries, keys, values, tables, lengths, 0.3)
-    wanted = definition(queries, keys, values, tables, lengths, 0.3)
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
-
-
 @pytest.fixture
 def threads():
     """Set the number of torch's threads for one test."""

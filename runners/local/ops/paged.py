@@ -11,8 +11,6 @@ FUSED = 64
 """Up to so many rows are turned and stored by the kernel that attends."""
 SHORT = 1024
 """Up to so many tokens plain products are quicker on a CPU than one call of fused attention for each row."""
-NEAR = 256
-"""Up to so many tokens, and with several threads, all rows go together: small operations wait for one another."""
 
 
 def paged_decode(
@@ -71,38 +69,21 @@ def plain_paged_decode(
         return _masked(queries, keys, values, tables, lengths, scale, longest)
     rows, heads, _ = queries.shape
     kv_heads, block = keys.shape[2], keys.shape[1]
-    several = torch.get_num_threads() > 1
-    if several and rows > 1 and queries.dtype == torch.float32 and int(lengths.max()) <= NEAR:
-        return padded_decode(queries, keys, values, tables, lengths, scale)
-    exact = queries.dtype == torch.float32  # else scaled queries and scores would be rounded
-    grouped = (queries * scale if exact else queries).reshape(rows, kv_heads, heads // kv_heads, -1)
+    # In fp32, as scaled queries and scores would be rounded; by one thread, as small products would wait for others.
+    plain = queries.dtype == torch.float32 and torch.get_num_threads() == 1
+    grouped = (queries * scale if plain else queries).reshape(rows, kv_heads, heads // kv_heads, -1)
     pools = [pool.flatten(0, 1).transpose(0, 1) for pool in (keys, values)]
     out = queries.new_zeros(rows, kv_heads, heads // kv_heads, values.shape[-1])
     for row, (length, table) in enumerate(zip(lengths.tolist(), tables.tolist(), strict=True)):
         if not length:
             continue
         k, v = (_tokens(pool, table[: -(-length // block)], block, length) for pool in pools)
-        if exact and length <= SHORT and not several:
+        if plain and length <= SHORT:
             torch.bmm(torch.bmm(grouped[row], k.mT).softmax(-1), v, out=out[row])
         else:
-            rest = 1.0 if exact else scale
+            rest = 1.0 if plain else scale
             out[row] = functional.scaled_dot_product_attention(grouped[row][None], k[None], v[None], scale=rest)[0]
     return out.flatten(1, 2)
-
-
-def padded_decode(
-    queries: Tensor, keys: Tensor, values: Tensor, tables: Tensor, lengths: Tensor, scale: float
-) -> Tensor:
-    """The same for all rows at once, as products in fp32 over copies padded to the longest."""
-    rows, heads, _ = queries.shape
-    longest = int(lengths.max().clamp(min=1))
-    used = tables[:, : -(-longest // keys.shape[1])].long().clamp(0, keys.shape[0] - 1)
-    k, v = (pool[used].flatten(1, 2)[:, :longest].transpose(1, 2) for pool in (keys, values))
-    hidden = torch.arange(longest) >= lengths[:, None]
-    v = v.masked_fill(hidden[:, None, :, None], 0)  # memory that nothing was written to may hold NaN
-    scores = (queries * scale).view(rows, k.shape[1], heads // k.shape[1], -1) @ k.mT
-    scores.masked_fill_(hidden[:, None, None], torch.finfo(scores.dtype).min)  # of no token at all it is finite too
-    return (scores.softmax(-1) @ v).flatten(1, 2)
 
 
 def _tokens(pool: Tensor, blocks: list[int], block: int, length: int) -> Tensor:

@@ -78,16 +78,16 @@ def plain_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, residual
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`x @ weight.T + bias`, for a few rows in the ways that MKL takes least time for: down to half of it."""
     rows = len(x)
-    if x.is_cuda or not 1 < rows <= SOME or (rows > TURNED and len(weight) < WIDE):
-        return functional.linear(x, weight, bias)
-    if rows > TURNED and torch.get_num_threads() > 1:  # pieces would wait for one another
+    if x.is_cuda or rows < 2 or rows > SOME:
         return functional.linear(x, weight, bias)
     if rows <= TURNED:
         out = (weight @ x.t()).t().contiguous()
-        return out if bias is None else out.add_(bias)
-    out = x.new_empty(rows, len(weight))
-    for given, made in zip(torch.split(weight, PIECE), torch.split(out, PIECE, 1), strict=True):
-        torch.mm(x, given.t(), out=made)
+    elif len(weight) >= WIDE and torch.get_num_threads() == 1:  # else the pieces would wait for one another
+        out = x.new_empty(rows, len(weight))
+        for given, made in zip(torch.split(weight, PIECE), torch.split(out, PIECE, 1), strict=True):
+            torch.mm(x, given.t(), out=made)
+    else:
+        return functional.linear(x, weight, bias)
     return out if bias is None else out.add_(bias)
 
 

@@ -23,6 +23,8 @@ class EventParser:
     """Turns chunks of bytes into events; RequestFailed for a line or event larger than `largest` bytes."""
 
     def __init__(self, largest: int = LARGEST) -> None:
+        self.unknown = b""
+        """The first line that is no field, for an error to quote."""
         self._largest = largest
         self._tail = bytearray()  # an unfinished line
         self._after_cr = False
@@ -33,6 +35,20 @@ class EventParser:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Take the next bytes, whose lines may begin and end anywhere; the events that they complete."""
+        if chunk.startswith(b"data: {") and chunk.endswith(b"\n") and self._fresh:  # nearly always one event
+            end = chunk.find(b"\n")
+            if end == len(chunk) - 2 and b"\r" not in chunk:
+                return [(b"", chunk[6:end])]
+            if end == len(chunk) - 3 and chunk.endswith(b"\r\n\r\n") and chunk.find(b"\r") == end - 1:
+                return [(b"", chunk[6 : end - 1])]
+        return self._fed(chunk)
+
+    @property
+    def _fresh(self) -> bool:
+        """Whether the next byte begins an event."""
+        return self._begun and not (self._tail or self._data or self._type or self._after_cr)
+
+    def _fed(self, chunk: bytes) -> list[Event]:
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
@@ -90,6 +106,8 @@ class EventParser:
             if self._data:
                 events.append(self._taken())
             events.append((self._type, line))
+        elif b":" not in line and not self.unknown:
+            self.unknown = line[:200]
 
     def _add(self, value: bytes) -> None:
         self._data.append(value)

@@ -140,8 +140,9 @@ class Stream:
         return True
 
     def _broken(self) -> str:
-        if self._odd and not self._choices:
-            return f"the stream holds no answer: {self._odd[:80].decode(errors='replace')!r}"
+        odd = self._odd or self._parser.unknown
+        if odd and not self._choices:
+            return f"the stream holds no answer: {odd[:80].decode(errors='replace')!r}"
         return "the stream ended in the middle of an answer"
 
     def _event(self, event: Event) -> None:
@@ -226,10 +227,13 @@ class Stream:
             raise reported.as_exception(choice["error"])
         size = mine.add(choice)
         if size:
-            self._hold(size)
+            self._held += size
+            if self._held > LARGEST:
+                self._hold(0)
             self.tokens += 1
-            self.first = self.first or time.monotonic()
-        if isinstance(choice.get("usage"), dict):  # Moonshot
+            if not self.first:
+                self.first = time.monotonic()
+        if "usage" in choice and isinstance(choice["usage"], dict):  # Moonshot
             self._usage = usage.merged(self._usage, choice["usage"])
 
     def _hold(self, size: int) -> None:
@@ -304,9 +308,10 @@ class _Choice:
         if finish is not None and finish_reasons.is_given(finish):
             self.ended = True
             self._ends["finish_reason"] = finish
-        for name in ("stop_reason", "native_finish_reason"):
-            if choice.get(name):
-                self._ends[name] = choice[name]
+        if choice.get("stop_reason"):
+            self._ends["stop_reason"] = choice["stop_reason"]
+        if choice.get("native_finish_reason"):
+            self._ends["native_finish_reason"] = choice["native_finish_reason"]
         delta = choice.get("delta")
         if delta is None:
             if choice.get("message") is not None:
@@ -331,10 +336,12 @@ class _Choice:
             if not value or name == "role":
                 continue
             if name == "content" and type(value) is str:
-                size += self._text("content", value)
+                text = self.texts.get(name)
+                size += text.add(value) if text is not None else self._text(name, value)
             elif name in _READERS:
                 size += _READERS[name](self, name, value)
-        self._delta = self._delta or size > 0
+        if size:
+            self._delta = True
         return size
 
     def _message(self, whole: Any) -> int:

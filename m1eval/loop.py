@@ -16,10 +16,21 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from m1eval.definition import Definition
 from m1eval.errors import M1evalError
 from m1eval.journal import Done, Journal, Record
-from m1eval.nouns import Output, Progress, Request, Runner, Sample, Sampling, Score, Tools, outcome_of
+from m1eval.nouns import (
+    Output,
+    Progress,
+    Request,
+    Runner,
+    Sample,
+    Sampling,
+    Score,
+    Timing,
+    Tools,
+    Usage,
+    outcome_of,
+)
 from m1eval.overlength import Overlength
 from m1eval.samples import Samples
 from m1eval.spending import Spending
@@ -190,11 +201,12 @@ async def _recorded(
 
 
 class _Came(NamedTuple):
-    """What came of asking for one repeat."""
+    """What came of asking for one repeat; `spent`: what the requests of an episode took, though it failed."""
 
     repeat: int
     seed: int
     output: Output | Exception
+    spent: "_Spent | None" = None
 
 
 async def _outputs(work: Work, sample: Sample, repeats: list[int], asking: Asking) -> list[_Came]:
@@ -204,8 +216,8 @@ async def _outputs(work: Work, sample: Sample, repeats: list[int], asking: Askin
         owed = list(repeats)
         while owed:
             seed = seed_of(work.seed, sample.id, owed[0])
-            answers = await _answers(work, sample, owed, seed, asking)
-            outputs += [_Came(owed.pop(0), seed, answer) for answer in answers]
+            answers, spent = await _answers(work, sample, owed, seed, asking)
+            outputs += [_Came(owed.pop(0), seed, answer, spent) for answer in answers]
     finally:
         asking.places.give()
     return outputs
@@ -213,10 +225,10 @@ async def _outputs(work: Work, sample: Sample, repeats: list[int], asking: Askin
 
 async def _answers(
     work: Work, sample: Sample, repeats: list[int], seed: int, asking: Asking
-) -> Sequence[Output | Exception]:
+) -> tuple[Sequence[Output | Exception], "_Spent"]:
     """At least one answer, at most one for each repeat; an error becomes the answer of the first."""
     begin = time.monotonic()
-    made = _Asked(asking.runner, sample, repeats[0], asking.progress, work.task.definition, seed)
+    made = _Asked(asking, sample, repeats[0], work.task, seed)
     answers: Sequence[Output | Exception]
     try:
         if len(repeats) > 1 and made.varies:
@@ -226,12 +238,11 @@ async def _answers(
     except M1evalError:
         raise
     except Exception as error:  # noqa: BLE001 - the sample boundary: here an error becomes data
-        return [error]
-    for number, output in enumerate(answers):
+        return [error], made.spent
+    for output in answers:
         if isinstance(output, Output):
             output.timing.total = output.timing.total or time.monotonic() - begin
-            asking.spending.charge(output.usage, shared=number > 0)
-    return answers
+    return answers, made.spent
 
 
 async def _graded(work: Work, sample: Sample, came: _Came, asking: Asking) -> Record:
@@ -241,6 +252,8 @@ async def _graded(work: Work, sample: Sample, came: _Came, asking: Asking) -> Re
     record.metadata = {k: v for k, v in sample.metadata.items() if _small(v)}
     try:
         if isinstance(output, Exception):
+            if came.spent:
+                came.spent.tell(record)
             raise output
         _keep(record, output)
         score = await _score(work.task, output, sample, asking.tools)
@@ -289,18 +302,41 @@ def seed_of(run_seed: int, sample: str, repeat: int) -> int:
     return int.from_bytes(hashlib.sha256(key).digest()[:4], "big") >> 1
 
 
+class _Spent:
+    """What the requests of one episode took together, counted where they are made.
+
+    An episode may ask several at once, go on without one that has failed, and make up the output that it returns.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.usage, self.timing = Usage(), Timing()
+        self.retries = 0
+
+    def add(self, output: Output) -> None:
+        """Count one request's output."""
+        for mine, more in ((self.usage, output.usage), (self.timing, output.timing)):
+            for name in mine.__struct_fields__:
+                setattr(mine, name, getattr(mine, name) + getattr(more, name))
+        self.retries += output.retries
+
+    def tell(self, record: Output | Record) -> None:
+        """Put the sums into a record, or in place of what an episode's output says of a single request."""
+        if self.requests:
+            record.usage, record.timing, record.retries = self.usage, self.timing, self.retries
+            record.metadata = {**record.metadata, "requests": self.requests}
+
+
 class _Asked:
     """The runner as an episode sees it: requests carry the task's settings, seed and progress by themselves."""
 
-    def __init__(
-        self, runner: Runner, sample: Sample, repeat: int, progress: Progress, definition: Definition, seed: int
-    ) -> None:
-        self._runner = runner
+    def __init__(self, asking: Asking, sample: Sample, repeat: int, task: Task, seed: int) -> None:
+        self.spent = _Spent()
+        self._runner, self._progress, self._spending = asking.runner, asking.progress, asking.spending
         self._sample = sample
         self._repeat = repeat
-        self._progress = progress
-        self._sampling = msgspec.structs.replace(definition.generation, seed=seed)
-        self._think = definition.think
+        self._sampling = msgspec.structs.replace(task.definition.generation, seed=seed)
+        self._think = task.definition.think
 
     @property
     def varies(self) -> bool:
@@ -308,34 +344,63 @@ class _Asked:
         return self._sampling.temperature != 0
 
     async def episode(self, task: Task, tools: Tools) -> Output:
-        """The task's own episode, or one request and its output."""
-        if task.episode:
-            return await task.episode(self._sample, self, tools)
-        sample = self._sample
-        return await self.generate(Request(messages=sample.messages, tools=sample.tools))
+        """The task's own episode with all that its requests took, or one request and its output."""
+        if not task.episode:
+            request = Request(messages=self._sample.messages, tools=self._sample.tools)
+            output = await self._runner.generate(self._filled(request))
+            self._spending.charge(output.usage)
+            return output
+        try:
+            output = await task.episode(self._sample, self, tools)
+        finally:
+            if self.spent.requests:
+                self._spending.before(Usage(), 1)  # limits are kept by the mean of whole episodes
+        if isinstance(output, Output) and self.spent.requests:
+            output = msgspec.structs.replace(output)  # it may be one of the outputs that were counted
+            self.spent.tell(output)
+        elif isinstance(output, Output):
+            self._spending.charge(output.usage)
+        return output
 
     async def generate(self, request: Request) -> Output:
-        """Ask, with what the request leaves open filled in."""
-        return await self._runner.generate(self._filled(request))
+        """Ask for an episode, with what the request leaves open filled in."""
+        self.spent.requests += 1
+        output = await self._runner.generate(self._filled(request))
+        self._spending.charge(output.usage, requests=0)
+        self.spent.add(output)
+        return output
 
     async def several(self, request: Request, n: int) -> Sequence[Output | Exception]:
         """Up to `n` answers to one prompt."""
         several: Callable[[Request, int], Awaitable[Sequence[Output | Exception]]] = self._runner.several  # type: ignore[attr-defined]
-        return await several(self._filled(request), n)
+        outputs = await several(self._filled(request), n)
+        for number, output in enumerate(outputs):
+            if isinstance(output, Output):
+                self._spending.charge(output.usage, shared=number > 0)
+        return outputs
 
     def _filled(self, request: Request) -> Request:
-        if request.sampling == Sampling():
-            request.sampling = self._sampling
-        elif request.sampling.seed is None:
-            request.sampling = msgspec.structs.replace(request.sampling, seed=self._sampling.seed)
-        if request.think_budget is None:
-            request.think_budget = self._think
-        request.sample, request.repeat, request.progress = self._sample, self._repeat, self._progress
-        request.prefix_key = request.prefix_key or self._sample.prefix_key
-        return request
+        """A copy of the request, as an episode may use it again for another turn or sample."""
+        return msgspec.structs.replace(
+            request,
+            sampling=_completed(request.sampling, self._sampling),
+            think_budget=self._think if request.think_budget is None else request.think_budget,
+            prefix_key=request.prefix_key or self._sample.prefix_key,
+            sample=self._sample,
+            repeat=self._repeat,
+            progress=self._progress,
+        )
 
     async def aclose(self) -> None:
         """The runner is not an episode's to close."""
+
+
+def _completed(sampling: Sampling, default: Sampling) -> Sampling:
+    """The settings of a request, with the task's own for those that it leaves open."""
+    if sampling == Sampling():
+        return default
+    own = {name: getattr(sampling, name) for name in sampling.__struct_fields__}
+    return msgspec.structs.replace(default, **{name: value for name, value in own.items() if value not in (None, ())})
 
 
 def _small(value: Any) -> bool:

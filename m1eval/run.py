@@ -143,6 +143,7 @@ class Run:
         return meta
 
     def _refuse_if_other(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        new = msgspec.json.decode(msgspec.json.encode(new))  # as the file has it: a tuple has become a list
         was, is_ = dict(flat(old)), dict(flat(new))
         differing = [k for k in dict.fromkeys([*was, *is_]) if k not in GROWS and was.get(k) != is_.get(k)]
         differing += [k for k in GROWS if not _grows(k, old.get(k), new.get(k))]

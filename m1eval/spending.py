@@ -25,12 +25,15 @@ class Spending:
         self.tokens += usage.prompt + usage.output
         self._requests += requests
 
-    def charge(self, usage: Usage, *, shared: bool = False) -> None:
-        """Put a price on an output and count it; `shared`: its prompt is paid for by another."""
+    def charge(self, usage: Usage, *, shared: bool = False, requests: int = 1) -> None:
+        """Put a price on an output and count it; `shared`: its prompt is paid for by another.
+
+        `requests`: how many it counts as for the mean; a turn of an episode, which is counted as a whole, as none.
+        """
         if not usage.cost and self.prices:
             paid = Usage(answer=usage.output) if shared else usage
             usage.cost = self.prices(paid)
-        self.before(Usage(answer=usage.output, cost=usage.cost) if shared else usage, 1)
+        self.before(Usage(answer=usage.output, cost=usage.cost) if shared else usage, requests)
 
     def allows(self, in_flight: int) -> bool:
         """Whether one more request may go beside those in flight."""

@@ -127,6 +127,15 @@ def test_repeats_and_limit_grow_and_keep_what_is_there(m1eval, capitals, tmp_pat
     assert keys(tmp_path / "x") == expected(12, 2)
 
 
+def test_a_task_with_stop_strings_continues(m1eval, capitals, tmp_path):
+    capitals.write_text(capitals.read_text() + "generation: {stop: ['###', END]}\n")
+    command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x")
+    assert m1eval(*command, "--limit", 4).code == 0
+    assert m1eval(*command).code == 0
+    assert keys(tmp_path / "x") == expected(12, 1)
+    assert "generation.stop" in m1eval(*command, "--set", "generation.stop=['###']").err
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

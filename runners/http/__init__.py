@@ -174,7 +174,8 @@ class Runner:
         timing = Timing(queue=came.queued, first_token=came.first_token, total=time.monotonic() - begin)
         for number, output in enumerate(outputs):
             if isinstance(output, Output):
-                output.retries, output.metadata = came.failed, metadata | self._about(request, output)
+                output.retries = came.failed
+                output.metadata |= metadata | self._about(request, output)
                 output.metadata |= {"choice": number, "choices": len(outputs)} if n > 1 else {}
                 output.timing = timing
         return outputs

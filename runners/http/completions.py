@@ -8,13 +8,14 @@ import msgspec
 
 from m1eval import Output, Progress, Request, RunnerError
 
-from . import replies
+from . import outputs, replies, stream
 from .line import Line, Reader, Reply, RequestFailed
 from .servers import Came, Refused, Sent, Servers
 from .stream import Stream
 
 LONG = 1024
 """Tokens from which on an answer is streamed: below, nobody waits long, and a stream costs both sides more."""
+_LIMITS = ("max_tokens", "max_completion_tokens")
 CHAT, RAW = "/chat/completions", "/completions"
 
 
@@ -54,11 +55,15 @@ class Completions:
         self, path: str, body: dict[str, Any], request: Request, n: int = 1, opened: bool | None = None
     ) -> Came:
         """Ask for completions: what came holds up to `n` outputs."""
-        heard = _Heard(request.progress)
+        tools = _names(request.tools)
+        heard = _Heard(request.progress, tools)
+        limit = next((most for name in _LIMITS if type(most := body.get(name)) is int), None)
+        opened = self.opened if opened is None else opened
 
         def read(reply: Reply, reader: Reader | None) -> list[Output | RequestFailed]:
-            data = reader.completion() if reader and reader.heard else replies.parsed(reply.body, reply.charset)
-            return replies.outputs(data, self.opened if opened is None else opened, n)
+            whole = reader is None or not reader.heard
+            data = stream.whole(reply.body, reply.charset, tools) if whole else reader.completion()  # type: ignore[union-attr]
+            return outputs.read(data, opened, n, tools=tools, limit=limit)
 
         while True:
             fields = self._streaming(body)
@@ -71,13 +76,12 @@ class Completions:
                 # One without usage, or no stream at all, is better than no answer.
                 self._usage_asked, self._streams = False, None if "stream_options" in fields else False
             else:
-                outputs = [output for output in came.value if isinstance(output, Output)]
-                heard.rest(outputs)
+                heard.rest([output for output in came.value if isinstance(output, Output)])
                 return came
 
     def _streaming(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that ask for a stream, where the answer may be long."""
-        most = body.get("max_tokens") or body.get("max_completion_tokens")
+        most = next((most for name in _LIMITS if (most := body.get(name))), None)
         if self._streams is False or (self._streams is None and most and most < LONG):
             return {}
         return {"stream": True} | ({"stream_options": {"include_usage": True}} if self._usage_asked else {})
@@ -96,8 +100,8 @@ class Completions:
 class _Heard:
     """Tells of the tokens of an answer as they come, and of the rest when it is there."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress, tools: frozenset[str]) -> None:
+        self._progress, self._tools = progress, tools
         self._counted = 0
 
     def listen(self, line: Line) -> Stream:
@@ -111,13 +115,20 @@ class _Heard:
 
         self._progress.tokens(output=-self._counted)
         self._counted = 0
-        return Stream(told)
+        return Stream(told, self._tools)
 
     def rest(self, outputs: list[Output]) -> None:
         """The answers are there, with their true counts."""
         prompt = outputs[0].usage.prompt if outputs else 0
         written = sum(output.usage.output for output in outputs)
         self._progress.tokens(prompt=prompt, output=written - self._counted)
+
+
+def _names(tools: list[dict[str, Any]]) -> frozenset[str]:
+    """The names of the tools that are offered."""
+    functions = (tool.get("function", tool) for tool in tools if isinstance(tool, dict))
+    names = (function.get("name") for function in functions if isinstance(function, dict))
+    return frozenset(name for name in names if isinstance(name, str))
 
 
 def _encoded(body: Any) -> bytes:

@@ -21,6 +21,8 @@ LARGEST = 64 * 2**20
 """Bytes of a response that are held; a longer one is no answer."""
 FAILING, AVOIDED = 3, 5.0
 """After so many failures in a row a server is avoided for so many seconds, where there are others."""
+AFTER_END = 0.25
+"""Seconds in which a response may end after its stream has said that it is at its end."""
 AT_ONCE = 2**19
 """Bytes of a request that are sent in one piece."""
 
@@ -58,15 +60,24 @@ class Reply(NamedTuple):
 
 
 class Reader(Protocol):
-    """Reads a stream of server-sent events as it comes."""
+    """Reads a response as it comes, which may be a stream of server-sent events or a whole body."""
 
     heard: bool
     """Whether a stream came in place of a whole body."""
+    body: bytearray
+    """The whole body, if no stream came."""
+    done: bool
+    """Whether the stream has said that it is at its end."""
     flows: bool
     """Whether its first token has come."""
     first: float
     """When that was, by the monotonic clock; 0 before."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether the answer is whole, though more may come."""
+
+    def begin(self, content_type: str, charset: str | None) -> None: ...
     def feed(self, chunk: bytes) -> None: ...
     def completion(self) -> Any: ...
 
@@ -107,19 +118,24 @@ class Line:
                 async with session.request(
                     method, URL(url, encoded=True), data=body, allow_redirects=False
                 ) as response:
-                    if reader is not None and response.status == 200 and response.content_type == "text/event-stream":
+                    if reader is not None and 200 <= response.status < 300:
+                        reader.begin(response.content_type, response.charset)
                         await _follow(response, reader, clock, limits)
-                        return Reply(response.status, response.headers, b"")
+                        return Reply(response.status, response.headers, bytes(reader.body), response.charset)
                     return Reply(response.status, response.headers, await _body(response), response.charset)
         except aiohttp.ClientConnectorCertificateError as error:
             raise Untrusted(getattr(error.certificate_error, "verify_message", "") or str(error)) from None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise TryAgain(f"cannot connect: {_reason(error)}", "lost") from None
         except TimeoutError:
+            if reader is not None and reader.ended:
+                return Reply(200, {}, b"")
             silent = reader is not None and reader.heard
             limit = f"not a byte for {limits.read:g} s" if silent else f"no answer within {limits.total:g} s"
             raise TryAgain(limit, "late") from None
         except (aiohttp.ClientError, OSError) as error:
+            if reader is not None and reader.ended:
+                return Reply(200, {}, b"")
             raise TryAgain(f"the connection broke: {str(error) or type(error).__name__}") from None
 
     @property
@@ -190,7 +206,14 @@ async def _follow(response: aiohttp.ClientResponse, reader: Reader, clock: async
     end = clock.when() or now() + limits.total
     async for chunk in response.content.iter_any():
         reader.feed(chunk)
-        clock.reschedule(min(end, now() + limits.read))
+        if reader.done:
+            break
+        if reader.heard:
+            clock.reschedule(min(end, now() + limits.read))
+    if reader.done and not response.content.at_eof():
+        with suppress(TimeoutError):  # the rest is nothing, but a connection that was read to its end is kept
+            async with asyncio.timeout(AFTER_END):
+                await response.content.readany()
 
 
 def _reason(error: aiohttp.ClientError) -> str:

@@ -25,6 +25,14 @@ class Overlong(Exception):
     """The server refuses the prompt for its length."""
 
 
+class Reported(Exception):
+    """A reply or a stream reports an error with an HTTP status of its own."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(f"the server reports status {status}")
+        self.status, self.body = status, body
+
+
 class Refused(RequestFailed):
     """The server finds fault with the request (status 400 or 422)."""
 
@@ -103,11 +111,11 @@ class Servers:
             queued += started - begin
             reader = listen(line) if listen else None
             try:
-                value = read(await self._once(line, sent, reader), reader)
+                value = await self._value(line, sent, reader, read)
                 line.found()
                 line.pace.answered()
                 return Came(value, failed, queued, started, reader.first if reader else 0.0)
-            except RequestFailed as error:
+            except (RequestFailed, Overlong) as error:
                 line.found()
                 raise type(error)(self._clean(str(error))) from None
             except TryAgain as again:
@@ -175,6 +183,16 @@ class Servers:
         if not 200 <= reply.status < 300:
             self._refuse(line, sent, reply)
         return reply
+
+    async def _value(
+        self, line: Line, sent: Sent, reader: Reader | None, read: Callable[[Reply, Reader | None], _T]
+    ) -> _T:
+        """What `read` makes of one reply; an error that the reply reports counts as if it had had that status."""
+        try:
+            return read(await self._once(line, sent, reader), reader)
+        except Reported as error:
+            self._refuse(line, sent, Reply(error.status, {}, error.body))
+            raise
 
     def _refuse(self, line: Line, sent: Sent, reply: Reply) -> None:
         """The right error for a reply that is not a good one."""

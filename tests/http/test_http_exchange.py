@@ -117,7 +117,9 @@ def test_thinking_that_the_server_does_not_count_is_estimated_and_the_sum_is_rig
     assert (usage.reasoning, usage.answer) == (31, 10)
 
 
-@pytest.mark.parametrize("usage", [[], {"completion_tokens": "8", "prompt_tokens_details": [1]}, {"prompt_tokens": -1}])
+@pytest.mark.parametrize(
+    "usage", [[], {"completion_tokens": "many", "prompt_tokens_details": [1]}, {"prompt_tokens": -1}]
+)
 def test_usage_of_the_wrong_type_counts_as_nothing(server: Loopback, usage: Any) -> None:
     server.says(answer(usage=usage))
     assert ask(server).usage.output == 0

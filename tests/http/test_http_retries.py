@@ -28,7 +28,7 @@ PASSING: dict[str, Says] = {
     "choices null": Says({"choices": None}),
     "choice of the wrong type": Says({"choices": ["Paris"]}),
     "no message": Says({"choices": [{"finish_reason": "stop", "message": None}]}),
-    "content of the wrong type": answer({"text": "Paris"}),
+    "content of the wrong type": answer({"answer": "Paris"}),
     "part of the wrong type": answer([7]),
     "tool_calls of the wrong type": answer(None, tool_calls="f()"),
     "error with status 200": Says({"error": {"message": "provider down", "code": 502}}),

@@ -1,0 +1,107 @@
+"""Why an answer ended, in the words of many servers.
+
+OpenAI: stop, length, tool_calls, function_call, content_filter. TGI: eos_token, stop_sequence, length. Anthropic:
+end_turn, max_tokens, tool_use, refusal, model_context_window_exceeded. Gemini: STOP, MAX_TOKENS, SAFETY, RECITATION,
+OTHER, … Cohere: COMPLETE, MAX_TOKENS, ERROR, ERROR_TOXIC, ERROR_LIMIT. Mistral: model_length. DeepSeek:
+insufficient_system_resource. Zhipu: sensitive, network_error. vLLM and SGLang: abort, repetition.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from m1eval.nouns import FinishReason
+
+from .line import RequestFailed, TryAgain
+
+Kind = Literal["stop", "length", "tool_calls", "filtered", "failed"]
+
+_WORDS: dict[Kind, str] = {
+    "stop": "stop eos eos_token eos_found stop_sequence stop_str stop_string stop_token stop_word stop_words stopped"
+    " end_turn end end_of_text complete completed finish finished done natural success",
+    "length": "length max_tokens max_token max_output_tokens max_completion_tokens max_new_tokens max_length"
+    " model_length token_limit length_limit context_length context_length_exceeded context_window_exceeded"
+    " model_context_window_exceeded error_limit incomplete truncated repetition repetition_detected too_long",
+    "tool_calls": "tool_calls tool_call tool_use function_call function_calls tool",
+    "filtered": "content_filter content_filtered filtered safety image_safety recitation blocklist prohibited_content"
+    " spii language sensitive refusal error_toxic guardrail guardrail_intervened moderation blocked",
+    "failed": "abort aborted cancel cancelled canceled user_cancel user_cancelled error failed failure interrupted"
+    " insufficient_system_resource network_error server_error internal_error timeout timed_out time_limit"
+    " deadline_exceeded load unload preempted shutdown overloaded disconnected unavailable",
+}
+_KNOWN: dict[str, Kind] = {word: kind for kind, words in _WORDS.items() for word in words.split()}
+_LIKE: tuple[tuple[Kind, re.Pattern[str]], ...] = (
+    ("filtered", re.compile(r"filter|safety|sensitive|moderat|prohibit|guardrail|toxic|recitation|policy")),
+    ("failed", re.compile(r"error|abort|cancel|fail|interrupt|time_?out|overload|unavailable|resource|rate_limit")),
+    ("length", re.compile(r"length|max_|_max|token_limit|truncat|context_window")),
+)
+_NOTHING = {"", "null", "none", "nil", "undefined"}
+
+
+class Finish(NamedTuple):
+    """Why an answer ended; `raw`: the server's own word, where it is another than ours."""
+
+    reason: FinishReason
+    raw: str | None = None
+
+
+def is_given(raw: Any) -> bool:
+    """Whether a server says by this value that an answer has ended."""
+    return bool(raw) and not (isinstance(raw, str) and raw.strip().lower() in _NOTHING)
+
+
+def is_told(choice: Mapping[str, Any]) -> bool:
+    """Whether a choice says in any field how it ended."""
+    return any(is_given(choice.get(key)) for key in ("finish_reason", "stop_reason", "native_finish_reason"))
+
+
+def read(choice: Mapping[str, Any], *, at_limit: bool = False) -> Finish:
+    """The end of a choice; TryAgain if the server broke it off, RequestFailed if it was filtered.
+
+    `at_limit`: as many tokens were written as were allowed, which decides where the server does not say. A word that
+    is not known is that of a whole answer. An aggregator's word for the model's own end (OpenRouter's
+    `native_finish_reason`) counts where it says that the answer is not whole and `finish_reason` says that it is.
+    """
+    raw = next((choice[key] for key in ("finish_reason", "stop_reason") if _is_word(choice, key)), None)
+    if raw is None:
+        raw = choice.get("finish_reason")
+    if not is_given(raw):
+        native = choice.get("native_finish_reason")
+        if not (isinstance(native, str) and _known(native)):
+            return Finish("length" if at_limit else "stop")
+        raw = native
+    word = raw if isinstance(raw, str) else raw.get("type") or raw.get("reason") if isinstance(raw, dict) else None
+    if not isinstance(word, str):
+        raise TryAgain(f"the server ended the answer with finish_reason {f'{raw!r}'[:80]}")
+    kind = _kind(word)
+    native = choice.get("native_finish_reason")
+    if kind in {None, "stop"} and isinstance(native, str) and _known(native) not in {None, "stop", "tool_calls"}:
+        word, kind = native, _known(native)
+    said = f"the server ended the answer with finish_reason {word[:80]!r}"
+    if kind == "filtered":
+        raise RequestFailed(said)
+    if kind == "failed":
+        raise TryAgain(said)
+    reason: FinishReason = kind or "stop"
+    return Finish(reason, None if word == reason else word[:80])
+
+
+def _is_word(choice: Mapping[str, Any], key: str) -> bool:
+    """Whether a field says how the answer ended; `stop_reason` may also be the string that ended it (vLLM)."""
+    raw = choice.get(key)
+    return is_given(raw) and (key == "finish_reason" or (isinstance(raw, str) and _known(raw) is not None))
+
+
+def _normal(word: str) -> str:
+    word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word.strip()[:200])
+    word = re.sub(r"[^a-z0-9]+", "_", word.lower()).strip("_")
+    return re.sub(r"^(?:finish_reason|stop_reason|finishreason|stopreason)_", "", word)
+
+
+def _known(word: str) -> Kind | None:
+    return _KNOWN.get(_normal(word))
+
+
+def _kind(word: str) -> Kind | None:
+    word = _normal(word)
+    return _KNOWN.get(word) or next((kind for kind, pattern in _LIKE if pattern.search(word)), None)

@@ -1,0 +1,122 @@
+"""The message of an answer: its text, its thinking and its tool calls, in every form that servers give them.
+
+Thinking: `reasoning` (vLLM, OpenRouter), `reasoning_content` (DeepSeek, SGLang, llama.cpp), `thinking` (Ollama),
+`reasoning_details` (OpenRouter), `thinking_blocks` (LiteLLM), parts of type `thinking` or `reasoning` in the content
+(Mistral, Anthropic). Where it stands in several, they say the same, and the first counts.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from . import tool_calls
+from .line import TryAgain
+
+THOUGHTS = ("reasoning", "reasoning_content", "thinking", "reasoning_details", "thinking_blocks")
+PARTS = "thinking in parts"
+"""Where a stream keeps the thinking that comes in parts of the content."""
+_KINDS = {"thinking", "reasoning", "reasoning_text", "reasoning.text", "reasoning.summary", "summary_text"}
+_KINDS |= {"think", "thought", "reasoning_content"}
+_HIDDEN = {"redacted_thinking", "reasoning.encrypted", "tool_use", "function_call"}
+
+
+class Message(NamedTuple):
+    """What was said: the text as it came (think tags included), thinking in its own field, tool calls."""
+
+    text: str
+    reasoning: str
+    tool_calls: list[dict[str, Any]]
+    refused: bool = False
+    """Whether the text is the server's field for a refusal."""
+
+
+def read(choice: Mapping[str, Any], known: Collection[str] = ()) -> Message:
+    """The message of a choice, `known` being the names of the tools; TryAgain if there is none that can be read."""
+    message = next((choice[key] for key in ("message", "delta") if choice.get(key) is not None), None)
+    if message is None and isinstance(choice.get("text"), str | list):
+        message = {"content": choice["text"]}
+    if isinstance(message, str):
+        message = {"content": message}
+    if not isinstance(message, dict):
+        raise TryAgain("the reply holds no message")
+    content = message.get("content")
+    if content is None and isinstance(message.get("text"), str):
+        content = message["text"]
+    text, parts = text_of(content)
+    parts = message.get(PARTS) or parts
+    reasoning = next((found for name in THOUGHTS if (found := thoughts_of(message.get(name)))), parts)
+    calls = tool_calls.ToolCalls(known)
+    for given in (message.get("tool_calls"), message.get("function_call"), calls_in(content)):
+        if given and not calls:
+            calls.add_whole(given)
+    refusal = message.get("refusal")
+    refused = not text and not calls and isinstance(refusal, str) and bool(refusal)
+    said = [_mended_call(call) for call in calls.whole()]
+    return Message(mended(str(refusal) if refused else text), mended(reasoning), said, refused)
+
+
+def text_of(content: Any) -> tuple[str, str]:
+    """Text and thinking of a content: a string, nothing, a part or a list of parts."""
+    if content is None or isinstance(content, str):
+        return content or "", ""
+    if isinstance(content, dict) and content.keys() & {"text", "content", "thinking", "type"}:
+        content = [content]
+    if not isinstance(content, list):
+        raise TryAgain(f"the answer's content is a {type(content).__name__}")
+    text: list[str] = []
+    thoughts: list[str] = []
+    for part in content:
+        if isinstance(part, str):
+            text.append(part)
+        elif isinstance(part, dict):
+            kind = part.get("type")
+            if isinstance(kind, str) and kind.lower() in _HIDDEN:
+                continue
+            if isinstance(kind, str) and kind.lower() in _KINDS:
+                thoughts.append(thoughts_of(part))
+            else:
+                thoughts.append(thoughts_of(part.get("thinking")))
+                text.append(text_of(part.get("text"))[0] if part.get("text") is not None else _nested(part))
+        elif part is not None:
+            raise TryAgain("the answer's content has a part that is no object")
+    return "".join(text), "".join(thoughts)
+
+
+def thoughts_of(value: Any) -> str:
+    """The thinking in a field that is made for it: a text, an object or a list of them; what is hidden is left out."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(map(thoughts_of, value))
+    if not isinstance(value, dict) or value.get("type") in _HIDDEN:
+        return ""
+    named = ("thinking", "reasoning", "text", "content", "summary")
+    return next((found for name in named if (found := thoughts_of(value.get(name)))), "")
+
+
+def _nested(part: dict[str, Any]) -> str:
+    content = part.get("content")
+    return text_of(content)[0] if isinstance(content, str | list) else ""
+
+
+def calls_in(content: Any) -> list[Any]:
+    """The tool calls among the parts of a content."""
+    if not isinstance(content, list):
+        return []
+    return [part for part in content if isinstance(part, dict) and part.get("type") in {"tool_use", "function_call"}]
+
+
+def mended(text: str) -> str:
+    """A text that can be written: halves of emoji that came in two pieces are joined, others replaced."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        return text.encode(errors="replace").decode()
+    return text
+
+
+def _mended_call(call: dict[str, Any]) -> dict[str, Any]:
+    function = {name: mended(text) for name, text in call["function"].items()}
+    return call | {"id": mended(call["id"]), "function": function}

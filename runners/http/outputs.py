@@ -1,0 +1,127 @@
+"""A completion of the server's as outputs: its choices, each with text, thinking, tool calls, end and token counts."""
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from m1eval import Output, split_thinking
+
+from . import finish_reasons, message, reported, usage
+from .line import RequestFailed, TryAgain
+from .message import Message
+
+
+class _Answer(NamedTuple):
+    """A choice that can be used."""
+
+    message: Message
+    finish: finish_reasons.Finish
+    size: int
+    """Bytes, about in proportion to its tokens."""
+
+
+def read(
+    data: Any, opened: bool | None, most: int = 1, *, tools: Collection[str] = (), limit: int | None = None
+) -> list[Output | RequestFailed]:
+    """The choices of a completion, at most `most`; TryAgain if there is none, RequestFailed for one given up on.
+
+    `opened`: does the chat template leave a think block open; None: not known. `tools`: the names that were offered.
+    `limit`: as many tokens were allowed. Tokens are divided among the choices by their length, and the prompt counts
+    as cached in all but the first, as it was read once.
+    """
+    try:
+        choices = _choices(data)[:most]
+        told = data["usage"] if isinstance(data.get("usage"), dict) else {}
+        tokens = usage.output_tokens(told)
+        at_limit = bool(limit) and len(choices) == 1 and tokens >= (limit or 0)
+        answers = _answers(choices, tools, at_limit)
+    except RecursionError:
+        raise TryAgain("the reply is nested too deeply") from None
+    found: list[Output | RequestFailed] = []
+    shares = _shares(tokens, [answer.size for answer in answers if isinstance(answer, _Answer)])
+    first = True
+    for answer in answers:
+        if isinstance(answer, RequestFailed):
+            found.append(answer)
+            continue
+        found.append(_output(answer, opened, told, shares.pop(0), first=first, alone=len(choices) == 1))
+        first = False
+    return found
+
+
+def _answers(choices: Sequence[Any], tools: Collection[str], at_limit: bool) -> list[_Answer | RequestFailed]:
+    """The choices that are answers, and why others are none; TryAgain if none is.
+
+    One of several that the server broke off is left out, to be asked for again by itself.
+    """
+    answers: list[_Answer | RequestFailed] = []
+    broken: TryAgain | None = None
+    for choice in choices:
+        try:
+            said, finish = message.read(choice, tools), finish_reasons.read(choice, at_limit=at_limit)
+        except RequestFailed as error:
+            if len(choices) == 1:
+                raise
+            answers.append(error)
+        except TryAgain as error:
+            broken = error
+        else:
+            if not (said.text or said.reasoning or said.tool_calls or finish_reasons.is_told(choice)):
+                broken = TryAgain("the reply holds neither an answer nor why there is none")
+                continue
+            size = len(json.dumps(choice, default=str)) if len(choices) > 1 else 1
+            answers.append(_Answer(said, finish, size))
+    if broken is not None and not any(isinstance(answer, _Answer) for answer in answers):
+        raise broken
+    return answers
+
+
+def _output(
+    answer: _Answer, opened: bool | None, told: dict[str, Any], tokens: int, *, first: bool, alone: bool
+) -> Output:
+    said, (reason, raw) = answer.message, answer.finish
+    split = split_thinking(said.text, opened=opened, truncated=reason == "length", reasoning=said.reasoning or None)
+    counts = usage.read(told, tokens, len(split.reasoning), len(split.text), alone=alone)
+    if not first:
+        counts.cached, counts.cost = counts.prompt, 0.0
+    metadata: dict[str, Any] = {"finish_reason": raw} if raw is not None else {}
+    if said.refused:
+        metadata["refusal"] = True
+    return Output(
+        text=split.text,
+        reasoning=split.reasoning,
+        unfinished_thinking=split.unfinished,
+        tool_calls=said.tool_calls,
+        finish_reason=reason,
+        usage=counts,
+        metadata=metadata,
+    )
+
+
+def _choices(data: Any) -> list[dict[str, Any]]:
+    """The choices in the order of their index; the exception that is right if there are none."""
+    if not isinstance(data, dict):
+        raise TryAgain(f"the reply holds no choices, it is a {type(data).__name__}")
+    error = reported.error_in(data)
+    if error is not None:  # with status 200, as gateways do
+        raise reported.as_exception(error)
+    choices = data.get("choices")
+    if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
+        other = [str(key)[:20] for key in data if key not in {"choices", "id", "object", "created", "model", "usage"}]
+        raise TryAgain("the reply holds no choices" + (f" (but {', '.join(other[:5])})" if other else ""))
+    for choice in choices:
+        if choice.get("error"):
+            raise reported.as_exception(choice["error"])
+    places = [choice.get("index") for choice in choices]
+    if len(choices) > 1 and all(type(place) is int for place in places):
+        choices = sorted(choices, key=lambda choice: int(choice["index"]))
+    return choices
+
+
+def _shares(total: int, sizes: list[int]) -> list[int]:
+    """The total divided in proportion to the sizes, in whole numbers that add up."""
+    shares, given = [], 0
+    for i in range(len(sizes)):
+        shares.append(total * sum(sizes[: i + 1]) // max(1, sum(sizes)) - given)
+        given += shares[-1]
+    return shares

@@ -1,0 +1,105 @@
+"""Token counts and costs as servers tell them; what cannot be a count is not known, and counts as nothing.
+
+Names: OpenAI (`prompt_tokens`, `completion_tokens`, `*_details`), the Responses API and Anthropic (`input_tokens`,
+`output_tokens`, `cache_read_input_tokens`), DeepSeek (`prompt_cache_hit_tokens`), Moonshot (`cached_tokens`).
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from m1eval import Usage
+
+MOST_TOKENS = 10**9
+"""No request has more tokens; a larger count is a fault, and would not fit into 64 bits once added up."""
+MOST_COST = 1e6
+
+_OUTPUT = ("completion_tokens", "output_tokens")
+_PROMPT = ("prompt_tokens", "input_tokens")
+_DETAILS = ("completion_tokens_details", "output_tokens_details")
+_CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
+
+
+def count(value: Any) -> int:
+    """A number of tokens; 0 for what is none: negative, not whole, infinite, a truth value, beyond all bounds."""
+    if isinstance(value, str):
+        if not re.fullmatch(r"\s*\d{1,18}(?:\.0{1,9})?\s*", value, re.ASCII):
+            return 0
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_TOKENS:
+        return 0
+    return int(value) if value == int(value) else 0
+
+
+def dollars(value: Any) -> float:
+    """A cost in US dollars; 0 for what is none."""
+    if isinstance(value, dict):  # with its parts
+        value = value.get("total_cost")
+    if isinstance(value, str) and re.fullmatch(r"\d{1,7}(?:\.\d{1,18})?", value, re.ASCII):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < MOST_COST:
+        return 0.0
+    return float(value)
+
+
+def output_tokens(told: Mapping[str, Any]) -> int:
+    """All new tokens. Where reasoning is counted beside them and not among them (xAI), both together."""
+    written, apart = _first(told, _OUTPUT), reasoning_tokens(told)
+    total, prompt = count(told.get("total_tokens")), _first(told, _PROMPT)
+    if apart and total == prompt + written + apart:
+        return written + apart
+    return written or (total - prompt if total > prompt > 0 else 0)
+
+
+def reasoning_tokens(told: Mapping[str, Any]) -> int:
+    """The tokens of thinking, where the server tells them from the others."""
+    for details in (*(_object(told.get(name)) for name in _DETAILS), told):
+        if tokens := _first(details, ("reasoning_tokens", "thinking_tokens")):
+            return tokens
+    return 0
+
+
+def read(told: Mapping[str, Any], total: int, thoughts: int, answer: int, *, alone: bool) -> Usage:
+    """The server's counts for a choice with `total` new tokens.
+
+    Where thinking is not told from answer, `total` is divided by their characters (`thoughts`, `answer`). `alone`:
+    there is one choice, which the counts are of.
+    """
+    apart = reasoning_tokens(told) if alone else 0
+    reasoning = min(total, apart or round(total * thoughts / max(1, thoughts + answer)))
+    prompt = _first(told, _PROMPT)
+    details = [_object(told.get(name)) for name in ("prompt_tokens_details", "input_tokens_details")]
+    cached = next((tokens for each in (*details, told) if (tokens := _first(each, _CACHED))), 0)
+    costs = (dollars(told.get(name)) for name in ("cost", "total_cost", "estimated_cost"))
+    return Usage(
+        prompt=prompt,
+        cached=min(cached, prompt),
+        reasoning=reasoning,
+        answer=total - reasoning,
+        cost=next((cost for cost in costs if cost and math.isfinite(cost)), 0.0),
+    )
+
+
+def merged(before: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts of a stream that tells them more than once: those of the prompt early, the others late."""
+    known = dict(before)
+    for name in (*_OUTPUT, *_PROMPT, *_CACHED, "total_tokens", "reasoning_tokens", "thinking_tokens"):
+        if tokens := count(more.get(name)):
+            known[name] = tokens
+    for name in (*_DETAILS, "prompt_tokens_details", "input_tokens_details"):
+        if details := _object(more.get(name)):
+            counts = {key: details.get(key) for key in (*_CACHED, "reasoning_tokens", "thinking_tokens")}
+            known[name] = _object(known.get(name)) | {key: tokens for key in counts if (tokens := count(counts[key]))}
+    for name in ("cost", "total_cost", "estimated_cost"):
+        if cost := dollars(more.get(name)):
+            known[name] = cost
+    return known
+
+
+def _first(counts: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    return next((tokens for name in names if (tokens := count(counts.get(name)))), 0)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,168 @@
+"""Episodes of several requests over http: tokens, cost, limits and settings are those of every turn."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Result, lines, write
+from tests.http.conftest import Asked, Loopback, Says, answer
+
+GENERATION = "{temperature: 0.7, top_p: 0.9, top_k: 20, min_p: 0.05, max_tokens: 500, stop: ['###']}"
+FIVE = """
+from m1eval import Request
+
+async def run(sample, runner, tools):
+    messages = list(sample.messages)
+    for turn in range(5):
+        output = await runner.generate(Request(messages=messages))
+        messages += [{"role": "assistant", "content": output.text}, {"role": "user", "content": f"turn {turn}"}]
+    return output
+"""
+USAGE = {"prompt_tokens": 100, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 40}}
+
+
+@pytest.fixture
+def episode(server: Loopback, m1eval: Callable[..., Result], tmp_path: Path) -> Callable[..., Result]:
+    """Run an episode's code over some samples; prices are a dollar for a thousand tokens."""
+    write(tmp_path / "prices.yaml", "'*': {input: 1000, output: 1000}\n")
+
+    def call(code: str, *more: object, samples: int = 1) -> Result:
+        write(tmp_path / "_turns.py", code)
+        write(tmp_path / "t.jsonl", "".join(json.dumps({"q": f"q{i}"}) + "\n" for i in range(samples)))
+        task = "title: T\ndataset: {file: t.jsonl}\nid: '{{ q }}'\nprompt: '{{ q }}'\ntarget: right\nscorer: exact\n"
+        task += f"episode: _turns.run\ngeneration: {GENERATION}\n"
+        where = ("--model", "http:m", "--base-url", server.url, "--out", tmp_path / "x", "--display", "none")
+        options = ("-o", "retries=1", "-o", "backoff=0.01", "--prices", tmp_path / "prices.yaml", "--json")
+        return m1eval("run", "--tasks", write(tmp_path / "t.yaml", task), *where, *options, *more)
+
+    return call
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return lines(folder / "x" / "samples.jsonl")
+
+
+def test_five_turns_count_as_five(server: Loopback, episode: Callable[..., Result], tmp_path: Path):
+    server.script = lambda asked: (
+        Says(status=500) if len(server.posts) == 2 else answer("right", usage=USAGE, reasoning="Hm." * 5)
+    )
+    run = episode(FIVE).json()["runs"][0]
+    [record] = records(tmp_path)
+    assert len(server.posts) == 6, "one was tried again"
+    usage = record["usage"]
+    assert (usage["prompt"], usage["cached"], usage["reasoning"] + usage["answer"]) == (500, 200, 50)
+    assert usage["cost"] == pytest.approx(0.55)
+    assert (record["retries"], record["metadata"]["requests"], record["outcome"]) == (1, 5, "right")
+    assert 0 < record["timing"]["total"] < 20
+    assert (run["tokens"]["prompt"], run["tokens"]["answer"] + run["tokens"]["reasoning"]) == (500, 50)
+    assert run["cost"] == pytest.approx(0.55)
+
+
+def test_a_limit_counts_every_turn_and_is_kept_by_the_mean_of_episodes(
+    server: Loopback, episode: Callable[..., Result], tmp_path: Path
+):
+    server.says(answer("right", usage=USAGE))
+    result = episode(FIVE, "--max-cost", 2, "-j", 1, samples=10)
+    assert (result.code, len(records(tmp_path)), len(server.posts)) == (3, 3, 15)
+    assert "--max-cost 2: $1.65 are spent" in result.err
+    assert sum(record["usage"]["cost"] for record in records(tmp_path)) == pytest.approx(1.65)
+    again = episode(FIVE, "--max-cost", 4, "-j", 1, samples=10)
+    assert (again.code, len(records(tmp_path)), len(server.posts)) == (3, 7, 35), again.err
+
+
+def test_an_episode_may_ask_at_once_and_go_on_without_one_that_fails(
+    server: Loopback, episode: Callable[..., Result], tmp_path: Path
+):
+    code = """
+    import asyncio
+    from m1eval import Output, Request, Usage
+
+    async def run(sample, runner, tools):
+        one = Request(messages=sample.messages)
+        ask = [runner.generate(Request(messages=[{"role": "user", "content": text}])) for text in ("a", "bad", "b")]
+        outputs = await asyncio.gather(runner.generate(one), *ask, return_exceptions=True)
+        assert sum(isinstance(output, Exception) for output in outputs) == 1
+        return Output(text="right", usage=Usage(prompt=7, answer=7, cost=7), metadata={"mine": 1})
+    """
+    bad = Says({"error": {"message": "bad words"}}, 400)
+    server.script = lambda asked: bad if asked.body["messages"][0]["content"] == "bad" else answer(usage=USAGE)
+    episode(code)
+    [record] = records(tmp_path)
+    assert (record["usage"]["prompt"], record["usage"]["answer"]) == (300, 30)
+    assert record["usage"]["cost"] == pytest.approx(0.33)
+    assert record["metadata"] == {"q": "q0", "mine": 1, "requests": 4}
+
+
+def test_what_a_failed_episode_has_spent_is_kept(server: Loopback, episode: Callable[..., Result], tmp_path: Path):
+    server.script = lambda asked: answer(usage=USAGE) if len(server.posts) <= 3 else answer("no", "content_filter")
+    result = episode(FIVE, samples=2, *("-j", 1))  # noqa: B026
+    first = records(tmp_path)[0]
+    assert (first["outcome"], first["usage"]["prompt"], first["metadata"]["requests"]) == ("errored", 300, 4)
+    assert first["usage"]["cost"] == pytest.approx(0.33)
+    assert result.json()["runs"][0]["cost"] == pytest.approx(0.33)
+
+
+def test_an_episode_without_requests_says_itself_what_it_took(episode: Callable[..., Result], tmp_path: Path):
+    episode("""
+    from m1eval import Output, Usage
+
+    async def run(sample, runner, tools):
+        return Output(text="right", usage=Usage(prompt=10, answer=10))
+    """)
+    [record] = records(tmp_path)
+    assert (record["usage"], "requests" in record["metadata"]) == ({"prompt": 10, "answer": 10, "cost": 0.02}, False)
+
+
+SETTINGS = {"temperature": 0.7, "top_p": 0.9, "top_k": 20, "min_p": 0.05, "max_tokens": 500, "stop": ["###"]}
+
+
+@pytest.mark.parametrize(
+    ("own", "sent"),
+    [
+        ("", {}),
+        ("stop=('END',)", {"stop": ["END"]}),
+        ("stop=()", {}),
+        ("temperature=0", {"temperature": 0}),
+        ("temperature=0.0, seed=5", {"temperature": 0.0, "seed": 5}),
+        ("top_k=1, min_p=0", {"top_k": 1, "min_p": 0}),
+        ("max_tokens=9", {"max_tokens": 9}),
+        ("top_p=1", {"top_p": 1}),
+    ],
+)
+def test_what_a_turn_leaves_open_is_the_tasks(
+    server: Loopback, episode: Callable[..., Result], own: str, sent: dict[str, Any]
+):
+    code = f"""
+    from m1eval import Request, Sampling
+
+    async def run(sample, runner, tools):
+        return await runner.generate(Request(messages=sample.messages, sampling=Sampling({own})))
+    """
+    episode(code)
+    [asked] = server.posts
+    assert SETTINGS | sent | {"seed": sent.get("seed", asked.body["seed"])} == {
+        key: value for key, value in asked.body.items() if key in {*SETTINGS, "seed"}
+    }
+
+
+def test_a_request_that_is_used_again_belongs_to_the_sample_that_asks(server: Loopback, episode: Callable[..., Result]):
+    code = """
+    from m1eval import Request
+
+    ALWAYS = Request(messages=[{"role": "user", "content": "the same"}])
+
+    async def run(sample, runner, tools):
+        return await runner.generate(ALWAYS)
+    """
+    seeds: list[int] = []
+
+    def says(asked: Asked) -> Says:
+        seeds.append(asked.body["seed"])
+        return answer()
+
+    server.script = says
+    episode(code, samples=4)
+    assert len(set(seeds)) == 4

@@ -1,0 +1,326 @@
+"""No reply fills the memory: what is endless or absurd is given up with its reason, and little of it is held."""
+
+import asyncio
+import gzip
+import json
+import os
+import subprocess
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import pytest
+
+from m1eval import Sampling
+from tests.http.conftest import Failed, Loopback, Says, ask, event, http, question
+
+SSE = "Content-Type: text/event-stream\r\n"
+MOST = 420 * 2**20
+"""Bytes by which a process may grow: 64 MB of text, as text, in its pieces and once more."""
+
+
+def delta(**fields: Any) -> bytes:
+    return event({"choices": [{"index": 0, "delta": fields}]})
+
+
+def piece(data: Any) -> Callable[[int], bytes]:
+    return lambda _: data if isinstance(data, bytes) else event(data)
+
+
+def many(make: Callable[[int], bytes], times: int = 200) -> Callable[[int], bytes]:
+    return lambda i: b"".join(make(n) for n in range(i * times, i * times + times))
+
+
+LONG = "x" * 2**16
+ENDLESS: dict[str, tuple[Callable[[int], bytes], str]] = {
+    "choices": (
+        many(lambda i: event({"choices": [{"index": i, "delta": {"content": "x"}}]})),
+        "more than 1024 choices",
+    ),
+    "choices, negative": (many(lambda i: event({"choices": [{"index": -i, "delta": {}}]})), "more than 1024 choices"),
+    "choices in one": (
+        lambda i: event({"choices": [{"index": j, "delta": {}} for j in range(10**4)]}),
+        "more than 1024 ch",
+    ),
+    "tool calls": (
+        many(
+            lambda i: delta(
+                tool_calls=[{"index": i, "id": f"c{i}", "function": {"name": "f", "arguments": LONG[:500]}}]
+            )
+        ),
+        "more than 4096 tool calls",
+    ),
+    "tool calls without index": (
+        many(lambda i: delta(tool_calls=[{"id": f"c{i}", "function": {"name": "f"}}])),
+        "tool calls",
+    ),
+    "arguments": (
+        many(lambda i: delta(tool_calls=[{"index": 0, "function": {"arguments": LONG}}])),
+        "longer than 64 MB",
+    ),
+    "names": (
+        many(lambda i: delta(tool_calls=[{"index": 0, "function": {"name": f"{i}" + LONG}}])),
+        "longer than 64 MB",
+    ),
+    "keys of a call": (many(lambda i: delta(tool_calls=[{"index": 0, f"{i}" + LONG: i}])), "longer than 64 MB"),
+    "text": (many(lambda i: delta(content=LONG)), "longer than 64 MB"),
+    "text in emoji": (many(lambda i: delta(content="😀" * 2**14)), "longer than 64 MB"),
+    "thinking": (many(lambda i: delta(reasoning=LONG)), "longer than 64 MB"),
+    "thinking in many fields": (
+        many(lambda i: delta(reasoning=LONG, reasoning_content=LONG, thinking=LONG, refusal=LONG)),
+        "longer than 64 MB",
+    ),
+    "parts": (many(lambda i: delta(content=[{"type": "text", "text": LONG}])), "longer than 64 MB"),
+    "longer each time": (many(lambda i: delta(content="x" * (i + 1) * 2000), 20), "longer than 64 MB"),
+    "a line": (piece(b"data: " + LONG.encode()), "line of the stream is longer than 64 MB"),
+    "a line without data": (piece(LONG.encode()), "line of the stream is longer than 64 MB"),
+    "lines of an event": (
+        piece((b"data: " + LONG[:100].encode() + b"\n") * 1000),
+        "event of the stream is longer than 64 MB",
+    ),
+    "short lines of an event": (piece(b"data: 1\n" * 10_000), "event of the stream is longer than 64 MB"),
+    "empty lines of an event": (piece(b"data:\n" * 10_000), "event of the stream is longer than 64 MB"),
+    "space": (piece(b" \n" * 2**15), "longer than 64 MB"),
+    "lists": (piece(b'data: {"choices": [' + b"[]," * 10**6), "line of the stream is longer than 64 MB"),
+}
+HARMLESS: dict[str, bytes] = {
+    "keys": b"".join(delta(**{f"key{i}": LONG}) for i in range(20)),
+    "logprobs": event({"choices": [{"delta": {}, "logprobs": {"content": [{"token": "a", "bytes": [1] * 9}] * 2000}}]}),
+    "comments": b": OPENROUTER PROCESSING\n\n" * 10_000,
+    "heartbeats": b'event: ping\ndata: {"type": "ping"}\n\n' * 10_000,
+    "empty pieces": delta() * 10_000,
+    "unknown fields": (b"x" * 500 + b": y\n") * 2000,
+    "fields without an event": (b"id: " + LONG.encode() + b"\nretry: 1\nevent: e\n") * 20,
+    "counts": event({"choices": [], "usage": {f"tokens{i}": i for i in range(20_000)}}),
+    "roles": delta(role="assistant") * 10_000,
+}
+
+
+@contextmanager
+def serving(reply: Callable[[asyncio.StreamWriter], Any]) -> Iterator[str]:
+    """A server that answers each request by what `reply` writes, and closes."""
+    loop = asyncio.new_event_loop()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+            await reader.readexactly(int(length.partition(b":")[2]))
+            await reply(writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        asyncio.run_coroutine_threadsafe(_closed(server), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _closed(server: asyncio.Server) -> None:
+    server.close()
+    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+ASKER = """
+import asyncio, json, resource, sys
+from m1eval import Request, Sampling, load
+http = load("runners", "http")
+
+async def story():
+    made = http.Runner("m", base_url=sys.argv[1], retries=0, timeout=60, **json.loads(sys.argv[2]))
+    try:
+        output = await made.generate(Request(messages=[{"role": "user", "content": "q"}]))
+        return f"text {output.text[:50]}"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        await made.aclose()
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+said = asyncio.run(story())
+print(json.dumps([said, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024]))
+"""
+
+
+def asked(url: str, **options: Any) -> tuple[str, int]:
+    """What came of one request in a process of its own, and the bytes by which that grew."""
+    call = [sys.executable, "-c", ASKER, url, json.dumps(options)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=100, env=dict(os.environ), check=True)
+    said, grown = json.loads(done.stdout)
+    return said, grown
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_has_no_end_is_given_up(name: str):
+    make, words = ENDLESS[name]
+
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 200 OK\r\n{SSE}\r\n".encode())
+        for i in count():
+            writer.write(make(i))
+            await writer.drain()
+
+    with serving(reply) as url:
+        said, grown = asked(url)
+    assert words in said
+    assert grown < MOST
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_says_nothing_is_not_kept(name: str):
+    """100 MB of it, and the answer after it is read."""
+    noise = HARMLESS[name]
+
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 200 OK\r\n{SSE}\r\n".encode())
+        for _ in range(50 * 2**20 // len(noise)):
+            writer.write(noise)
+            await writer.drain()
+        writer.write(b"\n" + event({"choices": [{"delta": {"content": "Paris"}, "finish_reason": "stop"}]}))
+
+    with serving(reply) as url:
+        said, grown = asked(url)
+    assert said == "text Paris"
+    assert grown < 60 * 2**20
+
+
+MANY = 20_000_000
+BODIES: dict[str, tuple[bytes, str]] = {
+    "lists": (b'{"choices": [' + b"[]," * MANY + b"[]]}", "JSON of more than 4,000,000 parts"),
+    "objects": (b'{"choices": [' + b"{}," * MANY + b"{}]}", "JSON of more than 4,000,000 parts"),
+    "short texts": (b'{"choices": [{"message": {"content": [' + b'"ab",' * (MANY // 2) + b'""]}}]}', "4,000,000 parts"),
+    "depth": (b'{"choices": ' + b"[" * MANY, "no JSON"),
+    "depth that closes": (b'{"choices": ' + b"[" * 300 + b"]" * 300 + b"}", "no choices"),
+    "depth of parts": (
+        b'{"choices": [{"finish_reason": "stop", "message": {"content": '
+        + b'[{"text": ' * 400
+        + b'"x"'
+        + b"}]" * 400
+        + b"}}]}",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ["body", "event", "gzip"])
+@pytest.mark.parametrize("name", BODIES)
+def test_json_that_takes_more_memory_than_bytes_is_not_read(name: str, how: str):
+    body, words = BODIES[name]
+    head = "Content-Type: application/json\r\n"
+    if how == "event":
+        body, head = b"data: " + body + b"\n\n", SSE
+    elif how == "gzip":
+        body, head = gzip.compress(body, 1), head + "Content-Encoding: gzip\r\n"
+
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n{head}\r\n".encode() + body)
+        await writer.drain()
+
+    with serving(reply) as url:
+        said, grown = asked(url, stream="yes" if how == "event" else "no")
+    assert words in said
+    assert "RecursionError" not in said
+    assert grown < MOST
+
+
+@pytest.mark.parametrize("stream", ["yes", "no"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_what_is_small_only_on_the_line_is_not_held(encoding: str, stream: str):
+    """Two gigabytes of spaces or comments in two megabytes."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31 if encoding == "gzip" else 15)
+    start = packer.compress(b'data: {"a": "') + packer.flush(zlib.Z_SYNC_FLUSH)
+    block = packer.compress(b" " * 2**26) + packer.flush(zlib.Z_FULL_FLUSH)
+
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n{SSE}\r\n".encode() + start)
+        for _ in range(32):
+            writer.write(block)
+            await writer.drain()
+
+    with serving(reply) as url:
+        said, grown = asked(url, stream=stream)
+    assert "longer than 64 MB" in said
+    assert grown < MOST
+
+
+@pytest.mark.parametrize("where", ["headers", "a header", "trailers", "a chunk's size"])
+def test_headers_and_trailers_have_an_end(where: str):
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        kind = "Transfer-Encoding: chunked\r\n"
+        writer.write(b"HTTP/1.1 200 OK\r\n" + (b"X: " if where == "a header" else b""))
+        if where in {"trailers", "a chunk's size"}:
+            writer.write(f"{kind}{SSE}\r\n".encode() + (b"0\r\n" if where == "trailers" else b""))
+        for i in range(3000):
+            many = "".join(f"X-{i}-{n}: {'y' * 90}\r\n" for n in range(400))
+            writer.write(many.encode() if where in {"headers", "trailers"} else b"1" * 40_000)
+            await writer.drain()
+
+    with serving(reply) as url:
+        said, grown = asked(url)
+    assert said.startswith("RequestFailed")
+    assert grown < 60 * 2**20
+
+
+def test_ten_million_short_pieces_take_the_memory_of_their_text():
+    import tracemalloc
+
+    one = event({"choices": [{"index": 0, "delta": {"content": "é¿"}, "finish_reason": None}]})
+    reader = http.stream.Stream(lambda _: None)
+    reader.feed(one)
+    tracemalloc.start()
+    for _ in range(40):
+        reader.feed(one * 5000)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 200_000 * 8 + 2**20, "a text of its own takes some sixty bytes"
+
+
+def test_a_long_line_in_many_chunks_takes_time_in_proportion():
+    """Counted, not timed: bytes that are looked at, by a parser whose lines remember it."""
+
+    class Counting(bytearray):
+        moved = 0
+
+        def __iadd__(self, more: Any) -> "Counting":
+            Counting.moved += len(more)
+            return super().__iadd__(more)  # type: ignore[return-value]
+
+    work = []
+    for size in (2**12, 2**13):
+        parser = http.stream.EventParser()
+        parser._tail, Counting.moved = Counting(), 0
+        for _ in range(size):
+            parser.feed(b"x" * 16)
+        work.append(Counting.moved)
+    assert work[1] == 2 * work[0]
+
+
+def test_an_answer_of_many_megabytes_in_one_event_is_read(server: Loopback):
+    text = "All work, and no play: [1, 2, 3].\n" * 300_000
+    body = event({"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]}) + event(b"[DONE]")
+    output = ask(server.says(Says(body, headers={"Content-Type": "text/event-stream"})), question(sampling=Sampling()))
+    assert output.text == text
+    with pytest.raises(Failed, match="longer than 64 MB"):
+        ask(
+            server.says(
+                Says(
+                    event({"choices": [{"delta": {"content": "x" * (65 * 2**20)}}]}),
+                    headers={"Content-Type": "text/event-stream"},
+                )
+            )
+        )

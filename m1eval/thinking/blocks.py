@@ -32,23 +32,20 @@ class Tag(NamedTuple):
 
 def quoted(text: str, start: int, end: int) -> bool:
     """Whether a part of a text stands directly in quotes, such as "<think>"."""
-    return start > 0 and _QUOTES.get(text[start - 1], "") == text[end : end + 1] != ""
+    return start > 0 and (mark := _QUOTES.get(text[start - 1])) is not None and text.startswith(mark, end)
 
 
 def tags(text: str, form: Form) -> list[Tag]:
     """All tags of a form but those directly in quotes."""
-    found = [
-        Tag(match.start(), match.end(), pattern is not form.closes, pattern is not form.opens and pattern is form.nests)
-        for pattern in dict.fromkeys((form.opens, form.closes, form.nests))
-        for match in pattern.finditer(text)
-        if not quoted(text, *match.span())
-    ]
-    found.sort(key=lambda tag: (tag.start, tag.deep))
-    kept: list[Tag] = []
-    for tag in found:
-        if not kept or tag.start >= kept[-1].end:
-            kept.append(tag)
-    return kept
+    if not form.nesting:
+        found = ((match.start(), match.end(), match.lastindex == 1, False) for match in form.either.finditer(text))
+    else:
+        strict = {match.start() for match in form.opens.finditer(text)}
+        found = (
+            (match.start(), match.end(), match.lastindex == 1, match.lastindex == 1 and match.start() not in strict)
+            for match in form.either.finditer(text)
+        )
+    return [Tag(*tag) for tag in found if not (text[tag[0] - 1] in _QUOTES and quoted(text, tag[0], tag[1]))]
 
 
 def split(text: str, form: Form, opened: bool | None, truncated: bool) -> Split:
@@ -140,7 +137,8 @@ class _Pass:
     @cached_property
     def _last_closing(self) -> int:
         """The number of the last closing tag."""
-        return max((i for i, tag in enumerate(self._found) if not tag.opens), default=-1)
+        found = self._found
+        return next((i for i in range(len(found) - 1, -1, -1) if not found[i].opens), -1)
 
     def _reasoning(self, parts: list[tuple[int, int]]) -> str:
         """The thinking without the tags at its ends."""
@@ -148,10 +146,15 @@ class _Pass:
         return "\n".join(part for part in cleaned if part)
 
     def _cleaned(self, part: str) -> str:
-        begin = self._form.opens.match(part)
-        part = part[begin.end() :] if begin else part
+        form = self._form
+        if part.startswith(form.open):
+            part = part[len(form.open) :]
+        elif begin := form.opens.match(part):
+            part = part[begin.end() :]
+        if part.endswith(form.close):
+            return part[: -len(form.close)].strip()
         tail = max(0, len(part) - LONGEST)
-        ends = [match.start() for match in self._form.closes.finditer(part, tail) if match.end() == len(part)]
+        ends = [match.start() for match in form.closes.finditer(part, tail) if match.end() == len(part)]
         return (part[: ends[0]] if ends else part).strip()
 
 

@@ -2,7 +2,6 @@
 
 import re
 from bisect import bisect_left
-from functools import cached_property
 
 _FENCES = re.compile(r"^( {0,3})(`{3,}|~{3,})[^\n]*(\n?)", re.MULTILINE)
 _TICKS = re.compile(r"`+|\n+")
@@ -23,12 +22,17 @@ class Code:
         self._fence = self._run = 0
         self._fenced: Region = (0, 0)
         self._spanned: Region = (0, 0)
+        self._read = False
 
     def around(self, begin: int, start: int, end: int) -> int | None:
         """Where the code begins that holds [start, end) in the text that is read from `begin` on; None outside of it.
 
         Positions must not go back as long as `begin` is the same, and `begin` never does.
         """
+        if not self._read:
+            self._read_fences()
+            self._read_runs()
+            self._read = True
         if begin != self._begin:
             self._begin = begin
             self._fence, self._run = bisect_left(self._lines, begin), bisect_left(self._starts, begin)
@@ -44,15 +48,15 @@ class Code:
 
     def _next_fence(self) -> Region:
         i = self._fence
-        start, (_, size, opens), closing = self._lines[i], self._fences[i], self._closings[i]
-        if not opens:  # the last line, with nothing after it
+        start, closing = self._lines[i], self._closings[i]
+        if not self._followed[i]:  # the last line, with nothing after it
             self._fence += 1
             return (start, start)
         if closing is None:
             self._fence = len(self._lines)
             return (start, len(self._text))
         self._fence = closing + 1
-        return (start, self._lines[closing] + self._fences[closing][0] + size)
+        return (start, self._lines[closing] + self._indents[closing] + self._lengths[i])
 
     def _next_span(self) -> Region:
         i = self._run
@@ -63,61 +67,41 @@ class Code:
         self._run = closing + 1
         return (self._starts[i], self._starts[closing] + self._sizes[closing])
 
-    @cached_property
-    def _found(self) -> list[re.Match[str]]:
-        return list(_FENCES.finditer(self._text))
+    def _read_fences(self) -> None:
+        """Find the lines that begin with a fence, and for each the first later one of its kind that is as long."""
+        self._lines: list[int] = []
+        self._indents: list[int] = []
+        self._lengths: list[int] = []
+        self._followed: list[bool] = []
+        self._closings: list[int | None] = []
+        open_ones: dict[str, list[int]] = {"`": [], "~": []}  # longest first
+        for i, match in enumerate(_FENCES.finditer(self._text)):
+            indent, fence, rest = match.groups()
+            size, waiting = len(fence), open_ones[fence[0]]
+            while waiting and self._lengths[waiting[-1]] <= size:
+                self._closings[waiting.pop()] = i
+            waiting.append(i)
+            self._lines.append(match.start())
+            self._indents.append(len(indent))
+            self._lengths.append(size)
+            self._followed.append(bool(rest))
+            self._closings.append(None)
 
-    @cached_property
-    def _lines(self) -> list[int]:
-        return [match.start() for match in self._found]
-
-    @cached_property
-    def _fences(self) -> list[tuple[int, int, bool]]:
-        """Indentation, length, and whether a line follows."""
-        return [(len(match[1]), len(match[2]), bool(match[3])) for match in self._found]
-
-    @cached_property
-    def _closings(self) -> list[int | None]:
-        """For each fence the first later one of its character that is as long or longer."""
-        closings: list[int | None] = [None] * len(self._found)
-        for char in "`~":
-            waiting: list[int] = []  # longest first
-            for i, match in enumerate(self._found):
-                if match[2][0] != char:
-                    continue
-                while waiting and len(self._found[waiting[-1]][2]) <= len(match[2]):
-                    closings[waiting.pop()] = i
-                waiting.append(i)
-        return closings
-
-    @cached_property
-    def _runs(self) -> tuple[list[int], list[int], list[int | None]]:
-        """Start and length of each run of backticks, and the next one of its length on its line."""
-        starts: list[int] = []
-        sizes: list[int] = []
-        partners: list[int | None] = []
+    def _read_runs(self) -> None:
+        """Find the runs of backticks, and for each the next one of its length on its line."""
+        self._starts: list[int] = []
+        self._sizes: list[int] = []
+        self._partners: list[int | None] = []
         last: dict[int, int] = {}
-        for match in _TICKS.finditer(self._text):
-            if match[0][0] == "\n":
-                last.clear()
+        for match in _TICKS.finditer(self._text) if "`" in self._text else ():
+            start, end = match.span()
+            if self._text[start] == "\n":
+                last = {}
                 continue
-            size, number = match.end() - match.start(), len(starts)
-            if (before := last.get(size)) is not None:
-                partners[before] = number
+            size, number = end - start, len(self._starts)
+            if size in last:
+                self._partners[last[size]] = number
             last[size] = number
-            starts.append(match.start())
-            sizes.append(size)
-            partners.append(None)
-        return starts, sizes, partners
-
-    @property
-    def _starts(self) -> list[int]:
-        return self._runs[0]
-
-    @property
-    def _sizes(self) -> list[int]:
-        return self._runs[1]
-
-    @property
-    def _partners(self) -> list[int | None]:
-        return self._runs[2]
+            self._starts.append(start)
+            self._sizes.append(size)
+            self._partners.append(None)

@@ -1,7 +1,7 @@
 """Which form of thinking an output has: the one that opens it, or whose closing text stands alone in it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from . import channels
@@ -10,6 +10,7 @@ from .code import Code
 from .forms import DEFAULT, HARMONY, LONGEST, Form
 
 _SOLID = re.compile(r"\S")
+_TOKEN = re.compile(r"<[^<>\s]{1,40}|\[/?[A-Z_]{1,20}\]|◁[^▷\s]{1,10}▷")
 _PROSE = re.compile(r"[ \t.,;:!?)]|\Z")
 
 
@@ -62,29 +63,58 @@ def _closed(text: str, forms: tuple[Form, ...], opened: bool | None) -> Form | N
     """The form whose closing text comes first among those that nothing has opened before."""
     turn = channels.turned(text) if HARMONY in forms and opened is not False else None
     begun: set[str] = set()
-    for match in _either(forms).finditer(text, 0, len(text) if turn is None else turn):
-        kind, number = (match.lastgroup or "o0")[0], int((match.lastgroup or "o0")[1:])
-        form = forms[number]
-        if quoted(text, *match.span()) or form.name in begun:
+    for start, end, form, closes in _marks_of(text, forms, len(text) if turn is None else turn):
+        if form.name in begun or quoted(text, start, end):
             continue
-        if kind == "c" and not (form.word and (opened is False or _mentioned(text, match))):
+        if closes and not (form.word and (opened is False or _mentioned(text, start, end))):
             return form
         begun.add(form.name)
     return None if turn is None else HARMONY
 
 
+def _marks_of(text: str, forms: tuple[Form, ...], stop: int) -> Iterator[tuple[int, int, Form, bool]]:
+    """Start and end of what opens or closes each form that a closing text alone may end, and whether it closes."""
+    words, pattern = _words(forms), _TOKEN if _words(forms) else _either(forms)
+    for match in pattern.finditer(text, 0, stop):
+        if words is None:
+            group = match.lastgroup or ""
+            yield match.start(), match.end(), forms[int(group[1:])], group[0] == "c"
+            continue
+        for form in words.get(match[0].lower(), ()):
+            for closes, kind in ((True, form.closes), (False, form.opens)):
+                if whole := kind.match(text, match.start(), stop):
+                    yield whole.start(), whole.end(), form, closes
+
+
+@lru_cache(maxsize=64)
+def _words(forms: tuple[Form, ...]) -> dict[str, list[Form]] | None:
+    """Forms by the first words of what opens and closes them; None where they do not begin with tags."""
+    found: dict[str, list[Form]] = {}
+    for form in _able(forms):
+        marks = (form.open, form.close, *(before for before, _ in form.wraps), form.open.replace("<|", "<|/", 1))
+        if not all(_TOKEN.match(mark) for mark in marks):
+            return None
+        for word in dict.fromkeys(token.lower() for mark in marks for token in _TOKEN.findall(mark)):
+            found.setdefault(word, []).append(form)
+    return found
+
+
 @lru_cache(maxsize=64)
 def _either(forms: tuple[Form, ...]) -> re.Pattern[str]:
-    """What opens (groups o0, o1, …) or closes (c0, c1, …) each form that a closing text alone may end."""
-    able = [(number, form) for number, form in enumerate(forms) if form.alone and not form.channels]
+    """The same for any texts, as groups o0, c0, o1, c1, …"""
+    able = [(forms.index(form), form) for form in _able(forms)]
     parts = [f"(?P<{kind}{n}>{p.pattern})" for n, form in able for kind, p in (("c", form.closes), ("o", form.opens))]
     return re.compile("|".join(parts) or "(?!)")
 
 
-def _mentioned(text: str, match: re.Match[str]) -> bool:
+def _able(forms: tuple[Form, ...]) -> list[Form]:
+    return [form for form in forms if form.alone and not form.channels]
+
+
+def _mentioned(text: str, start: int, end: int) -> bool:
     """Whether a tag stands in code, or among the words of a line as one does that is only named."""
-    named = text[match.start() - 1 : match.start()] in {" ", "\t"} and _PROSE.match(text, match.end()) is not None
-    return named or Code(text).around(0, *match.span()) is not None
+    named = start > 0 and text[start - 1] in " \t" and _PROSE.match(text, end) is not None
+    return named or Code(text).around(0, start, end) is not None
 
 
 @lru_cache(maxsize=64)

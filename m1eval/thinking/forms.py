@@ -35,8 +35,8 @@ class Form:
     """An ordinary word as a tag, which an answer may name: its closing tag alone counts only if it is not in prose."""
     opens: re.Pattern[str] = field(init=False, repr=False, compare=False)
     closes: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    nests: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    """What opens a further level inside the thinking."""
+    either: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    """What opens it, or a further level inside the thinking (group 1), or closes it."""
     partly: re.Pattern[str] = field(init=False, repr=False, compare=False)
     """An opening tag that is cut among its attributes."""
     opening: str = ""
@@ -49,7 +49,8 @@ class Form:
     def __post_init__(self) -> None:
         for name, text, pattern in (("opens", self.open, self.opening), ("closes", self.close, self.closing)):
             object.__setattr__(self, name, _compiled(pattern or _pattern(text)))
-        object.__setattr__(self, "nests", _compiled(self.nesting) if self.nesting else self.opens)
+        either = f"({self.nesting or self.opens.pattern})|{self.closes.pattern}"
+        object.__setattr__(self, "either", _compiled(either))
         tag = _xml(self.open.partition(" ")[0].rstrip(">") + ">")
         object.__setattr__(self, "partly", _compiled(rf"(?i:<{re.escape(tag[2])}\s[^<>]*)" if tag else r"(?!)"))
 

@@ -13,7 +13,7 @@ from .blocks import Split
 from .detect import begun, form_of, opening_form
 from .forms import DEFAULT, KNOWN, THINK, Form, Tags, named, opened_by
 
-__all__ = ["THINK", "Form", "Split", "Tags", "named", "opened_by", "split_thinking"]
+__all__ = ["DEFAULT", "KNOWN", "THINK", "Form", "Split", "Tags", "form_of", "named", "opened_by", "split_thinking"]
 
 
 def split_thinking(

@@ -6,15 +6,16 @@ Fields: platform.openai.com/docs/api-reference/chat; for thinking, `reasoning` (
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
 
-from m1eval import Output, Usage, split_thinking
+from m1eval import Output, Split, Usage, split_thinking
 from m1eval.nouns import FinishReason
+from m1eval.thinking import Form
 
 from .line import RequestFailed, TryAgain
 
@@ -64,10 +65,13 @@ def decoded(body: bytes, charset: str | None = None) -> str:
         return body.decode("utf-8-sig", errors="replace")
 
 
-def outputs(data: Any, opened: bool | None, most: int = 1) -> list[Output | RequestFailed]:
+def outputs(
+    data: Any, opened: bool | None, most: int = 1, tags: Sequence[Form] | None = None
+) -> list[Output | RequestFailed]:
     """The choices of a completion, at most `most`; TryAgain if there is none, RequestFailed for one given up on.
 
-    `opened`: does the chat template leave a think block open; None: not known. Tokens are divided among the choices by
+    `opened`: does the chat template leave a think block open; None: not known. `tags`: the forms of thinking that may
+    be meant; None: any known one, empty: the text is left as it is. Tokens are divided among the choices by
     their length, and the prompt counts as cached in all but the first, as it was read once.
     """
     choices = _choices(data)[:most]
@@ -80,7 +84,7 @@ def outputs(data: Any, opened: bool | None, most: int = 1) -> list[Output | Requ
         share = told * sum(lengths[: i + 1]) // sum(lengths) - given
         given += share
         try:
-            found.append(_output(choice, opened, usage, share, first=i == 0, alone=len(choices) == 1))
+            found.append(_output(choice, opened, tags, usage, share, first=i == 0, alone=len(choices) == 1))
         except RequestFailed as error:
             if len(choices) == 1:
                 raise
@@ -89,7 +93,14 @@ def outputs(data: Any, opened: bool | None, most: int = 1) -> list[Output | Requ
 
 
 def _output(
-    choice: dict[str, Any], opened: bool | None, usage: dict[str, Any], tokens: int, *, first: bool, alone: bool
+    choice: dict[str, Any],
+    opened: bool | None,
+    tags: Sequence[Form] | None,
+    usage: dict[str, Any],
+    tokens: int,
+    *,
+    first: bool,
+    alone: bool,
 ) -> Output:
     message = choice.get("message") if "message" in choice else {"content": choice.get("text")}
     finish = choice.get("finish_reason")
@@ -103,7 +114,10 @@ def _output(
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise TryAgain("the answer's tool_calls are no list of objects")
     cut = _FINISH[finish] == "length"
-    split = split_thinking(content, opened=opened, truncated=cut, reasoning=thoughts or None)
+    if tags is not None and not tags:
+        split = Split(content, thoughts, unfinished=False)
+    else:
+        split = split_thinking(content, opened=opened, truncated=cut, reasoning=thoughts or None, tags=tags)
     counts = _usage(usage, tokens, len(split.reasoning), len(split.text), alone=alone)
     if not first:
         counts.cached, counts.cost = counts.prompt, 0.0

@@ -11,9 +11,22 @@ from collections.abc import Sequence
 from . import blocks, channels
 from .blocks import Split
 from .detect import begun, form_of, opening_form
+from .follow import Follower
 from .forms import DEFAULT, KNOWN, THINK, Form, Tags, named, opened_by
 
-__all__ = ["DEFAULT", "KNOWN", "THINK", "Form", "Split", "Tags", "form_of", "named", "opened_by", "split_thinking"]
+__all__ = [
+    "DEFAULT",
+    "KNOWN",
+    "THINK",
+    "Follower",
+    "Form",
+    "Split",
+    "Tags",
+    "form_of",
+    "named",
+    "opened_by",
+    "split_thinking",
+]
 
 
 def split_thinking(
@@ -57,7 +70,7 @@ def _split(text: str, forms: tuple[Form, ...], opened: bool | None, truncated: b
     if truncated and begun(text, forms):
         return Split("", text.strip(), True)
     if form.channels:
-        return channels.split(text, opened, truncated, sure=forms == (form,))
+        return channels.split(text, opened, truncated, sure=forms[0] == form)
     found = blocks.split(text, form, opened, truncated)
     answer = _unwrapped(found.text, form, truncated)
     split = found.reasoning or len(found.text) != len(text) or answer is not found.text

@@ -7,7 +7,7 @@ from functools import lru_cache
 from . import channels
 from .blocks import quoted
 from .code import Code
-from .forms import DEFAULT, HARMONY, LONGEST, Form
+from .forms import HARMONY, LONGEST, Form
 
 _SOLID = re.compile(r"\S")
 _TOKEN = re.compile(r"<[^<>\s]{1,40}|\[/?[A-Z_]{1,20}\]|◁[^▷\s]{1,10}▷")
@@ -16,14 +16,16 @@ _PROSE = re.compile(r"[ \t.,;:!?)]|\Z")
 
 def form_of(text: str, forms: Sequence[Form], opened: bool | None) -> Form:
     """The form of an output among those that may be meant; the first of them if it shows none."""
-    default = DEFAULT if DEFAULT in forms else forms[0]
+    default = forms[0]
     first = _SOLID.search(text)
     if first is None:
         return default
     opening = opening_form(text, first.start(), forms)
     if opening is not None or len(forms) == 1:
         return opening or default
-    if _tagged(text, default) or not any(mark in text for mark in _first_marks(tuple(forms))):
+    if (not default.channels and _tagged(text, default)) or not any(
+        mark in text for mark in _first_marks(tuple(forms))
+    ):
         return default
     return _closed(text, tuple(forms), opened) or default
 

@@ -43,6 +43,8 @@ class Form:
     """The regular expression of `opens` where it is more than `open`; the same for `closing`, `nesting`."""
     closing: str = ""
     nesting: str = ""
+    also: tuple[str, ...] = ()
+    """Other literal texts that open it."""
     force: str = ""
     """The text that ends thinking by force, where it is more than `close`."""
 
@@ -57,10 +59,7 @@ class Form:
     @property
     def marks(self) -> tuple[str, ...]:
         """The literal texts that open the output of a model of this form."""
-        if self.name == "granite":  # "Here is my" alone may be the beginning of anything
-            return ("Here is my thought process:", "Here's my thought process:")
-        more = ("<|start|>assistant<|channel|>analysis<|message|>",) if self.channels else ()
-        return (self.open, *more, *(before for before, _ in self.wraps if before.startswith("<|")))
+        return (self.open, *self.also, *(before for before, _ in self.wraps if before.startswith("<|")))
 
     @property
     def channels(self) -> bool:
@@ -124,6 +123,7 @@ HARMONY = Form(
     "<|channel|>final<|message|>",
     opening=rf"(?:<\|start\|>assistant[^<]{{0,{LONGEST}}})?<\|channel\|>\s{{0,8}}(?:analysis|commentary)\b{_REST}",
     closing=rf"<\|channel\|>\s{{0,8}}final\b{_REST}",
+    also=("<|start|>assistant<|channel|>analysis<|message|>", "<|channel|>commentary<|message|>"),
     force="<|end|><|start|>assistant<|channel|>final<|message|>",
 )
 _DETAILS = Form(
@@ -139,6 +139,7 @@ _GRANITE = Form(
     "Here is my thought process:",
     "Here is my response:",
     alone=False,
+    also=("Here's my thought process:",),
     opening=r"Here(?:['’]s| is) my thought process:",
     closing=r"Here(?:['’]s| is) my response:",
 )
@@ -179,6 +180,7 @@ _KNOWN = (
         "<|content_thinking|>",
         "<|end_message|><|message_model|><|content_text|>",
         _MESSAGE,
+        also=("<|message_model|><|content_thinking|>",),
         opening=r"(?:<\|message_model\|>)?<\|content_thinking\|>",
         closing=r"<\|end_message\|>\s{0,8}(?:<\|message_model\|>)?<\|content_text\|>",
     ),

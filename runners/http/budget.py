@@ -64,8 +64,8 @@ def kept(most: int, counted: int) -> bool:
 
 
 def closing(text: str, form: Form, end: str | None) -> str:
-    """What ends the thinking `text`: `end` if it closes this form; a block that was not even begun is left empty."""
-    end = end if end is not None and form.ends(end) else form.end
+    """What ends the thinking `text`: `end`, or the form's own; a block that was not even begun is left empty."""
+    end = form.end if end is None else end
     if text.strip():
         return end
     if form.force and form.force in end:

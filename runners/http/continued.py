@@ -67,6 +67,8 @@ class Continuation:
             if first.finish_reason != "length" or most >= limit:
                 return text, outputs, False
         form = budget.form_in_use(text, prompt, self._ask.tags)
+        if self._end is not None and not form.ends(self._end):
+            raise RunnerError(f"http: think_end must contain {form.close}, which ends this model's thinking")
         if forced := budget.in_thinking(text, prompt, form) or not most:
             begin = "" if prompt.form or text else form.open if form.force else f"{form.open}\n"
             text += begin + budget.closing(text, form, self._end)

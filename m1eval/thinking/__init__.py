@@ -50,7 +50,8 @@ def split_thinking(
     if reasoning:
         rest = _split(text, _beside(text, forms), False, truncated)
         thoughts = dict.fromkeys(filter(None, (reasoning, rest.reasoning)))
-        return Split(rest.text, "\n".join(thoughts), rest.unfinished or (truncated and not rest.text.strip()))
+        unfinished = rest.unfinished or (truncated and not rest.text.strip())
+        return Split("" if unfinished else rest.text, "\n".join(thoughts), unfinished)
     return _split(text, forms, opened, truncated)
 
 

@@ -43,8 +43,8 @@ def opening_form(text: str, at: int, forms: Sequence[Form]) -> Form | None:
     return None
 
 
-def begun(text: str, forms: Sequence[Form]) -> bool:
-    """Whether a text is the beginning of a tag that opens thinking, cut inside of it."""
+def begun(text: str, forms: Sequence[Form], *, more: bool = False) -> bool:
+    """Whether a text ends inside of a tag that opens thinking; `more`: the rest of it may still come."""
     first = _SOLID.search(text)
     if (
         first is None
@@ -53,7 +53,7 @@ def begun(text: str, forms: Sequence[Form]) -> bool:
     ):
         return False
     start = text[first.start() :]
-    return any(form.begun_by(start) for form in forms)
+    return any(form.begun_by(start, more=more) for form in forms)
 
 
 def _tagged(text: str, form: Form) -> bool:

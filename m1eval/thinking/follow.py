@@ -47,7 +47,7 @@ class Follower:
         self._head += piece
         self.form = opening_form(self._head, 0, self._forms)
         if self.form is None:
-            self.inside = None if begun(self._head, self._forms) else False
+            self.inside = None if begun(self._head, self._forms, more=True) else False
             return ""
         self.inside = self.form.opens.match(self._head) is not None
         if self.form.channels and not self.inside and "<|message|>" not in self._head and self._head[0] == "<":

@@ -71,10 +71,15 @@ class Form:
         """The text that ends thinking when its budget is used up: Qwen3's words and what closes it."""
         return f"{_WORDS}{self.force or self.close}\n\n" if not self.force else f"{_WORDS.rstrip()}{self.force}"
 
-    def begun_by(self, text: str) -> bool:
-        """Whether a text without leading white space is the beginning of what opens the thinking, and not all of it."""
-        if any(0 < len(text) < len(mark) and _same(mark, text) for mark in self.marks):
-            return True
+    def begun_by(self, text: str, *, more: bool) -> bool:
+        """Whether a text without leading white space is the beginning of what opens the thinking, and not all of it.
+
+        `more`: more text may come. If not, half of an ordinary word is needed: "H" may be an answer of one token.
+        """
+        for mark in self.marks:
+            least = len(mark) // 2 if mark[0].isalpha() and not more else 0
+            if least < len(text) < len(mark) and _same(mark, text):
+                return True
         return len(text) <= 2 * LONGEST and self.partly.fullmatch(text) is not None and not self.opens.match(text)
 
     def ends(self, text: str) -> bool:
@@ -88,13 +93,13 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _xml(mark: str) -> re.Match[str] | None:
-    return re.fullmatch(r"<(/?)([\w:|-]+)>", mark)
+    return re.fullmatch(r"<(/?)([\w:-]+)>", mark)
 
 
 def _pattern(mark: str) -> str:
     """A tag like XML's is found in any case, with blanks or attributes; any other mark is found as it is."""
     tag = _xml(mark)
-    if tag is None or "|" in mark:
+    if tag is None:
         return re.escape(mark)
     attributes = "" if tag[1] else rf"(?:\s[^<>=]{{0,{LONGEST}}}=[^<>]{{0,{LONGEST}}})?"
     return rf"<{tag[1]}(?i:{re.escape(tag[2])}){attributes}\s{{0,8}}>"  # the "<" in front makes the search fast

@@ -157,6 +157,8 @@ def run(tasks: str, model: str, **given: Any) -> int:
     options = {**_pairs(given["options"]), **({"base_url": given["base_url"]} if given["base_url"] else {})}
     chosen_model = Model(model, options, given["tokenizer"])
     profile = profiles.chosen(given["profile"], chosen_model.name)
+    if profile:
+        profile[1].apply_to_model(chosen_model)
     chosen = load(_names(tasks), overrides, protocol=given["protocol"], profile=profile[1] if profile else None)
     panel = None if given["dry_run"] else _panel(chosen, given["judges"])
     if given["concurrency"] and chosen_model.takes("concurrency"):

@@ -5,13 +5,17 @@ figures were made. It is chosen by `--profile NAME`, or by the model's name with
 """
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from m1eval import plugins, source
 from m1eval.errors import UsageError
 from m1eval.source import Source
+from m1eval.thinking import named
+
+if TYPE_CHECKING:
+    from m1eval.model import Model
 
 KIND = "runners/profiles"
 
@@ -32,6 +36,13 @@ class Profile(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=Tr
     """The system prompt of tasks that have none."""
     tags: dict[str, dict[str, Any]] = {}
     """More of `generation` for tasks with a tag."""
+    think_tags: Any = None
+    """The family's form of thinking, by name or as `{open: …, close: …}`, or a list of such; see docs/thinking.md."""
+
+    def apply_to_model(self, model: "Model") -> None:
+        """Tell the runner the family's form of thinking, unless an option has named another."""
+        if self.think_tags is not None and model.takes("think_tags"):
+            model.options.setdefault("think_tags", self.think_tags)
 
     def apply(self, file: Source) -> None:
         """Lay the profile upon a task's keys."""
@@ -60,6 +71,11 @@ def read(name: str) -> Profile:
             re.compile(pattern)
         except re.error as error:
             raise file.error(("models", i), f"no regular expression: {error}") from None
+    if profile.think_tags is not None:
+        try:
+            named(profile.think_tags)
+        except ValueError as error:
+            raise file.error(("think_tags",), str(error)) from None
     return profile
 
 

@@ -7,9 +7,11 @@ the middle of its thinking, with the right answer as a draft in it), `garbled` (
 
 import asyncio
 import hashlib
+from typing import Any
 
 from m1eval import Output, Request, RunnerError, Timing, Usage, split_thinking
 from m1eval.plugins import unknown
+from m1eval.thinking import DEFAULT, named
 from m1eval.tokens import Approximate
 
 PARTS = ("gold", "wrong", "truncated", "garbled", "error")
@@ -21,11 +23,17 @@ class Runner:
 
     loose = frozenset({"latency", "concurrency"})
 
-    def __init__(self, model: str = "", *, latency: float = 0.0, window: int = 0, concurrency: int = 64) -> None:
+    def __init__(
+        self, model: str = "", *, latency: float = 0.0, window: int = 0, concurrency: int = 64, think_tags: Any = None
+    ) -> None:
         self._script = model.split(",") if model else []
         for part in self._script:
             if part not in PARTS:
                 raise RunnerError(f"echo: {unknown('part', part, PARTS)}")
+        try:
+            self._tags = None if think_tags is None else named(think_tags)
+        except ValueError as error:
+            raise RunnerError(f"echo: think_tags: {error}") from None
         self._latency = latency
         self.window = window or None
         self.concurrency = concurrency
@@ -41,7 +49,7 @@ class Runner:
         if self._latency:
             await asyncio.sleep(self._latency)
         raw, truncated = self._answer(request, str(messages[-1].get("content") or ""))
-        split = split_thinking(raw, opened=False, truncated=truncated)
+        split = split_thinking(raw, opened=False, truncated=truncated, tags=self._tags)
         thoughts, answer = (-(-len(part) // 4) for part in (split.reasoning, split.text))
         request.progress.tokens(prompt=prompt, output=thoughts + answer)
         return Output(
@@ -64,7 +72,8 @@ class Runner:
         if part == "error":
             raise ConnectionError("echo was told to fail")
         if part == "truncated":
-            return f"<think>Perhaps it is {gold}, but let me", True
+            begin = (self._tags or (DEFAULT,))[0].open
+            return f"{begin}Perhaps it is {gold}, but let me", True
         return {"gold": gold, "wrong": "\\boxed{-987654321}", "garbled": GARBLED}[part], False
 
     async def aclose(self) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from m1eval import Output, Progress, Request, RunnerError, Timing, UsageError
-from m1eval.thinking import THINK
 
 from . import budget, options, replies
 from .completions import RAW, Completions
@@ -39,7 +38,8 @@ class Runner:
     `patience`: seconds that a server may be away. `concurrency`: fixes the requests in flight at each server; default:
     as many as raise its throughput. `stream`: auto streams answers that may be long. `n`: answers to one prompt that
     one request asks for. `thinking`: whether the chat template leaves a think block open. `think_by`: how `--think` is
-    kept, `think_end` the text that ends thinking where requests continue one another.
+    kept, `think_end` the text that ends thinking where requests continue one another. `think_tags`: the model's form of
+    thinking, by name or as `OPEN,CLOSE`; default: any known one that opens the output.
     """
 
     tokenizer = None
@@ -65,15 +65,15 @@ class Runner:
         n: int = 1,
         thinking: str | bool = "auto",
         think_by: str = "auto",
-        think_end: str = budget.END,
+        think_end: str | None = None,
+        think_tags: Any = None,
         window: int | None = None,
         headers: str | dict[str, str] | None = None,
         extra_body: str | dict[str, Any] | None = None,
     ) -> None:
         if not model:
             raise UsageError("http: which model? --model http:NAME, as the server calls it")
-        if THINK[1] not in think_end:
-            raise UsageError(f"http: think_end must contain {THINK[1]}")
+        tags = options.think_tags(think_tags, think_end)
         urls = base_url if isinstance(base_url, str | None) else ",".join(base_url)
         found = options.addresses(urls or os.environ.get("OPENAI_BASE_URL", ""))
         chosen = options.one_of("think_by", think_by, {way: way for way in budget.WAYS})
@@ -88,7 +88,7 @@ class Runner:
         self._servers = Servers(lines, self._clean, denied, model, retries, backoff, patience)
         self._opened, streams = options.one_of("thinking", thinking, _OPENED), options.one_of("stream", stream, _OPENED)
         extra = options.mapping("extra_body", extra_body)
-        self._ask = Completions(model, self._servers, extra, self._opened, streams)
+        self._ask = Completions(model, self._servers, extra, self._opened, streams, tags)
         self._continuation = Continuation(self._ask, self.address, think_end)
         self._entry: dict[str, Any] = {}
 

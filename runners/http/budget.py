@@ -6,16 +6,10 @@ inside its thinking, a closing text is put after it and a second request writes 
 own sampler and this one are different interventions: the record says which it was.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from m1eval.thinking import THINK
-
-END = (
-    "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now."
-    "\n</think>\n\n"
-)
-"""Qwen3's words."""
+from m1eval.thinking import DEFAULT, KNOWN, Form, form_of, opened_by
 
 OWN: Mapping[str, Callable[[int], dict[str, Any]]] = {
     "vllm": lambda most: {"thinking_token_budget": most},
@@ -36,8 +30,8 @@ class Prompt(NamedTuple):
     """A prompt as the server's template renders it, as text or as token ids."""
 
     given: str | list[int]
-    opened: bool
-    """Whether it ends inside a think block."""
+    form: Form | None
+    """The form of the thinking that it ends inside of."""
 
 
 def way(chosen: str, host: str) -> str:
@@ -47,15 +41,21 @@ def way(chosen: str, host: str) -> str:
     return next((way for end, way in _HOSTS.items() if f".{host}".endswith(f".{end}")), "continue")
 
 
-def opened(tail: str) -> bool:
-    """Whether a rendered prompt with this end leaves a think block open."""
-    return tail.rstrip().endswith(THINK[0])
+def rendered(given: str | list[int], tail: str, tags: Sequence[Form] | None, opened: bool | None) -> Prompt:
+    """A prompt with this end; `opened`: it is known to leave a think block open."""
+    form = opened_by(tail, tags or KNOWN)
+    return Prompt(given, form or ((tags[0] if tags else DEFAULT) if opened else None))
 
 
-def in_thinking(text: str, prompt: Prompt) -> bool:
+def form_in_use(text: str, prompt: Prompt, tags: Sequence[Form] | None) -> Form:
+    """The form of thinking that an output has or, where it shows none, would have."""
+    return prompt.form or form_of(text, tags or KNOWN, None)
+
+
+def in_thinking(text: str, prompt: Prompt, form: Form) -> bool:
     """Whether an output that was cut here was still thinking."""
-    begun = prompt.opened or text.lstrip().startswith(THINK[0])
-    return begun and THINK[1] not in text
+    begun = prompt.form is not None or form.opens.match(text.lstrip()) is not None
+    return begun and not form.ends(text)
 
 
 def kept(most: int, counted: int) -> bool:
@@ -63,6 +63,12 @@ def kept(most: int, counted: int) -> bool:
     return counted <= most + 64 + most // 2
 
 
-def closing(text: str, end: str) -> str:
-    """What ends the thinking `text`; a block that was not even begun is left empty."""
-    return end if text.strip() else end[end.index(f"\n{THINK[1]}") :] if f"\n{THINK[1]}" in end else f"\n{THINK[1]}\n\n"
+def closing(text: str, form: Form, end: str | None) -> str:
+    """What ends the thinking `text`: `end`, or the form's own; a block that was not even begun is left empty."""
+    end = form.end if end is None else end
+    if text.strip():
+        return end
+    if form.force and form.force in end:
+        return end[end.index(form.force) :]
+    match = form.closes.search(end)
+    return f"\n{end[match.start() if match else 0 :]}"

@@ -1,12 +1,13 @@
 """What is asked of a server, and the asking: a request's body, one exchange, and what came of it as outputs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from m1eval import Output, Progress, Request, RunnerError
+from m1eval.thinking import Form
 
 from . import outputs, replies, stream
 from .line import Line, Reader, Reply, RequestFailed
@@ -22,14 +23,21 @@ CHAT, RAW = "/chat/completions", "/completions"
 class Completions:
     """Asks servers for completions of a model.
 
-    `opened`: does the chat template leave a think block open; `streams`: None streams answers that may be long;
+    `opened`: does the chat template leave a think block open; `tags`: the forms of thinking that may be meant, None for
+    any known one; `streams`: None streams answers that may be long;
     `extra`: fields that are merged into each request last.
     """
 
     def __init__(
-        self, model: str, servers: Servers, extra: Mapping[str, Any], opened: bool | None, streams: bool | None
+        self,
+        model: str,
+        servers: Servers,
+        extra: Mapping[str, Any],
+        opened: bool | None,
+        streams: bool | None,
+        tags: Sequence[Form] | None = None,
     ) -> None:
-        self.model, self.extra, self.opened = model, extra, opened
+        self.model, self.extra, self.opened, self.tags = model, extra, opened, tags
         self._servers = servers
         self._streams = streams
         self._auto = streams is None
@@ -51,19 +59,17 @@ class Completions:
             raise RunnerError("http: raw prompts need a limit; set generation.max_tokens")
         return path, body
 
-    async def post(
-        self, path: str, body: dict[str, Any], request: Request, n: int = 1, opened: bool | None = None
-    ) -> Came:
-        """Ask for completions: what came holds up to `n` outputs."""
+    async def post(self, path: str, body: dict[str, Any], request: Request, n: int = 1, *, split: bool = True) -> Came:
+        """Ask for completions: what came holds up to `n` outputs, their text as it came unless it is to be split."""
         tools = _names(request.tools)
         heard = _Heard(request.progress, tools)
         limit = next((most for name in _LIMITS if type(most := body.get(name)) is int), None)
-        opened = self.opened if opened is None else opened
+        tags = self.tags if split else ()
 
         def read(reply: Reply, reader: Reader | None) -> list[Output | RequestFailed]:
             whole = reader is None or not reader.heard
             data = stream.whole(reply.body, reply.charset, tools) if whole else reader.completion()  # type: ignore[union-attr]
-            return outputs.read(data, opened, n, tools=tools, limit=limit)
+            return outputs.read(data, self.opened, n, tags=tags, tools=tools, limit=limit)
 
         while True:
             fields = self._streaming(body)

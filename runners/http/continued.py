@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from m1eval import Output, Request, RunnerError, Timing, Usage
-from m1eval.thinking import THINK, split_thinking
+from m1eval.thinking import DEFAULT, split_thinking
 
 from . import budget
 from .completions import Completions
@@ -17,7 +17,7 @@ from .servers import Overlong
 class Continuation:
     """Asks in one request or two; `end` is put where thinking must end, `window` in tokens where it is known."""
 
-    def __init__(self, ask: Completions, address: str, end: str) -> None:
+    def __init__(self, ask: Completions, address: str, end: str | None) -> None:
         self._ask, self._address, self._end = ask, address, end
         self.window: int | None = None
         self._in_tokens = False  # as vLLM renders them
@@ -33,7 +33,7 @@ class Continuation:
             return Output(finish_reason="refused_context", error=str(refusal), timing=timing)
         last = outputs[-1]
         cut = last.finish_reason == "length"
-        split = split_thinking(text, opened=prompt.opened, truncated=cut)
+        split = split_thinking(text, opened=prompt.form is not None, truncated=cut, tags=prompt.form or self._ask.tags)
         total = sum(output.usage.output for output in outputs)
         thought = len(split.reasoning) / max(1, len(split.reasoning) + len(split.text))
         reasoning = outputs[0].usage.output if forced and most else round(total * thought)
@@ -66,8 +66,12 @@ class Continuation:
             text = first.text
             if first.finish_reason != "length" or most >= limit:
                 return text, outputs, False
-        if forced := budget.in_thinking(text, prompt) or not most:
-            text += ("" if prompt.opened or text else f"{THINK[0]}\n") + budget.closing(text, self._end)
+        form = budget.form_in_use(text, prompt, self._ask.tags)
+        if self._end is not None and not form.ends(self._end):
+            raise RunnerError(f"http: think_end must contain {form.close}, which ends this model's thinking")
+        if forced := budget.in_thinking(text, prompt, form) or not most:
+            begin = "" if prompt.form or text else form.open if form.force else f"{form.open}\n"
+            text += begin + budget.closing(text, form, self._end)
         more = await self._extended(prompt.given, text)
         outputs.append(await self._complete(request, more, max(1, limit - most)))
         return text + outputs[-1].text, outputs, forced
@@ -81,10 +85,12 @@ class Continuation:
         raw = Request(**kind, sampling=sampling, prefix_key=request.prefix_key, progress=request.progress)
         path, body = self._ask.body(raw)
         body.pop("chat_template_kwargs", None)
-        came = await self._ask.post(path, body, raw, opened=False)
+        came = await self._ask.post(path, body, raw, split=False)
         output: Output = came.value[0]
-        whole = f"{THINK[0]}{output.reasoning}{THINK[1]}{output.text}" if output.reasoning else output.text
-        output.text = whole
+        if output.reasoning:  # of a server that splits raw completions too
+            form = (self._ask.tags or (DEFAULT,))[0]
+            ended = output.text or output.finish_reason != "length"
+            output.text = f"{form.open}{output.reasoning}{form.close if ended else ''}{output.text}"
         output.retries = came.failed
         output.timing = Timing(queue=came.queued, first_token=came.first_token)
         return output
@@ -93,20 +99,21 @@ class Continuation:
         """The prompt by the server's template: from llama.cpp as text, from vLLM as token ids."""
         if request.messages is None:
             given = request.prompt if request.token_ids is None else request.token_ids
-            return budget.Prompt(given or "", bool(self._ask.opened))
+            tail = given if isinstance(given, str) else ""
+            return budget.rendered(given or "", tail, self._ask.tags, self._ask.opened)
         asked: dict[str, Any] = {"model": self._ask.model, "messages": request.messages, "tools": request.tools or None}
         asked |= {"chat_template_kwargs": self._ask.extra.get("chat_template_kwargs"), "add_generation_prompt": True}
         asked = {key: value for key, value in asked.items() if value is not None}
         if not self._in_tokens:
             said = await self._ask.told("//apply-template", asked, request, "prompt")
             if isinstance(said, str):
-                return budget.Prompt(said, self._ask.opened or budget.opened(said))
+                return budget.rendered(said, said, self._ask.tags, self._ask.opened)
         ids = await self._ask.told("//tokenize", asked, request, "tokens")
         if isinstance(ids, list):
             self._in_tokens = True
-            end = {"model": self._ask.model, "tokens": ids[-8:]}
+            end = {"model": self._ask.model, "tokens": ids[-16:]}
             tail = await self._ask.told("//detokenize", end, request, "prompt")
-            return budget.Prompt(ids, self._ask.opened or budget.opened(str(tail)))
+            return budget.rendered(ids, str(tail), self._ask.tags, self._ask.opened)
         ways = ", ".join(budget.OWN)
         raise RunnerError(
             f"http: {self._address} cannot render prompts, which a thinking budget by continuation needs; if it can "

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from m1eval import UsageError
+from m1eval.thinking import KNOWN, Form, named
 
 
 class Address(NamedTuple):
@@ -44,6 +45,18 @@ def one_of(name: str, value: object, allowed: Mapping[str, Any]) -> Any:
         words = [word for word in allowed if word not in {"true", "false"}]
         raise UsageError(f"http: {name} is {', '.join(words[:-1])} or {words[-1]}, not {value}")
     return allowed[word]
+
+
+def think_tags(value: Any, end: str | None) -> tuple[Form, ...] | None:
+    """The forms of thinking that an option names, None for any known one; `end`: the text that is to end thinking."""
+    try:
+        found = None if value is None else named(value)
+    except ValueError as error:
+        raise UsageError(f"http: think_tags: {error}") from None
+    if end is not None and not any(form.ends(end) for form in found or KNOWN):
+        closing = found[0].close if found else "</think>"
+        raise UsageError(f"http: think_end must contain {closing}")
+    return found
 
 
 class Headers:

@@ -4,7 +4,8 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from m1eval import Output, split_thinking
+from m1eval import Output, Split, split_thinking
+from m1eval.thinking import Form
 
 from . import finish_reasons, message, reported, usage
 from .line import RequestFailed, TryAgain
@@ -21,13 +22,20 @@ class _Answer(NamedTuple):
 
 
 def read(
-    data: Any, opened: bool | None, most: int = 1, *, tools: Collection[str] = (), limit: int | None = None
+    data: Any,
+    opened: bool | None,
+    most: int = 1,
+    *,
+    tags: Sequence[Form] | None = None,
+    tools: Collection[str] = (),
+    limit: int | None = None,
 ) -> list[Output | RequestFailed]:
     """The choices of a completion, at most `most`; TryAgain if there is none, RequestFailed for one given up on.
 
-    `opened`: does the chat template leave a think block open; None: not known. `tools`: the names that were offered.
-    `limit`: as many tokens were allowed. Tokens are divided among the choices by their length, and the prompt counts
-    as cached in all but the first, as it was read once.
+    `opened`: does the chat template leave a think block open; None: not known. `tags`: the forms of thinking that may
+    be meant; None: any known one, empty: the text is left as it is. `tools`: the names that were offered. `limit`: as
+    many tokens were allowed. Tokens are divided among the choices by their length, and the prompt counts as cached in
+    all but the first, as it was read once.
     """
     try:
         choices = _choices(data)[:most]
@@ -44,7 +52,8 @@ def read(
         if isinstance(answer, RequestFailed):
             found.append(answer)
             continue
-        found.append(_output(answer, opened, told, shares.pop(0), first=first, alone=len(choices) == 1))
+        split = _split(answer, opened, tags)
+        found.append(_output(answer, split, told, shares.pop(0), first=first, alone=len(choices) == 1))
         first = False
     return found
 
@@ -76,11 +85,15 @@ def _answers(choices: Sequence[Any], tools: Collection[str], at_limit: bool) -> 
     return answers
 
 
-def _output(
-    answer: _Answer, opened: bool | None, told: dict[str, Any], tokens: int, *, first: bool, alone: bool
-) -> Output:
+def _split(answer: _Answer, opened: bool | None, tags: Sequence[Form] | None) -> Split:
+    said, cut = answer.message, answer.finish.reason == "length"
+    if tags is not None and not tags:
+        return Split(said.text, said.reasoning, unfinished=False)
+    return split_thinking(said.text, opened=opened, truncated=cut, reasoning=said.reasoning or None, tags=tags)
+
+
+def _output(answer: _Answer, split: Split, told: dict[str, Any], tokens: int, *, first: bool, alone: bool) -> Output:
     said, (reason, raw) = answer.message, answer.finish
-    split = split_thinking(said.text, opened=opened, truncated=reason == "length", reasoning=said.reasoning or None)
     counts = usage.read(told, tokens, len(split.reasoning), len(split.text), alone=alone)
     if not first:
         counts.cached, counts.cost = counts.prompt, 0.0

@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 
 from m1eval import Likelihood, Output, Progress, Request, RunnerError, Timing, Usage
-from m1eval.thinking import THINK, split_thinking
+from m1eval.thinking import DEFAULT, KNOWN, Form, form_of, named, opened_by, split_thinking
 
 from .cache import BLOCK, Blocks, Snapshots, State, keys
 from .engine import Engine, Runs
@@ -32,18 +32,13 @@ from .sizing import GIB, Wanted
 from .tokens import Budget, ModelTokenizer, Watch
 
 DTYPES = ("float32", "bfloat16", "float16")
-THINK_END = (
-    "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now."
-    "\n</think>\n\n"
-)
-"""What Qwen3 was trained to be stopped with (its report, arXiv 2505.09388, section 4.3)."""
 
 
 @dataclass
 class _Prompt:
     ids: list[int]
-    opened: bool
-    """Whether it ends inside a think block."""
+    opened: Form | None
+    """The form of the thinking that it ends inside of."""
 
 
 class Runner:
@@ -54,8 +49,9 @@ class Runner:
     where their states do not fit), `chunk` tokens of prompts in a step (512 on a CPU, 32768 on a GPU), `memory` in GiB
     on each GPU for what is kept of the past (what is free), `prefix_cache` (on), `graphs` (CUDA graphs, on where there
     are any), `invariant` (off: answers that do not depend on what else is being answered, not even by a rounding, at
-    some cost in speed; switches the prefix cache off), `think_end` (the text by which thinking is ended), `threads` of
-    a CPU (torch's own choice), `revision` of a model on the hub.
+    some cost in speed; switches the prefix cache off), `think_end` (the text by which thinking is ended), `think_tags`
+    (the model's form of thinking, by name or as OPEN,CLOSE; any known one that opens the output), `threads` of a CPU
+    (torch's own choice), `revision` of a model on the hub.
     """
 
     loose = frozenset({"batch", "gpus", "threads", "memory", "prefix_cache", "graphs"})
@@ -74,7 +70,8 @@ class Runner:
         prefix_cache: bool = True,
         graphs: bool | None = None,
         invariant: bool = False,
-        think_end: str = THINK_END,
+        think_end: str | None = None,
+        think_tags: Any = None,
         threads: int | None = None,
         revision: str | None = None,
     ) -> None:
@@ -85,8 +82,12 @@ class Runner:
         if self.dtype not in DTYPES:
             raise RunnerError(f"local: no dtype '{self.dtype}'; there are {', '.join(DTYPES)}")
         self._check_gpus()
-        if THINK[1] not in think_end:
-            raise RunnerError(f"local: think_end must contain {THINK[1]}")
+        try:
+            self.think_tags = KNOWN if think_tags is None else named(think_tags)
+        except ValueError as error:
+            raise RunnerError(f"local: think_tags: {error}") from None
+        if think_end is not None and not any(form.ends(think_end) for form in self.think_tags):
+            raise RunnerError(f"local: think_end must contain {self.think_tags[0].close}")
         self.batch = batch or (256 if on_gpu else 16)
         self.chunk = -(-(chunk or (32768 if on_gpu else 512)) // BLOCK) * BLOCK
         self.memory = None if memory is None else int(memory * GIB)
@@ -279,7 +280,7 @@ class Runner:
         size = cast(Language, self._loaded.model if self._loaded else None).vocab_size
         if not ids or min(ids) < 0 or max(ids) >= size:
             raise ValueError(f"the prompt is empty, or has token ids outside of 0 to {size - 1}")
-        return _Prompt(ids, text.rstrip().endswith(THINK[0]))
+        return _Prompt(ids, opened_by(text, self.think_tags))
 
     def _keys(self, ids: list[int]) -> list[bytes]:
         return keys(ids) if self.prefix_cache else []
@@ -289,8 +290,11 @@ class Runner:
         sampling, most = request.sampling, request.think_budget
         if sampling.max_tokens is not None and sampling.max_tokens < 1:
             raise ValueError(f"max_tokens is {sampling.max_tokens}: nothing can be generated")
-        watch = Watch(self.tokenizer.answer, sampling.stop, opened=prompt.opened) if sampling.stop else None
-        budget = None if most is None else Budget(self.tokenizer, most, self.think_end, opened=prompt.opened)
+        if most is not None and prompt.opened and self.think_end and not prompt.opened.ends(self.think_end):
+            raise RunnerError(f"local: think_end must contain {prompt.opened.close}, which ends this model's thinking")
+        how: dict[str, Any] = {"opened": prompt.opened, "tags": self.think_tags}
+        watch = Watch(self.tokenizer.answer, sampling.stop, **how) if sampling.stop else None
+        budget = None if most is None else Budget(self.tokenizer, most, self.think_end, **how)
         room = window - len(prompt.ids)
         limit = min(room, sampling.max_tokens or room)
         first = budget.first() if budget else []
@@ -312,7 +316,7 @@ class Runner:
         return sequence, watch, budget
 
     def _output(
-        self, sequence: Sequence, watch: Watch | None, budget: Budget | None, opened: bool, began: float
+        self, sequence: Sequence, watch: Watch | None, budget: Budget | None, opened: Form | None, began: float
     ) -> Output:
         assert self.tokenizer is not None
         assert sequence.finish is not None
@@ -320,8 +324,10 @@ class Runner:
         ended = drawn[-1] in sequence.ends
         cut = watch.text if watch else None
         text = self.tokenizer.answer(drawn[:-1] if ended else drawn) if cut is None else cut
-        split = split_thinking(text, opened=opened, truncated=sequence.finish == "length")
-        thought = len(drawn) if split.unfinished else self._thought(drawn, split.reasoning)
+        truncated, tags = sequence.finish == "length", opened or self.think_tags
+        split = split_thinking(text, opened=opened is not None, truncated=truncated, tags=tags)
+        form = opened or form_of(text, self.think_tags, opened=False)
+        thought = len(drawn) if split.unfinished else self._thought(drawn, split.reasoning, form)
         about = {"budget": budget.most, "forced": budget.forced, "tokens": budget.count} if budget else None
         return Output(
             text=split.text,
@@ -341,12 +347,12 @@ class Runner:
             metadata={"thinking": about} if about else {},
         )
 
-    def _thought(self, drawn: list[int], reasoning: str) -> int:
+    def _thought(self, drawn: list[int], reasoning: str, form: Form = DEFAULT) -> int:
         """How many of the new tokens were thinking: up to the closing tag, or as many as the text of it takes."""
         assert self.tokenizer is not None
         if not reasoning:
             return 0
-        end = self.tokenizer.thinking_end()
+        end = self.tokenizer.thinking_end(form)
         if end in drawn:
             return len(drawn) - drawn[::-1].index(end)
         return min(len(self.tokenizer.encode(reasoning)), len(drawn))

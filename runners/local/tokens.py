@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Core
 
 from m1eval import Message, RunnerError
-from m1eval.thinking import THINK
+from m1eval.thinking import DEFAULT, KNOWN, Follower, Form
 
 from .template import ChatTemplate
 
@@ -60,9 +60,9 @@ class ModelTokenizer:
             )
         return self.template.render(messages, tools)
 
-    def thinking_end(self) -> int | None:
+    def thinking_end(self, form: Form = DEFAULT) -> int | None:
         """The token that closes thinking, if it is one token."""
-        found: int | None = self.core.token_to_id(THINK[1])
+        found: int | None = self.core.token_to_id(form.close)
         return found
 
 
@@ -179,61 +179,69 @@ class Stream:
         return piece
 
 
-class Thought:
-    """Follows what a model writes: before, inside and after its thinking, by the tags."""
-
-    def __init__(self, *, opened: bool) -> None:
-        self.inside: bool | None = True if opened else None
-        """None: it may still begin."""
-        self.written = ""
-        self.answer = 0
-        """Where the answer begins in what was written."""
-
-    def push(self, piece: str) -> None:
-        """Take in a further piece of text."""
-        fresh = len(self.written)
-        self.written += piece
-        if self.inside is None and (start := self.written.lstrip()):
-            self.inside = start.startswith(THINK[0])
-            if not self.inside and THINK[0].startswith(start):
-                self.inside = None  # the tag may still be on its way
-        if self.inside and (at := self.written.find(THINK[1], max(0, fresh - len(THINK[1])))) >= 0:
-            self.inside, self.answer = False, at + len(THINK[1])
-
-
 class Watch:
     """Looks for stop strings in the answer while it comes; `text` is the answer before the first one.
 
     They end the answer, not the thinking: inside a think block, opened by the prompt or the model, none is looked for.
+    `opened`: the form of thinking that the prompt leaves open, or whether it does; `tags`: the forms that the model
+    may open.
     """
 
-    def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str], *, opened: bool) -> None:
+    def __init__(
+        self,
+        decode: Callable[[list[int]], str],
+        stops: Sequence[str],
+        *,
+        opened: Form | bool | None,
+        tags: Sequence[Form] = KNOWN,
+    ) -> None:
         self.stream, self.stops = Stream(decode), [stop for stop in stops if stop]
         self.longest = max(map(len, self.stops), default=0)
-        self.thought = Thought(opened=opened)
+        self.thought = Follower(opened, tags)
         self.text: str | None = None
+        self._pieces: list[str] = []
+        self._length = 0
+        self._tail = ""  # the end of what was written, in which a stop string may have begun
 
     def __call__(self, token: int) -> bool:
         """Whether a stop string is complete with this token."""
         piece = self.stream.push(token)
-        self.thought.push(piece)
-        if not piece or self.thought.inside:
+        if not piece:
             return False
-        written = self.thought.written
-        begin = max(self.thought.answer, len(written) - len(piece) - self.longest + 1)
-        found = [at for stop in self.stops if (at := written.find(stop, begin)) >= 0]
+        self.thought.push(piece)
+        self._pieces.append(piece)
+        self._length += len(piece)
+        window = self._tail + piece
+        self._tail = window[max(0, len(window) - self.longest + 1) :] if self.longest > 1 else ""
+        if self.thought.inside:
+            return False
+        begin = self._length - len(window)
+        found = [at for stop in self.stops if (at := window.find(stop, max(0, self.thought.answer - begin))) >= 0]
         if found:
-            self.text = written[: min(found)]
+            self.text = "".join(self._pieces)[: begin + min(found)]
         return bool(found)
 
 
 class Budget:
-    """Counts thinking tokens, and says which tokens must come when there are as many as are allowed."""
+    """Counts thinking tokens, and says which tokens must come when there are as many as are allowed.
 
-    def __init__(self, tokenizer: ModelTokenizer, most: int, end: str, *, opened: bool) -> None:
-        self.most, self.end = most, tokenizer.encode(end)
-        self.close = tokenizer.thinking_end() if opened else None
-        self.stream, self.thought = Stream(tokenizer.answer), Thought(opened=opened)
+    `end`: the text that ends thinking; None, or one that does not close the form in use: that form's own. `opened`,
+    `tags`: as for a Watch.
+    """
+
+    def __init__(
+        self,
+        tokenizer: ModelTokenizer,
+        most: int,
+        end: str | None,
+        *,
+        opened: Form | bool | None,
+        tags: Sequence[Form] = KNOWN,
+    ) -> None:
+        self.most, self.end, self.tokenizer = most, end, tokenizer
+        self.stream, self.thought = Stream(tokenizer.answer), Follower(opened, tags)
+        form = self.thought.form
+        self.close = tokenizer.thinking_end(form) if form and not form.channels else None
         self.count = 0
         self.forced = False
 
@@ -254,4 +262,5 @@ class Budget:
 
     def _force(self) -> list[int]:
         self.thought.inside, self.forced = False, True
-        return list(self.end)
+        form = self.thought.form or DEFAULT
+        return self.tokenizer.encode(self.end if self.end is not None and form.ends(self.end) else form.end)

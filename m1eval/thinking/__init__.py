@@ -1,0 +1,94 @@
+"""Where the thinking ends and the answer begins, right by construction.
+
+Whoever renders the prompt knows whether it ended inside an open think block (`opened`), whoever stops the generation
+knows whether it was cut (`truncated`), and a server may have split already (`reasoning`). With these three the split
+is decided, not guessed; what stays ambiguous is decided against grading a draft. The cases stand in
+tests/thinking_conformance.jsonl, for any implementation to run against.
+"""
+
+from collections.abc import Sequence
+
+from . import blocks, channels
+from .blocks import Split
+from .detect import begun, form_of, opening_form
+from .follow import Follower
+from .forms import DEFAULT, KNOWN, THINK, Form, Tags, named, opened_by
+
+__all__ = [
+    "DEFAULT",
+    "KNOWN",
+    "THINK",
+    "Follower",
+    "Form",
+    "Split",
+    "Tags",
+    "form_of",
+    "named",
+    "opened_by",
+    "split_thinking",
+]
+
+
+def split_thinking(
+    text: str,
+    *,
+    opened: bool | None = None,
+    truncated: bool = False,
+    reasoning: str | None = None,
+    tags: Tags | Form | Sequence[Form] | None = None,
+) -> Split:
+    """Split a model's output into answer and thinking.
+
+    `opened`: did the rendered prompt end inside an open think block; None: not known (a server rendered it).
+    `truncated`: did the output end at a token limit. `reasoning`: what the server put into its own reasoning field; if
+    there is any, the rest is the answer. `tags`: the form of thinking where it is known, or several that may be meant;
+    else the known form that opens the output counts, or whose closing text stands alone in it, and `<think>` anywhere.
+    An unclosed block is unfinished; so is a cut output without any tag, unless the prompt is known to have opened
+    none. Tags in code or quotes of the answer are text. ValueError for tags that are no form.
+    """
+    forms = _forms(tags)
+    if reasoning:
+        rest = _split(text, _beside(text, forms), False, truncated)
+        thoughts = dict.fromkeys(filter(None, (reasoning, rest.reasoning)))
+        unfinished = rest.unfinished or (truncated and not rest.text.strip())
+        return Split("" if unfinished else rest.text, "\n".join(thoughts), unfinished)
+    return _split(text, forms, opened, truncated)
+
+
+def _forms(tags: Tags | Form | Sequence[Form] | None) -> tuple[Form, ...]:
+    return KNOWN if tags is None else named(tags)
+
+
+def _beside(text: str, forms: tuple[Form, ...]) -> tuple[Form, ...]:
+    """The forms that may be meant in the content of a server that has split already: what opens it, and `<think>`."""
+    first = len(text) - len(text.lstrip())
+    opening = opening_form(text, first, forms) if first < len(text) else None
+    return (opening or (DEFAULT if DEFAULT in forms else forms[0]),)
+
+
+def _split(text: str, forms: tuple[Form, ...], opened: bool | None, truncated: bool) -> Split:
+    form = form_of(text, forms, opened)
+    if truncated and begun(text, forms):
+        return Split("", text.strip(), True)
+    if form.channels:
+        return channels.split(text, opened, truncated, sure=forms[0] == form)
+    found = blocks.split(text, form, opened, truncated)
+    answer = _unwrapped(found.text, form, truncated)
+    split = found.reasoning or len(found.text) != len(text) or answer is not found.text
+    if split and truncated and not answer.strip():
+        return Split("", found.reasoning, True)
+    return found._replace(text=answer)
+
+
+def _unwrapped(answer: str, form: Form, truncated: bool) -> str:
+    """The answer without what a form puts around it."""
+    inner = answer.strip()
+    for before, after in form.wraps:
+        own = before.startswith("<|")  # never an answer's own
+        if truncated and inner and len(inner) < len(before) and before.startswith(inner):
+            return ""
+        if inner.startswith(before) and (own or truncated or inner.endswith(after)):
+            return inner.removeprefix(before).removesuffix(after).strip()
+        if own and inner.endswith(after):
+            return inner.removesuffix(after).strip()
+    return answer

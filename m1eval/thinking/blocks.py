@@ -1,0 +1,164 @@
+"""Thinking between tags: one pass over the tags of a text, each step at constant cost."""
+
+import re
+from bisect import bisect_left
+from functools import cached_property
+from typing import NamedTuple
+
+from .code import Code
+from .forms import LONGEST, Form
+
+_QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»"}
+_SOLID = re.compile(r"\S")
+
+
+class Split(NamedTuple):
+    """An output in two: the answer, and the thinking before (or between) it."""
+
+    text: str
+    reasoning: str
+    unfinished: bool
+    """The output ended inside its thinking; `text` is empty and nothing may be graded."""
+
+
+class Tag(NamedTuple):
+    """A tag in a text; `deep`: it opens a level only inside the thinking."""
+
+    start: int
+    end: int
+    opens: bool
+    deep: bool = False
+
+
+def quoted(text: str, start: int, end: int) -> bool:
+    """Whether a part of a text stands directly in quotes, such as "<think>"."""
+    return start > 0 and (mark := _QUOTES.get(text[start - 1])) is not None and text.startswith(mark, end)
+
+
+def tags(text: str, form: Form) -> list[Tag]:
+    """All tags of a form but those directly in quotes."""
+    if not form.nesting:
+        found = ((match.start(), match.end(), match.lastindex == 1, False) for match in form.either.finditer(text))
+    else:
+        strict = {match.start() for match in form.opens.finditer(text)}
+        found = (
+            (match.start(), match.end(), match.lastindex == 1, match.lastindex == 1 and match.start() not in strict)
+            for match in form.either.finditer(text)
+        )
+    return [Tag(*tag) for tag in found if not (text[tag[0] - 1] in _QUOTES and quoted(text, tag[0], tag[1]))]
+
+
+def split(text: str, form: Form, opened: bool | None, truncated: bool) -> Split:
+    """Split a text by a form's tags; see `m1eval.split_thinking`."""
+    return _Pass(text, form, opened, truncated).split()
+
+
+class _Pass:
+    """One pass over the tags of a text."""
+
+    def __init__(self, text: str, form: Form, opened: bool | None, truncated: bool) -> None:
+        self._text, self._form, self._opened, self._truncated = text, form, opened, truncated
+        self._found = tags(text, form)
+        first = _SOLID.search(text)
+        if opened and first and form.opens.match(text, first.start()):
+            self._found = self._found[1:]  # the model repeats the tag that the template has written
+        self._code = Code(text)
+        self._depth = int(bool(opened))
+        self._begin = 0  # of the part being read
+        self._solid: tuple[int, int] = (-1, 0)  # where the text from `begin` on is more than white space
+        self._last_close = -1  # end of the last closing tag inside the open block
+        self._seen = bool(opened)
+        self._answers: list[str] = []
+        self._thoughts: list[tuple[int, int]] = []
+
+    def split(self) -> Split:
+        for i, tag in enumerate(self._found):
+            if self._depth == 0 and self._ignored(i, tag):
+                continue
+            self._take(tag)
+            self._seen = True
+        return self._result()
+
+    def _take(self, tag: Tag) -> None:
+        if tag.opens:
+            if self._depth == 0:
+                self._answers.append(self._text[self._begin : tag.start])
+                self._begin, self._last_close = tag.start, -1
+            self._depth += 1
+        elif self._depth:
+            self._depth -= 1
+            self._last_close = tag.end
+            if self._depth == 0:
+                self._thoughts.append((self._begin, tag.end))
+                self._begin = tag.end
+        else:  # a closing tag alone: what came before was thinking all along
+            self._thoughts = [(0, tag.end)]
+            self._answers.clear()
+            self._begin = tag.end
+
+    def _result(self) -> Split:
+        text, size = self._text, len(self._text)
+        if self._depth and (self._truncated or self._last_close < 0):
+            return Split("", self._reasoning([*self._thoughts, (self._begin, size)]), True)
+        if self._depth:  # the thinking named an opening tag that it never closed; the last closing tag was the real one
+            self._thoughts.append((self._begin, self._last_close))
+            self._begin = self._last_close
+        if self._truncated and self._opened is None and not self._seen:
+            return Split("", text, True)
+        if not self._seen:
+            return Split(text, "", False)
+        self._answers.append(text[self._begin :])
+        return Split(joined(self._answers), self._reasoning(self._thoughts), False)
+
+    def _ignored(self, i: int, tag: Tag) -> bool:
+        """Whether a tag met outside a think block is only mentioned by the answer that starts at `begin`."""
+        if tag.deep or not (tag.opens or self._form.alone):
+            return True
+        inside = self._code.around(self._begin, tag.start, tag.end)
+        if inside is not None:
+            first = self._found[bisect_left(self._places, inside)]
+            # A lone closing tag in code may still be the end of thinking that began in the prompt.
+            return self._seen or self._opened is False or first.opens
+        if not tag.opens:
+            return False
+        return not self._truncated and i > self._last_closing and self._mid_line(i, tag)
+
+    def _mid_line(self, i: int, tag: Tag) -> bool:
+        if self._solid[0] != self._begin:
+            match = _SOLID.search(self._text, self._begin)
+            self._solid = (self._begin, match.start() if match else len(self._text))
+        before = self._text[self._found[i - 1].end if i else 0 : tag.start].rstrip(" \t")
+        return self._solid[1] < tag.start and not before.endswith("\n")
+
+    @cached_property
+    def _places(self) -> list[int]:
+        return [tag.start for tag in self._found]
+
+    @cached_property
+    def _last_closing(self) -> int:
+        """The number of the last closing tag."""
+        found = self._found
+        return next((i for i in range(len(found) - 1, -1, -1) if not found[i].opens), -1)
+
+    def _reasoning(self, parts: list[tuple[int, int]]) -> str:
+        """The thinking without the tags at its ends."""
+        cleaned = (self._cleaned(self._text[start:end].strip()) for start, end in parts)
+        return "\n".join(part for part in cleaned if part)
+
+    def _cleaned(self, part: str) -> str:
+        form = self._form
+        if part.startswith(form.open):
+            part = part[len(form.open) :]
+        elif begin := form.opens.match(part):
+            part = part[begin.end() :]
+        if part.endswith(form.close):
+            return part[: -len(form.close)].strip()
+        tail = max(0, len(part) - LONGEST)
+        ends = [match.start() for match in form.closes.finditer(part, tail) if match.end() == len(part)]
+        return (part[: ends[0]] if ends else part).strip()
+
+
+def joined(answers: list[str]) -> str:
+    """The parts of an answer between and after the thinking, white space before the first and between them left out."""
+    *before, last = [part for part in answers if part.strip()] or [""]
+    return "\n".join([*map(str.strip, before), last.lstrip()])

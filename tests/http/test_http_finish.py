@@ -21,7 +21,7 @@ FILTERED = "content_filter SAFETY RECITATION PROHIBITED_CONTENT sensitive refusa
 FILTERED += " contentFilter"
 FAILED = "abort ABORT aborted cancelled canceled error ERROR insufficient_system_resource network_error timeout"
 FAILED += " internal_server_error engine_failure request_cancelled load"
-NOTHING = (None, "", "null", "None", 0, False, [], {})
+NOTHING: tuple[Any, ...] = (None, "", "null", "None", 0, False, [], {})
 
 
 def streaming(*choices: dict[str, Any], done: bool = True) -> Says:

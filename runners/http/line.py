@@ -111,6 +111,7 @@ class Line:
         """Send a request and read the reply, a stream into `reader`; TryAgain when the line is down or breaks."""
         session = self._session or self._opened()
         limits = limits or self._limits
+        begin = time.monotonic()
         body: Any = (payload if len(payload) <= AT_ONCE else io.BytesIO(payload)) if payload else None
         try:
             async with asyncio.timeout(limits.total) as clock:
@@ -130,7 +131,7 @@ class Line:
         except TimeoutError:
             if reader is not None and reader.ended:
                 return Reply(200, {}, b"")
-            silent = reader is not None and reader.heard
+            silent = reader is not None and reader.heard and time.monotonic() - begin < limits.total
             limit = f"not a byte for {limits.read:g} s" if silent else f"no answer within {limits.total:g} s"
             raise TryAgain(limit, "late") from None
         except (aiohttp.ClientError, OSError) as error:

@@ -112,8 +112,8 @@ def an_answer(draw: random.Random) -> tuple[dict[str, Any], list[dict[str, Any]]
         {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas
     ]
     last = {"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}
-    late = {"choices": draw.choice([[], None]), "usage": usage}
-    ends = [[last | {"usage": usage}], [last, late], [late, last], [last, last, late]]
+    late: dict[str, Any] = {"choices": draw.choice([[], None]), "usage": usage}
+    ends: list[list[dict[str, Any]]] = [[last | {"usage": usage}], [last, late], [late, last], [last, last, late]]
     return whole, pieces + draw.choice(ends)
 
 
@@ -134,7 +134,7 @@ def as_events(draw: random.Random, pieces: list[dict[str, Any]]) -> bytes:
 
 
 def read(data: Any) -> Output:
-    [output] = http.outputs.read(data, None)
+    output: Output = http.outputs.read(data, None)[0]
     return output
 
 

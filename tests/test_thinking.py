@@ -182,7 +182,8 @@ STARTS = ("", "<thought>", "<|channel|>final<|message|>", '<details type="reason
 
 def growing(size: int) -> str:
     """Runs of backticks, each longer than the one before."""
-    runs, total = [], 0
+    runs: list[str] = []
+    total = 0
     while total < size:
         runs.append("`" * (len(runs) + 1))
         total += len(runs) + 1

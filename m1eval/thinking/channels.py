@@ -56,8 +56,8 @@ def turned(text: str) -> int | None:
     for match in _TURN.finditer(text):
         if not quoted(text, *match.span()):
             return match.start()
-    match = _BARE_FINAL.search(text)
-    return match.start() if match and not quoted(text, *match.span()) else None
+    bare = (match.start() for match in _BARE_FINAL.finditer(text) if not quoted(text, *match.span()))
+    return next(bare, None)
 
 
 def split(text: str, opened: bool | None, truncated: bool, *, sure: bool) -> Split:

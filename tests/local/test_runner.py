@@ -152,6 +152,40 @@ def test_a_budget_counts_thinking_that_the_model_opens_itself(llama: Any) -> Non
     run(llama.folder, talk)
 
 
+@pytest.mark.parametrize(
+    "form", ["<seed:think>", "[THINK]", "◁think▷", "<|channel>thought", "<|channel|>analysis<|message|>"]
+)
+def test_a_budget_ends_the_thinking_of_the_form_that_the_prompt_opens(llama: Any, form: str) -> None:
+    some = Sampling(max_tokens=160)
+    forced, free = ask(
+        llama.folder,
+        Request(prompt=f"2+2?\n{form}\n", sampling=some, think_budget=5),
+        Request(prompt=f"2+2?\n{form}\n", sampling=some),
+        window=400,
+    )
+    assert forced.metadata["thinking"] == {"budget": 5, "forced": True, "tokens": 5}
+    assert forced.reasoning.endswith("based on the thinking directly now.")
+    assert not forced.unfinished_thinking
+    assert (free.text, free.unfinished_thinking) == ("", True)
+
+
+def test_think_tags_name_another_form(llama: Any) -> None:
+    named: dict[str, Any] = {"think_tags": "<my>,</my>", "window": 400}
+    prompt: dict[str, Any] = {"prompt": "2+2?\n<my>\n", "sampling": Sampling(max_tokens=160)}
+    (forced,) = ask(llama.folder, Request(**prompt, think_budget=5), **named)
+    assert forced.metadata["thinking"]["forced"]
+    assert not forced.unfinished_thinking
+    (free,) = ask(llama.folder, Request(**prompt), **named)
+    assert free.unfinished_thinking
+    (plain,) = ask(llama.folder, Request(**prompt), window=400)
+    assert not plain.unfinished_thinking
+    for wrong in ("<my>,<my>", "no such form"):
+        with pytest.raises(RunnerError, match="local: think_tags: "):
+            local.Runner(str(llama.folder), think_tags=wrong)
+    with pytest.raises(RunnerError, match="think_end must contain </my>"):
+        local.Runner(str(llama.folder), think_tags="<my>,</my>", think_end="</think>")
+
+
 def test_logprobs_come_when_they_are_asked_for(llama: Any) -> None:
     some = Sampling(max_tokens=12)
     without, with_them = ask(

@@ -85,6 +85,8 @@ async def evaluate(
         for run in runs:
             journal = run.open(redo=redo)
             opened.append(run)
+            if (recall := getattr(runner, "recall", None)) and run.described:
+                recall(run.described)
             try:
                 run.plan(tokenizer, journal)
             except WindowUnknown:
@@ -112,6 +114,7 @@ async def evaluate(
                     await run.go(asking)
                 finally:
                     display.end()
+        runs[0].notes += getattr(runner, "notes", [])
         if tokenizer.approximate:
             runs[0].notes.append(
                 "no tokenizer of the model is at hand: prompt lengths count four characters as a token"

@@ -8,12 +8,11 @@ what servers really say, of both kinds.
 """
 
 import re
-from bisect import bisect_right
 from typing import NamedTuple
 
 import msgspec
 
-from .errors import LONGEST, ServerError
+from .errors import LONGEST, ServerError, unquoted
 
 _CODE = re.compile(
     r"context_?(?:length|window|size)_?exceeded(?:error)?|contextwindowexceeded(?:error)?|exceed_context_size(?:_error)?"
@@ -62,13 +61,13 @@ _PHRASES = re.compile(
 )
 """Wordings without all three: Groq and Cerebras, Snowflake, Moonshot, Cohere, Bedrock, Azure AI, llama-cpp-python."""
 _STRING = re.compile(r"string[ _](?:too long|above_max_length)|string with maximum length|string_too_long")
-_TEXT_FIELD = re.compile(r"^(?:messages?[\[.]\d+\]?\.)?(?:content(?:[\[.]\d+\]?(?:\.text)?)?|prompt|input(?:[\[.]\d+\]?)?)$")
+_TEXT_FIELD = re.compile(
+    r"^(?:messages?[\[.]\d+\]?\.)?(?:content(?:[\[.]\d+\]?(?:\.text)?)?|prompt|input(?:[\[.]\d+\]?)?)$"
+)
 _FIELD = re.compile(r"['\"`]((?:messages?|prompt|input|content)[\w\[\].]*)['\"`]")
 _OTHER_STATUS = {401, 402, 403, 404, 407, 414, 429, 431}
 """Words do not count there: these speak of keys, accounts, rates, addresses and headers. A code still does."""
 _MODEL = re.compile(r"\bmodel\s+['\"`‘“][^'\"`’”]{1,200}['\"`’”]|\bmodel=\S+")
-_OPENS, _CLOSES = re.compile(r"""(?<![\w'"`])['"`“]"""), re.compile(r"""['"`”](?!\w)""")
-_SAYS = re.compile(r"""["']?(?:message|msg|detail|error|raw)["']?\s*[:=]\s*$""")
 _BETWEEN = re.compile(r"(?<=[^\d\W])[.!?]\s+|(?<=[)\d])\.\s+(?=[a-z])|[;\n]|。|；")
 
 
@@ -148,26 +147,8 @@ def _plain(code: str) -> str:
 
 def _own_words(message: str) -> str:
     """The message in small letters, without the names of models and without quotations of several words."""
-    text = _unquoted(_MODEL.sub("model", message[:LONGEST])).lower().replace("’", "'").replace("\\n", "\n")
+    text = unquoted(_MODEL.sub("model", message[:LONGEST])).lower().replace("’", "'").replace("\\n", "\n")
     return re.sub(r"(?<=\d)[,_](?=\d{3}\b)", "", text)
-
-
-def _unquoted(text: str) -> str:
-    """The text without what it quotes, but for single words and for what is given as somebody's message."""
-    ends: dict[str, list[int]] = {}
-    for close in _CLOSES.finditer(text):
-        ends.setdefault(close[0], []).append(close.start())
-    kept, begin = [], 0
-    for opens in _OPENS.finditer(text):
-        start = opens.start()
-        closing = ends.get({"“": "”"}.get(opens[0], opens[0]), [])
-        if start < begin or (at := bisect_right(closing, start)) == len(closing):
-            continue
-        end = closing[at]
-        if " " in text[start:end] and not _SAYS.search(text, max(0, start - 20), start):
-            kept.append(text[begin:start])
-            begin = end + 1
-    return " ".join([*kept, text[begin:]])
 
 
 def _complaints(text: str) -> list[tuple[int, int]]:
@@ -175,7 +156,12 @@ def _complaints(text: str) -> list[tuple[int, int]]:
     found, begin = [], 0
     for end in [*(match.start() for match in _BETWEEN.finditer(text)), len(text)]:
         sentence = text[begin:end]
-        if len(found) < _MOST and (too := _TOO_MUCH.search(sentence)) and _SUBJECT.search(sentence) and _MEASURE.search(sentence):
+        if (
+            len(found) < _MOST
+            and (too := _TOO_MUCH.search(sentence))
+            and _SUBJECT.search(sentence)
+            and _MEASURE.search(sentence)
+        ):
             found.append((begin + too.start(), begin + too.end()))
         begin = end
     return found

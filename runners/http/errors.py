@@ -7,6 +7,7 @@ JSON in it), plain text and HTML pages.
 
 import json
 import re
+from bisect import bisect_right
 from typing import Any, NamedTuple
 
 from .line import TryAgain
@@ -16,6 +17,8 @@ LONGEST = 10_000
 _MESSAGE = ("message", "msg", "detail", "details", "error_msg", "status_msg", "description", "title", "reason")
 _TYPE, _CODE = ("type", "error_type", "__type"), ("code", "error_code", "status_code", "status")
 _PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_OPENS, _CLOSES = re.compile(r"""(?<![\w'"`])['"`“]"""), re.compile(r"""['"`”](?!\w)""")
+_SAYS = re.compile(r"""["']?(?:message|msg|detail|error|raw)["']?\s*[:=]\s*$""")
 _decoder = json.JSONDecoder()
 
 
@@ -64,6 +67,24 @@ def reported(data: Any) -> ServerError | None:
 def status(error: ServerError) -> int:
     """The HTTP status that an error's code stands for; 0 if it is none."""
     return int(error.code) if re.fullmatch(r"[45]\d\d", error.code) else 0
+
+
+def unquoted(text: str) -> str:
+    """The text without what it quotes, but for single words and for what is given as somebody's message."""
+    ends: dict[str, list[int]] = {}
+    for close in _CLOSES.finditer(text):
+        ends.setdefault(close[0], []).append(close.start())
+    kept, begin = [], 0
+    for opens in _OPENS.finditer(text):
+        start = opens.start()
+        closing = ends.get({"“": "”"}.get(opens[0], opens[0]), [])
+        if start < begin or (at := bisect_right(closing, start)) == len(closing):
+            continue
+        end = closing[at]
+        if " " in text[start:end] and not _SAYS.search(text, max(0, start - 20), start):
+            kept.append(text[begin:start])
+            begin = end + 1
+    return " ".join([*kept, text[begin:]])
 
 
 def _of(data: Any, depth: int) -> ServerError:

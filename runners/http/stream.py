@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from . import replies
+from . import errors, replies
 from .line import LARGEST, RequestFailed, TryAgain
 
 _TEXT = ("content", "reasoning", "reasoning_content", "refusal")
@@ -67,8 +67,8 @@ class Stream:
             piece = replies.parsed(data)
         if not isinstance(piece, dict):
             raise TryAgain("a piece of the stream is no object")
-        if piece.get("error"):
-            raise TryAgain(f"the server reports {replies.words(data.decode(errors='replace'))}")
+        if (piece.get("error") or not piece.get("choices")) and (error := errors.reported(piece)):
+            raise errors.Reported(error)
         if isinstance(piece.get("usage"), dict):
             self._about["usage"] = piece["usage"]
         choices = piece.get("choices") or []

@@ -118,7 +118,7 @@ def test_a_prompt_that_does_not_fit_by_its_numbers_is_not_asked_again(server: Lo
     assert len(server.posts) == 1
 
 
-@pytest.mark.parametrize("text", ["' \"`", " 'a", "{", "the prompt is too long. ", "\"message\": 'x ", "a.1 ", "[{"])
+@pytest.mark.parametrize("text", ["' \"`", " 'a", "{", "the prompt is too long. ", '"message": \'x ', "a.1 ", "[{"])
 def test_hostile_messages_take_linear_time(text: str) -> None:
     def seconds(n: int) -> float:
         said = json.dumps({"error": {"message": text * n}})

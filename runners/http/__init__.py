@@ -94,7 +94,7 @@ class Runner:
         away = options.seconds("patience", patience, zero=True)
         key, named = _key(api_key_env, azure=any(address.azure for address in found))
         ways = [proxies.find(address.url) for address in found]
-        logins = tuple(secret for way in ways if way for secret in (way.password,))
+        logins = tuple(way.login.partition(":")[2] for way in ways if way)
         sent = options.Headers(key, options.mapping("headers", headers), found, logins)
         lines = [
             Line(address, sent.of(address), limits, Pace(fixed), way) for address, way in zip(found, ways, strict=True)

@@ -4,6 +4,7 @@ aiohttp is the maintained client with the least cost for each request; `benchmar
 """
 
 import asyncio
+import base64
 import io
 import resource
 import socket
@@ -106,9 +107,14 @@ class Line:
         self._headers = headers
         self._limits = limits
         self._proxy = proxy
-        login = aiohttp.BasicAuth(proxy.user, proxy.password) if proxy and (proxy.user or proxy.password) else None
         # Named here, as aiohttp's own reading of the environment would send the logins of a .netrc too.
-        self._through: dict[str, Any] = {"proxy": proxy.url, "proxy_auth": login} if proxy else {}
+        self._through: dict[str, Any] = {"proxy": proxy.url} if proxy else {}
+        if proxy and proxy.login:
+            login = {"proxy-authorization": f"Basic {base64.b64encode(proxy.login.encode()).decode()}"}
+            if address.url.startswith("https:"):  # only the proxy sees it
+                self._through["proxy_headers"] = login
+            else:
+                self._headers = headers | login
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(

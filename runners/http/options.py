@@ -84,7 +84,9 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
     """An option in seconds: above 0, or from 0 on where it may be `zero`."""
     number = _number(value)
     if number is None or number < 0 or (number == 0 and not zero):
-        raise UsageError(f"http: {name} is a number of seconds {'from 0 on' if zero else 'above 0'}, not {_brief(value)}")
+        raise UsageError(
+            f"http: {name} is a number of seconds {'from 0 on' if zero else 'above 0'}, not {_brief(value)}"
+        )
     return number
 
 

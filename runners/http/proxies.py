@@ -14,11 +14,10 @@ from m1eval import UsageError
 
 
 class Proxy(NamedTuple):
-    """A proxy's address, and its user and password apart."""
+    """A proxy's address, and apart from it its login (`user:password`)."""
 
     url: str
-    user: str = ""
-    password: str = ""
+    login: str = ""
 
 
 def find(url: str, environ: Mapping[str, str] | None = None) -> Proxy | None:
@@ -41,9 +40,9 @@ def find(url: str, environ: Mapping[str, str] | None = None) -> Proxy | None:
             f"NO_PROXY={parts.hostname} goes around it"
         )
     host = f"[{host}]" if ":" in host else host
-    user, _, password = proxy.netloc.rpartition("@")[0].partition(":")
+    login = unquote(proxy.netloc.rpartition("@")[0])
     where = f"{proxy.scheme.lower()}://{host}" + (f":{port}" if port else "")
-    return Proxy(where, unquote(user), unquote(password))
+    return Proxy(where, login)
 
 
 def _named(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:

@@ -37,7 +37,7 @@ _WINDOW = (
 _WIDEST = 10**9
 _WAIT = re.compile(
     r"(?:(?:try|retry)[\w ]{0,20} (?:in|after)|(?:wait|reset)\w*(?: for| in| after)?|retrydelay\W{1,4})\s+"
-    r"((?:\d{1,9}(?:\.\d{1,9})?\s*(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)\b,?\s*(?:and )?)"
+    r"((?:\d{1,9}(?:\.\d{1,9})?\s*(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z]),?\s*(?:and )?)"
     r"{1,5})",
     re.IGNORECASE,
 )

@@ -246,7 +246,9 @@ def test_a_refusal_counts_whatever_its_status_and_costs_no_retry(server: Loopbac
 
 def test_a_parameter_of_the_users_own_that_is_refused_ends_the_run_by_name(server: Loopback) -> None:
     server.says(unsupported("reasoning_effort"))
-    with pytest.raises(RunnerError, match=r"refuses reasoning_effort, which extra_body asks for \(400 Unsupported") as error:
+    with pytest.raises(
+        RunnerError, match=r"refuses reasoning_effort, which extra_body asks for \(400 Unsupported"
+    ) as error:
         ask(server, extra_body='{"reasoning_effort": "high"}')
     one_line(error)
     assert len(server.posts) == 1

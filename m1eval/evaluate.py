@@ -6,9 +6,9 @@ The first Ctrl-C lets what is in flight finish; the second leaves at once. Eithe
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -85,8 +85,7 @@ async def evaluate(
         for run in runs:
             journal = run.open(redo=redo)
             opened.append(run)
-            if (recall := getattr(runner, "recall", None)) and run.described:
-                recall(run.described)
+            getattr(runner, "recall", _forgotten)(run.described)
             try:
                 run.plan(tokenizer, journal)
             except WindowUnknown:
@@ -138,6 +137,10 @@ def _close(run: Run, error: BaseException) -> None:
         run.close()
     except (M1evalError, OSError) as second:
         error.add_note(str(second))
+
+
+def _forgotten(described: Mapping[str, Any]) -> None:
+    """For runners that have nothing to take over from an earlier part of the run."""
 
 
 async def _started(progress: Progress) -> None:

@@ -1,10 +1,10 @@
 """Does a refusal say that the prompt is longer than the model's context window? No state, no network.
 
-There is no common form: about forty servers and services have a wording each, which changes with their versions. A code
+There is no common form: some forty servers and services have a wording each, which changes with their versions. A code
 that names the case decides. Else a sentence must hold three things: what is too long (the prompt, the input, the
-messages), that it is (too long, exceeds, at most), and of what measure (tokens, a context length). What speaks of rates,
-quotas, images, time, memory, or of another field than the prompt is something else. `tests/http/refusals.jsonl` has
-what servers really say, of both kinds.
+messages), that it is (too long, exceeds, at most), and of what measure (tokens, a context length). What speaks of
+rates, quotas, images, time, memory, or of another field than the prompt is something else. `tests/http/refusals.jsonl`
+has what servers really say, of both kinds.
 """
 
 import re
@@ -26,7 +26,8 @@ _IN_WORDS = re.compile(
 )
 _ELSE = re.compile(
     r"per[ _-]?(?:min|sec|hour|day|month|week)|\b[trip]+p[msdh]\b|rate[ _-]?limit|quota|daily|monthly|hourly|billing"
-    r"|credit|throttl|please wait|concurren|number of requests|\bqueue|overload|in flight|try again (?:later|in \d|after)"
+    r"|credit|throttl|please wait|concurren|number of requests|\bqueue|overload|in flight"
+    r"|try again (?:later|in \d|after)"
     r"|\bretry (?:after|in) \d"  # rates and accounts
     r"|deadline|timed? ?out|cancell?ed|took too long|taking too long"  # time
     r"|out of memory|\boom\b|\bcuda|kv[ _-]?cache|memory|max_num_batched_tokens|batch[ _]size"  # the machine
@@ -39,24 +40,30 @@ _ELSE = re.compile(
 """What a refusal speaks of that is not about the window."""
 _MEDIA = re.compile(r"\b(?:image|picture|pixels?|audio|video|file|upload\w*|png|jpe?g)s?\b")
 _SUBJECT = re.compile(
-    r"\b(?:prompts?|inputs?|messages?|conversation|chat history|context|(?:input|prompt|requested|total|too many) tokens?"
-    r"|(?:prompt|input)_tokens|token count|(?<!stop )sequence|request length|request \(\d+ tokens|request exceed\w*|text)\b"
+    r"\b(?:prompts?|inputs?|messages?|conversation|chat history|context|text|(?<!stop )sequence|request length"
+    r"|(?:input|prompt|requested|total|too many) tokens?|(?:prompt|input)_tokens|token count|request \(\d+ tokens"
+    r"|request exceed\w*)\b"
     r"|输入|提示词?|上下文|对话|消息|内容|请求"
 )
 _TOO_MUCH = re.compile(
-    r"too (?:long|large|big|many)|exceed|overflow|surpass|(?:long|great|larg|bigg)er than|more than|\bover\b|beyond|at most"
+    r"too (?:long|large|big|many)|exceed|overflow|surpass|(?:long|great|larg|bigg)er than|more than|\bover\b|beyond"
+    r"|at most"
     r"|must (?:be|have|contain) (?:<=?|less|fewer|at most|below|under|no more)|cannot be (?:more|greater|longer)"
-    r"|\bmax(?:imum)?\b|\bonly\b|\breached\b|\bis full\b|out of range|\d\)? > \(?[a-z ]*\(?\d|supports? up to|limited to|reduce the|shorten|shorter|not enough|not fit|range of"
+    r"|\bmax(?:imum)?\b|\bonly\b|\breached\b|\bis full\b|out of range"
+    r"|\d\)? > \(?[a-z ]*\(?\d"
+    r"|supports? up to|limited to|reduce the|shorten|shorter|not enough|not fit|range of"
     r"|超过|超出|超长|过长|超限|大于|最大|太多|太长"
 )
 _MEASURE = re.compile(
-    r"(?<![a-z_])tokens?(?![a-z_])|(?:prompt|input)_tokens|context[ _-]?(?:length|window|size|limit|len)|\b(?:input|prompt|sequence|maximum|max|session|total"
-    r"|allowed|model) length|max_model_len|max_seq_len|max_seq_length|max_input_len\w*|max_(?:num|total)_tokens"
+    r"(?<![a-z_])tokens?(?![a-z_])|(?:prompt|input)_tokens|context[ _-]?(?:length|window|size|limit|len)"
+    r"|\b(?:input|prompt|sequence|maximum|max|session|total|allowed|model) length"
+    r"|max_model_len|max_seq_len|max_seq_length|max_input_len\w*|max_(?:num|total)_tokens"
     r"|too long|max length|input characters|长度|上下文|超长|过长|太长|字数|字符"
 )
 _PHRASES = re.compile(
     r"reduce the length of the (?:messages|prompt|input)|max(?:imum)? tokens of \d+ exceeded"
-    r"|exceed\w*(?: the| your)?(?: model'?s?)? token limit|token limit (?:has been |was )?(?:exceeded|reached)|too many tokens: |expected maxlength: \d+"
+    r"|exceed\w*(?: the| your)?(?: model'?s?)? token limit|token limit (?:has been |was )?(?:exceeded|reached)"
+    r"|too many tokens: |expected maxlength: \d+"
     r"|(?:body|request) too large for .{1,60} max size: \d+ tokens|requested tokens? .{0,20}exceed"
 )
 """Wordings without all three: Groq and Cerebras, Snowflake, Moonshot, Cohere, Bedrock, Azure AI, llama-cpp-python."""
@@ -87,23 +94,15 @@ def exceeded(status: int, error: ServerError, asked: bytes = b"") -> bool:
 
     `asked`: the request's body; words of the error that are a piece of it are the prompt's own, not the server's.
     """
-    if error.page:
-        return False
-    if any(_CODE.fullmatch(_plain(code)) for code in (error.code, error.type)):
-        return True
+    if error.page or any(_CODE.fullmatch(_plain(code)) for code in (error.code, error.type)):
+        return not error.page
     if status in _OTHER_STATUS:
         return False
     text = _own_words(error.message)
     if _STRING.search(text) or error.code == "string_above_max_length":
         named = error.param or (field[1] if (field := _FIELD.search(error.message)) else "")
         return bool(_TEXT_FIELD.match(named))
-    if found := _IN_WORDS.search(text):
-        return not _echo(text, found.start(), found.end(), asked)
-    if _ELSE.search(text) or (_MEDIA.search(text) and not re.search(r"\btokens?\b", text)):
-        return False
-    if found := _PHRASES.search(text):
-        return not _echo(text, found.start(), found.end(), asked)
-    return any(not _echo(text, start, end, asked) for start, end in _complaints(text))
+    return any(not _echo(text, start, end, asked) for start, end in _places(text))
 
 
 def numbers(error: ServerError) -> Numbers | None:
@@ -116,7 +115,7 @@ def numbers(error: ServerError) -> Numbers | None:
 
 
 _NUMBERS = [
-    re.compile(form)
+    re.compile(form.replace(r"\d+", r"\d{1,12}"))
     for form in (
         r"context length (?:is|of) (?:only )?(?P<window>\d+).{0,200}?\((?P<prompt>\d+) (?:in (?:the|your)|of text)",
         r"context length (?:is|of) (?:only )?(?P<window>\d+).{0,120}?messages resulted in (?P<prompt>\d+)",
@@ -128,8 +127,8 @@ _NUMBERS = [
         r"too long: (?P<prompt>\d+) tokens > (?P<window>\d+)",
         r"too long: (?P<prompt>\d+), model maximum context length: (?P<window>\d+)",
         r"request length (?P<prompt>\d+) \+ \d+ is greater than max_seq_len (?P<window>\d+)",
-        r"prompt length \((?P<prompt>\d+)(?:\.0)?\), query length \(\d+\)(?: and|,) max_tokens \(\d+\) should not exceed"
-        r" max_seq_len \((?P<window>\d+)\)",
+        r"prompt length \((?P<prompt>\d+)(?:\.0)?\), query length \(\d+\)(?: and|,) max_tokens \(\d+\)"
+        r" should not exceed max_seq_len \((?P<window>\d+)\)",
         r"(?:input|request) \((?P<prompt>\d+) tokens\) (?:is longer than the model's context length"
         r"|exceeds the available context size) \((?P<window>\d+) tokens\)",
         r"prompt length is (?P<window>\d+) but the request contains (?P<prompt>\d+)",
@@ -151,9 +150,16 @@ def _own_words(message: str) -> str:
     return re.sub(r"(?<=\d)[,_](?=\d{3}\b)", "", text)
 
 
-def _complaints(text: str) -> list[tuple[int, int]]:
-    """Where sentences say that a prompt is too long."""
-    found, begin = [], 0
+def _places(text: str) -> list[tuple[int, int]]:
+    """Where a message says that a prompt is too long: in a known wording, or in sentences that hold all it takes."""
+    if known := _IN_WORDS.search(text):
+        return [known.span()]
+    if _ELSE.search(text) or (_MEDIA.search(text) and not re.search(r"\btokens?\b", text)):
+        return []
+    if known := _PHRASES.search(text):
+        return [known.span()]
+    found: list[tuple[int, int]] = []
+    begin = 0
     for end in [*(match.start() for match in _BETWEEN.finditer(text)), len(text)]:
         sentence = text[begin:end]
         if (

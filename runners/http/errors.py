@@ -88,14 +88,17 @@ def unquoted(text: str) -> str:
 
 
 def _of(data: Any, depth: int) -> ServerError:
-    if depth > 5:
+    """The error in a value of any type, and in what is nested in it."""
+    if depth > 5 or data is None:
         return ServerError()
     if isinstance(data, str):
         return _nested(data, depth)
     if isinstance(data, list):
         return _listed(data, depth)
-    if not isinstance(data, dict):
-        return ServerError("" if data is None else str(data))
+    return _object(data, depth) if isinstance(data, dict) else ServerError(str(data)[:LONGEST])
+
+
+def _object(data: dict[str, Any], depth: int) -> ServerError:
     outer = ServerError(
         type=_first(data, _TYPE), code=_first(data, _CODE), param=_first(data, ("param", "parameter", "field"))
     )

@@ -2,8 +2,8 @@
 
 Servers that speak OpenAI's protocol refuse parts of it: reasoning models know `max_completion_tokens` in place of
 `max_tokens` and no `temperature` but 1, others forbid `top_k`, `seed` or two of them together, or cap the length of an
-answer. A refusal that names a parameter which we send is a lesson: from then on it is renamed, capped or left out, which
-a note and run.json say. A parameter that the user gave in `extra_body` is never touched.
+answer. A refusal that names a parameter which we send is a lesson: from then on it is renamed, capped or left out, and
+a note and run.json say so. A parameter that the user gave in `extra_body` is never touched.
 """
 
 import re
@@ -28,9 +28,11 @@ _ALIASES = {
     "stream_options": ("streamOptions",),
 }
 _UNSUPPORTED = re.compile(
-    r"unsupported|not (?:\w+ )?support|n['’]t support|not (?:permitted|allowed|accepted|implemented|available|recogni[sz]ed)"
-    r"|unrecogni[sz]ed|unknown|unexpected|extra (?:inputs?|fields?)|extraneous|extra_forbidden|unavailable|deprecated"
-    r"|(?:been|was|is) removed|no longer|not enabled|cannot (?:both )?be (?:both )?(?:used|set|specified|combined|provided|sent)"
+    r"unsupported|not (?:\w+ )?support|n['’]t support|unrecogni[sz]ed"
+    r"|not (?:permitted|allowed|accepted|implemented|available|recogni[sz]ed)"
+    r"|unknown|unexpected|extra (?:inputs?|fields?)|extraneous|extra_forbidden|unavailable|deprecated"
+    r"|(?:been|was|is) removed|no longer|not enabled"
+    r"|cannot (?:both )?be (?:both )?(?:used|set|specified|combined|provided|sent)"
     r"|not (?:a )?valid (?:parameter|argument|field|key|property)|additional propert|only the default|or unset|be unset"
     r"|only \S{1,12} is (?:allowed|supported)|may only be set|only supports? (?:the )?(?:default|1\b)|incompatible"
     r"|should not be (?:set|specified|provided)|mutually exclusive|must be verified|forbidden|不支持|不允许",
@@ -39,8 +41,8 @@ _UNSUPPORTED = re.compile(
 _CODES = re.compile(r"unsupported|unknown_parameter|extra_forbidden|unrecognized|not_supported", re.IGNORECASE)
 _TOGETHER = re.compile(r"\bboth\b|only one\b|together|mutually exclusive|not .{0,20}simultaneously", re.IGNORECASE)
 _TOO_MANY = re.compile(
-    r"too (?:large|big|high|many)|less than|at most|max(?:imum)?\b|exceed|range|<=|≤|>|greater than|lower than|limit|between"
-    r"|超|范围",
+    r"too (?:large|big|high|many)|less than|at most|max(?:imum)?\b|exceed|range|<=|≤|>|greater than|lower than|limit"
+    r"|between|超|范围",
     re.IGNORECASE,
 )
 _INSTEAD = re.compile(
@@ -48,7 +50,8 @@ _INSTEAD = re.compile(
 )
 _KNOWN = re.compile(
     r"(?<!not )(?<!un)\b(?:supported|allowed|valid|accepted|permitted|available|expected)\s+(?:request\s+)?"
-    r"(?:parameters|arguments|fields|keys|options|properties|inputs)\b(?! (?:are )?not).*|\bonly (?:supports|accepts|allows)[^.]*",
+    r"(?:parameters|arguments|fields|keys|options|properties|inputs)\b(?! (?:are )?not).*"
+    r"|\bonly (?:supports|accepts|allows)[^.]*",
     re.IGNORECASE | re.DOTALL,
 )
 """What a refusal says of other parameters: what to use instead, and what is known."""

@@ -1,4 +1,4 @@
-"""Which proxy stands before a server, by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, as curl and requests read them.
+"""Which proxy stands before a server, by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY as in curl and requests.
 
 The small-letter names win. An address of this machine goes through the proxy too, unless NO_PROXY names it. Logins come
 from the proxy's own address alone; `.netrc` is not read.

@@ -37,8 +37,8 @@ _WINDOW = (
 _WIDEST = 10**9
 _WAIT = re.compile(
     r"(?:(?:try|retry)[\w ]{0,20} (?:in|after)|(?:wait|reset)\w*(?: for| in| after)?|retrydelay\W{1,4})\s+"
-    r"((?:\d{1,9}(?:\.\d{1,9})?\s*(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z]),?\s*(?:and )?)"
-    r"{1,5})",
+    r"((?:\d{1,9}(?:\.\d{1,9})?\s*(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
+    r"(?![a-z]),?\s*(?:and )?){1,5})",
     re.IGNORECASE,
 )
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
@@ -129,7 +129,7 @@ def models(data: Any) -> dict[str, dict[str, Any]]:
     In `data` (OpenAI), `models` (Ollama, Gemini), or a bare list (Together); entries are objects or names.
     """
     if isinstance(data, dict):
-        data = next((found for key in ("data", "models") if isinstance(found := data.get(key), list | dict)), [])
+        data = next((data[key] for key in ("data", "models") if isinstance(data.get(key), list | dict)), [])
     if isinstance(data, dict):
         data = [{"id": name} | _object(entry) for name, entry in data.items()]
     found: dict[str, dict[str, Any]] = {}

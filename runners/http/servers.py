@@ -2,61 +2,21 @@
 
 import asyncio
 import random
-import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 from zlib import crc32
 
 from m1eval import Progress, RunnerError
 from m1eval.report.words import short, span
 
-from . import context_length, errors, parameters, replies
+from . import context_length, errors, parameters, refusals, replies
 from .errors import Reported, ServerError
 from .line import Barred, Limits, Line, Reader, Reply, RequestFailed, TryAgain, Untrusted
 from .pace import LONGEST_WAIT
 
-_AGAIN = {408, 409, 420, 425, 429, 499}
-_NEVER = {501, 505}
-"""What of the server's own faults (5xx, those of Cloudflare and its like among them) does not pass."""
-_TOO_MUCH = {429, 503, 529}
-_BUSY = re.compile(
-    r"overloaded|rate[_ ]limit|too[_ ]many[_ ]requests|unavailable|capacity|resource_exhausted", re.IGNORECASE
-)
-_LASTING = {401, 407, 413, 414, 431}
-"""Refusals that stay the same though they come as a page."""
-_SPENT = ("insufficient_quota", "insufficient balance", "insufficient credits")
 _PAGES = 2
 """Tries after the first while a server shows nothing but pages."""
-_NO_MODEL = re.compile(
-    r"\bmodel\b[^.;]{0,80}(?:not found|n[o']t exist|not a valid model|not (?:currently )?loaded|unknown)"
-    r"|(?:no such|unknown|invalid|unsupported|not a valid) model\b|deployment[^.;]{0,60}(?:not exist|not found)|模型不存在",
-    re.IGNORECASE,
-)
-_NO_MODEL_CODES = {
-    "model_not_found",
-    "deploymentnotfound",
-    "model_not_exist",
-    "invalid_model",
-    "unknown_model",
-    "no_such_model",
-}
-_SCOPE = re.compile(
-    r"scope|permission|not (?:allowed|permitted|authori[sz]ed) to|access to (?:this|the) (?:route|resource|endpoint)|\broute\b",
-    re.I,
-)
-_KEY = re.compile(
-    r"(?:invalid|incorrect|wrong|expired|revoked|missing|no|malformed|provide)[\w '-]{0,30}(?:key|token|credential|auth)"
-    r"|(?:key|token|credential)s?\b.{0,60}(?:invalid|incorrect|not valid|required|missing|expired|not found|revoked)"
-    r"|unauthenticated|authentication",
-    re.IGNORECASE,
-)
-_BAD_KEY = re.compile(
-    r"(?:api[ _-]?key|secret key|access token)\b.{0,60}(?:invalid|not valid|incorrect|missing|expired|field)"
-    r"|(?:invalid|incorrect|missing|expired) api[ _-]?key|api_key_invalid|invalid_api_key",
-    re.IGNORECASE,
-)
-"""As Gemini says it with status 400, and MiniMax with 200."""
 AT_START = Limits(60.0, 10.0, 60.0)
 _T = TypeVar("_T")
 
@@ -193,22 +153,22 @@ class Servers:
         while True:
             try:
                 reply = await self._reply(line, sent, None, AT_START)
-            except (TryAgain, RequestFailed) as error:
-                raise RequestFailed(f"{line.url}: {self._clean(str(error))}") from None
+            except (TryAgain, RequestFailed) as lost:
+                raise RequestFailed(f"{line.url}: {self._clean(str(lost))}") from None
             if reply.status == 200:
                 try:
                     data = replies.parsed(reply.body, reply.charset)
-                except TryAgain as error:
-                    return None, self._clean(str(error))
+                except TryAgain as none:
+                    return None, self._clean(str(none))
                 line.found()
                 return data, ""
             error = errors.read(replies.decoded(reply.body))
             said = self._clean(f"{reply.status} {error}")
             if reply.status == 407:
                 self._deny_proxy(line, said)
-            if reply.status in {401, 403} and _wrong_key(reply.status, error):
+            if reply.status in {401, 403} and refusals.denies(reply.status, error):
                 raise self._end(f"{line.url}: {self._denied} ({said})")
-            if reply.status not in _TOO_MUCH or failed >= self._retries:
+            if reply.status not in refusals.TOO_MUCH or failed >= self._retries:
                 return None, said
             wait = min(LONGEST_WAIT, max(replies.asked_wait(reply.headers, str(error)), self._backoff * 2**failed))
             failed += 1
@@ -275,10 +235,10 @@ class Servers:
         """The right error for one that came in place of an answer, with status 200 or in a stream."""
         status, said = errors.status(error), self._clean(f"the server reports {error}")
         self._judge(line, sent, status, error, said)
-        if status and status not in _AGAIN and status < 500:
+        if status and not refusals.passes(status):
             raise Refused(said, error)
-        busy = status in _TOO_MUCH or bool(_BUSY.search(str(error)))
-        raise TryAgain(said, "busy" if busy else "broken", replies.asked_wait({}, error.message))
+        kind: Literal["busy", "broken"] = "busy" if refusals.busy(status, error) else "broken"
+        raise TryAgain(said, kind, replies.asked_wait({}, error.message))
 
     def _refuse(self, line: Line, sent: Sent, reply: Reply) -> None:
         """The right error for a reply that is not a good one."""
@@ -290,14 +250,14 @@ class Servers:
         said = self._clean(f"{status} {error}")
         if status == 407:
             self._deny_proxy(line, said)
-        if error.page and line.works and 400 <= status < 500 and status not in _LASTING:
+        if error.page and line.works and 400 <= status < 500 and status not in refusals.LASTING:
             raise TryAgain(said)  # a firewall's, in the middle of the run
         if status == 401 or (status == 403 and not line.works):
             raise self._end(f"{url}: {self._denied} ({said})")
         self._judge(line, sent, status, error, said)
-        if status in _AGAIN or (status >= 500 and status not in _NEVER):
+        if refusals.passes(status):
             wait = replies.asked_wait(reply.headers, error.message)
-            raise TryAgain(said, "busy" if status in _TOO_MUCH else "broken", wait)
+            raise TryAgain(said, "busy" if status in refusals.TOO_MUCH else "broken", wait)
         if status == 404 or (status == 405 and not self.answered):
             raise self._end(f"{url}{sent.path} or model '{self._model}' is not there ({said}); {self.remedy}")
         if 300 <= status < 400:
@@ -310,25 +270,18 @@ class Servers:
     def _judge(self, line: Line, sent: Sent, status: int, error: ServerError, said: str) -> None:
         """Raise what an error means whatever its status and the way it came."""
         said = self._clean(said)
-        spent = str(error).lower()
-        if status == 402 or (status in {0, 429} and any(word in spent for word in _SPENT)):
+        if refusals.spent(status, error):
             raise self._end(f"{line.url}: nothing is left on the account ({said}); the same command continues the run")
-        if status in {0, 400} and not self.answered and _BAD_KEY.search(str(error)):
+        if status in {0, 400} and not self.answered and refusals.wrong_key(error):
             raise self._end(f"{line.url}: {self._denied} ({said})")
         if context_length.exceeded(status, error, sent.payload):
             raise Overlong(said, error)
-        if status in {0, 400, 403, 404, 422} and self._lacks_model(status, error):
+        if status in {0, 400, 403, 404, 422} and refusals.lacks_model(error, by_words=status > 0 and not self.answered):
             raise self._end(f"{line.url}: model '{self._model}' is not there ({said}); {self.remedy}")
         if status in {0, 500, 501, 503}:
             alone = status in {500, 501} and sent.choices > 1 and not self._several
             if alone or parameters.find(error, sent.body or {}):
                 raise Refused(said, error)
-
-    def _lacks_model(self, status: int, error: ServerError) -> bool:
-        """Whether an error says that the model is not there; by its words only as long as the model has not answered."""
-        if error.code.lower() in _NO_MODEL_CODES:
-            return True
-        return not self.answered and status != 0 and bool(_NO_MODEL.search(errors.unquoted(error.message)))
 
     def _deny_proxy(self, line: Line, said: str) -> NoReturn:
         raise self._end(f"{line.url}: the proxy wants a login ({said}); HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT")
@@ -362,10 +315,3 @@ class Servers:
 def clean(redacted: Callable[[str], str]) -> Callable[[str], str]:
     """One line of at most 300 characters, without secrets."""
     return lambda text: short(" ".join(redacted(text).split()), 300)
-
-
-def _wrong_key(status: int, error: ServerError) -> bool:
-    """Whether a refusal to list the models says that the key is wrong, and not that it may only do other things."""
-    if error.page or _SCOPE.search(error.message):
-        return False
-    return status == 401 or bool(_KEY.search(f"{error.message} {error.code}"))

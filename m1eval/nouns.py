@@ -228,7 +228,7 @@ class Runner(Protocol):
     for its prices); `describe() -> dict` (what is worth keeping in run.json, never keys); `recall(described)`, told
     before the start what `describe` said when the run was worked on before; `notes: list[str]`, lines for below the
     table; `loose: frozenset[str]` (options that do not change what comes back, such as an address or a timeout); `async
-    loglikelihood(request, continuation) -> Likelihood`, how likely a given text is after the prompt, for multiple choice.
+    loglikelihood(request, continuation) -> Likelihood`, how likely a given text is after the prompt, for choices.
     """
 
     async def generate(self, request: Request) -> Output:

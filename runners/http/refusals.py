@@ -17,8 +17,8 @@ _SPENT = re.compile(
     r"insufficient[_ ](?:quota|balance|credits?|funds)|credit balance is too low|余额不足", re.IGNORECASE
 )
 _NO_MODEL = re.compile(
-    r"\bmodel\b[^.;]{0,80}(?:not found|n[o']t exist|not a valid model|not (?:currently )?loaded|unknown)"
-    r"|(?:no such|unknown|invalid|unsupported|not a valid) model\b"
+    r"\bmodel\b[^.;]{0,80}(?:not found|n[o']t exist|not a valid model|not (?:currently )?loaded|is unknown)"
+    r"|(?:no such|unknown|invalid|unsupported|not a valid) model\b(?! (?:param|input|output|argument|response|setting))"
     r"|deployment[^.;]{0,60}(?:not exist|not found)|模型不存在",
     re.IGNORECASE,
 )

@@ -17,6 +17,8 @@ from .pace import LONGEST_WAIT
 
 _PAGES = 2
 """Tries after the first while a server shows nothing but pages."""
+_ABOUT_IT = {0, 400, 403, 404, 422, 500, 501, 503}
+"""Statuses with which servers find fault with a parameter; 0: in place of an answer."""
 AT_START = Limits(60.0, 10.0, 60.0)
 _T = TypeVar("_T")
 
@@ -276,12 +278,12 @@ class Servers:
             raise self._end(f"{line.url}: {self._denied} ({said})")
         if context_length.exceeded(status, error, sent.payload):
             raise Overlong(said, error)
-        if status in {0, 400, 403, 404, 422} and refusals.lacks_model(error, by_words=status > 0 and not self.answered):
+        if status in _ABOUT_IT and sent.body and parameters.find(error, sent.body):
+            raise Refused(said, error)
+        if status < 500 and refusals.lacks_model(error, by_words=status in _ABOUT_IT - {0} and not self.answered):
             raise self._end(f"{line.url}: model '{self._model}' is not there ({said}); {self.remedy}")
-        if status in {0, 500, 501, 503}:
-            alone = status in {500, 501} and sent.choices > 1 and not self._several
-            if alone or parameters.find(error, sent.body or {}):
-                raise Refused(said, error)
+        if status in {500, 501} and sent.choices > 1 and not self._several:
+            raise Refused(said, error)
 
     def _deny_proxy(self, line: Line, said: str) -> NoReturn:
         raise self._end(f"{line.url}: the proxy wants a login ({said}); HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT")

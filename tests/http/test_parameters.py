@@ -324,3 +324,16 @@ def test_nothing_learnt_costs_nothing(server: Loopback) -> None:
     assert made._ask.parameters.fit(body) is body
     assert "parameters" not in made.describe()
     assert made.notes == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error for model gpt-5: unknown parameter: 'top_k'",
+        "model m: property 'top_k' is unsupported",
+        "top_k is not supported, though the model m does not exist in the list of those that take it",
+    ],
+)
+def test_a_refused_parameter_is_not_taken_for_a_missing_model(server: Loopback, said: str) -> None:
+    server.script = lambda asked: Says(e(said), 400) if "top_k" in asked.body else answer()
+    assert ask(server, question(sampling=Sampling(top_k=20))).text == "Paris"

@@ -25,7 +25,8 @@ _IN_WORDS = re.compile(
     r"|default_max_tokens \(-?\d+\) must be greater than 0"  # TensorRT-LLM
 )
 _ELSE = re.compile(
-    r"per[ _-]?(?:min|sec|hour|day|month|week)|\b[trip]+p[msdh]\b|rate[ _-]?limit|quota|daily|monthly|hourly|billing"
+    r"per[ _-]?(?:min|sec|hour|day|month|week)|\b[trip]+p[msdh]\b|rate[ _-]?limit|tokens? rate"
+    r"|quota|usage limit|daily|monthly|hourly|billing"
     r"|credit|throttl|please wait|concurren|number of requests|\bqueue|overload|in flight"
     r"|try again (?:later|in \d|after)"
     r"|\bretry (?:after|in) \d"  # rates and accounts
@@ -34,7 +35,9 @@ _ELSE = re.compile(
     r"|\bstop\b|stop_sequence|\btools?\b|schema|logprobs|\bheaders?\b|\bcookie|\bur[li]\b|array too long|\bdepth\b"
     r"|content[_ ]filter|web ?socket|budget|moderation|policy|safety|\bflagged\b"
     r"|(?:unsupported|unrecogni[sz]ed|unknown|unexpected) (?:request )?(?:parameter|argument|value|field|property|key)"
-    r"|extra inputs|extraneous|too short|must (?:be|have|contain) (?:at least|(?:more|longer|greater) than)|\bempty\b"
+    r""
+    r"|special tokens|extra inputs|extraneous|too short"
+    r"|must (?:be|have|contain) (?:at least|(?:more|longer|greater) than)|\bempty\b"
     r"|每分钟|每秒|每天|速率|频率|并发|额度|余额|配额|欠费"
 )
 """What a refusal speaks of that is not about the window."""
@@ -42,6 +45,7 @@ _MEDIA = re.compile(r"\b(?:image|picture|pixels?|audio|video|file|upload\w*|png|
 _SUBJECT = re.compile(
     r"\b(?:prompts?|inputs?|messages?|conversation|chat history|context|text|(?<!stop )sequence|request length"
     r"|(?:input|prompt|requested|total|too many) tokens?|(?:prompt|input)_tokens|token count|request \(\d+ tokens"
+    r"|requested number of tokens|(?:this|the|your) request requires"
     r"|request exceed\w*)\b"
     r"|输入|提示词?|上下文|对话|消息|内容|请求"
 )
@@ -50,7 +54,7 @@ _TOO_MUCH = re.compile(
     r"|at most"
     r"|must (?:be|have|contain) (?:<=?|less|fewer|at most|below|under|no more)|cannot be (?:more|greater|longer)"
     r"|\bmax(?:imum)?\b|\bonly\b|\breached\b|\bis full\b|out of range"
-    r"|\d\)? > \(?[a-z ]*\(?\d"
+    r"|\d\)? > \(?[a-z_ ]*\(?\d|requires? \d+ tokens|\bmax_length\b"
     r"|supports? up to|limited to|reduce the|shorten|shorter|not enough|not fit|range of"
     r"|超过|超出|超长|过长|超限|大于|最大|太多|太长"
 )
@@ -58,11 +62,14 @@ _MEASURE = re.compile(
     r"(?<![a-z_])tokens?(?![a-z_])|(?:prompt|input)_tokens|context[ _-]?(?:length|window|size|limit|len)"
     r"|\b(?:input|prompt|sequence|maximum|max|session|total|allowed|model) length"
     r"|max_model_len|max_seq_len|max_seq_length|max_input_len\w*|max_(?:num|total)_tokens"
+    r"|(?:than|exceed\w*|max(?:imum)?) (?:the |your |model )?context\b(?! deadline)|(?:the|context) window|\bn_ctx\b"
+    r"|length of (?:the |your )?(?:prompt|input|messages?|request|conversation)"
     r"|too long|max length|input characters|长度|上下文|超长|过长|太长|字数|字符"
 )
 _PHRASES = re.compile(
     r"reduce the length of the (?:messages|prompt|input)|max(?:imum)? tokens of \d+ exceeded"
-    r"|exceed\w*(?: the| your)?(?: model'?s?)? token limit|token limit (?:has been |was )?(?:exceeded|reached)"
+    r"|exceed\w*(?: the| your)?(?: model'?s?)? token limit"
+    r"|(?<!output )(?<!completion )token limit (?:has been |was )?(?:exceeded|reached)"
     r"|too many tokens: |expected maxlength: \d+"
     r"|(?:body|request) too large for .{1,60} max size: \d+ tokens|requested tokens? .{0,20}exceed"
 )

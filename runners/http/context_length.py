@@ -35,7 +35,6 @@ _ELSE = re.compile(
     r"|\bstop\b|stop_sequence|\btools?\b|schema|logprobs|\bheaders?\b|\bcookie|\bur[li]\b|array too long|\bdepth\b"
     r"|content[_ ]filter|web ?socket|budget|moderation|policy|safety|\bflagged\b"
     r"|(?:unsupported|unrecogni[sz]ed|unknown|unexpected) (?:request )?(?:parameter|argument|value|field|property|key)"
-    r""
     r"|special tokens|extra inputs|extraneous|too short"
     r"|must (?:be|have|contain) (?:at least|(?:more|longer|greater) than)|\bempty\b"
     r"|每分钟|每秒|每天|速率|频率|并发|额度|余额|配额|欠费"

@@ -252,15 +252,16 @@ class Servers:
         said = self._clean(f"{status} {error}")
         if status == 407:
             self._deny_proxy(line, said)
-        if error.page and line.works and 400 <= status < 500 and status not in refusals.LASTING:
-            raise TryAgain(said)  # a firewall's, in the middle of the run
+        if error.page and 400 <= status < 500 and status not in refusals.LASTING:
+            if self.answered or (line.works and status not in {404, 405}):
+                raise TryAgain(said)  # a firewall's, in the middle of the run
         if status == 401 or (status == 403 and not line.works):
             raise self._end(f"{url}: {self._denied} ({said})")
         self._judge(line, sent, status, error, said)
         if refusals.passes(status):
             wait = replies.asked_wait(reply.headers, error.message)
             raise TryAgain(said, "busy" if status in refusals.TOO_MUCH else "broken", wait)
-        if status == 404 or (status == 405 and not self.answered):
+        if status == 404 or (not self.answered and (status == 405 or (status == 501 and error.page))):
             raise self._end(f"{url}{sent.path} or model '{self._model}' is not there ({said}); {self.remedy}")
         if 300 <= status < 400:
             target = self._clean(reply.headers.get("location", "elsewhere"))

@@ -6,9 +6,9 @@ The first Ctrl-C lets what is in flight finish; the second leaves at once. Eithe
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -85,6 +85,7 @@ async def evaluate(
         for run in runs:
             journal = run.open(redo=redo)
             opened.append(run)
+            getattr(runner, "recall", _forgotten)(run.described)
             try:
                 run.plan(tokenizer, journal)
             except WindowUnknown:
@@ -112,6 +113,7 @@ async def evaluate(
                     await run.go(asking)
                 finally:
                     display.end()
+        runs[0].notes += getattr(runner, "notes", [])
         if tokenizer.approximate:
             runs[0].notes.append(
                 "no tokenizer of the model is at hand: prompt lengths count four characters as a token"
@@ -135,6 +137,10 @@ def _close(run: Run, error: BaseException) -> None:
         run.close()
     except (M1evalError, OSError) as second:
         error.add_note(str(second))
+
+
+def _forgotten(described: Mapping[str, Any]) -> None:
+    """For runners that have nothing to take over from an earlier part of the run."""
 
 
 async def _started(progress: Progress) -> None:

@@ -30,7 +30,7 @@ class Panel:
         self.models = [_model(spec) for spec in specs]
         if len({model.spec for model in self.models}) < len(self.models):
             raise UsageError("--judge names a judge twice; name several different ones")
-        self._runners: list[Runner] = [model.runner() for model in self.models]
+        self._runners: list[Runner] = [_runner(model) for model in self.models]
         self._gates = [asyncio.Semaphore(int(getattr(r, "concurrency", CONCURRENCY))) for r in self._runners]
         self._known: dict[str, Verdict] = {}
 
@@ -87,14 +87,36 @@ def spent(verdicts: Sequence[Verdict]) -> Usage:
 
 def _model(spec: str) -> Model:
     """`RUNNER:NAME,option=value,…`: the options of a judge's runner stand behind its name."""
-    name, *pairs = spec.split(",")
+    name, *pairs = _parts(spec)
     options = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise UsageError(f"--judge {spec}: write RUNNER:NAME,option=value, for example http:gpt-4o,timeout=60")
+            raise UsageError(f"--judge {name}: write {name},option=value, for example http:gpt-4o,timeout=60")
         options[key] = value(text)
     return Model(name, options)
+
+
+def _parts(spec: str) -> list[str]:
+    """What commas separate, but for those inside of braces, such as in `headers={"a": "1", "b": "2"}`."""
+    parts, depth = [""], 0
+    for letter in spec:
+        depth += (letter in "{[") - (letter in "}]")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def _runner(model: Model) -> Runner:
+    """A judge's runner; what is wrong with it is told as it is mended on the command line."""
+    try:
+        return model.runner()
+    except UsageError as error:
+        judge = f"--judge {model.spec}"
+        said = str(error).replace("--base-url ", f"{judge},base_url=")
+        raise UsageError(f"{judge}: {said.removeprefix('http: ')}") from None
 
 
 def _key(config: dict[str, Any], messages: list[Message], attempt: int) -> str:

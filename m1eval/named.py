@@ -22,6 +22,8 @@ from m1eval.tokens import MESSAGE, Approximate
 
 CONNECTIONS = 8
 """Requests to a server's /tokenize at a time."""
+LARGEST = 64 * 2**20
+"""Bytes of a reply of a server's that are read; a million token ids are some eight million."""
 
 
 def find(name: str, options: Mapping[str, Any], model: str) -> Tokenizer:
@@ -158,12 +160,25 @@ class Served:
             return len(self._tokens(str(rendered["prompt"]), added=True))
         asked = {"model": self._model, "messages": list(messages), "add_generation_prompt": True}
         reply = self._ask("/tokenize", asked)
-        return int(reply["count"]) if "count" in reply else len(reply["tokens"])
+        if "count" not in reply:
+            return len(self._ids(reply))
+        count = reply["count"]
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**40:
+            raise UsageError(
+                f"--tokenizer server: /tokenize counts {str(count)[:40]!r} tokens; --tokenizer NAME instead"
+            )
+        return count
 
     def _tokens(self, text: str, *, added: bool) -> list[int]:
         body = {"model": self._model, "prompt": text, "content": text}  # vLLM's and llama.cpp's names
         reply = self._ask("/tokenize", {**body, "add_special_tokens": added, "add_special": added})
-        return list(reply["tokens"])
+        return self._ids(reply)
+
+    def _ids(self, reply: Mapping[str, Any]) -> list[int]:
+        ids = reply.get("tokens")
+        if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids):
+            raise UsageError("--tokenizer server: /tokenize gives no list of token ids; --tokenizer NAME instead")
+        return ids
 
     def _ask(self, path: str, body: dict[str, Any], *, absent: bool = False) -> dict[str, Any]:
         where = f"{self._parts.scheme}://{self._parts.hostname}:{self._parts.port or ''}{self._root}{path}"
@@ -188,14 +203,25 @@ class Served:
             try:
                 line.request("POST", path, body, self._headers)
                 reply = line.getresponse()
-                found = reply.status, reply.read()
+                found = reply.status, _read(reply)
             except (http.client.HTTPException, OSError):
                 line.close()
                 if not kept:  # one that was kept may have been closed meanwhile
                     raise
+            except ValueError:
+                line.close()
+                raise
             else:
                 self._idle.append(line)
                 return found
+
+
+def _read(reply: http.client.HTTPResponse) -> bytes:
+    """The body of a reply; ValueError for one that has no end."""
+    body = reply.read(LARGEST + 1)
+    if len(body) > LARGEST:
+        raise ValueError(f"the reply is longer than {LARGEST >> 20} MB")
+    return body
 
 
 def _close(lines: Sequence[http.client.HTTPConnection]) -> None:

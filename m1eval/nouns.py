@@ -225,9 +225,10 @@ class Runner(Protocol):
     RunnerError); `tokenizer: Tokenizer | None`; `window: int | None` (tokens); `concurrency: int` (requests it likes to
     see at once, asked again and again); `choices: int` and `async several(request, n) -> list[Output | Exception]`, up
     to `choices` answers to one prompt in one request, fewer if the server gives fewer; `address: str` (of the service,
-    for its prices); `describe() -> dict` (what is worth keeping in run.json, never keys); `loose: frozenset[str]`
-    (options that do not change what comes back, such as an address or a timeout); `async loglikelihood(request,
-    continuation) -> Likelihood`, how likely a given text is after the prompt, for multiple choice.
+    for its prices); `describe() -> dict` (what is worth keeping in run.json, never keys); `recall(described)`, told
+    before the start what `describe` said when the run was worked on before; `notes: list[str]`, lines for below the
+    table; `loose: frozenset[str]` (options that do not change what comes back, such as an address or a timeout); `async
+    loglikelihood(request, continuation) -> Likelihood`, how likely a given text is after the prompt, for choices.
     """
 
     async def generate(self, request: Request) -> Output:

@@ -94,7 +94,7 @@ class Run:
 
     def open(self, *, redo: bool = False) -> Journal:
         """Take the folder: refuse another run's, continue the own, or begin; the journal knows what is done."""
-        config = msgspec.to_builtins(self.config())
+        config = _as_stored(self.config())
         before = {} if redo else self._before(config)
         self._journal = Journal(self.folder, fresh=redo)
         self.notes += self._journal.notes
@@ -117,9 +117,14 @@ class Run:
             self._save()
         return self._journal
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """What the runner said of itself when it last worked on this run."""
+        return dict(self._meta.get("runner") or {})
+
     def peek(self) -> Done:
         """What is done in the folder, without touching it; UsageError if it is another run's."""
-        self._before(msgspec.to_builtins(self.config()))
+        self._before(_as_stored(self.config()))
         return Done(self.folder / "samples.jsonl")
 
     def _before(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -344,6 +349,11 @@ class Run:
             write_parquet(journal, table)
         except ModuleNotFoundError as error:
             self.notes.append(f"samples.parquet is not written, which needs {plugins.remedy(str(error.name))}")
+
+
+def _as_stored(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings as run.json gives them back, where a tuple is a list."""
+    return msgspec.json.decode(msgspec.json.encode(config), type=dict[str, Any])
 
 
 def _nothing() -> dict[str, Any]:

@@ -89,7 +89,8 @@ def test_a_model_that_the_server_does_not_have(m1eval, monkeypatch, capitals, tm
     monkeypatch.setenv("OPENAI_API_KEY", "right")
     command = ("run", "--tasks", capitals, "--model", "http:smal-model", "--base-url", server)
     said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path)
-    assert "has no model 'smal-model'; did you mean small-model?" in said
+    assert "or model 'smal-model' is not there (501 " in said
+    assert "did you mean small-model? (models: small-model" in said
 
 
 @pytest.mark.parametrize(

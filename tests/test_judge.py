@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m1eval import Message, Output, Sample, Score, Usage, UsageError, Verdict, load
+from m1eval.judging import Panel
 from tests.conftest import lines, write
 
 judge = load("scorers", "judge")
@@ -290,3 +291,29 @@ def test_check_renders_the_rubric_without_a_judge(m1eval, judged):
     assert "rendered with their rubric" in result.out
     judged.write_text(judged.read_text().replace("{{ question }}", "{{ qestion }}"))
     assert m1eval("check", judged).code == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (
+            "http:gpt-4o",
+            "--judge http:gpt-4o: which server? --judge http:gpt-4o,base_url=http://host:port/v1, or set OPEN",
+        ),
+        ("http:gpt-4o,base_url=h:1", "--judge http:gpt-4o: the address h:1 has no scheme; write http://h:1"),
+        ("http:gpt-4o,base_url=http://h,timeout=abc", "timeout is a number of seconds above 0, not 'abc'"),
+        ("http:gpt-4o,timeout", "--judge http:gpt-4o: write http:gpt-4o,option=value"),
+    ],
+)
+def test_what_is_wrong_with_a_judge_is_told_with_its_own_option(
+    spec: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(UsageError, match=re.escape(words)):
+        Panel([spec])
+
+
+def test_a_judges_headers_may_hold_commas() -> None:
+    headers = '{"a": "1", "b": "2"}'
+    [model] = Panel([f"http:j,base_url=http://h/v1,headers={headers},retries=2"]).models
+    assert model.options == {"base_url": "http://h/v1", "headers": {"a": "1", "b": "2"}, "retries": 2}

@@ -9,23 +9,27 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
 from m1eval import Output, Progress, Request, RunnerError, Timing, UsageError
 
-from . import budget, options, replies
+from . import budget, context_length, options, proxies, replies
 from .completions import RAW, Completions
 from .continued import Continuation
 from .line import Limits, Line, RequestFailed
 from .pace import Pace
-from .servers import Overlong, Refused, Sent, Servers, clean
+from .parameters import LIMITS
+from .servers import Came, Overlong, Refused, Sent, Servers, clean
 
 __all__ = ["RequestFailed", "Runner"]
 
 _OPENED = {"auto": None, "yes": True, "true": True, "no": False, "false": False}
+_UNLISTED = ("404", "405", "501")
+"""Statuses of a server that has no list of models at all, as many have none."""
+_AZURE_KEY = "AZURE_OPENAI_API_KEY"
 
 
 class Runner:
@@ -78,19 +82,33 @@ class Runner:
         found = options.addresses(urls or os.environ.get("OPENAI_BASE_URL", ""))
         chosen = options.one_of("think_by", think_by, {way: way for way in budget.WAYS})
         self._way = budget.way(chosen, urlsplit(found[0].url).hostname or "")
-        self.window, self.choices, self._model = window, n, model
-        key = os.environ.get(api_key_env, "").strip()
-        sent = options.Headers(key, options.mapping("headers", headers), [address.login for address in found])
-        limits = Limits(timeout, connect_timeout, read_timeout)
-        lines = [Line(url, sent.of(login), limits, Pace(concurrency)) for url, login in found]
-        denied = f"the key in ${api_key_env} is refused" if key else f"set ${api_key_env} to a key"
+        self.window = None if window is None else options.whole("window", window, 1)
+        self.choices, self._model = options.whole("n", n, 1), model
+        fixed = None if concurrency is None else options.whole("concurrency", concurrency, 1)
+        limits = Limits(
+            options.seconds("timeout", timeout),
+            options.seconds("connect_timeout", connect_timeout),
+            options.seconds("read_timeout", read_timeout),
+        )
+        tries = options.whole("retries", retries, 0), options.seconds("backoff", backoff, zero=True)
+        away = options.seconds("patience", patience, zero=True)
+        key, named = _key(api_key_env, azure=any(address.azure for address in found))
+        ways = [proxies.find(address.url) for address in found]
+        logins = tuple(way.login.partition(":")[2] for way in ways if way)
+        sent = options.Headers(key, options.mapping("headers", headers), found, logins)
+        lines = [
+            Line(address, sent.of(address), limits, Pace(fixed), way) for address, way in zip(found, ways, strict=True)
+        ]
+        denied = f"the key in ${named} is refused" if key else f"set ${named} to a key"
         self._redacted, self._clean = sent.redacted, clean(sent.redacted)
-        self._servers = Servers(lines, self._clean, denied, model, retries, backoff, patience)
+        self._servers = Servers(lines, self._clean, denied, model, *tries, away)
         self._opened, streams = options.one_of("thinking", thinking, _OPENED), options.one_of("stream", stream, _OPENED)
         extra = options.mapping("extra_body", extra_body)
-        self._ask = Completions(model, self._servers, extra, self._opened, streams, tags)
+        self._ask = Completions(model, self._servers, extra, self._opened, streams, tags, self._clean)
         self._continuation = Continuation(self._ask, self.address, think_end)
         self._entry: dict[str, Any] = {}
+        self._notes: list[str] = []
+        self._singly = False
 
     @property
     def concurrency(self) -> int:
@@ -112,25 +130,42 @@ class Runner:
         self.window = self.window or (min(windows) if windows else None)
 
     async def _found(self, line: Line, progress: Progress) -> dict[str, Any]:
-        """What a server says of the model."""
+        """What a server says of the model; where it says nothing or lists others, the first request decides."""
         try:
-            listed = replies.models(await self._servers.ask_once(line, Sent("GET", "/models"), progress))
+            data, why = await self._servers.ask_once(line, Sent("GET", "/models"), progress)
         except RequestFailed as error:
             raise RunnerError(f"http: {error}; is the server up, and is --base-url right?") from None
-        entry = next((listed[name] for name in listed if f"/{name}".endswith(f"/{self._model}")), None)
-        if listed and entry is None:
-            close = get_close_matches(self._model, listed, 1)
+        if why and not why.startswith(_UNLISTED):
+            self._notes.append(self._clean(f"{line.url} does not list its models: {why}"))
+        entries = replies.models(data)
+        entry = replies.listed(self._model, entries)
+        if entries and entry is None:
+            close = get_close_matches(self._model, entries, 1)
             hint = f"did you mean {close[0]}? " if close else ""
-            names = f"(models: {', '.join(list(listed)[:10])}{', …' if len(listed) > 10 else ''})"
-            raise RunnerError(self._clean(f"server at {line.url} has no model '{self._model}'; {hint}{names}"))
+            names = f"(models: {', '.join(list(entries)[:10])}{', …' if len(entries) > 10 else ''})"
+            self._servers.remedy = self._clean(f"{hint}{names}")
+            if not (isinstance(data, dict) and (data.get("has_more") or data.get("nextPageToken"))):
+                self._notes.append(self._clean(f"{line.url} lists no model '{self._model}'; {hint}it is asked anyway"))
         return entry or {}
 
     def describe(self) -> dict[str, Any]:
-        """The servers' addresses and what the first says of the model; no keys."""
+        """The servers' addresses, what the first says of the model, and which parameters it refuses; no keys."""
         plain = {key: value for key, value in self._entry.items() if isinstance(value, str | int | float | dict)}
-        urls = [line.url for line in self._servers.lines]
+        urls = [line.shown for line in self._servers.lines]
         about = {"base_url": urls[0] if len(urls) == 1 else urls}
-        return about | {"server_model": json.loads(self._redacted(json.dumps(plain)))}
+        about |= {"server_model": json.loads(self._redacted(json.dumps(plain)))}
+        learnt = self._ask.parameters.record
+        return about | ({"parameters": learnt} if learnt else {})
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the results must know of the server."""
+        return [*self._notes, *self._ask.parameters.notes]
+
+    def recall(self, described: Mapping[str, Any]) -> None:
+        """Go on as an earlier part of the run, which described itself so: what its server refused is not sent."""
+        if isinstance(learnt := described.get("parameters"), Mapping):
+            self._ask.parameters.recall(learnt)
 
     async def generate(self, request: Request) -> Output:
         """Ask, and again where that may help; RequestFailed when it does not, RunnerError when no request would do."""
@@ -145,25 +180,19 @@ class Runner:
             self._continuation.window = self.window
             return [await self._continuation.answer(request, request.think_budget)]
         begin = time.monotonic()
+        n = 1 if self._singly else n
         path, body = self._ask.body(request, self._own(request))
         if n > 1:
             body["n"] = n
         metadata: dict[str, Any] = {}
         try:
-            try:
-                came = await self._ask.post(path, body, request, n)
-            except Overlong:
-                if path == RAW or body.pop("max_tokens", None) is None:
-                    raise
-                # Some refuse a prompt that fits if max_tokens after it does not; without it, they fill their window.
-                metadata["max_tokens"] = "left to the server, whose window is too small for it"
-                came = await self._ask.post(path, body, request, n)
+            came = await self._asked(path, body, request, n, metadata)
         except Refused as error:
             if self._own(request) and "think" in str(error):
                 raise RunnerError(f"http: {error}; or end thinking by -o think_by=continue") from None
             if n == 1:
                 raise
-            self.choices = 1  # this server takes one at a time
+            self.choices, self._singly = 1, True  # this server takes one at a time
             return await self.several(request, 1)
         except Overlong as refusal:
             timing = Timing(total=time.monotonic() - begin)
@@ -179,6 +208,31 @@ class Runner:
                 output.metadata |= {"choice": number, "choices": len(outputs)} if n > 1 else {}
                 output.timing = timing
         return outputs
+
+    async def _asked(self, path: str, body: dict[str, Any], request: Request, n: int, metadata: dict[str, Any]) -> Came:
+        """Ask; where the prompt fits the window and the tokens of the answer do not, again for as many as are left.
+
+        Without the numbers for that, without a limit: chat then fills the window.
+        """
+        while True:
+            try:
+                return await self._ask.post(path, body, request, n)
+            except Overlong as refusal:
+                name = next((name for name in LIMITS if name in body), None)
+                if name is None:
+                    raise
+                told = context_length.numbers(refusal.error)
+                left = told.window - told.prompt if told else 0
+                if told and left < 1:
+                    raise
+                if 0 < left < int(body[name]) and "max_tokens" not in metadata:
+                    body[name] = left
+                    metadata["max_tokens"] = f"{left}, what the server's window leaves beside the prompt"
+                elif path == RAW:
+                    raise
+                else:
+                    del body[name]
+                    metadata["max_tokens"] = "left to the server, whose window is too small for it"
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -201,3 +255,11 @@ class Runner:
                 f"see that it is set up for think_by={self._way}, or -o think_by=continue"
             )
         return {"thinking": {"budget": most, "by": self._way, "tokens": output.usage.reasoning}}
+
+
+def _key(name: str, *, azure: bool) -> tuple[str, str]:
+    """The key and the variable it is in; Azure's own where the usual one is not set."""
+    key = os.environ.get(name, "").strip()
+    if azure and not key and name == "OPENAI_API_KEY":
+        return os.environ.get(_AZURE_KEY, "").strip(), _AZURE_KEY
+    return key, name

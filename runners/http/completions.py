@@ -1,7 +1,7 @@
 """What is asked of a server, and the asking: a request's body, one exchange, and what came of it as outputs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,8 +9,9 @@ import msgspec
 from m1eval import Output, Progress, Request, RunnerError
 from m1eval.thinking import Form
 
-from . import outputs, replies, stream
+from . import replies, stream
 from .line import Line, Reader, Reply, RequestFailed
+from .parameters import Parameters
 from .servers import Came, Refused, Sent, Servers
 from .stream import Stream
 
@@ -36,12 +37,15 @@ class Completions:
         opened: bool | None,
         streams: bool | None,
         tags: Sequence[Form] | None = None,
+        clean: Callable[[str], str] = str,
     ) -> None:
         self.model, self.extra, self.opened, self.tags = model, extra, opened, tags
         self._servers = servers
         self._streams = streams
         self._auto = streams is None
         self._usage_asked = True
+        own = (name for name, value in extra.items() if value is not None)
+        self.parameters = Parameters({*own, *(() if self._auto else ("stream",))}, clean)
 
     def body(self, request: Request, own: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Path and fields of a request; `own`: fields that this kind of server has beside OpenAI's."""
@@ -72,18 +76,35 @@ class Completions:
             return outputs.read(data, self.opened, n, tags=tags, tools=tools, limit=limit)
 
         while True:
-            fields = self._streaming(body)
-            sent = Sent("POST", path, _encoded(body | fields), request.prefix_key)
+            whole = body | self._streaming(body)
+            fields = self.parameters.fit(whole)
+            sent = Sent("POST", path, _encoded(fields), request.prefix_key, fields)
+            streams = bool(fields.get("stream"))
             try:
-                came = await self._servers.persist(sent, request.progress, read, heard.listen if fields else None)
+                came = await self._servers.persist(sent, request.progress, read, heard.listen if streams else None)
             except Refused as error:
-                if not (fields and self._auto and "stream" in str(error)):
-                    raise
-                # One without usage, or no stream at all, is better than no answer.
-                self._usage_asked, self._streams = False, None if "stream_options" in fields else False
+                self._learn(error, whole, fields)
             else:
-                heard.rest([output for output in came.value if isinstance(output, Output)])
+                outputs = [output for output in came.value if isinstance(output, Output)]
+                if request.sampling.stop and self.parameters.left_out("stop"):
+                    for output in outputs:
+                        _cut(output, request.sampling.stop)
+                heard.rest(outputs)
                 return came
+
+    def _learn(self, error: Refused, whole: dict[str, Any], sent: Mapping[str, Any]) -> None:
+        """Learn from a refusal; it is raised where there is nothing to learn, or RunnerError where the user must."""
+        if self.parameters.learn(error.error, whole, sent):
+            return
+        if self._auto and "stream" in sent and "stream" in str(error):
+            # One without usage, or no stream at all, is better than no answer.
+            self._usage_asked, self._streams = False, None if "stream_options" in sent else False
+            return
+        if not self._servers.answered and (name := self.parameters.refuses_own(error.error, sent)):
+            raise RunnerError(
+                f"http: the server refuses {name}, which extra_body asks for ({error}); take it out"
+            ) from None
+        raise error
 
     def _streaming(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that ask for a stream, where the answer may be long."""
@@ -135,6 +156,13 @@ def _names(tools: list[dict[str, Any]]) -> frozenset[str]:
     functions = (tool.get("function", tool) for tool in tools if isinstance(tool, dict))
     names = (function.get("name") for function in functions if isinstance(function, dict))
     return frozenset(name for name in names if isinstance(name, str))
+
+
+def _cut(output: Output, stops: Sequence[str]) -> None:
+    """End an answer where the server would have ended it, had it known these strings."""
+    ends = [at for stop in stops if stop and (at := output.text.find(stop)) >= 0]
+    if ends:
+        output.text, output.finish_reason = output.text[: min(ends)], "stop"
 
 
 def _encoded(body: Any) -> bytes:

@@ -4,21 +4,26 @@ aiohttp is the maintained client with the least cost for each request; `benchmar
 """
 
 import asyncio
+import base64
 import io
 import resource
 import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 
 import aiohttp
 from yarl import URL
 
+from .options import Address
 from .pace import Pace
+from .proxies import Proxy
 
 LARGEST = 64 * 2**20
 """Bytes of a response that are held; a longer one is no answer."""
+TOLD = 2**20
+"""Bytes of an error that are read; the rest of it is left where it is."""
 FAILING, AVOIDED = 3, 5.0
 """After so many failures in a row a server is avoided for so many seconds, where there are others."""
 AFTER_END = 0.25
@@ -44,10 +49,16 @@ class TryAgain(Exception):
         super().__init__(reason)
         self.kind = kind
         self.wait = wait
+        self.page = False
+        """Whether an HTML page came in place of an answer."""
 
 
 class Untrusted(Exception):
     """The server's certificate is not accepted."""
+
+
+class Barred(Exception):
+    """The proxy before the server refuses to let a request through."""
 
 
 class Reply(NamedTuple):
@@ -93,8 +104,11 @@ class Limits(NamedTuple):
 class Line:
     """A pool of keep-alive connections to one server, with its pace."""
 
-    def __init__(self, url: str, headers: dict[str, str], limits: Limits, pace: Pace) -> None:
-        self.url = url
+    def __init__(
+        self, address: Address, headers: dict[str, str], limits: Limits, pace: Pace, proxy: Proxy | None = None
+    ) -> None:
+        self.url, self.shown = address.url, address.shown
+        self.query = f"?{address.query}" if address.query else ""
         self.pace = pace
         self.works = False
         """Whether it has answered a request."""
@@ -103,6 +117,15 @@ class Line:
         self._failed_at = 0.0
         self._headers = headers
         self._limits = limits
+        self._proxy = proxy
+        # Named here, as aiohttp's own reading of the environment would send the logins of a .netrc too.
+        self._through: dict[str, Any] = {"proxy": proxy.url} if proxy else {}
+        if proxy and proxy.login:
+            login = {"proxy-authorization": f"Basic {base64.b64encode(proxy.login.encode()).decode()}"}
+            if address.url.startswith("https:"):  # only the proxy sees it
+                self._through["proxy_headers"] = login
+            else:
+                self._headers = headers | login
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(
@@ -117,17 +140,21 @@ class Line:
             async with asyncio.timeout(limits.total) as clock:
                 # No redirects: they turn a POST into a GET and may carry the key to another host.
                 async with session.request(
-                    method, URL(url, encoded=True), data=body, allow_redirects=False
+                    method, URL(url, encoded=True), data=body, allow_redirects=False, **self._through
                 ) as response:
                     if reader is not None and 200 <= response.status < 300:
                         reader.begin(response.content_type, response.charset)
                         await _follow(response, reader, clock, limits)
                         return Reply(response.status, response.headers, bytes(reader.body), response.charset)
-                    return Reply(response.status, response.headers, await _body(response), response.charset)
+                    body = await (_body(response) if response.status < 300 else _beginning(response))
+                    return Reply(response.status, response.headers, body, response.charset)
         except aiohttp.ClientConnectorCertificateError as error:
             raise Untrusted(getattr(error.certificate_error, "verify_message", "") or str(error)) from None
+        except aiohttp.ClientHttpProxyError as error:
+            self._kept_out(error)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise TryAgain(f"cannot connect: {_reason(error)}", "lost") from None
+            through = f" through the proxy {self._proxy.url}" if self._proxy else ""
+            raise TryAgain(f"cannot connect{through}: {_reason(error)}", "lost") from None
         except TimeoutError:
             if reader is not None and reader.ended:
                 return Reply(200, {}, b"")
@@ -138,6 +165,13 @@ class Line:
             if reader is not None and reader.ended:
                 return Reply(200, {}, b"")
             raise TryAgain(f"the connection broke: {str(error) or type(error).__name__}") from None
+
+    def _kept_out(self, error: aiohttp.ClientHttpProxyError) -> NoReturn:
+        """Raise what a proxy that opens no way to the server means; Barred if it never will."""
+        words = f"{error.status} {error.message}".strip()
+        if self._proxy and error.status < 500:
+            raise Barred(f"the proxy {self._proxy.url} lets nothing through to it ({words})") from None
+        raise TryAgain(f"the proxy cannot reach it: {words}") from None
 
     @property
     def failing(self) -> bool:
@@ -199,6 +233,17 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
         if size > LARGEST:
             raise RequestFailed(f"the response is longer than {LARGEST >> 20} MB")
         chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """What an error says, which is at its beginning."""
+    chunks, size = [], 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk[: TOLD - size])
+        size += len(chunk)
+        if size >= TOLD:
+            break
     return b"".join(chunks)
 
 

@@ -1,21 +1,47 @@
-"""The http runner's options, read and checked: addresses, keys, headers, and JSON given as text."""
+"""The http runner's options, read and checked: addresses, keys, headers, numbers, and JSON given as text."""
 
 import base64
 import json
+import math
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from m1eval import UsageError
 from m1eval.thinking import KNOWN, Form, named
 
+_ENDPOINTS = ("/chat/completions", "/completions", "/models")
+_PLAIN = {"api-version", "api_version"}
+"""Parameters of an address that are no secret; the value of any other is taken for one."""
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VARIABLE = re.compile(r"\$(?:\$|\{(\w+)\}|([A-Za-z_]\w*))")
+
 
 class Address(NamedTuple):
-    """A server's address without its credentials, and they (`user:password`)."""
+    """A server's address without its credentials, they (`user:password`), and the query that goes with each request."""
 
     url: str
-    login: str
+    login: str = ""
+    query: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The address with its query, the secrets in it masked."""
+        pairs = [(name, value if name.lower() in _PLAIN else "***") for name, value in parse_qsl(self.query)]
+        return f"{self.url}?{urlencode(pairs, safe='*')}" if pairs else self.url
+
+    @property
+    def secrets(self) -> list[str]:
+        """What of it must never be shown."""
+        values = [value for name, value in parse_qsl(self.query) if name.lower() not in _PLAIN]
+        return [self.login.partition(":")[2], *values]
+
+    @property
+    def azure(self) -> bool:
+        """Whether it is one of Azure's deployments, which take their key in a header of their own."""
+        return "/openai/deployments/" in f"{self.url}/" or "api-version" in self.query
 
 
 def addresses(urls: str) -> list[Address]:
@@ -31,7 +57,7 @@ def addresses(urls: str) -> list[Address]:
 def mapping(name: str, value: str | Mapping[str, Any] | None) -> dict[str, Any]:
     """An option given as a mapping or as JSON."""
     try:
-        found = json.loads(value) if isinstance(value, str) else value or {}
+        found = json.loads(value, object_pairs_hook=_unique) if isinstance(value, str) else value or {}
     except ValueError as error:
         raise UsageError(f"http: {name} is not JSON: {error}") from None
     if not isinstance(found, Mapping):
@@ -59,23 +85,48 @@ def think_tags(value: Any, end: str | None) -> tuple[Form, ...] | None:
     return found
 
 
+def whole(name: str, value: object, least: int) -> int:
+    """An option that is a whole number, at least `least`."""
+    number = _number(value)
+    if number is None or not number.is_integer() or number < least:
+        raise UsageError(f"http: {name} is a whole number from {least} on, not {_brief(value)}")
+    return int(number)
+
+
+def seconds(name: str, value: object, *, zero: bool = False) -> float:
+    """An option in seconds: above 0, or from 0 on where it may be `zero`."""
+    number = _number(value)
+    if number is None or number < 0 or (number == 0 and not zero):
+        raise UsageError(
+            f"http: {name} is a number of seconds {'from 0 on' if zero else 'above 0'}, not {_brief(value)}"
+        )
+    return number
+
+
 class Headers:
-    """What goes with each request, and the secrets in it that are never shown."""
+    """What goes with each request, and the secrets in it that are never shown.
 
-    def __init__(self, key: str, own: Mapping[str, Any], logins: list[str]) -> None:
-        bearer = {"authorization": f"Bearer {key}"} if key else {}
-        self._own = {name.lower(): os.path.expandvars(str(value)) for name, value in own.items()}
-        basics = [f"Basic {base64.b64encode(login.encode()).decode()}" for login in logins if login]
-        values = [*bearer.values(), *self._own.values(), *basics]
-        secrets = {key, *(login.partition(":")[2] for login in logins), *(v.split()[-1] for v in values if v.strip())}
-        self._secrets = sorted((secret for secret in secrets if len(secret) > 3), key=len, reverse=True)
-        self._bearer = bearer
+    `key` goes as a bearer token, to Azure's deployments as `api-key`. A `$NAME` in a value of `own` is replaced by that
+    environment variable, `$$` by a dollar sign.
+    """
 
-    def of(self, login: str) -> dict[str, str]:
-        """The headers for a server with this login."""
-        basic = {"authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
-        sent = self._bearer | basic | self._own
-        return sent | {"content-type": "application/json", "user-agent": "m1eval"}
+    def __init__(self, key: str, own: Mapping[str, Any], found: list[Address], secrets: tuple[str, ...] = ()) -> None:
+        if not _one_line(key):
+            raise UsageError("http: the key has a line break or another control character in it; set it anew")
+        self._key, self._own = key, _named(own)
+        basics = [f"Basic {_encoded(address.login)}" for address in found if address.login]
+        values = [*(value for value in self._own.values() if value.strip()), *basics]
+        every = {key, *secrets, *(value.split()[-1] for value in values)}
+        every |= {form for address in found for secret in address.secrets for form in (secret, *_forms(secret))}
+        self._secrets = sorted((secret for secret in every if len(secret) > 3), key=len, reverse=True)
+
+    def of(self, address: Address) -> dict[str, str]:
+        """The headers for a server at this address."""
+        token = self._key.startswith("ey") and self._key.count(".") == 2  # of Entra
+        bearer = {"api-key": self._key} if address.azure and not token else {"authorization": f"Bearer {self._key}"}
+        basic = {"authorization": f"Basic {_encoded(address.login)}"} if address.login else {}
+        sent = (bearer if self._key else {}) | basic | self._own
+        return {"content-type": "application/json", "user-agent": "m1eval"} | sent
 
     def redacted(self, text: str) -> str:
         """The text without the secrets."""
@@ -85,8 +136,89 @@ class Headers:
 
 
 def _address(url: str) -> Address:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UsageError("http: the base URL has not the form http://host:port/v1")
-    login, _, host = parts.netloc.rpartition("@")
-    return Address(urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", "")), unquote(login))
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        raise UsageError(f"http: the address {_masked(url)} has no port between 1 and 65535, or no such host") from None
+    if not parts.scheme or "://" not in url:
+        raise UsageError(f"http: the address {_masked(url)} has no scheme; write http://{_masked(url)}, or https://")
+    if parts.scheme.lower() not in {"http", "https"} or not host:
+        raise UsageError(f"http: the address {_masked(url)} has not the form http://host:port/v1")
+    if port == 0:
+        raise UsageError(f"http: the address {_masked(url)} has no port between 1 and 65535")
+    login, _, place = parts.netloc.rpartition("@")
+    path = parts.path.rstrip("/")
+    for endpoint in _ENDPOINTS:  # pasted whole
+        path = path.removesuffix(endpoint)
+    return Address(urlunsplit((parts.scheme.lower(), place, path, "", "")), unquote(login), parts.query)
+
+
+def _masked(url: str) -> str:
+    """An address as it was written, without what may be secret in it."""
+    scheme, slashes, rest = url.rpartition("://")
+    rest = rest.rpartition("@")[2] if "@" in rest else rest
+    return f"{scheme}{slashes}{rest.partition('?')[0]}"
+
+
+def _named(own: Mapping[str, Any]) -> dict[str, str]:
+    """The user's headers, variables filled in."""
+    found: dict[str, str] = {}
+    for name, value in own.items():
+        key = str(name).strip().lower()
+        if not _TOKEN.fullmatch(key):
+            raise UsageError(f"http: headers: {str(name)!r} is not the name of a header")
+        if key in found:
+            raise UsageError(f"http: headers: {key} is given twice")
+        if not isinstance(value, str | int | float) or isinstance(value, bool):
+            raise UsageError(f"http: headers: the value of {key} is not a text")
+        found[key] = _VARIABLE.sub(lambda match, key=key: _variable(match, key), str(value))  # type: ignore[misc]
+        if not _one_line(found[key]):
+            raise UsageError(f"http: headers: the value of {key} has a line break or another control character in it")
+    return found
+
+
+def _variable(match: re.Match[str], header: str) -> str:
+    name = match[1] or match[2]
+    if not name:
+        return "$"
+    if name not in os.environ:
+        raise UsageError(f"http: headers: {header} names ${name}, which is not set; $$ stands for a dollar sign")
+    return os.environ[name].strip()
+
+
+def _one_line(text: str) -> bool:
+    return not re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text)
+
+
+def _number(value: object) -> float | None:
+    """A finite number, given as one or as text; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _brief(value: object) -> str:
+    text = str(value)
+    return repr(text if len(text) <= 40 else f"{text[:37]}…") if isinstance(value, str) else text[:40]
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is given twice")
+    return found
+
+
+def _encoded(login: str) -> str:
+    return base64.b64encode(login.encode()).decode()
+
+
+def _forms(secret: str) -> list[str]:
+    """A secret as it may stand in an address."""
+    return [urlencode({"": secret})[1:]]

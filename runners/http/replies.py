@@ -2,27 +2,33 @@
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
 
+from . import errors
 from .line import RequestFailed, TryAgain
 from .usage import count
 
-OVERLONG = re.compile(
-    r"context_length_exceeded|exceed_context_size|ContextWindowExceeded|maximum context length|context length is only"
-    r"|longer than the (?:model's context|maximum model) length|prompt is too long"
-    r"|max_tokens=\d+ cannot be greater than"
-    r"|exceeds the (?:available |model's |maximum )+(?:context|input|prompt|sequence|model)",
+_decode = msgspec.json.Decoder().decode
+_WINDOW = (
+    *("max_model_len", "loaded_context_length", "context_length", "context_window", "max_context_length", "n_ctx"),
+    *("context_size", "inputTokenLimit", "n_ctx_train"),
+)
+_WIDEST = 10**9
+_WAIT = re.compile(
+    r"(?:(?:try|retry)[\w ]{0,20} (?:in|after)|(?:wait|reset)\w*(?: for| in| after)?|retrydelay\W{1,4})\s+"
+    r"((?:\d{1,9}(?:\.\d{1,9})?\s*(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
+    r"(?![a-z]),?\s*(?:and )?){1,5})",
     re.IGNORECASE,
 )
-"""Refusals of a prompt for its length: OpenAI and llama-cpp-python, llama.cpp, LiteLLM, vLLM old and new, SGLang."""
-
-_decode = msgspec.json.Decoder().decode
-_WINDOW = ("max_model_len", "context_length", "context_window", "n_ctx", "n_ctx_train")
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 LARGE = 2**20
@@ -66,43 +72,98 @@ def decoded(body: bytes, charset: str | None = None) -> str:
 
 
 def models(data: Any) -> dict[str, dict[str, Any]]:
-    """The entries of a model list by name; empty if the server has no such list."""
-    entries = data.get("data") if isinstance(data, dict) else data
-    entries = entries if isinstance(entries, list) else []
-    return {entry["id"]: entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)}
+    """The entries of a model list by name; empty if the server has no such list.
+
+    In `data` (OpenAI), `models` (Ollama, Gemini), or a bare list (Together); entries are objects or names.
+    """
+    if isinstance(data, dict):
+        data = next((data[key] for key in ("data", "models") if isinstance(data.get(key), list | dict)), [])
+    if isinstance(data, dict):
+        data = [{"id": name} | _object(entry) for name, entry in data.items()]
+    found: dict[str, dict[str, Any]] = {}
+    for entry in data if isinstance(data, list) else []:
+        about = {"id": entry} if isinstance(entry, str) else _object(entry)
+        name = next((name for key in ("id", "name", "model") if isinstance(name := about.get(key), str) and name), None)
+        if name:
+            found[name] = about
+    return found
+
+
+def listed(name: str, entries: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """The entry of a model: of its name, of the last part of a path, or of a wildcard; None if there is none.
+
+    A suffix such as `:nitro` or `:free` chooses how a model is served and is in no list.
+    """
+    for form in dict.fromkeys((name, name.rpartition(":")[0] or name)):
+        if form in entries:
+            return entries[form]
+        for key, entry in entries.items():
+            if f"/{key}".casefold().endswith(f"/{form}".casefold()):
+                return entry
+    return next(({} for key in entries if "*" in key and fnmatchcase(name, key.replace("[", "[[]"))), None)
 
 
 def window(entry: Mapping[str, Any]) -> int | None:
     """The model's window in tokens, where its entry in the list tells."""
     known = {**entry, **_object(entry.get("meta"))}
-    return next((tokens for name in _WINDOW if (tokens := count(known.get(name)))), None)
+    return next((tokens for name in _WINDOW if 0 < (tokens := count(known.get(name))) < _WIDEST), None)
 
 
 def words(body: str) -> str:
     """What a server says in an error: message, type and code of its JSON, or the text of its page."""
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        page = re.sub(r"(?is)<(style|script)\b.*?</\1>", " ", body[:10_000])
-        return " ".join(re.sub(r"<[^>]*>", " ", page).split())
-    error = data.get("error", data) if isinstance(data, dict) else data
-    if not isinstance(error, dict):
-        return str(error)
-    message = error.get("message") or error.get("detail") or error
-    if isinstance(message, list):  # FastAPI's, which repeat the whole request beside each message
-        message = "; ".join(str(part.get("msg") if isinstance(part, dict) else part) for part in message)
-    return " ".join(str(part) for part in (message, error.get("type"), error.get("code")) if part)
+    return str(errors.read(body))
 
 
-def asked_wait(headers: Mapping[str, str]) -> float:
-    """Seconds that a Retry-After header asks for, given as seconds or as a date; 0 without one."""
-    asked = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d+(\.\d+)?", asked):
+def asked_wait(headers: Mapping[str, str], said: str = "") -> float:
+    """Seconds that a server asks to wait, by its headers or in what it has `said`; 0 if it does not ask.
+
+    Retry-After in seconds or as a date, retry-after-ms, "try again in 1m30s", and the reset of a rate limit of which
+    nothing remains.
+    """
+    milliseconds = headers.get("retry-after-ms", "").strip()
+    if re.fullmatch(r"\d{1,15}(\.\d+)?", milliseconds):
+        return float(milliseconds) / 1000
+    if asked := headers.get("retry-after", "").strip():
+        return _seconds(asked)
+    if found := _WAIT.search(said):
+        return _span(found[1])
+    return max(
+        (_reset(headers, name, value) for name, value in headers.items() if "reset" in name.lower()), default=0.0
+    )
+
+
+def _seconds(asked: str) -> float:
+    """A wait in seconds, as a span such as 6m0s, or until a date in any of HTTP's three forms."""
+    if re.fullmatch(r"\d{1,15}(\.\d{1,15})?", asked):
         return float(asked)
+    if re.fullmatch(r"(?:\d{1,9}(?:\.\d{1,9})?\s*[a-z]+\s*)+", asked):
+        return _span(asked)
     try:
-        return (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
+        when = datetime.fromisoformat(asked) if re.match(r"\d{4}-\d\d", asked) else parsedate_to_datetime(asked)
+        when = when.replace(tzinfo=when.tzinfo or UTC)
+        return max(0.0, (when - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError, IndexError, OverflowError):
         return 0.0
+
+
+def _span(text: str) -> float:
+    """The seconds of 20s, 1.2s, 350ms, 6m12s, 2 minutes."""
+    seconds = 0.0
+    for number, unit in _SPAN.findall(text.lower()):
+        seconds += float(number) * (0.001 if unit == "ms" or unit.startswith("milli") else _UNITS.get(unit[0], 0.0))
+    return seconds
+
+
+def _reset(headers: Mapping[str, str], name: str, value: str) -> float:
+    """The seconds until a rate limit is reset, if nothing remains of it: as a span, a date, seconds, or an epoch."""
+    remaining = headers.get(name.lower().replace("reset", "remaining"), "").strip()
+    if not re.fullmatch(r"0(\.0+)?", remaining):
+        return 0.0
+    seconds = _seconds(value.strip())
+    for epoch in (seconds, seconds / 1000):
+        if 1e9 < epoch < 1e10:
+            return max(0.0, epoch - time.time())
+    return seconds
 
 
 def _object(value: Any) -> dict[str, Any]:

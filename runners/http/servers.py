@@ -3,20 +3,22 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 from zlib import crc32
 
 from m1eval import Progress, RunnerError
 from m1eval.report.words import short, span
 
-from . import replies
-from .line import Limits, Line, Reader, Reply, RequestFailed, TryAgain, Untrusted
+from . import context_length, errors, parameters, refusals, replies
+from .errors import Reported, ServerError
+from .line import Barred, Limits, Line, Reader, Reply, RequestFailed, TryAgain, Untrusted
 from .pace import LONGEST_WAIT
 
-_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-_TOO_MUCH = {429, 503, 529}
-_SPENT = ("insufficient_quota", "insufficient balance", "insufficient credits")
+_PAGES = 2
+"""Tries after the first while a server shows nothing but pages."""
+_ABOUT_IT = {0, 400, 403, 404, 422, 500, 501, 503}
+"""Statuses with which servers find fault with a parameter; 0: in place of an answer."""
 AT_START = Limits(60.0, 10.0, 60.0)
 _T = TypeVar("_T")
 
@@ -24,17 +26,17 @@ _T = TypeVar("_T")
 class Overlong(Exception):
     """The server refuses the prompt for its length."""
 
-
-class Reported(Exception):
-    """A reply or a stream reports an error with an HTTP status of its own."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        super().__init__(f"the server reports status {status}")
-        self.status, self.body = status, body
+    def __init__(self, said: str, error: ServerError) -> None:
+        super().__init__(said)
+        self.error = error
 
 
 class Refused(RequestFailed):
-    """The server finds fault with the request (status 400 or 422)."""
+    """The server finds fault with the request itself."""
+
+    def __init__(self, said: str, error: ServerError | None = None) -> None:
+        super().__init__(said)
+        self.error = error or ServerError(said)
 
 
 class Sent(NamedTuple):
@@ -45,6 +47,13 @@ class Sent(NamedTuple):
     payload: bytes = b""
     key: str = ""
     """Requests with the same key begin alike and had best go to the same server."""
+    body: Mapping[str, Any] | None = None
+    """The fields of the payload."""
+
+    @property
+    def choices(self) -> int:
+        """The answers that are asked for at once."""
+        return int(self.body.get("n") or 1) if self.body else 1
 
 
 class Came(NamedTuple):
@@ -85,6 +94,9 @@ class Servers:
         self._denied, self._model = denied, model
         self._retries, self._backoff, self._patience = retries, backoff, patience
         self._ended: RunnerError | None = None
+        self.remedy = "see --base-url"
+        """What to try where the model is not there."""
+        self.answered = self._several = False
 
     @property
     def concurrency(self) -> int:
@@ -114,10 +126,15 @@ class Servers:
                 value = await self._value(line, sent, reader, read)
                 line.found()
                 line.pace.answered()
+                self.answered = True
+                self._several |= sent.choices > 1
                 return Came(value, failed, queued, started, reader.first if reader else 0.0)
-            except (RequestFailed, Overlong) as error:
+            except (Refused, Overlong):
                 line.found()
-                raise type(error)(self._clean(str(error))) from None
+                raise
+            except RequestFailed as error:
+                line.found()
+                raise RequestFailed(self._clean(str(error))) from None
             except TryAgain as again:
                 reason = self._clean(str(again))
                 wait = self._wait(line, again, reason, ticket, failed)
@@ -129,21 +146,35 @@ class Servers:
             progress.retry(reason, max(wait, line.pace.resting))
             await asyncio.sleep(wait)
 
-    async def ask_once(self, line: Line, sent: Sent, progress: Progress) -> Any:
-        """The JSON of a server's answer for the start, tried again only while the server says that it is busy."""
+    async def ask_once(self, line: Line, sent: Sent, progress: Progress) -> tuple[Any, str]:
+        """The JSON of a server's answer for the start, and if there is none, why; only a wrong key is an error.
+
+        Tried again only while the server says that it is busy; RequestFailed if it cannot be reached.
+        """
         failed = 0
         while True:
             try:
-                reply = await self._once(line, sent, None, AT_START)
+                reply = await self._reply(line, sent, None, AT_START)
+            except (TryAgain, RequestFailed) as lost:
+                raise RequestFailed(f"{line.url}: {self._clean(str(lost))}") from None
+            if reply.status == 200:
+                try:
+                    data = replies.parsed(reply.body, reply.charset)
+                except TryAgain as none:
+                    return None, self._clean(str(none))
                 line.found()
-                return replies.parsed(reply.body, reply.charset) if reply.status == 200 else None
-            except TryAgain as again:
-                reason = self._clean(str(again))
-                if failed >= self._retries or again.kind != "busy":
-                    raise RequestFailed(f"{line.url}: {reason}") from None
-                wait = min(LONGEST_WAIT, max(again.wait, self._backoff * 2**failed))
-                failed += 1
-            progress.retry(reason, wait)
+                return data, ""
+            error = errors.read(replies.decoded(reply.body))
+            said = self._clean(f"{reply.status} {error}")
+            if reply.status == 407:
+                self._deny_proxy(line, said)
+            if reply.status in {401, 403} and refusals.denies(reply.status, error):
+                raise self._end(f"{line.url}: {self._denied} ({said})")
+            if reply.status not in refusals.TOO_MUCH or failed >= self._retries:
+                return None, said
+            wait = min(LONGEST_WAIT, max(replies.asked_wait(reply.headers, str(error)), self._backoff * 2**failed))
+            failed += 1
+            progress.retry(said, wait)
             await asyncio.sleep(wait)
 
     async def aclose(self) -> None:
@@ -170,51 +201,93 @@ class Servers:
                 return favourite
         return min(there, key=lambda line: (line is but, line.failing, line.pace.resting > 0, line.pace.load))
 
-    async def _once(self, line: Line, sent: Sent, reader: Reader | None, limits: Limits | None = None) -> Reply:
+    async def _reply(self, line: Line, sent: Sent, reader: Reader | None, limits: Limits | None = None) -> Reply:
         root = line.url.removesuffix("/v1") if sent.path.startswith("//") else line.url
-        url = root + sent.path.replace("//", "/")
+        url = root + sent.path.replace("//", "/") + line.query
         try:
             reply = await line.ask(sent.method, url, sent.payload, reader, limits)
         except Untrusted as error:
             remedy = "SSL_CERT_FILE=ca.pem names the authority to trust"
             raise self._end(f"{line.url}: its certificate is not trusted: {error}; {remedy}") from None
+        except Barred as error:
+            raise self._end(f"{line.url}: {error}; NO_PROXY=HOST goes around it") from None
         if line.pace.lost:
             line.found(well=False)
-        if not 200 <= reply.status < 300:
-            self._refuse(line, sent, reply)
         return reply
 
     async def _value(
         self, line: Line, sent: Sent, reader: Reader | None, read: Callable[[Reply, Reader | None], _T]
     ) -> _T:
-        """What `read` makes of one reply; an error that the reply reports counts as if it had had that status."""
+        """What `read` makes of a reply; the right error for one that is none, or that an error is reported in."""
+        body = b""
         try:
-            return read(await self._once(line, sent, reader), reader)
-        except Reported as error:
-            self._refuse(line, sent, Reply(error.status, {}, error.body))
+            reply = await self._reply(line, sent, reader)
+            if not 200 <= reply.status < 300:
+                self._refuse(line, sent, reply)
+            body = reply.body
+            return read(reply, reader)
+        except Reported as told:
+            self._reported(line, sent, told.error)
+        except TryAgain as again:
+            if not line.works:
+                again.page = errors.read(replies.decoded(body[:1000])).page
             raise
+
+    def _reported(self, line: Line, sent: Sent, error: ServerError) -> NoReturn:
+        """The right error for one that came in place of an answer, with status 200 or in a stream."""
+        status, said = errors.status(error), self._clean(f"the server reports {error}")
+        self._judge(line, sent, status, error, said)
+        if status and not refusals.passes(status):
+            raise Refused(said, error)
+        kind: Literal["busy", "broken"] = "busy" if refusals.busy(status, error) else "broken"
+        raise TryAgain(said, kind, replies.asked_wait({}, error.message))
 
     def _refuse(self, line: Line, sent: Sent, reply: Reply) -> None:
         """The right error for a reply that is not a good one."""
         status, url = reply.status, line.url
-        if sent.path != "/completions" and not sent.path.startswith("/chat") and status in {404, 405, 501}:
+        completes = sent.path == "/completions" or sent.path.startswith("/chat")
+        if not completes and status in {404, 405, 501}:
             return  # such a server does not have it
-        words = replies.words(replies.decoded(reply.body))
-        said = self._clean(f"{status} {words}")
+        error = errors.read(replies.decoded(reply.body))
+        said = self._clean(f"{status} {error}")
+        if status == 407:
+            self._deny_proxy(line, said)
+        mid_run = self.answered or (line.works and status not in {404, 405})
+        if error.page and 400 <= status < 500 and status not in refusals.LASTING and mid_run:
+            raise TryAgain(said)  # a firewall's, in the middle of the run
         if status == 401 or (status == 403 and not line.works):
             raise self._end(f"{url}: {self._denied} ({said})")
-        if status == 402 or (status == 429 and any(word in words.lower() for word in _SPENT)):
-            raise self._end(f"{url}: nothing is left on the account ({said}); the same command continues the run")
-        if status != 429 and replies.OVERLONG.search(words):
-            raise Overlong(said)
-        if status in _AGAIN:
-            raise TryAgain(said, "busy" if status in _TOO_MUCH else "broken", replies.asked_wait(reply.headers))
-        if status == 404:
-            raise self._end(f"{url}{sent.path} or model '{self._model}' is not there ({said}); see --base-url")
+        self._judge(line, sent, status, error, said)
+        if refusals.passes(status):
+            wait = replies.asked_wait(reply.headers, error.message)
+            raise TryAgain(said, "busy" if status in refusals.TOO_MUCH else "broken", wait)
+        if status == 404 or (not self.answered and (status == 405 or (status == 501 and error.page))):
+            raise self._end(f"{url}{sent.path} or model '{self._model}' is not there ({said}); {self.remedy}")
         if 300 <= status < 400:
             target = self._clean(reply.headers.get("location", "elsewhere"))
             raise self._end(f"{url}{sent.path} has moved to {target}; give the new --base-url")
-        raise Refused(said) if status in {400, 422} else RequestFailed(said)
+        if status == 413:
+            said = f"{said}: the request has {len(sent.payload):,} bytes, and a proxy or the server takes fewer"
+        raise Refused(said, error) if status in {400, 422, 501} else RequestFailed(said)
+
+    def _judge(self, line: Line, sent: Sent, status: int, error: ServerError, said: str) -> None:
+        """Raise what an error means whatever its status and the way it came."""
+        said = self._clean(said)
+        if refusals.spent(status, error):
+            raise self._end(f"{line.url}: nothing is left on the account ({said}); the same command continues the run")
+        if status in {0, 400} and not self.answered and refusals.wrong_key(error):
+            raise self._end(f"{line.url}: {self._denied} ({said})")
+        if context_length.exceeded(status, error, sent.payload):
+            raise Overlong(said, error)
+        if status in _ABOUT_IT and sent.body and parameters.find(error, sent.body):
+            raise Refused(said, error)
+        if status < 500 and refusals.lacks_model(error, by_words=status in _ABOUT_IT - {0} and not self.answered):
+            raise self._end(f"{line.url}: model '{self._model}' is not there ({said}); {self.remedy}")
+        if status in {500, 501} and sent.choices > 1 and not self._several:
+            raise Refused(said, error)
+
+    def _deny_proxy(self, line: Line, said: str) -> NoReturn:
+        raise self._end(f"{line.url}: the proxy wants a login ({said}); HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT")
 
     def _wait(self, line: Line, again: TryAgain, reason: str, ticket: int, failed: int) -> float:
         """Seconds until the next try; the error instead, if there is to be none."""
@@ -228,6 +301,8 @@ class Servers:
             line.pace.too_much(ticket)
         if again.wait:
             line.pace.rest(again.wait)
+        if again.page and not line.works and failed >= min(self._retries, _PAGES):
+            raise self._end(f"{line.url} answers with a page and is no API ({reason}); is --base-url right?")
         if failed >= self._retries:
             raise RequestFailed(f"{line.url}: {reason}" + (f" ({failed + 1} tries)" if failed else "")) from None
         return min(LONGEST_WAIT, max(again.wait, self._backoff * float(2**failed) * random.uniform(0.5, 1)))

@@ -198,7 +198,8 @@ async def _request(reader: asyncio.StreamReader, line: int) -> Asked | None:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
     """A loopback server, and an environment without keys."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+    proxies = [form for name in ("http", "https", "all", "no") for form in (f"{name}_proxy", f"{name.upper()}_PROXY")]
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_API_KEY", *proxies):
         monkeypatch.delenv(name, raising=False)
     loopback = Loopback()
     yield loopback

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import importlib
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,9 @@ from email.utils import format_datetime
 
 import pytest
 
-from tests.http.conftest import Failed, Loopback, Says, Watch, answer, ask, one_line, question, runner
+from tests.http.conftest import Failed, Loopback, Says, Watch, answer, ask, http, one_line, question, runner
+
+replies = importlib.import_module(f"{http.__name__}.replies")
 
 PASSING: dict[str, Says] = {
     "429": Says({"error": {"message": "slow down"}}, 429),
@@ -32,6 +35,18 @@ PASSING: dict[str, Says] = {
     "part of the wrong type": answer([7]),
     "tool_calls of the wrong type": answer(None, tool_calls="f()"),
     "error with status 200": Says({"error": {"message": "provider down", "code": 502}}),
+    **{str(status): Says(status=status) for status in (409, 425, 499, 502, 503, 504, 507, 529, 530, 598, 599)},
+    **{f"Cloudflare {status}": Says(b"<html>error code: 5xx</html>", status) for status in range(520, 528)},
+    "overloaded, with status 200": Says({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}),
+}
+WALLS: dict[str, Says] = {
+    "a challenge with 200": Says(
+        b"<!DOCTYPE html><title>Just a moment...</title>", headers={"Content-Type": "text/html"}
+    ),
+    "a challenge with 403": Says(b"<!DOCTYPE html><title>Just a moment...</title>", 403),
+    "405": Says(b"<html><body>Method blocked</body></html>", 405),
+    "404 of an ingress": Says(b"<html><h1>404 page not found</h1></html>", 404),
+    "400": Says(b"<html><h1>Bad Request</h1></html>", 400),
 }
 
 
@@ -52,6 +67,34 @@ def test_a_lasting_failure_ends_in_one_clear_line_after_the_last_try(server: Loo
         ask(server.says(PASSING[name]), retries=2, backoff=0.001)
     assert server.url in one_line(error)
     assert len(server.posts) == 3
+
+
+@pytest.mark.parametrize("name", WALLS)
+def test_a_firewalls_page_in_the_middle_of_a_run_is_tried_again(server: Loopback, name: str) -> None:
+    server.says(answer(), WALLS[name], WALLS[name], answer())
+
+    async def story() -> list[int]:
+        made = runner(server)
+        outputs = [await made.generate(question()) for _ in range(2)]
+        await made.aclose()
+        return [output.retries for output in outputs]
+
+    assert asyncio.run(story()) == [0, 2]
+
+
+@pytest.mark.parametrize("status", [400, 413, 418, 501, 505])
+def test_what_does_not_pass_is_not_tried_again(server: Loopback, status: int) -> None:
+    with pytest.raises(Failed, match=f"{status} no"):
+        ask(server.says(Says({"error": {"message": "no"}}, status)))
+    assert len(server.posts) == 1
+
+
+def test_a_request_of_too_many_bytes_is_told_from_a_long_prompt(server: Loopback) -> None:
+    with pytest.raises(
+        Failed, match=r"413 Request Entity Too Large nginx: the request has \d+ bytes, and a proxy"
+    ) as error:
+        ask(server.says(Says(b"<html><h1>Request Entity Too Large</h1>nginx</html>", 413)))
+    one_line(error)
 
 
 def test_the_servers_words_are_in_the_error(server: Loopback) -> None:
@@ -82,14 +125,59 @@ def test_waits_grow_and_vary(server: Loopback) -> None:
     assert len({wait / 2**i for i, wait in enumerate(waits)}) > 1
 
 
-@pytest.mark.parametrize("form", ["seconds", "date"])
-def test_retry_after_is_honoured(server: Loopback, form: str) -> None:
-    when = "1" if form == "seconds" else format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+def test_retry_after_is_honoured(server: Loopback) -> None:
     watch = Watch()
     begin = time.monotonic()
-    ask(server.says(Says(status=429, headers={"Retry-After": when}), answer()), question(progress=watch))
+    ask(server.says(Says(status=429, headers={"Retry-After": "1"}), answer()), question(progress=watch))
     assert time.monotonic() - begin > 0.9
     assert 0.9 < watch.retries[0][1] <= 2
+
+
+SOON = datetime.now(UTC) + timedelta(hours=1)
+WAITS: list[tuple[dict[str, str], str, float]] = [
+    ({"retry-after": "7"}, "", 7),
+    ({"retry-after": "1.5"}, "", 1.5),
+    ({"retry-after-ms": "1500", "retry-after": "2"}, "", 1.5),
+    ({"retry-after": format_datetime(SOON, usegmt=True)}, "", 3600),
+    ({"retry-after": SOON.strftime("%A, %d-%b-%y %H:%M:%S GMT")}, "", 3600),
+    ({"retry-after": SOON.strftime("%a %b %e %H:%M:%S %Y")}, "", 3600),
+    ({"retry-after": SOON.isoformat(timespec="seconds")}, "", 3600),
+    ({"retry-after": "30s"}, "", 30),
+    ({"retry-after": "-5"}, "", 0),
+    ({"retry-after": "nan"}, "", 0),
+    ({"retry-after": "inf"}, "", 0),
+    ({"retry-after": "9" * 400}, "", 0),
+    ({"retry-after": "Mon, 01 Jan 1990 00:00:00 GMT"}, "", 0),
+    ({"retry-after": "Mon, 99 Foo 2020"}, "", 0),
+    ({"retry-after-ms": "-1"}, "", 0),
+    ({}, "Rate limit reached. Please try again in 20s. Visit x", 20),
+    ({}, "Please try again in 1.2s.", 1.2),
+    ({}, "Please try again in 350ms.", 0.35),
+    ({}, "Please try again in 6m12s.", 372),
+    ({}, "Please retry in 45.25s.", 45.25),
+    ({}, "try again after 2 minutes", 120),
+    ({}, "Retry after 30 seconds", 30),
+    ({}, "try again in 1h2m", 3720),
+    ({}, "You may try again in a while, 20s of audio were sent", 0),
+    ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-remaining-requests": "59"}, "", 0),
+    (
+        {
+            "x-ratelimit-reset-requests": "1s",
+            "x-ratelimit-remaining-requests": "59",
+            "x-ratelimit-reset-tokens": "6m0s",
+            "x-ratelimit-remaining-tokens": "0",
+        },
+        "",
+        360,
+    ),
+    ({"x-ratelimit-reset": str(int(SOON.timestamp())), "x-ratelimit-remaining": "0"}, "", 3600),
+    ({"x-ratelimit-reset": str(int(SOON.timestamp() * 1000)), "x-ratelimit-remaining": "0"}, "", 3600),
+]
+
+
+@pytest.mark.parametrize(("headers", "said", "wait"), WAITS, ids=range(len(WAITS)))
+def test_waits_are_read_in_every_form(headers: dict[str, str], said: str, wait: float) -> None:
+    assert replies.asked_wait(headers, said) == pytest.approx(wait, abs=120 if wait == 3600 else 0.01)
 
 
 @pytest.mark.parametrize("asked", ["999999999", "nan", "-5", "soon", "Mon, 99 Foo 2020", ""])
@@ -110,4 +198,11 @@ def test_a_response_without_end_is_not_read(server: Loopback) -> None:
     huge = gzip.compress(b" " * (65 * 2**20))
     with pytest.raises(Failed, match="longer than 64 MB"):
         ask(server.says(Says(huge, headers={"Content-Encoding": "gzip"})))
+    assert len(server.posts) == 1
+
+
+def test_an_endless_error_is_read_to_its_first_megabyte(server: Loopback) -> None:
+    says = Says(b"<p>oops </p>" * 2**16, 400, repeat=200)
+    with pytest.raises(Failed, match="400 oops oops"):
+        ask(server.says(says))
     assert len(server.posts) == 1

@@ -1,6 +1,7 @@
 """How the http runner meets a server, and what it says to wrong options."""
 
 import asyncio
+import base64
 import re
 import socket
 import threading
@@ -9,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from m1eval import RunnerError, UsageError
-from tests.http.conftest import Loopback, Says, Watch, http, one_line, runner, start
+from m1eval import Output, RunnerError, UsageError
+from tests.http.conftest import KEY, Loopback, Says, Watch, answer, ask, http, one_line, question, runner, start
 
 
 # The start
@@ -29,14 +30,119 @@ def test_the_window_that_llamacpp_serves_wins_over_the_trained_one(server: Loopb
     assert start(server).window == 1024
 
 
-def test_an_unknown_model_is_answered_with_the_nearest(server: Loopback) -> None:
+def test_an_unlisted_model_is_asked_and_the_first_refusal_names_the_nearest(server: Loopback) -> None:
     server.models = Says({"data": [{"id": "MiniMax-M1-80k"}, {"id": "qwen3"}]})
+    assert start(server, "MiniMax-M1-40k").notes == [
+        f"{server.url} lists no model 'MiniMax-M1-40k'; did you mean MiniMax-M1-80k? it is asked anyway"
+    ]
+    server.says(Says({"error": {"message": "The model does not exist", "code": "model_not_found"}}, 404))
     with pytest.raises(RunnerError) as error:
-        start(server, "MiniMax-M1-40k")
+        ask_after_start(server, "MiniMax-M1-40k")
     assert one_line(error) == (
-        f"server at {server.url} has no model 'MiniMax-M1-40k'; did you mean MiniMax-M1-80k? "
-        "(models: MiniMax-M1-80k, qwen3)"
+        f"http: {server.url}: model 'MiniMax-M1-40k' is not there (404 The model does not exist model_not_found); "
+        "did you mean MiniMax-M1-80k? (models: MiniMax-M1-80k, qwen3)"
     )
+
+
+def ask_after_start(server: Loopback, model: str = "m", **options: Any) -> Output:
+    async def story() -> Output:
+        made = runner(server, model, **options)
+        try:
+            await made.start(Watch())
+            output: Output = await made.generate(question())
+        finally:
+            await made.aclose()
+        return output
+
+    return asyncio.run(story())
+
+
+MISSING: dict[str, Says] = {
+    "OpenAI": Says({"error": {"message": "The model `m` does not exist or you do not have access to it."}}, 404),
+    "OpenRouter": Says({"error": {"message": "m is not a valid model ID", "code": 400}}, 400),
+    "with status 400": Says({"error": {"message": "Model not found", "code": "model_not_found"}}, 400),
+    "Azure": Says({"error": {"code": "DeploymentNotFound", "message": "The API deployment does not exist."}}, 404),
+    "vLLM": Says({"object": "error", "message": "The model `m` does not exist.", "type": "NotFoundError"}, 404),
+    "Ollama": Says({"error": {"message": 'model "m" not found, try pulling it first', "type": "api_error"}}, 404),
+    "in a body with status 200": Says({"error": {"message": "no", "code": "model_not_found"}}),
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_model_that_is_not_there_ends_the_run_at_the_first_request(server: Loopback, name: str) -> None:
+    server.models = Says({"data": [{"id": "mm"}]})
+    with pytest.raises(RunnerError, match=r"did you mean mm\?") as error:
+        ask_after_start(server.says(MISSING[name]))
+    one_line(error)
+    assert len(server.posts) == 1
+
+
+HEARD: dict[str, Says] = {
+    "403": Says({"error": "forbidden"}, 403),
+    "400": Says({"error": "bad request"}, 400),
+    "500": Says(status=500),
+    "a page": Says(b"<html><title>Welcome</title></html>", headers={"Content-Type": "text/html"}),
+    "a page with 403": Says(b"<html><title>Just a moment...</title></html>", 403),
+    "a restricted key": Says(
+        {"error": "You have insufficient permissions for this operation. Missing scopes: api.model.read."}, 401
+    ),
+    "a redirect": Says(status=302, headers={"Location": "/login"}),
+    "too long a list": Says(b" " * 2**20, repeat=65),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in HEARD if name != "too long a list"])
+def test_a_model_list_that_is_denied_is_a_note_and_the_first_request_decides(server: Loopback, name: str) -> None:
+    server.models = HEARD[name]
+    made = start(server)
+    assert len(made.notes) == 1
+    assert made.notes[0].startswith(f"{server.url} does not list its models: ")
+    assert ask_after_start(server).text == "Paris"
+    server.says(Says({"error": {"message": "Incorrect API key provided"}}, 401))
+    with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY"):
+        ask_after_start(server)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("said", ["Incorrect API key provided: sk-1", "Missing API key", "invalid token"])
+def test_a_wrong_key_is_told_at_the_start(server: Loopback, status: int, said: str) -> None:
+    server.models = Says({"error": {"message": said}}, status)
+    with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY to a key"):
+        start(server)
+    assert server.posts == []
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        Says({"error": {"message": "API key not valid. Please pass a valid API key.", "code": 400}}, 400),
+        Says({"choices": None, "base_resp": {"status_code": 1004, "status_msg": "login fail: invalid api key"}}),
+    ],
+)
+def test_a_wrong_key_may_be_told_with_any_status(server: Loopback, says: Says) -> None:
+    with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY"):
+        ask(server.says(says))
+
+
+LISTS: list[tuple[str, Any]] = [
+    ("m:nitro", {"data": [{"id": "org/m", "context_length": 512}]}),
+    ("openai/gpt-x", {"data": [{"id": "openai/*"}]}),
+    ("m", {"models": [{"name": "m", "model": "m", "context_length": 512}]}),
+    ("m:8b", {"models": [{"name": "m:8b"}]}),
+    ("m", [{"id": "m"}]),
+    ("m", {"data": ["m", "n"]}),
+    ("gemini-2.5-pro", {"models": [{"name": "models/gemini-2.5-pro", "inputTokenLimit": 1048576}]}),
+    ("Qwen3-8B", {"data": [{"id": "qwen3-8b"}]}),
+    ("lora", {"data": [{"id": "base", "max_model_len": 512}, {"id": "lora", "parent": "base"}]}),
+    ("m", {"models": {"m": {"context_window": 512}}}),
+    ("zzz", {"data": [{"id": "a"}], "has_more": True}),
+]
+
+
+@pytest.mark.parametrize(("model", "said"), LISTS)
+def test_a_model_is_found_in_lists_of_many_forms(server: Loopback, model: str, said: Any) -> None:
+    server.models = Says(said)
+    assert start(server, model).notes == []
 
 
 @pytest.mark.parametrize(
@@ -93,10 +199,13 @@ def be_rude(rude: socket.socket) -> None:
             line.close()
 
 
-def test_a_page_that_is_no_api_ends_the_start_at_once(server: Loopback) -> None:
-    server.models = Says(b"<html><title>Welcome</title></html>")
-    with pytest.raises(RunnerError, match=r"no JSON: 'Welcome'.*--base-url right"):
-        start(server, backoff=10)
+def test_a_page_in_place_of_an_api_ends_the_run_after_a_few_tries(server: Loopback) -> None:
+    page = Says(b"<html><title>Welcome</title></html>", headers={"Content-Type": "text/html"})
+    server.models = page
+    with pytest.raises(RunnerError, match=r"is no API .*'Welcome'.*is --base-url right"):
+        ask_after_start(server.says(page))
+    assert len(server.posts) == 3
+    assert ask_after_start(server.says(page, answer())).text == "Paris", "it may pass"
 
 
 # The options
@@ -106,11 +215,100 @@ def test_the_address_may_stand_in_the_environment(server: Loopback, monkeypatch:
 
 
 @pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("http://127.0.0.1:{}/v1/", "/v1"),
+        ("http://127.0.0.1:{}/v1/chat/completions", "/v1"),
+        ("http://127.0.0.1:{}/v1/models/", "/v1"),
+        ("HTTP://127.0.0.1:{}/api", "/api"),
+        ("http://127.0.0.1:{}", ""),
+        (" http://127.0.0.1:{}/v1 ", "/v1"),
+    ],
+)
+def test_addresses_are_taken_as_people_paste_them(server: Loopback, url: str, asked: str) -> None:
+    assert ask_after_start(server, base_url=url.format(server.port)).text == "Paris"
+    assert [request.path for request in server.asked] == [f"{asked}/models", f"{asked}/chat/completions"]
+
+
+@pytest.mark.parametrize("login", ["u:p@ss", "u:p%40ss", "u:p:s@s"])
+def test_a_password_may_hold_an_at_sign_and_is_shown_nowhere(server: Loopback, login: str) -> None:
+    made = start(server, base_url=server.url.replace("//", f"//{login}@"))
+    sent = base64.b64decode(server.asked[0].headers["authorization"].removeprefix("Basic ")).decode()
+    assert sent == login.replace("%40", "@")
+    assert made.describe()["base_url"] == made.address == server.url
+
+
+def test_a_wrong_address_does_not_show_its_password() -> None:
+    with pytest.raises(UsageError) as error:
+        http.Runner("m", base_url="http://user:hunter22@h:notaport/v1?key=hunter33")
+    assert "hunter" not in one_line(error)
+
+
+def test_azures_deployments_are_asked_with_their_version_and_their_own_key(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    server.models = Says({"error": {"code": "404", "message": "Resource not found"}}, 404)
+    url = server.url.replace("/v1", "/openai/deployments/gpt-4o?api-version=2024-10-21&sig=very-secret")
+    made = start(server, base_url=url)
+    assert ask_after_start(server, base_url=url).text == "Paris"
+    post = server.posts[0]
+    assert post.path == "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21&sig=very-secret"
+    assert post.headers["api-key"] == KEY
+    assert "authorization" not in post.headers
+    shown = server.url.replace("/v1", "/openai/deployments/gpt-4o?api-version=2024-10-21&sig=***")
+    assert made.describe()["base_url"] == shown
+    assert made.notes == []
+    assert "very-secret" not in made.address
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [("$ORG", "org-1"), ("a ${ORG}b", "a org-1b"), ("$$ORG", "$ORG"), ("5$", "5$"), ("$5", "$5"), (7, "7")],
+)
+def test_variables_in_headers_are_filled_in(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch, value: Any, sent: str
+) -> None:
+    monkeypatch.setenv("ORG", "org-1")
+    ask(server, headers={"x-org": value})
+    assert server.posts[0].headers["x-org"] == sent
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"model": ""}, "--model http:NAME"),
         ({}, "--base-url http://host:port/v1, or set OPENAI_BASE_URL"),
-        ({"base_url": "localhost:8000"}, "http://host:port/v1"),
+        ({"base_url": "localhost:8000"}, "localhost:8000 has no scheme; write http://localhost:8000"),
+        ({"base_url": "127.0.0.1:8000/v1"}, "write http://127.0.0.1:8000/v1"),
+        ({"base_url": "api.openai.com/v1"}, "write http://api.openai.com/v1, or https://"),
+        ({"base_url": "file:///tmp/v1"}, "has not the form http://host:port/v1"),
+        ({"base_url": "http://"}, "has not the form http://host:port/v1"),
+        ({"base_url": "http://h:notaport/v1"}, "http://h:notaport/v1 has no port between 1 and 65535"),
+        ({"base_url": "http://h:0/v1"}, "no port between 1 and 65535"),
+        ({"base_url": "http://h:99999/v1"}, "no port between 1 and 65535"),
+        ({"base_url": "http://[::1/v1"}, "no such host"),
+        ({"base_url": "http://h/v1,http://h/v1/"}, "names a server twice"),
+        ({"base_url": "http://h/v1", "headers": '{"x": "$NOPE"}'}, "x names $NOPE, which is not set"),
+        ({"base_url": "http://h/v1", "headers": '{"x": "a\\nb"}'}, "the value of x has a line break"),
+        ({"base_url": "http://h/v1", "headers": {"X-A": "1", "x-a": "2"}}, "x-a is given twice"),
+        ({"base_url": "http://h/v1", "headers": '{"a": "1", "a": "2"}'}, "'a' is given twice"),
+        ({"base_url": "http://h/v1", "headers": {"a b": "1"}}, "'a b' is not the name of a header"),
+        ({"base_url": "http://h/v1", "headers": {"a": ["1"]}}, "the value of a is not a text"),
+        ({"base_url": "http://h/v1", "retries": -1}, "retries is a whole number from 0 on, not -1"),
+        ({"base_url": "http://h/v1", "retries": 1.5}, "retries is a whole number from 0 on, not 1.5"),
+        ({"base_url": "http://h/v1", "concurrency": 0}, "concurrency is a whole number from 1 on, not 0"),
+        ({"base_url": "http://h/v1", "concurrency": True}, "concurrency is a whole number from 1 on, not True"),
+        ({"base_url": "http://h/v1", "n": 0}, "n is a whole number from 1 on, not 0"),
+        ({"base_url": "http://h/v1", "n": None}, "n is a whole number from 1 on, not None"),
+        ({"base_url": "http://h/v1", "window": "abc"}, "window is a whole number from 1 on, not 'abc'"),
+        ({"base_url": "http://h/v1", "timeout": "abc"}, "timeout is a number of seconds above 0, not 'abc'"),
+        ({"base_url": "http://h/v1", "timeout": float("nan")}, "timeout is a number of seconds above 0, not nan"),
+        ({"base_url": "http://h/v1", "timeout": 0}, "timeout is a number of seconds above 0, not 0"),
+        ({"base_url": "http://h/v1", "read_timeout": -1}, "read_timeout is a number of seconds above 0, not -1"),
+        ({"base_url": "http://h/v1", "connect_timeout": []}, "connect_timeout is a number of seconds above 0, not []"),
+        ({"base_url": "http://h/v1", "patience": "inf"}, "patience is a number of seconds from 0 on, not 'inf'"),
+        ({"base_url": "http://h/v1", "backoff": -0.1}, "backoff is a number of seconds from 0 on, not -0.1"),
         ({"base_url": "http://h/v1", "extra_body": "{"}, "extra_body is not JSON"),
         ({"base_url": "http://h/v1", "headers": "[1]"}, "headers is not a JSON object"),
         ({"base_url": "http://h/v1", "thinking": "maybe"}, "auto, yes or no"),

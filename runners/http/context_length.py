@@ -1,0 +1,187 @@
+"""Does a refusal say that the prompt is longer than the model's context window? No state, no network.
+
+There is no common form: some forty servers and services have a wording each, which changes with their versions. A code
+that names the case decides. Else a sentence must hold three things: what is too long (the prompt, the input, the
+messages), that it is (too long, exceeds, at most), and of what measure (tokens, a context length). What speaks of
+rates, quotas, images, time, memory, or of another field than the prompt is something else. `tests/http/refusals.jsonl`
+has what servers really say, of both kinds.
+"""
+
+import re
+from typing import NamedTuple
+
+import msgspec
+
+from .errors import LONGEST, ServerError, unquoted
+
+_CODE = re.compile(
+    r"context_?(?:length|window|size)_?exceeded(?:error)?|contextwindowexceeded(?:error)?|exceed_context_size(?:_error)?"
+    r"|(?:model_)?max_prompt_tokens_exceeded|prompt_too_long|input_too_long|tokens_limit_reached|context_too_long"
+    r"|outofcontexterror|1261"
+)
+"""Codes and types: of OpenAI and most others, LiteLLM, llama.cpp, GitHub, Azure AI, Volcengine, Zhipu."""
+_IN_WORDS = re.compile(
+    r"(?<![\w./-])(?:context_length_exceeded|exceed_context_size_error|(?:litellm\.)?contextwindowexceedederror)(?![\w/-])"
+    r"|default_max_tokens \(-?\d+\) must be greater than 0"  # TensorRT-LLM
+)
+_ELSE = re.compile(
+    r"per[ _-]?(?:min|sec|hour|day|month|week)|\b[trip]+p[msdh]\b|rate[ _-]?limit|tokens? rate"
+    r"|quota|usage limit|daily|monthly|hourly|billing"
+    r"|credit|throttl|please wait|concurren|number of requests|\bqueue|overload|in flight"
+    r"|try again (?:later|in \d|after)"
+    r"|\bretry (?:after|in) \d"  # rates and accounts
+    r"|deadline|timed? ?out|cancell?ed|took too long|taking too long"  # time
+    r"|out of memory|\boom\b|\bcuda|kv[ _-]?cache|memory|max_num_batched_tokens|batch[ _]size"  # the machine
+    r"|\bstop\b|stop_sequence|\btools?\b|schema|logprobs|\bheaders?\b|\bcookie|\bur[li]\b|array too long|\bdepth\b"
+    r"|content[_ ]filter|web ?socket|budget|moderation|policy|safety|\bflagged\b"
+    r"|(?:unsupported|unrecogni[sz]ed|unknown|unexpected) (?:request )?(?:parameter|argument|value|field|property|key)"
+    r"|special tokens|extra inputs|extraneous|too short"
+    r"|must (?:be|have|contain) (?:at least|(?:more|longer|greater) than)|\bempty\b"
+    r"|每分钟|每秒|每天|速率|频率|并发|额度|余额|配额|欠费"
+)
+"""What a refusal speaks of that is not about the window."""
+_MEDIA = re.compile(r"\b(?:image|picture|pixels?|audio|video|file|upload\w*|png|jpe?g)s?\b")
+_SUBJECT = re.compile(
+    r"\b(?:prompts?|inputs?|messages?|conversation|chat history|context|text|(?<!stop )sequence|request length"
+    r"|(?:input|prompt|requested|total|too many) tokens?|(?:prompt|input)_tokens|token count|request \(\d+ tokens"
+    r"|requested number of tokens|(?:this|the|your) request requires"
+    r"|request exceed\w*)\b"
+    r"|输入|提示词?|上下文|对话|消息|内容|请求"
+)
+_TOO_MUCH = re.compile(
+    r"too (?:long|large|big|many)|exceed|overflow|surpass|(?:long|great|larg|bigg)er than|more than|\bover\b|beyond"
+    r"|at most"
+    r"|must (?:be|have|contain) (?:<=?|less|fewer|at most|below|under|no more)|cannot be (?:more|greater|longer)"
+    r"|\bmax(?:imum)?\b|\bonly\b|\breached\b|\bis full\b|out of range"
+    r"|\d\)? > \(?[a-z_ ]*\(?\d|requires? \d+ tokens|\bmax_length\b"
+    r"|supports? up to|limited to|reduce the|shorten|shorter|not enough|not fit|range of"
+    r"|超过|超出|超长|过长|超限|大于|最大|太多|太长"
+)
+_MEASURE = re.compile(
+    r"(?<![a-z_])tokens?(?![a-z_])|(?:prompt|input)_tokens|context[ _-]?(?:length|window|size|limit|len)"
+    r"|\b(?:input|prompt|sequence|maximum|max|session|total|allowed|model) length"
+    r"|max_model_len|max_seq_len|max_seq_length|max_input_len\w*|max_(?:num|total)_tokens"
+    r"|(?:than|exceed\w*|max(?:imum)?) (?:the |your |model )?context\b(?! deadline)|(?:the|context) window|\bn_ctx\b"
+    r"|length of (?:the |your )?(?:prompt|input|messages?|request|conversation)"
+    r"|too long|max length|input characters|长度|上下文|超长|过长|太长|字数|字符"
+)
+_PHRASES = re.compile(
+    r"reduce the length of the (?:messages|prompt|input)|max(?:imum)? tokens of \d+ exceeded"
+    r"|exceed\w*(?: the| your)?(?: model'?s?)? token limit"
+    r"|(?<!output )(?<!completion )token limit (?:has been |was )?(?:exceeded|reached)"
+    r"|too many tokens: |expected maxlength: \d+"
+    r"|(?:body|request) too large for .{1,60} max size: \d+ tokens|requested tokens? .{0,20}exceed"
+)
+"""Wordings without all three: Groq and Cerebras, Snowflake, Moonshot, Cohere, Bedrock, Azure AI, llama-cpp-python."""
+_STRING = re.compile(r"string[ _](?:too long|above_max_length)|string with maximum length|string_too_long")
+_TEXT_FIELD = re.compile(
+    r"^(?:messages?[\[.]\d+\]?\.)?(?:content(?:[\[.]\d+\]?(?:\.text)?)?|prompt|input(?:[\[.]\d+\]?)?)$"
+)
+_FIELD = re.compile(r"['\"`]((?:messages?|prompt|input|content)[\w\[\].]*)['\"`]")
+_OTHER_STATUS = {401, 402, 403, 404, 407, 414, 429, 431}
+"""Words do not count there: these speak of keys, accounts, rates, addresses and headers. A code still does."""
+_MODEL = re.compile(r"\bmodel\s+['\"`‘“][^'\"`’”]{1,200}['\"`’”]|\bmodel=\S+")
+_BETWEEN = re.compile(r"(?<=[^\d\W])[.!?]\s+|(?<=[)\d])\.\s+(?=[a-z])|[;\n]|。|；")
+
+
+_MOST = 20
+"""Sentences that are looked at more closely."""
+
+
+class Numbers(NamedTuple):
+    """What a refusal tells in tokens: of the prompt, and of the whole window."""
+
+    prompt: int
+    window: int
+
+
+def exceeded(status: int, error: ServerError, asked: bytes = b"") -> bool:
+    """Whether an error with this status says that the prompt is longer than the context window.
+
+    `asked`: the request's body; words of the error that are a piece of it are the prompt's own, not the server's.
+    """
+    if error.page or any(_CODE.fullmatch(_plain(code)) for code in (error.code, error.type)):
+        return not error.page
+    if status in _OTHER_STATUS:
+        return False
+    text = _own_words(error.message)
+    if _STRING.search(text) or error.code == "string_above_max_length":
+        named = error.param or (field[1] if (field := _FIELD.search(error.message)) else "")
+        return bool(_TEXT_FIELD.match(named))
+    return any(not _echo(text, start, end, asked) for start, end in _places(text))
+
+
+def numbers(error: ServerError) -> Numbers | None:
+    """The tokens of prompt and window, where a refusal tells both; None if it does not, or only about."""
+    text = _own_words(error.message).replace("`", "")
+    for form in _NUMBERS:
+        if found := form.search(text):
+            return Numbers(int(found["prompt"]), int(found["window"]))
+    return None
+
+
+_NUMBERS = [
+    re.compile(form.replace(r"\d+", r"\d{1,12}"))
+    for form in (
+        r"context length (?:is|of) (?:only )?(?P<window>\d+).{0,200}?\((?P<prompt>\d+) (?:in (?:the|your)|of text)",
+        r"context length (?:is|of) (?:only )?(?P<window>\d+).{0,120}?messages resulted in (?P<prompt>\d+)",
+        r"context length (?:is|of) (?:only )?(?P<window>\d+).{0,160}?: (?P<prompt>\d+) tokens from the input",
+        r"context length (?:is|of) (?:only )?(?P<window>\d+).{0,80}?request has (?P<prompt>\d+) input tokens",
+        r"passed (?P<prompt>\d+) input tokens.{0,120}?context length is only (?P<window>\d+)",
+        r"must be <= (?P<window>\d+)\. given: (?P<prompt>\d+) inputs tokens",
+        r"exceed context limit: (?P<prompt>\d+) \+ \d+ > (?P<window>\d+)",
+        r"too long: (?P<prompt>\d+) tokens > (?P<window>\d+)",
+        r"too long: (?P<prompt>\d+), model maximum context length: (?P<window>\d+)",
+        r"request length (?P<prompt>\d+) \+ \d+ is greater than max_seq_len (?P<window>\d+)",
+        r"prompt length \((?P<prompt>\d+)(?:\.0)?\), query length \(\d+\)(?: and|,) max_tokens \(\d+\)"
+        r" should not exceed max_seq_len \((?P<window>\d+)\)",
+        r"(?:input|request) \((?P<prompt>\d+) tokens\) (?:is longer than the model's context length"
+        r"|exceeds the available context size) \((?P<window>\d+) tokens\)",
+        r"prompt length is (?P<window>\d+) but the request contains (?P<prompt>\d+)",
+        r"input token count \((?P<prompt>\d+)\) exceeds the maximum number of tokens allowed \((?P<window>\d+)\)",
+        r"input token count is (?P<prompt>\d+) but model only supports up to (?P<window>\d+)",
+    )
+]
+"""OpenAI (also DeepSeek, vLLM, OpenRouter), SGLang, vLLM, TGI, Anthropic, Fireworks, ExLlama, TensorRT-LLM, llama.cpp,
+xAI, Gemini. vLLM's "at least N input tokens" is no count: it stops counting where the limit is passed."""
+
+
+def _plain(code: str) -> str:
+    return code.strip().lower().replace("-", "_")
+
+
+def _own_words(message: str) -> str:
+    """The message in small letters, without the names of models and without quotations of several words."""
+    text = unquoted(_MODEL.sub("model", message[:LONGEST])).lower().replace("’", "'").replace("\\n", "\n")
+    return re.sub(r"(?<=\d)[,_](?=\d{3}\b)", "", text)
+
+
+def _places(text: str) -> list[tuple[int, int]]:
+    """Where a message says that a prompt is too long: in a known wording, or in sentences that hold all it takes."""
+    if known := _IN_WORDS.search(text):
+        return [known.span()]
+    if _ELSE.search(text) or (_MEDIA.search(text) and not re.search(r"\btokens?\b", text)):
+        return []
+    if known := _PHRASES.search(text):
+        return [known.span()]
+    found: list[tuple[int, int]] = []
+    begin = 0
+    for end in [*(match.start() for match in _BETWEEN.finditer(text)), len(text)]:
+        sentence = text[begin:end]
+        if (
+            len(found) < _MOST
+            and (too := _TOO_MUCH.search(sentence))
+            and _SUBJECT.search(sentence)
+            and _MEASURE.search(sentence)
+        ):
+            found.append((begin + too.start(), begin + too.end()))
+        begin = end
+    return found
+
+
+def _echo(text: str, start: int, end: int, asked: bytes) -> bool:
+    """Whether the words at this place, with some of those around them, are a piece of the request."""
+    around = text[max(0, start - 30) : end + 30]
+    if not asked or len(around) < end - start + 12:
+        return False
+    return msgspec.json.encode(around)[1:-1].lower() in asked.lower()

@@ -1,0 +1,169 @@
+"""What a server says in an error, in one form, whatever form it came in. No state, no network.
+
+OpenAI's `{"error": {"message", "type", "code", "param"}}`, FastAPI's `{"detail": [{"loc", "msg", "type"}]}`, Gemini's
+list, MiniMax's `base_resp`, Baidu's `error_msg`, errors inside errors (OpenRouter's `metadata.raw`, LiteLLM's text with
+JSON in it), plain text and HTML pages.
+"""
+
+import json
+import re
+from bisect import bisect_right
+from typing import Any, NamedTuple
+
+from .line import TryAgain
+
+LONGEST = 10_000
+"""Characters of a message that are looked at; some servers repeat the whole request in theirs."""
+_MESSAGE = ("message", "msg", "detail", "details", "error_msg", "status_msg", "description", "title", "reason")
+_TYPE, _CODE = ("type", "error_type", "__type"), ("code", "error_code", "status_code", "status")
+_PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_OPENS, _CLOSES = re.compile(r"""(?<![\w'"`])['"`“]"""), re.compile(r"""['"`”](?!\w)""")
+_SAYS = re.compile(r"""["']?(?:message|msg|detail|error|raw)["']?\s*[:=]\s*$""")
+_decoder = json.JSONDecoder()
+
+
+class ServerError(NamedTuple):
+    """An error as the server tells it; `param`: the parameter it is about; `page`: it came as an HTML page."""
+
+    message: str = ""
+    type: str = ""
+    code: str = ""
+    param: str = ""
+    page: bool = False
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.message, self.type, self.code) if part)
+
+
+class Reported(TryAgain):
+    """An error in place of an answer: in a body with status 200, or in the middle of a stream."""
+
+    def __init__(self, error: ServerError) -> None:
+        super().__init__(f"the server reports {error}")
+        self.error = error
+
+
+def read(body: str) -> ServerError:
+    """The error in the body of a reply."""
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return _text(body)
+    return _of(data, 0)
+
+
+def of(data: Any) -> ServerError:
+    """The error that a value of any type describes."""
+    return _of(data, 0)
+
+
+def status(error: ServerError) -> int:
+    """The HTTP status that an error's code stands for; 0 if it is none."""
+    return int(error.code) if re.fullmatch(r"[45]\d\d", error.code) else 0
+
+
+def unquoted(text: str) -> str:
+    """The text without what it quotes, but for single words and for what is given as somebody's message."""
+    ends: dict[str, list[int]] = {}
+    for close in _CLOSES.finditer(text):
+        ends.setdefault(close[0], []).append(close.start())
+    kept, begin = [], 0
+    for opens in _OPENS.finditer(text):
+        start = opens.start()
+        closing = ends.get({"“": "”"}.get(opens[0], opens[0]), [])
+        if start < begin or (at := bisect_right(closing, start)) == len(closing):
+            continue
+        end = closing[at]
+        if " " in text[start:end] and not _SAYS.search(text, max(0, start - 20), start):
+            kept.append(text[begin:start])
+            begin = end + 1
+    return " ".join([*kept, text[begin:]])
+
+
+def _of(data: Any, depth: int) -> ServerError:
+    """The error in a value of any type, and in what is nested in it."""
+    if depth > 5 or data is None:
+        return ServerError()
+    if isinstance(data, str):
+        return _nested(data, depth)
+    if isinstance(data, list):
+        return _listed(data, depth)
+    return _object(data, depth) if isinstance(data, dict) else ServerError(str(data)[:LONGEST])
+
+
+def _object(data: dict[str, Any], depth: int) -> ServerError:
+    outer = ServerError(
+        type=_first(data, _TYPE), code=_first(data, _CODE), param=_first(data, ("param", "parameter", "field"))
+    )
+    for name in ("error", "errors", "base_resp"):
+        if data.get(name) and not (name == "error" and data[name] is True):
+            inner = _of(data[name], depth + 1)
+            return _merged(inner, outer, inner.message or _message(data, depth).message)
+    raw = data.get("metadata")
+    said = _message(data, depth)
+    if isinstance(raw, dict) and raw.get("raw"):  # what OpenRouter's provider said
+        inner = _of(raw["raw"], depth + 1)
+        return _merged(inner, outer, f"{said.message}: {inner.message}")
+    message = said.message or (json.dumps(data)[:LONGEST] if not (outer.code or outer.type) else "")
+    return _merged(said, outer, message)
+
+
+def _merged(inner: ServerError, outer: ServerError, message: str) -> ServerError:
+    """What the inner error says, and where it is silent the outer one."""
+    return ServerError(
+        message[:LONGEST], inner.type or outer.type, inner.code or outer.code, inner.param or outer.param, inner.page
+    )
+
+
+def _message(data: dict[str, Any], depth: int) -> ServerError:
+    return next((_of(data[name], depth + 1) for name in _MESSAGE if data.get(name)), ServerError())
+
+
+def _listed(data: list[Any], depth: int) -> ServerError:
+    """Several errors as one: validation errors with the place of each, but never the `input` that they repeat."""
+    parts = []
+    for entry in data[:20]:
+        error = _of(entry, depth + 1)
+        place = entry.get("loc") if isinstance(entry, dict) else None
+        if isinstance(place, list | tuple) and place:
+            names = [str(name) for name in place if name != "body"]
+            error = error._replace(message=f"{'.'.join(names)}: {error.message}", param=".".join(names))
+        parts.append(error)
+    if not parts:
+        return ServerError()
+    return parts[0]._replace(message="; ".join(part.message for part in parts if part.message)[:LONGEST])
+
+
+def _nested(text: str, depth: int) -> ServerError:
+    """The error in a text, and the one that is written out in it as JSON."""
+    if _PAGE.search(text[:1000]):
+        return _text(text)
+    text = text[:LONGEST]
+    start = -1
+    for _ in range(3):
+        if (start := text.find("{", start + 1)) < 0:
+            break
+        try:
+            data, end = _decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(data, dict) and data:
+            inner = _of(data, depth + 1)
+            return inner._replace(message=f"{text[:start]}{inner.message}{text[end:]}".strip()[:LONGEST])
+    return ServerError(" ".join(text.split()))
+
+
+def _text(body: str) -> ServerError:
+    """The text of a page, or a plain one."""
+    page = bool(_PAGE.search(body[:1000]))
+    if not page and "{" in body:
+        return _nested(body, 5)
+    shown = re.sub(r"(?is)<(style|script)\b.*?</\1>", " ", body[:LONGEST]) if "<" in body else body[:LONGEST]
+    return ServerError(" ".join(re.sub(r"<[^>]*>", " ", shown).split()), page=page)
+
+
+def _first(data: dict[str, Any], names: tuple[str, ...]) -> str:
+    for name in names:
+        if isinstance(found := data.get(name), str | int) and not isinstance(found, bool) and found != "":
+            return str(found)
+    return ""

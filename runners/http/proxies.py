@@ -1,0 +1,83 @@
+"""Which proxy stands before a server, by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY as in curl and requests.
+
+The small-letter names win. An address of this machine goes through the proxy too, unless NO_PROXY names it. Logins come
+from the proxy's own address alone; `.netrc` is not read.
+"""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from m1eval import UsageError
+
+
+class Proxy(NamedTuple):
+    """A proxy's address, and apart from it its login (`user:password`)."""
+
+    url: str
+    login: str = ""
+
+
+def find(url: str, environ: Mapping[str, str] | None = None) -> Proxy | None:
+    """The proxy for a server's address; None if it is reached directly, UsageError for one that cannot be used."""
+    environ = os.environ if environ is None else environ
+    parts = urlsplit(url)
+    name, given = _named(parts.scheme, environ)
+    if not given or _bypassed(parts.hostname or "", parts.port, _either("no_proxy", environ)[1]):
+        return None
+    try:
+        proxy = urlsplit(given if "://" in given else f"http://{given}")
+        host, port = proxy.hostname, proxy.port
+    except ValueError:
+        host, port = None, None
+    if not host:
+        raise UsageError(f"http: ${name} is not the address of a proxy; write http://host:port")
+    if proxy.scheme.lower() not in {"http", "https"}:
+        raise UsageError(
+            f"http: ${name} names a {proxy.scheme} proxy; only http:// and https:// ones can be used. "
+            f"NO_PROXY={parts.hostname} goes around it"
+        )
+    host = f"[{host}]" if ":" in host else host
+    login = unquote(proxy.netloc.rpartition("@")[0])
+    where = f"{proxy.scheme.lower()}://{host}" + (f":{port}" if port else "")
+    return Proxy(where, login)
+
+
+def _named(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    name, given = _either(f"{scheme}_proxy", environ)
+    return (name, given) if name else _either("all_proxy", environ)
+
+
+def _either(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    """A variable in small letters or in capitals; one that is set to nothing in small letters takes the other away."""
+    for form in (name, name.upper()):
+        if form in environ:
+            return form, environ[form].strip()
+    return "", ""
+
+
+def _bypassed(host: str, port: int | None, without: str) -> bool:
+    """Whether NO_PROXY names the host: itself, a domain it is in, a network, `*`, each with a port or without."""
+    host = host.lower().rstrip(".")
+    for entry in without.lower().replace(",", " ").split():
+        if entry == "*":
+            return True
+        name, _, its_port = entry.rpartition(":") if entry.count(":") == 1 or "]:" in entry else (entry, "", "")
+        if its_port and its_port != str(port or ""):
+            continue
+        name = name.strip("[]")
+        if _in_network(host, name):
+            return True
+        name = name.removeprefix("*").strip(".")
+        if name and (host == name or host.endswith(f".{name}")):
+            return True
+    return False
+
+
+def _in_network(host: str, name: str) -> bool:
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return False

@@ -1,0 +1,76 @@
+"""What an error means for the run: whether it passes, and whether key, account or model are at fault. No state."""
+
+import re
+
+from .errors import ServerError, unquoted
+
+TOO_MUCH = {429, 503, 529}
+"""Statuses that say "not now", so that fewer requests go out."""
+LASTING = {401, 407, 413, 414, 431}
+"""Refusals that stay the same though they come as a page."""
+_AGAIN = {408, 409, 420, 425, 429, 499}
+_NEVER = {501, 505}
+_BUSY = re.compile(
+    r"overloaded|rate[_ ]limit|too[_ ]many[_ ]requests|unavailable|capacity|resource_exhausted", re.IGNORECASE
+)
+_SPENT = re.compile(
+    r"insufficient[_ ](?:quota|balance|credits?|funds)|credit balance is too low|余额不足", re.IGNORECASE
+)
+_NO_MODEL = re.compile(
+    r"\bmodel\b[^.;]{0,80}(?:not found|n[o']t exist|not a valid model|not (?:currently )?loaded|is unknown)"
+    r"|(?:no such|unknown|invalid|unsupported|not a valid) model\b(?! (?:param|input|output|argument|response|setting))"
+    r"|deployment[^.;]{0,60}(?:not exist|not found)|模型不存在",
+    re.IGNORECASE,
+)
+_NO_MODEL_CODES = {"model_not_found", "deploymentnotfound", "model_not_exist", "invalid_model", "unknown_model"}
+_SCOPE = re.compile(
+    r"scope|permission|not (?:allowed|permitted|authori[sz]ed) to|\broute\b"
+    r"|access to (?:this|the) (?:route|resource|endpoint)",
+    re.IGNORECASE,
+)
+_KEY = re.compile(
+    r"(?:invalid|incorrect|wrong|expired|revoked|missing|no|malformed|provide)[\w '-]{0,30}"
+    r"(?:key|token|credential|auth)"
+    r"|(?:key|token|credential)s?\b.{0,60}(?:invalid|incorrect|not valid|required|missing|expired|not found|revoked)"
+    r"|unauthenticated|authentication",
+    re.IGNORECASE,
+)
+_API_KEY = re.compile(
+    r"(?:api[ _-]?key|secret key|access token)\b.{0,60}(?:invalid|not valid|incorrect|missing|expired|field)"
+    r"|(?:invalid|incorrect|missing|expired) api[ _-]?key|api_key_invalid|invalid_api_key",
+    re.IGNORECASE,
+)
+
+
+def passes(status: int) -> bool:
+    """Whether another try may help: timeouts, conflicts, and the server's own faults, Cloudflare's 52x among them."""
+    return status in _AGAIN or (status >= 500 and status not in _NEVER)
+
+
+def busy(status: int, error: ServerError) -> bool:
+    """Whether an error says that there are too many requests."""
+    return status in TOO_MUCH or bool(_BUSY.search(str(error)))
+
+
+def spent(status: int, error: ServerError) -> bool:
+    """Whether nothing is left on the account."""
+    return status == 402 or (status in {0, 400, 403, 429} and bool(_SPENT.search(str(error))))
+
+
+def denies(status: int, error: ServerError) -> bool:
+    """Whether a 401 or 403 to the list of models says that the key is wrong, and not that it is for other things."""
+    if error.page or _SCOPE.search(error.message):
+        return False
+    return status == 401 or bool(_KEY.search(f"{error.message} {error.code}"))
+
+
+def wrong_key(error: ServerError) -> bool:
+    """Whether an error speaks of a wrong key, as Gemini's does with status 400 and MiniMax's with 200."""
+    return bool(_API_KEY.search(str(error)))
+
+
+def lacks_model(error: ServerError, *, by_words: bool) -> bool:
+    """Whether an error says that the model is not there, by its code or also by its words."""
+    if error.code.lower() in _NO_MODEL_CODES:
+        return True
+    return by_words and bool(_NO_MODEL.search(unquoted(error.message)))

@@ -1,0 +1,129 @@
+"""Refusals of prompts that are longer than the window, told from all others, in the words of many servers."""
+
+import importlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from m1eval import Request, Sampling
+from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, event, http, question
+
+context_length = importlib.import_module(f"{http.__name__}.context_length")
+errors = importlib.import_module(f"{http.__name__}.errors")
+CASES = [json.loads(line) for line in Path(__file__).with_name("refusals.jsonl").read_text("utf-8").splitlines()]
+OVER = [case for case in CASES if case["over"]]
+TYPES = {"Content-Type": "text/event-stream"}
+
+
+def body(case: dict[str, Any]) -> str:
+    said = case["body"]
+    return said if isinstance(said, str) else json.dumps(said)
+
+
+def reply(case: dict[str, Any], status: int | None = None) -> Says:
+    return Says(body(case).encode(), case["status"] if status is None else status)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['server']}-{case['over']}")
+def test_each_wording_is_told_for_what_it_is(case: dict[str, Any]) -> None:
+    assert context_length.exceeded(case["status"], errors.read(body(case))) is case["over"]
+
+
+def test_the_table_is_wide() -> None:
+    assert len(OVER) >= 40
+    assert len(CASES) - len(OVER) >= 40
+
+
+@pytest.mark.parametrize("case", OVER, ids=lambda case: case["server"])
+def test_a_prompt_over_the_window_is_refused_context_and_costs_no_retry(server: Loopback, case: dict[str, Any]) -> None:
+    output = ask(server.says(reply(case)))
+    assert (output.finish_reason, output.text, output.retries) == ("refused_context", "", 0)
+    assert len(output.error) <= 300
+    assert len(server.posts) == 1
+
+
+@pytest.mark.parametrize("how", ["status 200", "first event", "after a piece", "status 500"])
+@pytest.mark.parametrize("case", [c for c in OVER if c["server"] in {"vLLM 0.20", "Ollama", "MiniMax", "SGLang"}])
+def test_it_may_come_in_a_stream_or_with_any_status(server: Loopback, case: dict[str, Any], how: str) -> None:
+    piece = event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
+    replies = {
+        "status 200": reply(case, 200),
+        "status 500": reply(case, 500),
+        "first event": Says(event(case["body"]), headers=TYPES),
+        "after a piece": Says(piece + event(case["body"]) + event(b"[DONE]"), headers=TYPES),
+    }
+    output = ask(server.says(replies[how]))
+    assert output.finish_reason == "refused_context"
+    assert len(server.posts) == 1
+
+
+def test_a_prompt_that_speaks_of_windows_is_not_taken_for_the_servers_words(server: Loopback) -> None:
+    prompt = "Explain this error: the prompt is too long, maximum context length is 4096 tokens, in two lines please"
+
+    def as_moderated(asked: Asked) -> Says:
+        said = asked.body["messages"][0]["content"]
+        return Says({"error": {"message": f"Rejected by the firewall, rule 17, text: {said}"}}, 400)
+
+    server.script = as_moderated
+    messages = [{"role": "user", "content": prompt}]
+    with pytest.raises(Failed, match="firewall"):
+        ask(server, Request(messages=messages))
+
+
+@pytest.mark.parametrize(
+    ("message", "asked", "left"),
+    [
+        (
+            "This model's maximum context length is 4096 tokens. However, you requested 5118 tokens (3118 in the "
+            "messages, 2000 in the completion).",
+            2000,
+            978,
+        ),
+        ("input length and `max_tokens` exceed context limit: 90402 + 116650 > 204648", 116650, 114246),
+        (
+            "'max_tokens' or 'max_completion_tokens' is too large: 32000. This model's maximum context length is 16384 "
+            "tokens and your request has 1000 input tokens (32000 > 16384 - 1000).",
+            32000,
+            15384,
+        ),
+        (
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 1244 `inputs` tokens "
+            "and 1000 `max_new_tokens`",
+            1000,
+            804,
+        ),
+        ("Request length 60000 + 20480 is greater than max_seq_len 65536", 20480, 5536),
+    ],
+)
+def test_a_prompt_that_fits_gets_as_many_tokens_as_are_left(
+    server: Loopback, message: str, asked: int, left: int
+) -> None:
+    def says(request: Asked) -> Says:
+        return answer() if request.body["max_tokens"] <= left else Says({"error": {"message": message}}, 400)
+
+    server.script = says
+    output = ask(server, question(sampling=Sampling(max_tokens=asked)))
+    assert (output.text, len(server.posts)) == ("Paris", 2)
+    assert server.posts[1].body["max_tokens"] == left
+    assert str(left) in str(output.metadata["max_tokens"])
+
+
+def test_a_prompt_that_does_not_fit_by_its_numbers_is_not_asked_again(server: Loopback) -> None:
+    says = Says({"error": {"message": "prompt is too long: 209353 tokens > 199999 maximum"}}, 400)
+    output = ask(server.says(says), question(sampling=Sampling(max_tokens=100)))
+    assert output.finish_reason == "refused_context"
+    assert len(server.posts) == 1
+
+
+@pytest.mark.parametrize("text", ["' \"`", " 'a", "{", "the prompt is too long. ", '"message": \'x ', "a.1 ", "[{"])
+def test_hostile_messages_take_linear_time(text: str) -> None:
+    def seconds(n: int) -> float:
+        said = json.dumps({"error": {"message": text * n}})
+        begin = time.perf_counter()
+        context_length.exceeded(400, errors.read(said), b"x" * n)
+        return time.perf_counter() - begin
+
+    assert min(seconds(200_000) for _ in range(2)) < 20 * max(min(seconds(20_000) for _ in range(3)), 0.005)

@@ -1,0 +1,339 @@
+"""Parameters that a server refuses: learnt from its refusals once for the run, said in a note and in run.json."""
+
+import asyncio
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from m1eval import RunnerError, Sampling
+from tests.conftest import Result, lines, write
+from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, http, one_line, question, runner
+
+parameters = importlib.import_module(f"{http.__name__}.parameters")
+errors = importlib.import_module(f"{http.__name__}.errors")
+
+SENT = {
+    "model": "m",
+    "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+    "max_tokens": 100_000,
+    "temperature": 0.6,
+    "top_p": 0.95,
+    "top_k": 20,
+    "min_p": 0.1,
+    "stop": ["END"],
+    "seed": 7,
+    "stream": True,
+    "stream_options": {"include_usage": True},
+}
+
+
+def unsupported(name: str, why: str = "is not supported with this model.") -> Says:
+    said = f"Unsupported parameter: '{name}' {why}"
+    error = {"message": said, "type": "invalid_request_error", "param": name, "code": "unsupported_parameter"}
+    return Says({"error": error}, 400)
+
+
+def pydantic(*names: str) -> dict[str, Any]:
+    return {
+        "detail": [
+            {"type": "extra_forbidden", "loc": ["body", name], "msg": "Extra inputs are not permitted", "input": 1}
+            for name in names
+        ]
+    }
+
+
+def e(message: str, **more: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **more}}
+
+
+DROP, RENAME, CAP, MOVE = "drop", "rename", "cap", "move"
+LESSONS: list[tuple[Any, list[tuple[str, str, Any]]]] = [
+    (unsupported("max_tokens", "is not supported with this model. Use 'max_completion_tokens' instead.").body,
+     [("max_tokens", RENAME, "max_completion_tokens")]),
+    (e("Unsupported value: 'temperature' does not support 0.6 with this model. Only the default (1) value is "
+       "supported.",
+       param="temperature", code="unsupported_value"), [("temperature", DROP, "")]),
+    (e("Unrecognized request argument supplied: top_k"), [("top_k", DROP, "")]),
+    (e("Unrecognized request arguments supplied: min_p, top_k"), [("min_p", DROP, ""), ("top_k", DROP, "")]),
+    (pydantic("top_k"), [("top_k", DROP, "")]),
+    (pydantic("min_p", "seed"), [("seed", DROP, ""), ("min_p", DROP, "")]),
+    ({"object": "error", "message": json.dumps(pydantic("seed")), "type": "internal_error"}, [("seed", DROP, "")]),
+    ({"object": "error", "message": pydantic("stream_options"), "type": "invalid_request_error"},
+     [("stream_options", DROP, "")]),
+    ({"object": "error", "message": "[{'type': 'extra_forbidden', 'loc': ('body', 'top_k'), 'msg': 'Extra inputs are "
+      "not permitted', 'input': 5}]"}, [("top_k", DROP, "")]),
+    ({"detail": "body -> seed\n  Extra inputs are not permitted (type=extra_forbidden)"}, [("seed", DROP, "")]),
+    (e("property 'top_k' is unsupported, did you mean 'top_p'?"), [("top_k", DROP, "")]),
+    (e("Additional properties are not allowed ('top_k', 'min_p' were unexpected)"),
+     [("min_p", DROP, ""), ("top_k", DROP, "")]),
+    ({"message": "Malformed input request: #: extraneous key [seed] is not permitted, please reformat your input."},
+     [("seed", DROP, "")]),
+    ({"code": "Client specified an invalid argument", "error": "Argument not supported on this model: stop"},
+     [("stop", DROP, "")]),
+    (e("deepseek-reasoner does not support the parameter `top_p`"), [("top_p", DROP, "")]),
+    (e("litellm.UnsupportedParamsError: together_ai does not support parameters: ['seed'], for model=Qwen."),
+     [("seed", DROP, "")]),
+    (e("invalid temperature: only 1 is allowed for this model"), [("temperature", DROP, "")]),
+    (e("`temperature` may only be set to 1 when thinking is enabled."), [("temperature", DROP, "")]),
+    (e("`top_p` must be greater than or equal to 0.95 or unset when thinking is enabled."), [("top_p", DROP, "")]),
+    (e("`temperature` and `top_p` cannot both be specified for this model. Please use only one."),
+     [("top_p", DROP, "")]),
+    (e("Your organization must be verified to stream this model.", param="stream", code="unsupported_value"),
+     [("stream", DROP, "")]),
+    (e("Unknown parameter: 'min_p'. Supported parameters are: temperature, top_p, max_tokens"), [("min_p", DROP, "")]),
+    (e("max_tokens: Extra inputs are not permitted"), [("max_tokens", RENAME, "max_completion_tokens")]),
+    (e("max_tokens is too large: 100000. This model supports at most 16384 completion tokens, whereas you provided "
+       "100000.",
+       param="max_tokens"), [("max_tokens", CAP, 16384)]),
+    (e("`max_tokens` must be less than or equal to `32768`, the maximum value for `max_tokens` is less than the "
+       "`context_window` for this model", param="max_tokens"), [("max_tokens", CAP, 32768)]),
+    (e("max_tokens: 100000 > 64000, which is the maximum allowed number of output tokens for claude-sonnet-4-20250514"),
+     [("max_tokens", CAP, 64000)]),
+    (e("<400> InternalError.Algo.InvalidParameter: Range of max_tokens should be [1, 8192]"),
+     [("max_tokens", CAP, 8192)]),
+    ({"message": "The maximum tokens you requested exceeds the model limit of 10000. Try again with a lower value."},
+     [("max_tokens", CAP, 10000)]),
+    ({"error": "Input validation error: `max_new_tokens` must be <= 192. Given: 100000"}, [("max_tokens", CAP, 192)]),
+    (e("Unsupported value: 'messages[0].role' does not support 'system' with this model.", param="messages[0].role"),
+     [("system", MOVE, "user")]),
+    (e("System role not supported"), [("system", MOVE, "user")]),
+    (e("Unsupported role 'system'. Use 'developer' for system instructions; role 'system' is not supported."),
+     [("system", MOVE, "developer")]),
+    (e("Developer instruction is not enabled for models/gemma-3-27b-it"), [("system", MOVE, "user")]),
+    # Nothing to learn
+    (e("temperature must be positive"), []),
+    (e("temperature must be at most 1"), []),
+    (e("prompt has bad words, please stop"), []),
+    (e("This model does not support images; stop sending them"), []),
+    (e("Invalid prompt \"why is temperature not supported in space\": flagged"), []),
+    (e("model is not supported"), []),
+    (e("`tools` is not supported", param="tools"), []),
+    (e("Rate limit reached, the maximum is 500"), []),
+    (e(""), []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "expected"), LESSONS, ids=range(len(LESSONS)))
+def test_each_refusal_teaches_what_it_says(body: Any, expected: list[tuple[str, str, Any]]) -> None:
+    error = errors.read(json.dumps(body))
+    assert [tuple(lesson) for lesson in parameters.find(error, SENT)] == expected
+
+
+def test_what_the_user_gave_is_not_learnt_away() -> None:
+    error = errors.read(json.dumps(e("Unsupported parameter: 'temperature' is not supported", param="temperature")))
+    assert parameters.find(error, SENT, {"temperature"}) == []
+    made = parameters.Parameters({"temperature"}, str)
+    assert not made.learn(error, SENT, SENT)
+    assert made.fit(SENT) is SENT
+    assert made.refuses_own(error, SENT) == "temperature"
+
+
+def test_neither_name_of_the_limit_leaves_no_limit_and_ends() -> None:
+    made = parameters.Parameters((), str)
+    for name in ("max_tokens", "max_completion_tokens"):
+        fields = made.fit(SENT)
+        assert made.learn(errors.read(json.dumps(pydantic(name))), SENT, fields)
+    assert not {"max_tokens", "max_completion_tokens"} & set(made.fit(SENT))
+    assert made.record["max_tokens"]["action"] == "drop"
+    raw = {"prompt": "x", "max_tokens": 9}
+    assert made.fit(raw) == raw
+
+
+def test_a_record_is_taken_up_again_and_nonsense_in_it_is_not() -> None:
+    first = parameters.Parameters((), str)
+    for body in (pydantic("max_tokens"), pydantic("top_k"), e("System role not supported")):
+        assert first.learn(errors.read(json.dumps(body)), SENT, first.fit(SENT))
+    cap = e("max_completion_tokens is too large: the maximum is 512", param="max_completion_tokens")
+    assert first.learn(errors.read(json.dumps(cap)), SENT, first.fit(SENT))
+    again = parameters.Parameters((), str)
+    again.recall(json.loads(json.dumps(first.record)))
+    assert again.fit(SENT) == first.fit(SENT) != SENT
+    assert (again.record, again.notes) == (first.record, first.notes)
+    odd = parameters.Parameters((), str)
+    odd.recall({"model": {"action": "drop"}, "top_p": "x", "max_tokens": {"action": "cap", "to": "9"}, "seed": {}})
+    assert odd.fit(SENT) is SENT
+
+
+class Gpt5:
+    """A server that refuses what GPT-5 does, one parameter at a time, and counts its refusals."""
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+
+    def __call__(self, asked: Asked) -> Says:
+        body = asked.body
+        order = ("max_tokens", "temperature", "top_p", "seed", "stop")
+        name = next((name for name in order if name in body), None)
+        if name == "temperature" and body[name] == 1:
+            name = next((name for name in order[2:] if name in body), None)
+        if name is None:
+            assert body["max_completion_tokens"] == 512
+            return answer("Paris END of it")
+        self.refused.append(name)
+        if name == "max_tokens":
+            return unsupported(name, "is not supported with this model. Use 'max_completion_tokens' instead.")
+        if name == "temperature":
+            said = f"Unsupported value: 'temperature' does not support {body[name]} with this model. Only the default "
+            error = {"message": said + "(1) value is supported.", "param": name, "code": "unsupported_value"}
+            return Says({"error": {"type": "invalid_request_error", **error}}, 400)
+        return unsupported(name)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    write(tmp_path / "q.jsonl", "".join(json.dumps({"q": f"Question {i}?"}) + "\n" for i in range(40)))
+    return write(
+        tmp_path / "t.yaml",
+        """
+        title: T
+        dataset: {file: q.jsonl}
+        prompt: "{{ q }}"
+        target: Paris
+        scorer: exact
+        generation: {temperature: 0.6, top_p: 0.95, max_tokens: 512, stop: [" END"], seed: 7}
+        """,
+    )
+
+
+def go(shell: Any, server: Loopback, *more: object) -> Result:
+    command = ("run", "--tasks", "t.yaml", "--model", "http:gpt-5", "--base-url", server.url, "--out", "x")
+    result: Result = shell(*command, "-o", "backoff=0.01", *more, env={"OPENAI_API_KEY": "sk-test-0123456789"})
+    return result
+
+
+def test_a_run_on_gpt5_finishes_and_says_what_was_not_sent(
+    server: Loopback, task: Path, tmp_path: Path, shell: Any
+) -> None:
+    server.models = Says({"data": [{"id": "gpt-5"}]})
+    server.script = gpt5 = Gpt5()
+    result = go(shell, server, "-j", 8)
+    assert result.code == 0, result.err
+    records = lines(tmp_path / "x" / "samples.jsonl")
+    assert [record["outcome"] for record in records] == ["right"] * 40, "the stop string is cut off here"
+    assert all(record.get("retries", 0) == 0 for record in records)
+    assert len(server.posts) == 40 + len(gpt5.refused)
+    assert len(gpt5.refused) <= 8 * 5, "the requests that were in flight, and no later one"
+    for words in (
+        "max_tokens is sent as max_completion_tokens",
+        "temperature=0.6 was refused by the server and is not sent (Unsupported value: 'temperature' does not",
+        "top_p=0.95 was refused",
+        "seed was refused",
+        "stop=[' END'] was refused by the server and is not sent; answers are cut at these strings here",
+    ):
+        assert words in result.out
+    about = json.loads((tmp_path / "x" / "run.json").read_text())
+    learnt = about["runner"]["parameters"]
+    assert learnt["max_tokens"]["to"] == "max_completion_tokens"
+    assert (learnt["temperature"]["action"], learnt["temperature"]["value"]) == ("drop", 0.6)
+    assert set(learnt) == {"max_tokens", "temperature", "top_p", "seed", "stop"}
+
+    asked = len(server.posts)
+    server.script = lambda asked: answer("Paris")  # takes everything now, and is not asked with it
+    more = go(shell, server, "--repeats", 2)
+    assert more.code == 0, more.err
+    assert len(server.posts) == asked + 40
+    assert not {"max_tokens", "temperature", "top_p", "seed", "stop"} & set(server.posts[-1].body)
+    assert "temperature=0.6 was refused" in more.out
+    assert json.loads((tmp_path / "x" / "run.json").read_text())["runner"]["parameters"] == learnt
+
+
+@pytest.mark.parametrize("status", [400, 422, 500, 200])
+def test_a_refusal_counts_whatever_its_status_and_costs_no_retry(server: Loopback, status: int) -> None:
+    server.script = lambda asked: Says(pydantic("top_k"), status) if "top_k" in asked.body else answer()
+    output = ask(server, question(sampling=Sampling(top_k=20)), retries=0)
+    assert (output.text, output.retries) == ("Paris", 0)
+    assert len(server.posts) == 2
+
+
+def test_a_parameter_of_the_users_own_that_is_refused_ends_the_run_by_name(server: Loopback) -> None:
+    server.says(unsupported("reasoning_effort"))
+    with pytest.raises(
+        RunnerError, match=r"refuses reasoning_effort, which extra_body asks for \(400 Unsupported"
+    ) as error:
+        ask(server, extra_body='{"reasoning_effort": "high"}')
+    one_line(error)
+    assert len(server.posts) == 1
+
+
+def test_a_fault_in_a_value_is_an_error_and_not_a_lesson(server: Loopback) -> None:
+    server.says(Says(e("temperature must be at most 1", param="temperature"), 400))
+    with pytest.raises(Failed, match="400 temperature must be at most 1"):
+        ask(server, question(sampling=Sampling(temperature=1.5)))
+    assert len(server.posts) == 1
+
+
+def test_a_server_that_always_refuses_is_not_asked_for_ever(server: Loopback) -> None:
+    server.says(unsupported("temperature"))
+    with pytest.raises(Failed, match="temperature"):
+        ask(server, question(sampling=Sampling(temperature=0.6)))
+    assert len(server.posts) == 2
+
+
+def test_a_limit_is_capped_once(server: Loopback) -> None:
+    said = "max_tokens is too large: {}. This model supports at most 16384 completion tokens, whereas you provided {}."
+
+    def says(asked: Asked) -> Says:
+        most = asked.body["max_tokens"]
+        return answer() if most <= 16384 else Says(e(said.format(most, most), param="max_tokens"), 400)
+
+    server.script = says
+
+    async def story() -> None:
+        made = runner(server)
+        for _ in range(20):
+            assert (await made.generate(question(sampling=Sampling(max_tokens=100_000)))).text == "Paris"
+        await made.aclose()
+
+    asyncio.run(story())
+    assert len(server.posts) == 21
+
+
+@pytest.mark.parametrize("status", [400, 422, 500, 501])
+def test_a_server_that_gives_one_answer_a_request_is_asked_singly(
+    server: Loopback, task: Path, shell: Any, status: int
+) -> None:
+    refusal = Says(e("Internal Server Error" if status == 500 else "only one choice is implemented"), status)
+    server.script = lambda asked: refusal if asked.body.get("n", 1) > 1 else answer("Paris")
+    result = go(shell, server, "-o", "n=4", "--repeats", 4, "--limit", 5, "-j", 1, "--json")
+    assert result.code == 0, result.err
+    assert result.json()["runs"][0]["outcomes"]["right"] == 20
+    assert sum(asked.body.get("n", 1) > 1 for asked in server.posts) <= 2, "the first, and one beside it"
+
+
+def test_system_messages_go_where_they_are_taken(server: Loopback) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+
+    def says(asked: Asked) -> Says:
+        roles = [message["role"] for message in asked.body["messages"]]
+        return Says(e("System role not supported"), 400) if "system" in roles else answer()
+
+    server.script = says
+    request = question()
+    request.messages = messages
+    assert ask(server, request).text == "Paris"
+    assert server.posts[-1].body["messages"] == [{"role": "user", "content": "Be brief.\n\nHi"}]
+    assert request.messages == messages
+
+
+def test_nothing_learnt_costs_nothing(server: Loopback) -> None:
+    made = runner(server)
+    body = {"model": "m"}
+    assert made._ask.parameters.fit(body) is body
+    assert "parameters" not in made.describe()
+    assert made.notes == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error for model gpt-5: unknown parameter: 'top_k'",
+        "model m: property 'top_k' is unsupported",
+        "top_k is not supported, though the model m does not exist in the list of those that take it",
+    ],
+)
+def test_a_refused_parameter_is_not_taken_for_a_missing_model(server: Loopback, said: str) -> None:
+    server.script = lambda asked: Says(e(said), 400) if "top_k" in asked.body else answer()
+    assert ask(server, question(sampling=Sampling(top_k=20))).text == "Paris"

@@ -252,9 +252,9 @@ class Servers:
         said = self._clean(f"{status} {error}")
         if status == 407:
             self._deny_proxy(line, said)
-        mid_run = self.answered or (line.works and status not in {404, 405})
-        if error.page and 400 <= status < 500 and status not in refusals.LASTING and mid_run:
-            raise TryAgain(said)  # a firewall's, in the middle of the run
+        firewall = error.page and 400 <= status < 500 and status not in refusals.LASTING
+        if firewall and (self.answered or (line.works and status not in {404, 405})):
+            raise TryAgain(said)
         if status == 401 or (status == 403 and not line.works):
             raise self._end(f"{url}: {self._denied} ({said})")
         self._judge(line, sent, status, error, said)

@@ -9,7 +9,7 @@ from .blocks import quoted
 from .code import Code
 from .forms import HARMONY, LONGEST, Form
 
-_SOLID = re.compile(r"\S")
+_SOLID = re.compile(r"[^\s\ufeff\u200b]")
 _TOKEN = re.compile(r"<[^<>\s]{1,40}|\[/?[A-Z_]{1,20}\]|◁[^▷\s]{1,10}▷")
 _PROSE = re.compile(r"[ \t.,;:!?)]|\Z")
 

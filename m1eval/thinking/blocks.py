@@ -9,7 +9,7 @@ from .code import Code
 from .forms import LONGEST, Form
 
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»"}
-_SOLID = re.compile(r"\S")
+_SOLID = re.compile(r"[^\s\ufeff\u200b]")
 
 
 class Split(NamedTuple):
@@ -160,5 +160,5 @@ class _Pass:
 
 def joined(answers: list[str]) -> str:
     """The parts of an answer between and after the thinking, white space before the first and between them left out."""
-    *before, last = [part for part in answers if part.strip()] or [""]
+    *before, last = [part for part in answers if _SOLID.search(part)] or [""]
     return "\n".join([*map(str.strip, before), last.lstrip()])

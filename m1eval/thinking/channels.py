@@ -11,8 +11,11 @@ from .blocks import Split, joined, quoted
 from .forms import LONGEST
 
 _PART = rf"[^<]{{0,{LONGEST}}}"
+_WORD = r"(?:analysis|commentary|final)\b"
+_TO_MESSAGE = rf"{_PART}(?:<\|constrain\|>{_PART})?<\|message\|>"
 _HEADER = (
-    rf"(?:<\|start\|>(?P<role>{_PART}))?<\|channel\|>\s{{0,8}}(?P<channel>{_PART})(?:<\|constrain\|>{_PART})?<\|message\|>"
+    rf"(?:<\|start\|>(?P<role>{_PART}))?<\|channel\|>\s{{0,8}}"
+    rf"(?:(?P<channel>{_WORD})(?:{_TO_MESSAGE}|(?!\s{{0,8}}<\|))|(?P<other>{_TO_MESSAGE}))"
     rf"|<\|start\|>(?P<plain>assistant{_PART})<\|message\|>"
 )
 _MARKS = re.compile(rf"{_HEADER}|(?P<end><\|(?:end|return|call)\|>)")
@@ -24,7 +27,7 @@ _BARE_SURE = re.compile(r"\s*(analysis|commentary|final(?=[^\sa-z]))")
 _OPENING = re.compile(r"(?:assistant)?(?P<channel>analysis|commentary)(?=[^\W_]|[\"“(\\*$])")
 _BARE_FINAL = re.compile(r"assistantfinal")
 _OPENING = re.compile(
-    rf"(?:<\|start\|>{_PART})?<\|channel\|>\s{{0,8}}(?:analysis|commentary|final)\b"
+    rf"(?:<\|start\|>{_PART}|assistant)?<\|channel\|>\s{{0,8}}{_WORD}"
     rf"|<\|start\|>assistant{_PART}<\||(?:analysis|commentary|final)\b{_PART}(?:<\|constrain\|>{_PART})?<\|message\|>"
 )
 _TURN = re.compile(
@@ -102,7 +105,7 @@ def _messages(text: str, channel: str, sure: bool) -> list[_Message]:
         if not outside and (body.strip() or name):
             messages.append(_Message(name, body, mark["end"] or ""))
         begin, outside = mark.end(), mark["end"] is not None
-        channel = "" if outside else (mark["channel"] or "final")
+        channel = "" if outside else mark["channel"] or mark["other"] or "final"
     if not outside:
         messages.append(_Message(_name(channel), text[begin:], ""))
     return messages

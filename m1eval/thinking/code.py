@@ -23,12 +23,15 @@ class Code:
         self._fenced: Region = (0, 0)
         self._spanned: Region = (0, 0)
         self._read = False
+        self._first = {"`": -1, "~": -1}  # where each stands for the first time from `begin` on
 
     def around(self, begin: int, start: int, end: int) -> int | None:
         """Where the code begins that holds [start, end) in the text that is read from `begin` on; None outside of it.
 
         Positions must not go back as long as `begin` is the same, and `begin` never does.
         """
+        if start < min(self._next("`", begin), self._next("~", begin)):
+            return None  # most often: nothing needs to be read
         if not self._read:
             self._read_fences()
             self._read_runs()
@@ -45,6 +48,12 @@ class Code:
             if region[0] <= start and end <= region[1]:
                 return region[0]
         return None
+
+    def _next(self, char: str, begin: int) -> int:
+        if self._first[char] < begin:
+            found = self._text.find(char, begin)
+            self._first[char] = found if found >= 0 else len(self._text)
+        return self._first[char]
 
     def _next_fence(self) -> Region:
         i = self._fence

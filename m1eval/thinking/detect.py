@@ -7,9 +7,9 @@ from functools import lru_cache
 from . import channels
 from .blocks import quoted
 from .code import Code
-from .forms import HARMONY, LONGEST, Form
+from .forms import HARMONY, KNOWN, LONGEST, Form
 
-_SOLID = re.compile(r"\S")
+_SOLID = re.compile(r"[^\s\ufeff\u200b]")
 _TOKEN = re.compile(r"<[^<>\s]{1,40}|\[/?[A-Z_]{1,20}\]|◁[^▷\s]{1,10}▷")
 _PROSE = re.compile(r"[ \t.,;:!?)]|\Z")
 
@@ -23,16 +23,14 @@ def form_of(text: str, forms: Sequence[Form], opened: bool | None) -> Form:
     opening = opening_form(text, first.start(), forms)
     if opening is not None or len(forms) == 1:
         return opening or default
-    if (not default.channels and _tagged(text, default)) or not any(
-        mark in text for mark in _first_marks(tuple(forms))
-    ):
+    if (not default.channels and _tagged(text, default)) or not any(mark in text for mark in _marks(forms)):
         return default
     return _closed(text, tuple(forms), opened) or default
 
 
 def opening_form(text: str, at: int, forms: Sequence[Form]) -> Form | None:
     """The form that opens a text at this place."""
-    if text[at] not in _first_letters(tuple(forms)):
+    if text[at] not in _letters(forms):
         return None
     for form in forms:
         if form.channels:
@@ -46,11 +44,7 @@ def opening_form(text: str, at: int, forms: Sequence[Form]) -> Form | None:
 def begun(text: str, forms: Sequence[Form], *, more: bool = False) -> bool:
     """Whether a text ends inside of a tag that opens thinking; `more`: the rest of it may still come."""
     first = _SOLID.search(text)
-    if (
-        first is None
-        or len(text) - first.start() > 2 * LONGEST
-        or text[first.start()] not in _first_letters(tuple(forms))
-    ):
+    if first is None or len(text) - first.start() > 2 * LONGEST or text[first.start()] not in _letters(forms):
         return False
     start = text[first.start() :]
     return any(form.begun_by(start, more=more) for form in forms)
@@ -119,6 +113,14 @@ def _mentioned(text: str, start: int, end: int) -> bool:
     return named or Code(text).around(0, start, end) is not None
 
 
+def _letters(forms: Sequence[Form]) -> frozenset[str]:
+    return _KNOWN_LETTERS if forms is KNOWN else _first_letters(tuple(forms))
+
+
+def _marks(forms: Sequence[Form]) -> frozenset[str]:
+    return _KNOWN_MARKS if forms is KNOWN else _first_marks(tuple(forms))
+
+
 @lru_cache(maxsize=64)
 def _first_letters(forms: tuple[Form, ...]) -> frozenset[str]:
     letters = {letter for form in forms for mark in form.marks for letter in mark[:1]}
@@ -130,3 +132,6 @@ def _first_marks(forms: tuple[Form, ...]) -> frozenset[str]:
     """Short texts of which one is in every text that closes one of the forms."""
     harmony = {"assistantfinal"} if HARMONY in forms else set()
     return frozenset({form.close[:2] if form.close[0] in "<[◁" else form.close for form in forms} | harmony)
+
+
+_KNOWN_LETTERS, _KNOWN_MARKS = _first_letters(KNOWN), _first_marks(KNOWN)  # looked up for each output

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from .detect import begun, opening_form
 from .forms import DEFAULT, KNOWN, LONGEST, Form
 
-_SOLID = re.compile(r"\S")
+_SOLID = re.compile(r"[^\s\ufeff\u200b]")
 
 
 class Follower:

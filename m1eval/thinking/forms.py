@@ -51,10 +51,17 @@ class Form:
     def __post_init__(self) -> None:
         for name, text, pattern in (("opens", self.open, self.opening), ("closes", self.close, self.closing)):
             object.__setattr__(self, name, _compiled(pattern or _pattern(text)))
-        either = f"({self.nesting or self.opens.pattern})|{self.closes.pattern}"
+        begin, end = self.nesting or self.opens.pattern, self.closes.pattern
+        if begin[0] == end[0] == "<" and "|" not in begin + end:  # a common beginning makes the search fast
+            either = f"<(?:({begin[1:]})|{end[1:]})"
+        else:
+            either = f"({begin})|{end}"
         object.__setattr__(self, "either", _compiled(either))
         tag = _xml(self.open.partition(" ")[0].rstrip(">") + ">")
         object.__setattr__(self, "partly", _compiled(rf"(?i:<{re.escape(tag[2])}\s[^<>]*)" if tag else r"(?!)"))
+
+    def __hash__(self) -> int:
+        return hash((self.open, self.close))
 
     @property
     def marks(self) -> tuple[str, ...]:

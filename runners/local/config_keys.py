@@ -87,6 +87,14 @@ NEUTRAL: Mapping[str, Callable[[Any], bool]] = {
 """Keys that would matter, and which values say that they do not."""
 
 
+def config_keys(option: str | Sequence[str]) -> tuple[str, ...]:
+    """The keys that the option ignore_config_keys names: with commas between, or a list of them."""
+    names = option.split(",") if isinstance(option, str) else option
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise RunnerError(f"local: ignore_config_keys is {str(option)[:60]!r}: name keys of config.json, as in a,b")
+    return tuple(name.strip() for name in names if name.strip())
+
+
 def without(config: Mapping[str, Any], ignored: Sequence[str]) -> dict[str, Any]:
     """A config without some keys, `a.b` being b within a; RunnerError for one that is not there."""
     found = dict(config)

@@ -38,20 +38,24 @@ def sliding_window(config: Mapping[str, Any], *, default: int | None, per_layer:
         return None
     if per_layer and kinds is not None:
         return _window(size, [i for i, kind in enumerate(kinds) if kind == SLIDING])
-    return _window(size, range(_first(config) if per_layer else 0, layers))
+    first = _first(config, 0 if default is None else _QWEN_FIRST) if per_layer else 0
+    return _window(size, range(first, layers))
 
 
 def _window(size: int, layers: Sequence[int]) -> SlidingWindow | None:
     return SlidingWindow(size, tuple(layers)) if layers else None
 
 
-def _first(config: Mapping[str, Any]) -> int:
-    first = config.get("max_window_layers")
-    if first is None:
-        first = 28
+_QWEN_FIRST = 28
+"""The first layer that slides where a config of Qwen does not say it."""
+
+
+def _first(config: Mapping[str, Any], first: Any) -> int:
+    if config.get("max_window_layers") is not None:
+        first = config["max_window_layers"]
     if type(first) is not int or first < 0:
         raise RunnerError(f"{WHERE}: max_window_layers is {str(first)[:40]}, and must be a whole number from 0")
-    return first
+    return int(first)
 
 
 def _checked(kinds: Any, layers: Any) -> list[str]:

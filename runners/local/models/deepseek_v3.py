@@ -48,7 +48,7 @@ KEYS = frozenset(
     original_max_position_embeddings partial_rotary_factor rope_interleave quantization_config
     head_dim qk_head_dim""".split()
 )
-"""The last two follow from others here, as in transformers, and all heads share one latent, whatever is said."""
+"""qk_head_dim follows from others here, and all heads share one latent, whatever num_key_value_heads is."""
 _ALIASES = {"num_local_experts": "n_routed_experts", "num_mtp_layers": "num_nextn_predict_layers"}
 """Names that newer transformers give."""
 _NULLS: dict[str, Any] = {"q_lora_rank": None, "norm_topk_prob": False, "rope_interleave": False, "n_shared_experts": 0}
@@ -101,6 +101,8 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
             checked(given == only, f"{name} '{given}' is not built in for deepseek_v3, only {only}")
         checked(made.hidden_act in SILU, f"hidden_act '{made.hidden_act}' is not built in, only silu")
         checked(made.moe_layer_freq == 1, f"moe_layer_freq {made.moe_layer_freq} is not built in, only 1")
+        dim = config.get("head_dim")
+        checked(dim in (None, made.qk_rope_head_dim), f"head_dim {dim} is not qk_rope_head_dim {made.qk_rope_head_dim}")
         checked(made.q_lora_rank is not None or not made.attention_bias, "attention_bias needs a q_lora_rank")
         _check_groups(made)
         rotated(config, made.rope, made.qk_rope_head_dim)

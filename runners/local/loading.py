@@ -81,26 +81,31 @@ def load(
     config.json to leave out of account.
     """
     file = _gguf(source)
-    folder = source if source.is_dir() else source.parent
-    checkpoint: Checkpoint
     if file:
         progress.status(f"reading {file.name}")
-        checkpoint = found = Gguf(file)
-        own = source.is_dir() and (folder / "tokenizer.json").is_file()
-        tokenizer = tokens.from_folder(folder) if own else tokens.from_gguf(found.meta)
-    else:
-        checkpoint, tokenizer = Safetensors(folder), tokens.from_folder(folder)
-    with _located(checkpoint.about):
-        config = without(checkpoint.config, ignored)
-        shapes = checkpoint.shapes()
-        check_sizes(config, shapes)
-        config = _with_own_head(config, checkpoint, shapes)
-        model = build(config, Setting(dtype, shard), window=window)
+    checkpoint: Checkpoint = Gguf(file) if file else Safetensors(source)
+    model = _built(checkpoint, Setting(dtype, shard), window=window, ignored=ignored)
+    tokenizer = _tokenizer(source, checkpoint)
     _mask(model, tokenizer)
     if device.type == "cuda":
         check_weights(weight_bytes(model), device, str(dtype).removeprefix("torch."))
     fill(model, checkpoint, device=device, progress=progress, where=str(source))
     return Loaded(model, tokenizer, source)
+
+
+def _tokenizer(source: Path, checkpoint: Checkpoint) -> tokens.ModelTokenizer:
+    if isinstance(checkpoint, Gguf) and not (source.is_dir() and (source / "tokenizer.json").is_file()):
+        return tokens.from_gguf(checkpoint.meta)
+    return tokens.from_folder(source)
+
+
+def _built(checkpoint: Checkpoint, how: Setting, *, window: int | None, ignored: Sequence[str]) -> nn.Module:
+    """The model without its weights, every size of it checked against them."""
+    with _located(checkpoint.about):
+        config = without(checkpoint.config, ignored)
+        shapes = checkpoint.shapes()
+        check_sizes(config, shapes)
+        return build(_with_own_head(config, checkpoint, shapes), how, window=window)
 
 
 @contextmanager
@@ -110,8 +115,8 @@ def _located(file: Path) -> Iterator[None]:
         yield
     except RunnerError as error:
         said = str(error)
-        kind = WHERE if file.suffix == ".json" else "the config in"
-        raise RunnerError(said.replace(WHERE, f"{kind} {file}", 1)) from error
+        where = f"{WHERE} {file}" if file.suffix == ".json" else f"{file}"
+        raise RunnerError(said.replace(WHERE, where, 1)) from error
 
 
 def check_sizes(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> None:
@@ -171,7 +176,7 @@ _ROWS = 4096
 
 
 def _short(value: Any) -> str:
-    text = str(value)[:40] if not isinstance(value, int) or abs(value) < 10**30 else "a very large number"
+    text = repr(value)[:40] if not isinstance(value, int) or abs(value) < 10**30 else "a very large number"
     return text if text.isprintable() else repr(text)
 
 

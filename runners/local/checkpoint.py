@@ -80,8 +80,8 @@ class Safetensors:
             kind = self.files[self.where[name]].get_slice(name).get_dtype()
             if kind not in _FLOATS and kind != _FP8:
                 raise RunnerError(
-                    f"{self.where[name]}: {name} is stored as {kind}, of which local reads {', '.join(_FLOATS)} and fp8 "
-                    "with scales: take weights that are not quantised"
+                    f"{self.where[name]}: {name} is stored as {kind}, of which local reads {', '.join(_FLOATS)} and "
+                    "fp8 with scales: take weights that are not quantised"
                 )
             if kind == _FP8:
                 self._check_fp8(name)
@@ -164,7 +164,13 @@ def _shards(folder: Path, index: Path) -> list[Path]:
 
 def _check_inside(folder: Path, index: Path, name: str) -> None:
     """RunnerError if a file is elsewhere; the cache of the hub, whose files are links to ../../blobs, is all right."""
-    plain = len(name) < _LONGEST and name.isprintable() and "\\" not in name and not Path(name).is_absolute() and ".." not in Path(name).parts
+    plain = (
+        len(name) < _LONGEST
+        and name.isprintable()
+        and "\\" not in name
+        and not Path(name).is_absolute()
+        and ".." not in Path(name).parts
+    )
     if plain:
         try:
             real, homes = (folder / name).resolve(), [folder.resolve(), index.resolve().parent]

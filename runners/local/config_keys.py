@@ -22,7 +22,8 @@ _BOOKKEEPING = """
     tokenizer_model_max_length max_sequence_length seq_length is_llama_config unsloth_fixed unsloth_version
     transformers.js_config transformers_js_config attn_implementation use_flash_attn use_flash_attention
     use_flash_attention_2 flash_attn fused_mlp use_fused_rms_norm use_cuda_graph tokenizer_config chat_template
-    keys_to_ignore_at_inference cache_implementation onnx_config inference_config model_name modelname model_name_or_path
+    keys_to_ignore_at_inference cache_implementation onnx_config inference_config model_name model_name_or_path
+
     _name_or_path _commit_hash _attn_implementation _attn_implementation_autoset
     _attn_implementation_internal _experts_implementation _experts_implementation_internal _flash_attn_2_enabled
     _pre_quantization_dtype _from_model_config tie_last_hidden_states
@@ -44,7 +45,7 @@ _SAMPLING = """
     num_assistant_tokens_schedule target_lookbehind prompt_lookup_num_tokens max_matching_ngram_size use_mtp
 """
 HARMLESS = frozenset((_BOOKKEEPING + _TRAINING + _SAMPLING).split())
-"""Bookkeeping, training and defaults of sampling. (`pretraining_tp` cuts matrices, the sums of the parts are the same.)"""
+"""Bookkeeping, training, defaults of sampling. (`pretraining_tp` cuts matrices, the sums of the parts are the same.)"""
 
 
 def _one_of(*values: Any) -> Callable[[Any], bool]:
@@ -61,7 +62,9 @@ def _full(value: Any) -> bool:
 
 _OFF, _ONE, _ZERO = _one_of(False), _one_of(1), _one_of(0, False)
 NEUTRAL: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("logit_scale", "logits_scaling", "embedding_multiplier", "residual_multiplier", "scale_emb"), _ONE),
+    **dict.fromkeys(
+        ("logit_scale", "logits_scaling", "embedding_multiplier", "residual_multiplier", "scale_emb"), _ONE
+    ),
     **dict.fromkeys(("lm_head_multiplier", "embedding_scale", "residual_scale", "rotary_pct", "rope_ratio"), _ONE),
     **dict.fromkeys(("partial_rotary_factor", "num_codebooks", "moe_layer_freq", "decoder_sparse_step"), _ONE),
     **dict.fromkeys(("attn_logit_softcapping", "final_logit_softcapping", "logit_softcapping", "clip_qkv"), _ZERO),

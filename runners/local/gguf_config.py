@@ -30,16 +30,27 @@ _EXPERTS = {
     "num_experts_per_tok": "expert_used_count",
     "moe_intermediate_size": "expert_feed_forward_length",
 }
-_ROPE = (
-    "type factor attn_factor original_context_length yarn_beta_fast yarn_beta_slow yarn_ext_factor yarn_attn_factor"
-).split()
-_READ = frozenset((*_KEYS.values(), *_EXPERTS.values(), *(f"rope.scaling.{name}" for name in _ROPE), "rope.scale_linear"))
+_ROPE = [
+    "type",
+    "factor",
+    "attn_factor",
+    "original_context_length",
+    "yarn_beta_fast",
+    "yarn_beta_slow",
+    "yarn_ext_factor",
+    "yarn_attn_factor",
+]
+_READ = frozenset(
+    (*_KEYS.values(), *_EXPERTS.values(), *(f"rope.scaling.{name}" for name in _ROPE), "rope.scale_linear")
+)
 _HARMLESS = frozenset({"vocab_size", "rope.scaling.finetuned", "tensor_data_layout", "pooling_type"})
 _KINDS = ("none", "linear", "yarn")
 
 
 def _near(*values: float) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int | float) and any(math.isclose(value, one, rel_tol=1e-4) for one in values)
+    return lambda value: (
+        isinstance(value, int | float) and any(math.isclose(value, one, rel_tol=1e-4) for one in values)
+    )
 
 
 _NEUTRAL: Mapping[str, Callable[[Any], bool]] = {
@@ -64,7 +75,9 @@ def read_config(meta: Mapping[str, Any], tensors: Collection[str], factors: Sequ
     """
     kind = meta.get("general.architecture")
     if not isinstance(kind, str) or kind not in ARCHITECTURES:
-        raise RunnerError(f"{WHERE}: architecture {str(kind)[:60]!r}; of GGUF files local reads {', '.join(ARCHITECTURES)}")
+        raise RunnerError(
+            f"{WHERE}: architecture {str(kind)[:60]!r}; of GGUF files local reads {', '.join(ARCHITECTURES)}"
+        )
     own = {key.removeprefix(f"{kind}."): value for key, value in meta.items() if key.startswith(f"{kind}.")}
     fields = dict(_KEYS) | (_EXPERTS if kind == "qwen3moe" else {})
     config = {ours: own[theirs] for ours, theirs in fields.items() if theirs in own}
@@ -121,11 +134,15 @@ def _rope(kind: str, own: Mapping[str, Any], factors: Sequence[float] | None) ->
     trained = given["original_context_length"] or own.get("context_length")
     fields = {"factor": factor, "original_context_length": trained, **{k: v for k, v in given.items() if k != "type"}}
     for name, value in fields.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12):
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12
+        ):
             raise RunnerError(f"{WHERE}: {kind}.rope.scaling.{name} is {str(value)[:40]}, and must be a number above 0")
     scale = float(given["attn_factor"] or 1.0) * float(given["yarn_attn_factor"] or 1.0)
     if given["yarn_ext_factor"] not in (None, 0, 1) or (given["yarn_ext_factor"] == 0 and said == "yarn"):
-        raise RunnerError(f"{WHERE}: {kind}.rope.scaling.yarn_ext_factor {given['yarn_ext_factor']} is not built in, only 1")
+        raise RunnerError(
+            f"{WHERE}: {kind}.rope.scaling.yarn_ext_factor {given['yarn_ext_factor']} is not built in, only 1"
+        )
     if factors is not None:
         if said != "none" and factor != 1:
             raise RunnerError(f"{WHERE}: {kind}.rope.scaling.factor {factor} beside rope_freqs.weight is not built in")

@@ -112,7 +112,7 @@ class Gguf:
     def check(self, names: Collection[str]) -> None:
         """RunnerError if one of them is quantised in a way that cannot be read."""
         for kind, name in {self.stored[self.names[name].name].tensor_type: name for name in names}.items():
-            if kind not in _PLAIN and kind not in gguf.quants._type_traits:  # noqa: SLF001  nothing public says it
+            if kind not in _PLAIN and kind not in gguf.quants._type_traits:
                 raise self._unreadable(self.names[name].name, kind)
 
     def _unreadable(self, stored: str, kind: gguf.GGMLQuantizationType) -> RunnerError:

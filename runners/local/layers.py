@@ -19,7 +19,6 @@ from .ops import norm, rows
 from .ops.rows import few
 from .parallel import Shard
 
-
 Fields = TypeVar("Fields", bound=msgspec.Struct)
 SILU = ("silu", "swish")
 """Names of the one activation that MLPs have here."""

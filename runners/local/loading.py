@@ -158,8 +158,8 @@ def _with_own_head(
     tied, embedding, head = config.get("tie_word_embeddings"), "model.embed_tokens.weight", "lm_head.weight"
     if not tied and tied is not True and embedding in shapes and head not in shapes:
         raise RunnerError(
-            f"{WHERE}: tie_word_embeddings is {'not set' if tied is None else json.dumps(tied)[:40]}, but the weights have "
-            f"no {head}: set it to true if the head is the embedding, else download the weights again"
+            f"{WHERE}: tie_word_embeddings is {'not set' if tied is None else json.dumps(tied)[:40]}, but the weights "
+            f"have no {head}: set it to true if the head is the embedding, else download the weights again"
         )
     if tied is not True or embedding not in shapes or head not in shapes:
         return config

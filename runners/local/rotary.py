@@ -15,12 +15,33 @@ from .ops.rope import plain_table, table
 KINDS = ("default", "linear", "dynamic", "yarn", "llama3")
 _TRAINED = ("yarn", "llama3", "longrope")
 """Kinds that start from original_max_position_embeddings."""
-_NUMBERS = (
-    "rope_theta factor attention_factor beta_fast beta_slow low_freq_factor high_freq_factor mscale mscale_all_dim "
-    "original_max_position_embeddings partial_rotary_factor"
-).split()
-_KEYS = frozenset((*_NUMBERS, "rope_type", "type", "truncate", "short_factor", "long_factor", "mrope_section"))
-"""What transformers knows; each kind reads its own of them."""
+_NUMBERS = [
+    "rope_theta",
+    "factor",
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "low_freq_factor",
+    "high_freq_factor",
+    "mscale",
+    "mscale_all_dim",
+    "original_max_position_embeddings",
+    "partial_rotary_factor",
+]
+_KEYS = frozenset(
+    (
+        *_NUMBERS,
+        "rope_type",
+        "type",
+        "truncate",
+        "short_factor",
+        "long_factor",
+        "mrope_section",
+        "attn_factor",
+        "finetuned",
+    )
+)
+"""What transformers knows, of which each kind reads its own; and two that published configs have and it passes over."""
 _MOST = 1e12
 
 

@@ -28,12 +28,11 @@ def sliding_window(config: Mapping[str, Any], *, default: int | None, per_layer:
     for name, value in (("num_hidden_layers", layers), ("sliding_window", size)):
         if value is not None and (type(value) is not int or value < 1):
             raise RunnerError(f"{WHERE}: {name} is {str(value)[:40]}, and must be a whole number from 1")
-    if kinds is not None and _checked(kinds, layers).count(SLIDING):
-        if size is None:
-            raise RunnerError(
-                f"{WHERE}: layer_types has {SLIDING}, but there is no sliding_window, or use_sliding_window is off: "
-                "take a config that agrees with itself, or say which to leave out with -o ignore_config_keys=layer_types"
-            )
+    if kinds is not None and _checked(kinds, layers).count(SLIDING) and size is None:
+        raise RunnerError(
+            f"{WHERE}: layer_types has {SLIDING}, but there is no sliding_window, or use_sliding_window is off: take a "
+            "config that agrees with itself, or leave one out with -o ignore_config_keys=layer_types"
+        )
     if size is None or layers is None:
         return None
     if per_layer and kinds is not None:
@@ -74,6 +73,6 @@ def check_window(found: SlidingWindow | None, window: int) -> None:
         return
     names = ", ".join(map(str, found.layers[:4])) + (f", … {found.layers[-1]}" if len(found.layers) > 4 else "")
     raise RunnerError(
-        f"{WHERE}: a sliding window of {found.size} tokens is not built in, and layers {names} have one (sliding_window): go on with "
-        f"-o window={found.size}, up to which full attention computes the same"
+        f"{WHERE}: a sliding window of {found.size} tokens is not built in, and layers {names} have one "
+        f"(sliding_window): go on with -o window={found.size}, up to which full attention computes the same"
     )

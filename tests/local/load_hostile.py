@@ -1,6 +1,6 @@
 """Load models one after another through the command line, within bounds of memory and time; one JSON line for each.
 
-    python load_hostile.py TASK OUT < list of models as JSON
+python load_hostile.py TASK OUT < list of models as JSON
 """
 
 import contextlib
@@ -37,7 +37,9 @@ def main() -> None:
         code: object = None
         try:
             with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-                cli.main(["run", "--tasks", task, "--limit", "1", "--display", "none", "--out", str(out / str(i)), *model])
+                cli.main(
+                    ["run", "--tasks", task, "--limit", "1", "--display", "none", "--out", str(out / str(i)), *model]
+                )
         except SystemExit as left:
             code = left.code
         except BaseException as error:  # noqa: BLE001  what a test is to see

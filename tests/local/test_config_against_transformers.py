@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -118,14 +118,23 @@ ROPES: dict[str, dict[str, Any]] = {
         "rope_parameters": T5,
         "rope_scaling": {"type": "yarn", **YARN, "rope_theta": 3e5},
     },
-    "null scaling beside parameters": {"rope_parameters": {**T5, "rope_type": "linear", "factor": 2.0}, "rope_scaling": None},
+    "null scaling beside parameters": {
+        "rope_parameters": {**T5, "rope_type": "linear", "factor": 2.0},
+        "rope_scaling": None,
+    },
     "trained length beside": {"rope_scaling": {"type": "yarn", **YARN}, "original_max_position_embeddings": 32},
-    "trained length beside alone": {"rope_scaling": {"type": "yarn", "factor": 4.0}, "original_max_position_embeddings": 32},
+    "trained length beside alone": {
+        "rope_scaling": {"type": "yarn", "factor": 4.0},
+        "original_max_position_embeddings": 32,
+    },
     "llama3": {"rope_scaling": {"rope_type": "llama3", **LLAMA3}, "rope_theta": 5e5},
     "llama3 in parameters": {"rope_parameters": {"rope_type": "llama3", **LLAMA3, "rope_theta": 5e5}},
     "llama3, trained length beside": {
         "rope_scaling": {"rope_type": "llama3", **LLAMA3},
         "original_max_position_embeddings": 128,
+    },
+    "yarn, attn_factor of a published distillation": {
+        "rope_scaling": {"rope_type": "yarn", **YARN, "attn_factor": 0.878}
     },
     "keys of other types": {"rope_scaling": {"rope_type": "linear", **LLAMA3, "beta_fast": 4, "mscale": 0.5}},
     "sections, default": {"rope_scaling": {"type": "default", "mrope_section": [2, 3, 3]}, "rope_theta": 5e5},
@@ -146,7 +155,12 @@ REST: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "all layers full": (("qwen2", "qwen3"), {"layer_types": ["full_attention"] * 3, "sliding_window": 8}),
     "all layers full, window on": (
         ("qwen2", "qwen3"),
-        {"layer_types": ["full_attention"] * 3, "sliding_window": 8, "use_sliding_window": True, "max_window_layers": 0},
+        {
+            "layer_types": ["full_attention"] * 3,
+            "sliding_window": 8,
+            "use_sliding_window": True,
+            "max_window_layers": 0,
+        },
     ),
     "full layers of llama": (("llama",), {"layer_types": ["full_attention"] * 3}),
     "window off": (("qwen2", "qwen3", "qwen3_moe"), {"sliding_window": 8, "use_sliding_window": False}),
@@ -255,7 +269,8 @@ def test_a_sliding_window_is_exact_up_to_its_size_and_refused_beyond(tmp_path: P
     for window in (None, 41, 256):
         said = refused(folder, window=window)
         assert "a sliding window of 40 tokens is not built in, and layers 1, 2 have one" in said
-        assert "-o window=40" in said and str(folder / "config.json") in said
+        assert "-o window=40" in said
+        assert str(folder / "config.json") in said
 
 
 SLIDING: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -270,7 +285,11 @@ SLIDING: dict[str, tuple[str, dict[str, Any], str]] = {
         {"use_sliding_window": True, "max_window_layers": 0, "max_position_embeddings": 8192},
         "sliding window of 4096",
     ),
-    "all layers of experts": ("qwen3_moe", {"use_sliding_window": True, "sliding_window": 9}, "layers 0, 1, 2 have one"),
+    "all layers of experts": (
+        "qwen3_moe",
+        {"use_sliding_window": True, "sliding_window": 9},
+        "layers 0, 1, 2 have one",
+    ),
     "llama": ("llama", {"sliding_window": 9}, "layers 0, 1, 2 have one"),
     "llama, by layer": (
         "llama",
@@ -284,9 +303,17 @@ SLIDING: dict[str, tuple[str, dict[str, Any], str]] = {
         {"layer_types": ["sliding_attention"] * 3, "sliding_window": 9, "use_sliding_window": False},
         "use_sliding_window is off",
     ),
-    "too few": ("qwen2", {"layer_types": ["full_attention"] * 2}, "layer_types has 2 entries, but num_hidden_layers is 3"),
+    "too few": (
+        "qwen2",
+        {"layer_types": ["full_attention"] * 2},
+        "layer_types has 2 entries, but num_hidden_layers is 3",
+    ),
     "too many": ("llama", {"layer_types": ["full_attention"] * 4}, "layer_types has 4 entries"),
-    "chunked": ("llama", {"layer_types": ["full_attention", "chunked_attention", "full_attention"]}, "'chunked_attention'"),
+    "chunked": (
+        "llama",
+        {"layer_types": ["full_attention", "chunked_attention", "full_attention"]},
+        "'chunked_attention'",
+    ),
     "chunked, of qwen": ("qwen3", {"layer_types": ["chunked_attention"] * 3}, "'chunked_attention' is not built in"),
     "unknown": ("qwen2", {"layer_types": ["mamba"] * 3}, "layer_types 'mamba'"),
     "no list": ("qwen2", {"layer_types": "full_attention"}, "layer_types must be a list"),
@@ -328,11 +355,11 @@ def test_the_head_in_the_file_is_the_head(head: str, kind: str, tmp_path: Path) 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("said", [{"tie_word_embeddings": False}, {}])
 def test_a_missing_head_that_is_not_tied_is_named(said: dict[str, Any], tmp_path: Path) -> None:
-    folder, reference = write(tmp_path / "model", "llama", said)
+    folder, _ = write(tmp_path / "model", "llama", said)
     file = folder / "model.safetensors"
     weights = {name: tensor for name, tensor in load_file(file).items() if name != "lm_head.weight"}
     save_file(weights, file, metadata={"format": "pt"})
-    assert "tie_word_embeddings is" in refused(folder) and "lm_head.weight" in refused(folder)
+    assert re.search(r"tie_word_embeddings is .* no lm_head\.weight", refused(folder))
 
 
 REFUSED: dict[str, tuple[str, Any]] = {
@@ -371,7 +398,10 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "rope_parameters differs by layer": ("rope_parameters", {"full_attention": {"rope_type": "default"}}),
     "rope_type 'mrope'": ("rope_scaling", {"type": "mrope", "mrope_section": [1, 1, 2]}),
     "rope_type 'su'": ("rope_scaling", {"type": "su", "factor": 4.0}),
-    "rope_type 'longrope'": ("rope_scaling", {"type": "longrope", "factor": 4.0, "short_factor": [1], "long_factor": [1]}),
+    "rope_type 'longrope'": (
+        "rope_scaling",
+        {"type": "longrope", "factor": 4.0, "short_factor": [1], "long_factor": [1]},
+    ),
     "rope_type 'factors'": ("rope_scaling", {"type": "factors", "factor": 4.0}),
     "a factor and no rope_type": ("rope_scaling", {"factor": 4.0}),
     "rope_scaling.factor is 0": ("rope_scaling", {"type": "linear", "factor": 0}),
@@ -433,7 +463,7 @@ def test_the_option_names_keys_with_commas_or_as_a_list() -> None:
     assert "ignore_config_keys" not in local.Runner.loose
 
 
-HARMLESS = {
+HARMLESS: dict[str, Any] = {
     "final_logit_softcapping": None,
     "attn_logit_softcapping": None,
     "logit_scale": 1.0,
@@ -466,6 +496,6 @@ def test_whatever_transformers_writes_for_any_config_is_known() -> None:
 
     keys = import_module(f"{local.__name__}.config_keys")
     written = {**PreTrainedConfig().to_dict(), **GenerationConfig().to_dict()}
-    keys.check_keys({key: value for key, value in written.items()}, ())
+    keys.check_keys(written, ())
     ordinary = dict.fromkeys(GenerationConfig._get_default_generation_params(), 1)
     keys.check_keys(ordinary, ())

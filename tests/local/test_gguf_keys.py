@@ -31,7 +31,9 @@ def rewritten(source: Path, target: Path, architecture: str, keys: Keys) -> None
         if name in dropped or name == "general.architecture":
             continue
         kind = field.types[0]
-        writer.add_key_value(name, field.contents(), kind, field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None)
+        writer.add_key_value(
+            name, field.contents(), kind, field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+        )
     for key, value in keys.items():
         if value is not None:
             writer.add_key_value(f"{architecture}.{key}", value, kind_of(value))
@@ -122,7 +124,9 @@ CASES: dict[str, tuple[Keys, dict[str, Any], float]] = {
         1.0,
     ),
     "neutral keys": (
-        {"logit_scale": 1.0, "expert_count": 0, "attention.scale": 8**-0.5, "rope.dimension_count": 8}, {}, 1.0
+        {"logit_scale": 1.0, "expert_count": 0, "attention.scale": 8**-0.5, "rope.dimension_count": 8},
+        {},
+        1.0,
     ),
     "heads of keys not said": ({"attention.head_count_kv": None}, {}, 1.0),
 }
@@ -136,7 +140,9 @@ def test_keys_mean_what_llama_cpp_makes_of_them(name: str, model: Any, tmp_path:
     rewritten(file, tmp_path / "changed.gguf", "llama", keys)
     # Without its base: transformers takes rope_scaling in place of rope_parameters as a whole.
     wanted = reference(made.folder, tmp_path / "same", IDS, scale, **config)
-    assert (scores(read(tmp_path / "changed.gguf"), IDS) - wanted).abs().max() < 1e-4 * max(1, float(wanted.abs().max()))
+    assert (scores(read(tmp_path / "changed.gguf"), IDS) - wanted).abs().max() < 1e-4 * max(
+        1, float(wanted.abs().max())
+    )
     if name not in ("nothing", "type none", "finetuned", "neutral keys", "heads of keys not said"):
         assert (wanted - scores(read(file), IDS)).abs().max() > 1e-2
 
@@ -174,14 +180,16 @@ def test_what_would_change_the_numbers_is_refused_by_name(key: str, value: Any, 
     with pytest.raises(RunnerError) as caught:
         read(tmp_path / "changed.gguf")
     said = str(caught.value)
-    assert f"llama.{key}" in said and str(tmp_path / "changed.gguf") in said and "\n" not in said
+    assert f"llama.{key}" in said
+    assert str(tmp_path / "changed.gguf") in said
+    assert "\n" not in said
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
 def test_a_sliding_window_computes_up_to_its_size(kind: str, model: Any, tmp_path: Path) -> None:
     file, _ = model(kind)
     rewritten(file, tmp_path / "sliding.gguf", kind, {"attention.sliding_window": 100})
-    with pytest.raises(RunnerError, match="a sliding window of 100 tokens is not built in, .* -o window=100"):
+    with pytest.raises(RunnerError, match=r"a sliding window of 100 tokens is not built in, .* -o window=100"):
         read(tmp_path / "sliding.gguf")
     found = scores(read(tmp_path / "sliding.gguf", window=100), IDS[:100])
     assert torch.equal(found, scores(read(file), IDS[:100]))
@@ -208,5 +216,6 @@ def test_header_of_the_format(tmp_path: Path) -> None:
     writer.write_tensors_to_file()
     writer.close()
     meta, tensors = header.read(file)
-    assert {name: meta[name] for name in values} == values and not tensors
+    assert {name: meta[name] for name in values} == values
+    assert not tensors
     assert struct.unpack("<4sI", file.read_bytes()[:8]) == (b"GGUF", 3)

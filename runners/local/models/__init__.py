@@ -4,7 +4,8 @@
 
 A Model is made as `Model(config, setting)` from what `Config.read(dict)` returned, and has `memory` (what its layers
 keep of the past, for the cache), `window` and `vocab_size`, `ignored` (patterns of tensors in checkpoints that it does
-not use), maybe `sliding` (see sliding_window.py), `forward(ids, step)` giving hidden states [tokens, width] before the last norm, and `logits(hidden)`.
+not use), maybe `sliding` (see sliding_window.py), `forward(ids, step)` giving hidden states [tokens, width] before the
+last norm, and `logits(hidden)`.
 """
 
 import importlib

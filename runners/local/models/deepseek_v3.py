@@ -40,13 +40,48 @@ LATENT_EPS = 1e-6
 
 
 KEYS = frozenset(
-    """hidden_size intermediate_size moe_intermediate_size num_hidden_layers num_attention_heads num_key_value_heads
-    vocab_size kv_lora_rank qk_rope_head_dim qk_nope_head_dim v_head_dim n_routed_experts num_local_experts
-    num_experts_per_tok q_lora_rank n_shared_experts n_group topk_group norm_topk_prob routed_scaling_factor
-    scoring_func topk_method first_k_dense_replace moe_layer_freq num_nextn_predict_layers num_mtp_layers rms_norm_eps
-    max_position_embeddings tie_word_embeddings attention_bias hidden_act rope_theta rope_scaling rope_parameters
-    original_max_position_embeddings partial_rotary_factor rope_interleave quantization_config
-    head_dim qk_head_dim""".split()
+    [
+        "hidden_size",
+        "intermediate_size",
+        "moe_intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "vocab_size",
+        "kv_lora_rank",
+        "qk_rope_head_dim",
+        "qk_nope_head_dim",
+        "v_head_dim",
+        "n_routed_experts",
+        "num_local_experts",
+        "num_experts_per_tok",
+        "q_lora_rank",
+        "n_shared_experts",
+        "n_group",
+        "topk_group",
+        "norm_topk_prob",
+        "routed_scaling_factor",
+        "scoring_func",
+        "topk_method",
+        "first_k_dense_replace",
+        "moe_layer_freq",
+        "num_nextn_predict_layers",
+        "num_mtp_layers",
+        "rms_norm_eps",
+        "max_position_embeddings",
+        "tie_word_embeddings",
+        "attention_bias",
+        "hidden_act",
+        "rope_theta",
+        "rope_scaling",
+        "rope_parameters",
+        "original_max_position_embeddings",
+        "partial_rotary_factor",
+        "rope_interleave",
+        "quantization_config",
+        "head_dim",
+        "qk_head_dim",
+    ]
 )
 """qk_head_dim follows from others here, and all heads share one latent, whatever num_key_value_heads is."""
 _ALIASES = {"num_local_experts": "n_routed_experts", "num_mtp_layers": "num_nextn_predict_layers"}

@@ -33,12 +33,31 @@ from ..rotary import Rope, rope_parameters, rotated, stretched
 from ..sliding_window import SlidingWindow, sliding_window
 from ..step import Step, Table
 
-
 KEYS = frozenset(
-    """hidden_size intermediate_size num_hidden_layers num_attention_heads vocab_size num_key_value_heads head_dim
-    rms_norm_eps max_position_embeddings tie_word_embeddings attention_bias mlp_bias hidden_act rope_theta rope_scaling
-    rope_parameters original_max_position_embeddings partial_rotary_factor use_sliding_window sliding_window
-    layer_types quantization_config""".split()
+    [
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "vocab_size",
+        "num_key_value_heads",
+        "head_dim",
+        "rms_norm_eps",
+        "max_position_embeddings",
+        "tie_word_embeddings",
+        "attention_bias",
+        "mlp_bias",
+        "hidden_act",
+        "rope_theta",
+        "rope_scaling",
+        "rope_parameters",
+        "original_max_position_embeddings",
+        "partial_rotary_factor",
+        "use_sliding_window",
+        "sliding_window",
+        "layer_types",
+        "quantization_config",
+    ]
 )
 """Of config.json, what is read here or, for the way in which weights are stored, by the loader."""
 
@@ -66,7 +85,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
 
     KEYS: ClassVar[frozenset[str]] = KEYS
     WINDOW: ClassVar[int | None] = None
-    """sliding_window where a config that uses one does not say it; None: a sliding_window is used wherever it is said."""
+    """sliding_window where a config switches one on and does not say it; None: it is on wherever it is said."""
     PER_LAYER: ClassVar[bool] = True
     """Whether layer_types and max_window_layers say which layers slide."""
 

@@ -63,7 +63,9 @@ def _kinds(config: Mapping[str, Any]) -> list[int]:
     if named is None:
         layers = count if type(count) is int and 0 < count <= 10_000 else 0
         return [KINDS["full_attention" if i % 2 == 0 else "linear_attention"] for i in range(layers)]
-    checked(isinstance(named, list) and all(isinstance(name, str) for name in named), "layer_types is not a list of names")
+    checked(
+        isinstance(named, list) and all(isinstance(name, str) for name in named), "layer_types is not a list of names"
+    )
     if unknown := sorted(set(named) - KINDS.keys()):
         raise RunnerError(f"{WHERE}: layer_types '{unknown[0][:40]}' is not built in; there are {', '.join(KINDS)}")
     return [KINDS[name] for name in named]

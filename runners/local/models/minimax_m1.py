@@ -50,12 +50,37 @@ LIGHTNING_EPS = 1e-6
 
 
 KEYS = frozenset(
-    """hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads vocab_size attn_type_list
-    num_local_experts num_experts_per_tok head_dim rotary_dim partial_rotary_factor rms_norm_eps
-    max_position_embeddings rope_theta rope_parameters tie_word_embeddings hidden_act sliding_window postnorm
-    layernorm_full_attention_alpha layernorm_full_attention_beta layernorm_linear_attention_alpha
-    layernorm_linear_attention_beta layernorm_mlp_alpha layernorm_mlp_beta shared_intermediate_size shared_moe_mode
-    quantization_config""".split()
+    [
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "vocab_size",
+        "attn_type_list",
+        "num_local_experts",
+        "num_experts_per_tok",
+        "head_dim",
+        "rotary_dim",
+        "partial_rotary_factor",
+        "rms_norm_eps",
+        "max_position_embeddings",
+        "rope_theta",
+        "rope_parameters",
+        "tie_word_embeddings",
+        "hidden_act",
+        "sliding_window",
+        "postnorm",
+        "layernorm_full_attention_alpha",
+        "layernorm_full_attention_beta",
+        "layernorm_linear_attention_alpha",
+        "layernorm_linear_attention_beta",
+        "layernorm_mlp_alpha",
+        "layernorm_mlp_beta",
+        "shared_intermediate_size",
+        "shared_moe_mode",
+        "quantization_config",
+    ]
 )
 
 
@@ -94,7 +119,9 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     def read(cls, config: Mapping[str, Any]) -> "Config":
         """From config.json; RunnerError naming what does not fit."""
         rope = rope_parameters(config, THETA)
-        checked(rope["rope_type"] == "default", f"rope_type '{rope['rope_type']}' is not built in for this architecture")
+        checked(
+            rope["rope_type"] == "default", f"rope_type '{rope['rope_type']}' is not built in for this architecture"
+        )
         return made({**{key: value for key, value in config.items() if key in KEYS}, "rope": rope})
 
     @property
@@ -153,7 +180,9 @@ def _rotary_dim(config: Config, fields: Mapping[str, Any]) -> int:
     dim, given = config.head_dim, config.rotary_dim
     share = config.rope.get("partial_rotary_factor", fields.get("partial_rotary_factor"))
     if share is not None:
-        checked(isinstance(share, int | float) and 0 < share <= 1, f"partial_rotary_factor {share} is not above 0, to 1")
+        checked(
+            isinstance(share, int | float) and 0 < share <= 1, f"partial_rotary_factor {share} is not above 0, to 1"
+        )
         checked(
             given in (0, int(dim * share)), f"rotary_dim {given} contradicts partial_rotary_factor {share} of {dim}"
         )

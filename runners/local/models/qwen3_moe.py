@@ -10,10 +10,16 @@ from ..layers import Count, Setting, Size, checked
 from ..moe import Choice, Experts, FeedForward, MoE, Router
 from . import llama, qwen3
 
-
 KEYS = qwen3.KEYS | frozenset(
-    """num_experts num_local_experts num_experts_per_tok moe_intermediate_size norm_topk_prob decoder_sparse_step
-    mlp_only_layers""".split()
+    [
+        "num_experts",
+        "num_local_experts",
+        "num_experts_per_tok",
+        "moe_intermediate_size",
+        "norm_topk_prob",
+        "decoder_sparse_step",
+        "mlp_only_layers",
+    ]
 )
 
 

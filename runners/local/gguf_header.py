@@ -132,4 +132,6 @@ class _Cursor:
             raise ValueError(f"an array has {count} entries" if count > _MOST else "arrays are nested too deeply")
         if each in _FORMATS:
             return list(self.numbers(_FORMATS[each], count))
+        if each == _STRING:
+            return [self.text() for _ in range(count)]
         return [self.value(each, depth + 1) for _ in range(count)]

@@ -49,7 +49,7 @@ def run(cases: Mapping[str, Break], good: Path, tmp_path: Path, capitals: Path) 
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     results = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
@@ -177,12 +177,13 @@ def small(tiny: Callable[..., Any]) -> Path:
     return folder
 
 
-def halves(items: Mapping[str, Break]) -> list[dict[str, Break]]:
+def parts(items: Mapping[str, Break]) -> list[dict[str, Break]]:
+    """Four parts, each for a process of its own."""
     names = list(items)
-    return [{name: items[name] for name in names[i::2]} for i in range(2)]
+    return [{name: items[name] for name in names[i::4]} for i in range(4)]
 
 
-@pytest.mark.parametrize("cases", halves(CONFIGS), ids=["first", "second"])
+@pytest.mark.parametrize("cases", parts(CONFIGS), ids=range(4))
 def test_configs(cases: dict[str, Break], small: Path, tmp_path: Path, capitals: Path) -> None:
     assert run(cases, small, tmp_path, capitals) == []
 
@@ -308,7 +309,7 @@ WEIGHTS: dict[str, Break] = {
 }
 
 
-@pytest.mark.parametrize("cases", halves(WEIGHTS), ids=["first", "second"])
+@pytest.mark.parametrize("cases", parts(WEIGHTS), ids=range(4))
 def test_weights(cases: dict[str, Break], small: Path, tmp_path: Path, capitals: Path) -> None:
     assert run(cases, small, tmp_path, capitals) == []
 
@@ -423,7 +424,7 @@ def gguf_model(tiny: Callable[..., Any], tmp_path_factory: pytest.TempPathFactor
     return file
 
 
-@pytest.mark.parametrize("cases", halves(GGUFS), ids=["first", "second"])
+@pytest.mark.parametrize("cases", parts(GGUFS), ids=range(4))
 def test_gguf_files(cases: dict[str, Break], gguf_model: Path, tmp_path: Path, capitals: Path) -> None:
     assert run(cases, gguf_model, tmp_path, capitals) == []
 

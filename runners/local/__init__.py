@@ -20,6 +20,7 @@ from m1eval import Likelihood, Output, Progress, Request, RunnerError, Timing, U
 from m1eval.thinking import DEFAULT, KNOWN, Form, form_of, named, opened_by, split_thinking
 
 from .cache import BLOCK, Blocks, Snapshots, State, keys
+from .config_keys import config_keys
 from .engine import Engine, Runs
 from .loading import Loaded, find, load, places
 from .models import Language
@@ -51,7 +52,8 @@ class Runner:
     are any), `invariant` (off: answers that do not depend on what else is being answered, not even by a rounding, at
     some cost in speed; switches the prefix cache off), `think_end` (the text by which thinking is ended), `think_tags`
     (the model's form of thinking, by name or as OPEN,CLOSE; any known one that opens the output), `threads` of a CPU
-    (torch's own choice), `revision` of a model on the hub.
+    (torch's own choice), `revision` of a model on the hub, `ignore_config_keys` (none: keys of config.json, with commas
+    between, to go on without although they may change what the model computes).
     """
 
     loose = frozenset({"batch", "gpus", "threads", "memory", "prefix_cache", "graphs"})
@@ -74,7 +76,9 @@ class Runner:
         think_tags: Any = None,
         threads: int | None = None,
         revision: str | None = None,
+        ignore_config_keys: str | Sequence_[str] = (),
     ) -> None:
+        self.ignored = config_keys(ignore_config_keys)
         self.model, self.revision, self.threads = model, revision, threads
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         on_gpu, self.gpus = self.device.type != "cpu", gpus
@@ -122,9 +126,16 @@ class Runner:
     def _load(self, progress: Progress) -> None:
         source, dtype = find(self.model, self.revision, progress), getattr(torch, self.dtype)
         if self.gpus > 1:
-            self._ranks = Ranks(source, dtype, self.device, self.gpus)
-        shard = Shard(0, self.gpus)
-        self._loaded = load(source, dtype=dtype, device=self.device, progress=progress, shard=shard)
+            self._ranks = Ranks(source, dtype, self.device, self.gpus, window=self.window, ignored=self.ignored)
+        self._loaded = load(
+            source,
+            dtype=dtype,
+            device=self.device,
+            progress=progress,
+            shard=Shard(0, self.gpus),
+            window=self.window,
+            ignored=self.ignored,
+        )
         self.tokenizer = self._loaded.tokenizer
         model = cast(Language, self._loaded.model)
         self.window = self.window or model.window

@@ -22,12 +22,22 @@ def block_size(quantization: Mapping[str, Any]) -> tuple[int, int]:
     """Rows and columns of a block by the `quantization_config` of config.json; RunnerError if it is anything else."""
     block = quantization.get("weight_block_size")
     method, form = quantization.get("quant_method"), quantization.get("fmt", "e4m3")
-    if method != "fp8" or form != "e4m3" or not (isinstance(block, list) and len(block) == 2):
+    if (
+        method != "fp8"
+        or form != "e4m3"
+        or not (isinstance(block, list) and len(block) == 2)
+        or not all(type(size) is int and size > 0 for size in block)
+    ):
         raise RunnerError(
-            f"the weights are quantised ({method}, {form}, blocks {block}), of which local reads fp8 e4m3 in blocks of "
-            "rows and columns only; take bf16 weights"
+            f"the weights are quantised ({_short(method)}, {_short(form)}, blocks {_short(block)}), of "
+            "which local reads fp8 e4m3 in blocks of rows and columns only; take bf16 weights"
         )
     return int(block[0]), int(block[1])
+
+
+def _short(value: Any) -> str:
+    text = str(value)[:60]
+    return text if text.isprintable() else repr(text)
 
 
 def dequantise(

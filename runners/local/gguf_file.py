@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from m1eval import RunnerError
 
-from . import gguf_header
-from .checkpoint import CPU, Part
+from . import gguf_config, gguf_header
+from .checkpoint import CPU, Part, first_line
+from .config_keys import WHERE
 from .gguf_header import Bytes
 
-_ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "qwen3moe": "qwen3_moe"}
 _NAMES = {
     "token_embd": "model.embed_tokens",
     "output_norm": "model.norm",
@@ -40,27 +40,8 @@ _NAMES = {
 _EXPERTS = {"ffn_gate_exps": "gate_proj", "ffn_up_exps": "up_proj", "ffn_down_exps": "down_proj"}
 """Stacked in the file, one by one in the names of transformers."""
 _FACTORS = "rope_freqs.weight"
-_KEYS = {
-    "hidden_size": "embedding_length",
-    "intermediate_size": "feed_forward_length",
-    "num_hidden_layers": "block_count",
-    "num_attention_heads": "attention.head_count",
-    "num_key_value_heads": "attention.head_count_kv",
-    "head_dim": "attention.key_length",
-    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
-    "rope_theta": "rope.freq_base",
-    "max_position_embeddings": "context_length",
-    "num_experts": "expert_count",
-    "num_experts_per_tok": "expert_used_count",
-    "moe_intermediate_size": "expert_feed_forward_length",
-}
-_SCALING = {
-    "rope_type": "type",
-    "factor": "factor",
-    "original_max_position_embeddings": "original_context_length",
-    "beta_fast": "yarn_beta_fast",
-    "beta_slow": "yarn_beta_slow",
-}
+_MOST_EXPERTS = 1 << 14
+_PLAIN = (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16)
 _PERMUTED = {"llama": {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}}
 """Architectures whose converter interleaves the two halves of each head's rotary dimensions, and how many heads."""
 _CHUNK = 1 << 22
@@ -78,13 +59,15 @@ class Gguf:
     """One GGUF file; `meta` are its keys and values, tokenizer included."""
 
     def __init__(self, file: Path) -> None:
+        self.file = self.about = file
         try:
             self.meta, self.stored = gguf_header.read(file)
+            self.config: Mapping[str, Any] = gguf_config.read_config(self.meta, self.stored, self._factors())
+            self.names = self._all_named()
         except (ValueError, OSError) as error:
-            raise RunnerError(f"{file} is no GGUF file, or torn ({error}): download it again") from error
-        self.file = file
-        self.config: Mapping[str, Any] = self._config()
-        self.names = {ours: origin for name in self.stored if name != _FACTORS for ours, origin in self._named(name)}
+            raise RunnerError(f"{file} is no GGUF file, or torn ({first_line(error)}): download it again") from error
+        except RunnerError as error:
+            raise RunnerError(str(error).replace(WHERE, str(file), 1)) from error
 
     def shapes(self) -> Mapping[str, Sequence[int]]:
         """The tensors there are."""
@@ -107,35 +90,42 @@ class Gguf:
                 return torch.from_numpy(_dequantised(data[None], tensor.tensor_type)[0])[rows]
             return torch.from_numpy(_dequantised(data[rows], tensor.tensor_type))
         except NotImplementedError as error:
-            raise RunnerError(
-                f"{self.file}: {origin.name} is quantised as {tensor.tensor_type.name}, not readable"
-            ) from error
+            raise self._unreadable(origin.name, tensor.tensor_type) from error
 
-    def _config(self) -> dict[str, Any]:
-        kind = self.meta.get("general.architecture")
-        found = {ours: self.meta.get(f"{kind}.{theirs}") for ours, theirs in _KEYS.items()}
-        config: dict[str, Any] = {key: value for key, value in found.items() if value is not None}
-        scaling = {ours: self.meta.get(f"{kind}.rope.scaling.{theirs}") for ours, theirs in _SCALING.items()}
-        rope = {key: value for key, value in scaling.items() if value is not None}
-        if _FACTORS in self.stored:
-            rope = {"rope_type": "factors", "factors": self._read(Origin(_FACTORS)).tolist()}
-        elif rope.get("rope_type", "none") == "none":
-            rope = {}
-        return config | {
-            "model_type": _ARCHITECTURES.get(str(kind), kind),
-            "vocab_size": len(self.meta.get("tokenizer.ggml.tokens", ())),
-            "tie_word_embeddings": "output.weight" not in self.stored,
-            "attention_bias": "blk.0.attn_output.bias" in self.stored,
-            "mlp_bias": "blk.0.ffn_up.bias" in self.stored,
-            "rope_parameters": rope,
-            "norm_topk_prob": True,  # llama.cpp always does, for the architectures here
-        }
+    def _factors(self) -> list[float] | None:
+        if _FACTORS not in self.stored:
+            return None
+        found: list[float] = self._read(Origin(_FACTORS)).flatten().tolist()
+        if not all(0 < factor < np.inf for factor in found):
+            raise ValueError(f"{_FACTORS} holds numbers that are not above 0")
+        return found
+
+    def _all_named(self) -> dict[str, Origin]:
+        found: dict[str, Origin] = {}
+        for stored in self.stored:
+            for ours, origin in self._named(stored) if stored != _FACTORS else ():
+                if ours in found:
+                    raise ValueError(f"{stored[:80]!r} and {found[ours].name[:80]!r} are the same tensor")
+                found[ours] = origin
+        return found
+
+    def check(self, names: Collection[str]) -> None:
+        """RunnerError if one of them is quantised in a way that cannot be read."""
+        for kind, name in {self.stored[self.names[name].name].tensor_type: name for name in names}.items():
+            if kind not in _PLAIN and kind not in gguf.quants._type_traits:
+                raise self._unreadable(self.names[name].name, kind)
+
+    def _unreadable(self, stored: str, kind: gguf.GGMLQuantizationType) -> RunnerError:
+        return RunnerError(f"{self.file}: {stored} is quantised as {kind.name}, not readable")
 
     def _named(self, stored: str) -> list[tuple[str, Origin]]:
         """The names of transformers for a tensor of the file."""
         layer = re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", stored)
         if layer and layer[2] in _EXPERTS:
-            count = self.stored[stored].shape[0]
+            shape = self.stored[stored].shape
+            if len(shape) != 3 or shape[0] > _MOST_EXPERTS:
+                raise ValueError(f"{stored} has the shape {list(shape)}, which is no stack of experts")
+            count = shape[0]
             begin, end = f"model.layers.{layer[1]}.mlp.experts", f"{_EXPERTS[layer[2]]}.{layer[3]}"
             return [(f"{begin}.{expert}.{end}", Origin(stored, expert)) for expert in range(count)]
         if layer and layer[2] in _NAMES:

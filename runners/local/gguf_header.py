@@ -3,16 +3,18 @@
 The reader of the gguf package makes an array of every string; with the vocabularies of today that takes seconds.
 """
 
+import math
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import gguf
 import numpy as np
 import numpy.typing as npt
 
+Item = TypeVar("Item")
 Bytes = npt.NDArray[np.uint8]
 
 _FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -20,6 +22,11 @@ _FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _STRING, _ARRAY = 8, 9
 _VERSIONS = (2, 3)
 _ALIGNMENT = 32
+_MOST = 1 << 24
+"""Pairs, tensors, and entries of one array; the largest vocabularies have 260,000."""
+_DIMENSIONS = 4
+_DEPTH = 4
+"""Of arrays in arrays."""
 
 
 class Stored(NamedTuple):
@@ -39,12 +46,26 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, Stored]]:
     if magic != b"GGUF" or version not in _VERSIONS:
         raise ValueError(f"it begins with {magic!r}, version {version}")
     count, pairs = cursor.number("Q"), cursor.number("Q")
-    meta = {cursor.text(): cursor.value(cursor.number("I")) for _ in range(pairs)}
+    for number, what in ((count, "tensors"), (pairs, "keys")):
+        if number > min(_MOST, len(whole) // 12):
+            raise ValueError(f"it has {len(whole)} bytes and says that it has {number} {what}")
+    meta = _once(((cursor.text(), cursor.value(cursor.number("I"))) for _ in range(pairs)), "key")
     places = [_place(cursor) for _ in range(count)]
-    alignment = int(meta.get("general.alignment", _ALIGNMENT))
+    alignment = meta.get("general.alignment", _ALIGNMENT)
+    if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
+        raise ValueError(f"general.alignment is {str(alignment)[:40]}, and must be a power of two")
     begin = -(-cursor.at // alignment) * alignment
     data = np.frombuffer(whole, np.uint8)
-    return meta, dict(_stored(places, data[begin:]))
+    return meta, _once(_stored(places, data[begin:]), "tensor")
+
+
+def _once(pairs: Iterable[tuple[str, Item]], what: str) -> dict[str, Item]:
+    found: dict[str, Item] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the {what} {name[:80]!r} is there twice")
+        found[name] = value
+    return found
 
 
 class _Place(NamedTuple):
@@ -56,17 +77,24 @@ class _Place(NamedTuple):
 
 def _place(cursor: "_Cursor") -> _Place:
     name, dimensions = cursor.text(), cursor.number("I")
+    if not 0 < dimensions <= _DIMENSIONS:
+        raise ValueError(f"{name[:80]!r} has {dimensions} dimensions")
     shape = tuple(cursor.number("Q") for _ in range(dimensions))  # counted from the last one
     return _Place(name, shape[::-1], cursor.number("I"), cursor.number("Q"))
 
 
 def _stored(places: list[_Place], data: Bytes) -> Iterator[tuple[str, Stored]]:
     for name, shape, kind, offset in places:
-        type_ = gguf.GGMLQuantizationType(kind)
+        if min(shape) < 1:
+            raise ValueError(f"{name[:80]!r} has the shape {list(shape)}")
+        try:
+            type_ = gguf.GGMLQuantizationType(kind)
+        except ValueError:
+            raise ValueError(f"{name[:80]!r} is of the unknown type {kind}") from None
         rows = gguf.quant_shape_to_byte_shape(shape, type_)
-        size = int(np.prod(rows, dtype=np.int64))
+        size = math.prod(rows)
         if offset + size > len(data):
-            raise ValueError(f"{name} lies beyond its end")
+            raise ValueError(f"{name[:80]!r} lies beyond its end")
         yield name, Stored(shape, type_, data[offset : offset + size].reshape(rows))
 
 
@@ -92,7 +120,7 @@ class _Cursor:
     def text(self) -> str:
         return self.take(self.number("Q")).decode("utf-8")
 
-    def value(self, kind: int) -> Any:
+    def value(self, kind: int, depth: int = 0) -> Any:
         if kind in _FORMATS:
             return self.numbers(_FORMATS[kind], 1)[0]
         if kind == _STRING:
@@ -100,6 +128,10 @@ class _Cursor:
         if kind != _ARRAY:
             raise ValueError(f"a value has the unknown type {kind}")
         each, count = self.number("I"), self.number("Q")
+        if count > _MOST or depth > _DEPTH:
+            raise ValueError(f"an array has {count} entries" if count > _MOST else "arrays are nested too deeply")
         if each in _FORMATS:
             return list(self.numbers(_FORMATS[each], count))
-        return [self.value(each) for _ in range(count)]
+        if each == _STRING:
+            return [self.text() for _ in range(count)]
+        return [self.value(each, depth + 1) for _ in range(count)]

@@ -6,16 +6,29 @@ No part reads files: `weights()` says what a checkpoint holds, how large it is t
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
 from m1eval import RunnerError
 
+from .config_keys import WHERE
 from .ops import norm, rows
 from .ops.rows import few
 from .parallel import Shard
+
+Fields = TypeVar("Fields", bound=msgspec.Struct)
+SILU = ("silu", "swish")
+"""Names of the one activation that MLPs have here."""
+Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
+"""A dimension or a count in a config; products of four of them cannot pass for something small."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 24)]
+"""The same where there may be none."""
+Layers = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+Positions = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
+Eps = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Setting(NamedTuple):
@@ -216,7 +229,15 @@ class MLP(nn.Module):
         return self(normed), total
 
 
+def converted(fields: Mapping[str, Any], kind: type[Fields]) -> Fields:
+    """The fields of a config as a struct; RunnerError naming the one that does not fit."""
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        raise RunnerError(f"{WHERE}: {error}") from error
+
+
 def checked(condition: bool, said: str) -> None:
     """RunnerError about a model's config.json unless the condition holds."""
     if not condition:
-        raise RunnerError(f"config.json of the model: {said}")
+        raise RunnerError(f"{WHERE}: {said}")

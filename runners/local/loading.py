@@ -1,10 +1,12 @@
 """From a name to a model in memory: finding the files, building the architecture, filling in every tensor."""
 
+import json
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub import snapshot_download
@@ -15,9 +17,11 @@ from m1eval import Progress, RunnerError
 
 from . import tokens
 from .checkpoint import Checkpoint, Safetensors
+from .config_keys import WHERE, without
 from .gguf_file import Gguf
 from .layers import Head, Setting, Slot
 from .models import build
+from .moe import Experts
 from .parallel import ALONE, Shard
 from .sizing import check_weights
 
@@ -61,24 +65,119 @@ def _embedded() -> Path:
     return path
 
 
-def load(source: Path, *, dtype: torch.dtype, device: torch.device, progress: Progress, shard: Shard = ALONE) -> Loaded:
-    """Read model and tokenizer from a folder or a GGUF file onto a device; of the weights, the part of one rank."""
+def load(
+    source: Path,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    progress: Progress,
+    shard: Shard = ALONE,
+    window: int | None = None,
+    ignored: Sequence[str] = (),
+) -> Loaded:
+    """Read model and tokenizer from a folder or a GGUF file onto a device; of the weights, the part of one rank.
+
+    `window` is the longest sequence that will be asked for, of those that the model is made for; `ignored` are keys of
+    config.json to leave out of account.
+    """
     file = _gguf(source)
-    folder = source if source.is_dir() else source.parent
-    checkpoint: Checkpoint
     if file:
         progress.status(f"reading {file.name}")
-        checkpoint = found = Gguf(file)
-        own = source.is_dir() and (folder / "tokenizer.json").is_file()
-        tokenizer = tokens.from_folder(folder) if own else tokens.from_gguf(found.meta)
-    else:
-        checkpoint, tokenizer = Safetensors(folder), tokens.from_folder(folder)
-    model = build(checkpoint.config, Setting(dtype, shard))
+    checkpoint: Checkpoint = Gguf(file) if file else Safetensors(source)
+    model = _built(checkpoint, Setting(dtype, shard), window=window, ignored=ignored)
+    tokenizer = _tokenizer(source, checkpoint)
     _mask(model, tokenizer)
     if device.type == "cuda":
         check_weights(weight_bytes(model), device, str(dtype).removeprefix("torch."))
     fill(model, checkpoint, device=device, progress=progress, where=str(source))
     return Loaded(model, tokenizer, source)
+
+
+def _tokenizer(source: Path, checkpoint: Checkpoint) -> tokens.ModelTokenizer:
+    if isinstance(checkpoint, Gguf) and not (source.is_dir() and (source / "tokenizer.json").is_file()):
+        return tokens.from_gguf(checkpoint.meta)
+    return tokens.from_folder(source)
+
+
+def _built(checkpoint: Checkpoint, how: Setting, *, window: int | None, ignored: Sequence[str]) -> nn.Module:
+    """The model without its weights, every size of it checked against them."""
+    with _located(checkpoint.about):
+        config = without(checkpoint.config, ignored)
+        shapes = checkpoint.shapes()
+        check_sizes(config, shapes)
+        return build(_with_own_head(config, checkpoint, shapes), how, window=window)
+
+
+@contextmanager
+def _located(file: Path) -> Iterator[None]:
+    """Say in errors about a config which file it is from."""
+    try:
+        yield
+    except RunnerError as error:
+        said = str(error)
+        where = f"{WHERE} {file}" if file.suffix == ".json" else f"{file}"
+        raise RunnerError(said.replace(WHERE, where, 1)) from error
+
+
+def check_sizes(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> None:
+    """RunnerError if a config asks for more than a checkpoint holds: told here, nothing was made for it yet."""
+    embedding = shapes.get("model.embed_tokens.weight")
+    wanted = [config.get("vocab_size"), config.get("hidden_size")]
+    if embedding is not None and None not in wanted and list(embedding) != wanted:
+        said = f"vocab_size {_short(wanted[0])} and hidden_size {_short(wanted[1])}"
+        raise RunnerError(f"{WHERE}: {said} do not fit model.embed_tokens.weight, which is {list(embedding)}")
+    layers: set[str] = set()
+    experts: set[int] = set()
+    for name in shapes:
+        layers |= {match[1] for match in [_LAYER.match(name)] if match}
+        experts |= {int(match[1][:9]) for match in [_EXPERT.search(name)] if match}
+        if name.endswith("experts.gate_up_proj") and len(shapes[name]) == 3:
+            experts.add(shapes[name][0] - 1)
+    _check_count("num_hidden_layers", config.get("num_hidden_layers"), len(layers), "layers")
+    for name in ("num_experts", "num_local_experts", "n_routed_experts"):
+        _check_count(name, config.get(name), max(experts, default=_MOST) + 1, "experts")
+
+
+def _check_count(name: str, said: Any, there: int, what: str) -> None:
+    if type(said) is int and said > there:
+        raise RunnerError(f"{WHERE}: {name} is {_short(said)}, and the weights have {there} {what}")
+
+
+_MOST = 1 << 16
+_LAYER = re.compile(r"model\.layers\.(\d+)\.")
+_EXPERT = re.compile(r"\.experts\.(\d+)\.")
+
+
+def _with_own_head(
+    config: Mapping[str, Any], checkpoint: Checkpoint, shapes: Mapping[str, Sequence[int]]
+) -> Mapping[str, Any]:
+    """A config that says whether the head has weights of its own: if the file has others than the embedding's, it has.
+
+    As in transformers 5, whatever tie_word_embeddings says. RunnerError if they are not tied and there is no head.
+    """
+    tied, embedding, head = config.get("tie_word_embeddings"), "model.embed_tokens.weight", "lm_head.weight"
+    if not tied and tied is not True and embedding in shapes and head not in shapes:
+        raise RunnerError(
+            f"{WHERE}: tie_word_embeddings is {'not set' if tied is None else json.dumps(tied)[:40]}, but the weights "
+            f"have no {head}: set it to true if the head is the embedding, else download the weights again"
+        )
+    if tied is not True or embedding not in shapes or head not in shapes:
+        return config
+    if list(shapes[embedding]) != list(shapes[head]):
+        return {**config, "tie_word_embeddings": False}
+    for begin in range(0, shapes[head][0], _ROWS):
+        rows = (slice(begin, begin + _ROWS),)
+        if not torch.equal(checkpoint.tensor(head, rows).float(), checkpoint.tensor(embedding, rows).float()):
+            return {**config, "tie_word_embeddings": False}
+    return config
+
+
+_ROWS = 4096
+
+
+def _short(value: Any) -> str:
+    text = repr(value)[:40] if not isinstance(value, int) or abs(value) < 10**30 else "a very large number"
+    return text if text.isprintable() else repr(text)
 
 
 def _mask(model: nn.Module, tokenizer: tokens.ModelTokenizer) -> None:
@@ -96,11 +195,13 @@ def weight_bytes(model: nn.Module) -> int:
 
 
 def _gguf(source: Path) -> Path | None:
+    if not source.is_dir() and not source.is_file():
+        raise RunnerError(f"{source} is neither a file nor a folder: give a .gguf file, or the folder with config.json")
     if source.is_file():
         if source.suffix != ".gguf":
             raise RunnerError(f"{source} is not a .gguf file: give that, or the folder with config.json")
         return source
-    found = sorted(source.glob("*.gguf"))
+    found = sorted(file for file in source.glob("*.gguf") if file.is_file())
     if len(found) > 1 and not list(source.glob("*.safetensors")):
         raise RunnerError(f"{source} has {len(found)} GGUF files: name one, e.g. {found[0]}")
     return found[0] if found and not list(source.glob("*.safetensors")) else None
@@ -112,16 +213,28 @@ def fill(model: nn.Module, checkpoint: Checkpoint, *, device: torch.device, prog
     Tensors are read one at a time, straight to where they belong: nothing is held twice.
     """
     shapes = checkpoint.shapes()
+    _check_experts(model, shapes, where)
     wanted = places(model, shapes)
     ignored: Sequence[str] = model.ignored  # type: ignore[assignment]
     names = {name for name in shapes if not any(re.search(pattern, name) for pattern in ignored)}
     _check({name: slot.shape for name, slot in wanted.items()}, {name: shapes[name] for name in names}, where)
+    checkpoint.check([name for name in wanted if name in shapes])
     _materialise(model, device)
     own = [(name, slot.view, slot.part) for name, slot in places(model, shapes).items() if slot.view is not None]
     for i, (name, view, part) in enumerate(own, 1):
         view.copy_(checkpoint.tensor(name, part, device))
         progress.status(f"loading weights {i}/{len(own)}")
     model.eval()
+
+
+def _check_experts(model: nn.Module, shapes: Mapping[str, Sequence[int]], where: str) -> None:
+    """RunnerError if there are fewer tensors than experts, before a name is made for each of those."""
+    count = sum(module.count for module in model.modules() if isinstance(module, Experts))
+    there = sum(1 for name in shapes if ".experts." in name)
+    if there > 2 * count or any(name.endswith("experts.gate_up_proj") for name in shapes):
+        return
+    if count > 3 * there + 100_000:
+        raise RunnerError(f"the weights in {where} do not fit their config: {there} tensors for {count} experts")
 
 
 def _materialise(model: nn.Module, device: torch.device) -> None:

@@ -48,6 +48,8 @@ class Job(NamedTuple):
     shard: Shard
     port: int
     threads: int
+    window: int | None = None
+    ignored: tuple[str, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -97,7 +99,16 @@ class Ranks:
     later `run`. After an error, too, `close` is owed.
     """
 
-    def __init__(self, source: Path, dtype: torch.dtype, device: torch.device, size: int) -> None:
+    def __init__(
+        self,
+        source: Path,
+        dtype: torch.dtype,
+        device: torch.device,
+        size: int,
+        *,
+        window: int | None = None,
+        ignored: tuple[str, ...] = (),
+    ) -> None:
         self.shard = Shard(0, size)
         self.wrong: str | None = None
         """What ended it all."""
@@ -106,7 +117,8 @@ class Ranks:
         self._gate, self._ended = threading.Lock(), threading.Event()
         self._device: Device | None = None
         self._closing = False
-        job = Job(source, dtype, device.type, self.shard, self._store.port, torch.get_num_threads())
+        threads = torch.get_num_threads()
+        job = Job(source, dtype, device.type, self.shard, self._store.port, threads, window, ignored)
         self.others = [_start(job._replace(shard=Shard(rank, size))) for rank in range(1, size)]
         self._listener = threading.Thread(target=self._listen, name="m1eval-ranks", daemon=True)
         self._listener.start()
@@ -277,7 +289,15 @@ def _serve(pipe: "Connection[Any, Any]", job: Job) -> None:
     if job.kind == "cuda":
         torch.cuda.set_device(job.device)
     torch.set_num_threads(job.threads)  # as many as rank 0: other numbers would round otherwise
-    loaded = load(job.source, dtype=job.dtype, device=job.device, progress=Silent(), shard=job.shard)
+    loaded = load(
+        job.source,
+        dtype=job.dtype,
+        device=job.device,
+        progress=Silent(),
+        shard=job.shard,
+        window=job.window,
+        ignored=job.ignored,
+    )
     model: Any = loaded.model
     pipe.send("loaded")
     wanted: Wanted = pipe.recv()._replace(device=job.device)

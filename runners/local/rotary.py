@@ -9,9 +9,103 @@ from torch import Tensor, nn
 
 from m1eval import RunnerError
 
+from .config_keys import WHERE, unused
 from .ops.rope import plain_table, table
 
 KINDS = ("default", "linear", "dynamic", "yarn", "llama3")
+_TRAINED = ("yarn", "llama3", "longrope")
+"""Kinds that start from original_max_position_embeddings."""
+_NUMBERS = [
+    "rope_theta",
+    "factor",
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "low_freq_factor",
+    "high_freq_factor",
+    "mscale",
+    "mscale_all_dim",
+    "original_max_position_embeddings",
+    "partial_rotary_factor",
+]
+_KEYS = frozenset(
+    (
+        *_NUMBERS,
+        "rope_type",
+        "type",
+        "truncate",
+        "short_factor",
+        "long_factor",
+        "mrope_section",
+        "attn_factor",
+        "finetuned",
+    )
+)
+"""What transformers knows, of which each kind reads its own; and two that published configs have and it passes over."""
+_MOST = 1e12
+
+
+class GgufRope(dict[str, Any]):
+    """Scaling as a GGUF file has it, complete and checked; also `factors`, and a `table_scale` of cos and sin."""
+
+
+def rope_parameters(config: Mapping[str, Any], theta: float = 10000.0) -> dict[str, Any]:
+    """The rotary scaling that a config.json asks for, `rope_theta` included; `theta` is the architecture's default.
+
+    As in transformers 5: `rope_scaling` replaces `rope_parameters` as a whole, its base too; what stands inside either
+    goes before the same key beside it, but original_max_position_embeddings beside it goes first. RunnerError for keys
+    that are unknown and for values that are no such numbers.
+    """
+    name = "rope_scaling" if config.get("rope_scaling") else "rope_parameters"
+    given = config.get(name) or {}
+    if isinstance(given, GgufRope):
+        return {"rope_theta": config.get("rope_theta", theta), **given}
+    if not isinstance(given, Mapping):
+        raise RunnerError(f"{WHERE}: {name} is not an object")
+    if nested := [key for key, value in given.items() if isinstance(value, Mapping)]:
+        raise RunnerError(f"{WHERE}: {name} differs by layer ({nested[0][:40]}), which is not built in")
+    if unknown := {f"{name}.{key}": value for key, value in given.items() if key not in _KEYS and value is not None}:
+        raise RunnerError(f"{WHERE}: {unused(unknown)}")
+    rope = {key: value for key, value in given.items() if value is not None or key in ("factor", "truncate")}
+    rope.setdefault("rope_theta", _first(config.get("rope_theta"), theta))
+    kind = rope["rope_type"] = rope.get("rope_type", rope.pop("type", None))
+    if kind is None and rope.get("factor") is not None:
+        raise RunnerError(f"{WHERE}: {name} has a factor and no rope_type: add the type, one of {', '.join(KINDS)}")
+    kind = rope["rope_type"] = "default" if kind is None else kind
+    if kind in _TRAINED and config.get("original_max_position_embeddings") is not None:
+        rope["original_max_position_embeddings"] = config["original_max_position_embeddings"]
+    if kind == "yarn" and "factor" in rope and rope["factor"] is None:
+        trained = _number(f"{name}.original_max_position_embeddings", rope.get("original_max_position_embeddings", 0))
+        rope["factor"] = _number("max_position_embeddings", config.get("max_position_embeddings", 2048)) / trained
+    if rope.get("factor", 0) is None:
+        del rope["factor"]
+    return rope | {key: _number(f"{name}.{key}", rope[key]) for key in _NUMBERS if key in rope}
+
+
+def rotated(config: Mapping[str, Any], rope: Mapping[str, Any], dim: int) -> None:
+    """RunnerError unless whole heads of `dim` dimensions are rotated, as every architecture but MiniMax does."""
+    share = _first(rope.get("partial_rotary_factor"), config.get("partial_rotary_factor"), 1.0)
+    if _number("partial_rotary_factor", share) != 1:
+        raise RunnerError(f"{WHERE}: partial_rotary_factor {share} is not built in for this architecture, only 1")
+    if dim % 2:
+        raise RunnerError(f"{WHERE}: heads have {dim} dimensions to rotate, which must be an even number")
+
+
+def _first(*values: Any) -> Any:
+    return next(value for value in values if value is not None)
+
+
+def _number(name: str, value: Any) -> float:
+    """A positive number, also one in quotes."""
+    try:
+        number = math.nan if isinstance(value, bool | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if name.endswith((".mscale", ".mscale_all_dim")) and number == 0:
+        return 0.0
+    if not 0 < number < _MOST:
+        raise RunnerError(f"{WHERE}: {name} is {str(value)[:40]}, and must be a number above 0")
+    return int(number) if number == int(number) else number
 
 
 class Rope(nn.Module):
@@ -29,13 +123,15 @@ class Rope(nn.Module):
     def __init__(self, dim: int, theta: float, scaling: Mapping[str, Any], *, window: int = 0) -> None:
         super().__init__()
         kind = scaling.get("rope_type", scaling.get("type", "default"))
-        self.dynamic = (theta, float(scaling.get("factor", 1)), window) if kind == "dynamic" else None
+        if dim < 2 or dim % 2 or (kind == "dynamic" and dim < 4):
+            raise RunnerError(f"{WHERE}: rotary positions cannot be given to heads of {dim} dimensions")
         try:
             with torch.device("cpu"):  # real values even while the model is built on the meta device
+                self.dynamic = (theta, float(scaling["factor"]), window) if kind == "dynamic" else None
                 self.register_buffer("frequencies", _frequencies(kind, dim, theta, scaling), persistent=False)
         except KeyError as error:
-            raise RunnerError(f"config.json of the model: rope_type '{kind}' needs {error.args[0]}") from error
-        self.scale = _attention_factor(scaling) if kind == "yarn" else 1.0
+            raise RunnerError(f"{WHERE}: rope_type '{kind}' needs {error.args[0]}") from error
+        self.scale = (_attention_factor(scaling) if kind == "yarn" else 1.0) * scaling.get("table_scale", 1.0)
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin, each [tokens, dim / 2]; computed once a step for all layers."""
@@ -76,6 +172,8 @@ def mscale(factor: float, weight: float = 1.0) -> float:
 def stretched(window: int, scaling: Mapping[str, Any]) -> int:
     """The window of a model in tokens, from max_position_embeddings; YaRN and dynamic NTK may reach beyond that."""
     kind, factor = scaling.get("rope_type", scaling.get("type", "default")), float(scaling.get("factor") or 1)
+    if kind in ("dynamic", "yarn") and factor * window >= _MOST:
+        raise RunnerError(f"{WHERE}: a context of {window} tokens stretched by {factor:g} is more than can be")
     if kind == "dynamic":
         return int(window * factor)
     if kind == "yarn":
@@ -91,18 +189,22 @@ def _frequencies(kind: str, dim: int, theta: float, scaling: Mapping[str, Any]) 
         case "linear":
             return plain / float(scaling["factor"])
         case "factors":
+            if len(scaling["factors"]) != len(plain):
+                raise RunnerError(f"{WHERE}: {len(scaling['factors'])} factors for {len(plain)} rotary frequencies")
             return plain / torch.tensor(scaling["factors"])
         case "llama3":
             return _llama3(plain, scaling)
         case "yarn":
             return _yarn(plain, theta, scaling)
-    raise RunnerError(f"rope_type '{kind}' is not built in; there are {', '.join(KINDS)}")
+    raise RunnerError(f"{WHERE}: rope_type '{str(kind)[:40]}' is not built in; there are {', '.join(KINDS)}")
 
 
 def _llama3(plain: Tensor, scaling: Mapping[str, Any]) -> Tensor:
     """Llama 3.1: long wavelengths are slowed by `factor`, short ones kept, those between blended."""
     turns = float(scaling["original_max_position_embeddings"]) * plain / (2 * math.pi)
     low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
+    if high <= low:
+        raise RunnerError(f"{WHERE}: high_freq_factor {high} must be more than low_freq_factor {low}")
     kept = ((turns - low) / (high - low)).clamp(0, 1)
     return plain * (kept + (1 - kept) / float(scaling["factor"]))
 
@@ -110,12 +212,14 @@ def _llama3(plain: Tensor, scaling: Mapping[str, Any]) -> Tensor:
 def _yarn(plain: Tensor, theta: float, scaling: Mapping[str, Any]) -> Tensor:
     """YaRN: a ramp over the dimensions, from those that turn beta_fast times in the old context to beta_slow times."""
     dim, old = 2 * len(plain), float(scaling["original_max_position_embeddings"])
+    if theta == 1:
+        raise RunnerError(f"{WHERE}: rope_theta is 1, from which YaRN cannot be computed")
     ends = [float(scaling.get(name) or usual) for name, usual in (("beta_fast", 32), ("beta_slow", 1))]
     low, high = (dim * math.log(old / (turns * 2 * math.pi)) / (2 * math.log(theta)) for turns in ends)
     if scaling.get("truncate", True):
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, dim - 1)
-    slowed = ((torch.arange(len(plain)) - low) / max(high - low, 0.001)).clamp(0, 1)
+    slowed = ((torch.arange(len(plain)) - low) / (high - low or 0.001)).clamp(0, 1)
     return plain * (1 - slowed) + plain / float(scaling["factor"]) * slowed
 
 

@@ -6,75 +6,147 @@ checkpoints, which predicts a second token, is not used.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
-from m1eval import RunnerError
-
 from ..cache import Latent
-from ..layers import MLP, Columns, Embedding, Head, Packed, RMSNorm, Row, Setting, checked
+from ..layers import (
+    MLP,
+    SILU,
+    Columns,
+    Count,
+    Embedding,
+    Eps,
+    Head,
+    Layers,
+    Packed,
+    Positions,
+    RMSNorm,
+    Row,
+    Setting,
+    Size,
+    checked,
+    converted,
+)
 from ..moe import Choice, Experts, FeedForward, MoE, Router
-from ..rotary import Rope, mscale, rotate, stretched
+from ..rotary import Rope, mscale, rope_parameters, rotate, rotated, stretched
 from ..step import Step, Table
 
 LATENT_EPS = 1e-6
 """Of the norms of latents, whatever rms_norm_eps is: both published implementations leave it at their default."""
 
 
-class Config(msgspec.Struct, kw_only=True, frozen=True):
-    """The fields of config.json that matter."""
+KEYS = frozenset(
+    [
+        "hidden_size",
+        "intermediate_size",
+        "moe_intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "vocab_size",
+        "kv_lora_rank",
+        "qk_rope_head_dim",
+        "qk_nope_head_dim",
+        "v_head_dim",
+        "n_routed_experts",
+        "num_local_experts",
+        "num_experts_per_tok",
+        "q_lora_rank",
+        "n_shared_experts",
+        "n_group",
+        "topk_group",
+        "norm_topk_prob",
+        "routed_scaling_factor",
+        "scoring_func",
+        "topk_method",
+        "first_k_dense_replace",
+        "moe_layer_freq",
+        "num_nextn_predict_layers",
+        "num_mtp_layers",
+        "rms_norm_eps",
+        "max_position_embeddings",
+        "tie_word_embeddings",
+        "attention_bias",
+        "hidden_act",
+        "rope_theta",
+        "rope_scaling",
+        "rope_parameters",
+        "original_max_position_embeddings",
+        "partial_rotary_factor",
+        "rope_interleave",
+        "quantization_config",
+        "head_dim",
+        "qk_head_dim",
+    ]
+)
+"""qk_head_dim follows from others here, and all heads share one latent, whatever num_key_value_heads is."""
+_ALIASES = {"num_local_experts": "n_routed_experts", "num_mtp_layers": "num_nextn_predict_layers"}
+"""Names that newer transformers give."""
+_NULLS: dict[str, Any] = {"q_lora_rank": None, "norm_topk_prob": False, "rope_interleave": False, "n_shared_experts": 0}
+"""What null means where that is not the same as saying nothing."""
 
-    hidden_size: int
-    intermediate_size: int
-    moe_intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    vocab_size: int
-    kv_lora_rank: int
-    qk_rope_head_dim: int
-    qk_nope_head_dim: int
-    v_head_dim: int
-    n_routed_experts: int
-    num_experts_per_tok: int
-    q_lora_rank: int | None = None
-    n_shared_experts: int = 0
-    n_group: int = 1
-    topk_group: int = 1
+
+class Config(msgspec.Struct, kw_only=True, frozen=True):
+    """The fields of config.json that matter, with the defaults of transformers."""
+
+    hidden_size: Size
+    intermediate_size: Size
+    moe_intermediate_size: Size
+    num_hidden_layers: Layers
+    num_attention_heads: Size
+    vocab_size: Size
+    kv_lora_rank: Size
+    qk_rope_head_dim: Size
+    qk_nope_head_dim: Size
+    v_head_dim: Size
+    n_routed_experts: Size
+    num_experts_per_tok: Size
+    q_lora_rank: Size | None = 1536
+    n_shared_experts: Count = 1
+    n_group: Size = 8
+    topk_group: Size = 4
     norm_topk_prob: bool = True
-    routed_scaling_factor: float = 1.0
+    routed_scaling_factor: float = 2.5
     scoring_func: str = "sigmoid"
     topk_method: str = "noaux_tc"
-    first_k_dense_replace: int = 0
+    first_k_dense_replace: Count = 3
     moe_layer_freq: int = 1
-    num_nextn_predict_layers: int = 1
-    rms_norm_eps: float = 1e-6
-    max_position_embeddings: int = 4096
+    num_nextn_predict_layers: Annotated[int, msgspec.Meta(ge=0, le=64)] = 1
+    rms_norm_eps: Eps = 1e-6
+    max_position_embeddings: Positions = 4096
     tie_word_embeddings: bool = False
     attention_bias: bool = False
     hidden_act: str = "silu"
-    rope_theta: float = 10000.0
     rope_interleave: bool = True
     rope: dict[str, Any] = {}
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "Config":
         """From config.json, of old (rope_theta, rope_scaling) and new (rope_parameters) kind; RunnerError if unfit."""
-        fields = {key: value for key, value in config.items() if value is not None}
-        rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
-        fields |= {"rope": rope, "rope_theta": rope.get("rope_theta", fields.get("rope_theta", 10000.0))}
-        try:
-            made = msgspec.convert(fields, cls)
-        except msgspec.ValidationError as error:
-            raise RunnerError(f"config.json of the model: {error}") from error
-        for name, only in (("hidden_act", "silu"), ("scoring_func", "sigmoid"), ("topk_method", "noaux_tc")):
+        config = {**{new: config[old] for old, new in _ALIASES.items() if old in config}, **config}
+        fields = {key: config[key] for key in KEYS - _ALIASES.keys() if config.get(key) is not None}
+        fields |= {key: value for key, value in _NULLS.items() if key in config and config[key] is None}
+        made = converted({**fields, "rope": rope_parameters(config)}, cls)
+        for name, only in (("scoring_func", "sigmoid"), ("topk_method", "noaux_tc")):
             given = getattr(made, name)
             checked(given == only, f"{name} '{given}' is not built in for deepseek_v3, only {only}")
+        checked(made.hidden_act in SILU, f"hidden_act '{made.hidden_act}' is not built in, only silu")
         checked(made.moe_layer_freq == 1, f"moe_layer_freq {made.moe_layer_freq} is not built in, only 1")
+        dim = config.get("head_dim")
+        checked(dim in (None, made.qk_rope_head_dim), f"head_dim {dim} is not qk_rope_head_dim {made.qk_rope_head_dim}")
         checked(made.q_lora_rank is not None or not made.attention_bias, "attention_bias needs a q_lora_rank")
+        _check_groups(made)
+        rotated(config, made.rope, made.qk_rope_head_dim)
         return made
+
+    @property
+    def rope_theta(self) -> float:
+        """The base of rotary positions."""
+        return float(self.rope["rope_theta"])
 
     @property
     def scale(self) -> float:
@@ -82,9 +154,21 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
         scale: float = (self.qk_nope_head_dim + self.qk_rope_head_dim) ** -0.5
         over = self.rope.get("mscale_all_dim") or 0.0
         kind = self.rope.get("rope_type", self.rope.get("type", "default"))
-        if over and kind != "default":
+        if over and kind != "default" and "factor" in self.rope:
             scale *= mscale(float(self.rope["factor"]), over) ** 2
         return scale
+
+
+def _check_groups(config: Config) -> None:
+    """RunnerError unless experts can be chosen as the config says."""
+    if config.first_k_dense_replace >= config.num_hidden_layers:
+        return
+    experts, groups, kept = config.n_routed_experts, config.n_group, config.topk_group
+    checked(experts % groups == 0, f"{experts} experts cannot be divided into {groups} groups")
+    checked(experts >= 2 * groups, f"a group needs two experts, and {groups} have {experts}")
+    checked(kept <= groups, f"topk_group {kept} is more than n_group {groups}")
+    most, chosen = kept * experts // groups, config.num_experts_per_tok
+    checked(chosen <= most, f"{chosen} experts for each token, of {most} in the chosen groups")
 
 
 class Attention(nn.Module):

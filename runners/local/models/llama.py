@@ -4,62 +4,110 @@ Parameter names are those of `LlamaForCausalLM` in Hugging Face transformers, ag
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 from torch import Tensor, nn
 
-from m1eval import RunnerError
-
 from ..cache import KV
-from ..layers import MLP, Columns, Embedding, Head, Packed, RMSNorm, Row, Setting, checked
+from ..layers import (
+    MLP,
+    SILU,
+    Columns,
+    Count,
+    Embedding,
+    Eps,
+    Head,
+    Layers,
+    Packed,
+    Positions,
+    RMSNorm,
+    Row,
+    Setting,
+    Size,
+    checked,
+    converted,
+)
 from ..moe import FeedForward
-from ..rotary import Rope, stretched
+from ..rotary import Rope, rope_parameters, rotated, stretched
+from ..sliding_window import SlidingWindow, sliding_window
 from ..step import Step, Table
+
+KEYS = frozenset(
+    [
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "vocab_size",
+        "num_key_value_heads",
+        "head_dim",
+        "rms_norm_eps",
+        "max_position_embeddings",
+        "tie_word_embeddings",
+        "attention_bias",
+        "mlp_bias",
+        "hidden_act",
+        "rope_theta",
+        "rope_scaling",
+        "rope_parameters",
+        "original_max_position_embeddings",
+        "partial_rotary_factor",
+        "use_sliding_window",
+        "sliding_window",
+        "layer_types",
+        "quantization_config",
+    ]
+)
+"""Of config.json, what is read here or, for the way in which weights are stored, by the loader."""
 
 
 class Config(msgspec.Struct, kw_only=True, frozen=True):
     """The fields of config.json that matter; `qkv_bias` and `qk_norm` are set by the architectures that have them."""
 
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    vocab_size: int
-    num_key_value_heads: int = 0
-    head_dim: int = 0
-    rms_norm_eps: float = 1e-6
-    max_position_embeddings: int = 2048
+    hidden_size: Size
+    intermediate_size: Size
+    num_hidden_layers: Layers
+    num_attention_heads: Size
+    vocab_size: Size
+    num_key_value_heads: Count = 0
+    head_dim: Count = 0
+    rms_norm_eps: Eps = 1e-6
+    max_position_embeddings: Positions = 2048
     tie_word_embeddings: bool = False
     attention_bias: bool = False
     mlp_bias: bool = False
     qkv_bias: bool = False
     qk_norm: bool = False
     hidden_act: str = "silu"
-    rope_theta: float = 10000.0
     rope: dict[str, Any] = {}
-    use_sliding_window: bool = False
-    sliding_window: int = 0
-    max_window_layers: int = 0
+    sliding: SlidingWindow | None = None
+
+    KEYS: ClassVar[frozenset[str]] = KEYS
+    WINDOW: ClassVar[int | None] = None
+    """sliding_window where a config switches one on and does not say it; None: it is on wherever it is said."""
+    PER_LAYER: ClassVar[bool] = True
+    """Whether layer_types and max_window_layers say which layers slide."""
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Self:
         """From config.json, of old (rope_theta, rope_scaling) and new (rope_parameters) kind; RunnerError if unfit."""
-        fields = {key: value for key, value in config.items() if value is not None}
-        rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
-        fields |= {"rope": rope, "rope_theta": rope.get("rope_theta", fields.get("rope_theta", 10000.0))}
+        fields = {key: value for key, value in config.items() if value is not None and key in cls.KEYS}
+        fields["rope"] = rope_parameters(config)
+        fields["sliding"] = sliding_window(config, default=cls.WINDOW, per_layer=cls.PER_LAYER)
         fields.setdefault("num_key_value_heads", fields.get("num_attention_heads"))
-        try:
-            made = msgspec.convert(fields, cls)
-        except msgspec.ValidationError as error:
-            raise RunnerError(f"config.json of the model: {error}") from error
-        checked(made.hidden_act == "silu", f"hidden_act '{made.hidden_act}' is not built in, only silu")
-        slides = made.use_sliding_window and 0 < made.sliding_window < made.window
-        checked(
-            not slides or made.max_window_layers >= made.num_hidden_layers,
-            f"a sliding window of {made.sliding_window} tokens is not built in, only full attention",
-        )
-        return made if made.head_dim else msgspec.structs.replace(made, head_dim=_head_dim(made))
+        made = converted(fields, cls)
+        checked(made.hidden_act in SILU, f"hidden_act '{made.hidden_act}' is not built in, only silu")
+        heads, kept = made.num_attention_heads, made.num_key_value_heads
+        checked(kept > 0 and heads % kept == 0, f"{heads} attention heads cannot share {kept} key and value heads")
+        made = made if made.head_dim else msgspec.structs.replace(made, head_dim=_head_dim(made))
+        rotated(config, made.rope, made.head_dim)
+        return made
+
+    @property
+    def rope_theta(self) -> float:
+        """The base of rotary positions."""
+        return float(self.rope["rope_theta"])
 
     @property
     def window(self) -> int:
@@ -68,7 +116,9 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
 
 
 def _head_dim(config: Config) -> int:
-    return config.hidden_size // config.num_attention_heads
+    width, heads = config.hidden_size, config.num_attention_heads
+    checked(width % heads == 0, f"hidden_size {width} is not a multiple of {heads} attention heads, and no head_dim")
+    return width // heads
 
 
 class Attention(nn.Module):
@@ -148,7 +198,7 @@ class Model(nn.Module):
 
     def __init__(self, config: Config, how: Setting, mlp: Callable[[Any, int, Setting], FeedForward] = dense) -> None:
         super().__init__()
-        self.window, self.vocab_size = config.window, config.vocab_size
+        self.window, self.vocab_size, self.sliding = config.window, config.vocab_size, config.sliding
         self.model = Trunk(config, how, [mlp(config, layer, how) for layer in range(config.num_hidden_layers)])
         self.memory = self.model.memory
         tied = config.tie_word_embeddings

@@ -10,7 +10,9 @@ from typing import Any
 
 from m1eval import RunnerError
 
-from ..layers import Setting
+from ..config_keys import WHERE
+from ..layers import Setting, checked
+from ..rotary import rope_parameters
 from . import minimax_m1
 
 KINDS = {"linear_attention": 0, "full_attention": 1}
@@ -25,21 +27,31 @@ NAMES = {
 """Fields here to what M1 calls them."""
 
 
+KEYS = minimax_m1.KEYS - {"attn_type_list", "postnorm", *NAMES.values()} | {
+    *NAMES,
+    "layer_types",
+    "num_experts",
+    "block_size",
+    "rope_scaling",
+    "original_max_position_embeddings",
+}
+"""block_size says how lightning attention is cut into pieces, not what it computes."""
+
+
 class Config(minimax_m1.Config, kw_only=True, frozen=True):
     """M1's fields, read from those of transformers."""
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> minimax_m1.Config:
         """From config.json; RunnerError naming what does not fit. Sums always run over the normed stream here."""
-        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-        fields = {NAMES.get(key, key): value for key, value in config.items()}
+        fields = {NAMES.get(key, key): value for key, value in config.items() if key in KEYS}
+        if config.get("num_local_experts") is None:
+            fields["num_local_experts"] = config.get("num_experts")
         return minimax_m1.made(
             {
                 **fields,
                 "attn_type_list": _kinds(config),
-                "rope": rope,
-                "rope_theta": rope.get("rope_theta", config.get("rope_theta", 1e6)),
-                "rotary_dim": _rotary(config, rope),
+                "rope": rope_parameters(config, minimax_m1.THETA),
                 "postnorm": True,
                 "slopes": "transformers",
             }
@@ -47,20 +59,16 @@ class Config(minimax_m1.Config, kw_only=True, frozen=True):
 
 
 def _kinds(config: Mapping[str, Any]) -> list[int]:
-    count = int(config.get("num_hidden_layers") or 0)
-    named = config.get("layer_types") or ["full_attention", "linear_attention"] * (count // 2 + 1)
-    if unknown := set(named) - KINDS.keys():
-        raise RunnerError(f"config.json of the model: layer_types '{min(unknown)}'; there are {', '.join(KINDS)}")
-    return [KINDS[name] for name in named[:count]]
-
-
-def _rotary(config: Mapping[str, Any], rope: Mapping[str, Any]) -> int | None:
-    given = config.get("rotary_dim")
-    factor = rope.get("partial_rotary_factor", config.get("partial_rotary_factor"))
-    if given is not None or factor is None:
-        return given
-    dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    return int(dim * factor)
+    count, named = config.get("num_hidden_layers"), config.get("layer_types")
+    if named is None:
+        layers = count if type(count) is int and 0 < count <= 10_000 else 0
+        return [KINDS["full_attention" if i % 2 == 0 else "linear_attention"] for i in range(layers)]
+    checked(
+        isinstance(named, list) and all(isinstance(name, str) for name in named), "layer_types is not a list of names"
+    )
+    if unknown := sorted(set(named) - KINDS.keys()):
+        raise RunnerError(f"{WHERE}: layer_types '{unknown[0][:40]}' is not built in; there are {', '.join(KINDS)}")
+    return [KINDS[name] for name in named]
 
 
 class Model(minimax_m1.Model):

@@ -12,43 +12,98 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from m1eval import RunnerError
-
 from ..cache import KV, Memory, State
-from ..layers import MLP, Columns, Embedding, Head, Linear, Packed, RMSNorm, Row, Setting, Slot, checked, logits
+from ..layers import (
+    MLP,
+    SILU,
+    Columns,
+    Count,
+    Embedding,
+    Eps,
+    Head,
+    Layers,
+    Linear,
+    Packed,
+    Positions,
+    RMSNorm,
+    Row,
+    Setting,
+    Size,
+    Slot,
+    checked,
+    converted,
+    logits,
+)
 from ..moe import Choice, Experts, MoE, Router
 from ..ops import norm
 from ..ops.silu import silu_
-from ..rotary import Rope
+from ..rotary import Rope, rope_parameters, stretched
+from ..sliding_window import SlidingWindow
 from ..step import Step, Table
 
 PADDED = {200064: 200032}
 """The published vocabularies: sizes of their matrices, and how many token ids the tokenizer has."""
+THETA = 1e6
+"""The base of rotary positions where a config has none (the default of the published code)."""
 LIGHTNING_EPS = 1e-6
 """Of the norm inside lightning attention, whatever rms_norm_eps is: the published code leaves it at its default."""
+
+
+KEYS = frozenset(
+    [
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "vocab_size",
+        "attn_type_list",
+        "num_local_experts",
+        "num_experts_per_tok",
+        "head_dim",
+        "rotary_dim",
+        "partial_rotary_factor",
+        "rms_norm_eps",
+        "max_position_embeddings",
+        "rope_theta",
+        "rope_parameters",
+        "tie_word_embeddings",
+        "hidden_act",
+        "sliding_window",
+        "postnorm",
+        "layernorm_full_attention_alpha",
+        "layernorm_full_attention_beta",
+        "layernorm_linear_attention_alpha",
+        "layernorm_linear_attention_beta",
+        "layernorm_mlp_alpha",
+        "layernorm_mlp_beta",
+        "shared_intermediate_size",
+        "shared_moe_mode",
+        "quantization_config",
+    ]
+)
 
 
 class Config(msgspec.Struct, kw_only=True, frozen=True):
     """The fields of config.json that matter."""
 
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    vocab_size: int
+    hidden_size: Size
+    intermediate_size: Size
+    num_hidden_layers: Layers
+    num_attention_heads: Size
+    num_key_value_heads: Size
+    vocab_size: Size
     attn_type_list: list[Literal[0, 1]]
-    num_local_experts: int
-    num_experts_per_tok: int
-    head_dim: int = 0
-    rotary_dim: int = 0
-    rms_norm_eps: float = 1e-5
-    max_position_embeddings: int = 2048
-    rope_theta: float = 10000.0
-    rope: dict[str, Any] = {}
+    num_local_experts: Size
+    num_experts_per_tok: Size
+    rope: dict[str, Any]
+    head_dim: Count = 0
+    rotary_dim: Count = 0
+    rms_norm_eps: Eps = 1e-5
+    max_position_embeddings: Positions = 131072
     tie_word_embeddings: bool = False
     hidden_act: str = "silu"
-    sliding_window: int | None = None
+    sliding_window: Size | None = None
     postnorm: bool = False
     layernorm_full_attention_alpha: float = 1.0
     layernorm_full_attention_beta: float = 1.0
@@ -56,14 +111,29 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     layernorm_linear_attention_beta: float = 1.0
     layernorm_mlp_alpha: float = 1.0
     layernorm_mlp_beta: float = 1.0
-    shared_intermediate_size: int = 0
+    shared_intermediate_size: Count = 0
     shared_moe_mode: str = "sigmoid"
     slopes: Literal["published", "transformers"] = "published"
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "Config":
         """From config.json; RunnerError naming what does not fit."""
-        return made({**config, "slopes": "published"})
+        rope = rope_parameters(config, THETA)
+        checked(
+            rope["rope_type"] == "default", f"rope_type '{rope['rope_type']}' is not built in for this architecture"
+        )
+        return made({**{key: value for key, value in config.items() if key in KEYS}, "rope": rope})
+
+    @property
+    def rope_theta(self) -> float:
+        """The base of rotary positions."""
+        return float(self.rope["rope_theta"])
+
+    @property
+    def sliding(self) -> SlidingWindow | None:
+        """A window of softmax layers."""
+        softmax = tuple(i for i, kind in enumerate(self.attn_type_list) if kind)
+        return SlidingWindow(self.sliding_window, softmax) if self.sliding_window and softmax else None
 
     @property
     def mlp_sum(self) -> tuple[float, float]:
@@ -79,20 +149,47 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
 
 def made(fields: Mapping[str, Any]) -> Config:
     """A Config, its missing dimensions filled in; RunnerError for what cannot be computed here."""
-    try:
-        config = msgspec.convert({key: value for key, value in fields.items() if value is not None}, Config)
-    except msgspec.ValidationError as error:
-        raise RunnerError(f"config.json of the model: {error}") from error
-    dim = config.head_dim or config.hidden_size // config.num_attention_heads
-    config = msgspec.structs.replace(config, head_dim=dim, rotary_dim=config.rotary_dim or dim)
-    layers, kinds, rotary = config.num_hidden_layers, len(config.attn_type_list), config.rotary_dim
+    given = {key: value for key, value in fields.items() if value is not None}
+    given.setdefault("num_key_value_heads", given.get("num_attention_heads"))
+    config = converted(given, Config)
+    layers, kinds = config.num_hidden_layers, len(config.attn_type_list)
     checked(kinds == layers, f"{layers} layers, but {kinds} entries in the list of their attention types")
-    checked(rotary <= dim and rotary % 2 == 0, f"rotary_dim {rotary} is odd, or more than head_dim {dim}")
-    checked(config.hidden_act == "silu", f"hidden_act '{config.hidden_act}' is not built in, only silu")
-    checked(config.sliding_window is None, "sliding_window is not built in for this architecture")
+    config = msgspec.structs.replace(config, head_dim=_head_dim(config))
+    config = msgspec.structs.replace(config, rotary_dim=_rotary_dim(config, given))
+    heads, kept = config.num_attention_heads, config.num_key_value_heads
+    checked(heads % kept == 0, f"{heads} attention heads cannot share {kept} key and value heads")
+    chosen, experts = config.num_experts_per_tok, config.num_local_experts
+    checked(chosen <= experts, f"{chosen} experts for each token, of {experts}")
+    checked(config.hidden_act in SILU, f"hidden_act '{config.hidden_act}' is not built in, only silu")
     one_way = not config.shared_intermediate_size or config.shared_moe_mode == "sigmoid"
     checked(one_way, f"shared_moe_mode '{config.shared_moe_mode}' is not built in, only sigmoid")
     return config
+
+
+def _head_dim(config: Config) -> int:
+    width, heads = config.hidden_size, config.num_attention_heads
+    checked(
+        bool(config.head_dim) or width % heads == 0,
+        f"hidden_size {width} is not a multiple of {heads} attention heads, and no head_dim",
+    )
+    return config.head_dim or width // heads
+
+
+def _rotary_dim(config: Config, fields: Mapping[str, Any]) -> int:
+    """How many dimensions of a head turn: `rotary_dim`, or a share of them, or all."""
+    dim, given = config.head_dim, config.rotary_dim
+    share = config.rope.get("partial_rotary_factor", fields.get("partial_rotary_factor"))
+    if share is not None:
+        checked(
+            isinstance(share, int | float) and 0 < share <= 1, f"partial_rotary_factor {share} is not above 0, to 1"
+        )
+        checked(
+            given in (0, int(dim * share)), f"rotary_dim {given} contradicts partial_rotary_factor {share} of {dim}"
+        )
+        given = int(dim * share)
+    given = given or dim
+    checked(0 < given <= dim and given % 2 == 0, f"rotary_dim {given} is odd, or more than head_dim {dim}")
+    return given
 
 
 def slopes(config: Config, layer: int) -> Tensor:
@@ -248,7 +345,8 @@ class Model(nn.Module):
 
     def __init__(self, config: Config, how: Setting) -> None:
         super().__init__()
-        self.window, self.vocab_size = config.max_position_embeddings, config.vocab_size
+        self.window, self.vocab_size = stretched(config.max_position_embeddings, config.rope), config.vocab_size
+        self.sliding = config.sliding
         self.model = Trunk(config, how)
         tied = self.model.embed_tokens if config.tie_word_embeddings else None
         self.lm_head = Head(config.hidden_size, config.vocab_size, how, tied=tied)

@@ -4,29 +4,48 @@ Parameter names are those of `Qwen3MoeForCausalLM` in Hugging Face transformers,
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from ..layers import Setting
+from ..layers import Count, Setting, Size, checked
 from ..moe import Choice, Experts, FeedForward, MoE, Router
 from . import llama, qwen3
+
+KEYS = qwen3.KEYS | frozenset(
+    [
+        "num_experts",
+        "num_local_experts",
+        "num_experts_per_tok",
+        "moe_intermediate_size",
+        "norm_topk_prob",
+        "decoder_sparse_step",
+        "mlp_only_layers",
+    ]
+)
 
 
 class Config(qwen3.Config, kw_only=True, frozen=True):
     """The fields of config.json that matter; layers in mlp_only_layers, or between sparse steps, are dense."""
 
-    num_experts: int
-    num_experts_per_tok: int
-    moe_intermediate_size: int
+    num_experts: Count
+    num_experts_per_tok: Size
+    moe_intermediate_size: Size
+    head_dim: Count = 0
     norm_topk_prob: bool = False
-    decoder_sparse_step: int = 1
+    decoder_sparse_step: Size = 1
     mlp_only_layers: list[int] = []  # noqa: RUF012  msgspec copies defaults
+
+    KEYS: ClassVar[frozenset[str]] = KEYS
+    PER_LAYER: ClassVar[bool] = False  # a sliding window holds for all layers here
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Self:
         """From config.json, also as newer transformers write it (num_local_experts); RunnerError if unfit."""
-        count = config.get("num_experts", config.get("num_local_experts"))
-        # A sliding window would hold for all layers here, whatever max_window_layers says.
-        return super().read({**config, "num_experts": count, "max_window_layers": 0})
+        counts = [config[key] for key in ("num_experts", "num_local_experts") if config.get(key) is not None]
+        checked(len(set(map(str, counts))) < 2, f"num_experts is {counts[:1]}, and num_local_experts {counts[1:]}")
+        made = super().read({**config, "num_experts": counts[0] if counts else None})
+        experts, chosen = made.num_experts, made.num_experts_per_tok
+        checked(not experts or chosen <= experts, f"{chosen} experts for each token, of {experts}")
+        return made
 
 
 class Model(llama.Model):

@@ -1,0 +1,518 @@
+"""Checkpoints that are broken, or made to do harm: one line each, before anything is allocated; never a hang."""
+
+import json
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from m1eval import RunnerError, Silent, load
+from tests.local.test_load import write_gguf
+
+local = load("runners", "local")
+loading = local.loading
+layers = import_module(f"{local.__name__}.layers")
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTILE = Path(__file__).with_name("load_hostile.py")
+MOST_MB = 400
+"""By which a refusal may let memory grow."""
+
+Break = Callable[[Path], object]
+
+
+def run(cases: Mapping[str, Break], good: Path, tmp_path: Path, capitals: Path) -> list[str]:
+    """Break copies of a folder or file, load all in a process of its own; what is wrong with the answers."""
+    models: dict[str, list[str]] = {}
+    for i, (name, change) in enumerate(cases.items()):
+        place = tmp_path / f"case-{i}"
+        if good.is_dir():
+            shutil.copytree(good, place, symlinks=True)
+        else:
+            place = place.with_suffix(good.suffix)
+            shutil.copy(good, place)
+        found = change(place)
+        models[name] = ["--model", f"local:{found if isinstance(found, Path) else place}", "-o", "device=cpu"]
+    done = subprocess.run(
+        [sys.executable, str(HOSTILE), str(capitals), str(tmp_path / "out")],
+        input=json.dumps(models),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    results = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
+    wrong = [
+        f"{name}: the process ended ({done.returncode}, {done.stderr[-300:]})" for name in cases if name not in results
+    ]
+    for name, result in results.items():
+        lines = result["said"].strip().splitlines()
+        fine = (
+            result["code"] == 2 and len(lines) == 1 and result["said"].isascii() | result["said"].strip().isprintable()
+        )
+        if not fine or result["grown"] > MOST_MB or "Traceback" in result["said"]:
+            wrong.append(f"{name}: {result}")
+        elif len(lines[0]) > 700:
+            wrong.append(f"{name}: {len(lines[0])} characters")
+        print(f"{name}: {lines[0] if lines else None}")
+    return wrong
+
+
+def config(**change: Any) -> Break:
+    def edit(folder: Path) -> None:
+        file = folder / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | change))
+
+    return edit
+
+
+def text(content: str | bytes, name: str = "config.json") -> Break:
+    def edit(folder: Path) -> None:
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+    return edit
+
+
+def number(key: str, literal: str) -> Break:
+    def edit(folder: Path) -> None:
+        file = folder / "config.json"
+        found = {name: value for name, value in json.loads(file.read_text()).items() if name != key}
+        file.write_text(json.dumps(found)[:-1] + f', "{key}": {literal}}}')
+
+    return edit
+
+
+def replaced(name: str, make: Callable[[Path], object]) -> Break:
+    def edit(folder: Path) -> None:
+        (folder / name).unlink()
+        make(folder / name)
+
+    return edit
+
+
+SIZES = [
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+    "head_dim",
+    "max_position_embeddings",
+]
+CONFIGS: dict[str, Break] = {
+    **{f"{key} {value}": number(key, value) for key in SIZES for value in ("-1", "4611686018427387904", "1e400")},
+    **{f"{key} 0": config(**{key: 0}) for key in SIZES if key not in ("num_key_value_heads", "head_dim")},
+    **{
+        f"{key} as {value!r}": config(**{key: value})
+        for key in SIZES[:4]
+        for value in ("48", True, [48], 48.5, {"a": 1})
+    },
+    "a billion layers": config(num_hidden_layers=10**9),
+    "ten thousand layers": config(num_hidden_layers=10_000),
+    "a number of 5000 digits": number("num_hidden_layers", "9" * 5000),
+    "NaN": number("rms_norm_eps", "NaN"),
+    "Infinity": number("rms_norm_eps", "Infinity"),
+    "NaN where it does not matter": number("initializer_range", "NaN"),
+    "eps as text": config(rms_norm_eps="small"),
+    "theta 0": config(rope_parameters=None, rope_theta=0),
+    "theta 1e400": number("rope_theta", "1e400"),
+    "scaling by 1e300": config(rope_scaling={"type": "yarn", "factor": 1e300, "original_max_position_embeddings": 64}),
+    "scaling a list": config(rope_scaling=[4]),
+    "scaling of a nested type": config(rope_scaling={"type": {"type": 3}, "factor": 2}),
+    "heads that do not divide": config(num_attention_heads=7, head_dim=None),
+    "another vocabulary": config(vocab_size=300),
+    "a vocabulary of 2^24": config(vocab_size=1 << 24),
+    "another width": config(hidden_size=96),
+    "tied to text": config(tie_word_embeddings="yes"),
+    "layer types of 10^6": config(layer_types=["full_attention"] * 10**6),
+    "a list": text("[]"),
+    "a string": text('"llama"'),
+    "null": text("null"),
+    "empty": text(""),
+    "cut": text('{"model_type": "llama"'),
+    "a key twice": text('{"model_type": "llama", "model_type": "qwen2"}'),
+    "invalid UTF-8": text(b'{"model_type": "\xff\xfe"}'),
+    "UTF-16": text('{"model_type": "llama"}'.encode("utf-16")),
+    "nested 10^5 deep": text('{"a": ' + "[" * 10**5 + "]" * 10**5 + "}"),
+    "huge": lambda folder: os.truncate(folder / "config.json", 1 << 40),
+    "a directory": replaced("config.json", Path.mkdir),
+    "a pipe": replaced("config.json", os.mkfifo),
+    "a link to itself": replaced("config.json", lambda file: file.symlink_to(file)),
+    "a link to nothing": replaced("config.json", lambda file: file.symlink_to("/nowhere")),
+    "a link to a device": replaced("config.json", lambda file: file.symlink_to("/dev/zero")),
+    **{
+        f"architecture {kind!r}": config(model_type=kind)
+        for kind in (
+            "../../x",
+            "__init__",
+            "__main__",
+            "llama.x",
+            "",
+            None,
+            3,
+            ["llama"],
+            {"a": 1},
+            "a" * 10**5,
+            "\x1b[2J",
+        )
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def small(tiny: Callable[..., Any]) -> Path:
+    folder: Path = tiny(num_hidden_layers=2).folder
+    return folder
+
+
+def parts(items: Mapping[str, Break]) -> list[dict[str, Break]]:
+    """Four parts, each for a process of its own."""
+    names = list(items)
+    return [{name: items[name] for name in names[i::4]} for i in range(4)]
+
+
+@pytest.mark.parametrize("cases", parts(CONFIGS), ids=range(4))
+def test_configs(cases: dict[str, Break], small: Path, tmp_path: Path, capitals: Path) -> None:
+    assert run(cases, small, tmp_path, capitals) == []
+
+
+def header(edit: Callable[[dict[str, Any]], object]) -> Break:
+    """Change the header of model.safetensors."""
+
+    def change(folder: Path) -> None:
+        content = (folder / "model.safetensors").read_bytes()
+        size = struct.unpack("<Q", content[:8])[0]
+        found = json.loads(content[8 : 8 + size])
+        edited = edit(found)
+        raw = (edited if isinstance(edited, str) else json.dumps(found)).encode()
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(raw)) + raw + content[8 + size :])
+
+    return change
+
+
+def length(size: int) -> Break:
+    def change(folder: Path) -> None:
+        content = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", size) + content[8:])
+
+    return change
+
+
+def cut(kept: int) -> Break:
+    return lambda folder: os.truncate(folder / "model.safetensors", kept)
+
+
+def index(weight_map: Any, **more: Any) -> Break:
+    """Shards by an index in place of one file."""
+
+    def change(folder: Path) -> None:
+        (folder / "model.safetensors").rename(folder / "a.safetensors")
+        found = {"weight_map": weight_map(folder) if callable(weight_map) else weight_map, **more}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(found))
+
+    return change
+
+
+def linked(target: str) -> Break:
+    def change(folder: Path) -> None:
+        index({"model.norm.weight": "b.safetensors"})(folder)
+        (folder / "b.safetensors").symlink_to(target)
+
+    return change
+
+
+def outside(folder: Path) -> dict[str, str]:
+    shutil.copy(folder / "a.safetensors", folder.parent / "outside.safetensors")
+    return {"model.norm.weight": "../outside.safetensors"}
+
+
+def twice(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file({"model.norm.weight": weights["model.norm.weight"] + 1}, folder / "model-00002-of-00002.safetensors")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+
+
+def dtype(kind: torch.dtype) -> Break:
+    def change(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        weights["model.norm.weight"] = weights["model.norm.weight"].to(kind)
+        save_file(weights, folder / "model.safetensors")
+
+    return change
+
+
+def pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "pipe.gguf")
+    return folder / "pipe.gguf"
+
+
+NORM, OTHER = "model.norm.weight", "model.layers.0.input_layernorm.weight"
+WEIGHTS: dict[str, Break] = {
+    **{f"a header of {size}": length(size) for size in (0, 1, 2**31, 2**63, 2**64 - 1)},
+    **{f"cut to {kept}": cut(kept) for kept in (0, 4, 8, 100, 3000)},
+    "header no JSON": header(lambda found: "{]"),
+    "header a list": header(lambda found: "[]"),
+    "header nested": header(lambda found: '{"a":' * 10_000 + "1" + "}" * 10_000),
+    "a name twice": header(lambda found: json.dumps(found)[:-1] + f', "{NORM}": {json.dumps(found[OTHER])}}}'),
+    "offsets beyond the file": header(lambda found: found[NORM].update(data_offsets=[0, 10**12])),
+    "offsets backwards": header(lambda found: found[NORM].update(data_offsets=[192, 0])),
+    "offsets negative": header(lambda found: found[NORM].update(data_offsets=[-192, 0])),
+    "offsets that overlap": header(lambda found: found[NORM].update(data_offsets=[0, 192])),
+    "a negative shape": header(lambda found: found[NORM].update(shape=[-48])),
+    "a shape that overflows": header(lambda found: found[NORM].update(shape=[2**62, 2**62])),
+    "an empty shape": header(lambda found: found[NORM].update(shape=[])),
+    "a size of zero": header(lambda found: found[NORM].update(shape=[0])),
+    "another dtype": header(lambda found: found[NORM].update(dtype="F16")),
+    "an unknown dtype": header(lambda found: found[NORM].update(dtype="F128")),
+    "whole numbers": dtype(torch.int32),
+    "bytes": dtype(torch.uint8),
+    "booleans": dtype(torch.bool),
+    "fp8 without scales": dtype(torch.float8_e4m3fn),
+    "another fp8": dtype(torch.float8_e5m2),
+    "a folder": replaced("model.safetensors", Path.mkdir),
+    "a pipe": replaced("model.safetensors", os.mkfifo),
+    "a pipe of another name": replaced("model.safetensors", lambda file: os.mkfifo(file.with_name("x.safetensors"))),
+    "a model that is a pipe": pipe,
+    "index above the folder": index({NORM: "../../etc/passwd"}),
+    "index to a sibling": index(outside),
+    "index absolute": index({NORM: "/etc/passwd"}),
+    "index absolute, of weights": index(lambda folder: {NORM: str(folder / "a.safetensors")}),
+    "index with a line break": index({NORM: "a\n.safetensors"}),
+    "index with a zero byte": index({NORM: "a\0.safetensors"}),
+    "index to a folder": index({NORM: "."}),
+    "index to nothing": index({NORM: ""}),
+    "index of numbers": index({NORM: 3}),
+    "index of lists": index({NORM: ["a.safetensors"]}),
+    "index a list": index([NORM]),
+    "index empty": index({}),
+    "index to a missing shard": index({NORM: "b.safetensors"}),
+    "index of a long name": index({NORM: "a" * 5000 + ".safetensors"}),
+    "index that is no JSON": lambda folder: (index({})(folder), text("{", "model.safetensors.index.json")(folder)),
+    "index to a link outside": linked("/etc/passwd"),
+    "index to a link to itself": linked("b.safetensors"),
+    "a tensor in two shards": twice,
+    "a shard of two missing": lambda folder: str(
+        (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    ),
+}
+
+
+@pytest.mark.parametrize("cases", parts(WEIGHTS), ids=range(4))
+def test_weights(cases: dict[str, Break], small: Path, tmp_path: Path, capitals: Path) -> None:
+    assert run(cases, small, tmp_path, capitals) == []
+
+
+STRING, ARRAY, UINT32, FLOAT32 = 8, 9, 4, 6
+
+
+def word(content: str | bytes, size: int | None = None) -> bytes:
+    raw = content.encode() if isinstance(content, str) else content
+    return struct.pack("<Q", len(raw) if size is None else size) + raw
+
+
+def pair(key: str, kind: int, value: bytes) -> bytes:
+    return word(key) + struct.pack("<I", kind) + value
+
+
+def uint(value: int) -> bytes:
+    return struct.pack("<I", value)
+
+
+def tensor(name: str, shape: tuple[int, ...], kind: int = 0, offset: int = 0, dimensions: int | None = None) -> bytes:
+    count = len(shape) if dimensions is None else dimensions
+    return word(name) + struct.pack(f"<I{len(shape)}QIQ", count, *shape, kind, offset)
+
+
+def made(
+    pairs: list[bytes] | None = None,
+    tensors: list[bytes] | None = None,
+    *,
+    magic: bytes = b"GGUF",
+    version: int = 3,
+    counts: tuple[int, int] | None = None,
+    data: bytes = bytes(1024),
+) -> Break:
+    """A GGUF file out of its parts."""
+    pairs = [pair("general.architecture", STRING, word("llama"))] if pairs is None else pairs
+    tensors = tensors or []
+    count = counts or (len(tensors), len(pairs))
+    begin = magic + struct.pack("<IQQ", version, *count) + b"".join(pairs) + b"".join(tensors)
+    content = begin + bytes(-len(begin) % 32) + data
+    return lambda file: Path(file).write_bytes(content)
+
+
+def nested(depth: int) -> bytes:
+    return struct.pack("<IQ", ARRAY, 1) * depth + struct.pack("<IQI", UINT32, 1, 7)
+
+
+LLAMA = pair("general.architecture", STRING, word("llama"))
+GGUFS: dict[str, Break] = {
+    "wrong magic": made(magic=b"GGML"),
+    "version 1": made(version=1),
+    "version 4": made(version=4),
+    "another byte order": made(version=3 << 24),
+    "empty": lambda file: os.truncate(file, 0),
+    "three bytes": lambda file: os.truncate(file, 3),
+    "2^63 keys": made(counts=(0, 2**63)),
+    "2^64 - 1 keys": made(counts=(0, 2**64 - 1)),
+    "2^63 tensors": made(counts=(2**63, 1)),
+    "a key of 2^40 bytes": made([word("a", 2**40)]),
+    "a string of 2^40": made([pair("a", STRING, word("b", 2**40))]),
+    "a string of 2^64 - 1": made([pair("a", STRING, word("b", 2**64 - 1))]),
+    "an array of 2^63 numbers": made([pair("a", ARRAY, struct.pack("<IQ", UINT32, 2**63))]),
+    "an array of 2^63 strings": made([pair("a", ARRAY, struct.pack("<IQ", STRING, 2**63))]),
+    "an array of 2^40 arrays": made([pair("a", ARRAY, struct.pack("<IQ", ARRAY, 2**40))]),
+    "arrays 10^5 deep": made([pair("a", ARRAY, nested(10**5))]),
+    "an unknown kind of value": made([pair("a", 99, b"")]),
+    "an unknown kind in an array": made([pair("a", ARRAY, struct.pack("<IQ", 99, 3))]),
+    "a key that is not UTF-8": made([pair("a", STRING, word(b"\xff\xfe"))]),
+    "a key twice": made([LLAMA, LLAMA]),
+    **{f"alignment {said}": made([LLAMA, pair("general.alignment", UINT32, uint(said))]) for said in (0, 3, 2**32 - 1)},
+    "alignment as text": made([LLAMA, pair("general.alignment", STRING, word("32"))]),
+    "alignment as a list": made([LLAMA, pair("general.alignment", ARRAY, struct.pack("<IQI", UINT32, 1, 32))]),
+    "offset beyond the file": made(tensors=[tensor("a.weight", (8,), offset=2**40)]),
+    "offset 2^64 - 1": made(tensors=[tensor("a.weight", (8,), offset=2**64 - 1)]),
+    "a tensor longer than the file": made(tensors=[tensor("a.weight", (2**20,))]),
+    "dimensions that overflow": made(tensors=[tensor("a.weight", (2**62, 2**62))]),
+    "dimensions that overflow to 0": made(tensors=[tensor("a.weight", (2**32, 2**32, 4))]),
+    "a dimension of 0": made(tensors=[tensor("blk.0.ffn_up_exps.weight", (0, 8, 2**40))]),
+    "no dimensions": made(tensors=[tensor("a.weight", ())]),
+    "2^32 - 1 dimensions": made(tensors=[tensor("a.weight", (8,), dimensions=2**32 - 1)]),
+    "an unknown type of tensor": made(tensors=[tensor("a.weight", (8,), kind=200)]),
+    "half a block": made(tensors=[tensor("a.weight", (33,), kind=8)]),
+    "a tensor twice": made(tensors=[tensor("a.weight", (8,)), tensor("a.weight", (8,))]),
+    "a tensor under two names": made(tensors=[tensor("output_norm.weight", (8,)), tensor("model.norm.weight", (8,))]),
+    "experts that are no stack": made(tensors=[tensor("blk.0.ffn_up_exps.weight", (8,))]),
+    "10^6 experts": made(tensors=[tensor("blk.0.ffn_up_exps.weight", (1, 1, 10**6))], data=bytes(4 * 10**6)),
+    "no architecture": made([pair("a", UINT32, uint(1))]),
+    "an architecture as a number": made([pair("general.architecture", UINT32, uint(1))]),
+    "an architecture as a path": made([pair("general.architecture", STRING, word("../../x"))]),
+    "an architecture with an escape": made([pair("general.architecture", STRING, word("\x1b[2J"))]),
+    "nothing but an architecture": made(),
+    "tokens as a number": made([LLAMA, pair("tokenizer.ggml.tokens", UINT32, uint(3))]),
+    "a billion layers": made([LLAMA, pair("llama.block_count", UINT32, uint(10**9))]),
+    "heads as text": made([LLAMA, pair("llama.attention.head_count", STRING, word("many"))]),
+    "heads by layer": made([LLAMA, pair("llama.attention.head_count", ARRAY, struct.pack("<IQII", UINT32, 2, 4, 4))]),
+    "factors of another length": made(tensors=[tensor("rope_freqs.weight", (3,))], data=struct.pack("<3f", 1, 1, 1)),
+    "factors of 0": made(tensors=[tensor("rope_freqs.weight", (4,))]),
+    "a factor of infinity": made([LLAMA, pair("llama.rope.scaling.factor", FLOAT32, struct.pack("<f", float("inf")))]),
+    "a factor that is no number": made(
+        [LLAMA, pair("llama.rope.scaling.factor", FLOAT32, struct.pack("<f", float("nan")))]
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def gguf_model(tiny: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import gguf
+
+    folder, reference = tiny(num_hidden_layers=2)
+    file = tmp_path_factory.mktemp("gguf") / "small.gguf"
+    write_gguf(file, reference, folder, gguf.GGMLQuantizationType.F32)
+    return file
+
+
+@pytest.mark.parametrize("cases", parts(GGUFS), ids=range(4))
+def test_gguf_files(cases: dict[str, Break], gguf_model: Path, tmp_path: Path, capitals: Path) -> None:
+    assert run(cases, gguf_model, tmp_path, capitals) == []
+
+
+def flipped(content: bytes, within: int, chance: random.Random) -> bytes:
+    changed = bytearray(content)
+    for _ in range(chance.choice((1, 1, 2, 5))):
+        at = chance.randrange(within)
+        changed[at] = chance.choice((changed[at] ^ 1 << chance.randrange(8), 0, 255, chance.randrange(256)))
+    return bytes(changed)
+
+
+def load_model(source: Path) -> None:
+    loading.load(source, dtype=torch.float32, device=torch.device("cpu"), progress=Silent())
+
+
+def load_weights(file: Path) -> None:
+    """A GGUF file without its tokenizer."""
+    checkpoint = loading.Gguf(file)
+    loading.check_sizes(checkpoint.config, checkpoint.shapes())
+    model = local.models.build(checkpoint.config, layers.Setting())
+    loading.fill(model, checkpoint, device=torch.device("cpu"), progress=Silent(), where=str(file))
+
+
+def works_or_is_refused(source: Path, read: Callable[[Path], None] = load_model) -> bool:
+    """Whether it loads; any exception but RunnerError, or more than one line, is a failure."""
+    said = None
+    try:
+        read(source)
+    except RunnerError as error:
+        said = str(error)
+    assert said is None or "\n" not in said
+    return said is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_flipped_bytes_of_a_gguf_header(seed: int, gguf_model: Path, tmp_path: Path) -> None:
+    chance, content, loaded = random.Random(seed), gguf_model.read_bytes(), 0
+    size = content.index(b"blk.1.attn_output.weight") + 64
+    file = tmp_path / "flipped.gguf"
+    for _ in range(150):
+        file.write_bytes(flipped(content, size, chance))
+        loaded += works_or_is_refused(file, load_weights)
+    assert 0 < loaded < 150
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_flipped_bytes_of_a_folder(name: str, small: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small, tmp_path / "model"))
+    chance, content, loaded = random.Random(1), (folder / name).read_bytes(), 0
+    size = len(content) if name == "config.json" else 8 + struct.unpack("<Q", content[:8])[0]
+    for _ in range(150):
+        (folder / name).write_bytes(flipped(content, size, chance))
+        loaded += works_or_is_refused(folder)
+    assert loaded < 150
+
+
+def test_a_snapshot_of_the_hub_is_links_into_its_blobs(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    folder = tiny(shard="60KB").folder
+    snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "0123", tmp_path / "models--a--b" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for i, file in enumerate(folder.iterdir()):
+        shutil.copy(file, blobs / str(i))
+        (snapshot / file.name).symlink_to(f"../../blobs/{i}")
+    assert works_or_is_refused(snapshot)
+    moved = tmp_path / "linked"
+    moved.symlink_to(snapshot)
+    assert works_or_is_refused(moved)
+    farm = tmp_path / "farm"
+    farm.mkdir()
+    for file in folder.iterdir():
+        (farm / file.name).symlink_to(file)
+    assert works_or_is_refused(farm)
+
+
+def test_what_stands_beside_is_not_read(small: Path, tiny: Callable[..., Any], tmp_path: Path) -> None:
+    """A wrong total_size, old weights of other kinds, and an index of a time when there were shards."""
+    folder = Path(shutil.copytree(tiny(shard="60KB").folder, tmp_path / "shards"))
+    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    (folder / "consolidated.safetensors").write_bytes(b"stale")
+    file = folder / "model.safetensors.index.json"
+    found = json.loads(file.read_text())
+    file.write_text(json.dumps({**found, "metadata": {"total_size": 3}}))
+    assert works_or_is_refused(folder)
+    file.unlink()
+    assert works_or_is_refused(folder), "shards by their names"
+    whole = Path(shutil.copytree(small, tmp_path / "whole"))
+    file = whole / "model.safetensors.index.json"
+    file.write_text(json.dumps({"weight_map": {NORM: "model-00001-of-00002.safetensors"}}))
+    assert works_or_is_refused(whole)

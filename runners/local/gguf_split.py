@@ -39,7 +39,7 @@ def parts(file: Path) -> list[Path]:
 
 
 def read(file: Path) -> tuple[dict[str, Any], dict[str, Stored]]:
-    """Keys and values of the first part, and the tensors of all; ValueError as from gguf_header, or if they disagree."""
+    """Keys and values of the first part, and the tensors of all; ValueError if the parts disagree or one is torn."""
     files = parts(file)
     meta, stored = gguf_header.read(files[0])
     count = meta.get("split.count", 1)

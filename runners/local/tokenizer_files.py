@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, processors
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as Core
 
 from m1eval import RunnerError
@@ -25,6 +25,8 @@ _FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")
 def from_folder(folder: Path, gguf: Mapping[str, Any] | None = None) -> ModelTokenizer:
     """From tokenizer.json and the files beside it; RunnerError naming what is missing or wrong.
 
+    What a raw prompt begins with is said by the post-processor of tokenizer.json: as in transformers, `add_bos_token`
+    of tokenizer_config.json is for tokenizers without such a file.
     `gguf`: the keys of a GGUF file that the folder belongs to, for end tokens and a chat template of its own.
     """
     file = folder / "tokenizer.json"
@@ -39,7 +41,6 @@ def from_folder(folder: Path, gguf: Mapping[str, Any] | None = None) -> ModelTok
     core = _core(file, tree, text, added)
     specials = _specials(folder, names)
     _mark_special(core, added, [*specials.values(), *_extra(folder, names)])
-    _set_post_processor(core, config, specials)
     ends = {
         *_ids(folder / "generation_config.json", read_json(folder / "generation_config.json").get("eos_token_id")),
         *_ids(folder / "config.json", read_json(folder / "config.json").get("eos_token_id")),
@@ -148,7 +149,8 @@ def _added(folder: Path, tree: Mapping[str, Any], config: Mapping[str, Any], *, 
         _check_unique(where, found)
         return found
     where = folder / "added_tokens.json"
-    special = {text for text in _specials(folder, {**config, **read_json(folder / "special_tokens_map.json")}).values()}
+    names = {**config, **read_json(folder / "special_tokens_map.json")}
+    special = {*_specials(folder, names).values(), *_extra(folder, names)}
     for name, value in read_json(where).items():
         is_special = name in special
         i = _id(where, value, name)
@@ -246,10 +248,8 @@ def _core(file: Path, tree: dict[str, Any], text: str, added: Mapping[int, Added
     core = load_core(text, file)
     core.add_tokens([token for _, token in sorted(added.items())])
     for token_text, i in (own | fresh).items():
-        if core.token_to_id(token_text) != i:
-            raise RunnerError(
-                f"{file}: the added token '{token_text}' has id {i}, but by its place it is {core.token_to_id(token_text)}"
-            )
+        if (place := core.token_to_id(token_text)) != i:
+            raise RunnerError(f"{file}: the added token '{token_text}' has id {i}, but by its place it is {place}")
     return core
 
 
@@ -266,18 +266,6 @@ def load_core(text: str, file: Path) -> Core:
 def _mark_special(core: Core, added: Mapping[int, AddedToken], texts: list[str]) -> None:
     known = {token.content: token for token in added.values()}
     core.add_special_tokens([known.get(text) or AddedToken(text, normalized=False, special=True) for text in texts])
-
-
-def _set_post_processor(core: Core, config: Mapping[str, Any], specials: Mapping[str, str]) -> None:
-    """`add_bos_token` has the last word on how a raw prompt begins, where it is set."""
-    if "add_bos_token" not in config and "add_eos_token" not in config:
-        return
-    bos = specials.get("bos_token") if config.get("add_bos_token") else None
-    i = None if bos is None else core.token_to_id(bos)
-    begun = [] if bos is None or i is None else [(bos, i)]
-    core.post_processor = processors.TemplateProcessing(
-        single=[*(name for name, _ in begun), "$A"], special_tokens=begun
-    )
 
 
 def _ids(file: Path, value: Any) -> list[int]:

@@ -34,8 +34,32 @@ _MACRO = 50
 """Units of entering a macro or block, which takes Jinja so much longer than a plain call."""
 
 _SHALLOW = frozenset(
-    "length count first last default d list map select reject selectattr rejectattr items attr reverse min max "
-    "dictsort sort unique groupby batch slice random".split()
+    [
+        "length",
+        "count",
+        "first",
+        "last",
+        "default",
+        "d",
+        "list",
+        "map",
+        "select",
+        "reject",
+        "selectattr",
+        "rejectattr",
+        "items",
+        "attr",
+        "reverse",
+        "min",
+        "max",
+        "dictsort",
+        "sort",
+        "unique",
+        "groupby",
+        "batch",
+        "slice",
+        "random",
+    ]
 )
 """Filters that never write the values inside a container."""
 _PADDED = frozenset({"center", "ljust", "rjust", "zfill"})
@@ -43,7 +67,17 @@ _CONSTANT = frozenset({"startswith", "endswith"})
 _NUMBERED = frozenset({"center", "wordwrap", "batch", "slice", "truncate", "round"})
 _COMPARING = ("in", "eq", "equalto", "==", "ne", "!=", "lt", "gt", "le", "ge")
 _NUMBER = re.compile(r"\d+")
-_SIZED = (list, tuple, dict, set, frozenset, range, type({}.keys()), type({}.values()), type({}.items()))
+_SIZED: tuple[type, ...] = (
+    list,
+    tuple,
+    dict,
+    set,
+    frozenset,
+    range,
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+)
 
 
 class TemplateLimitError(jinja2.TemplateRuntimeError):
@@ -102,7 +136,8 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         for name, function in self.filters.items():
             self.filters[name] = _guarded_filter(name, function)
         for name in _COMPARING:
-            self.tests[name] = _guarded_test(self.tests[name])
+            test: Any = self.tests[name]
+            self.tests[name] = _guarded_test(test)
         for function in _OWN:
             setattr(self, f"limit_{function.__name__.strip('_')}", function)
 
@@ -315,10 +350,11 @@ def _grown(name: str, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, An
     given = [*args, *kwargs.values()]
     numbers = sum(abs(v) for v in given if isinstance(v, int))
     text = value if isinstance(value, str) else ""
-    if name == "format":
-        return _format_cost(text or str(value), args, kwargs)
-    if name == "replace" and len(given) > 1:
-        return _replaced(text or str(value), str(given[0]), str(given[1])) // CHARACTERS
+    if name in ("format", "replace"):
+        text = text or str(value)
+        two = len(given) > 1
+        replaced = _replaced(text, str(given[0]), str(given[1])) // CHARACTERS if two and name == "replace" else 0
+        return _format_cost(text, args, kwargs) if name == "format" else replaced
     if name == "indent":
         width = max([numbers, *(len(v) for v in given if isinstance(v, str))])
         return (1 + text.count("\n")) * width // CHARACTERS
@@ -328,9 +364,8 @@ def _grown(name: str, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, An
         return len(value) * max([len(str(v)) for v in given] or [0]) // CHARACTERS
     if name == "sum":  # of lists it is quadratic
         return 0 if all(isinstance(v, int | float) for v in value) else len(value) ** 2
-    if name == "wordwrap":
-        numbers += len(text) * max([len(v) for v in given if isinstance(v, str)] or [0])
-    return numbers if name in _NUMBERED else 0
+    between = max([len(v) for v in given if isinstance(v, str)] or [0]) if name == "wordwrap" else 0
+    return numbers + len(text) * between if name in _NUMBERED else 0
 
 
 def _guarded_test(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -414,5 +449,5 @@ def _weight(body: list[nodes.Node]) -> int:
     return 1 + total // 64
 
 
-def _limit(name: str, *args: nodes.Expr) -> nodes.Expr:
+def _limit(name: str, *args: Any) -> nodes.Expr:
     return nodes.Call(nodes.EnvironmentAttribute(f"limit_{name}"), list(args), [], None, None)

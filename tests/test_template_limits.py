@@ -102,6 +102,7 @@ def test_a_source_that_cannot_be_compiled_is_an_error_of_jinja(source: str) -> N
         ENVIRONMENT.compiled(source)
 
 
+# ruff: noqa: E501
 SOURCES = [
     "{{ a ~ ' ' ~ b }}{{ a + b }}{{ a * 3 }}{{ '%s-%05d' % (a, n) }}{{ '{} {x}'.format(a, x=n) }}",
     "{% for x in rows %}{{ loop.index }}/{{ loop.length }}{{ x.k | upper }}{% if not loop.last %}, {% endif %}{% endfor %}",

@@ -74,7 +74,7 @@ def pre_tokenizer(name: str) -> PreTokenizer | None:
         digits = pre_tokenizers.Digits(individual_digits=True)
         return PreTokenizer([digits, *gpt2], nfc if name in _NFC else None)
     patterns = found if isinstance(found, tuple) else (found,)
-    steps = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in patterns]
+    steps: list[Any] = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in patterns]
     if found is DEEPSEEK_CODER:
         steps.append(pre_tokenizers.Digits(individual_digits=True))
     steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))

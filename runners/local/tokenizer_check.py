@@ -90,7 +90,9 @@ def _check_merges(model: Mapping[str, Any], vocab: Mapping[str, Any], file: Path
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
             raise RunnerError(f"{file}: the merge {str(merge)[:60]!r} is not a pair of tokens")
         left, right = pair
-        joined = left + (right.removeprefix(prefix) if isinstance(prefix, str) else right)
+        if not isinstance(prefix, str) or not right.startswith(prefix):
+            raise RunnerError(f"{file}: the merge {str(merge)[:60]!r} goes on without '{str(prefix)[:20]}'")
+        joined = left + right.removeprefix(prefix)
         if missing := [word for word in (left, right, joined) if word not in vocab]:
             raise RunnerError(f"{file}: the merge {str(merge)[:60]!r} needs '{missing[0][:40]}', which is no token")
 

@@ -33,11 +33,11 @@ def from_folder(folder: Path, gguf: Mapping[str, Any] | None = None) -> ModelTok
     if not file.exists():
         raise RunnerError(f"{folder} has no tokenizer.json; convert its tokenizer with transformers' save_pretrained")
     tree, text = _tree(file)
+    check(tree, text, file)
     config, map_ = read_json(folder / "tokenizer_config.json"), read_json(folder / "special_tokens_map.json")
     legacy = "added_tokens_decoder" not in config
     names = {**config, **(map_ if legacy else {k: v for k, v in map_.items() if k not in config})}
     added = _added(folder, tree, config, legacy=legacy)
-    check(tree, text, file)
     core = _core(file, tree, text, added)
     specials = _specials(folder, names)
     _mark_special(core, added, [*specials.values(), *_extra(folder, names)])

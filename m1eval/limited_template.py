@@ -67,7 +67,7 @@ _CONSTANT = frozenset({"startswith", "endswith"})
 _NUMBERED = frozenset({"center", "wordwrap", "batch", "slice", "truncate", "round"})
 _COMPARING = ("in", "eq", "equalto", "==", "ne", "!=", "lt", "gt", "le", "ge")
 _NUMBER = re.compile(r"\d+")
-_SIZED: tuple[type, ...] = (
+_SIZED: Any = (
     list,
     tuple,
     dict,

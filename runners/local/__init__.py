@@ -304,7 +304,7 @@ class Runner:
         if most is not None and prompt.opened and self.think_end and not prompt.opened.ends(self.think_end):
             raise RunnerError(f"local: think_end must contain {prompt.opened.close}, which ends this model's thinking")
         how: dict[str, Any] = {"opened": prompt.opened, "tags": self.think_tags}
-        watch = Watch(self.tokenizer.answer, sampling.stop, **how) if sampling.stop else None
+        watch = Watch(self.tokenizer.written, sampling.stop, **how) if sampling.stop else None
         budget = None if most is None else Budget(self.tokenizer, most, self.think_end, **how)
         room = window - len(prompt.ids)
         limit = min(room, sampling.max_tokens or room)
@@ -334,15 +334,16 @@ class Runner:
         drawn = sequence.tokens
         ended = drawn[-1] in sequence.ends
         cut = watch.text if watch else None
-        text = self.tokenizer.answer(drawn[:-1] if ended else drawn) if cut is None else cut
+        output_ids = drawn[:-1] if ended else drawn
+        text = self.tokenizer.written(output_ids) if cut is None else cut
         truncated, tags = sequence.finish == "length", opened or self.think_tags
         split = split_thinking(text, opened=opened is not None, truncated=truncated, tags=tags)
         form = opened or form_of(text, self.think_tags, opened=False)
         thought = len(drawn) if split.unfinished else self._thought(drawn, split.reasoning, form)
         about = {"budget": budget.most, "forced": budget.forced, "tokens": budget.count} if budget else None
         return Output(
-            text=split.text,
-            reasoning=split.reasoning,
+            text=self.tokenizer.without_special(split.text, text, output_ids),
+            reasoning=self.tokenizer.without_special(split.reasoning, text, output_ids),
             unfinished_thinking=split.unfinished,
             finish_reason=sequence.finish,
             logprobs=sequence.drawn if sequence.logprobs else None,

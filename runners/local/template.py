@@ -1,4 +1,4 @@
-"""Chat templates: a model's own Jinja2, rendered as Hugging Face transformers does it, in a sandbox."""
+"""Chat templates: a model's own Jinja2, rendered as Hugging Face transformers does it, in a sandbox with limits."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,11 @@ from typing import Any, NoReturn
 import jinja2
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from m1eval import Message
+from m1eval import Message, RunnerError
+from m1eval.limited_template import LimitedEnvironment, TemplateLimitError
+
+_QUESTION, _ANSWER = "Where?", "Quux answers"
 
 
 class _Generation(Extension):
@@ -25,16 +27,34 @@ class _Generation(Extension):
 
 
 class ChatTemplate:
-    """Messages to the text of a prompt. `sources` by name: `default`, and where there is one `tool_use`."""
+    """Messages to the text of a prompt. `sources` by name: `default`, and where there is one `tool_use`.
 
-    def __init__(self, sources: Mapping[str, str], specials: Mapping[str, str]) -> None:
+    RunnerError naming `where` if a template cannot be compiled, or does not end for a short conversation.
+    """
+
+    def __init__(self, sources: Mapping[str, str], specials: Mapping[str, str], where: str = "the model") -> None:
         self.sources, self.specials = dict(sources), dict(specials)
-        environment = ImmutableSandboxedEnvironment(
+        if "default" not in self.sources:
+            raise RunnerError(f"{where}: among its chat templates ({', '.join(self.sources)}) none is called default")
+        self._environment = LimitedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
         )
-        environment.filters["tojson"] = _tojson
-        environment.globals |= {"raise_exception": _raise, "strftime_now": _now}
-        self._compiled = {name: environment.from_string(source) for name, source in self.sources.items()}
+        self._environment.filters["tojson"] = self._environment.guarded("tojson", _tojson)
+        self._environment.globals |= {"raise_exception": _raise, "strftime_now": _now}
+        self._compiled: dict[str, jinja2.Template] = {}
+        for name, source in self.sources.items():
+            try:
+                self._compiled[name] = self._environment.compiled(source)
+            except jinja2.TemplateError as error:
+                line = f" in line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+                said = " ".join((error.message or "").split())
+                raise RunnerError(f"{where}: the chat template '{name}' is broken{line}: {said}") from error
+        try:
+            self._text("default", [{"role": "user", "content": _QUESTION}])
+        except TemplateLimitError as error:
+            raise RunnerError(f"{where}: the chat template does not end: {error}") from error
+        except Exception:  # noqa: BLE001 - a template may refuse a conversation, for any reason of its own
+            pass
 
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """The prompt, generation prompt included; ValueError if the template refuses the messages or has no tools."""
@@ -42,15 +62,42 @@ class ChatTemplate:
         if tools and "tools" not in self.sources[name]:
             raise ValueError("the model's chat template has no place for tools: choose a model that is made for them")
         try:
-            return self._compiled[name].render(
-                messages=[_plain(message) for message in messages],
-                tools=list(tools) or None,
-                documents=None,
-                add_generation_prompt=True,
-                **self.specials,
-            )
-        except (jinja2.TemplateError, TypeError) as error:
+            return self._text(name, messages, tools)
+        except Exception as error:
             raise ValueError(f"the model's chat template refuses the messages: {error}") from error
+
+    def after_answer(self) -> str | None:
+        """What the template writes after the text of a finished answer; None if that cannot be told.
+
+        Where nothing follows the last answer, what stands between an answer and the next question.
+        """
+        turns = [
+            {"role": "user", "content": _QUESTION},
+            {"role": "assistant", "content": _ANSWER},
+            {"role": "user", "content": _QUESTION},
+        ]
+        for messages in (turns[:2], turns):
+            try:
+                text = self._text("default", messages, generate=False)
+            except Exception:  # noqa: BLE001 - a template may refuse a conversation, for any reason of its own
+                return None
+            _, found, rest = text.rpartition(_ANSWER)
+            if not found:
+                return None
+            if rest.strip():
+                return rest
+        return None
+
+    def _text(
+        self, name: str, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), *, generate: bool = True
+    ) -> str:
+        variables = {
+            "messages": [_plain(message) for message in messages],
+            "tools": list(tools) or None,
+            "documents": None,
+            "add_generation_prompt": generate,
+        }
+        return self._environment.render(self._compiled[name], variables | self.specials)
 
 
 def _plain(message: Message) -> Message:

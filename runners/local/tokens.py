@@ -1,11 +1,12 @@
-"""Text to tokens and back: a model's tokenizer with its chat template, and stop strings watched while tokens come."""
+"""Text to tokens and back: a model's tokenizer with its chat template, and stop strings watched while tokens come.
 
-import json
+Where tokenizers come from: tokenizer_files.py (a folder) and tokenizer_gguf.py (a GGUF file).
+"""
+
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Core
 
 from m1eval import Message, RunnerError
@@ -13,32 +14,45 @@ from m1eval.thinking import DEFAULT, KNOWN, Follower, Form
 
 from .template import ChatTemplate
 
-CONTROL, USER_DEFINED = 3, 4
-"""Token types of GGUF that are recognised in text."""
-
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
-_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_PENDING = 24
+"""Tokens that may wait for the rest of their character; a character has at most four bytes."""
+_SETTLED = 8
+"""Tokens at the end of what waits that may still change how the ones before them are read."""
 
 
 class ModelTokenizer:
-    """The tokenizer of a model; a `m1eval.Tokenizer`. Special tokens written out in a text are recognised as such."""
+    """The tokenizer of a model; a `m1eval.Tokenizer`. Special tokens written out in a text are recognised as such.
 
-    def __init__(self, core: Core, template: ChatTemplate | None, ends: frozenset[int]) -> None:
+    `ends` are the ids that end generation; `hidden` further ids that are never part of a text (begin, padding).
+    """
+
+    def __init__(
+        self, core: Core, template: ChatTemplate | None, ends: frozenset[int], *, hidden: frozenset[int] = frozenset()
+    ) -> None:
         core.no_truncation()
         core.no_padding()
         self.core, self.template, self.ends = core, template, ends
+        self.special = frozenset(i for i, token in core.get_added_tokens_decoder().items() if token.special)
+        self.hidden = ends | (hidden & self.special)
+        self._prefix = _prefix(core)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of text, nothing added."""
-        ids: list[int] = self.core.encode(text, add_special_tokens=False).ids
+        """Token ids of text, nothing added; ValueError if the tokenizer's own patterns fail on it."""
+        try:
+            ids: list[int] = self.core.encode(text, add_special_tokens=False).ids
+        except BaseException as error:
+            if isinstance(error, Exception) or type(error).__name__ == "PanicException":  # of Rust; a BaseException
+                raise ValueError(f"the tokenizer cannot encode this text: {error}") from None
+            raise
         return ids
 
     def encode_raw(self, text: str) -> list[int]:
-        """Token ids of a raw prompt, begun as the model wants it (Llama's begin token, say), but never twice."""
-        plain, begun = self.encode(text), self.core.encode(text).ids
-        added = len(begun) - len(plain)
-        return plain if plain[:added] == begun[:added] else begun
+        """Token ids of a raw prompt, begun as the model wants it (Llama's begin token, say), but never twice.
+
+        An end token that the tokenizer would append is left out: the prompt is there to be continued.
+        """
+        plain = self.encode(text)
+        return plain if plain[: len(self._prefix)] == self._prefix else [*self._prefix, *plain]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens included."""
@@ -47,6 +61,53 @@ class ModelTokenizer:
     def answer(self, ids: Sequence[int]) -> str:
         """The text of token ids that a model wrote, special tokens left out."""
         return self.core.decode(list(ids), skip_special_tokens=True)
+
+    def written(self, ids: Sequence[int]) -> str:
+        """The text of token ids that a model wrote, with those special tokens that may mark thinking or channels.
+
+        Ends, begin and padding tokens are left out. `without_special` takes the others out once the text is split.
+        """
+        hidden = self.hidden
+        return self.core.decode([i for i in ids if i not in hidden], skip_special_tokens=False)
+
+    def without_special(self, part: str, text: str, ids: Sequence[int]) -> str:
+        """A part of `text`, which `ids` were written as, without special tokens.
+
+        A special token's name that the model wrote out in ordinary tokens stays.
+        """
+        if not part or not any(i in self.special and i not in self.hidden for i in ids):
+            return part
+        if part == text == self.written(ids):
+            return self.answer(ids)
+        begin = len(text) - len(part) if text.endswith(part) else text.find(part)
+        spans = self._special_spans(ids, text)
+        if begin < 0 or spans is None:
+            for name in {self.decode([i]) for i in ids if i in self.special}:
+                part = part.replace(name, "")
+            return part
+        pieces, end = [], begin
+        for start, stop in spans:
+            if start >= end and stop <= begin + len(part):
+                pieces.append(text[end:start])
+                end = stop
+        return "".join([*pieces, text[end : begin + len(part)]])
+
+    def _special_spans(self, ids: Sequence[int], text: str) -> list[tuple[int, int]] | None:
+        """Where special tokens stand in a text or the beginning of it; None if pieces do not decode to the whole."""
+        pieces: list[str] = []
+        spans: list[tuple[int, int]] = []
+        length, run = 0, list[int]()
+        for i in [*ids, -1]:
+            if i >= 0 and i not in self.special:
+                run.append(i)
+                continue
+            pieces.append(self.decode(run) if run else "")
+            length, run = length + len(pieces[-1]), []
+            if i >= 0 and i not in self.hidden:
+                pieces.append(self.decode([i]))
+                spans.append((length, length + len(pieces[-1])))
+                length += len(pieces[-1])
+        return spans if "".join(pieces).startswith(text) else None
 
     def count(self, messages: Sequence[Message]) -> int:
         """Tokens of the whole prompt."""
@@ -66,96 +127,18 @@ class ModelTokenizer:
         return found
 
 
-def from_folder(folder: Path) -> ModelTokenizer:
-    """From tokenizer.json and the files beside it; RunnerError naming what is missing."""
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        raise RunnerError(f"{folder} has no tokenizer.json; convert its tokenizer with transformers' save_pretrained")
-    try:
-        core = Core.from_file(str(file))
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise RunnerError(f"{file}: {error}") from error
-    config, generation = _json(folder / "tokenizer_config.json"), _json(folder / "generation_config.json")
-    specials = {
-        key: text
-        for key, value in {**_json(folder / "special_tokens_map.json"), **config}.items()
-        if key.endswith("_token") and isinstance(text := value["content"] if isinstance(value, dict) else value, str)
-    }
-    ends = {*_ids(generation.get("eos_token_id")), *_ids(_json(folder / "config.json").get("eos_token_id"))}
-    if "eos_token" in specials:
-        ends |= set(_ids(core.token_to_id(specials["eos_token"])))
-    sources = _sources(folder, config.get("chat_template"))
-    return ModelTokenizer(core, ChatTemplate(sources, specials) if sources else None, frozenset(ends))
-
-
-def from_gguf(meta: Mapping[str, Any]) -> ModelTokenizer:
-    """From the keys `tokenizer.*` of a GGUF file: byte-level BPE of a known pre-tokenizer, else RunnerError."""
-    kind, pre = meta.get("tokenizer.ggml.model"), meta.get("tokenizer.ggml.pre", "default")
-    splits = _splits()
-    if kind != "gpt2" or pre not in splits:
-        raise RunnerError(
-            f"the GGUF file has a tokenizer '{kind}' with pre-tokenizer '{pre}', and local builds gpt2 with "
-            f"{', '.join(splits)}; put the model's tokenizer.json beside the file"
-        )
-    words: list[str] = meta["tokenizer.ggml.tokens"]
-    merges = [tuple(pair.split(" ", 1)) for pair in meta["tokenizer.ggml.merges"]]
-    core = Core(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=merges))
-    core.pre_tokenizer = pre_tokenizers.Sequence(splits[pre])
-    core.decoder = decoders.ByteLevel()
-    kinds = meta["tokenizer.ggml.token_type"]
-    for wanted in (CONTROL, USER_DEFINED):
-        added = [word for word, kind in zip(words, kinds, strict=True) if kind == wanted]
-        special = wanted == CONTROL
-        core.add_tokens([AddedToken(word, special=special, normalized=False) for word in added])
-    named = {"bos": "bos", "eos": "eos", "unknown": "unk", "padding": "pad"}
-    specials = {
-        f"{ours}_token": words[meta[f"tokenizer.ggml.{theirs}_token_id"]]
-        for theirs, ours in named.items()
-        if f"tokenizer.ggml.{theirs}_token_id" in meta
-    }
-    ends = [meta[key] for name in ("eos", "eot", "eom") if (key := f"tokenizer.ggml.{name}_token_id") in meta]
-    source = meta.get("tokenizer.chat_template")
-    return ModelTokenizer(core, ChatTemplate({"default": source}, specials) if source else None, frozenset(ends))
-
-
-def _splits() -> dict[str, list[Any]]:
-    """Pre-tokenizers by their GGUF name; the patterns are those of the models' own tokenizer.json."""
-    gpt2 = [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
-    llama3 = _split(rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1,3}}|{_REST}")
-    qwen2 = _split(rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}|{_REST}")
-    smollm = [pre_tokenizers.Digits(individual_digits=True), *gpt2]
-    return {"gpt-2": gpt2, "smollm": smollm, "llama-bpe": llama3, "qwen2": qwen2}
-
-
-def _split(pattern: str) -> list[Any]:
-    split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
-    return [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-
-
-def _sources(folder: Path, configured: Any) -> dict[str, str]:
-    """The chat templates of a model's folder, in the order in which transformers looks for them."""
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return {"default": file.read_text(encoding="utf-8")}
-    source = _json(folder / "chat_template.json").get("chat_template") or configured
-    if isinstance(source, list):
-        return {entry["name"]: entry["template"] for entry in source}
-    return {"default": source} if source else {}
-
-
-def _json(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return found
-
-
-def _ids(value: int | list[int] | None) -> list[int]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+def _prefix(core: Core) -> list[int]:
+    """The tokens with which the tokenizer begins a text of its own accord."""
+    encoding = core.encode("a")
+    mask = encoding.special_tokens_mask
+    return list(encoding.ids[: mask.index(0)] if 0 in mask else [])
 
 
 class Stream:
     """Tokens to text as they come: each piece is whole characters, and the pieces join to the text of all tokens.
 
     (With byte tokens that are no UTF-8, a byte-fallback decoder may replace more of them when it sees them together.)
+    Only the last few tokens are decoded for each new one, whatever they are.
     """
 
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
@@ -167,9 +150,15 @@ class Stream:
         """The text that a further token completes; empty while a character is unfinished."""
         self.ids.append(token)
         before, now = self.decode(self.ids[: self.told]), self.decode(self.ids)
-        if len(now) <= len(before) or now.endswith("\ufffd"):
+        if len(now) > len(before) and not now.endswith("\ufffd"):
+            return self._tell(len(self.ids), before, now)
+        if len(self.ids) - self.told < _PENDING:
             return ""
-        self.ids, self.told = self.ids[self.told :], len(self.ids) - self.told
+        count = len(self.ids) - _SETTLED  # broken bytes, or tokens without any text: no character waits this long
+        return self._tell(count, before, self.decode(self.ids[:count]))
+
+    def _tell(self, count: int, before: str, now: str) -> str:
+        self.ids, self.told = self.ids[self.told :], count - self.told
         return now[len(before) :]
 
     def flush(self) -> str:
@@ -206,7 +195,7 @@ class Watch:
     def __call__(self, token: int) -> bool:
         """Whether a stop string is complete with this token."""
         piece = self.stream.push(token)
-        if not piece:
+        if not piece or not self.longest:
             return False
         self.thought.push(piece)
         self._pieces.append(piece)
@@ -239,11 +228,13 @@ class Budget:
         tags: Sequence[Form] = KNOWN,
     ) -> None:
         self.most, self.end, self.tokenizer = most, end, tokenizer
-        self.stream, self.thought = Stream(tokenizer.answer), Follower(opened, tags)
+        self.stream, self.thought = Stream(tokenizer.written), Follower(opened, tags)
         form = self.thought.form
         self.close = tokenizer.thinking_end(form) if form and not form.channels else None
+        self._closing = form.close if form else ""
         self.count = 0
         self.forced = False
+        self._last: deque[int] = deque(maxlen=2 * len(self._closing))
 
     def first(self) -> list[int]:
         """What must come before anything is drawn."""
@@ -255,10 +246,18 @@ class Budget:
             return []
         if self.close is None:
             self.thought.push(self.stream.push(token))
-        elif token == self.close:
+        elif token == self.close or self._spelt_out(token):
             self.thought.inside = False
         self.count += 1
         return self._force() if self.thought.inside and self.count >= self.most else []
+
+    def _spelt_out(self, token: int) -> bool:
+        """Whether the model has written the closing tag in several tokens, though there is one for it."""
+        self._last.append(token)
+        last = self._closing[-1]
+        if last not in (self.tokenizer.core.id_to_token(token) or last):
+            return False
+        return self._closing in self.tokenizer.written(list(self._last))
 
     def _force(self) -> list[int]:
         self.thought.inside, self.forced = False, True

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 
 from m1eval import RunnerError, load
+from m1eval.thinking import DEFAULT
 
 local = load("runners", "local")
 ChatTemplate = local.template.ChatTemplate
 ModelTokenizer = local.tokens.ModelTokenizer
 Stream = local.tokens.Stream
 Watch = local.tokens.Watch
-from_folder = local.tokens.from_folder
-from_gguf = local.tokens.from_gguf
+from_folder = local.tokenizer_files.from_folder
+from_gguf = local.tokenizer_gguf.from_gguf
 
 ASK = [{"role": "user", "content": "hi"}]
 
@@ -219,3 +220,58 @@ def test_stop_strings_do_not_end_the_thinking(size: int) -> None:
 @given(text=st.text("ab\n", max_size=40), stop=st.text("ab\n", min_size=1, max_size=4), size=st.integers(1, 5))
 def test_a_stop_string_is_found_wherever_token_borders_fall(text: str, stop: str, size: int) -> None:
     assert watched(text, stop, size=size) == (text.split(stop, maxsplit=1)[0] if stop in text else None)
+
+
+class Counted:
+    """A decoder that counts the tokens it is given."""
+
+    def __init__(self, decode: Any) -> None:
+        self.decode, self.tokens = decode, 0
+
+    def __call__(self, ids: list[int]) -> str:
+        self.tokens += len(ids)
+        return str(self.decode(ids))
+
+
+@pytest.mark.parametrize("kind", ["broken bytes", "no text", "letters"])
+def test_a_token_costs_the_same_however_many_came_before(kind: str, tokenizer: Any) -> None:
+    token = {"broken bytes": tokenizer.core.token_to_id("Ģ"), "no text": 258, "letters": 70}[kind]
+    costs = []
+    for size in (1000, 2000):
+        decode = Counted(tokenizer.answer)
+        text = "".join(streamed(decode, [token] * size))
+        assert text == tokenizer.answer([token] * size)
+        costs.append(decode.tokens)
+    assert costs[1] < 2.2 * costs[0]
+    assert costs[1] < 100 * 2000
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    parts=st.lists(st.sampled_from(["<think>", "</think>", "<th", "ink>", "</", " ", "a", "\n", "think"]), max_size=12),
+    opened=st.booleans(),
+    size=st.integers(1, 9),
+)
+def test_thinking_is_followed_wherever_pieces_are_cut(parts: list[str], opened: bool, size: int) -> None:
+    text = "".join(parts)
+    thought = local.tokens.Follower(opened, (DEFAULT,))
+    for i in range(0, len(text), size):
+        thought.push(text[i : i + size])
+    begun = opened or text.lstrip().startswith("<think>")
+    begin = 0 if opened else text.find("<think>") + len("<think>")
+    close = text.find("</think>", begin) if begun else -1
+    assert bool(thought.inside) == (begun and close < 0)
+    if close >= 0:
+        assert thought.answer == close + len("</think>")
+
+
+def test_special_tokens_leave_the_text_and_their_names_stay(tokenizer: Any) -> None:
+    spelt = [tokenizer.core.token_to_id(c) for c in "<|im_start|>"]
+    ids = [257, *tokenizer.encode("a"), 257, *spelt, *tokenizer.encode("b"), 258]
+    found = ModelTokenizer(tokenizer.core, None, frozenset({258}))
+    text = found.written(ids)
+    assert text == "<|im_start|>a<|im_start|><|im_start|>b"
+    assert found.without_special(text, text, ids) == "a<|im_start|>b"
+    assert found.without_special("<|im_start|><|im_start|>b", text, ids) == "<|im_start|>b"
+    assert found.without_special("<|im_start|>a", text, ids) == "a"
+    assert found.without_special("b", text, ids) == "b"

@@ -91,7 +91,7 @@ def an_answer(draw: random.Random) -> tuple[dict[str, Any], list[dict[str, Any]]
     message: dict[str, Any] = {"role": "assistant", "content": word(draw)}
     if draw.random() < 0.5:
         message[draw.choice(["reasoning", "reasoning_content"])] = word(draw, 1)
-    calls = []
+    calls: list[dict[str, Any]] = []
     for i in range(draw.randint(0, 3)):
         arguments = json.dumps({word(draw): draw.randint(0, 9) for _ in range(draw.randint(0, 3))})
         function = {"name": draw.choice(["f", "get_weather", "search"]), "arguments": arguments}

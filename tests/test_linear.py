@@ -143,7 +143,8 @@ def test_the_scans_find_what_they_found():
     for seed in range(6000):
         some = random.Random(seed)
         text = "".join(some.choice(PIECES) for _ in range(some.randrange(1, 14)))
-        assert math.last_boxed(text) == (old := _old_boxed(text)), text
+        old = _old_boxed(text)
+        assert math.last_boxed(text) == old, text
         seen["boxed"] += bool(old)
         if (tagged := _old_tagged(text)) != "none":
             assert gym.final_answer(text)[0] == tagged, text

@@ -1,7 +1,7 @@
-"""Megabyte answers that are degenerate, through `m1eval run` and every kind of scorer: `python -m benchmarks.hostile_answers`.
+"""Degenerate answers of a megabyte through `m1eval run`: `python -m benchmarks.hostile_answers`.
 
-A loopback server answers every request with one text. Printed are, for each scorer and text, the outcome and the seconds
-of the whole command, its start included (about one).
+A loopback server answers every request with one text. Printed are, for each scorer and text, the outcome and the
+seconds of the whole command, its start included (about one).
 """
 
 import argparse
@@ -12,13 +12,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ANSWERS = {
+ANSWERS: dict[str, Callable[[int], str]] = {
     "</think> again and again": lambda n: "</think>" * (n // 8),
     "a box of backslashes": lambda n: "\\boxed{" + "\\" * n,
     "a closed box of backslashes": lambda n: "\\boxed{" + "\\" * n + "}",

@@ -152,7 +152,8 @@ def _parse(path: Path, lines: dict[Key, tuple[Path, int]]) -> Any:
 def _depth(data: bytes | str) -> int:
     """How deep mappings and lists stand within one another, or a bound where that is certain to be small."""
     marks = ("[", "{", "- ", "-\t", "? ", "\n", "\r")
-    bound = sum(data.count(mark if isinstance(data, str) else mark.encode()) for mark in marks)
+    text = data if isinstance(data, str) else data.decode("latin-1")
+    bound = sum(text.count(mark) for mark in marks)
     if bound <= DEEPEST * 20:  # so shallow that the loader reads it, and `_Building` finds what is too deep
         return 0
     return max((depth for depth, _ in _levels(data)), default=0)
@@ -169,7 +170,7 @@ def _levels(data: bytes | str) -> Iterator[tuple[int, int]]:
         for event in yaml.parse(data, _Loader):
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
-                yield depth, event.start_mark.line + 1
+                yield depth, event.start_mark.line + 1 if event.start_mark else 1
                 if depth > DEEPEST:
                     return
             elif isinstance(event, yaml.CollectionEndEvent):

@@ -18,6 +18,7 @@ _QUOTING = re.compile(
     r"|text)){0,6}[^\w:]*+:[^\w]*+\Z",
     re.IGNORECASE,
 )
+_BLOCK = re.compile(r"^[ \t]*+>.*", re.MULTILINE)
 _VERDICT = re.compile(r"[\s*_#-]*+verdict[\s*_]*+:", re.IGNORECASE)
 _OPENING = {"“": "”", "„": "“", "«": "»", "「": "」"}
 _QUOTE = re.compile('["“”„«»「」]')
@@ -57,7 +58,7 @@ def verdict_object(reply: str, by_name: Mapping[str, str]) -> str | None:
     if _QUOTING.search(ahead[-200:]) or _open_quote(before + body[:start]) or _block_quoted(body, start):
         return None
     said = _verdict_of(body[start:end])
-    if said not in by_name:
+    if said is None or said not in by_name:
         return None
     own = "\n".join(line or "" for line in _own_lines(before + body[:start]))
     others = (
@@ -73,7 +74,7 @@ def _named(line: str, by_name: Mapping[str, str]) -> str | None:
 def _own_lines(text: str) -> Iterator[str | None]:
     """The lines of a text; None for each that is a quotation or code."""
     fence, marked, introduced = "", False, False
-    quoted = _quoted(text)
+    quoted = _quoted(_BLOCK.sub(lambda line: " " * len(line[0]), text))
     at = 0
     for line in text.split("\n"):
         inside = bool(quoted[at >> 3] >> (at & 7) & 1) if at < len(text) else False

@@ -15,8 +15,8 @@ from m1eval.journal import MOST_REPEATS, Done, records
 from m1eval.prompts import frame, read_prompts
 from tests.conftest import lines, write
 
-GOOD = {"id": "capitals-01", "repeat": 0, "outcome": "right", "value": 1.0}
-FORGED = {
+GOOD: dict[str, Any] = {"id": "capitals-01", "repeat": 0, "outcome": "right", "value": 1.0}
+FORGED: dict[str, tuple[dict[str, Any], str]] = {
     "a score above one": ({"value": 3334.33}, "score 3334.33 is not in [0, 1]"),
     "a score below zero": ({"value": -0.5}, "score -0.5 is not in [0, 1]"),
     "a score of text": ({"value": "1"}, "Expected `float`, got `str` - at `$.value`"),
@@ -56,7 +56,7 @@ def test_what_cannot_be_is_named_asked_again_and_kept(m1eval, capitals, tmp_path
     assert {**last, "seconds": 0, "tokens": 0} == {**first, "seconds": 0, "tokens": 0}
 
 
-ODD = {
+ODD: dict[str, dict[str, Any]] = {
     "metrics of text": {"metrics": {"a": "x"}},
     "a verdict of a number": {"verdicts": [1]},
     "a text that is a list": {"text": ["x"]},

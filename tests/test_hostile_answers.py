@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from benchmarks.hostile_answers import ANSWERS, SCORERS, measure
+from benchmarks.hostile_answers import ANSWERS, measure
 from m1eval import Output, Sample, Usage, Verdict, load
 from m1eval.loop import Asking, Places, _Came, _graded
 from m1eval.workers import Pool
 from tests.hostile import FORMS
 
-SIZE = 300_000
+SIZE = 200_000
+EVERY = {"mrcr": 8, "math": 2, "grid": 2, "infinitebench": 2}
+"""Of the scorers that take longest, every so manieth form."""
 GRID = json.dumps({"House 1": {"Name": "Ann"}})
 RUBRIC = {"rubric": "{{ answer }}", "verdicts": {"YES": 1, "NO": 0}, "confidence": r"(?i)confidence\W{0,6}(\d{1,3})"}
 
@@ -42,7 +44,14 @@ class Judges:
     """A judge that says the candidate's answer back, and then its verdict."""
 
     async def ask(self, messages: Any, *, attempt: int = 0) -> list[Verdict]:
-        return [Verdict(judge="j", key="k", text=messages[0]["content"][:3000] + "\nVerdict: NO", usage=Usage())]
+        return [
+            Verdict(
+                judge="j",
+                key="k",
+                text="> " + messages[0]["content"][:3000].replace("\n", "\n> ") + "\nVerdict: NO",
+                usage=Usage(),
+            )
+        ]
 
 
 async def story(name: str) -> tuple[dict[str, str], float]:
@@ -60,19 +69,16 @@ async def story(name: str) -> tuple[dict[str, str], float]:
             await asyncio.sleep(0.01)
             longest = max(longest, time.thread_time() - begin)
 
+    nobody: Any = None
     async with Pool(2) as workers:
         beating = asyncio.create_task(heart())
         asking: Any = Asking(
-            None,  # type: ignore[arg-type]
-            SimpleNamespace(workers=workers, judges=Judges()),  # type: ignore[arg-type]
-            None,  # type: ignore[arg-type]
-            Places(lambda: 1),
-            None,  # type: ignore[arg-type]
-            asyncio.Event(),
+            *(nobody, SimpleNamespace(workers=workers, judges=Judges()), nobody),
+            *(Places(lambda: 1), nobody, asyncio.Event()),
         )
         sample = Sample(id="s", messages=[], target=target, metadata=row)
         work: Any = SimpleNamespace(task=task)
-        for form, make in FORMS.items():
+        for form, make in list(FORMS.items())[:: EVERY.get(name, 1)]:
             text = ("key" if scorer == "mrcr" else "") + make(SIZE)
             record = await _graded(work, sample, _Came(0, 1, Output(text=text)), asking)
             if record.outcome == "errored":
@@ -88,9 +94,10 @@ def test_every_form_is_graded_and_the_loop_goes_on(name):
     assert longest < 1
 
 
-@pytest.mark.parametrize("scorer", ["math", "choice", "graphwalks"])
-def test_a_run_against_a_server_that_says_such_things_comes_to_its_end(tmp_path, scorer):
-    for name in ("a closed box of backslashes", "styles in a box", "final answers"):
-        outcome, _ = measure(scorer, ANSWERS[name](200_000), tmp_path)
-        assert outcome in ("2 wrong", "2 unparsed"), name
-    assert scorer in SCORERS
+@pytest.mark.parametrize(
+    ("scorer", "answer"),
+    [("math", "styles in a box"), ("choice", "a closed box of backslashes"), ("graphwalks", "final answers")],
+)
+def test_a_run_against_a_server_that_says_such_things_comes_to_its_end(tmp_path, scorer, answer):
+    outcome, _ = measure(scorer, ANSWERS[answer](200_000), tmp_path)
+    assert outcome in ("2 wrong", "2 unparsed")

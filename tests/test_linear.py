@@ -111,7 +111,8 @@ def _old_boxed(text: str) -> str:
         math.extraction.last_boxed.__globals__["_BRACES"],
         re.compile(r"(?:^|[=$(\[{\s])\s{0,4}-\s{0,4}\\\\?(?:boxed|fbox)\s*+\{$"),
     )
-    last, opened = "", []
+    last = ""
+    opened: list[int] = []
     for token in braces.finditer(text):
         if token[0] == "}":
             start = opened.pop() if opened else -1

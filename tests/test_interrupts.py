@@ -33,7 +33,7 @@ SCORER = f"""
 
         async def score(self, output, sample, tools):
             if sample.id.endswith("03") and not BEGUN.exists():
-                while JOURNAL and JOURNAL.read_bytes().count(b"\\n") < 2:
+                while JOURNAL.exists() and JOURNAL.read_bytes().count(b"\\n") < 2:
                     await asyncio.sleep(0.01)
                 if self.how == "here":
                     hang()

@@ -1,6 +1,11 @@
-"""`python -m m1eval`."""
+"""`python -m m1eval`, and the command `m1eval`."""
 
-from m1eval.cli import main
+import sys
+
+try:
+    from m1eval.cli import main
+except KeyboardInterrupt:  # Ctrl-C before anything has begun
+    sys.exit(130)
 
 if __name__ == "__main__":  # worker processes import this module too
     main()

@@ -288,8 +288,12 @@ def check(names: Sequence[str], data_dir: Path | None, overrides: Sequence[str],
     import asyncio
 
     from m1eval.check import check_all
+    from m1eval.interrupts import interruptible
 
-    results = asyncio.run(check_all(names, data_dir, overrides))
+    try:
+        results = asyncio.run(interruptible(check_all(names, data_dir, overrides)))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     if as_json:
         click.echo(json.dumps([result._asdict() for result in results], ensure_ascii=False))
     else:

@@ -4,8 +4,6 @@ The first Ctrl-C lets what is in flight finish; the second leaves at once. Eithe
 """
 
 import asyncio
-import os
-import signal
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +12,7 @@ import msgspec
 
 from m1eval import loop
 from m1eval.errors import M1evalError, NoJudge
+from m1eval.interrupts import Interrupts
 from m1eval.journal import Journal
 from m1eval.nouns import Progress, Runner
 from m1eval.run import Run
@@ -95,7 +94,7 @@ async def evaluate(
             spending.before(msgspec.structs.replace(journal.tally.usage, cost=journal.cost), journal.tally.finished)
         places = loop.Places(lambda: concurrency or int(getattr(runner, "concurrency", CONCURRENCY)))
         asking = loop.Asking(runner, tools, display, places, spending, stop)
-        with _Interrupts(stop) as interrupts, display:
+        with Interrupts(stop) as interrupts, display:
             owing = [run for run in runs if run in late or run.owes]
             if owing:
                 await getattr(runner, "start", _started)(display)
@@ -145,29 +144,3 @@ def _forgotten(described: Mapping[str, Any]) -> None:
 
 async def _started(progress: Progress) -> None:
     """For runners that need no start."""
-
-
-class _Interrupts:
-    """Ctrl-C once: drain, if requests are in flight; twice: cancel; three times: leave without a word."""
-
-    def __init__(self, stop: asyncio.Event) -> None:
-        self.drains = False
-        self._stop = stop
-        self._presses = 0
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
-
-    def __enter__(self) -> "_Interrupts":
-        self._loop.add_signal_handler(signal.SIGINT, self._pressed)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._loop.remove_signal_handler(signal.SIGINT)
-
-    def _pressed(self) -> None:
-        self._presses += 1
-        if self._presses > 2:
-            os._exit(130)
-        if self._task and (self._presses > 1 or not self.drains):
-            self._task.cancel()
-        self._stop.set()

@@ -8,7 +8,9 @@ each sample's prompt once: one zstandard frame of one JSON line each, so `zstd -
 import asyncio
 import fcntl
 import gc
+import itertools
 import json
+import math
 import os
 from collections.abc import Iterator
 from io import FileIO
@@ -66,6 +68,42 @@ class Line(Struct):
 
 _decode_line = msgspec.json.Decoder(Line).decode
 
+MOST_REPEATS = 100_000
+"""Answers to one sample; each is a bit in memory, so that a forged number must not be believed."""
+MOST_TOKENS = 2**53
+SHOWN = 10
+"""Lines that are named one by one, of those that cannot be."""
+
+
+def fault(line: "Line | Record") -> str:
+    """What in a line cannot be; empty if it may count."""
+    usage, total, seed = line.usage, line.timing.total, line.seed
+    if (
+        0 <= line.value <= 1
+        and 0 <= line.repeat < MOST_REPEATS
+        and 0 <= usage.prompt < MOST_TOKENS
+        and 0 <= usage.cached < MOST_TOKENS
+        and 0 <= usage.reasoning < MOST_TOKENS
+        and 0 <= usage.answer < MOST_TOKENS
+        and 0 <= usage.cost < math.inf
+        and 0 <= total < math.inf
+        and (seed is None or -(2**63) <= seed < 2**63)
+    ):
+        return ""
+    if not 0 <= line.value <= 1:
+        return f"score {line.value:g} is not in [0, 1]"
+    if not 0 <= line.repeat < MOST_REPEATS:
+        return f"repeat {_brief(line.repeat)} is not in [0, {MOST_REPEATS:,})"
+    if seed is not None and not -(2**63) <= seed < 2**63:
+        return f"seed {_brief(seed)} has more than 64 bits"
+    if not 0 <= total < math.inf:
+        return f"a time of {total:g} s cannot be"
+    return "its usage is negative or more than can be"
+
+
+def _brief(number: int) -> str:
+    return f"{number:.3g}" if abs(number) >= 10**15 and abs(number) < 10**300 else str(number)[:20]
+
 
 class Done:
     """What a journal file says is done; looking at it changes nothing."""
@@ -76,6 +114,8 @@ class Done:
         """US dollars."""
         self.torn: list[int] = []
         """The numbers of lines that are no records."""
+        self.invalid: dict[int, str] = {}
+        """What cannot be in lines by number; they stay in the file and do not count."""
         self._scored: dict[str, int] = {}  # sample -> bits of the repeats that have a score
         self._errored: dict[tuple[str, int], Line] = {}
         self._superseded = 0
@@ -97,10 +137,13 @@ class Done:
         scored, errored, tally = self._scored, self._errored, self.tally
         with path.open("rb") as file:
             for number, raw in enumerate(file, 1):
-                line = _line(raw)
-                if line is None or raw[-1:] != b"\n":
-                    self.torn.append(number)
-                    self._superseded += raw[-1:] == b"\n"
+                line = _read(raw)
+                if isinstance(line, str) or raw[-1:] != b"\n":
+                    if line and isinstance(line, str) and raw[-1:] == b"\n":
+                        self.invalid[number] = line
+                    else:
+                        self.torn.append(number)
+                        self._superseded += raw[-1:] == b"\n"
                 elif line.outcome == "errored" or errored or self.has(line.id, line.repeat):
                     self._count(line)
                 else:  # nearly always; there may be a million of them
@@ -146,6 +189,7 @@ class Journal(Done):
         self.prompts = folder / "prompts.zst"
         self._queue: list[tuple[bytes, bytes, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._set_aside: list[str] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self._locked(self.path)
@@ -166,7 +210,17 @@ class Journal(Done):
         A prompt is written in one go with the first record of its sample, so that only the end may hold prompts without
         a record; only samples that could not be built have a record without a prompt, and that has no seed.
         """
-        kept, end = prompts.mended(self.prompts)
+        try:
+            kept, end = prompts.mended(self.prompts)
+        except prompts.Damaged:
+            aside = self.prompts.with_suffix(".zst.damaged")
+            self.prompts.replace(aside)
+            self._prompt_file.close()
+            self._prompt_file = self.prompts.open("ab", buffering=0)
+            self._set_aside.append(
+                f"{show(self.prompts)} is damaged and set aside as {aside.name}; the scores are whole"
+            )
+            kept, end = set(), 0
         self._prompt_file.truncate(end)
         return kept | {line.id for line in self._errored.values() if line.seed is not None}
 
@@ -181,11 +235,19 @@ class Journal(Done):
 
     @property
     def notes(self) -> list[str]:
-        """One line for each thing that was found amiss and mended."""
-        return [f"{show(self.path)}:{number}: torn line; its sample is run again" for number in self.torn]
+        """One line for each thing that was found amiss."""
+        torn = [f"{show(self.path)}:{number}: torn line; its sample is run again" for number in self.torn]
+        invalid = [
+            f"{show(self.path)}:{number}: {reason}; the line is ignored, and its sample is run again"
+            for number, reason in itertools.islice(self.invalid.items(), SHOWN)
+        ]
+        if (more := len(self.invalid) - SHOWN) > 0:
+            invalid.append(f"{show(self.path)}: {more} more lines cannot be, and are ignored")
+        return torn + invalid + self._set_aside
 
     async def append(self, record: Record, messages: list[Message] | None = None) -> None:
         """Write a record, and its sample's prompt if that is not there yet; returns when both are on disk."""
+        _made_readable(record)
         prompt = b""
         if messages is not None and record.id not in self._scored and record.id not in self._kept:
             self._kept.add(record.id)
@@ -253,10 +315,13 @@ class Journal(Done):
         fresh = self.path.with_suffix(".jsonl.new")
         last_error = {}
         for number, (_, line) in enumerate(_lines(self.path)):
-            if line.outcome == "errored":
+            if line and line.outcome == "errored":
                 last_error[line.id, line.repeat] = number
         with fresh.open("wb") as file:
             for number, (raw, line) in enumerate(_lines(self.path)):
+                if line is None:  # nobody knows what it was to be; it stays
+                    file.write(raw)
+                    continue
                 key = (line.id, line.repeat)
                 stale = self.has(*key) or last_error[key] != number if line.outcome == "errored" else key in kept
                 if not stale:
@@ -277,27 +342,63 @@ def encoded(value: Any) -> bytes:
 
 
 def records(path: Path) -> Iterator[Record]:
-    """The records of a journal, one at a time; torn lines are passed over."""
+    """The records of a journal, one at a time; lines that are torn or cannot be are passed over.
+
+    Of a line that counts, but in which another field is none of a record's, comes what counts alone.
+    """
     with path.open("rb") as file:
         for raw in file:
             try:
-                yield msgspec.json.decode(raw, type=Record)
-            except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
+                record = _decode_record(raw)
+            except _NO_RECORD:
+                line = _read(raw)
+                if isinstance(line, Line):
+                    yield Record(**msgspec.structs.asdict(line))
                 continue
+            if not fault(record):
+                yield record
 
 
-def _lines(path: Path) -> Iterator[tuple[bytes, Line]]:
+_decode_record = msgspec.json.Decoder(Record).decode
+_NO_RECORD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, Line | None]]:
+    """The lines that are not torn; None beside those that cannot be."""
     with path.open("rb") as file:
         for raw in file:
-            if line := _line(raw):
-                yield raw, line
+            line = _read(raw)
+            if line:
+                yield raw, None if isinstance(line, str) else line
 
 
-def _line(raw: bytes) -> Line | None:
+def _read(raw: bytes) -> Line | str:
+    """A line, or what in it cannot be; empty text if it is torn."""
     try:
-        return _decode_line(raw)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
-        return None
+        line = _decode_line(raw)
+    except msgspec.ValidationError as error:
+        return " ".join(str(error).split())
+    except RecursionError:
+        return "it is nested too deep"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    return fault(line) or line
+
+
+def _made_readable(record: Record) -> None:
+    """Make plain numbers of a record's, as what a server or a plugin counts may be none; ValueError for a score."""
+    record.value = float(record.value)
+    if not 0 <= record.value <= 1:
+        raise ValueError(f"the score {record.value} is not in [0, 1]")
+    if not fault(record):
+        return
+    for name in ("prompt", "cached", "reasoning", "answer"):
+        count = getattr(record.usage, name)
+        setattr(record.usage, name, int(count) if 0 <= count < MOST_TOKENS else 0)
+    for part, names in ((record.usage, ("cost",)), (record.timing, record.timing.__struct_fields__)):
+        for name in names:
+            number = float(getattr(part, name))
+            setattr(part, name, number if 0 <= number < math.inf else 0.0)
 
 
 def _append(file: FileIO, data: bytes) -> None:

@@ -281,7 +281,10 @@ async def _score(task: Task, output: Output, sample: Sample, tools: Tools) -> Sc
         return Score(value=0.0, explanation=output.error or "the prompt is longer than the window")
     if output.unfinished_thinking:
         return Score(value=0.0, explanation="the output ended inside its thinking")
-    score = await task.scorer.score(output, sample, tools)
+    try:
+        score = await task.scorer.score(output, sample, tools)
+    except TimeoutError as error:
+        raise TimeoutError(f"{task.source.where(('scorer',))}: {error}") from error
     if not 0 <= score.value <= 1:  # not for NaN either
         raise ValueError(f"the scorer gave {score.value}, which is not in [0, 1]")
     score.metrics = {name: value for name, value in score.metrics.items() if math.isfinite(value)}

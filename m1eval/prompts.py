@@ -23,6 +23,14 @@ TAIL = 2 * 2**20
 _COMPRESS, _DECOMPRESS = zstandard.ZstdCompressor(), zstandard.ZstdDecompressor()
 
 
+MOST_FRAME = 64 * 2**20
+"""Bytes that one frame may become; a prompt that is kept is far shorter, whatever its sample is called."""
+
+
+class Damaged(ValueError):
+    """A frame is none of ours: its bytes were changed, or it would burst the memory."""
+
+
 class _Named(Struct):
     id: str
 
@@ -39,15 +47,27 @@ def frame(sample: str, prompt: bytes) -> bytes:
 
 
 def read_prompts(path: Path) -> Iterator[dict[str, Any]]:
-    """What `prompts.zst` holds: id, bytes and sha256 of each prompt, and its messages unless they were too long."""
+    """What `prompts.zst` holds: id, bytes and sha256 of each prompt, and its messages unless they were too long.
+
+    Raises Damaged where a frame is none of ours.
+    """
     for frame in _frames(path)[0]:
-        yield msgspec.json.decode(frame)
+        try:
+            yield msgspec.json.decode(frame)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Damaged(str(error)) from None
 
 
 def mended(path: Path) -> tuple[set[str], int]:
-    """The samples whose prompts stand at the end of the file, and where the last whole frame ends."""
+    """The samples whose prompts stand at the end of the file, and where the last whole frame ends.
+
+    Raises Damaged if a frame there is none of ours.
+    """
     whole, end = _frames(path, TAIL)
-    return {_decode_id(one).id for one in whole}, end
+    try:
+        return {_decode_id(one).id for one in whole}, end
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Damaged(str(error)) from None
 
 
 def _frames(path: Path, tail: int | None = None) -> tuple[Iterator[bytes], int]:
@@ -68,14 +88,24 @@ def _read_frames(path: Path, bounds: "array[int]") -> Iterator[bytes]:
     with path.open("rb") as file:
         file.seek(bounds[0])
         for start, end in itertools.pairwise(bounds):
-            yield _DECOMPRESS.decompress(file.read(end - start))
+            yield _inflated(file.read(end - start))
+
+
+def _inflated(frame: bytes) -> bytes:
+    """What a frame holds; Damaged if it says too much or nothing about its size, or is no frame."""
+    try:
+        if zstandard.frame_content_size(frame) not in range(MOST_FRAME):
+            raise Damaged("a frame says that it holds more than a prompt")
+        return _DECOMPRESS.decompress(frame)
+    except (zstandard.ZstdError, MemoryError) as error:
+        raise Damaged(str(error)) from None
 
 
 def _sound(data: mmap.mmap, bounds: "array[int]") -> bool:
     """Whether the first frame is one."""
     try:
-        return len(bounds) > 1 and bool(_decode_id(_DECOMPRESS.decompress(data[bounds[0] : bounds[1]])))
-    except (zstandard.ZstdError, msgspec.DecodeError):
+        return len(bounds) > 1 and bool(_decode_id(_inflated(data[bounds[0] : bounds[1]])))
+    except (Damaged, msgspec.DecodeError, RecursionError):
         return False
 
 

@@ -4,12 +4,14 @@ Whatever cannot be read from the middle (gzip, csv, parquet) is written once to 
 memory holds one row and eight bytes of position for each of the others.
 """
 
+import codecs
 import csv
 import gzip
 import hashlib
 import itertools
 import tempfile
 import weakref
+import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +23,12 @@ from m1eval.errors import UsageError
 from m1eval.source import show
 
 Row = Mapping[str, Any]
+LONGEST_LINE = 256 * 2**20
+"""Bytes of one row; a prompt of ten million tokens has a fifth of it."""
+LARGEST_JSON = 2 * 2**30
+"""Bytes of a `.json` file, which is read as a whole."""
+BOMB = 2**30, 500
+"""A compressed file that becomes more bytes than the first, and more than so many times its own size, is refused."""
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 
 
@@ -41,8 +49,8 @@ class JsonLines:
         self._starts = array("Q")
         self._lines = array("Q")
         start = 0
-        for number, line in enumerate(file, 1):
-            if line.strip():
+        for number, line in enumerate(_lines(file, name), 1):
+            if line.strip(_BLANK):
                 self._starts.append(start)
                 self._lines.append(number)
             start += len(line)
@@ -53,7 +61,9 @@ class JsonLines:
     def __getitem__(self, index: int) -> Row:
         self._file.seek(self._starts[index])
         try:
-            return msgspec.json.decode(self._file.readline(), type=dict[str, Any])
+            return msgspec.json.decode(self._file.readline().removeprefix(codecs.BOM_UTF8), type=dict[str, Any])
+        except RecursionError:
+            raise UsageError(f"{self._name}:{self._lines[index]}: nested too deep to be read") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{self._name}:{self._lines[index]}: not a JSON object: {error}") from None
 
@@ -111,7 +121,10 @@ def _stream(path: Path) -> Iterator[Row]:
             yield from (rows[i] for i in range(len(rows)))
         elif suffix == ".json":
             with _open(path) as file:
-                for item in msgspec.json.decode(file.read(), type=list[msgspec.Raw]):
+                data = file.read(LARGEST_JSON + 1)
+                if len(data) > LARGEST_JSON:
+                    raise UsageError(f"{show(path)}: more than {LARGEST_JSON >> 30} GiB of JSON; write it as .jsonl")
+                for item in msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8), type=list[msgspec.Raw]):
                     yield msgspec.json.decode(item, type=dict[str, Any])
         elif suffix == ".csv":
             yield from _csv(path)
@@ -119,13 +132,15 @@ def _stream(path: Path) -> Iterator[Row]:
             yield from _parquet(path)
         else:
             raise UsageError(f"{show(path)}: not one of {', '.join(SUFFIXES)} (or one of them with .gz)")
-    except (msgspec.DecodeError, UnicodeDecodeError, gzip.BadGzipFile, EOFError, csv.Error) as error:
+    except RecursionError:
+        raise UsageError(f"{show(path)}: nested too deep to be read") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError, csv.Error) as error:
         raise UsageError(f"{show(path)}: cannot be read as {suffix[1:]}: {error}") from None
 
 
 def _csv(path: Path) -> Iterator[Row]:
     with _open(path) as raw:
-        lines = (line.decode("utf-8-sig" if i == 0 else "utf-8") for i, line in enumerate(raw))
+        lines = (line.decode("utf-8-sig" if i == 0 else "utf-8") for i, line in enumerate(_lines(raw, show(path))))
         for row in csv.DictReader(lines, strict=True):
             if None in row or None in row.values():
                 raise csv.Error("a row has more or fewer cells than the header")
@@ -157,7 +172,32 @@ def _spooled(path: Path) -> IO[bytes]:
     if path.suffix != ".gz":
         return _open(path)
     with _open(path) as file:
-        return _temporary(iter(lambda: file.read(2**20), b""))
+        return _temporary(_inflated(file, path))
+
+
+def _inflated(file: IO[bytes], path: Path) -> Iterator[bytes]:
+    """What a compressed file holds, up to what makes it a bomb."""
+    size, total, row = path.stat().st_size, 0, 0
+    while block := file.read(2**20):
+        total += len(block)
+        last = block.rfind(b"\n")
+        row = len(block) - last - 1 if last >= 0 else row + len(block)
+        if row > LONGEST_LINE or (total > BOMB[0] and total > BOMB[1] * size):
+            raise UsageError(f"{show(path)}: {size:,} bytes become more than {total:,}; unpack it to use it")
+        yield block
+
+
+_BLANK = b" \t\r\n\v\f" + codecs.BOM_UTF8
+
+
+def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
+    """The lines of a file, each of which fits into memory."""
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise UsageError(f"{name}:{number}: a line of more than {LONGEST_LINE >> 20} MiB")
+        yield line
 
 
 def _temporary(parts: Iterable[bytes]) -> IO[bytes]:

@@ -142,5 +142,5 @@ def _messages(file: Source, column: str, row: Row) -> list[Message]:
         if isinstance(found, str):
             return msgspec.json.decode(found, type=list[Message])
         return msgspec.convert(found, list[Message])
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise file.error(("messages",), f"column '{column}' holds no list of messages: {error}") from None

@@ -1,5 +1,6 @@
 """YAML files that remember where each value stands, so that every error can name its line."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -15,6 +16,17 @@ Key = tuple[str | int, ...]
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+LARGEST = 16 * 2**20
+"""Bytes of one file; data belong into a file of their own."""
+MOST_VALUES = 200_000
+"""Keys and values of one file, those that aliases repeat counted each time."""
+DEEPEST = 100
+"""Mappings and lists within one another; the loader in C would run out of its stack at some ten thousand."""
+MOST_INCLUDED = 100
+"""Files that one file includes, by way of others too."""
+LONGEST_NUMBER = 400
+"""Characters of a number or a date."""
+
 
 class Source:
     """The data of a YAML file and the line of each of its keys; `include:` is merged in, deeply, local keys win."""
@@ -25,8 +37,9 @@ class Source:
         self.lines = lines
 
     @classmethod
-    def read(cls, path: Path, including: tuple[Path, ...] = ()) -> "Source":
+    def read(cls, path: Path, including: tuple[Path, ...] = (), count: Iterator[int] | None = None) -> "Source":
         """Read a file and what it includes; UsageError with `file:line` for whatever is wrong in them."""
+        count = count or itertools.count(1)
         lines: dict[Key, tuple[Path, int]] = {}
         data = _parse(path, lines)
         if not isinstance(data, dict):
@@ -40,7 +53,9 @@ class Source:
                 raise UsageError(f"{where}: {name} includes itself")
             if not file.is_file():
                 raise UsageError(f"{where}: no file {name} to include beside {path.name}")
-            base._merge(cls.read(file, (*including, path)))
+            if next(count) > MOST_INCLUDED:
+                raise UsageError(f"{where}: more than {MOST_INCLUDED} files are included, some of them again and again")
+            base._merge(cls.read(file, (*including, path), count))
         base._merge(cls(path, data, lines))
         return base
 
@@ -101,45 +116,122 @@ def show(path: Path) -> str:
 def value(text: str) -> Any:
     """What a YAML scalar or flow value on the command line means."""
     try:
+        if _depth(text) > DEEPEST:
+            return text
         return yaml.load(text, _Loader)  # the safe loader, in C where there is one
-    except yaml.YAMLError:
+    except (yaml.YAMLError, *_UNREADABLE):
         return text
+
+
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What the loader's constructors raise besides their own errors, on dates such as 2001-99-99 for one."""
 
 
 def _parse(path: Path, lines: dict[Key, tuple[Path, int]]) -> Any:
     try:
-        loader = _Loader(path.read_bytes())
+        if path.stat().st_size > LARGEST:
+            raise UsageError(f"{show(path)}:1: longer than {LARGEST >> 20} MiB; data belong into a file of their own")
+        data = path.read_bytes()
+        if _depth(data) > DEEPEST:
+            raise UsageError(f"{show(path)}:{_deep_line(data)}: nested deeper than {DEEPEST} levels")
+        loader = _Loader(data)
         node = loader.get_single_node()
-        return _build(loader, node, (), path, lines) if node else None
+        return _Building(loader, path, lines).build(node, ()) if node else None
     except OSError as error:
         raise UsageError(f"{show(path)}: cannot be read: {error.strerror}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise UsageError(f"{show(path)}:{line}: not valid YAML: {error.problem or error.context}") from None
+        problem = error.problem or error.context
+        problem = f"{error.context}, {problem}" if problem == "second occurrence" else problem
+        raise UsageError(f"{show(path)}:{line}: not valid YAML: {problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{show(path)}:1: not valid YAML: {str(error).splitlines()[0]}") from None
 
 
-def _build(loader: Any, node: yaml.Node, at: Key, path: Path, lines: dict[Key, tuple[Path, int]]) -> Any:
-    lines.setdefault(at, (path, node.start_mark.line + 1))
-    if isinstance(node, yaml.SequenceNode):
-        return [_build(loader, item, (*at, i), path, lines) for i, item in enumerate(node.value)]
-    if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node)
-    result: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node)
-        line = key_node.start_mark.line + 1
-        if not isinstance(key, str):
-            raise UsageError(f"{show(path)}:{line}: a key must be text, not {_kind(key)}")
-        if key in result:
-            raise UsageError(
-                f"{show(path)}:{line}: the key '{key}' stands twice; the first is at line {lines[(*at, key)][1]}"
-            )
-        lines[(*at, key)] = (path, line)
-        result[key] = _build(loader, value_node, (*at, key), path, lines)
-    return result
+def _depth(data: bytes | str) -> int:
+    """How deep mappings and lists stand within one another, or a bound where that is certain to be small."""
+    marks = ("[", "{", "- ", "-\t", "? ", "\n", "\r")
+    text = data if isinstance(data, str) else data.decode("latin-1")
+    bound = sum(text.count(mark) for mark in marks)
+    if bound <= DEEPEST * 20:  # so shallow that the loader reads it, and `_Building` finds what is too deep
+        return 0
+    return max((depth for depth, _ in _levels(data)), default=0)
+
+
+def _deep_line(data: bytes) -> int:
+    return next(line for depth, line in _levels(data) if depth > DEEPEST)
+
+
+def _levels(data: bytes | str) -> Iterator[tuple[int, int]]:
+    """The depth at each beginning of a mapping or list, and its line, up to the first that is too deep."""
+    depth = 0
+    try:
+        for event in yaml.parse(data, _Loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                yield depth, event.start_mark.line + 1 if event.start_mark else 1
+                if depth > DEEPEST:
+                    return
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+    except yaml.YAMLError:
+        return  # told by whoever reads it
+
+
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
+class _Building:
+    """Makes data of nodes, within limits, as aliases may repeat a node exponentially often or hold itself."""
+
+    def __init__(self, loader: Any, path: Path, lines: dict[Key, tuple[Path, int]]) -> None:
+        self._loader = loader
+        self._path = path
+        self._lines = lines
+        self._values = 0
+
+    def build(self, node: yaml.Node, at: Key) -> Any:
+        """The data of a node at a key."""
+        line = node.start_mark.line + 1
+        self._lines.setdefault(at, (self._path, line))
+        self._values += 1
+        if self._values > MOST_VALUES:
+            raise self._error(line, f"more than {MOST_VALUES:,} values; aliases repeat what they name")
+        if len(at) > DEEPEST:
+            raise self._error(line, f"nested deeper than {DEEPEST} levels, or an alias within what it names")
+        if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTIONS:
+            raise self._error(line, f"not valid YAML: could not determine a constructor for the tag '{node.tag[:80]}'")
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*at, i)) for i, item in enumerate(node.value)]
+        if not isinstance(node, yaml.MappingNode):
+            return self._scalar(node)
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = self._scalar(key_node)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, str):
+                raise self._error(line, f"a key must be text, not {_kind(key)}")
+            if key in result:
+                raise self._error(
+                    line, f"the key '{key}' stands twice; the first is at line {self._lines[(*at, key)][1]}"
+                )
+            self._lines[(*at, key)] = (self._path, line)
+            result[key] = self.build(value_node, (*at, key))
+        return result
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        line, text = node.start_mark.line + 1, node.value
+        if isinstance(text, str) and len(text) > LONGEST_NUMBER and not node.tag.endswith((":str", ":binary")):
+            raise self._error(line, f"a value of {len(text):,} characters that is no text; write it in quotes")
+        try:
+            return self._loader.construct_object(node)
+        except _UNREADABLE as error:
+            kind = node.tag.rpartition(":")[2]
+            raise self._error(line, f"not a YAML {kind}: {str(text)[:40]!r} ({error}); write text in quotes") from None
+
+    def _error(self, line: int, text: str) -> UsageError:
+        return UsageError(f"{show(self._path)}:{line}: {text}")
 
 
 def _key(path: str) -> Key:

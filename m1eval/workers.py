@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
@@ -90,6 +91,15 @@ class Pool:
 class _Worker(SpawnProcess):
     terminate = SpawnProcess.kill
     """pebble asks first and waits 3 s, holding up every other call; a hanging grader has nothing to save."""
+
+    def start(self) -> None:
+        """Start with SIGINT blocked, which the process inherits: a terminal's Ctrl-C goes to all, and is ours alone."""
+        resource_tracker.ensure_running()  # which would let SIGINT through again if it was started below
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Spawn(SpawnContext):

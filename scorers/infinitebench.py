@@ -20,11 +20,22 @@ _CHINESE = (
     "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟"
     "｠｢｣､、〃》「」『』【】〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿–—‘’‛“”„‟…‧﹏."
 )
+_NO_CHARACTERS = frozenset(string.punctuation + _CHINESE)
+_WORD = re.compile(r"[a-z0-9]+")
+NEAR = 0.02
+"""An F that counts as 0 where it cannot be had in time."""
 _MARKS = "\n:\"'.,?!{}"
 
 
 class Scorer:
-    """Grades by the rule of the sample's `subtask`; the references are in `answers`, a choice's letter in `letter`."""
+    """Grades by the rule of the sample's `subtask`; the references are in `answers`, a choice's letter in `letter`.
+
+    `timeout`: seconds for one summary; ROUGE is quadratic, so it is reckoned in a worker process. A summary that is not
+    graded in that time gets 0 if its F cannot be above NEAR, as for one a hundred times too long, else it is errored.
+    """
+
+    def __init__(self, *, timeout: float = 60.0) -> None:
+        self.timeout = timeout
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Apply the rule; an empty answer is no answer."""
@@ -33,8 +44,25 @@ class Scorer:
             raise UsageError(f"scorer infinitebench: no subtask '{subtask}'")
         if not text:
             return Score(value=0.0, explanation="infinitebench: empty answer")
-        value = float(RULES[subtask](text, list(sample.metadata["answers"]), sample.metadata.get("letter")))
+        answers, letter = list(sample.metadata["answers"]), sample.metadata.get("letter")
+        if subtask == "longbook_sum_eng":
+            return await self._summary(text, str(answers[0]), tools)
+        value = float(RULES[subtask](text, answers, letter))
         return Score(value=value, answer=short(text), explanation=f"infinitebench: rule of {subtask}")
+
+    async def _summary(self, text: str, answer: str, tools: Tools) -> Score:
+        try:
+            value = await tools.workers.run(rouge_l_sum, text, answer, timeout=self.timeout)
+        except TimeoutError:
+            words = [len(_WORD.findall(side.lower())) for side in (text, answer)]
+            most = 2 * min(words) / max(1, sum(words))
+            if most > NEAR:
+                raise TimeoutError(
+                    f"infinitebench: no ROUGE after {self.timeout:g} s; it is at most {most:.3f}"
+                ) from None
+            explanation = f"infinitebench: no ROUGE after {self.timeout:g} s; it is at most {most:.4f}, and counts as 0"
+            return Score(value=0.0, answer=short(text), explanation=explanation, metrics={"at_most": most})
+        return Score(value=value, answer=short(text), explanation="infinitebench: rule of longbook_sum_eng")
 
     def gold(self, sample: Sample) -> str:
         """The reference in the form that its rule reads."""
@@ -81,8 +109,16 @@ def _first_number(text: str, answers: Sequence[Any], letter: str | None) -> bool
         return False
     wanted = answers[0] if isinstance(answers[0], int | float) else _number(str(answers[0]))
     if isinstance(wanted, int):
-        return found[0].isdecimal() and int(found[0]) == wanted
+        return found[0].isdecimal() and _is_whole(found[0], wanted)
     return float(found[0]) == wanted
+
+
+def _is_whole(digits: str, wanted: int) -> bool:
+    """Whether digits, however many, write a whole number; Python refuses to read more than 4,300 of them."""
+    try:
+        return int(digits.lstrip("0") or "0") == wanted
+    except ValueError:
+        return False
 
 
 def _number(text: str) -> int | float:
@@ -93,7 +129,7 @@ def _from_beginning(text: str, answers: Sequence[Any], letter: str | None) -> fl
     wanted = [int(number) for number in _flat(answers)]
     right = 0
     for number, found in zip(wanted, re.findall(r"[0-9]+", text), strict=False):
-        if number != int(found):
+        if not _is_whole(found, number):
             break
         right += 1
     return right / len(wanted)
@@ -137,7 +173,7 @@ def _english(text: str) -> list[str]:
 
 
 def _characters(text: str) -> list[str]:
-    return [c for c in text.lower() if c not in string.punctuation + _CHINESE and not c.isspace()]
+    return [c for c in text.lower() if c not in _NO_CHARACTERS and not c.isspace()]
 
 
 def _f1(split: Callable[[str], list[str]]) -> Callable[[str, Sequence[Any], str | None], float]:
@@ -152,10 +188,15 @@ def _f1(split: Callable[[str], list[str]]) -> Callable[[str, Sequence[Any], str 
     return best
 
 
-def _summary(text: str, answers: Sequence[Any], letter: str | None) -> float:
+def rouge_l_sum(text: str, answer: str) -> float:
+    """The F of the package rouge-score, for a worker process."""
     from rouge_score.rouge_scorer import RougeScorer
 
-    return float(RougeScorer(["rougeLsum"]).score(str(answers[0]), text)["rougeLsum"].fmeasure)
+    return float(RougeScorer(["rougeLsum"]).score(answer, text)["rougeLsum"].fmeasure)
+
+
+def _summary(text: str, answers: Sequence[Any], letter: str | None) -> float:
+    return rouge_l_sum(text, str(answers[0]))
 
 
 RULES: dict[str, Callable[[str, Sequence[Any], str | None], bool | float]] = {

@@ -14,8 +14,8 @@ from typing import Any
 
 from m1eval import Output, Sample, Score, Tools
 
-_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_OPEN_TAG = re.compile(r"<answer>(?!.*<answer>)(.*)\Z", re.DOTALL)
+_OPEN, _CLOSE = "<answer>", "</answer>"
+_BRACE = re.compile(r"[{}]")
 
 
 class Scorer:
@@ -56,10 +56,10 @@ def final_answer(text: str, *, cut: bool = False) -> tuple[str | None, str]:
 
     `cut`: the text ended at a token limit; then only an answer that is closed is whole.
     """
-    if tagged := _TAGGED.findall(text):
-        return tagged[-1].strip() or None, "the last <answer>"
-    if (opened := _OPEN_TAG.search(text)) and not cut:
-        return opened[1].strip() or None, "an unclosed <answer>"
+    if (tagged := _last_tagged(text)) is not None:
+        return tagged.strip() or None, "the last <answer>"
+    if not cut and _OPEN in text:
+        return text.rpartition(_OPEN)[2].strip() or None, "an unclosed <answer>"
     if (boxed := _last_boxed(text)) is not None:
         return boxed.strip() or None, "the last \\boxed"
     line = text.strip()
@@ -89,14 +89,24 @@ def _dataset(name: str, config: str) -> Any:
     return reasoning_gym.create_dataset(name, **json.loads(config))
 
 
+def _last_tagged(text: str) -> str | None:
+    """What stands in the last pair of tags, each opening one being closed by the next closing one."""
+    last = None
+    start = text.find(_OPEN)
+    while start >= 0 and (end := text.find(_CLOSE, start)) >= 0:
+        last = start + len(_OPEN), end
+        start = text.find(_OPEN, end)
+    return text[slice(*last)] if last else None
+
+
 def _last_boxed(text: str) -> str | None:
     start = text.rfind("\\boxed{")
     if start < 0:
         return None
     start += len("\\boxed{")
     depth = 1
-    for i in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[i], 0)
+    for brace in _BRACE.finditer(text, start):
+        depth += 1 if brace[0] == "{" else -1
         if depth == 0:
-            return text[start:i]
+            return text[start : brace.start()]
     return None

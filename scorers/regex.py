@@ -40,7 +40,13 @@ class Scorer:
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Compare what was found; TimeoutError if the pattern does not come to an end."""
-        found = await tools.workers.run(find, self.pattern, output.text, self.take, timeout=self.timeout)
+        try:
+            found = await tools.workers.run(find, self.pattern, output.text, self.take, timeout=self.timeout)
+        except TimeoutError:
+            raise TimeoutError(
+                f"regex: the pattern {short(self.pattern)!r} did not come to an end in {self.timeout:g} s on this"
+                " answer; write it without repetitions inside repetitions"
+            ) from None
         if found is None:
             return Score(value=0.0, explanation="regex: the pattern finds nothing")
         answer, target = found.strip(), sample.target.strip()

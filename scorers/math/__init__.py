@@ -15,14 +15,13 @@ from .._boxed import last_boxed
 from .equality import Precision, Verdict, quick, slow
 from .extraction import final_answer
 from .notation import depth
-from .rules import RULES, Judged
+from .rules import LONGEST, RULES, Judged
 
 if find_spec("math_verify") is None:  # told at the start; imported (a second, for sympy) by worker processes alone
     raise ModuleNotFoundError("No module named 'math_verify'", name="math_verify")
 
 __all__ = ["LONGEST", "Scorer", "final_answer", "last_boxed", "quick", "slow"]
 
-LONGEST = 4000  # characters; a longer answer is wrong unseen
 DEEPEST = 50  # brackets within brackets; parsers take forever on more, and no answer has them
 SHOWN = 200
 Rule = Literal["m1eval", "prm800k", "qwen", "math_verify"]

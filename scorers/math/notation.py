@@ -1,6 +1,7 @@
 """What two notations of one answer have in common: LaTeX and Unicode undressed, numbers read exactly, lists cut."""
 
 import re
+import string
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -24,7 +25,8 @@ _UNIT = re.compile(
 )
 _SCALE = re.compile(r"hundred|thousand|[mbtr]illion|dozen|percent|hal[fv]|third|quarter|base|mod|\bor\b|\band\b")
 _ORDINAL = re.compile(
-    r"(?<=\d)\s*\^?\s*\{?\s*\\?(?:text|mathrm|textsuperscript|rm)?\s*\{?\s*(?:st|nd|rd|th)\}*(?: [a-z]+$|$|(?=\\text))"
+    r"(?<=\d)\s*+(?:\^\s*+)?(?:\{\s*+)?\\?(?:text|mathrm|textsuperscript|rm)?\s*+(?:\{\s*+)?"
+    r"(?:st|nd|rd|th)\}*+(?: [a-z]+$|$|(?=\\text))"
 )
 _POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _POWER = re.compile(r"(?<=\d) ?(?:\\text ?\{)? ?(thousand|million|billion|trillion)\b ?\}?", re.IGNORECASE)
@@ -60,7 +62,7 @@ def tidy(text: str) -> str:
     text = re.sub(r"\\(?:left|right|displaystyle|big|Big|bigg|Bigg)(?![a-zA-Z])\s*", "", text)
     text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", text)
     text = re.sub(r"\\(?:leq|leqslant)(?![a-zA-Z])", r"\\le", re.sub(r"\\(?:geq|geqslant)(?![a-zA-Z])", r"\\ge", text))
-    return re.sub(r"(?:\\[,;: ]|[.,;:\s\\])+$", "", text.strip())
+    return text.strip().rstrip(f".,;:\\{string.whitespace}")
 
 
 def _raised(run: re.Match[str]) -> str:

@@ -25,6 +25,7 @@ Judged = tuple[str | None, bool, str]
 
 _NUMBER = re.compile(r"-?\d*\.?\d+")
 _SIMPLE_FRACTION = re.compile(r"-?(?:\\?frac\{?\d+\}?\{?\d+\}?|\d+/\d+)")
+LONGEST = 4000  # characters; a longer answer is wrong unseen
 _DEEPEST = 200
 """Nested brackets up to which plain arithmetic is read."""
 
@@ -34,6 +35,8 @@ def prm800k(text: str, gold: str, math_verify: Any) -> Judged:
     answer = last_boxed(text)
     if not answer:
         return None, False, "prm800k: no box"
+    if len(answer) > LONGEST:
+        return answer, False, f"prm800k: longer than {LONGEST} characters"
     if _mathd(gold) == _mathd(answer):
         return answer, True, "prm800k: same string"
     one, other = _plain(gold), _plain(answer)
@@ -53,6 +56,8 @@ def qwen(text: str, gold: str, math_verify: Any) -> Judged:
     answer = _hoped(text) or last_boxed(text) or _after_answer(text) or _last_number(text)
     if not answer:
         return None, False, "qwen: no answer"
+    if len(answer) > LONGEST:
+        return answer, False, f"qwen: longer than {LONGEST} characters"
     right, how = _qwen_same(_folded(gold), _folded(answer), math_verify)
     return answer, right, f"qwen: {how}"
 

@@ -10,6 +10,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from m1eval import Output, Request, Sampling, load
+from m1eval.thinking import DEFAULT
 
 local = load("runners", "local")
 Sequence_ = local.sequence.Sequence
@@ -44,7 +45,7 @@ def output(found: Any, ids: Sequence[int], *, opened: bool, stop: Sequence[str] 
         if watch and watch(token):
             break
     sequence.finish = finish
-    made: Output = runner._output(sequence, watch, None, opened, time.monotonic())
+    made: Output = runner._output(sequence, watch, None, DEFAULT if opened else None, time.monotonic())
     return made
 
 

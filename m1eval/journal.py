@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from m1eval import prompts
+from m1eval import prompts, secrets
 from m1eval.errors import Stopped, UsageError
 from m1eval.nouns import FinishReason, Message, Outcome, Timing, Usage, Verdict
 from m1eval.source import show
@@ -189,9 +189,12 @@ class Journal(Done):
         prompt = b""
         if messages is not None and record.id not in self._scored and record.id not in self._kept:
             self._kept.add(record.id)
-            prompt = prompts.frame(record.id, encoded(messages))
+            prompt = encoded(messages)
+            if secrets.found(prompt):
+                prompt = encoded(secrets.redact_tree(msgspec.json.decode(prompt)))
+            prompt = prompts.frame(record.id, prompt)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append((encoded(record) + b"\n", prompt, done))
+        self._queue.append((secrets.masked_record(encoded(record), encoded) + b"\n", prompt, done))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._drain())
         await done

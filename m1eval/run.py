@@ -9,7 +9,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import time
@@ -21,7 +20,8 @@ from typing import Any
 import msgspec
 
 import m1eval
-from m1eval import adaptive, loop, plugins, repeats, source
+from m1eval import adaptive, loop, plugins, repeats, secrets, source
+from m1eval.credentials import hide_command
 from m1eval.errors import UsageError
 from m1eval.journal import Done, Journal, records
 from m1eval.model import Model
@@ -92,9 +92,14 @@ class Run:
             **({"judges": self.judges} if self.judges else {}),
         }
 
+    def shown_config(self) -> dict[str, Any]:
+        """The config as it is written and shown: plain data, without secrets."""
+        config: dict[str, Any] = secrets.redact_tree(msgspec.to_builtins(self.config(), enc_hook=str))
+        return config
+
     def open(self, *, redo: bool = False) -> Journal:
         """Take the folder: refuse another run's, continue the own, or begin; the journal knows what is done."""
-        config = msgspec.to_builtins(self.config())
+        config = self.shown_config()
         before = {} if redo else self._before(config)
         self._journal = Journal(self.folder, fresh=redo)
         self.notes += self._journal.notes
@@ -106,7 +111,7 @@ class Run:
             "model": self.model.spec,
             "config": config,
             "created": self._meta.get("created", _now()),
-            "command": [_without_secrets(word) for word in sys.argv],
+            "command": hide_command(sys.argv),
             "files": {"task": str(self.task.path), "runner": str(self.model.file)},
             "shadowing": self.shadowing(),
             "versions": _versions(),
@@ -119,7 +124,7 @@ class Run:
 
     def peek(self) -> Done:
         """What is done in the folder, without touching it; UsageError if it is another run's."""
-        self._before(msgspec.to_builtins(self.config()))
+        self._before(self.shown_config())
         return Done(self.folder / "samples.jsonl")
 
     def _before(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -328,7 +333,8 @@ class Run:
     def _save(self) -> None:
         fresh = self.folder / "run.json.new"
         try:
-            fresh.write_text(json.dumps(self._meta, indent=1, ensure_ascii=False, default=str) + "\n")
+            meta = secrets.redact_tree(msgspec.to_builtins(self._meta, enc_hook=str))
+            fresh.write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")
             fresh.replace(self.folder / "run.json")
         except OSError as error:
             raise UsageError(f"{source.show(fresh)} cannot be written: {error.strerror}") from None
@@ -381,12 +387,6 @@ def _short(key: str) -> str:
 def _brief(value: Any) -> str:
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 40 else f"{text[:37]}…"
-
-
-def _without_secrets(word: str) -> str:
-    """A word of the command without the login of an address and without the value of headers and keys."""
-    word = re.sub(r"://[^/@\s]+@", "://***@", word)
-    return re.sub(r"(?i)^(\w*(?:headers|key|token|secret|password))=.*", r"\1=***", word, flags=re.DOTALL)
 
 
 def _now() -> str:

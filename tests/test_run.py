@@ -442,12 +442,6 @@ def test_keys_never_reach_the_disk(shell, capitals, tmp_path):
     shell("run", "--tasks", capitals, "--model", "echo:gold", "--out", "y", env={"OPENAI_API_KEY": "s3cret-key"})
     for path in [*tmp_path.glob("x/*"), *tmp_path.glob("y/*")]:
         assert b"s3cret" not in path.read_bytes(), path
-    from m1eval.run import _without_secrets
-
-    assert _without_secrets("http://me:s3cret@host/v1") == "http://***@host/v1"
-    assert [_without_secrets(word) for word in ("headers={...}", "api_key=x", "base_url=y")] == [
-        *("headers=***", "api_key=***", "base_url=y")
-    ]
 
 
 def test_continuing_a_finished_run_changes_nothing_of_what_it_says(m1eval, capitals, tmp_path):

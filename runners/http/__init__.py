@@ -6,7 +6,6 @@ wrong. Keys come from the environment and never leave it.
 """
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -14,7 +13,8 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
-from m1eval import Output, Progress, Request, RunnerError, Timing, UsageError
+from m1eval import Output, Progress, Request, RunnerError, Timing, UsageError, secrets
+from m1eval.credentials import register_option
 from m1eval.thinking import THINK
 
 from . import budget, options, replies
@@ -84,10 +84,11 @@ class Runner:
         limits = Limits(timeout, connect_timeout, read_timeout)
         lines = [Line(url, sent.of(login), limits, Pace(concurrency)) for url, login in found]
         denied = f"the key in ${api_key_env} is refused" if key else f"set ${api_key_env} to a key"
-        self._redacted, self._clean = sent.redacted, clean(sent.redacted)
+        self._clean = clean(secrets.redact)
         self._servers = Servers(lines, self._clean, denied, model, retries, backoff, patience)
         self._opened, streams = options.one_of("thinking", thinking, _OPENED), options.one_of("stream", stream, _OPENED)
         extra = options.mapping("extra_body", extra_body)
+        register_option("extra_body", extra)
         self._ask = Completions(model, self._servers, extra, self._opened, streams)
         self._continuation = Continuation(self._ask, self.address, think_end)
         self._entry: dict[str, Any] = {}
@@ -130,7 +131,7 @@ class Runner:
         plain = {key: value for key, value in self._entry.items() if isinstance(value, str | int | float | dict)}
         urls = [line.url for line in self._servers.lines]
         about = {"base_url": urls[0] if len(urls) == 1 else urls}
-        return about | {"server_model": json.loads(self._redacted(json.dumps(plain)))}
+        return about | {"server_model": secrets.redact_tree(plain)}
 
     async def generate(self, request: Request) -> Output:
         """Ask, and again where that may help; RequestFailed when it does not, RunnerError when no request would do."""

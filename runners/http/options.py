@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from m1eval import UsageError
+from m1eval import UsageError, secrets
+from m1eval.credentials import register_headers, register_login, register_url
 
 
 class Address(NamedTuple):
@@ -19,7 +20,10 @@ class Address(NamedTuple):
 
 def addresses(urls: str) -> list[Address]:
     """The servers of a list separated by commas or blanks."""
-    found = [_address(url) for url in urls.replace(",", " ").split()]
+    listed = urls.replace(",", " ").split()
+    for url in listed:
+        register_url(url)
+    found = [_address(url) for url in listed]
     if not found:
         raise UsageError("http: which server? --base-url http://host:port/v1, or set OPENAI_BASE_URL")
     if len({address.url for address in found}) < len(found):
@@ -47,15 +51,15 @@ def one_of(name: str, value: object, allowed: Mapping[str, Any]) -> Any:
 
 
 class Headers:
-    """What goes with each request, and the secrets in it that are never shown."""
+    """What goes with each request; the secrets in it are registered, so that they are never shown."""
 
     def __init__(self, key: str, own: Mapping[str, Any], logins: list[str]) -> None:
         bearer = {"authorization": f"Bearer {key}"} if key else {}
         self._own = {name.lower(): os.path.expandvars(str(value)) for name, value in own.items()}
-        basics = [f"Basic {base64.b64encode(login.encode()).decode()}" for login in logins if login]
-        values = [*bearer.values(), *self._own.values(), *basics]
-        secrets = {key, *(login.partition(":")[2] for login in logins), *(v.split()[-1] for v in values if v.strip())}
-        self._secrets = sorted((secret for secret in secrets if len(secret) > 3), key=len, reverse=True)
+        secrets.register(key)
+        register_headers(own)
+        for login in filter(None, logins):
+            register_login(login)
         self._bearer = bearer
 
     def of(self, login: str) -> dict[str, str]:
@@ -63,12 +67,6 @@ class Headers:
         basic = {"authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
         sent = self._bearer | basic | self._own
         return sent | {"content-type": "application/json", "user-agent": "m1eval"}
-
-    def redacted(self, text: str) -> str:
-        """The text without the secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
 
 
 def _address(url: str) -> Address:

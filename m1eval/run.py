@@ -296,6 +296,7 @@ class Run:
             "skipped": self.work.skipped,
             "truncated_prompts": len(self.work.overlength.cut),
             "outcomes": {outcome: tally.outcomes[outcome] for outcome in OUTCOMES},
+            **self._errors(),
             "owed": max(0, self.work.total - tally.scored),
             "tokens": {name: getattr(tally.usage, name) for name in ("prompt", "cached", "reasoning", "answer")},
             "cost": round(self.work.done.cost, 6) or None,
@@ -304,6 +305,11 @@ class Run:
             **self._adaptive(),
             "path": str(self.folder),
         }
+
+    def _errors(self) -> dict[str, Any]:
+        """Why samples errored, if some did."""
+        found = self.work.done.reasons.built() if self.work else []
+        return {"errors": found} if found else {}
 
     def _adaptive(self) -> dict[str, Any]:
         """What a reader must know of a run whose samples have unequal numbers of answers."""

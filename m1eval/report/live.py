@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from m1eval import terminal
-from m1eval.report.words import count, score, span
+from m1eval.report.words import count, score, short, span
 from m1eval.run import Run
 from m1eval.stats import OUTCOMES
 
@@ -118,6 +118,7 @@ class Terminal:
             mark = f"{10 * done // max(total, 1)}{last}"
             text = f"{self._run.task.name} {done}/{total} · {self._counts()} · {self._speed()}"
             text += "" if done == total else f" · ETA {self._eta()}"
+            text += f" · {reason}" if (reason := self._reason()) else ""
         if text and (mark != self._said[0] or now - self._said[1] > PLAIN_SECONDS):
             self._said = (mark, now)
             terminal.line(text, err=True)
@@ -147,6 +148,8 @@ class Terminal:
             )
         elif self._status and not self._output:
             lines.append(terminal.styled(f" {self._status}", "dim"))
+        if reason := self._reason():
+            lines.append(terminal.styled(f" {reason}", "yellow"))
         return Group(head, bar, *lines)
 
     def _title(self) -> str:
@@ -171,6 +174,12 @@ class Terminal:
         always = ("right", "wrong")
         shown = [f"{o} {tally.outcomes[o]}" for o in OUTCOMES if tally.outcomes[o] or o in always]
         return f"score {score(tally.score, tally.stderr)}   {' · '.join(shown)}"
+
+    def _reason(self) -> str:
+        """Why most of the errored samples are; nothing if none is."""
+        work = self._run.work if self._run else None
+        most = work.done.reasons.most(1) if work else ()
+        return f"errored {most[0].count} × {short(most[0].reason, 120)}" if most else ""
 
     def _speed(self) -> str:
         (begin, prompt, output), (now, *_) = self._rates[0], self._rates[-1]

@@ -85,6 +85,7 @@ def notes(runs: Sequence[Run]) -> list[str]:
         if number := tally.outcomes["errored"]:
             as_zero = f"counted as 0 the score is {score(tally.score_with_errors)}"
             lines.append(f"{name}: {number} errored and are left out ({as_zero}); the same command tries them again")
+            lines += [f"{name}: errored {text}" for text in run.work.done.reasons.lines()] if run.work else []
         if run.work and (number := run.work.skipped):
             lines.append(f"{name}: {number} samples are left out, their prompt is longer than the window")
         if run.work and (number := len(run.work.overlength.cut)):

@@ -163,7 +163,9 @@ def run(tasks: str, model: str, **given: Any) -> int:
     panel = None if given["dry_run"] else _panel(chosen, given["judges"])
     if given["concurrency"] and chosen_model.takes("concurrency"):
         chosen_model.options.setdefault("concurrency", given["concurrency"])
-    runs = _runs(chosen, chosen_model, {**given, "judges": panel.config() if panel else None})
+    runs = _runs(chosen, chosen_model, {**given, "judges": panel.config() if panel else None}, panel)
+    for line in dict.fromkeys(line for each in runs for line in each.shadowing()):
+        terminal.line(f"note: {line}", err=True)
     if given["dry_run"]:
         from m1eval.report.plan import show
 
@@ -183,7 +185,7 @@ def _panel(tasks: "Sequence[Task]", judges: Sequence[str]) -> "Panel | None":
     return Panel(judges)
 
 
-def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any]) -> "list[Run]":
+def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any], panel: "Panel | None") -> "list[Run]":
     from m1eval.run import Run
 
     out: Path | None = given["out"]
@@ -194,11 +196,12 @@ def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any]) -> "li
         raise UsageError(f"--out {out} is a file; name a folder")
     if out and len(tasks) > 1 and (out / "run.json").exists():
         raise UsageError(f"--out {out} holds the run of one task; for several tasks name another folder")
+    judge_files = [each.file for each in panel.models] if panel else []
     runs = []
     for task in tasks:
         folder = (out / task.name if len(tasks) > 1 else out) if out else Path("results", task.name, model.label)
         keep = {name: given[name] for name in ("repeats", "limit", "seed", "data_dir", "judges", "until_se")}
-        runs.append(Run(task, model, folder, ids=ids, **keep))
+        runs.append(Run(task, model, folder, ids=ids, judge_files=judge_files, **keep))
     return runs
 
 
@@ -208,8 +211,6 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: 
     from m1eval.evaluate import evaluate
     from m1eval.report.live import Terminal
 
-    for line in dict.fromkeys(line for run in runs for line in run.shadowing()):
-        terminal.line(f"note: {line}", err=True)
     display = Terminal("none" if given["as_json"] and not given["display"] else given["display"])
     runner = model.runner()
     spending = _spending(model, getattr(runner, "address", None), given)

@@ -23,6 +23,7 @@ _VARYING = re.compile(
 class Reason(Struct):
     """One kind of error: the first that came, its sample, and how many there are."""
 
+    kind: str
     reason: str
     example: str
     count: int = 0
@@ -39,9 +40,11 @@ class Reasons:
         text = secrets.redact(" ".join((error or "no reason was given")[: 4 * LONGEST].split()))
         text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
         kind = self._kind(_VARYING.sub("#", text))
-        known = self._kinds.setdefault(kind, Reason(OTHER if kind == OTHER else text, sample[:LONGEST]))
+        known = self._kinds.get(kind)
+        if known is None:
+            known = self._kinds[kind] = Reason(kind, OTHER if kind == OTHER else text, sample[:LONGEST])
         known.count += 1
-        return kind
+        return known.kind
 
     def drop(self, kind: str) -> None:
         """One error of this kind has been made good."""
@@ -76,7 +79,7 @@ class Reasons:
         """The name of a kind: the text without what varies; less of it once there are many."""
         if text in self._kinds or len(self._kinds) < MOST_KINDS:
             return text
-        first = " ".join(re.findall(r"[^\W\d]+|#", text)[:3])
+        first = " ".join(text[:60].split()[:3])
         return first if first in self._kinds or len(self._kinds) < 2 * MOST_KINDS else OTHER
 
 

@@ -60,6 +60,7 @@ class Run:
         data_dir: Path | None = None,
         judges: list[dict[str, Any]] | None = None,
         until_se: float | None = None,
+        judge_files: Sequence[Path] = (),
     ) -> None:
         self.task = task
         self.model = model
@@ -71,6 +72,7 @@ class Run:
         self.data_dir = data_dir
         self.judges = judges if getattr(task.scorer, "needs_judge", False) else None
         self.until_se = until_se
+        self.judge_files = list(judge_files) if self.judges else []
         self.figures: dict[str, float] = {}
         """What the scorer says of the whole run, and what the judges cost; known at the end."""
         self.work: loop.Work | None = None
@@ -112,7 +114,10 @@ class Run:
             "config": config,
             "created": self._meta.get("created", _now()),
             "command": hide_command(sys.argv),
-            "files": {"task": str(self.task.path), "runner": str(self.model.file)},
+            "files": {
+                **{"task": str(self.task.path), "scorer": str(self.task.scorer_file), "runner": str(self.model.file)},
+                **({"judges": list(map(str, self.judge_files))} if self.judge_files else {}),
+            },
             "shadowing": self.shadowing(),
             "versions": _versions(),
             "git": _git(),
@@ -162,15 +167,9 @@ class Run:
 
     def shadowing(self) -> list[str]:
         """The user's files that hide built-in ones of the same name, a line each."""
-        lines = []
-        for kind, path, pattern in (
-            ("tasks", self.task.path, "**/*.yaml"),
-            ("scorers", self.task.scorer_file, "*.py"),
-            ("runners", self.model.file, "*.py"),
-        ):
-            if plugins.shadowed(kind, path, pattern):
-                lines.append(f"{source.show(path)} is used in place of the built-in {kind}/{path.name}")
-        return lines
+        used = [("tasks", self.task.path, "**/*.yaml"), ("scorers", self.task.scorer_file, "*.py")]
+        used += [("runners", file, "*.py") for file in (self.model.file, *self.judge_files)]
+        return list(dict.fromkeys(line for each in used for line in plugins.notice(*each)))
 
     def plan(self, tokenizer: Tokenizer, done: Done) -> loop.Work:
         """Choose the samples; UsageError if two have the same id."""

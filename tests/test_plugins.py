@@ -1,5 +1,6 @@
 """Plugins are files found by name, wherever they lie."""
 
+import json
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -150,3 +151,111 @@ def test_no_plugin_folder_is_a_package(kind):
     if not (ROOT / kind).is_dir():
         pytest.skip("the plugin folders are in the wheel, not beside the tests")
     assert not (ROOT / kind / "__init__.py").exists(), "it would hide the user's folder of the same kind"
+
+
+@pytest.mark.parametrize(
+    "file", ["scorers/math.py", "scorers/math/__init__.py", "runners/http.py", "runners/http/__init__.py"]
+)
+def test_a_file_that_hides_a_built_in_folder_is_announced_and_recorded(file, tmp_path, shell, capitals):
+    kind, name = file.split("/")[0], file.split("/")[1].removesuffix(".py")
+    write(tmp_path / file, SCORER if kind == "scorers" else RUNNER)
+    capitals.write_text(capitals.read_text().replace("scorer: exact", "scorer: math"))
+    model = "echo:gold" if kind == "scorers" else "http:m"
+    result = shell("run", "--tasks", capitals, "--model", model, "--out", "x")
+    said = f"{file} is used in place of the built-in {kind}/{name}/"
+    assert f"note: {said}\n" in result.err
+    meta = json.loads((tmp_path / "x" / "run.json").read_text())
+    assert meta["shadowing"] == [said]
+    assert meta["files"][kind.removesuffix("s")].endswith(file)
+    assert f"note: {said}\n" in shell("run", "--tasks", capitals, "--model", model, "--dry-run", "--out", "y").err
+
+
+def test_a_hidden_runner_of_a_judge_is_announced(tmp_path, shell, capitals):
+    write(tmp_path / "runners" / "echo.py", RUNNER)
+    judge = 'scorer: {judge: {rubric: "{{ output }}", verdicts: {A: 1, B: 0}}}'
+    capitals.write_text(capitals.read_text().replace("scorer: exact", judge))
+    write(tmp_path / "runners" / "mine.py", RUNNER)
+    result = shell("run", "--tasks", capitals, "--model", "mine:m", "--judge", "echo:gold", "--out", "x", "--limit", 1)
+    assert "note: runners/echo.py is used in place of the built-in runners/echo.py" in result.err
+
+
+def test_a_copy_of_a_built_in_plugin_hides_nothing(tmp_path, shell, capitals):
+    copy = write(tmp_path / "scorers" / "exact.py", "")
+    copy.write_bytes((ROOT / "scorers" / "exact.py").read_bytes())
+    assert "in place of" not in shell("run", "--tasks", capitals, "--model", "echo:gold", "--out", "x").err
+
+
+STRAY = 'raise SystemExit("a stray file was executed")\n'
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        *("scorers.py", "tasks.py", "runners.py", "plugins.py", "m1eval_plugins.py"),
+        *("scorers/__init__.py", "tasks/__init__.py", "runners/__init__.py", "__init__.py"),
+        *("json.py", "typing.py", "re.py", "asyncio.py", "msgspec.py", "secrets.py", "random.py"),
+        *("scorers/json.py", "scorers/typing.py", "scorers/re.py", "scorers/_boxed.py", "runners/asyncio.py"),
+        *("scorers/broken.py", "runners/broken.py", "tasks/_helper.py", "conftest.py", "sitecustomize_.py"),
+    ],
+)
+def test_a_stray_file_is_not_executed(stray, tmp_path, shell, capitals):
+    write(tmp_path / stray, "def broken(:\n" if "broken" in stray else STRAY)
+    capitals.write_text(capitals.read_text().replace("scorer: exact", "scorer: math"))
+    result = shell("run", "--tasks", capitals, "--model", "echo:gold", "--out", "x", "--json")
+    assert result.code == 0, result.err
+    assert result.json()["runs"][0]["score"] == 1.0
+    assert "stray" not in result.err
+
+
+@pytest.mark.parametrize("stray", ["scorers.py", "scorers/__init__.py", "scorers/_helper.py", "json.py"])
+def test_a_stray_file_beside_plugins_of_the_user_is_not_executed(stray, folder, shell):
+    write(folder / stray, STRAY)
+    result = shell("run", "--tasks", "mine", "--model", "mine:any", "--json", env={"M1EVAL_PATH": str(folder)})
+    assert result.code == 0, result.err
+    assert result.json()["runs"][0]["score"] == 0.25
+
+
+def test_a_folder_without_code_and_a_dangling_link_hide_nothing(tmp_path, shell, capitals):
+    (tmp_path / "scorers" / "exact").mkdir(parents=True)
+    (tmp_path / "scorers" / "f1.py").symlink_to(tmp_path / "nowhere.py")
+    (tmp_path / "tasks").write_text("a file, not a folder")
+    for scorer in ("exact", "f1"):
+        capitals.write_text(capitals.read_text().replace("scorer: exact", f"scorer: {scorer}"))
+        result = shell("run", "--tasks", capitals, "--model", "echo:gold", "--out", scorer, "--json")
+        assert (result.code, result.json()["runs"][0]["score"]) == (0, 1.0), result.err
+        assert "in place of" not in result.err
+
+
+def test_a_helper_serves_its_own_neighbours_alone(tmp_path, shell, capitals):
+    """The built-in scorer keeps its `_boxed`, the user's has the user's, and may use the built-in ones besides."""
+    write(tmp_path / "scorers" / "_boxed.py", "last_boxed = lambda text: 'mine'\n")
+    own = "from ._boxed import last_boxed\n" + SCORER.replace("0.25", "float(last_boxed('x') == 'mine')")
+    write(tmp_path / "scorers" / "own.py", own)
+    write(tmp_path / "far" / "near.py", "from ._boxed import last_boxed\n" + SCORER)
+    for scorer, score in (("own", 1.0), ("math", 1.0), ("./far/near.py", 0.25)):
+        text = capitals.read_text().replace("scorer: exact", f"scorer: {scorer}")
+        task = write(tmp_path / f"t{score}{len(scorer)}.yaml", text)
+        result = shell("run", "--tasks", task, "--model", "echo:gold", "--out", scorer.replace("/", "-"), "--json")
+        assert result.code == 0, result.err
+        assert result.json()["runs"][0]["score"] == score
+
+
+def test_two_scorers_of_one_name_grade_each_its_own_task(tmp_path, shell, capitals):
+    for folder, score in (("a", "0.25"), ("b", "0.75")):
+        write(tmp_path / folder / "mine.py", SCORER.replace("0.25", score))
+        text = (
+            capitals.read_text()
+            .replace("scorer: exact", "scorer: ./mine.py")
+            .replace("capitals.jsonl", "../capitals.jsonl")
+        )
+        write(tmp_path / folder / f"task_{folder}.yaml", text)
+    result = shell("run", "--tasks", "a/task_a.yaml,b/task_b.yaml", "--model", "echo:gold", "--out", "x", "--json")
+    assert [run["score"] for run in result.json()["runs"]] == [0.25, 0.75]
+
+
+def test_a_plugin_of_an_odd_folder_works_in_worker_processes(tmp_path, monkeypatch):
+    monkeypatch.setenv("M1EVAL_FILES", "")
+    path = write(tmp_path / "a=b\nc d" / "odd_scorer.py", SCORER)
+    double = load("scorers", str(path)).double
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert pool.submit(double, 21).result() == 42

@@ -204,10 +204,13 @@ def test_no_key_in_a_path_or_query_is_left(path: str, tmp_path: Path, echo: Echo
 
 
 def test_no_option_of_a_judge_leaves_its_secret(tmp_path: Path, echo: Echo, task: Path) -> None:
-    judged = task.read_text().replace("scorer: exact", 'scorer: {judge: {rubric: "{{ output }}"}}')
+    judged = task.read_text().replace(
+        "scorer: exact", 'scorer: {judge: {rubric: "{{ output }}", verdicts: {answer: 1, B: 0}}}'
+    )
     task.write_text(judged)
     judge = f'http:m,base_url=http://{echo.host}/v1,headers={{"api-key": "{KEY}"}}'
     everything = run(tmp_path, task, f"http://{echo.host}/v1", ["--judge", judge], {})
+    assert any(KEY in text for text in echo.seen), everything.decode()[:3000]
     search(everything, [KEY])
 
 

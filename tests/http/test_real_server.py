@@ -42,7 +42,7 @@ def url() -> Iterator[str]:
         assert port, f"{' '.join(command)} ended without a port"
         yield f"http://127.0.0.1:{port}/v1"
         server.stdin.close()
-        assert server.wait(10) == 0
+        assert server.wait(60) == 0
 
 
 def ask(url: str, *texts: str, **sampling: Any) -> list[Output]:

@@ -16,7 +16,7 @@ class _Connection(asyncio.StreamReaderProtocol):
     """A connection that is known from the moment in which it is accepted until its socket is closed."""
 
     def __init__(self, serve: Serve, known: "set[_Connection]", loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(asyncio.StreamReader(limit=2**26, loop=loop), serve, loop=loop)  # type: ignore[arg-type]
+        super().__init__(asyncio.StreamReader(limit=2**26, loop=loop), serve, loop=loop)
         self._known = known
         self.transport: asyncio.Transport | None = None
 

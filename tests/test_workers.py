@@ -231,7 +231,7 @@ def test_a_function_in_a_folder_named_by_m1eval_path_works_and_a_missing_name_is
         "    async with Pool(1) as workers:\n"
         "        print(await workers.run(mine.double, 21, timeout=30))\n"
         "        late = lambda: 0\n"
-        "        late.__module__, late.__qualname__ = 'm1eval.plugins.scorers.mine', 'late'\n"
+        "        late.__module__, late.__qualname__ = mine.__name__, 'late'\n"
         "        mine.late = late\n"
         "        try:\n"
         "            await workers.run(late, timeout=30)\n"

@@ -35,7 +35,7 @@ def _user() -> list[str]:
 
 
 _roots = [*_user(), *_builtin]
-__path__: list[str] = []  # what is not a plugin is not imported from here
+__path__ = list[str]()  # what is not a plugin is not imported from here
 
 KINDS = ("runners", "scorers", "tasks")
 

@@ -122,6 +122,12 @@ def guarded() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
+def guard_process() -> None:
+    """From now on the standard streams of this process are made safe; for worker processes, which only print."""
+    sys.stdout = cast("TextIO", sys.stdout and _Guard(sys.stdout, lambda _: None))
+    sys.stderr = cast("TextIO", sys.stderr and _Guard(sys.stderr, lambda _: None))
+
+
 class _Guard:
     """A text stream that escapes and masks what passes, and goes on without its reader when that has gone."""
 

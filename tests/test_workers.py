@@ -36,6 +36,7 @@ def echo(text): return text
 def unpicklable(): return lambda: 1
 def read(): return sys.stdin.read(), os.read(0, 10)
 def speak(): os.write(1, b"from a grader")
+def quote(): print("\\x1b[31mquoted"); print("\\x9b1m", file=sys.stderr, flush=True); sys.stdout.flush()
 def stubborn():
     for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGINT): signal.signal(number, signal.SIG_IGN)
     while True: pass
@@ -49,8 +50,9 @@ def probe(tmp_path_factory):
     file.write_text(PROBE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("M1EVAL_FILES", os.environ.get("M1EVAL_FILES", ""))
-        yield load("scorers", str(file))
-    sys.modules.pop("m1eval.plugins.scorers.probe", None)
+        made = load("scorers", str(file))
+        yield made
+    sys.modules.pop(made.__name__, None)
 
 
 def in_pool(story: Callable[[Pool], Awaitable[Any]], **options: Any) -> Any:
@@ -216,6 +218,15 @@ def test_a_worker_reads_nothing_and_its_prints_go_to_stderr(probe, capfd):
 
     assert in_pool(story, size=1) == ("", b"")
     assert capfd.readouterr() == ("", "from a grader")
+
+
+def test_what_a_grader_prints_of_an_answer_does_not_control_the_terminal(probe, capfd):
+    async def story(workers):
+        await workers.run(probe.quote, timeout=30)
+
+    in_pool(story, size=1)
+    out, err = capfd.readouterr()
+    assert (out, sorted(err.split())) == ("", ["\\x1b[31mquoted", "\\x9b1m"])
 
 
 def test_a_function_in_a_folder_named_by_m1eval_path_works_and_a_missing_name_is_told(tmp_path):

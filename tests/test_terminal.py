@@ -128,24 +128,27 @@ def hostile(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def both(folder: Path, *args: str, code: int | None = None, screen: bool = True) -> str:
-    """What a command prints to pipes and, if `screen`, to a terminal, checked for raw control characters."""
+ENV = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "PYTHONPATH": str(ROOT)}
+
+
+def piped(folder: Path, *args: str, code: int | None = None) -> str:
+    """What a command prints to pipes, checked for raw control characters."""
     command = [sys.executable, "-m", "m1eval", *args]
-    env = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "PYTHONPATH": str(ROOT)}
-    piped = subprocess.run(command, cwd=folder, env=env, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=folder, env=ENV, capture_output=True, timeout=60, check=False)
+    text = (done.stdout + done.stderr).decode()
     if code is not None:
-        assert piped.returncode == code, piped.stderr.decode()
-    text = (piped.stdout + piped.stderr).decode()
+        assert done.returncode == code, text
     assert not RAW.search(text), text
     assert "\r" not in text
     assert "Traceback" not in text
-    return text + (on_screen(command, folder, env) if screen else "")
+    return text
 
 
-def on_screen(command: list[str], folder: Path, env: dict[str, str]) -> str:
-    """What a command prints to a terminal."""
+def on_screen(folder: Path, *args: str) -> str:
+    """What a command prints to a terminal, checked for control characters that are not rich's own."""
+    command = [sys.executable, "-m", "m1eval", *args]
     master, slave = pty.openpty()
-    with subprocess.Popen(command, cwd=folder, env=env, stdin=slave, stdout=slave, stderr=slave) as shown:
+    with subprocess.Popen(command, cwd=folder, env=ENV, stdin=slave, stdout=slave, stderr=slave) as shown:
         os.close(slave)
         drawn = b""
         try:
@@ -167,25 +170,37 @@ def on_screen(command: list[str], folder: Path, env: dict[str, str]) -> str:
 
 
 def test_listings(hostile: Path) -> None:
-    assert "\\x1b]0;owned" in both(hostile, "tasks")
-    both(hostile, "tasks", "bad", code=0)
-    both(hostile, "tasks", HOSTILE, screen=False)
-    both(hostile, "check", "bad", "broken", HOSTILE)
-    both(hostile, "baselines", HOSTILE)
+    assert "\\x1b]0;owned" in on_screen(hostile, "tasks")
+    assert "\\x1b]0;owned" in piped(hostile, "tasks")
+    piped(hostile, "tasks", "bad", code=0)
+    on_screen(hostile, "tasks", "bad")
+    piped(hostile, "check", "bad", "broken", HOSTILE)
+    piped(hostile, "baselines", HOSTILE)
 
 
-def test_runs(hostile: Path, url: str) -> None:
+def test_the_plan_of_a_run(hostile: Path) -> None:
+    command = ["run", "--tasks", "bad", "--model", "echo:gold", "--dry-run", "--out", f"o{HOSTILE.replace('/', '')}"]
+    for shown in (piped(hostile, *command, code=0), on_screen(hostile, *command)):
+        assert "[red]x[/red][/]" in shown, "markup is text"
+        assert "    line one\n    0\\x1b]0;owned" in shown.replace("\r", "")
+    piped(hostile, *command, "--json", code=0)
+
+
+def test_runs_in_pipes_and_what_is_made_of_them(hostile: Path, url: str) -> None:
     command = ["run", "--tasks", "bad", "--model", "http:m", "--base-url", url, "-o", "retries=0"]
-    shown = both(hostile, *command, "--dry-run", "--out", f"out{HOSTILE.replace('/', '')}")
-    assert "[red]x[" in shown, "markup is text"
-    shown = both(hostile, *command, "--out", "a", "--display", "plain", code=3)
+    assert "\\x1b]0;owned" in piped(hostile, *command, "--out", "a", "--display", "plain", code=3)
+    for args in (["compare", "a", "a"], ["compare", "a", "a", "--json"], ["lengths", "a", "--by", "depth"]):
+        piped(hostile, *args, code=0)
+    piped(hostile, "lengths", "a", "--by", HOSTILE, code=2)
+    result = json.loads(piped(hostile, *command, "--out", "a", "--json", "--display", "none"))["runs"][0]
+    assert HOSTILE.partition("\x1b[2J")[0] in result["errors"][0]["reason"]
+
+
+def test_runs_on_a_terminal(hostile: Path, url: str) -> None:
+    command = ["run", "--tasks", "bad", "--model", "http:m", "--base-url", url, "-o", "retries=0", "--display", "full"]
+    shown = on_screen(hostile, *command, "--out", f"o{HOSTILE.replace('/', '')}")
     assert "\\x1b]0;owned" in shown
-    both(hostile, *command, "--out", "b", "--display", "full")
-    both(hostile, *command, "--out", "c", "--json", screen=False)
-    both(hostile, "compare", "a", "b", code=0, screen=False)
-    both(hostile, "compare", "a", "b", "--json", screen=False)
-    both(hostile, "lengths", "a", "--by", "depth", code=0, screen=False)
-    both(hostile, "lengths", "a", "--by", HOSTILE, screen=False)
+    assert "[red]x[/red][/]" in shown
 
 
 def test_errors(hostile: Path, url: str) -> None:

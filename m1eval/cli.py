@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "M1EVAL", "max_content_width": 110}
 
+SETTINGS = ("repeats", "limit", "seed", "data_dir", "judges", "until_se", "profile_file")
+"""What of the command line a run is made with."""
+
 
 class Count(click.ParamType[int]):
     """A number of tokens; 40k is 40,000, 1m a million."""
@@ -163,6 +166,7 @@ def run(tasks: str, model: str, **given: Any) -> int:
     panel = None if given["dry_run"] else _panel(chosen, given["judges"])
     if given["concurrency"] and chosen_model.takes("concurrency"):
         chosen_model.options.setdefault("concurrency", given["concurrency"])
+    given["profile_file"] = profiles.file(profile[0]) if profile else None
     runs = _runs(chosen, chosen_model, {**given, "judges": panel.config() if panel else None}, panel)
     for line in dict.fromkeys(line for each in runs for line in each.shadowing()):
         terminal.line(f"note: {line}", err=True)
@@ -200,7 +204,7 @@ def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any], panel:
     runs = []
     for task in tasks:
         folder = (out / task.name if len(tasks) > 1 else out) if out else Path("results", task.name, model.label)
-        keep = {name: given[name] for name in ("repeats", "limit", "seed", "data_dir", "judges", "until_se")}
+        keep = {name: given[name] for name in SETTINGS}
         runs.append(Run(task, model, folder, ids=ids, judge_files=judge_files, **keep))
     return runs
 

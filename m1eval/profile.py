@@ -5,6 +5,7 @@ figures were made. It is chosen by `--profile NAME`, or by the model's name with
 """
 
 import re
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -61,6 +62,11 @@ def read(name: str) -> Profile:
         except re.error as error:
             raise file.error(("models", i), f"no regular expression: {error}") from None
     return profile
+
+
+def file(name: str) -> Path:
+    """The file of a profile that is there."""
+    return plugins.available(KIND, "*.yaml")[name]
 
 
 def matching(model: str) -> str | None:

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 import m1eval
-from m1eval import adaptive, loop, plugins, repeats, secrets, source
+from m1eval import adaptive, baselines, loop, plugins, profile, repeats, secrets, source
 from m1eval.credentials import hide_command
 from m1eval.errors import UsageError
 from m1eval.journal import Done, Journal, records
@@ -61,6 +61,7 @@ class Run:
         judges: list[dict[str, Any]] | None = None,
         until_se: float | None = None,
         judge_files: Sequence[Path] = (),
+        profile_file: Path | None = None,
     ) -> None:
         self.task = task
         self.model = model
@@ -73,6 +74,7 @@ class Run:
         self.judges = judges if getattr(task.scorer, "needs_judge", False) else None
         self.until_se = until_se
         self.judge_files = list(judge_files) if self.judges else []
+        self.profile_file = profile_file
         self.figures: dict[str, float] = {}
         """What the scorer says of the whole run, and what the judges cost; known at the end."""
         self.work: loop.Work | None = None
@@ -169,6 +171,10 @@ class Run:
         """The user's files that hide built-in ones of the same name, a line each."""
         used = [("tasks", self.task.path, "**/*.yaml"), ("scorers", self.task.scorer_file, "*.py")]
         used += [("runners", file, "*.py") for file in (self.model.file, *self.judge_files)]
+        if self.profile_file:
+            used.append((profile.KIND, self.profile_file, "*.yaml"))
+        if self.task.baselines and (figures := plugins.available(baselines.KIND, "*.yaml").get(self.task.baselines[0])):
+            used.append((baselines.KIND, figures, "*.yaml"))
         return list(dict.fromkeys(line for each in used for line in plugins.notice(*each)))
 
     def plan(self, tokenizer: Tokenizer, done: Done) -> loop.Work:

@@ -179,6 +179,17 @@ def test_a_hidden_runner_of_a_judge_is_announced(tmp_path, shell, capitals):
     assert "note: runners/echo.py is used in place of the built-in runners/echo.py" in result.err
 
 
+def test_hidden_profiles_and_published_figures_are_announced(tmp_path, shell, capitals):
+    for path in ("runners/profiles/qwen3.yaml", "results/baselines/aime_2024.yaml"):
+        copy = write(tmp_path / path, "")
+        copy.write_text((ROOT / path).read_text() + "# mine\n")
+    capitals.write_text(capitals.read_text() + "baselines: aime_2024\n")
+    result = shell("run", "--tasks", capitals, "--model", "echo:gold", "--profile", "qwen3", "--out", "x")
+    assert result.code == 0, result.err
+    for path in ("runners/profiles/qwen3.yaml", "results/baselines/aime_2024.yaml"):
+        assert f"note: {path} is used in place of the built-in {path}\n" in result.err
+
+
 def test_a_copy_of_a_built_in_plugin_hides_nothing(tmp_path, shell, capitals):
     copy = write(tmp_path / "scorers" / "exact.py", "")
     copy.write_bytes((ROOT / "scorers" / "exact.py").read_bytes())

@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(400, {"error": {"message": f"Incorrect API key provided: {quoted}"}})
             return
         function = {"name": quoted[:50], "arguments": json.dumps({"a": quoted})}
-        message = {"role": "assistant", "content": f"answer {quoted}", "reasoning": quoted}
+        message: dict[str, Any] = {"role": "assistant", "content": f"answer {quoted}", "reasoning": quoted}
         message["tool_calls"] = [{"id": "1", "type": "function", "function": function}]
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         wrong = {"index": 1, "message": message, "finish_reason": quoted}

@@ -10,13 +10,17 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARG
 VLLM_PIP = .venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 JOBS ?= 2
 
-.PHONY: demo test lint format docs bench setup wheel clean
+.PHONY: demo test stress lint format docs bench setup wheel clean
 
 demo: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(nproc)} $(BIN)/m1eval run --tasks demo --model local:smollm2 --limit 4 --out results/demo
 
 test: setup .venv-xllamacpp/ready .venv-vllm/ready lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+# The suite RUNS times (5) beside BUSY (2) processes that never rest.
+stress: setup
+	PYTHON=$(BIN)/python .ci/stress -n $(JOBS)
 
 lint: setup
 	$(BIN)/ruff check

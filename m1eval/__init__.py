@@ -1,5 +1,15 @@
 """m1eval: evaluate language models on long-context and reasoning benchmarks, beside the published figures."""
 
+import os
+import sys
+
+# `python -m m1eval` as the command m1eval: files of the current folder (json.py, typing.py) must not stand in for
+# Python's own. While a module is located for -m, that is what argv says.
+if sys.argv[:1] == ["-m"]:
+    _here = os.getcwd()  # noqa: PTH109 - pathlib imports what may be one of them
+    if sys.path[:1] in ([""], [_here]) and not __file__.startswith(_here + os.sep):
+        del sys.path[0]
+
 from typing import TYPE_CHECKING
 
 from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError

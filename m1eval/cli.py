@@ -3,12 +3,14 @@
 import json
 import sys
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from m1eval import __version__, commands
+from m1eval import __version__, commands, secrets, terminal
+from m1eval.credentials import register_command
 from m1eval.errors import M1evalError, UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from m1eval.task import Task
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "M1EVAL", "max_content_width": 110}
+
+SETTINGS = ("repeats", "limit", "seed", "data_dir", "judges", "until_se", "profile_file")
+"""What of the command line a run is made with."""
 
 
 class Count(click.ParamType[int]):
@@ -163,7 +168,10 @@ def run(tasks: str, model: str, **given: Any) -> int:
     panel = None if given["dry_run"] else _panel(chosen, given["judges"])
     if given["concurrency"] and chosen_model.takes("concurrency"):
         chosen_model.options.setdefault("concurrency", given["concurrency"])
-    runs = _runs(chosen, chosen_model, {**given, "judges": panel.config() if panel else None})
+    given["profile_file"] = profiles.file(profile[0]) if profile else None
+    runs = _runs(chosen, chosen_model, {**given, "judges": panel.config() if panel else None}, panel)
+    for line in dict.fromkeys(line for each in runs for line in each.shadowing()):
+        terminal.line(f"note: {line}", err=True)
     if given["dry_run"]:
         from m1eval.report.plan import show
 
@@ -183,7 +191,7 @@ def _panel(tasks: "Sequence[Task]", judges: Sequence[str]) -> "Panel | None":
     return Panel(judges)
 
 
-def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any]) -> "list[Run]":
+def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any], panel: "Panel | None") -> "list[Run]":
     from m1eval.run import Run
 
     out: Path | None = given["out"]
@@ -194,11 +202,12 @@ def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any]) -> "li
         raise UsageError(f"--out {out} is a file; name a folder")
     if out and len(tasks) > 1 and (out / "run.json").exists():
         raise UsageError(f"--out {out} holds the run of one task; for several tasks name another folder")
+    judge_files = [each.file for each in panel.models] if panel else []
     runs = []
     for task in tasks:
         folder = (out / task.name if len(tasks) > 1 else out) if out else Path("results", task.name, model.label)
-        keep = {name: given[name] for name in ("repeats", "limit", "seed", "data_dir", "judges", "until_se")}
-        runs.append(Run(task, model, folder, ids=ids, **keep))
+        keep = {name: given[name] for name in SETTINGS}
+        runs.append(Run(task, model, folder, ids=ids, judge_files=judge_files, **keep))
     return runs
 
 
@@ -208,8 +217,6 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: 
     from m1eval.evaluate import evaluate
     from m1eval.report.live import Terminal
 
-    for line in dict.fromkeys(line for run in runs for line in run.shadowing()):
-        click.echo(f"note: {line}", err=True)
     display = Terminal("none" if given["as_json"] and not given["display"] else given["display"])
     runner = model.runner()
     spending = _spending(model, getattr(runner, "address", None), given)
@@ -217,22 +224,22 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: 
     try:
         finished = asyncio.run(evaluate(runs, runner, display, spending=spending, judges=judges, **keep))
     except asyncio.CancelledError:
-        click.echo("interrupted; the same command continues", err=True)
+        terminal.line("interrupted; the same command continues", err=True)
         return 130
     if given["as_json"]:
-        click.echo(json.dumps({"runs": [run.summary() for run in runs]}, ensure_ascii=False))
+        terminal.json({"runs": [run.summary() for run in runs]})
         for run in runs:
             for note in run.notes:
-                click.echo(f"{run.task.name}: {note}", err=True)
+                terminal.line(f"{run.task.name}: {note}", err=True)
     else:
         from m1eval.report.table import show
 
         show(runs)
     if spending.reached:
-        click.echo(f"stopped by {spending.reached}; the same command with a higher limit continues", err=True)
+        terminal.line(f"stopped by {spending.reached}; the same command with a higher limit continues", err=True)
         return 3
     if not finished:
-        click.echo("interrupted; the same command continues", err=True)
+        terminal.line("interrupted; the same command continues", err=True)
         return 130
     return _verdict(runs, given["fail_under"])
 
@@ -295,10 +302,10 @@ def check(names: Sequence[str], data_dir: Path | None, overrides: Sequence[str],
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     if as_json:
-        click.echo(json.dumps([result._asdict() for result in results], ensure_ascii=False))
+        terminal.json([result._asdict() for result in results])
     else:
         for result in results:
-            click.echo(f"{result.verdict:<8} {result.task}: {result.text}")
+            terminal.line(f"{result.verdict:<8} {result.task}: {result.text}")
     return int(any(result.verdict == "failed" for result in results))
 
 
@@ -320,7 +327,10 @@ def bench(model: str, options: Sequence[str], lengths: str | None, batches: str 
 
     counts = [[Count().convert(n, None, None) for n in _names(text)] if text else [] for text in (lengths, batches)]
     found = speed.measure(Model(model, _pairs(options)), *counts)
-    click.echo(json.dumps(found) if as_json else speed.table(found))
+    if as_json:
+        terminal.json(found)
+    else:
+        terminal.block(speed.table(found))
     return 0
 
 
@@ -348,7 +358,7 @@ def lengths(
     if svg and len(runs) > 1:
         raise UsageError("--svg goes with one run")
     for run in runs:
-        click.echo(by_length.report(run, edges=ends, threshold=least, by=by, svg=svg, as_json=as_json))
+        by_length.show(run, edges=ends, threshold=least, by=by, svg=svg, as_json=as_json)
     return 0
 
 
@@ -359,7 +369,7 @@ def schema() -> int:
 
     from m1eval.definition import Definition
 
-    click.echo(json.dumps(msgspec.json.schema(Definition), indent=1))
+    terminal.json(msgspec.json.schema(Definition), indent=1)
     return 0
 
 
@@ -370,23 +380,44 @@ cli.add_command(commands.baselines)
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; an error of ours is one line."""
     given = list(sys.argv[1:] if args is None else args)
+    secrets.clear()
+    register_command(given)
+    with terminal.guarded():
+        code = _run(given)
+        if (lost := terminal.lost()) and not lost.quiet:
+            terminal.line(f"Error: standard output cannot be written: {lost}; results are kept in the folder", err=True)
+            code = code or 2
+    sys.exit(code or 0)
+
+
+def _run(given: list[str]) -> int:
+    """Do what the command line says; the exit code."""
     try:
-        code = cli.main(given, prog_name="m1eval", standalone_mode=False)
+        code: int | None = cli.main(given, prog_name="m1eval", standalone_mode=False)
     except M1evalError as error:
         if "--debug" in given:
-            raise
-        click.echo(f"Error: {error}", err=True)
+            _traceback()
+        else:
+            terminal.line(f"Error: {error}", err=True)
         code = error.exit_code
     except click.ClickException as error:
-        error.show()
+        shown = StringIO()
+        error.show(file=shown)
+        terminal.block(shown.getvalue().rstrip("\n"), err=True)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; the same command continues", err=True)
+        terminal.line("interrupted; the same command continues", err=True)
         code = 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except Exception:  # noqa: BLE001 - a bug of ours; its traceback may quote what must not be shown as it is
+        _traceback()
         code = 1
-    sys.exit(code or 0)
+    return code or 0
+
+
+def _traceback() -> None:
+    import traceback
+
+    terminal.block(traceback.format_exc().rstrip("\n"), err=True)
 
 
 def _names(text: str) -> list[str]:

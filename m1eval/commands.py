@@ -1,12 +1,11 @@
 """Commands that look at results: `m1eval compare` and `m1eval baselines`. They parse, call and print; no more."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from m1eval import plugins
+from m1eval import plugins, terminal
 from m1eval.errors import UsageError
 
 
@@ -38,7 +37,7 @@ def compare(runs: Sequence[Path], fail_if_worse: float | None, as_json: bool) ->
     except ModuleNotFoundError as error:
         raise plugins.missing_package("m1eval compare", error) from error
     if as_json:
-        click.echo(json.dumps({"comparisons": msgspec.to_builtins(pairs)}, ensure_ascii=False))
+        terminal.json({"comparisons": msgspec.to_builtins(pairs)})
     else:
         comparison.show(pairs)
     return int(fail_if_worse is not None and any(pair.difference < -fail_if_worse for pair in pairs))

@@ -20,9 +20,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from m1eval import prompts
+from m1eval import prompts, secrets
 from m1eval.errors import Stopped, UsageError
 from m1eval.nouns import FinishReason, Message, Outcome, Timing, Usage, Verdict
+from m1eval.reasons import Reasons
 from m1eval.source import show
 from m1eval.stats import Tally
 
@@ -64,6 +65,8 @@ class Line(Struct):
     usage: Usage = field(default_factory=Usage)
     timing: Timing = field(default_factory=Timing)
     seed: int | None = None
+    error: str | None = None
+    """Once counted, the name of its kind."""
 
 
 _decode_line = msgspec.json.Decoder(Line).decode
@@ -110,6 +113,8 @@ class Done:
 
     def __init__(self, path: Path) -> None:
         self.tally = Tally()
+        self.reasons = Reasons()
+        """Why samples are errored."""
         self.cost = 0.0
         """US dollars."""
         self.torn: list[int] = []
@@ -160,8 +165,10 @@ class Done:
         if before := self._errored.pop(key, None):
             self._superseded += 1
             self.tally.drop_error(before.usage, before.timing.total)
+            self.reasons.drop(before.error or "")
             self.cost -= before.usage.cost
         if line.outcome == "errored":
+            line.error = self.reasons.add(line.error, line.id)
             self._errored[key] = line
         else:
             self._scored[line.id] = self._scored.get(line.id, 0) | 1 << line.repeat
@@ -251,14 +258,20 @@ class Journal(Done):
         prompt = b""
         if messages is not None and record.id not in self._scored and record.id not in self._kept:
             self._kept.add(record.id)
-            prompt = prompts.frame(record.id, encoded(messages))
+            prompt = encoded(messages)
+            if secrets.found(prompt):
+                prompt = encoded(secrets.redact_tree(msgspec.json.decode(prompt)))
+            prompt = prompts.frame(record.id, prompt)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append((encoded(record) + b"\n", prompt, done))
+        self._queue.append((secrets.masked_record(encoded(record), encoded) + b"\n", prompt, done))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._drain())
         await done
         self._count(
-            Line(record.id, record.repeat, record.outcome, record.value, record.usage, record.timing, record.seed)
+            Line(
+                *(record.id, record.repeat, record.outcome, record.value),
+                *(record.usage, record.timing, record.seed, record.error),
+            )
         )
 
     async def settled(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from m1eval import plugins, source
+from m1eval.credentials import hide, register_option
 from m1eval.errors import UsageError
 from m1eval.nouns import Runner
 from m1eval.tokens import OfRunner
@@ -23,6 +24,8 @@ class Model:
         self.spec = spec
         self.kind, self.name = (match[1], match[2] or "") if match else spec.partition(":")[::2]
         self.options = dict(options)
+        for option, value in self.options.items():
+            register_option(option, value)
         self._tokenizer = tokenizer
         module = plugins.load("runners", self.kind)
         self.file = plugins.find("runners", self.kind)
@@ -58,7 +61,8 @@ class Model:
         return OfRunner(runner, find(self._tokenizer, self.options, self.name))
 
     def config(self) -> dict[str, Any]:
-        """What of the model must be the same for a run to continue."""
+        """What of the model must be the same for a run to continue; keys are masked, so another key changes nothing."""
         loose: frozenset[str] = getattr(self._made, "loose", frozenset())
         counted = {"tokenizer": self._tokenizer} if self._tokenizer else {}
-        return {"model": self.spec, "runner": {k: v for k, v in self.options.items() if k not in loose}, **counted}
+        kept = hide({k: v for k, v in self.options.items() if k not in loose})
+        return {"model": self.spec, "runner": kept, **counted}

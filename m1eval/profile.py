@@ -5,6 +5,7 @@ figures were made. It is chosen by `--profile NAME`, or by the model's name with
 """
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -77,6 +78,11 @@ def read(name: str) -> Profile:
         except ValueError as error:
             raise file.error(("think_tags",), str(error)) from None
     return profile
+
+
+def file(name: str) -> Path:
+    """The file of a profile that is there."""
+    return plugins.available(KIND, "*.yaml")[name]
 
 
 def matching(model: str) -> str | None:

@@ -9,7 +9,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import time
@@ -21,7 +20,8 @@ from typing import Any
 import msgspec
 
 import m1eval
-from m1eval import adaptive, loop, plugins, repeats, source
+from m1eval import adaptive, baselines, loop, plugins, profile, repeats, secrets, source
+from m1eval.credentials import hide_command
 from m1eval.errors import UsageError
 from m1eval.journal import Done, Journal, records
 from m1eval.model import Model
@@ -60,6 +60,8 @@ class Run:
         data_dir: Path | None = None,
         judges: list[dict[str, Any]] | None = None,
         until_se: float | None = None,
+        judge_files: Sequence[Path] = (),
+        profile_file: Path | None = None,
     ) -> None:
         self.task = task
         self.model = model
@@ -71,6 +73,8 @@ class Run:
         self.data_dir = data_dir
         self.judges = judges if getattr(task.scorer, "needs_judge", False) else None
         self.until_se = until_se
+        self.judge_files = list(judge_files) if self.judges else []
+        self.profile_file = profile_file
         self.figures: dict[str, float] = {}
         """What the scorer says of the whole run, and what the judges cost; known at the end."""
         self.work: loop.Work | None = None
@@ -92,9 +96,14 @@ class Run:
             **({"judges": self.judges} if self.judges else {}),
         }
 
+    def shown_config(self) -> dict[str, Any]:
+        """The config as it is written and shown: plain data, without secrets."""
+        config: dict[str, Any] = secrets.redact_tree(_as_stored(self.config()))
+        return config
+
     def open(self, *, redo: bool = False) -> Journal:
         """Take the folder: refuse another run's, continue the own, or begin; the journal knows what is done."""
-        config = _as_stored(self.config())
+        config = self.shown_config()
         before = {} if redo else self._before(config)
         self._journal = Journal(self.folder, fresh=redo)
         self.notes += self._journal.notes
@@ -106,8 +115,11 @@ class Run:
             "model": self.model.spec,
             "config": config,
             "created": self._meta.get("created", _now()),
-            "command": [_without_secrets(word) for word in sys.argv],
-            "files": {"task": str(self.task.path), "runner": str(self.model.file)},
+            "command": hide_command(sys.argv),
+            "files": {
+                **{"task": str(self.task.path), "scorer": str(self.task.scorer_file), "runner": str(self.model.file)},
+                **({"judges": list(map(str, self.judge_files))} if self.judge_files else {}),
+            },
             "shadowing": self.shadowing(),
             "versions": _versions(),
             "git": _git(),
@@ -124,7 +136,7 @@ class Run:
 
     def peek(self) -> Done:
         """What is done in the folder, without touching it; UsageError if it is another run's."""
-        self._before(_as_stored(self.config()))
+        self._before(self.shown_config())
         return Done(self.folder / "samples.jsonl")
 
     def _before(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -163,15 +175,13 @@ class Run:
 
     def shadowing(self) -> list[str]:
         """The user's files that hide built-in ones of the same name, a line each."""
-        lines = []
-        for kind, path, pattern in (
-            ("tasks", self.task.path, "**/*.yaml"),
-            ("scorers", self.task.scorer_file, "*.py"),
-            ("runners", self.model.file, "*.py"),
-        ):
-            if plugins.shadowed(kind, path, pattern):
-                lines.append(f"{source.show(path)} is used in place of the built-in {kind}/{path.name}")
-        return lines
+        used = [("tasks", self.task.path, "**/*.yaml"), ("scorers", self.task.scorer_file, "*.py")]
+        used += [("runners", file, "*.py") for file in (self.model.file, *self.judge_files)]
+        if self.profile_file:
+            used.append((profile.KIND, self.profile_file, "*.yaml"))
+        if self.task.baselines and (figures := plugins.available(baselines.KIND, "*.yaml").get(self.task.baselines[0])):
+            used.append((baselines.KIND, figures, "*.yaml"))
+        return list(dict.fromkeys(line for each in used for line in plugins.notice(*each)))
 
     def plan(self, tokenizer: Tokenizer, done: Done) -> loop.Work:
         """Choose the samples; UsageError if two have the same id."""
@@ -297,6 +307,7 @@ class Run:
             "skipped": self.work.skipped,
             "truncated_prompts": len(self.work.overlength.cut),
             "outcomes": {outcome: tally.outcomes[outcome] for outcome in OUTCOMES},
+            **self._errors(),
             "owed": max(0, self.work.total - tally.scored),
             "tokens": {name: getattr(tally.usage, name) for name in ("prompt", "cached", "reasoning", "answer")},
             "cost": round(self.work.done.cost, 6) or None,
@@ -305,6 +316,11 @@ class Run:
             **self._adaptive(),
             "path": str(self.folder),
         }
+
+    def _errors(self) -> dict[str, Any]:
+        """Why samples errored, if some did."""
+        found = self.work.done.reasons.built() if self.work else []
+        return {"errors": found} if found else {}
 
     def _adaptive(self) -> dict[str, Any]:
         """What a reader must know of a run whose samples have unequal numbers of answers."""
@@ -334,7 +350,8 @@ class Run:
     def _save(self) -> None:
         fresh = self.folder / "run.json.new"
         try:
-            fresh.write_text(json.dumps(self._meta, indent=1, ensure_ascii=False, default=str) + "\n")
+            meta = secrets.redact_tree(msgspec.to_builtins(self._meta, enc_hook=str))
+            fresh.write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")
             fresh.replace(self.folder / "run.json")
         except OSError as error:
             raise UsageError(f"{source.show(fresh)} cannot be written: {error.strerror}") from None
@@ -353,7 +370,7 @@ class Run:
 
 def _as_stored(config: dict[str, Any]) -> dict[str, Any]:
     """The settings as run.json gives them back, where a tuple is a list."""
-    return msgspec.json.decode(msgspec.json.encode(config), type=dict[str, Any])
+    return msgspec.json.decode(msgspec.json.encode(config, enc_hook=str), type=dict[str, Any])
 
 
 def _nothing() -> dict[str, Any]:
@@ -392,12 +409,6 @@ def _short(key: str) -> str:
 def _brief(value: Any) -> str:
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 40 else f"{text[:37]}…"
-
-
-def _without_secrets(word: str) -> str:
-    """A word of the command without the login of an address and without the value of headers and keys."""
-    word = re.sub(r"://[^/@\s]+@", "://***@", word)
-    return re.sub(r"(?i)^(\w*(?:headers|key|token|secret|password))=.*", r"\1=***", word, flags=re.DOTALL)
 
 
 def _now() -> str:

@@ -1,11 +1,12 @@
 """Fixtures: the command line in this process or in one of its own, and tasks small enough to read."""
 
+import gc
 import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,13 @@ class Result(NamedTuple):
 def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is kept between runs is kept for this test session alone."""
     os.environ["M1EVAL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _leaks() -> Iterator[None]:
+    """What a module leaves open is found at its end, not in the middle of another's."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Whatever is wrong with a model or its server: one clear line, exit code 2, and no folder left behind."""
 
 import json
-import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import write
+from tests.serving import Closed
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def server():
     thread.start()
     yield f"http://127.0.0.1:{made.server_port}/v1"
     made.shutdown()
-    made.server_close()
     thread.join()
+    made.server_close()
 
 
 def error(result, folder):
@@ -65,11 +65,9 @@ def test_names_that_are_not_there(m1eval, monkeypatch, tmp_path, tasks, model, w
 
 
 def test_an_unreachable_server(m1eval, capitals, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = ("run", "--tasks", capitals, "--model", "http:m", "--base-url", f"http://127.0.0.1:{port}/v1")
-    said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path)
+    with Closed() as port:
+        command = ("run", "--tasks", capitals, "--model", "http:m", "--base-url", f"http://127.0.0.1:{port}/v1")
+        said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path)
     assert f"http://127.0.0.1:{port}/v1: cannot connect: connection refused" in said
     assert "is the server up, and is --base-url right?" in said
 

@@ -225,13 +225,15 @@ def test_prompts_are_kept_once_and_long_ones_as_a_hash(m1eval, tmp_path):
 
 def test_two_runs_in_one_folder(shell, capitals, tmp_path):
     command = [sys.executable, "-m", "m1eval", "run", "--tasks", str(capitals), "--model", "echo:gold", "--out", "x"]
-    first = subprocess.Popen([*command, "-o", "latency=3"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen([*command, "-o", "latency=600"], cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:
         _wait((tmp_path / "x" / "run.json").exists)
         result = shell(*command[3:])
         assert (result.code, result.err) == (2, "Error: x is being written by another run; wait, or --out elsewhere\n")
     finally:
-        first.wait(30)
+        first.kill()  # it holds the folder until then, however slow the machine is
+        first.wait()
+    assert shell(*command[3:]).code == 0
     assert keys(tmp_path / "x") == expected(12, 1)
 
 
@@ -451,12 +453,6 @@ def test_keys_never_reach_the_disk(shell, capitals, tmp_path):
     shell("run", "--tasks", capitals, "--model", "echo:gold", "--out", "y", env={"OPENAI_API_KEY": "s3cret-key"})
     for path in [*tmp_path.glob("x/*"), *tmp_path.glob("y/*")]:
         assert b"s3cret" not in path.read_bytes(), path
-    from m1eval.run import _without_secrets
-
-    assert _without_secrets("http://me:s3cret@host/v1") == "http://***@host/v1"
-    assert [_without_secrets(word) for word in ("headers={...}", "api_key=x", "base_url=y")] == [
-        *("headers=***", "api_key=***", "base_url=y")
-    ]
 
 
 def test_continuing_a_finished_run_changes_nothing_of_what_it_says(m1eval, capitals, tmp_path):

@@ -105,6 +105,7 @@ def test_a_task_a_scorer_and_a_runner_in_an_empty_folder_run_by_name(python, tmp
     assert str(python.parents[1]) in where.stdout
 
 
+@pytest.mark.timeout(400)  # the time of several files of tests, on a machine that may be busy
 def test_the_tests_of_what_users_see_pass_against_the_wheel(python, tmp_path):
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     settings = (ROOT / "pyproject.toml").read_text()

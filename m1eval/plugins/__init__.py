@@ -1,13 +1,17 @@
 """Plugins are single files found by name: `runners/vllm.py`, `scorers/math.py`, `tasks/**/aime24.yaml`.
 
-This package is one import path over several folders, first match wins: the user's ($M1EVAL_PATH, then the current
-folder), those bundled in the wheel, and the checkout this file sits in. The plugin folders have no `__init__.py`, so
-Python itself merges them: `m1eval.plugins.scorers.math` is the same name everywhere, in worker processes too.
+They are looked for in several folders, first match wins: the user's ($M1EVAL_PATH, then the current folder), those
+bundled in the wheel, and the checkout this file sits in. A built-in plugin is `m1eval.plugins.scorers.math` to Python,
+one of the user's is in a package of its own folder, `m1eval.plugins.scorers_1a2b3c4d.math`: two files of the same name
+never stand in for one another, and a helper `_name.py` serves its own neighbours alone. Both names work in worker
+processes too. Nothing else that lies in those folders is imported: no `scorers.py`, no `scorers/__init__.py`.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import re
 import sys
@@ -30,35 +34,66 @@ def _user() -> list[str]:
     return [p for p in dict.fromkeys([*named, str(Path.cwd())]) if p not in _builtin]
 
 
-__path__ = [*_user(), *_builtin]
+_roots = [*_user(), *_builtin]
+__path__ = list[str]()  # what is not a plugin is not imported from here
+
+KINDS = ("runners", "scorers", "tasks")
 
 
-class _Files:
-    """Imports plugins given by path; the map stands in the environment, so that worker processes have it too."""
+class _Packages:
+    """Makes the packages that hold plugins; the map of the user's stands in the environment, for worker processes."""
 
     @staticmethod
     def known() -> dict[str, str]:
-        lines = os.environ.get("M1EVAL_FILES", "").splitlines()
-        return dict(line.split("=", 1) for line in lines)
+        """The user's packages and their folders."""
+        return dict(json.loads(os.environ.get("M1EVAL_FILES") or "{}"))
 
     @classmethod
     def find_spec(cls, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        file = cls.known().get(name) if name.startswith(__name__) else None
-        return importlib.util.spec_from_file_location(name, file) if file else None
+        """A package without code of its own, of one kind of plugins or of one folder of the user's."""
+        above, _, last = name.rpartition(".")
+        if above != __name__:
+            return None
+        kind = last.partition("_")[0]
+        folders = [os.path.join(root, kind) for root in _builtin] if kind in KINDS else []  # noqa: PTH118
+        if last != kind:  # the user's own files first, then ours, of which they may use the helpers
+            folder = cls.known().get(name)
+            if folder is None:
+                return None
+            folders = [folder, *folders]
+        elif kind in KINDS:  # by this name ours come first, and what only the user has is found too
+            folders += [os.path.join(root, kind) for root in _user()]  # noqa: PTH118
+        if not folders:
+            return None
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = folders
+        return spec
 
 
-sys.meta_path.append(_Files)
+sys.meta_path.insert(0, _Packages)
+
+
+def module_name(kind: str, path: Path) -> str:
+    """The name under which a plugin's file is imported, here and in worker processes."""
+    folder, name = (path.parent.parent, path.parent.name) if path.name == "__init__.py" else (path.parent, path.stem)
+    if any(folder == Path(root, kind) for root in _builtin):
+        return f"{__name__}.{kind}.{name}"
+    package = f"{__name__}.{kind}_{hashlib.sha256(str(folder).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    known = {**_Packages.known(), package: str(folder)}
+    os.environ["M1EVAL_FILES"] = json.dumps(known)
+    importlib.invalidate_caches()  # the file may have been written just now
+    return f"{package}.{name}"
 
 
 def available(kind: str, pattern: str = "*.py") -> dict[str, Path]:
     """The plugin files of one kind by name; a runner may also be a folder with an `__init__.py`."""
     found: dict[str, Path] = {}
-    for root in reversed(__path__):
+    for root in reversed(_roots):
         folder = Path(root, kind)
         files = [*folder.glob(pattern), *(folder.glob("*/__init__.py") if pattern == "*.py" else ())]
         for file in sorted(files):
             name = file.parent.name if file.name == "__init__.py" else file.stem
-            if not name.startswith("_"):
+            if not name.startswith("_") and file.is_file():
                 found[name] = file
     return dict(sorted(found.items()))
 
@@ -89,11 +124,8 @@ def load(kind: str, name: str) -> ModuleType:
     path = find(kind, name)
     if _is_path(name):
         name = path.stem
-        os.environ["M1EVAL_FILES"] = "\n".join(
-            f"{key}={value}" for key, value in {**_Files.known(), f"{__name__}.{kind}.{name}": str(path)}.items()
-        )
     try:
-        return importlib.import_module(f"{__name__}.{kind}.{name}")
+        return importlib.import_module(module_name(kind, path))
     except ModuleNotFoundError as error:
         if (error.name or "m1eval").partition(".")[0] == "m1eval":
             raise
@@ -134,15 +166,38 @@ def remedy(module: str) -> str:
 
 
 def shadowed(kind: str, path: Path, pattern: str = "*.py") -> Path | None:
-    """The built-in file that a user's file of the same name hides, if its content is another."""
+    """The built-in file that a user's file of the same name hides, if its content is another; packages too."""
     if any(path.is_relative_to(Path(root, kind)) for root in _builtin):
         return None
     name = path.parent.name if path.name == "__init__.py" else path.stem
     for root in _builtin:
-        for file in Path(root, kind).glob(pattern):
-            if file.stem == name and file.read_bytes() != path.read_bytes():
+        folder = Path(root, kind)
+        for file in [*folder.glob(pattern), folder / name / "__init__.py"]:
+            own = file.parent.name if file.name == "__init__.py" else file.stem
+            if own == name and file.is_file() and _contents(file) != _contents(path):
                 return file
     return None
+
+
+def notice(kind: str, path: Path, pattern: str = "*.py") -> list[str]:
+    """One line if a file of the user's is used in place of a built-in one, else none."""
+    hidden = shadowed(kind, path, pattern)
+    if hidden is None:
+        return []
+    name = f"{hidden.parent.name}/" if hidden.name == "__init__.py" else hidden.name
+    return [f"{source_path(path)} is used in place of the built-in {kind}/{name}"]
+
+
+def source_path(path: Path) -> str:
+    """A path as a person would write it here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _contents(file: Path) -> dict[str, bytes]:
+    """The code of a plugin: its file, or all files of its folder."""
+    if file.name != "__init__.py":
+        return {"": file.read_bytes()}
+    return {str(each.relative_to(file.parent)): each.read_bytes() for each in sorted(file.parent.rglob("*.py"))}
 
 
 def unknown(noun: str, name: str, known: Iterable[str]) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from m1eval import terminal
 from m1eval.errors import UsageError
 from m1eval.report import heatmap, lengths
-from m1eval.source import show
+from m1eval.source import show as show_path
 
 
 def after_run(folder: Path, name: str) -> None:
@@ -17,24 +18,23 @@ def after_run(folder: Path, name: str) -> None:
     if first is None or not isinstance(first.metadata.get("length"), int):
         return
     found = list(lengths.entries(folder))
-    print()
-    print(_text(folder, name, found, (), lengths.THRESHOLD, None))
-    print()
+    terminal.block(f"\n{_text(folder, name, found, (), lengths.THRESHOLD, None)}\n")
 
 
-def report(
+def show(
     folder: Path, *, edges: Sequence[int], threshold: float, by: str | None, svg: Path | None, as_json: bool
-) -> str:
-    """The scores of a run by prompt length, as text or JSON; UsageError if it is no run or has no lengths."""
+) -> None:
+    """Print the scores of a run by prompt length, as text or JSON; UsageError if it is no run or has no lengths."""
     found = list(lengths.entries(folder))
     if not any(entry.length for entry in found):
-        raise UsageError(f"{show(folder)}: no sample says how long its prompt was")
+        raise UsageError(f"{show_path(folder)}: no sample says how long its prompt was")
     name = _name(folder)
     if svg and (grid := lengths.grid(found, by, edges)):
         svg.write_text(heatmap.svg(grid, name), encoding="utf-8")
     if as_json:
-        return json.dumps(_data(name, found, edges, threshold, by), ensure_ascii=False)
-    return _text(folder, name, found, edges, threshold, by)
+        terminal.json(_data(name, found, edges, threshold, by))
+    else:
+        terminal.block(_text(folder, name, found, edges, threshold, by))
 
 
 def _text(
@@ -54,7 +54,7 @@ def _text(
         parts += ["", heatmap.blocks(grid, name), ""]
         if folder.is_dir():
             (folder / "heatmap.svg").write_text(heatmap.svg(grid, name), encoding="utf-8")
-    parts.append(f"{name}: {lengths.verdict(bands, threshold)}")
+    parts.append(f"{terminal.cell(name)}: {lengths.verdict(bands, threshold)}")
     return "\n".join(parts)
 
 

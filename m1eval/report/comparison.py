@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from m1eval import terminal
 from m1eval.compare import Pair
 from m1eval.report.words import count, short
 
@@ -13,7 +14,10 @@ NAMES = 12
 def show(pairs: Sequence[Pair]) -> None:
     """Print the comparisons, a block each."""
     for number, pair in enumerate(pairs):
-        print(("\n" if number else "") + "\n".join(lines(pair, several=len(pairs) > 1)))
+        if number:
+            terminal.line()
+        for text in lines(pair, several=len(pairs) > 1):
+            terminal.line(text)
 
 
 def lines(pair: Pair, *, several: bool = False) -> list[str]:

@@ -1,7 +1,8 @@
 """Length × depth as a picture: shaded blocks for a terminal, SVG for everything else; a fixed scale from 0 to 1."""
 
-from html import escape
+from html import escape as _escape
 
+from m1eval import terminal
 from m1eval.report.lengths import Grid
 
 BLOCKS = " ░▒▓█"
@@ -12,6 +13,7 @@ WIDTH, HEIGHT, LEFT, TOP = 76, 30, 130, 56
 
 def blocks(grid: Grid, title: str) -> str:
     """Lines of text: a block shaded by the score and the score itself in every cell."""
+    grid, title = _plain(grid), terminal.cell(title)
     rows = [f"{title}: {grid.name} × prompt tokens, 0 {BLOCKS[1:]} 1"]
     left = max(len(name) for name in [*grid.rows, grid.name])
     width = max(8, *(len(name) for name in grid.columns)) + 1
@@ -20,6 +22,17 @@ def blocks(grid: Grid, title: str) -> str:
         cells = [_block(grid, row, column) for column in grid.columns]
         rows.append(f"{row:>{left}} " + "".join(f"{cell:>{width}}" for cell in cells))
     return "\n".join(rows)
+
+
+def escape(text: str) -> str:
+    """Text for XML, which holds no control characters."""
+    return _escape(terminal.cell(text))
+
+
+def _plain(grid: Grid) -> Grid:
+    """The grid with names that can be printed."""
+    cells = {(terminal.cell(row), column): tally for (row, column), tally in grid.cells.items()}
+    return grid._replace(name=terminal.cell(grid.name), rows=list(map(terminal.cell, grid.rows)), cells=cells)
 
 
 def svg(grid: Grid, title: str) -> str:

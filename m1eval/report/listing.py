@@ -1,13 +1,12 @@
 """`m1eval tasks`: what there is, by file name; one broken file does not hide the others."""
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from m1eval import plugins
+from m1eval import plugins, terminal
 from m1eval.definition import Definition
 from m1eval.errors import UsageError
 from m1eval.source import Source
@@ -25,12 +24,12 @@ def show(names: Sequence[str], *, as_json: bool) -> int:
         try:
             definition = Source.read(path).convert(Definition)
         except UsageError as error:
-            print(f"Error: {error}", file=sys.stderr)
+            terminal.line(f"Error: {error}", err=True)
             broken = 1
             continue
         rows.append({"task": name, "file": show_path(path), **msgspec.to_builtins(definition)})
     if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+        terminal.json(rows)
     elif names:
         for row in rows:
             _whole(row)
@@ -40,10 +39,15 @@ def show(names: Sequence[str], *, as_json: bool) -> int:
 
 
 def _lines(rows: list[dict[str, Any]]) -> None:
-    cells = [(row["task"], _kind(row), row["title"], ", ".join(row.get("tags", []))) for row in rows]
+    cells = [
+        tuple(map(terminal.cell, (row["task"], _kind(row), row["title"], ", ".join(row.get("tags", [])))))
+        for row in rows
+    ]
     widths = [max((len(cell[i]) for cell in cells), default=0) for i in range(3)]
     for cell in cells:
-        print("  ".join([*(text.ljust(width) for text, width in zip(cell, widths, strict=False)), cell[3]]).rstrip())
+        terminal.line(
+            "  ".join([*(text.ljust(width) for text, width in zip(cell, widths, strict=False)), cell[3]]).rstrip()
+        )
 
 
 def _kind(row: dict[str, Any]) -> str:
@@ -57,6 +61,6 @@ def _whole(row: dict[str, Any]) -> None:
     for key, value in row.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         if "\n" in text:
-            text = "\n" + "\n".join(f"    {line}" for line in text.rstrip().splitlines())
-        print(f"{key}: {text}")
-    print()
+            text = "\n" + "\n".join(f"    {line}" for line in text.rstrip().split("\n"))
+        terminal.block(f"{key}: {text}")
+    terminal.line()

@@ -1,12 +1,12 @@
 """What a run shows while it goes on, on standard error: a live block on a terminal, plain lines elsewhere."""
 
 import asyncio
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Literal
 
-from m1eval.report.words import count, score, span
+from m1eval import terminal
+from m1eval.report.words import count, score, short, span
 from m1eval.run import Run
 from m1eval.stats import OUTCOMES
 
@@ -26,7 +26,7 @@ class Terminal:
     """The progress of runs. Runners may report from any thread; it is drawn from the event loop."""
 
     def __init__(self, mode: Mode | None = None) -> None:
-        self.mode: Mode = mode or ("full" if sys.stderr.isatty() else "plain")
+        self.mode: Mode = mode or ("full" if terminal.is_terminal(err=True) else "plain")
         self.retries = 0
         self._waited = 0.0
         self._lock = threading.Lock()
@@ -43,10 +43,9 @@ class Terminal:
 
     def __enter__(self) -> "Terminal":
         if self.mode == "full":
-            from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._live = Live(console=terminal.console(stderr=True), auto_refresh=False, transient=True)
             self._live.start()
         if self.mode != "none":
             self._ticking = asyncio.create_task(self._tick())
@@ -119,34 +118,38 @@ class Terminal:
             mark = f"{10 * done // max(total, 1)}{last}"
             text = f"{self._run.task.name} {done}/{total} · {self._counts()} · {self._speed()}"
             text += "" if done == total else f" · ETA {self._eta()}"
+            text += f" · {reason}" if (reason := self._reason()) else ""
         if text and (mark != self._said[0] or now - self._said[1] > PLAIN_SECONDS):
             self._said = (mark, now)
-            print(text, file=sys.stderr, flush=True)
+            terminal.line(text, err=True)
 
     def _block(self, console: "Console") -> "RenderableType":
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
-        from rich.text import Text
 
         if self._run is None or self._run.work is None:
-            return Text(self._status or "starting", style="dim")
+            return terminal.styled(self._status or "starting", "dim")
         done, total = self._done()
         head = Table.grid(expand=True)
-        title = self._title()
+        title = terminal.cell(self._title())
         head.add_column(no_wrap=True, min_width=len(title))
         head.add_column(justify="right", style="dim", no_wrap=True)
-        head.add_row(Text(title, style="bold"), str(self._run.folder))
+        head.add_row(terminal.styled(title, "bold"), terminal.styled(str(self._run.folder)))
         bar = Table.grid(padding=(0, 2))
         eta = "" if done == total else f"ETA {self._eta()}"
         width = max(20, min(60, console.width - 45))
         elapsed = span(time.monotonic() - self._begin)
         bar.add_row(ProgressBar(total=max(total, 1), completed=done, width=width), f"{done}/{total}", elapsed, eta)
-        lines = [Text(f" {self._counts()}"), Text(f" {self._speed()}", style="dim")]
+        lines = [terminal.styled(f" {self._counts()}"), terminal.styled(f" {self._speed()}", "dim")]
         if self._asking and self._asking.stop.is_set():
-            lines.append(Text(" stopping: waiting for what is in flight; Ctrl-C again leaves at once", style="yellow"))
+            lines.append(
+                terminal.styled(" stopping: waiting for what is in flight; Ctrl-C again leaves at once", "yellow")
+            )
         elif self._status and not self._output:
-            lines.append(Text(f" {self._status}", style="dim"))
+            lines.append(terminal.styled(f" {self._status}", "dim"))
+        if reason := self._reason():
+            lines.append(terminal.styled(f" {reason}", "yellow"))
         return Group(head, bar, *lines)
 
     def _title(self) -> str:
@@ -171,6 +174,12 @@ class Terminal:
         always = ("right", "wrong")
         shown = [f"{o} {tally.outcomes[o]}" for o in OUTCOMES if tally.outcomes[o] or o in always]
         return f"score {score(tally.score, tally.stderr)}   {' · '.join(shown)}"
+
+    def _reason(self) -> str:
+        """Why most of the errored samples are; nothing if none is."""
+        work = self._run.work if self._run else None
+        most = work.done.reasons.most(1) if work else ()
+        return f"errored {most[0].count} × {short(most[0].reason, 120)}" if most else ""
 
     def _speed(self) -> str:
         (begin, prompt, output), (now, *_) = self._rates[0], self._rates[-1]

@@ -4,8 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
+from m1eval import terminal
 from m1eval.nouns import Runner
 from m1eval.report.words import count
 from m1eval.run import Run
@@ -21,7 +20,7 @@ def show(runs: Sequence[Run], runner: Runner, *, as_json: bool) -> None:
     tokenizer = runs[0].model.tokenizer(runner)
     plans = [_plan(run, tokenizer) for run in runs]
     if as_json:
-        print(json.dumps({"plans": plans}, ensure_ascii=False))
+        terminal.json({"plans": plans})
         return
     for plan in plans:
         _print(plan)
@@ -45,27 +44,27 @@ def _plan(run: Run, tokenizer: OfRunner) -> dict[str, Any]:
         "prompt_tokens": round(owed * sum(lengths) / len(lengths)),
         "approximate": tokenizer.approximate,
         "most_output_tokens": owed * most if most else None,
-        "config": msgspec.to_builtins(run.config()),
+        "config": run.shown_config(),
         "first_prompt": probes[0].messages,
     }
 
 
 def _print(plan: dict[str, Any]) -> None:
-    print(f"{plan['task']} · {plan['model']} · {plan['samples']} × {plan['repeats']} · {plan['path']}")
-    print(f"  {plan['done']} of {plan['done'] + plan['owed']} already done")
+    terminal.line(f"{plan['task']} · {plan['model']} · {plan['samples']} × {plan['repeats']} · {plan['path']}")
+    terminal.line(f"  {plan['done']} of {plan['done'] + plan['owed']} already done")
     about = "about " if plan["approximate"] else ""
     most = count(plan["most_output_tokens"]) if plan["most_output_tokens"] else "no limit"
-    print(f"  input {about}{count(plan['prompt_tokens'])} tokens, output at most {most} tokens")
-    print("  config")
+    terminal.line(f"  input {about}{count(plan['prompt_tokens'])} tokens, output at most {most} tokens")
+    terminal.line("  config")
     for key, value in plan["config"].items():
         if key != "task":
-            print(f"    {key}: {json.dumps(value, ensure_ascii=False)}")
+            terminal.line(f"    {key}: {json.dumps(value, ensure_ascii=False)}")
     for key, value in plan["config"]["task"].items():
-        print(f"    task.{key}: {json.dumps(value, ensure_ascii=False)}")
-    print("  first prompt")
+        terminal.line(f"    task.{key}: {json.dumps(value, ensure_ascii=False)}")
+    terminal.line("  first prompt")
     for message in plan["first_prompt"]:
         text = str(message.get("content"))
         if len(text) > SHOWN:
             text = f"{text[: SHOWN // 2]}\n… {len(text) - SHOWN:,} characters …\n{text[-SHOWN // 2 :]}"
-        print(f"    [{message.get('role')}]")
-        print("\n".join(f"    {line}" for line in text.splitlines()))
+        terminal.line(f"    [{message.get('role')}]")
+        terminal.block("\n".join(f"    {line}" for line in text.split("\n")))

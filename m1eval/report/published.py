@@ -1,11 +1,10 @@
 """`m1eval baselines`: the published figures, and how each was made."""
 
-import json
 from typing import Any
 
 import msgspec
 
-from m1eval import baselines
+from m1eval import baselines, terminal
 from m1eval.report.table import how, markdown
 
 
@@ -14,27 +13,27 @@ def show(benchmark: str | None, *, as_json: bool) -> int:
     if benchmark is None:
         found = [baselines.read(key) for key in baselines.available()]
         if as_json:
-            print(json.dumps([_brief(each) for each in found], ensure_ascii=False))
+            terminal.json([_brief(each) for each in found])
         else:
             width = max(len(each.benchmark) for each in found)
             for each in found:
-                print(f"{each.benchmark:<{width}}  {len(each.figures):>3} figures  {each.title}")
+                terminal.line(f"{each.benchmark:<{width}}  {len(each.figures):>3} figures  {each.title}")
         return 0
     baseline = baselines.read(benchmark)
     if as_json:
         built = msgspec.to_builtins(baseline)
-        print(json.dumps({k: v for k, v in built.items() if k not in {"sources", "protocols"}}, ensure_ascii=False))
+        terminal.json({k: v for k, v in built.items() if k not in {"sources", "protocols"}})
         return 0
-    print(f"{baseline.title} ({baseline.benchmark}), {baseline.unit}\n{baseline.note.strip()}\n")
+    terminal.block(f"{baseline.title} ({baseline.benchmark}), {baseline.unit}\n{baseline.note.strip()}\n")
     rows = [
         [figure.model, f"{figure.score:g}", how(figure.protocol), figure.by, figure.date or "–", figure.confidence]
         for figure in sorted(baseline.figures, key=lambda figure: -figure.score)
     ]
-    print(markdown(["model", "score", "protocol", "by", "date", "confidence"], rows))
+    terminal.block(markdown(["model", "score", "protocol", "by", "date", "confidence"], rows))
     for figure in baseline.figures:
         if figure.conflict:
-            print(f"{figure.model}: others report {figure.conflict}")
-    print(f"sources: {'; '.join(dict.fromkeys(figure.source for figure in baseline.figures))}")
+            terminal.line(f"{figure.model}: others report {figure.conflict}")
+    terminal.line(f"sources: {'; '.join(dict.fromkeys(figure.source for figure in baseline.figures))}")
     return 0
 
 

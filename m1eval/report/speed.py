@@ -1,10 +1,10 @@
 """What `m1eval bench` measures and prints."""
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from typing import Any
 
+from m1eval import terminal
 from m1eval.errors import UsageError
 from m1eval.model import Model
 from m1eval.nouns import Silent
@@ -15,7 +15,7 @@ class _Lines(Silent):
 
     def status(self, text: str) -> None:
         if not text.startswith("loading weights"):
-            print(text, file=sys.stderr)
+            terminal.line(text, err=True)
 
 
 def measure(model: Model, lengths: Sequence[int], batches: Sequence[int]) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """The table at the end: what came out, how sure that is, and what was published."""
 
-import sys
 from collections.abc import Sequence
 
-from m1eval import baselines
+from m1eval import baselines, terminal
 from m1eval.report import by_length
 from m1eval.report.against import against
 from m1eval.report.against import lines as compared
@@ -21,14 +20,14 @@ BESIDE = {
 def show(runs: Sequence[Run]) -> None:
     """Print the table and its notes on standard output: aligned on a terminal, Markdown when piped."""
     head, rows = cells(runs)
-    if sys.stdout.isatty():
+    if terminal.is_terminal():
         _aligned(head, rows)
     else:
-        print(markdown(head, rows))
+        terminal.block(markdown(head, rows))
     for run in runs:
         by_length.after_run(run.folder, run.task.name)
     for note in notes(runs):
-        print(note)
+        terminal.line(note)
 
 
 def cells(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
@@ -53,6 +52,7 @@ def cells(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, its columns padded so that it reads well as text too."""
+    head, rows = [_markdown_cell(text) for text in head], [[_markdown_cell(text) for text in row] for row in rows]
     widths = [max(len(line[i]) for line in [head, *rows]) for i in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
@@ -64,6 +64,10 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = "|".join("-" * (width + 1) + (":" if i else "-") for i, width in enumerate(widths))
     return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
+
+
+def _markdown_cell(text: str) -> str:
+    return terminal.cell(text).replace("|", "\\|")
 
 
 def notes(runs: Sequence[Run]) -> list[str]:
@@ -81,6 +85,7 @@ def notes(runs: Sequence[Run]) -> list[str]:
         if number := tally.outcomes["errored"]:
             as_zero = f"counted as 0 the score is {score(tally.score_with_errors)}"
             lines.append(f"{name}: {number} errored and are left out ({as_zero}); the same command tries them again")
+            lines += [f"{name}: errored {text}" for text in run.work.done.reasons.lines()] if run.work else []
         if run.work and (number := run.work.skipped):
             lines.append(f"{name}: {number} samples are left out, their prompt is longer than the window")
         if run.work and (number := len(run.work.overlength.cut)):
@@ -156,12 +161,11 @@ def _size(run: Run) -> str:
 
 def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i < 2)
+        table.add_column(terminal.styled(name), justify="left" if i == 0 else "right", no_wrap=i < 2)
     for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+        table.add_row(*map(terminal.styled, row))
+    terminal.console().print(table)

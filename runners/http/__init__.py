@@ -6,7 +6,6 @@ wrong. Keys come from the environment and never leave it.
 """
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,8 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
-from m1eval import Output, Progress, Request, RunnerError, Timing, UsageError
+from m1eval import Output, Progress, Request, RunnerError, Timing, UsageError, secrets
+from m1eval.credentials import register_option
 
 from . import budget, context_length, options, proxies, replies
 from .completions import RAW, Completions
@@ -94,16 +94,17 @@ class Runner:
         away = options.seconds("patience", patience, zero=True)
         key, named = _key(api_key_env, azure=any(address.azure for address in found))
         ways = [proxies.find(address.url) for address in found]
-        logins = tuple(way.login.partition(":")[2] for way in ways if way)
+        logins = [way.login for way in ways if way]
         sent = options.Headers(key, options.mapping("headers", headers), found, logins)
         lines = [
             Line(address, sent.of(address), limits, Pace(fixed), way) for address, way in zip(found, ways, strict=True)
         ]
         denied = f"the key in ${named} is refused" if key else f"set ${named} to a key"
-        self._redacted, self._clean = sent.redacted, clean(sent.redacted)
+        self._clean = clean(secrets.redact)
         self._servers = Servers(lines, self._clean, denied, model, *tries, away)
         self._opened, streams = options.one_of("thinking", thinking, _OPENED), options.one_of("stream", stream, _OPENED)
         extra = options.mapping("extra_body", extra_body)
+        register_option("extra_body", extra)
         self._ask = Completions(model, self._servers, extra, self._opened, streams, tags, self._clean)
         self._continuation = Continuation(self._ask, self.address, think_end)
         self._entry: dict[str, Any] = {}
@@ -153,7 +154,7 @@ class Runner:
         plain = {key: value for key, value in self._entry.items() if isinstance(value, str | int | float | dict)}
         urls = [line.shown for line in self._servers.lines]
         about = {"base_url": urls[0] if len(urls) == 1 else urls}
-        about |= {"server_model": json.loads(self._redacted(json.dumps(plain)))}
+        about |= {"server_model": secrets.redact_tree(plain)}
         learnt = self._ask.parameters.record
         return about | ({"parameters": learnt} if learnt else {})
 

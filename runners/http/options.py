@@ -5,11 +5,12 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
-from m1eval import UsageError
+from m1eval import UsageError, secrets
+from m1eval.credentials import register_headers, register_login, register_url
 from m1eval.thinking import KNOWN, Form, named
 
 _ENDPOINTS = ("/chat/completions", "/completions", "/models")
@@ -46,7 +47,10 @@ class Address(NamedTuple):
 
 def addresses(urls: str) -> list[Address]:
     """The servers of a list separated by commas or blanks."""
-    found = [_address(url) for url in urls.replace(",", " ").split()]
+    listed = urls.replace(",", " ").split()
+    for url in listed:
+        register_url(url)
+    found = [_address(url) for url in listed]
     if not found:
         raise UsageError("http: which server? --base-url http://host:port/v1, or set OPENAI_BASE_URL")
     if len({address.url for address in found}) < len(found):
@@ -104,21 +108,23 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
 
 
 class Headers:
-    """What goes with each request, and the secrets in it that are never shown.
+    """What goes with each request; the secrets in it are registered, so that they are never shown.
 
     `key` goes as a bearer token, to Azure's deployments as `api-key`. A `$NAME` in a value of `own` is replaced by that
-    environment variable, `$$` by a dollar sign.
+    environment variable, `$$` by a dollar sign. `logins`: of proxies, `user:password`.
     """
 
-    def __init__(self, key: str, own: Mapping[str, Any], found: list[Address], secrets: tuple[str, ...] = ()) -> None:
+    def __init__(self, key: str, own: Mapping[str, Any], found: list[Address], logins: Sequence[str] = ()) -> None:
         if not _one_line(key):
             raise UsageError("http: the key has a line break or another control character in it; set it anew")
         self._key, self._own = key, _named(own)
-        basics = [f"Basic {_encoded(address.login)}" for address in found if address.login]
-        values = [*(value for value in self._own.values() if value.strip()), *basics]
-        every = {key, *secrets, *(value.split()[-1] for value in values)}
-        every |= {form for address in found for secret in address.secrets for form in (secret, *_forms(secret))}
-        self._secrets = sorted((secret for secret in every if len(secret) > 3), key=len, reverse=True)
+        secrets.register(key)
+        register_headers(own)
+        register_headers(self._own)
+        for login in filter(None, [*logins, *(address.login for address in found)]):
+            register_login(login)
+        for value in (value for address in found for value in address.secrets):
+            secrets.register(value)
 
     def of(self, address: Address) -> dict[str, str]:
         """The headers for a server at this address."""
@@ -127,12 +133,6 @@ class Headers:
         basic = {"authorization": f"Basic {_encoded(address.login)}"} if address.login else {}
         sent = (bearer if self._key else {}) | basic | self._own
         return {"content-type": "application/json", "user-agent": "m1eval"} | sent
-
-    def redacted(self, text: str) -> str:
-        """The text without the secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
 
 
 def _address(url: str) -> Address:

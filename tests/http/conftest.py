@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
 
 from m1eval import Request, Silent, load
+from tests.serving import Server
 
 http = load("runners", "http")
 KEY = "sk-very-secret-0123456789"
@@ -70,7 +70,7 @@ def streamed(*texts: str, done: bool = True, cut: bool = False, usage: Any = Non
     return Says(b"".join(pieces + ends), headers={"Content-Type": "text/event-stream"}, **how)
 
 
-class Loopback:
+class Loopback(Server):
     """The server; `script` holds the replies to POSTs in order (the last one again and again), or a function."""
 
     def __init__(self) -> None:
@@ -80,12 +80,8 @@ class Loopback:
         self.most = 0
         """Most requests that were in progress at once."""
         self._running = self._lines = self._posts = 0
-        self._loop = asyncio.new_event_loop()
-        self._server = self._loop.run_until_complete(self._listen())
-        self.port = self._server.sockets[0].getsockname()[1]
+        super().__init__(self._exchange)
         self.url = f"http://127.0.0.1:{self.port}/v1"
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
 
     @property
     def posts(self) -> list[Asked]:
@@ -97,33 +93,7 @@ class Loopback:
         self.script, self._posts = list(replies), 0
         return self
 
-    def stop(self) -> None:
-        """Close the port and everything open."""
-        if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
-
-    def pause(self) -> None:
-        """Close the port and all connections; `resume` opens it again."""
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
-
-    def resume(self) -> None:
-        """Listen again on the same port."""
-        self._server = asyncio.run_coroutine_threadsafe(self._listen(self.port), self._loop).result(10)
-
-    async def _listen(self, port: int = 0) -> asyncio.Server:
-        return await asyncio.start_server(self._serve, "127.0.0.1", port, limit=2**26)
-
-    async def _end(self) -> None:
-        self._server.close()
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._lines += 1
         line = self._lines
         try:
@@ -202,8 +172,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_API_KEY", *proxies):
         monkeypatch.delenv(name, raising=False)
     loopback = Loopback()
-    yield loopback
-    loopback.stop()
+    try:
+        yield loopback
+    finally:
+        loopback.stop()
 
 
 class Watch(Silent):

@@ -157,12 +157,12 @@ def test_retry_after_holds_back_all_requests(server: Loopback):
 
 
 def test_more_requests_go_to_a_server_that_answers_in_time(server: Loopback):
-    """Against the loopback, with answers of 50 ms."""
-    server.script = lambda _: answer()._replace(wait=0.05)
+    """Against the loopback, with answers of 200 ms, so that neither side is held up by its own work."""
+    server.script = lambda _: answer()._replace(wait=0.2)
 
     async def story() -> int:
         made = runner(server)
-        left = iter(range(3000))
+        left = iter(range(2000))
 
         async def work() -> None:
             for _ in left:
@@ -180,8 +180,10 @@ def test_more_requests_go_to_a_server_that_answers_in_time(server: Loopback):
 @pytest.fixture
 def second(server: Loopback):
     another = Loopback()
-    yield another
-    another.stop()
+    try:
+        yield another
+    finally:
+        another.stop()
 
 
 def ask_both(server: Loopback, second: Loopback, n: int, key: str = "", **options):
@@ -204,8 +206,8 @@ def ask_both(server: Loopback, second: Loopback, n: int, key: str = "", **option
 
 
 def test_several_servers_share_the_work_by_their_load(server: Loopback, second: Loopback):
-    server.says(answer("slow")._replace(wait=0.2))
-    second.says(answer("fast")._replace(wait=0.02))
+    server.says(answer("slow")._replace(wait=1.0))
+    second.says(answer("fast")._replace(wait=0.05))
     outputs, about = ask_both(server, second, 60)
     assert about["base_url"] == [server.url, second.url]
     assert len(outputs) == 60

@@ -105,15 +105,15 @@ def test_the_servers_words_are_in_the_error(server: Loopback) -> None:
 
 
 def test_an_answer_that_does_not_come_in_time_is_tried_again(server: Loopback) -> None:
-    output = ask(server.says(answer()._replace(wait=5), answer()), timeout=0.3)
+    output = ask(server.says(answer()._replace(wait=60), answer()), timeout=2)
     assert (output.text, output.retries) == ("Paris", 1)
     with pytest.raises(Failed, match=r"no answer within 0\.2 s"):
-        ask(server.says(answer()._replace(wait=5)), timeout=0.2, retries=0)
+        ask(server.says(answer()._replace(wait=60)), timeout=0.2, retries=0)
 
 
 def test_waiting_for_a_place_is_not_on_the_clock_of_the_answer(server: Loopback) -> None:
-    outputs = ask(server.says(answer()._replace(wait=0.2)), *(question() for _ in range(4)), concurrency=1, timeout=0.5)
-    assert [output.retries for output in outputs] == [0, 0, 0, 0]
+    outputs = ask(server.says(answer()._replace(wait=0.5)), *(question() for _ in range(6)), concurrency=1, timeout=2.5)
+    assert [output.retries for output in outputs] == [0] * 6
 
 
 def test_waits_grow_and_vary(server: Loopback) -> None:
@@ -130,7 +130,7 @@ def test_retry_after_is_honoured(server: Loopback) -> None:
     begin = time.monotonic()
     ask(server.says(Says(status=429, headers={"Retry-After": "1"}), answer()), question(progress=watch))
     assert time.monotonic() - begin > 0.9
-    assert 0.9 < watch.retries[0][1] <= 2
+    assert 0.9 < watch.retries[0][1] <= 4
 
 
 SOON = datetime.now(UTC) + timedelta(hours=1)

@@ -3,15 +3,13 @@
 import asyncio
 import base64
 import re
-import socket
-import threading
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from m1eval import Output, RunnerError, UsageError
 from tests.http.conftest import KEY, Loopback, Says, Watch, answer, ask, http, one_line, question, runner, start
+from tests.serving import Closed, Rude
 
 
 # The start
@@ -167,36 +165,19 @@ def test_a_server_that_is_busy_at_the_start_is_waited_for(server: Loopback) -> N
     asyncio.run(story())
 
 
-def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @pytest.mark.parametrize("scheme", ["refused", "no name", "silent TLS", "broken TLS"])
 def test_a_server_that_cannot_be_reached_ends_the_start_at_once(server: Loopback, scheme: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as rude:
+    with Rude() as rude, Closed() as closed:
         urls = {
-            "refused": f"http://127.0.0.1:{closed_port()}/v1",
+            "refused": f"http://127.0.0.1:{closed}/v1",
             "no name": "http://no-such-host.invalid/v1",
             "silent TLS": f"https://127.0.0.1:{server.port}/v1",
-            "broken TLS": f"https://127.0.0.1:{rude.getsockname()[1]}/v1",
+            "broken TLS": f"https://127.0.0.1:{rude}/v1",
         }
-        threading.Thread(target=be_rude, args=(rude,), daemon=True).start()
         with pytest.raises(RunnerError, match=r"cannot connect.*is the server up, and is --base-url right") as error:
             start(server, base_url=urls[scheme], backoff=60, connect_timeout=1)
     assert urls[scheme] in one_line(error)
     assert ("connection refused" in str(error.value)) is (scheme == "refused")
-
-
-def be_rude(rude: socket.socket) -> None:
-    """Answer in plain words to whoever connects."""
-    with suppress(OSError):
-        while True:
-            line, _ = rude.accept()
-            line.recv(1)
-            line.sendall(b"HTTP/1.1 400 No TLS here\r\n\r\n")
-            line.close()
 
 
 def test_a_page_in_place_of_an_api_ends_the_run_after_a_few_tries(server: Loopback) -> None:

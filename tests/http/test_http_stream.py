@@ -292,5 +292,5 @@ def test_a_servers_own_means_are_asked_for_and_looked_after(server: Loopback, wa
 
 def test_a_drip_of_tokens_is_not_silence(server: Loopback):
     begin = time.monotonic()
-    output = ask(server.says(streamed("right", drip=0.001)), read_timeout=0.3)
-    assert (output.text, output.retries, time.monotonic() - begin > 0.5) == ("right", 0, True)
+    output = ask(server.says(streamed("right", drip=0.005)), read_timeout=1.5)
+    assert (output.text, output.retries, time.monotonic() - begin > 1.5) == ("right", 0, True)

@@ -74,14 +74,14 @@ def asked(engine: Any, *sequences: Any) -> list[list[int]]:
     for sequence in sequences:
         engine.submit(sequence)
     for sequence in sequences:
-        sequence.future.result(timeout=20)
+        sequence.future.result(timeout=60)
     return [sequence.tokens for sequence in sequences]
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < end, "waited for ten seconds"
+        assert time.monotonic() < end, "waited for a minute"
         time.sleep(0.002)
 
 
@@ -107,10 +107,10 @@ def test_a_sequence_that_joins_midway_gets_the_tokens_it_gets_alone(model: Any, 
     drawn = threading.Event()
     first = asks(prompt(2), 300, watch=lambda _: drawn.set())
     running.submit(first)
-    assert drawn.wait(10)
+    assert drawn.wait(60)
     late = asks(prompt(1, 100), 40)
     running.submit(late)
-    late.future.result(timeout=20)
+    late.future.result(timeout=60)
     assert not first.future.done()
     assert late.tokens == alone
 
@@ -241,7 +241,7 @@ def test_a_long_prompt_is_read_in_pieces_between_the_tokens_of_others(softmax: A
     until(lambda: len(drawn) > 0)
     long = asks(prompt(2, 500), 1)
     running.submit(long)
-    long.future.result(timeout=20)
+    long.future.result(timeout=60)
     between = [moment for moment in drawn if long.started < moment < long.first]
     assert len(between) >= 500 // 64 - 1
 
@@ -295,7 +295,7 @@ def test_a_failing_step_fails_those_in_it_and_the_next_run_is_sound(model: Any, 
     broken = asks([*long[:128], 100_000, *long[:80]], 9)
     running.submit(broken)
     with pytest.raises(IndexError):
-        broken.future.result(timeout=10)
+        broken.future.result(timeout=60)
     assert asked(running, asks(long, 9))[0] == good
     assert not running.scheduler.blocks.held
 
@@ -310,8 +310,8 @@ def test_a_failing_watch_fails_its_own_sequence_alone(softmax: Any, engine: Call
     running.submit(bad)
     running.submit(good)
     with pytest.raises(ValueError, match="cannot read"):
-        bad.future.result(timeout=10)
-    good.future.result(timeout=10)
+        bad.future.result(timeout=60)
+    good.future.result(timeout=60)
     assert len(good.tokens) == 9
 
 
@@ -321,7 +321,7 @@ def test_broken_weights_are_an_error_and_not_an_answer(tiny: Callable[..., Any],
     sequence = asks(prompt(1), 9)
     engine(model).submit(sequence)
     with pytest.raises(FloatingPointError, match="not finite"):
-        sequence.future.result(timeout=10)
+        sequence.future.result(timeout=60)
 
 
 def test_closing_fails_what_is_unfinished_and_refuses_what_comes_later(

@@ -85,11 +85,11 @@ class Completions:
             except Refused as error:
                 self._learn(error, whole, fields)
             else:
-                outputs = [output for output in came.value if isinstance(output, Output)]
+                answers = [output for output in came.value if isinstance(output, Output)]
                 if request.sampling.stop and self.parameters.left_out("stop"):
-                    for output in outputs:
-                        _cut(output, request.sampling.stop)
-                heard.rest(outputs)
+                    for answer in answers:
+                        _cut(answer, request.sampling.stop)
+                heard.rest(answers)
                 return came
 
     def _learn(self, error: Refused, whole: dict[str, Any], sent: Mapping[str, Any]) -> None:

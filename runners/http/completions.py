@@ -9,7 +9,7 @@ import msgspec
 from m1eval import Output, Progress, Request, RunnerError
 from m1eval.thinking import Form
 
-from . import replies, stream
+from . import outputs, replies, stream
 from .line import Line, Reader, Reply, RequestFailed
 from .parameters import Parameters
 from .servers import Came, Refused, Sent, Servers

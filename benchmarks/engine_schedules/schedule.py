@@ -1,7 +1,7 @@
 """A schedule as plain data: how the engine is set up, what it is asked and when, what is cancelled, which steps fail."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
@@ -79,6 +79,10 @@ class Schedule:
         object.__setattr__(self, "window", max(self.window, longest))
         object.__setattr__(self, "blocks", max(self.blocks, -(-self.window // BLOCK) + 2))
 
+    def alone(self, ask: Ask) -> "Schedule":
+        """The same engine with nothing else to do, and blocks enough."""
+        return replace(self, asks=(replace(ask, arrive=0, cancel=None),), blocks=400, ahead=False, failing=())
+
 
 def check(ask: Ask, found: Any, token: Callable[[int, int, float], None]) -> None:
     """AssertionError unless an answer is shaped as it must be: forced tokens in their places, ended where it must end.
@@ -105,17 +109,29 @@ def check(ask: Ask, found: Any, token: Callable[[int, int, float], None]) -> Non
     assert found.finish == (finish or "length"), "why it ended"
 
 
+def same(ask: Ask, found: Any, wanted: Any) -> None:
+    """AssertionError unless two answers to a request are alike to the bit, and shaped as they must be."""
+    assert found.tokens == wanted.tokens, "tokens differ"
+    assert found.scored == wanted.scored, "scores differ"
+    assert not ask.logprobs or found.drawn == wanted.drawn, "logprobs differ"
+    check(ask, found, lambda *_: None)
+
+
+LIMITS = (0, 1, 2, 3, 7, 20, 66, 130, 200)
 LENGTHS = (1, 2, 20, 63, 64, 65, 100, 127, 128, 129, 191, 192, 193, 300)
 
 
-def random_schedule(rng: random.Random, *, vocab: int = 256, requests: int = 8, failing: bool = False) -> Schedule:
+def random_schedule(
+    rng: random.Random, *, vocab: int = 256, requests: int = 8, failing: bool = False, invariant: bool = False
+) -> Schedule:
     """Anything the engine may meet; lengths are mostly around the borders of blocks and chunks."""
     chunk = rng.choice((64, 64, 128, 192, 256, 512))
     borders = (chunk - 1, chunk, chunk + 1, 2 * chunk - 1, 2 * chunk, 2 * chunk + 1, 511, 512, 513)
-    lengths = [n for n in (*LENGTHS, *borders) if n > 0]
+    tight = rng.random() < 0.3  # blocks run out while many answers grow
+    lengths, limits = ([20, 50, 63, 64, 65, 129], [66, 130, 200]) if tight else ([*LENGTHS, *borders], LIMITS)
     asks: list[Ask] = []
     for _ in range(rng.randint(2, requests)):
-        asks.append(_ask(rng, asks, lengths, vocab))
+        asks.append(_ask(rng, asks, lengths, limits, vocab))
     if rng.random() < 0.3:  # repeats of one prompt, asked at once
         ask = rng.choice(asks)
         asks += [replace(ask, draw=_draw(rng), cancel=None) for _ in range(rng.randint(1, 4))]
@@ -123,20 +139,21 @@ def random_schedule(rng: random.Random, *, vocab: int = 256, requests: int = 8, 
     fails = tuple((rng.randrange(40), rng.choice(("run", "result"))) for _ in range(rng.randint(1, 2)))
     return Schedule(
         asks=tuple(asks),
-        batch=rng.choice((1, 2, 3, 4, 8, 16)),
+        batch=rng.choice((4, 8) if tight else (1, 2, 3, 4, 8, 16)),
         chunk=chunk,
-        blocks=rng.choice((needed + 2, needed + 3, 2 * needed + 2, 200)),
+        blocks=needed + rng.choice((2, 3, 5) if tight else (2, 3, needed, 200)),
         snapshots=rng.choice((0, 1, 2, 3, 16)),
         ahead=rng.random() < 0.6,
         prefix_cache=rng.random() < 0.9,
+        invariant=invariant,
         graphs=rng.random() < 0.3,
         failing=fails if failing else (),
     )
 
 
-def _ask(rng: random.Random, before: list[Ask], lengths: list[int], vocab: int) -> Ask:
+def _ask(rng: random.Random, before: list[Ask], lengths: Sequence[int], limits: Sequence[int], vocab: int) -> Ask:
     prompt = _prompt(rng, before, lengths, vocab)
-    limit = rng.choice((0, 1, 2, 3, 7, 20, 66, 130))
+    limit = rng.choice(limits)
     first = tuple(rng.randrange(vocab) for _ in range(rng.randint(1, 5))) if rng.random() < 0.15 else ()
     forced = []
     if limit > 2 and rng.random() < 0.3:
@@ -157,7 +174,7 @@ def _ask(rng: random.Random, before: list[Ask], lengths: list[int], vocab: int) 
     )
 
 
-def _prompt(rng: random.Random, before: list[Ask], lengths: list[int], vocab: int) -> tuple[int, ...]:
+def _prompt(rng: random.Random, before: list[Ask], lengths: Sequence[int], vocab: int) -> tuple[int, ...]:
     size = rng.choice(lengths)
     kind = rng.random()
     old = rng.choice(before).prompt if before else ()

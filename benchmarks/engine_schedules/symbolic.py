@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .schedule import BLOCK, Ask, check, sequence
+from .drive import drive, make
+from .schedule import BLOCK, Ask, Schedule, check, same, sequence
 
 WORD = 2**63
 GOLDEN = 0x9E3779B97F4A7C15
@@ -30,9 +31,9 @@ class Words:
     def __init__(self, *, states: bool, vocab: int) -> None:
         self.states, self.vocab = states, vocab
 
-    def store(self, before: int, token: int, place: int) -> int:
+    def store(self, before: int, token: int, place: int, how: int = 0) -> int:
         """What is kept of a token behind another's."""
-        return mix(before, token, place)
+        return mix(before, token, place, how)
 
     def carry(self, state: int, token: int) -> int:
         """The state after a further token."""
@@ -59,15 +60,18 @@ class Words:
 
 
 class Symbolic:
-    """As Device; `failing` maps the number of a step to how it fails ("run" or "result"), with its memory spoiled."""
+    """As Device, for a schedule; where that has a step fail, what the step wrote is spoiled.
 
-    def __init__(
-        self, words: Words, *, rows: int, window: int, blocks: int, snapshots: int, failing: dict[int, str]
-    ) -> None:
-        self.words, self.failing, self.steps = words, failing, 0
-        self.slots = np.zeros(blocks * BLOCK, dtype=np.uint64)
-        self.blocks = np.zeros((rows + 1, -(-window // BLOCK)), dtype=np.int64)
-        self.states, self.saved = [0] * (rows + 1), [-1] * snapshots
+    For an `invariant` engine, what is kept of a token depends on how it was computed, too: by a step of drawing, or in
+    which piece. So another way there is another answer, as it can be by rounding.
+    """
+
+    def __init__(self, words: Words, schedule: Schedule) -> None:
+        rows, self.invariant = schedule.batch, schedule.invariant
+        self.words, self.failing, self.steps = words, dict(schedule.failing), 0
+        self.slots = np.zeros(schedule.blocks * BLOCK, dtype=np.uint64)
+        self.blocks = np.zeros((rows + 1, -(-schedule.window // BLOCK)), dtype=np.int64)
+        self.states, self.saved = [0] * (rows + 1), [-1] * schedule.snapshots
         self.length, self.last, self.index = [0] * (rows + 1), [0] * (rows + 1), [0] * (rows + 1)
         self.draws: list[Any] = [None] * (rows + 1)
 
@@ -110,12 +114,12 @@ class Symbolic:
     def _seen(self, row: int, end: int) -> int:
         return int(self.slots[self._slots(row, 0, end)].sum(dtype=np.uint64)) % WORD
 
-    def _write(self, row: int, begin: int, ids: list[int]) -> None:
+    def _write(self, row: int, begin: int, ids: list[int], how: int) -> None:
         before = int(self.slots[self._slots(row, begin - 1, begin)][0]) if begin else 0
         where = self._slots(row, begin, begin + len(ids))
         assert where.min() >= BLOCK, "written to the spare block"
         for slot, (place, token) in zip(where.tolist(), enumerate(ids, begin), strict=True):
-            before = self.words.store(before, token, place)
+            before = self.words.store(before, token, place, how if self.invariant else 0)
             self.slots[slot] = before
 
     def _pieces(self, plan: Any) -> Any:
@@ -126,7 +130,7 @@ class Symbolic:
         for p in plan.pieces:
             assert not writes & set(self.blocks[p.row, : p.begin // BLOCK].tolist()), "read in the step that writes it"
         for piece in plan.pieces:
-            self._write(piece.row, piece.begin, piece.ids.tolist())
+            self._write(piece.row, piece.begin, piece.ids.tolist(), mix(piece.begin, len(piece.ids)))
         tokens, logprobs, scored = [], [], []
         for piece in plan.pieces:
             assert plan.longest >= _end(piece)
@@ -159,7 +163,7 @@ class Symbolic:
         tokens: list[int] = []
         logprobs: list[float] = []
         for row in plan.rows:
-            self._write(row, self.length[row], [self.last[row]])
+            self._write(row, self.length[row], [self.last[row]], 0)
             self.states[row] = self.words.carry(self.states[row], self.last[row])
             self.length[row] += 1
             assert plan.longest >= self.length[row]
@@ -197,3 +201,25 @@ def verify(words: Words, ask: Ask, found: Any) -> None:
     total = len(ask.prompt)
     wanted = [words.logprob(*after[place], ask.prompt[place]) for place in range(total - ask.score, total)]
     assert [one.logprob for one in found.scored] == wanted, "scored"
+
+
+def run(schedule: Schedule, *, states: bool, vocab: int = 256) -> Any:
+    """Put a schedule to an engine over this device; AssertionError unless every answer is the right one.
+
+    An answer of an invariant engine must be the one that the request gets alone. Returns the engine.
+    """
+    words = Words(states=states, vocab=vocab)
+    engine = make(Symbolic(words, schedule), schedule, states=states)
+    for ask, found in zip(schedule.asks, drive(engine, schedule), strict=True):
+        if found.future.cancelled():
+            continue
+        if error := found.future.exception():
+            if not (schedule.failing and isinstance(error, RuntimeError)):
+                raise error
+        elif schedule.invariant:
+            alone = schedule.alone(ask)
+            (wanted,) = drive(make(Symbolic(words, alone), alone, states=states), alone)
+            same(ask, found, wanted)
+        else:
+            verify(words, ask, found)
+    return engine

@@ -26,7 +26,8 @@ Turn = tuple[Sequence, int]
 class Scheduler:
     """At most `batch` sequences at once, reading at most `chunk` tokens a step.
 
-    `states`: some layers keep a state; `alone`: no two prompts are read in one step.
+    `states`: some layers keep a state. `alone`: no two prompts are read in one step, and every token is computed in the
+    same way whatever else happens: as part of the same piece, or by a step of drawing.
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class Scheduler:
         turns: list[Turn] = []
         left = self.chunk
         for sequence in list(self.running):
-            if left and sequence.owed and not sequence.drawing and self._reach(plan, sequence, left):
+            if not left:
+                break
+            if sequence.owed and not (sequence.drawing or sequence.storing) and self._reach(plan, sequence, left):
                 left = self._left(left - self._piece(plan, sequence, left))
                 turns.append((sequence, sequence.turn))
         return turns + self._admit(plan, left)
@@ -191,7 +194,7 @@ class Scheduler:
         sequence.drawing = end == sequence.length and sequence.limit > 0
         scored = max(begin, total - sequence.score - 1)
         targets = sequence.prompt[scored + 1 : end + 1] if sequence.score else []
-        index = len(sequence.tokens) if sequence.drawing else -1
+        index = sequence.settled if sequence.drawing else -1
         plan.pieces.append(Piece(sequence.row, begin, sequence.ids(begin, end), index, scored - begin, targets))
         sequence.ahead += sequence.drawing
         self._note(sequence, begin, end)
@@ -223,7 +226,7 @@ class Scheduler:
         return tuple({last, min(regular, last)} - {0}) if self.states and sequence.keys else ()
 
     def _draw(self, plan: Plan) -> list[Turn]:
-        drawing = [s for s in self.running if s.drawing and len(s.tokens) + s.ahead < s.limit]
+        drawing = [s for s in self.running if s.storing or (s.drawing and s.settled + s.ahead < s.limit)]
         for sequence in drawing:
             if sequence.row < 0 or sequence.known < len(sequence.blocks) * BLOCK:
                 continue
@@ -231,16 +234,20 @@ class Scheduler:
                 self._grow(sequence)
                 plan.tables.append((sequence.row, len(sequence.blocks) - 1, sequence.blocks[-1:]))
         drawing = [s for s in drawing if s.row >= 0]
+        turns = [(s, -1 if s.storing else s.turn) for s in drawing]
         for sequence in drawing:
             sequence.known += 1
-            sequence.ahead += 1
+            sequence.ahead += not sequence.storing
+            sequence.storing = False
         plan.rows = [s.row for s in drawing]
-        return [(s, s.turn) for s in drawing]
+        return turns
 
     def preempt(self, sequence: Sequence) -> None:
         """Take back a sequence's place; it starts again, with the tokens it has, as soon as there is room."""
         self._release(sequence)
         sequence.scored = []  # all of it is scored again
+        # Read as a prompt, its new tokens would round otherwise than sampled one by one.
+        sequence.replaying = len(sequence.tokens) - sequence.given if self.alone else 0
         self.waiting.appendleft(sequence)
         self.preempted += 1
 
@@ -270,7 +277,7 @@ class Scheduler:
         self.blocks.give(sequence.blocks)
         self._rows.append(sequence.row)
         sequence.row, sequence.blocks, sequence.known, sequence.ahead = -1, [], 0, 0
-        sequence.drawing = False
+        sequence.drawing = sequence.storing = False
         sequence.turn += 1
 
     def accept(self, plan: Plan, turns: list[Turn], result: Result) -> list[Sequence]:
@@ -296,27 +303,51 @@ class Scheduler:
 
     def _take(self, sequence: Sequence, token: int, logprob: float) -> None:
         try:
-            sequence.finish = _extend(sequence, token, logprob)
+            if sequence.replaying:
+                self._replay(sequence, token)
+            else:
+                sequence.finish = self._extend(sequence, token, logprob)
         except Exception as error:  # noqa: BLE001  the sample boundary: only this sequence fails
             sequence.error = error
 
+    def _extend(self, sequence: Sequence, token: int, logprob: float) -> Literal["stop", "length"] | None:
+        """Append a token, and those that must follow it, and say whether, and why, the sequence ends."""
+        if token < 0:
+            raise FloatingPointError("the model's logits are not finite: its weights or its dtype are broken")
+        sequence.first = sequence.first or time.monotonic()
+        sequence.ahead -= 1
+        sequence.tokens.append(token)
+        sequence.drawn.append(logprob)
+        if token in sequence.ends or (sequence.watch and sequence.watch(token)):
+            return "stop"
+        if sequence.follow and (forced := sequence.follow(token)[: sequence.limit - len(sequence.tokens)]):
+            sequence.forced[len(sequence.tokens) - 1] = len(forced)
+            sequence.tokens += forced
+            sequence.drawn += [0.0] * len(forced)
+            self._force(sequence)
+        return "length" if len(sequence.tokens) >= sequence.limit else None
 
-def _extend(sequence: Sequence, token: int, logprob: float) -> Literal["stop", "length"] | None:
-    """Append a token, and those that must follow it, and say whether, and why, the sequence ends."""
-    if token < 0:
-        raise FloatingPointError("the model's logits are not finite: its weights or its dtype are broken")
-    sequence.first = sequence.first or time.monotonic()
-    sequence.ahead -= 1
-    sequence.tokens.append(token)
-    sequence.drawn.append(logprob)
-    if token in sequence.ends or (sequence.watch and sequence.watch(token)):
-        return "stop"
-    if sequence.follow and (forced := sequence.follow(token)[: sequence.limit - len(sequence.tokens)]):
-        sequence.tokens += forced
-        sequence.drawn += [0.0] * len(forced)
-        # What is being drawn now would come too early; its step has stored the token before, though.
+    def _force(self, sequence: Sequence) -> None:
+        """Have the tokens that must follow computed; what is being drawn now would come too early.
+
+        Its step has stored the token before, though. Where none is under way, a piece can do that as well, but it may
+        round otherwise.
+        """
+        sequence.storing = self.alone and not sequence.ahead
         sequence.turn, sequence.ahead, sequence.drawing = sequence.turn + 1, 0, False
-    return "length" if len(sequence.tokens) >= sequence.limit else None
+
+    def _replay(self, sequence: Sequence, token: int) -> None:
+        """Take a token that was there before a preemption."""
+        place = sequence.settled
+        if token != sequence.tokens[place]:  # the device does not repeat itself: read what there is, then
+            self.preempt(sequence)
+            sequence.replaying = 0
+            return
+        sequence.ahead -= 1
+        sequence.replaying -= 1
+        if count := sequence.forced.get(place):
+            sequence.replaying -= count
+            self._force(sequence)
 
 
 def _alike(one: Sequence, other: Sequence) -> bool:

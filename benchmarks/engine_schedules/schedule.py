@@ -1,4 +1,4 @@
-"""A schedule as plain data: how the engine is set up, what it is asked and when, what is cancelled, which steps fail."""
+"""A schedule as plain data: the engine's settings, the requests and when they come, cancellations, steps that fail."""
 
 import random
 from collections.abc import Callable, Sequence

@@ -131,7 +131,9 @@ class Symbolic:
             assert not writes & set(self.blocks[p.row, : p.begin // BLOCK].tolist()), "read in the step that writes it"
         for piece in plan.pieces:
             self._write(piece.row, piece.begin, piece.ids.tolist(), mix(piece.begin, len(piece.ids)))
-        tokens, logprobs, scored = [], [], []
+        tokens: list[int] = []
+        logprobs: list[float] = []
+        scored: list[list[Any]] = []
         for piece in plan.pieces:
             assert plan.longest >= _end(piece)
             scored.append(self._accumulate(piece))

@@ -226,7 +226,9 @@ class Scheduler:
         return tuple({last, min(regular, last)} - {0}) if self.states and sequence.keys else ()
 
     def _draw(self, plan: Plan) -> list[Turn]:
-        drawing = [s for s in self.running if s.storing or (s.drawing and s.settled + s.ahead < s.limit)]
+        drawing = [
+            s for s in self.running if s.storing or (s.drawing and len(s.tokens) - s.replaying + s.ahead < s.limit)
+        ]
         for sequence in drawing:
             if sequence.row < 0 or sequence.known < len(sequence.blocks) * BLOCK:
                 continue

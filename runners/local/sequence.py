@@ -90,7 +90,7 @@ class Sequence:
     @property
     def length(self) -> int:
         """Tokens there are, those under way included."""
-        return len(self.prompt) + self.settled + self.ahead
+        return len(self.prompt) + len(self.tokens) - self.replaying + self.ahead
 
     @property
     def owed(self) -> int:

@@ -101,6 +101,7 @@ async def evaluate(
                 if judges is not None:
                     await judges.start(display)
                 tokenizer.started = True
+                _check_runner(owing, runner)
             for run, journal in late.items():
                 run.plan(tokenizer, journal)
             interrupts.drains = True
@@ -128,6 +129,11 @@ async def evaluate(
         await runner.aclose()
         await tools.aclose()
     return not stop.is_set() or not any(run.owes for run in runs)
+
+
+def _check_runner(runs: Sequence[Run], runner: Runner) -> None:
+    for run in runs:
+        run.check_runner(runner)
 
 
 def _close(run: Run, error: BaseException) -> None:

@@ -63,6 +63,8 @@ class Model:
     def config(self) -> dict[str, Any]:
         """What of the model must be the same for a run to continue; keys are masked, so another key changes nothing."""
         loose: frozenset[str] = getattr(self._made, "loose", frozenset())
+        pinned: dict[str, Any] = {k: v for k, v in self.options.items() if k not in loose}
+        if also := getattr(self._made, "pinned", None):
+            pinned |= also(self.options)
         counted = {"tokenizer": self._tokenizer} if self._tokenizer else {}
-        kept = hide({k: v for k, v in self.options.items() if k not in loose})
-        return {"model": self.spec, "runner": kept, **counted}
+        return {"model": self.spec, "runner": hide(pinned), **counted}

@@ -227,8 +227,10 @@ class Runner(Protocol):
     to `choices` answers to one prompt in one request, fewer if the server gives fewer; `address: str` (of the service,
     for its prices); `describe() -> dict` (what is worth keeping in run.json, never keys); `recall(described)`, told
     before the start what `describe` said when the run was worked on before; `notes: list[str]`, lines for below the
-    table; `loose: frozenset[str]` (options that do not change what comes back, such as an address or a timeout); `async
-    loglikelihood(request, continuation) -> Likelihood`, how likely a given text is after the prompt, for choices.
+    table; `loose: frozenset[str]` (options that do not change what comes back, such as an address or a timeout);
+    `pinned(options) -> dict`, of the class (further values that must be the same for a run to continue;
+    `describe()["pinned"]` are those known once it has started); `async loglikelihood(request, continuation) ->
+    Likelihood`, how likely a given text is after the prompt, for multiple choice.
     """
 
     async def generate(self, request: Request) -> Output:

@@ -25,7 +25,7 @@ from m1eval.credentials import hide_command
 from m1eval.errors import UsageError
 from m1eval.journal import Done, Journal, records
 from m1eval.model import Model
-from m1eval.nouns import Tokenizer
+from m1eval.nouns import Runner, Tokenizer
 from m1eval.overlength import Overlength
 from m1eval.stats import OUTCOMES, Tally
 from m1eval.task import Task
@@ -211,6 +211,16 @@ class Run:
             or any(self.work.owed())
             or bool(self._more(self.work))
         )
+
+    def check_runner(self, runner: Runner) -> None:
+        """UsageError if the runner, now that it has started, would answer otherwise than the answers there are.
+
+        Only what it describes as `pinned` counts; that goes into run.json at once, so that a killed run says it too.
+        """
+        about = dict(getattr(runner, "describe", _nothing)())
+        if was := self._meta.get("runner", {}).get("pinned"):
+            self._refuse_if_other({"runner": was}, {"runner": about.get("pinned", {})})
+        self._meta["runner"] = about
 
     async def go(self, asking: loop.Asking) -> None:
         """Do what is owed and write it down."""

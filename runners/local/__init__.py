@@ -29,7 +29,7 @@ from .ranks import Ranks, hold
 from .sampling import Draw
 from .scheduler import Scheduler
 from .sequence import Sequence
-from .sizing import GIB, Wanted
+from .sizing import GIB, Room, Wanted
 from .tokens import Budget, ModelTokenizer, Watch
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -50,7 +50,8 @@ class Runner:
     where their states do not fit), `chunk` tokens of prompts in a step (512 on a CPU, 32768 on a GPU), `memory` in GiB
     on each GPU for what is kept of the past (what is free), `prefix_cache` (on), `graphs` (CUDA graphs, on where there
     are any), `invariant` (off: answers that do not depend on what else is being answered, not even by a rounding, at
-    some cost in speed; switches the prefix cache off), `think_end` (the text by which thinking is ended), `think_tags`
+    some cost in speed; switches the prefix cache off, and a run then goes on only with the same `batch`, `chunk`,
+    `gpus`, `graphs` and `threads`, on the same device), `think_end` (the text by which thinking is ended), `think_tags`
     (the model's form of thinking, by name or as OPEN,CLOSE; any known one that opens the output), `threads` of a CPU
     (torch's own choice), `revision` of a model on the hub, `ignore_config_keys` (none: keys of config.json, with commas
     between, to go on without although they may change what the model computes).
@@ -103,6 +104,25 @@ class Runner:
         self._loaded: Loaded | None = None
         self._engine: Engine | None = None
         self._ranks: Ranks | None = None
+        self._room: Room | None = None
+
+    @classmethod
+    def pinned(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """What else must be the same for a run to continue: with `invariant`, all that its answers depend on."""
+        return cls("", **options)._pinned() if options.get("invariant") else {}
+
+    def _pinned(self) -> dict[str, Any]:
+        """What decides the shapes and the order of sums, and so the roundings; once started, as it came out."""
+        on_gpu = self.device.type == "cuda"
+        return {
+            "device": torch.cuda.get_device_name(self.device) if on_gpu else self.device.type,
+            "dtype": self.dtype,
+            "gpus": self.gpus,
+            "batch": self.batch,
+            "chunk": self.chunk,
+            "graphs": self.graphs,
+            **({} if on_gpu else {"threads": self.threads or torch.get_num_threads()}),
+        }
 
     async def start(self, progress: Progress) -> None:
         """Find, read and check the model, and start its engine; RunnerError in one line if that cannot be."""
@@ -163,6 +183,7 @@ class Runner:
         else:
             room = wanted.room(model)
             device = hold(model, wanted, room)
+        self._room = room
         states = any(isinstance(kind, State) for kind in model.memory)
         scheduler = Scheduler(
             Blocks(room.blocks),
@@ -258,6 +279,9 @@ class Runner:
         """What decides the results: the weights, the numbers they are computed in, the template."""
         about: dict[str, Any] = {"model": self.model, "device": str(self.device), "dtype": self.dtype}
         about["gpus"] = self.gpus
+        if self.invariant:
+            fits = {"batch": self._room.rows} if self._room else {}
+            about["pinned"] = {**self._pinned(), **fits, "window": self.window}
         about |= {"window": self.window, "torch": torch.__version__}
         if self._loaded:
             model, tokenizer, source = self._loaded

@@ -116,10 +116,11 @@ class Blocks:
         if key not in self.block and block not in self.key:
             self.key[block], self.block[key] = key, block
 
-    def forget(self, block: int) -> None:
-        """What a block holds is not for later sequences."""
-        if block in self.key:
-            del self.block[self.key.pop(block)]
+    def forget(self) -> None:
+        """What any block holds is not for later sequences."""
+        self.free.update(self.kept)
+        for known in (self.kept, self.key, self.block):
+            known.clear()
 
     def give(self, blocks: Iterable[int]) -> None:
         """Let go of blocks; those with a key stay until their room is wanted, the ends of sequences first."""

@@ -16,6 +16,7 @@ from m1eval import RunnerError
 
 from .cache import BLOCK
 from .models import Language
+from .ops.experts import SEPARATE
 from .ops.places import INDEX, LENGTH, begun, ended
 from .ops.sample import likeliest, sample
 from .parallel import ALONE, Shard
@@ -76,7 +77,11 @@ class Device:
         if plan.pieces:
             found = self._read_small(plan, self.graphs) if self.graphs and self._small(plan) else self._read(plan)
         else:
-            found = self._drawn(plan)
+            before = SEPARATE.set(self.invariant)
+            try:
+                found = self._drawn(plan)
+            finally:
+                SEPARATE.reset(before)
         for row, snapshot in plan.saves:
             self.pools.save(row, snapshot)
         return found

@@ -29,16 +29,20 @@ class _Step(NamedTuple):
 
 
 class Engine:
-    """Runs sequences; `ahead`: launch a step before the one before is done."""
+    """Runs sequences; `ahead`: launch a step before the one before is done.
 
-    def __init__(self, device: Runs, scheduler: Scheduler, *, ahead: bool) -> None:
+    `threaded` False: nothing runs by itself, and `step` is called instead, which makes a schedule repeatable.
+    """
+
+    def __init__(self, device: Runs, scheduler: Scheduler, *, ahead: bool, threaded: bool = True) -> None:
         self.device, self.scheduler, self.ahead = device, scheduler, ahead
         self._under_way: _Step | None = None
         self._inbox: SimpleQueue[Sequence | None] = SimpleQueue()
         self._gate = threading.Lock()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="m1eval-local", daemon=True)
-        self._thread.start()
+        self._thread = threading.Thread(target=self._run, name="m1eval-local", daemon=True) if threaded else None
+        if self._thread:
+            self._thread.start()
 
     def submit(self, sequence: Sequence) -> None:
         """Hand a sequence over, from any thread; RuntimeError once the engine is closed."""
@@ -52,15 +56,21 @@ class Engine:
         with self._gate:
             self._closed = True
         self._inbox.put(None)
-        self._thread.join()
+        if self._thread:
+            self._thread.join()
+
+    def step(self) -> bool:
+        """Take in what was submitted and do one step; whether anything is left to do. Only without a thread."""
+        if self._idle:
+            return False
+        self._collect()
+        self._try()
+        return not self._idle
 
     def _run(self) -> None:
         try:
             while self._collect():
-                try:
-                    self._work()
-                except Exception as error:  # noqa: BLE001  the sample boundary: those running fail, later ones may succeed
-                    self._drop(error)
+                self._try()
         finally:  # however the thread ends, nobody waits for ever
             with self._gate:
                 self._closed = True
@@ -69,6 +79,10 @@ class Engine:
                     self.scheduler.waiting.append(sequence)
             for sequence in [*self.scheduler.running, *self.scheduler.waiting]:
                 _fail(sequence, RuntimeError("the engine was closed before the answer was finished"))
+
+    @property
+    def _idle(self) -> bool:
+        return not self.scheduler.busy and not self._under_way and self._inbox.empty()
 
     def _collect(self) -> bool:
         """Take in what was submitted; sleep when there is nothing else to do. False: close."""
@@ -82,6 +96,12 @@ class Engine:
                 idle = False
         except Empty:
             return True
+
+    def _try(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # noqa: BLE001  the sample boundary: those running fail, later ones may succeed
+            self._drop(error)
 
     def _work(self) -> None:
         planned = self.scheduler.plan()
@@ -107,8 +127,7 @@ class Engine:
 
     def _drop(self, error: Exception) -> None:
         self._under_way = None
-        for sequence in list(self.scheduler.running):
-            self.scheduler.drop(sequence)
+        for sequence in self.scheduler.reset():
             _fail(sequence, error)
 
 

@@ -66,17 +66,31 @@ class Sequence:
     """Whether the next step draws its next token; else there are given tokens to compute first."""
     turn: int = 0
     """Goes up when what is under way no longer counts."""
+    forced: dict[int, int] = field(default_factory=dict)
+    """How many tokens had to follow, by the number of the token that they followed."""
+    replaying: int = 0
+    """Tokens at the end of `tokens` that are to be sampled again, which an invariant engine does after a preemption."""
+    storing: bool = False
+    """Whether a step of drawing must store the last token, and what it draws is not wanted."""
     error: Exception | None = None
+    given: int = field(init=False)
+    """Tokens that stood there before anything was sampled."""
     flat: Array = field(init=False)
     """The prompt again, int64: converted here and not in the engine's thread, which a long one would hold up."""
 
     def __post_init__(self) -> None:
+        self.given = len(self.tokens)
         self.flat = np.array(self.prompt, dtype=np.int64)
+
+    @property
+    def settled(self) -> int:
+        """New tokens there are, without those that are to be sampled again."""
+        return len(self.tokens) - self.replaying
 
     @property
     def length(self) -> int:
         """Tokens there are, those under way included."""
-        return len(self.prompt) + len(self.tokens) + self.ahead
+        return len(self.prompt) + len(self.tokens) - self.replaying + self.ahead
 
     @property
     def owed(self) -> int:

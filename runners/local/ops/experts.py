@@ -5,6 +5,8 @@ borders between experts on the device: nothing waits for the host. Sums are take
 so results do not depend on chance.
 """
 
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -16,6 +18,9 @@ ALIGNED = 8
 """Widths in bf16 must be a multiple of it: grouped products want rows that begin at 16 bytes."""
 FEW = 128
 """Up to so many chosen experts, of all tokens together, the kernels read the weights faster than grouped products."""
+
+SEPARATE: ContextVar[bool] = ContextVar("SEPARATE", default=False)
+"""Whether a token's sum must not depend, by a rounding, on how many other tokens go through the same experts."""
 
 
 def experts(x: Tensor, gate_up: Tensor, down: Tensor, weights: Tensor, ids: Tensor, *, foreign: bool = False) -> Tensor:
@@ -36,8 +41,11 @@ def experts(x: Tensor, gate_up: Tensor, down: Tensor, weights: Tensor, ids: Tens
         own = own.where((own >= 0) & (own < len(down)), len(down))
     if groupable and x.is_cuda:
         return grouped(x, gate_up, down, weights, own, foreign=foreign)
-    if x.is_cuda and torch.cuda.is_current_stream_capturing():
+    separate = SEPARATE.get()
+    if x.is_cuda and (separate or torch.cuda.is_current_stream_capturing()):
         return everywhere(x, gate_up, down, weights, own)
+    if separate:
+        return token_by_token(x, gate_up, down, weights, own)
     return one_by_one(x, gate_up, down, weights, own)
 
 
@@ -56,6 +64,18 @@ def one_by_one(x: Tensor, gate_up: Tensor, down: Tensor, weights: Tensor, own: T
             seen = functional.linear(inner, down[expert]) * share[mine, None]
             out.index_add_(0, tokens[mine], seen.to(x.dtype))
         begin += count
+    return out
+
+
+def token_by_token(x: Tensor, gate_up: Tensor, down: Tensor, weights: Tensor, own: Tensor) -> Tensor:
+    """As `one_by_one`, but every product has one row: libraries choose products, and so roundings, by their number."""
+    out = torch.zeros_like(x)
+    for token, (chosen, shares) in enumerate(zip(own.view_as(weights).tolist(), weights.tolist(), strict=True)):
+        row = x[token : token + 1].clone()  # aligned alike wherever it stands in the batch
+        for expert, share in sorted(zip(chosen, shares, strict=True)):
+            if expert < len(down):
+                inner = silu_mul(functional.linear(row, gate_up[expert]))
+                out[token] += (functional.linear(inner, down[expert])[0] * share).to(x.dtype)
     return out
 
 

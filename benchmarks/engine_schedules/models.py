@@ -1,0 +1,182 @@
+"""Tiny random checkpoints of every architecture, and what they say of given tokens, computed in one plain pass."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from m1eval import Silent
+
+from .drive import drive, make
+from .schedule import BLOCK, Ask, Schedule, check, local, same
+
+models, layers, loading, ranks, sizing, step, sample = (
+    import_module(f"{local.__name__}.{name}")
+    for name in ("models", "layers", "loading", "ranks", "sizing", "step", "ops.sample")
+)
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 256,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+}
+SPARSE = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 32}
+LATENT = {"kv_lora_rank": 32, "q_lora_rank": 48, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32}
+GROUPS = {"n_routed_experts": 8, "n_shared_experts": 1, "n_group": 4, "topk_group": 2, "first_k_dense_replace": 1}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {},
+    "qwen3_moe": SPARSE,
+    "minimax_m1": {
+        "num_hidden_layers": 4,
+        "attn_type_list": [0, 1, 0, 0],
+        "rotary_dim": 16,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "postnorm": True,
+    },
+    "deepseek_v3": {"num_key_value_heads": 4, **SPARSE, **LATENT, **GROUPS},
+}
+"""What the architectures need beside SHAPE."""
+
+
+def write(folder: Path, kind: str, seed: int = 0) -> Path:
+    """Save a random model with a tokenizer of one token a byte, and return its folder."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"model_type": kind, **SHAPE, **ARCHITECTURES[kind]}
+    chance = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, slot in loading.places(models.build(config, layers.Setting())).items():
+        scale, middle = (0.1, 0.0) if len(slot.shape) > 1 else (0.1, float("norm" in name))
+        scale *= 1.5 if name.startswith("lm_head") else 3 if name.startswith("model.embed") else 1
+        weights[name] = torch.randn(slot.shape, generator=chance) * scale + middle
+    save_file(weights, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    _tokenizer(folder)
+    return folder
+
+
+def _tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+
+    words = {word: i for i, word in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    core = Tokenizer(BPE(vocab=words, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "chat_template.jinja").write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
+
+
+def read(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
+    """The model in a folder."""
+    return loading.load(folder, dtype=dtype, device=device, progress=Silent()).model
+
+
+def device(model: Any, schedule: Schedule, dtype: torch.dtype, where: torch.device) -> Any:
+    """What runs the plans of a schedule."""
+    wanted = sizing.Wanted(
+        dtype=dtype,
+        device=where,
+        rows=schedule.batch,
+        window=schedule.window,
+        chunk=schedule.chunk,
+        memory=None,
+        graphs=schedule.graphs,
+        invariant=schedule.invariant,
+    )
+    snapshots = schedule.snapshots if has_states(model) else 0
+    return ranks.hold(model, wanted, sizing.Room(schedule.blocks, snapshots, schedule.batch))
+
+
+def has_states(model: Any) -> bool:
+    """Whether some layers keep a state of a whole sequence."""
+    return any(type(kind).__name__ == "State" for kind in model.memory)
+
+
+@torch.inference_mode()
+def logits(model: Any, ids: list[int], dtype: torch.dtype, where: torch.device) -> Tensor:
+    """What a model says after each of these tokens [tokens, vocab], read at once into a memory of its own; on a CPU."""
+    count = -(-len(ids) // BLOCK)
+    pools = step.Pools(model.memory, blocks=count + 1, rows=1, snapshots=0, dtype=dtype, device=where)
+    reading = step.Reading(pools, [step.Part(0, len(ids), len(ids), np.arange(1, count + 1, dtype=np.int32))])
+    found: Tensor = model.logits(model(torch.tensor(ids, device=where), reading))
+    return found.cpu()
+
+
+def run(model: Any, schedule: Schedule, dtype: torch.dtype, where: torch.device, within: float) -> tuple[Any, float]:
+    """Put a schedule to an engine over a model; the engine, and the largest difference of any logprob.
+
+    AssertionError unless every answer is right: that of the plain pass, or, of an invariant engine, to the bit the one
+    that the request gets alone.
+    """
+    states, worst = has_states(model), 0.0
+    engine = make(device(model, schedule, dtype, where), schedule, states=states)
+    for ask, found in zip(schedule.asks, drive(engine, schedule), strict=True):
+        if found.future.cancelled():
+            continue
+        if error := found.future.exception():
+            raise error
+        if schedule.invariant:
+            alone = schedule.alone(ask)
+            (wanted,) = drive(make(device(model, alone, dtype, where), alone, states=states), alone)
+            same(ask, found, wanted)
+        else:
+            worst = max(worst, verify(model, ask, found, where, within))
+    return engine, worst
+
+
+def verify(model: Any, ask: Ask, found: Any, where: torch.device, within: float) -> float:
+    """The largest difference of any logprob from the plain pass; AssertionError where a token is not the right one.
+
+    For fp32. A sampled token may be another one only if scores that differ by `within` give it.
+    """
+    total = len(ask.prompt)
+    scores = logits(model, [*ask.prompt, *found.tokens], torch.float32, where)
+    logprobs = scores.log_softmax(-1)
+    worst = [0.0]
+
+    def token(place: int, token: int, logprob: float) -> None:
+        row, index = scores[place - 1], place - total
+        if ask.logprobs:
+            worst[0] = max(worst[0], abs(logprob - logprobs[place - 1, token].item()))
+        if ask.draw.greedy:
+            assert row.max() - row[token] <= 2 * within, f"token {index} of {total} is less likely than another"
+        else:
+            assert _drawn(row, ask.draw, index, token, within), f"token {index} of {total} is not the one sampled"
+
+    check(ask, found, token)
+    assert len(found.scored) == ask.score
+    for place, one in enumerate(found.scored, total - ask.score):
+        row, target = scores[place - 1], ask.prompt[place]
+        worst[0] = max(worst[0], abs(one.logprob - logprobs[place - 1, target].item()))
+        gap = row[target] - row[torch.arange(len(row)) != target].max()
+        assert gap.abs() <= 2 * within or one.best == bool(gap > 0), "whether it is the likeliest"
+    assert worst[0] <= within, f"a logprob is off by {worst[0]:.2g}"
+    return worst[0]
+
+
+def _drawn(row: Tensor, draw: Any, index: int, token: int, within: float) -> bool:
+    near = row + (torch.rand(32, len(row), generator=torch.Generator().manual_seed(0)) * 2 - 1) * within
+    rows = torch.cat((row[None], near))
+    count = len(rows)
+    reals = [torch.full((count,), value) for value in (draw.temperature, draw.top_p, draw.min_p)]
+    top_k = torch.full((count,), draw.top_k, dtype=torch.int32)
+    seeds, indices = (torch.full((count,), value, dtype=torch.int64) for value in (draw.seed, index))
+    return token in sample.plain_sample(rows, reals[0], reals[1], top_k, reals[2], seeds, indices).tolist()

@@ -1,0 +1,227 @@
+"""A device without numbers: each slot of the cache holds which tokens it was computed from, so nothing wrong is near.
+
+It does what Device does with a plan, in the same order, and draws tokens that depend on everything a model would look
+at. A block or a saved state that holds anything else than it is taken for changes every later token.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .drive import drive, make
+from .schedule import BLOCK, Ask, Schedule, check, same, sequence
+
+WORD = 2**63
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def mix(*words: int) -> int:
+    """A number in [0, 2^63) for these numbers in this order."""
+    found = 0
+    for word in words:
+        found = (found ^ (word & 0xFFFFFFFFFFFFFFFF)) * GOLDEN % 2**64
+        found ^= found >> 29
+    return found % WORD
+
+
+class Words:
+    """What a device must hold after each of some tokens, and what it must say there."""
+
+    def __init__(self, *, states: bool, vocab: int) -> None:
+        self.states, self.vocab = states, vocab
+
+    def store(self, before: int, token: int, place: int, how: int = 0) -> int:
+        """What is kept of a token behind another's."""
+        return mix(before, token, place, how)
+
+    def carry(self, state: int, token: int) -> int:
+        """The state after a further token."""
+        return mix(state, token, 7) if self.states else 0
+
+    def token(self, seen: int, state: int, draw: Any, index: int) -> int:
+        """The token drawn behind everything that is seen."""
+        chance = () if draw.greedy else (draw.seed, index)
+        return mix(seen, state, *chance) % self.vocab
+
+    def logprob(self, seen: int, state: int, token: int) -> float:
+        """The logprob of a token there."""
+        return -(mix(seen, state, token, 3) % 10_000) / 1000
+
+    def after(self, tokens: list[int]) -> list[tuple[int, int]]:
+        """What is seen, and the state, after none of these tokens, after the first, and so on."""
+        seen, state, before = 0, 0, 0
+        found = [(seen, state)]
+        for place, token in enumerate(tokens):
+            before = self.store(before, token, place)
+            seen, state = (seen + before) % WORD, self.carry(state, token)
+            found.append((seen, state))
+        return found
+
+
+class Symbolic:
+    """As Device, for a schedule; where that has a step fail, what the step wrote is spoiled.
+
+    For an `invariant` engine, what is kept of a token depends on how it was computed, too: by a step of drawing, or in
+    which piece. So another way there is another answer, as it can be by rounding.
+    """
+
+    def __init__(self, words: Words, schedule: Schedule) -> None:
+        rows, self.invariant = schedule.batch, schedule.invariant
+        self.words, self.failing, self.steps = words, dict(schedule.failing), 0
+        self.slots = np.zeros(schedule.blocks * BLOCK, dtype=np.uint64)
+        self.blocks = np.zeros((rows + 1, -(-schedule.window // BLOCK)), dtype=np.int64)
+        self.states, self.saved = [0] * (rows + 1), [-1] * schedule.snapshots
+        self.length, self.last, self.index = [0] * (rows + 1), [0] * (rows + 1), [0] * (rows + 1)
+        self.draws: list[Any] = [None] * (rows + 1)
+
+    def run(self, plan: Any) -> Callable[[], Any]:
+        """Do what a plan says at once, as a stream of a GPU does it before the next; its result may be asked later."""
+        number, self.steps = self.steps, self.steps + 1
+        fails = self.failing.get(number)
+        result = self._run(plan)
+        if fails:
+            self._spoil(plan)
+        if fails == "run":
+            raise RuntimeError(f"step {number} fails when it is started")
+
+        def wait() -> Any:
+            if fails:
+                raise RuntimeError(f"step {number} fails when it is waited for")
+            return result
+
+        return wait
+
+    def _run(self, plan: Any) -> Any:
+        entries = [(row, at + i) for row, at, blocks in plan.tables for i in range(len(blocks))]
+        assert len(set(entries)) == len(entries), "an entry of a table is written twice: a GPU may take either"
+        for row, at, blocks in plan.tables:
+            self.blocks[row, at : at + len(blocks)] = blocks
+        for row, draw, snapshot in plan.seats:
+            self.states[row] = 0 if snapshot is None else self.saved[snapshot]
+            self.draws[row], self.last[row], self.length[row], self.index[row] = draw, 0, 0, 0
+        assert not (plan.pieces and plan.rows)
+        return_ = self._pieces(plan) if plan.pieces else self._rows(plan)
+        for row, slot in plan.saves:
+            self.saved[slot] = self.states[row]
+        return return_
+
+    def _slots(self, row: int, begin: int, end: int) -> np.ndarray[Any, Any]:
+        places = np.arange(begin, end)
+        found: np.ndarray[Any, Any] = self.blocks[row, places // BLOCK] * BLOCK + places % BLOCK
+        return found
+
+    def _seen(self, row: int, end: int) -> int:
+        return int(self.slots[self._slots(row, 0, end)].sum(dtype=np.uint64)) % WORD
+
+    def _write(self, row: int, begin: int, ids: list[int], how: int) -> None:
+        before = int(self.slots[self._slots(row, begin - 1, begin)][0]) if begin else 0
+        where = self._slots(row, begin, begin + len(ids))
+        assert where.min() >= BLOCK, "written to the spare block"
+        for slot, (place, token) in zip(where.tolist(), enumerate(ids, begin), strict=True):
+            before = self.words.store(before, token, place, how if self.invariant else 0)
+            self.slots[slot] = before
+
+    def _pieces(self, plan: Any) -> Any:
+        rows = [piece.row for piece in plan.pieces]
+        assert len(set(rows)) == len(rows), "two pieces of one row"
+        writes = {int(s) for p in plan.pieces for s in self.blocks[p.row, p.begin // BLOCK : -(-_end(p) // BLOCK)]}
+        assert len(writes) == sum(-(-_end(p) // BLOCK) - p.begin // BLOCK for p in plan.pieces), "written by two"
+        for p in plan.pieces:
+            assert not writes & set(self.blocks[p.row, : p.begin // BLOCK].tolist()), "read in the step that writes it"
+        for piece in plan.pieces:
+            self._write(piece.row, piece.begin, piece.ids.tolist(), mix(piece.begin, len(piece.ids)))
+        tokens: list[int] = []
+        logprobs: list[float] = []
+        scored: list[list[Any]] = []
+        for piece in plan.pieces:
+            assert plan.longest >= _end(piece)
+            scored.append(self._accumulate(piece))
+            self.length[piece.row], self.index[piece.row] = _end(piece), max(piece.nth, 0)
+            if piece.nth >= 0:
+                tokens.append(self._draw(piece.row, _end(piece), logprobs))
+        return sequence.Result(tokens, logprobs if plan.logprobs else [], scored)
+
+    def _accumulate(self, piece: Any) -> list[Any]:
+        scored, row = [], piece.row
+        for i, token in enumerate(piece.ids.tolist()):
+            self.states[row] = self.words.carry(self.states[row], token)
+            if 0 <= i - piece.scored < len(piece.targets):
+                seen, target = self._seen(row, piece.begin + i + 1), piece.targets[i - piece.scored]
+                logprob = self.words.logprob(seen, self.states[row], target)
+                scored.append(sequence.Likelihood(logprob, bool(int(-logprob * 1000) % 2)))
+        assert len(scored) == len(piece.targets)
+        return scored
+
+    def _draw(self, row: int, end: int, logprobs: list[float]) -> int:
+        seen = self._seen(row, end)
+        token = self.words.token(seen, self.states[row], self.draws[row], self.index[row])
+        logprobs.append(self.words.logprob(seen, self.states[row], token))
+        self.last[row], self.index[row] = token, self.index[row] + 1
+        return token
+
+    def _rows(self, plan: Any) -> Any:
+        assert len(set(plan.rows)) == len(plan.rows)
+        tokens: list[int] = []
+        logprobs: list[float] = []
+        for row in plan.rows:
+            self._write(row, self.length[row], [self.last[row]], 0)
+            self.states[row] = self.words.carry(self.states[row], self.last[row])
+            self.length[row] += 1
+            assert plan.longest >= self.length[row]
+        for row in plan.rows:
+            tokens.append(self._draw(row, self.length[row], logprobs))
+        return sequence.Result(tokens, logprobs if plan.logprobs else [], [])
+
+    def _spoil(self, plan: Any) -> None:
+        """Make everything that the step wrote nonsense."""
+        for piece in plan.pieces:
+            self.slots[self._slots(piece.row, piece.begin, _end(piece))] = 1
+            self.states[piece.row] = -1
+        for row in plan.rows:
+            self.slots[self._slots(row, self.length[row] - 1, self.length[row])] = 1
+            self.states[row] = -1
+        for _, slot in plan.saves:
+            self.saved[slot] = -1
+
+
+def _end(piece: Any) -> int:
+    return int(piece.begin + len(piece.ids))
+
+
+def verify(words: Words, ask: Ask, found: Any) -> None:
+    """AssertionError unless an answer is the only right one."""
+
+    after = words.after([*ask.prompt, *found.tokens])
+
+    def token(place: int, token: int, logprob: float) -> None:
+        index = place - len(ask.prompt)
+        assert token == words.token(*after[place], ask.draw, index), f"token {index} after {len(ask.prompt)}"
+        assert not ask.logprobs or logprob == words.logprob(*after[place], token), "its logprob"
+
+    check(ask, found, token)
+    total = len(ask.prompt)
+    wanted = [words.logprob(*after[place], ask.prompt[place]) for place in range(total - ask.score, total)]
+    assert [one.logprob for one in found.scored] == wanted, "scored"
+
+
+def run(schedule: Schedule, *, states: bool, vocab: int = 256) -> Any:
+    """Put a schedule to an engine over this device; AssertionError unless every answer is the right one.
+
+    An answer of an invariant engine must be the one that the request gets alone. Returns the engine.
+    """
+    words = Words(states=states, vocab=vocab)
+    engine = make(Symbolic(words, schedule), schedule, states=states)
+    for ask, found in zip(schedule.asks, drive(engine, schedule), strict=True):
+        if found.future.cancelled():
+            continue
+        if error := found.future.exception():
+            if not (schedule.failing and isinstance(error, RuntimeError)):
+                raise error
+        elif schedule.invariant:
+            alone = schedule.alone(ask)
+            (wanted,) = drive(make(Symbolic(words, alone), alone, states=states), alone)
+            same(ask, found, wanted)
+        else:
+            verify(words, ask, found)
+    return engine

@@ -134,7 +134,7 @@ def split(text: str, opened: bool | None, truncated: bool, reasoning: str | None
                 begin = mark.end
         else:
             parts, begin = [("thought", text[: mark.end])], mark.end
-    if depth > 0 and (truncated or last_close is None):
+    if depth > 0 and (truncated or last_close is None or text[last_close:].lstrip().startswith(OPEN)):
         return "", thinking([*parts, ("thought", text[begin:])]), True
     if not seen:
         return ("", text, True) if truncated and opened is None else (text, "", False)

@@ -98,7 +98,7 @@ class _Pass:
 
     def _result(self) -> Split:
         text, size = self._text, len(self._text)
-        if self._depth and (self._truncated or self._last_close < 0):
+        if self._depth and (self._truncated or self._last_close < 0 or self._reopened()):
             return Split("", self._reasoning([*self._thoughts, (self._begin, size)]), True)
         if self._depth:  # the thinking named an opening tag that it never closed; the last closing tag was the real one
             self._thoughts.append((self._begin, self._last_close))
@@ -109,6 +109,11 @@ class _Pass:
             return Split(text, "", False)
         self._answers.append(text[self._begin :])
         return Split(joined(self._answers), self._reasoning(self._thoughts), False)
+
+    def _reopened(self) -> bool:
+        """Whether what follows the last closing tag begins with an opening tag: thinking again, and never closed."""
+        first = _SOLID.search(self._text, self._last_close)
+        return first is not None and self._form.opens.match(self._text, first.start()) is not None
 
     def _ignored(self, i: int, tag: Tag) -> bool:
         """Whether a tag met outside a think block is only mentioned by the answer that starts at `begin`."""

@@ -236,6 +236,8 @@ class Servers:
     def _reported(self, line: Line, sent: Sent, error: ServerError) -> NoReturn:
         """The right error for one that came in place of an answer, with status 200 or in a stream."""
         status, said = errors.status(error), self._clean(f"the server reports {error}")
+        if self._denies(line, status):
+            raise self._end(f"{line.url}: {self._denied} ({said})")
         self._judge(line, sent, status, error, said)
         if status and not refusals.passes(status):
             raise Refused(said, error)
@@ -255,7 +257,7 @@ class Servers:
         firewall = error.page and 400 <= status < 500 and status not in refusals.LASTING
         if firewall and (self.answered or (line.works and status not in {404, 405})):
             raise TryAgain(said)
-        if status == 401 or (status == 403 and not line.works):
+        if self._denies(line, status):
             raise self._end(f"{url}: {self._denied} ({said})")
         self._judge(line, sent, status, error, said)
         if refusals.passes(status):
@@ -269,6 +271,11 @@ class Servers:
         if status == 413:
             said = f"{said}: the request has {len(sent.payload):,} bytes, and a proxy or the server takes fewer"
         raise Refused(said, error) if status in {400, 422, 501} else RequestFailed(said)
+
+    @staticmethod
+    def _denies(line: Line, status: int) -> bool:
+        """Whether a status says that the key is wrong; 403 may be about one request once others were answered."""
+        return status == 401 or (status == 403 and not line.works)
 
     def _judge(self, line: Line, sent: Sent, status: int, error: ServerError, said: str) -> None:
         """Raise what an error means whatever its status and the way it came."""

@@ -189,7 +189,7 @@ def test_what_passes_is_tried_again(server: Loopback, error: dict[str, Any], how
 
 def test_a_request_that_is_refused_in_a_stream_fails_at_once_and_a_key_ends_the_run(server: Loopback):
     for how in (Says, lambda data: Says(event(data), headers={"Content-Type": "text/event-stream"})):
-        with pytest.raises(Failed, match="400 temperature must be positive"):
+        with pytest.raises(Failed, match="temperature must be positive 400"):
             ask(server.says(how({"error": {"message": "temperature must be positive", "code": 400}})))
         with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY"):
             ask(server.says(how({"error": {"message": "No auth credentials found", "code": 401}})))

@@ -123,16 +123,18 @@ def test_token_ids_are_taken_as_they_are(url: str) -> None:
     assert "Paris" in output.text
 
 
-def test_an_unknown_model_and_a_wrong_port_end_the_start(url: str) -> None:
-    async def story(model: str, base_url: str) -> None:
+def test_an_unknown_model_is_noted_and_a_wrong_port_ends_the_start(url: str) -> None:
+    async def story(model: str, base_url: str) -> list[str]:
         runner = http.Runner(model, base_url=base_url)
         try:
             await runner.start(Silent())
+            notes: list[str] = runner.notes
+            return notes
         finally:
             await runner.aclose()
 
-    with pytest.raises(RunnerError, match="did you mean smollm2"):
-        asyncio.run(story("smollm3", url))
+    [note] = asyncio.run(story("smollm3", url))
+    assert "lists no model 'smollm3'; did you mean smollm2?" in note
     with pytest.raises(RunnerError, match="cannot connect"):
         asyncio.run(story("smollm2", "http://127.0.0.1:9/v1"))
 

@@ -48,7 +48,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "num_experts_per_tok": 2,
         "postnorm": True,
     },
-    "deepseek_v3": {"num_key_value_heads": 4, **SPARSE, **LATENT, **GROUPS},
+    "deepseek_v3": {"num_key_value_heads": 4, "head_dim": 16, **SPARSE, **LATENT, **GROUPS},
 }
 """What the architectures need beside SHAPE."""
 

@@ -35,6 +35,7 @@ SHAPE: dict[str, Any] = {
 SPARSE = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 32}
 LATENT = {"kv_lora_rank": 32, "q_lora_rank": 48, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32}
 GROUPS = {"n_routed_experts": 8, "n_shared_experts": 1, "n_group": 4, "topk_group": 2, "first_k_dense_replace": 1}
+GROUPS |= {"num_experts_per_tok": 3, "moe_intermediate_size": 32}
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "llama": {},
     "qwen2": {},
@@ -48,7 +49,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "num_experts_per_tok": 2,
         "postnorm": True,
     },
-    "deepseek_v3": {"num_key_value_heads": 4, "head_dim": 16, **SPARSE, **LATENT, **GROUPS},
+    "deepseek_v3": {"num_key_value_heads": 4, "head_dim": 16, **LATENT, **GROUPS},
 }
 """What the architectures need beside SHAPE."""
 

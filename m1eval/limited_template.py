@@ -85,7 +85,8 @@ class TemplateLimitError(jinja2.TemplateRuntimeError):
 
 
 class _Budget(threading.local):
-    left = UNITS
+    left: float = float("inf")
+    """Only what is compiled or rendered under `limited` is; elsewhere nothing would ever give the budget back."""
 
 
 _budget = _Budget()

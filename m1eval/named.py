@@ -230,17 +230,18 @@ def _close(lines: Sequence[http.client.HTTPConnection]) -> None:
 
 
 class _Template:
-    """The chat template beside a tokenizer.json; rendered as transformers does it, in a sandbox."""
+    """The chat template beside a tokenizer.json; rendered as transformers does it, in a sandbox and within limits."""
 
     def __init__(self, source: str, specials: Mapping[str, str]) -> None:
         from datetime import datetime
 
         from jinja2.ext import loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-        environment.globals["strftime_now"] = datetime.now().strftime
-        self._compiled, self._specials = environment.from_string(source), specials
+        from m1eval.limited_template import LimitedEnvironment
+
+        self._environment = LimitedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        self._environment.globals["strftime_now"] = datetime.now().strftime
+        self._compiled, self._specials = self._environment.compiled(source), specials
 
     @classmethod
     def beside(cls, folder: Path) -> "_Template | None":
@@ -255,7 +256,8 @@ class _Template:
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt, generation prompt included."""
-        return self._compiled.render(messages=list(messages), add_generation_prompt=True, **self._specials)
+        variables = {"messages": list(messages), "add_generation_prompt": True, **self._specials}
+        return self._environment.render(self._compiled, variables)
 
 
 def _downloaded(name: str) -> Path:

@@ -76,7 +76,7 @@ class Scorer:
         if attempted is not None and {*attempted.values()} - {*verdicts}:
             raise UsageError("attempted: {right: NAME, none: NAME} with names of verdicts")
         try:
-            self.rubric = environment().from_string(rubric)
+            self.rubric = environment().compiled(rubric)
         except jinja2.TemplateSyntaxError as error:
             raise UsageError(f"rubric, line {error.lineno}: {error.message}") from None
         self.verdicts = dict(verdicts)
@@ -110,18 +110,16 @@ class Scorer:
         asked = [m for m in sample.messages if m.get("role") == "user"]
         columns = {key: value for key, value in sample.metadata.items() if key.isidentifier()}
         texts = (sample.target, answer) if turned else (answer, sample.target)
-        text = self.rubric.render(
-            **columns
-            | {
-                "answer": fenced(answer),
-                "target": sample.target,
-                "question": str(asked[-1].get("content") or "") if asked else "",
-                "conversation": sample.messages,
-                "first": fenced(texts[0]),
-                "second": fenced(texts[1]),
-                "fenced": fenced,
-            }
-        )
+        variables = columns | {
+            "answer": fenced(answer),
+            "target": sample.target,
+            "question": str(asked[-1].get("content") or "") if asked else "",
+            "conversation": sample.messages,
+            "first": fenced(texts[0]),
+            "second": fenced(texts[1]),
+            "fenced": fenced,
+        }
+        text = environment().render(self.rubric, variables)
         return [{"role": "user", "content": f"{text}\n\n{DATA}"}]
 
     def gold(self, sample: Sample) -> str:

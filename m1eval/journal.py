@@ -82,7 +82,7 @@ def fault(line: "Line | Record") -> str:
     """What in a line cannot be; empty if it may count."""
     usage, total, seed = line.usage, line.timing.total, line.seed
     if (
-        0 <= line.value <= 1
+        (line.value == (line.outcome == "right") or (line.outcome == "partial" and 0 < line.value < 1))
         and 0 <= line.repeat < MOST_REPEATS
         and 0 <= usage.prompt < MOST_TOKENS
         and 0 <= usage.cached < MOST_TOKENS
@@ -93,8 +93,9 @@ def fault(line: "Line | Record") -> str:
         and (seed is None or -(2**63) <= seed < 2**63)
     ):
         return ""
-    if not 0 <= line.value <= 1:
-        return f"score {line.value:g} is not in [0, 1]"
+    if line.value != (line.outcome == "right") and not (line.outcome == "partial" and 0 < line.value < 1):
+        why = f"none of outcome {line.outcome}" if 0 <= line.value <= 1 else "not in [0, 1]"
+        return f"score {line.value:g} is {why}"
     if not 0 <= line.repeat < MOST_REPEATS:
         return f"repeat {_brief(line.repeat)} is not in [0, {MOST_REPEATS:,})"
     if seed is not None and not -(2**63) <= seed < 2**63:

@@ -19,6 +19,11 @@ GOOD: dict[str, Any] = {"id": "capitals-01", "repeat": 0, "outcome": "right", "v
 FORGED: dict[str, tuple[dict[str, Any], str]] = {
     "a score above one": ({"value": 3334.33}, "score 3334.33 is not in [0, 1]"),
     "a score below zero": ({"value": -0.5}, "score -0.5 is not in [0, 1]"),
+    "a right answer without a score": ({"value": 0.0}, "score 0 is none of outcome right"),
+    "half a right answer": ({"value": 0.5}, "score 0.5 is none of outcome right"),
+    "a wrong answer with a score": ({"outcome": "wrong"}, "score 1 is none of outcome wrong"),
+    "an error with a score": ({"outcome": "errored"}, "score 1 is none of outcome errored"),
+    "a part that is the whole": ({"outcome": "partial"}, "score 1 is none of outcome partial"),
     "a score of text": ({"value": "1"}, "Expected `float`, got `str` - at `$.value`"),
     "a score of truth": ({"value": True}, "Expected `float`, got `bool` - at `$.value`"),
     "a score of nothing": ({"value": None}, "Expected `float`, got `null` - at `$.value`"),

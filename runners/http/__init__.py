@@ -226,7 +226,8 @@ class Runner:
                 left = told.window - told.prompt if told else 0
                 if told and left < 1:
                     raise
-                if 0 < left < int(body[name]) and "max_tokens" not in metadata:
+                whole = isinstance(body[name], int)  # extra_body may hold anything
+                if whole and 0 < left < body[name] and "max_tokens" not in metadata:
                     body[name] = left
                     metadata["max_tokens"] = f"{left}, what the server's window leaves beside the prompt"
                 elif path == RAW:

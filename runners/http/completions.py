@@ -67,7 +67,7 @@ class Completions:
         """Ask for completions: what came holds up to `n` outputs, their text as it came unless it is to be split."""
         tools = _names(request.tools)
         heard = _Heard(request.progress, tools)
-        limit = next((most for name in _LIMITS if type(most := body.get(name)) is int), None)
+        limit = _limit(body)
         tags = self.tags if split else ()
 
         def read(reply: Reply, reader: Reader | None) -> list[Output | RequestFailed]:
@@ -96,7 +96,7 @@ class Completions:
         """Learn from a refusal; it is raised where there is nothing to learn, or RunnerError where the user must."""
         if self.parameters.learn(error.error, whole, sent):
             return
-        if self._auto and "stream" in sent and "stream" in str(error):
+        if self._auto and "stream" in sent and "stream" in str(error.error).lower():
             # One without usage, or no stream at all, is better than no answer.
             self._usage_asked, self._streams = False, None if "stream_options" in sent else False
             return
@@ -107,11 +107,11 @@ class Completions:
         raise error
 
     def _streaming(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields that ask for a stream, where the answer may be long."""
-        most = next((most for name in _LIMITS if (most := body.get(name))), None)
-        if self._streams is False or (self._streams is None and most and most < LONG):
+        """The fields that ask for a stream, where the answer may be long and the user does not say by `extra`."""
+        if "stream" in self.extra or self._streams is False or (self._streams is None and 0 < _limit(body) < LONG):
             return {}
-        return {"stream": True} | ({"stream_options": {"include_usage": True}} if self._usage_asked else {})
+        usage = self._usage_asked and "stream_options" not in self.extra
+        return {"stream": True} | ({"stream_options": {"include_usage": True}} if usage else {})
 
     async def told(self, path: str, asked: Mapping[str, Any], request: Request, field: str) -> Any:
         """A field of what an endpoint beside OpenAI's says; None if it is not there."""
@@ -149,6 +149,11 @@ class _Heard:
         prompt = outputs[0].usage.prompt if outputs else 0
         written = sum(output.usage.output for output in outputs)
         self._progress.tokens(prompt=prompt, output=written - self._counted)
+
+
+def _limit(body: Mapping[str, Any]) -> int:
+    """The most tokens of the answer; 0 if there is no limit, also where what the user gave in its place is none."""
+    return next((most for name in _LIMITS if type(most := body.get(name)) is int and most > 0), 0)
 
 
 def _names(tools: list[dict[str, Any]]) -> frozenset[str]:

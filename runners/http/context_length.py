@@ -35,6 +35,8 @@ _ELSE = re.compile(
     r"|\bstop\b|stop_sequence|\btools?\b|schema|logprobs|\bheaders?\b|\bcookie|\bur[li]\b|array too long|\bdepth\b"
     r"|content[_ ]filter|web ?socket|budget|moderation|policy|safety|\bflagged\b"
     r"|(?:unsupported|unrecogni[sz]ed|unknown|unexpected) (?:request )?(?:parameter|argument|value|field|property|key)"
+    r"|vocab\w*|token[ _]ids?\b|logit_bias|\buser[ _]?id|\bname of\b|\.name\b|['\"`]name['\"`]|metadata"  # other fields
+    r"|upgrade|\byour plan\b|\baccount\b|\bwait\b"
     r"|special tokens|extra inputs|extraneous|too short"
     r"|must (?:be|have|contain) (?:at least|(?:more|longer|greater) than)|\bempty\b"
     r"|每分钟|每秒|每天|速率|频率|并发|额度|余额|配额|欠费"
@@ -180,8 +182,12 @@ def _places(text: str) -> list[tuple[int, int]]:
 
 
 def _echo(text: str, start: int, end: int, asked: bytes) -> bool:
-    """Whether the words at this place, with some of those around them, are a piece of the request."""
-    around = text[max(0, start - 30) : end + 30]
-    if not asked or len(around) < end - start + 12:
+    """Whether the words at this place, with those around them or enough on one side, are a piece of the request."""
+    first, last = max(0, start - 30), min(len(text), end + 30)
+    around = [(first, last)] if last - first >= end - start + 12 else []
+    around += [(start, last)] if last - end >= 24 else []
+    around += [(first, end)] if start - first >= 24 else []
+    if not asked or not around:
         return False
-    return msgspec.json.encode(around)[1:-1].lower() in asked.lower()
+    asked = asked.lower()
+    return any(msgspec.json.encode(text[a:b])[1:-1].lower() in asked for a, b in around)

@@ -67,6 +67,8 @@ def _answers(choices: Sequence[Any], tools: Collection[str], at_limit: bool) -> 
     broken: TryAgain | None = None
     for choice in choices:
         try:
+            if choice.get("error"):
+                raise reported.as_exception(choice["error"])
             said, finish = message.read(choice, tools), finish_reasons.read(choice, at_limit=at_limit)
         except RequestFailed as error:
             if len(choices) == 1:
@@ -119,12 +121,10 @@ def _choices(data: Any) -> list[dict[str, Any]]:
     if error is not None:  # with status 200, as gateways do
         raise reported.as_exception(error)
     choices = data.get("choices")
-    if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
+    choices = [choice for choice in choices if choice is not None] if isinstance(choices, list) else []
+    if not choices or not all(isinstance(choice, dict) for choice in choices):
         other = [str(key)[:20] for key in data if key not in {"choices", "id", "object", "created", "model", "usage"}]
         raise TryAgain("the reply holds no choices" + (f" (but {', '.join(other[:5])})" if other else ""))
-    for choice in choices:
-        if choice.get("error"):
-            raise reported.as_exception(choice["error"])
     places = [choice.get("index") for choice in choices]
     if len(choices) > 1 and all(type(place) is int for place in places):
         choices = sorted(choices, key=lambda choice: int(choice["index"]))

@@ -21,18 +21,19 @@ MOST = 16
 _ALIASES = {
     "max_completion_tokens": ("maxCompletionTokens",),
     "max_tokens": ("maxTokens", "max_new_tokens", "max_output_tokens", "maxOutputTokens", "maximum tokens"),
-    "top_p": ("topP",),
-    "top_k": ("topK",),
-    "min_p": ("minP",),
-    "stop": ("stopSequences", "stop_sequences"),
+    "top_p": ("topP", "top-p"),
+    "top_k": ("topK", "top-k"),
+    "min_p": ("minP", "min-p"),
+    "stop": ("stopSequences", "stop_sequences", "stop sequences", "stop words"),
     "stream_options": ("streamOptions",),
 }
 _UNSUPPORTED = re.compile(
     r"unsupported|not (?:\w+ )?support|n['’]t support|unrecogni[sz]ed"
-    r"|not (?:permitted|allowed|accepted|implemented|available|recogni[sz]ed)"
+    r"|not (?:an? )?(?:permitted|allowed|accepted|implemented|available|recogni[sz]ed|known)"
     r"|unknown|unexpected|extra (?:inputs?|fields?)|extraneous|extra_forbidden|unavailable|deprecated"
     r"|(?:been|was|is) removed|no longer|not enabled"
-    r"|cannot (?:both )?be (?:both )?(?:used|set|specified|combined|provided|sent)"
+    r"|can(?:not|['’]t) (?:both )?(?:be (?:both )?(?:used|set|specified|combined|provided|sent)"
+    r"|use|set|specify|combine|provide|send)\b"
     r"|not (?:a )?valid (?:parameter|argument|field|key|property)|additional propert|only the default|or unset|be unset"
     r"|only \S{1,12} is (?:allowed|supported)|may only be set|only supports? (?:the )?(?:default|1\b)|incompatible"
     r"|should not be (?:set|specified|provided)|mutually exclusive|must be verified|forbidden|不支持|不允许",
@@ -195,7 +196,7 @@ def _sound(lesson: Lesson) -> bool:
     if lesson.action == "move":
         return lesson.name == "system" and lesson.to in {"user", "developer"}
     if lesson.action == "cap":
-        return lesson.name in LIMITS and isinstance(lesson.to, int) and lesson.to > 0
+        return lesson.name in LIMITS and type(lesson.to) is int and lesson.to > 0
     return lesson.name in OURS and (lesson.action == "drop" or (lesson.action == "rename" and lesson.to in LIMITS))
 
 
@@ -275,7 +276,7 @@ def _pattern(name: str) -> re.Pattern[str]:
             rf"(?:^|[;,\n]\s*|body\.|\s){it}\s*:\s",
             rf"(?:supported|permitted|allowed|unknown)[^.\n]{{0,60}}[:,]\s*[\['\"`]*{it}\b",
         ]
-        if "_" in name or " " in name or name in {"temperature", "seed"} or name != name.lower():
+        if re.search("[-_ ]", name) or name in {"temperature", "seed"} or name != name.lower():
             forms.append(rf"(?<![\w.]){it}(?!\w)")
         _patterns[name] = re.compile("|".join(forms))
     return _patterns[name]

@@ -53,6 +53,8 @@ def parsed(body: bytes, charset: str | None = None, *, whole: bool = True) -> An
         if whole and "\\ud" in text.lower():  # halves of emoji, which no file can hold
             data = json.loads(json.dumps(data, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
+        if charset != "utf-8-sig":  # the type may say something else than was sent
+            return parsed(body, whole=whole)
         raise TryAgain(f"the reply is no JSON: {words(text)[:80]!r}") from None
     return data
 
@@ -67,7 +69,7 @@ def decoded(body: bytes, charset: str | None = None) -> str:
     """The text of a body, with bad bytes replaced."""
     try:
         return body.decode(charset or "utf-8-sig", errors="replace")
-    except LookupError:
+    except (LookupError, UnicodeError):  # some codecs, such as idna, replace nothing
         return body.decode("utf-8-sig", errors="replace")
 
 

@@ -10,7 +10,7 @@ from zlib import crc32
 from m1eval import Progress, RunnerError
 from m1eval.report.words import short, span
 
-from . import context_length, errors, parameters, refusals, replies
+from . import context_length, echoes, errors, parameters, refusals, replies
 from .errors import Reported, ServerError
 from .line import Barred, Limits, Line, Reader, Reply, RequestFailed, TryAgain, Untrusted
 from .pace import LONGEST_WAIT
@@ -53,7 +53,8 @@ class Sent(NamedTuple):
     @property
     def choices(self) -> int:
         """The answers that are asked for at once."""
-        return int(self.body.get("n") or 1) if self.body else 1
+        n = self.body.get("n") if self.body else 1
+        return n if isinstance(n, int) and n > 0 else 1
 
 
 class Came(NamedTuple):
@@ -240,7 +241,7 @@ class Servers:
             raise self._end(f"{line.url}: {self._denied} ({said})")
         self._judge(line, sent, status, error, said)
         if status and not refusals.passes(status):
-            raise Refused(said, error)
+            raise Refused(said, echoes.left_out(error, sent.payload))
         kind: Literal["busy", "broken"] = "busy" if refusals.busy(status, error) else "broken"
         raise TryAgain(said, kind, replies.asked_wait({}, error.message))
 
@@ -270,7 +271,9 @@ class Servers:
             raise self._end(f"{url}{sent.path} has moved to {target}; give the new --base-url")
         if status == 413:
             said = f"{said}: the request has {len(sent.payload):,} bytes, and a proxy or the server takes fewer"
-        raise Refused(said, error) if status in {400, 422, 501} else RequestFailed(said)
+        if status in {400, 422, 501}:
+            raise Refused(said, echoes.left_out(error, sent.payload))
+        raise RequestFailed(said)
 
     @staticmethod
     def _denies(line: Line, status: int) -> bool:
@@ -280,12 +283,15 @@ class Servers:
     def _judge(self, line: Line, sent: Sent, status: int, error: ServerError, said: str) -> None:
         """Raise what an error means whatever its status and the way it came."""
         said = self._clean(said)
+        whole = error
+        if status not in refusals.TOO_MUCH:
+            error = echoes.left_out(error, sent.payload)
         if refusals.spent(status, error):
             raise self._end(f"{line.url}: nothing is left on the account ({said}); the same command continues the run")
         if status in {0, 400} and not self.answered and refusals.wrong_key(error):
             raise self._end(f"{line.url}: {self._denied} ({said})")
-        if context_length.exceeded(status, error, sent.payload):
-            raise Overlong(said, error)
+        if context_length.exceeded(status, whole, sent.payload):
+            raise Overlong(said, whole)
         if status in _ABOUT_IT and sent.body and parameters.find(error, sent.body):
             raise Refused(said, error)
         if status < 500 and refusals.lacks_model(error, by_words=status in _ABOUT_IT - {0} and not self.answered):

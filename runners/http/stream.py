@@ -95,6 +95,7 @@ class Stream:
         if self._whole is not None and self._pieces == 1:
             return self._whole | ({"usage": self._usage} if self._usage else {})
         if not self.ended:
+            self._report()
             raise TryAgain(self._broken())
         choices = [choice.whole(index) for index, choice in sorted(self._choices.items())]
         counts = self._usage if usage.output_tokens(self._usage) else self._usage | {"completion_tokens": self.tokens}
@@ -138,6 +139,12 @@ class Stream:
         except TryAgain:
             return False
         return True
+
+    def _report(self) -> None:
+        """Raise the error that a choice of a stream that broke off has told of."""
+        error = next((choice.error for choice in self._choices.values() if choice.error), None)
+        if error is not None:
+            raise reported.as_exception(error)
 
     def _broken(self) -> str:
         odd = self._odd or self._parser.unknown
@@ -223,8 +230,6 @@ class Stream:
                 raise RequestFailed(f"the stream has more than {MOST_CHOICES} choices")
             mine = self._choices[index] = _Choice(self._tools)
             self._hold(4096)
-        if choice.get("error"):
-            raise reported.as_exception(choice["error"])
         size = mine.add(choice)
         if size:
             self._held += size
@@ -292,10 +297,12 @@ class _Text:
 class _Choice:
     """One choice as far as it has come."""
 
-    __slots__ = ("_calls", "_certain", "_delta", "_ends", "_legacy", "ended", "texts")
+    __slots__ = ("_calls", "_certain", "_delta", "_ends", "_legacy", "ended", "error", "texts")
 
     def __init__(self, tools: Collection[str]) -> None:
         self.ended = False
+        self.error: Any = None
+        """What the server says went wrong with this choice alone."""
         self.texts: dict[str, _Text] = {}
         self._calls, self._legacy = ToolCalls(tools), ToolCalls(tools)
         self._ends: dict[str, Any] = {}
@@ -304,6 +311,9 @@ class _Choice:
 
     def add(self, choice: dict[str, Any]) -> int:
         """Take a piece; the bytes that it takes, 0 if it says nothing."""
+        if choice.get("error"):
+            self.error, self.ended = choice["error"], True
+            return 0
         finish = choice.get("finish_reason")
         if finish is not None and finish_reasons.is_given(finish):
             self.ended = True
@@ -328,7 +338,8 @@ class _Choice:
         calls = self._calls.whole() or self._legacy.whole()
         if calls:
             said["tool_calls"] = calls
-        return {"index": index, "message": said, "finish_reason": None, **self._ends}
+        failed = {"error": self.error} if self.error else {}
+        return {"index": index, "message": said, "finish_reason": None, **self._ends, **failed}
 
     def _said(self, delta: dict[str, Any]) -> int:
         size = 0

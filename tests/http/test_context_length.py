@@ -60,8 +60,15 @@ def test_it_may_come_in_a_stream_or_with_any_status(server: Loopback, case: dict
     assert len(server.posts) == 1
 
 
-def test_a_prompt_that_speaks_of_windows_is_not_taken_for_the_servers_words(server: Loopback) -> None:
-    prompt = "Explain this error: the prompt is too long, maximum context length is 4096 tokens, in two lines please"
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Explain this error: the prompt is too long, maximum context length is 4096 tokens, in two lines please",
+        "Please reduce the length of the messages, whoever is asked for so much will fall asleep over it",
+        "Say in a haiku what I see here: Please reduce the length of the messages",
+    ],
+)
+def test_a_prompt_that_speaks_of_windows_is_not_taken_for_the_servers_words(server: Loopback, prompt: str) -> None:
 
     def as_moderated(asked: Asked) -> Says:
         said = asked.body["messages"][0]["content"]

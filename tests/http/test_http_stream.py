@@ -1,12 +1,14 @@
 """Streamed answers: put together, timed, and told from broken ones; and several answers from one prompt."""
 
+import asyncio
+import json
 import time
 from typing import Any
 
 import pytest
 
 from m1eval import RunnerError, Sampling
-from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, event, http, question, streamed
+from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, event, http, question, runner, streamed
 
 
 def stream(*pieces: Any, done: bool = True) -> Says:
@@ -294,3 +296,56 @@ def test_a_drip_of_tokens_is_not_silence(server: Loopback):
     begin = time.monotonic()
     output = ask(server.says(streamed("right", drip=0.005)), read_timeout=1.5)
     assert (output.text, output.retries, time.monotonic() - begin > 1.5) == ("right", 0, True)
+
+
+def at_once(server: Loopback, n: int) -> Any:
+    """What one request for so many answers brings."""
+
+    async def story() -> Any:
+        made = runner(server)
+        try:
+            return await made.several(question(), n)
+        finally:
+            await made.aclose()
+
+    return asyncio.run(story())
+
+
+@pytest.mark.parametrize("how", ["whole", "stream"])
+def test_an_error_of_one_choice_leaves_the_others(server: Loopback, how: str):
+    failed = {"message": "the engine died", "code": 500}
+    texts = [{"index": i, "message": {"content": "AxC"[i]}, "finish_reason": "stop"} for i in range(3)]
+    texts[1] = {"index": 1, "message": {"content": ""}, "finish_reason": "error", "error": failed}
+    broken = {"choices": [{"index": 1, "delta": {"content": ""}, "finish_reason": "error", "error": failed}]}
+    pieces = [
+        delta(None, 0, content="A"),
+        delta(None, 1, content="x"),
+        broken,
+        delta("stop"),
+        delta("stop", 2, content="C"),
+    ]
+    server.says(Says({"choices": texts}) if how == "whole" else stream(*pieces))
+    outputs = at_once(server, 3)
+    assert [(output.text, output.retries) for output in outputs] == [("A", 0), ("C", 0)]
+    assert len(server.posts) == 1
+
+
+def test_an_error_of_the_only_choice_is_that_of_the_answer(server: Loopback):
+    error = {"message": "prompt is too long: 9000 tokens > 8192 maximum", "code": 400}
+    broken = {"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error", "error": error}]}
+    for done in (True, False):
+        assert ask(server.says(stream(delta(content="A"), broken, done=done))).finish_reason == "refused_context"
+
+
+def test_an_empty_place_among_the_choices_is_none(server: Loopback):
+    choice = {"index": 0, "message": {"content": "A"}, "finish_reason": "stop"}
+    assert [output.text for output in at_once(server.says(Says({"choices": [choice, None]})), 2)] == ["A"]
+
+
+@pytest.mark.parametrize("charset", ["idna", "punycode", "undefined", "rot13", "hex", "no-such", '"utf-8;x"'])
+def test_a_charset_that_cannot_be_read_is_taken_for_utf8(server: Loopback, charset: str):
+    whole = answer("Paris").body | {"id": "\ud83d"}
+    says = Says(json.dumps(whole).encode() + b" ", headers={"Content-Type": f"application/json; charset={charset}"})
+    assert ask(server.says(says)).text == "Paris"
+    ends = Says(b'{"choices": [{"text": "\xff"}]}', headers=says.headers)
+    assert ask(server.says(ends)).text == "\ufffd"

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from m1eval import RunnerError, Sampling
@@ -57,6 +58,10 @@ LESSONS: list[tuple[Any, list[tuple[str, str, Any]]]] = [
        "supported.",
        param="temperature", code="unsupported_value"), [("temperature", DROP, "")]),
     (e("Unrecognized request argument supplied: top_k"), [("top_k", DROP, "")]),
+    (e("Parameter top_k is not a recognized parameter"), [("top_k", DROP, "")]),
+    (e("top-k sampling is unavailable for this deployment"), [("top_k", DROP, "")]),
+    (e("Cannot specify 'temperature' when thinking is on"), [("temperature", DROP, "")]),
+    (e("This model does not support stop sequences"), [("stop", DROP, "")]),
     (e("Unrecognized request arguments supplied: min_p, top_k"), [("min_p", DROP, ""), ("top_k", DROP, "")]),
     (pydantic("top_k"), [("top_k", DROP, "")]),
     (pydantic("min_p", "seed"), [("seed", DROP, ""), ("min_p", DROP, "")]),
@@ -337,3 +342,64 @@ def test_nothing_learnt_costs_nothing(server: Loopback) -> None:
 def test_a_refused_parameter_is_not_taken_for_a_missing_model(server: Loopback, said: str) -> None:
     server.script = lambda asked: Says(e(said), 400) if "top_k" in asked.body else answer()
     assert ask(server, question(sampling=Sampling(top_k=20))).text == "Paris"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "The 'temperature' parameter is not supported by my oven, what now?",
+        "Say why: no such model, and the api key is invalid or missing",
+        "He wrote that insufficient balance between work and life is bad",
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400, 422])
+def test_words_of_the_prompt_that_an_error_repeats_are_not_the_servers(
+    server: Loopback, prompt: str, status: int
+) -> None:
+    server.says(Says({"error": {"message": f"Our filter says no to: {prompt}", "code": 400}}, status))
+
+    async def story() -> Any:
+        made = runner(server)
+        try:
+            asked = question(sampling=Sampling(max_tokens=10, temperature=0.5))
+            asked = msgspec.structs.replace(asked, messages=[{"role": "user", "content": prompt}])
+            with pytest.raises(Failed, match="Our filter says no"):
+                await made.generate(asked)
+            return made.notes
+        finally:
+            await made.aclose()
+
+    assert asyncio.run(story()) == []
+    assert len(server.posts) == 1
+
+
+@pytest.mark.parametrize("asked", [{"stream": False}, {"stream": True, "stream_options": {"include_usage": False}}])
+def test_how_to_stream_is_the_users_own_where_extra_body_says_it(server: Loopback, asked: dict[str, Any]) -> None:
+    assert ask(server, question(sampling=Sampling(max_tokens=8000)), extra_body=asked).text == "Paris"
+    sent = {name: value for name, value in server.posts[0].body.items() if name.startswith("stream")}
+    assert sent == asked
+
+
+@pytest.mark.parametrize(
+    "extra", [{"max_tokens": "lots"}, {"max_tokens": [1]}, {"n": "x"}, {"n": [1]}, {"n": {}}], ids=str
+)
+def test_values_of_any_type_in_extra_body_go_to_the_server_which_decides(
+    server: Loopback, extra: dict[str, Any]
+) -> None:
+    assert ask(server, extra_body=extra).text == "Paris"
+    [name] = extra
+    assert server.posts[0].body[name] == extra[name]
+    server.says(Says(e("temperature must be positive"), 500), answer())
+    assert ask(server, extra_body=extra).retries == 1
+
+
+def test_no_limit_is_meant_by_minus_one(server: Loopback) -> None:
+    output = ask(server.says(answer(finish=None)), extra_body={"max_tokens": -1})
+    assert (output.text, output.finish_reason) == ("Paris", "stop")
+    assert server.posts[0].body["stream"] is True
+
+
+@pytest.mark.parametrize("said", ["Streaming is not supported for this model", "STREAM must be false"])
+def test_a_server_that_does_not_stream_is_asked_without(server: Loopback, said: str) -> None:
+    server.script = lambda asked: Says(e(said), 400) if asked.body.get("stream") else answer()
+    assert ask(server).text == "Paris"

@@ -171,6 +171,8 @@ class Stream:
             raise TryAgain("a piece of the stream is no object")
         if kind == b"error" or "choices" not in piece or "error" in piece or "base_resp" in piece:
             error = piece if kind == b"error" and not piece.get("error") else reported.error_in(piece, kind)
+            if error is not None and self.ended:
+                return  # every answer is there already
             if error is not None:
                 raise reported.as_exception(error)
         self._piece(piece)
@@ -251,17 +253,18 @@ class _Text:
     """A text from its pieces; they are joined now and then, as many short ones take more memory than few long ones.
 
     `certain`: after so many pieces of which each begins with all of the one before it, they are no pieces, but the
-    whole so far.
+    whole so far, unless a later one does not.
     """
 
-    __slots__ = ("_before", "_blocks", "_certain", "_pieces", "_steps")
+    __slots__ = ("_before", "_blocks", "_certain", "_lengths", "_pieces", "_total")
 
     def __init__(self, certain: int = CERTAIN) -> None:
         self._pieces: list[str] = []
         self._blocks: list[str] = []
         self._certain = certain
         self._before: str | None = ""
-        self._steps = 0
+        self._lengths: list[int] = []  # of the pieces, as long as each begins with the one before it
+        self._total = 0
 
     def add(self, piece: str) -> int:
         """Take a piece; the bytes that it takes."""
@@ -275,21 +278,30 @@ class _Text:
 
     def _repeating(self, piece: str, before: str) -> int:
         """The bytes that a piece takes that repeats all before it; 0 if it is to be kept as a piece."""
-        if len(piece) > len(before) and piece.startswith(before):
-            self._before = piece
-            self._steps += 1
-            if self._steps > self._certain:
-                self._pieces.clear()
-                return len(piece) - len(before)
-        elif self._steps >= self._certain or (piece == before and self._certain < CERTAIN):
-            return 1
-        elif piece != before:
-            self._before = None
-        return 0
+        surely = len(self._lengths) >= self._certain
+        again = piece == before and (surely or self._certain < CERTAIN)
+        if not again and not (len(piece) > len(before) and piece.startswith(before)):
+            self._part(before)
+            return 0
+        self._lengths.append(len(piece))
+        self._total += len(piece)
+        self._before = piece
+        if not surely:
+            return 0 if not again else 1
+        self._pieces.clear()  # they are what `before` begins with
+        return max(1, len(piece) - len(before))
+
+    def _part(self, before: str) -> None:
+        """Take the pieces for what they are, parts: this one does not begin with all before it."""
+        if self._total > LARGEST:
+            raise RequestFailed(f"the response is longer than {LARGEST >> 20} MB")
+        if len(self._lengths) > self._certain:
+            self._pieces = [before[:length] for length in self._lengths]
+        self._before, self._lengths = None, []
 
     def whole(self) -> str:
         """The text so far."""
-        if self._before is not None and self._steps >= self._certain:
+        if self._before is not None and len(self._lengths) >= self._certain:
             return self._before
         return "".join([*self._blocks, *self._pieces])
 

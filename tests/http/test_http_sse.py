@@ -289,3 +289,29 @@ def test_connections_of_streams_are_kept(server: Loopback):
     server.says(Says(USUAL, headers={"Content-Type": SSE}))
     ask(server, *([http.Request(messages=[{"role": "user", "content": "q"}])] * 6), concurrency=1)
     assert {asked.line for asked in server.posts} == {1}
+
+
+def pieces_of(*texts: str) -> bytes:
+    """A stream of these pieces and its end."""
+    chunks = [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in texts]
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    return b"".join(map(event, [*chunks, end])) + event(b"[DONE]")
+
+
+@pytest.mark.parametrize(
+    ("texts", "whole"),
+    [
+        ([" " * n for n in range(1, 14)] + ["end"], " " * sum(range(1, 14)) + "end"),
+        (["a" * n for n in range(1, 20)] + ["b", "c"], "a" * sum(range(1, 20)) + "bc"),
+        (["The capital is Paris, of course."[:n] for n in range(1, 33)], "The capital is Paris, of course."),
+    ],
+)
+def test_pieces_that_grow_are_the_whole_only_if_each_of_them_does(server: Loopback, texts: list[str], whole: str):
+    stream = Says(pieces_of(*texts), headers={"Content-Type": SSE})
+    assert ask(server.says(stream), thinking="no").text == whole
+
+
+def test_an_error_after_every_answer_has_ended_costs_nothing(server: Loopback):
+    told = pieces_of("Paris").replace(event(b"[DONE]"), event({"error": {"message": "usage failed", "code": 500}}))
+    output = ask(server.says(Says(told, headers={"Content-Type": SSE})))
+    assert (output.text, output.retries) == ("Paris", 0)

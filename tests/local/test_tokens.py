@@ -1,6 +1,7 @@
 """Text to tokens and back, chat templates, and stop strings that are watched for while tokens come."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,39 @@ def test_templates_render_as_in_transformers() -> None:
             [messages], tools=some or None, chat_template=source, add_generation_prompt=True, eos_token="</s>"
         )
         assert template(source, eos_token="</s>").render(messages, some) == wanted[0]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ tools | tojson(true) }}",
+        "{{ tools | tojson(4) }}",
+        "{{ tools | tojson(false, 2) }}",
+        "{{ tools | tojson(false, none, (',', ':'), true) }}",
+        "{{ tools | tojson(separators=(', ', ' : '), indent='--', sort_keys=true) }}",
+        "{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}",
+        "{% for m in messages %}{%- generation -%} {{ loop.index }}{% set y = m.role %}{%- endgeneration -%}{{ y }}"
+        "{% endfor %}{{ tools | length }}",
+        "{% set ns = namespace(a=1) %}{% generation %}{% set ns.a = 2 %}{% endgeneration %}{{ ns.a }}{{ tools }}",
+    ],
+)
+def test_what_transformers_gives_templates_is_the_same_here(source: str) -> None:
+    from transformers.utils import chat_template_utils
+
+    reference: Any = chat_template_utils
+    tools = [{"type": "function", "é": {"name": "<f>", "arguments": [1, None]}}]
+    wanted, _ = reference.render_jinja_template([ASK], tools=tools, chat_template=source, add_generation_prompt=True)
+    assert template("{# tools #}" + source).render(ASK, tools) == wanted[0]
+
+
+def test_separators_of_json_are_charged_before_they_are_written() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(RunnerError, match="does not end"):
+            template("{{ range(500) | list | tojson(separators=(',' * 200000, ':')) }}")
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_arguments_of_tool_calls_reach_a_template_as_objects() -> None:

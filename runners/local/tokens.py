@@ -194,7 +194,13 @@ class Watch:
 
     def __call__(self, token: int) -> bool:
         """Whether a stop string is complete with this token."""
-        piece = self.stream.push(token)
+        return self._found(self.stream.push(token))
+
+    def end(self) -> bool:
+        """Whether what is left when no further token comes has a stop string in it; asked once, at the end."""
+        return self.text is None and self._found(self.stream.flush())
+
+    def _found(self, piece: str) -> bool:
         if not piece or not self.longest:
             return False
         self.thought.push(piece)

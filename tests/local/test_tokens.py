@@ -256,6 +256,23 @@ def test_a_stop_string_is_found_wherever_token_borders_fall(text: str, stop: str
     assert watched(text, stop, size=size) == (text.split(stop, maxsplit=1)[0] if stop in text else None)
 
 
+def test_a_stop_string_is_found_when_nothing_follows_its_token() -> None:
+    """The last token ends within a character, of which the rest is waited for."""
+    pieces = ["one", "\n\n\ufffd"]
+    watch = Watch(lambda ids: "".join(pieces[i] for i in ids), ["\n\n"], opened=False)
+    assert [watch(0), watch(1)] == [False, False]
+    assert watch.end()
+    assert watch.text == "one"
+
+
+def test_an_end_without_a_stop_string_finds_none() -> None:
+    pieces = ["one", "\n\ufffd"]
+    for stops in (["\n\n"], [""], []):
+        watch = Watch(lambda ids: "".join(pieces[i] for i in ids), stops, opened=False)
+        assert [watch(0), watch(1), watch.end()] == [False] * 3
+        assert watch.text is None
+
+
 class Counted:
     """A decoder that counts the tokens it is given."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tokenizers import Tokenizer as Core
+from tokenizers import models
 
 from m1eval import Message, RunnerError
 from m1eval.thinking import DEFAULT, KNOWN, Follower, Form
@@ -31,6 +32,8 @@ class ModelTokenizer:
     ) -> None:
         core.no_truncation()
         core.no_padding()
+        if isinstance(core.model, models.BPE):
+            core.model.dropout = None  # for training: one text would have other tokens every time
         self.core, self.template, self.ends = core, template, ends
         self.special = frozenset(i for i, token in core.get_added_tokens_decoder().items() if token.special)
         self.hidden = ends | (hidden & self.special)

@@ -65,6 +65,14 @@ def test_words_that_carry_their_space_come_with_it(words: list[list[int]]) -> No
     assert "".join(pieces).count("€") == words.count([5, 6, 7])
 
 
+def test_a_text_has_the_same_tokens_every_time_whatever_it_was_trained_with(llama: Any, tmp_path: Path) -> None:
+    tree = json.loads((llama.folder / "tokenizer.json").read_text())
+    wanted = from_folder(llama.folder).encode("the thick cloth" * 9)
+    tree["model"]["dropout"] = 0.5
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tree))
+    assert from_folder(tmp_path).encode("the thick cloth" * 9) == wanted
+
+
 def test_special_tokens_written_in_a_prompt_are_recognised_and_left_out_of_answers(tokenizer: Any) -> None:
     ids = tokenizer.encode("a<|im_end|></think>")
     assert ids[1:] == [258, 260]

@@ -67,6 +67,8 @@ _CONSTANT = frozenset({"startswith", "endswith"})
 _NUMBERED = frozenset({"center", "wordwrap", "batch", "slice", "truncate", "round"})
 _COMPARING = ("in", "eq", "equalto", "==", "ne", "!=", "lt", "gt", "le", "ge")
 _NUMBER = re.compile(r"\d+")
+_SHORTEST_LINK = 4
+"""Characters of a text that `urlize` may make a link of, with the space after it."""
 _SIZED: Any = (
     list,
     tuple,
@@ -359,14 +361,38 @@ def _grown(name: str, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, An
     if name == "indent":
         width = max([numbers, *(len(v) for v in given if isinstance(v, str))])
         return (1 + text.count("\n")) * width // CHARACTERS
-    if name == "tojson":
-        return _deep(value) * numbers
+    if name in ("tojson", "urlize"):
+        return _repeated(value, numbers + sum(_lengths(given)))
     if name == "join":
         return len(value) * max([len(str(v)) for v in given] or [0]) // CHARACTERS
     if name == "sum":  # of lists it is quadratic
         return 0 if all(isinstance(v, int | float) for v in value) else len(value) ** 2
     between = max([len(v) for v in given if isinstance(v, str)] or [0]) if name == "wordwrap" else 0
     return numbers + len(text) * between if name in _NUMBERED else 0
+
+
+def _repeated(value: Any, width: int) -> int:
+    """Units if every link in a text, or every value at all levels inside another, comes with so many characters."""
+    times = len(value) // _SHORTEST_LINK if isinstance(value, str) else _deep(value) * _levels(value)
+    return 1 + times * width // CHARACTERS
+
+
+def _lengths(values: Iterable[Any]) -> Iterator[int]:
+    """How long the texts are, also those in tuples and lists."""
+    for value in values:
+        if isinstance(value, str):
+            yield len(value)
+        elif isinstance(value, list | tuple):
+            yield from _lengths(value)
+
+
+def _levels(value: Any) -> int:
+    """How deep containers stand in one another, which `_deep` has found to be few enough."""
+    levels, level = 0, [value]
+    while level := [one for one in level if isinstance(one, dict | list | tuple)]:
+        levels += 1
+        level = [part for one in level for part in (one.values() if isinstance(one, dict) else one)]
+    return levels
 
 
 def _guarded_test(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """Templates that would loop for ever, or write more than memory holds, end soon and say so; others are left alone."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,32 @@ BOMBS = [
 def test_work_without_end_ends(source: str) -> None:
     with pytest.raises(TemplateLimitError):
         ENVIRONMENT.render(ENVIRONMENT.compiled(source), {})
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "range(500) | list | tojson(indent='x' * 200000)",
+        "[[[range(100) | list]]] | tojson(indent='x' * 200000)",
+        "('http://a.com ' * 500) | urlize(target='x' * 200000)",
+        "('http://a.com ' * 500) | urlize(rel='x' * 200000)",
+    ],
+)
+def test_texts_that_a_filter_repeats_are_charged_before_it_writes_them(call: str) -> None:
+    template = ENVIRONMENT.compiled("{{ " + call + " }}")
+    tracemalloc.start()
+    try:
+        with pytest.raises(TemplateLimitError):
+            ENVIRONMENT.render(template, {})
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_json_with_an_indent_costs_what_it_writes() -> None:
+    row = {"rows": [{"a": [i, {"b": "c"}]} for i in range(2000)]}
+    source = "{{ rows | tojson(indent=4) | length }}"
+    assert int(ENVIRONMENT.render(ENVIRONMENT.compiled(source), row)) > 200_000
 
 
 @pytest.mark.parametrize(

@@ -357,10 +357,11 @@ class Runner:
         assert sequence.finish is not None
         drawn = sequence.tokens
         ended = drawn[-1] in sequence.ends
+        finish = "stop" if watch and watch.end() else sequence.finish
         cut = watch.text if watch else None
         output_ids = drawn[:-1] if ended else drawn
         text = self.tokenizer.written(output_ids) if cut is None else cut
-        truncated, tags = sequence.finish == "length", opened or self.think_tags
+        truncated, tags = finish == "length", opened or self.think_tags
         split = split_thinking(text, opened=opened is not None, truncated=truncated, tags=tags)
         form = opened or form_of(text, self.think_tags, opened=False)
         thought = len(drawn) if split.unfinished else self._thought(drawn, split.reasoning, form)
@@ -369,7 +370,7 @@ class Runner:
             text=self.tokenizer.without_special(split.text, text, output_ids),
             reasoning=self.tokenizer.without_special(split.reasoning, text, output_ids),
             unfinished_thinking=split.unfinished,
-            finish_reason=sequence.finish,
+            finish_reason=finish,
             logprobs=sequence.drawn if sequence.logprobs else None,
             usage=Usage(
                 prompt=len(sequence.prompt), cached=sequence.cached, reasoning=thought, answer=len(drawn) - thought

@@ -17,13 +17,17 @@ _QUESTION, _ANSWER = "Where?", "Quux answers"
 
 
 class _Generation(Extension):
-    """`{% generation %}…{% endgeneration %}` marks what a model is trained on; here it is just its content."""
+    """`{% generation %}…{% endgeneration %}` marks what a model is trained on; here it is just its content.
+
+    As in transformers, which makes a call block of it, what is set inside is not known outside.
+    """
 
     tags = {"generation"}  # noqa: RUF012
 
-    def parse(self, parser: Parser) -> list[jinja2.nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+    def parse(self, parser: Parser) -> jinja2.nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return jinja2.nodes.Scope(body).set_lineno(line)
 
 
 class ChatTemplate:
@@ -116,9 +120,15 @@ def _parsed(function: Mapping[str, Any]) -> dict[str, Any]:
     return {**function, "arguments": arguments}
 
 
-def _tojson(value: Any, indent: int | None = None, **options: Any) -> str:
-    """JSON without the HTML escapes of Jinja's own filter."""
-    return json.dumps(value, indent=indent, **{"ensure_ascii": False, **options})
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """JSON without the HTML escapes of Jinja's own filter; the arguments are in the order of transformers."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _raise(message: str) -> NoReturn:

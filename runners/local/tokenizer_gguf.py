@@ -18,6 +18,8 @@ UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 2, 3, 4, 5, 6
 _SPACE = "▁"
 _REMEDY = "put the model's tokenizer.json beside the file"
 _SAMPLED = 512
+_MOST_MERGED = 1 << 28
+"""Characters of all the ways to cut all tokens in two; vocabularies in use have some 20 million."""
 
 
 def beside(file: Path, meta: Mapping[str, Any]) -> ModelTokenizer:
@@ -108,6 +110,9 @@ def _sentencepiece(
     """SentencePiece joins the two neighbours whose union has the best score; as merges, in the order of scores."""
     scores = _list(meta, "scores", float, where, len(words))
     usable = {word for word, kind in zip(words, kinds, strict=True) if kind in (1, USER_DEFINED, UNUSED)}
+    if sum(len(word) ** 2 for word in usable) > _MOST_MERGED:
+        longest = max(map(len, usable))
+        raise RunnerError(f"{where}: its tokens are longer than any in use (up to {longest:,} characters); {_REMEDY}")
     ranked = sorted((word for word in usable if len(word) > 1), key=lambda word: (-scores[vocab[word]], vocab[word]))
     merges = [
         (word[:i], word[i:])

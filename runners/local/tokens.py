@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tokenizers import Tokenizer as Core
+from tokenizers import models
 
 from m1eval import Message, RunnerError
 from m1eval.thinking import DEFAULT, KNOWN, Follower, Form
@@ -31,6 +32,8 @@ class ModelTokenizer:
     ) -> None:
         core.no_truncation()
         core.no_padding()
+        if isinstance(core.model, models.BPE):
+            core.model.dropout = None  # for training: one text would have other tokens every time
         self.core, self.template, self.ends = core, template, ends
         self.special = frozenset(i for i, token in core.get_added_tokens_decoder().items() if token.special)
         self.hidden = ends | (hidden & self.special)
@@ -194,7 +197,13 @@ class Watch:
 
     def __call__(self, token: int) -> bool:
         """Whether a stop string is complete with this token."""
-        piece = self.stream.push(token)
+        return self._found(self.stream.push(token))
+
+    def end(self) -> bool:
+        """Whether what is left when no further token comes has a stop string in it; asked once, at the end."""
+        return self.text is None and self._found(self.stream.flush())
+
+    def _found(self, piece: str) -> bool:
         if not piece or not self.longest:
             return False
         self.thought.push(piece)

@@ -1,6 +1,7 @@
 """The `local` runner as the run loop meets it: requests in, outputs out."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from m1eval import Output, Request, RunnerError, Sampling, Silent, load
+from tests.local.conftest import read, scores
 
 local = load("runners", "local")
 
@@ -81,6 +83,23 @@ def test_stop_strings_end_an_answer_before_them(llama: Any) -> None:
     (stopped,) = ask(llama.folder, Request(messages=ASK, sampling=limited))
     assert (stopped.text, stopped.finish_reason) == (wanted, "stop")
     assert stopped.usage.answer < 60
+
+
+def test_a_stop_string_ends_an_answer_whose_last_character_is_unfinished(tiny: Callable[..., Any]) -> None:
+    folder, _ = tiny()
+    ids = list(b"Hello, how are you?")
+    best = int(scores(read(folder), ids)[-1].argmax())
+    tree = json.loads((folder / "tokenizer.json").read_text())
+    names = {i: word for word, i in tree["model"]["vocab"].items()}
+    names[best] = "ĊĊâ"  # two line feeds, and the first byte of three
+    tree["model"] |= {"vocab": {word: i for i, word in names.items()}, "merges": []}
+    (folder / "tokenizer.json").write_text(json.dumps(tree))
+    sampling = Sampling(max_tokens=1)
+    (free,) = ask(folder, Request(token_ids=ids, sampling=sampling))
+    assert (free.text, free.finish_reason) == ("\n\n\ufffd", "length")
+    for stop, text in (("\n\n", ""), ("\n", ""), ("\n\ufffd", "\n")):
+        (stopped,) = ask(folder, Request(token_ids=ids, sampling=Sampling(max_tokens=1, stop=(stop,))))
+        assert (stopped.text, stopped.finish_reason) == (text, "stop")
 
 
 def test_a_draft_cut_in_an_open_think_block_is_no_answer(tiny: Callable[..., Any]) -> None:

@@ -172,6 +172,22 @@ def test_what_cannot_be_built_is_refused_in_one_line(change: dict[str, Any], sai
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("longer", [["a" * 100_000], ["a" * n for n in range(2, 1200)]], ids=["one", "many"])
+def test_tokens_too_long_to_be_cut_in_every_way_are_refused(
+    longer: list[str], pieces: tuple[dict[str, Any], Tokenizer]
+) -> None:
+    keys = pieces[0]
+    known = set(keys["tokenizer.ggml.tokens"])
+    longer = [word for word in longer if word not in known]
+    more = {
+        "tokenizer.ggml.tokens": [*keys["tokenizer.ggml.tokens"], *longer],
+        "tokenizer.ggml.scores": [*keys["tokenizer.ggml.scores"], *(-1e6 - n for n in range(len(longer)))],
+        "tokenizer.ggml.token_type": [*keys["tokenizer.ggml.token_type"], *[1] * len(longer)],
+    }
+    with pytest.raises(RunnerError, match=r"x\.gguf: its tokens are longer than any in use"):
+        from_gguf(keys | more, "x.gguf")
+
+
 def test_a_token_that_comes_twice_is_named(meta: dict[str, Any]) -> None:
     words = [*meta["tokenizer.ggml.tokens"][:-1], BASE]
     with pytest.raises(RunnerError, match=r"'<\|endoftext\|>' twice"):

@@ -1,6 +1,7 @@
 """Text to tokens and back, chat templates, and stop strings that are watched for while tokens come."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,14 @@ def test_words_that_carry_their_space_come_with_it(words: list[list[int]]) -> No
     pieces = streamed(core.decode, ids)
     assert "".join(pieces) == core.decode(ids)
     assert "".join(pieces).count("€") == words.count([5, 6, 7])
+
+
+def test_a_text_has_the_same_tokens_every_time_whatever_it_was_trained_with(llama: Any, tmp_path: Path) -> None:
+    tree = json.loads((llama.folder / "tokenizer.json").read_text())
+    wanted = from_folder(llama.folder).encode("the thick cloth" * 9)
+    tree["model"]["dropout"] = 0.5
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tree))
+    assert from_folder(tmp_path).encode("the thick cloth" * 9) == wanted
 
 
 def test_special_tokens_written_in_a_prompt_are_recognised_and_left_out_of_answers(tokenizer: Any) -> None:
@@ -150,6 +159,39 @@ def test_templates_render_as_in_transformers() -> None:
         assert template(source, eos_token="</s>").render(messages, some) == wanted[0]
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ tools | tojson(true) }}",
+        "{{ tools | tojson(4) }}",
+        "{{ tools | tojson(false, 2) }}",
+        "{{ tools | tojson(false, none, (',', ':'), true) }}",
+        "{{ tools | tojson(separators=(', ', ' : '), indent='--', sort_keys=true) }}",
+        "{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}",
+        "{% for m in messages %}{%- generation -%} {{ loop.index }}{% set y = m.role %}{%- endgeneration -%}{{ y }}"
+        "{% endfor %}{{ tools | length }}",
+        "{% set ns = namespace(a=1) %}{% generation %}{% set ns.a = 2 %}{% endgeneration %}{{ ns.a }}{{ tools }}",
+    ],
+)
+def test_what_transformers_gives_templates_is_the_same_here(source: str) -> None:
+    from transformers.utils import chat_template_utils
+
+    reference: Any = chat_template_utils
+    tools = [{"type": "function", "é": {"name": "<f>", "arguments": [1, None]}}]
+    wanted, _ = reference.render_jinja_template([ASK], tools=tools, chat_template=source, add_generation_prompt=True)
+    assert template("{# tools #}" + source).render(ASK, tools) == wanted[0]
+
+
+def test_separators_of_json_are_charged_before_they_are_written() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(RunnerError, match="does not end"):
+            template("{{ range(500) | list | tojson(separators=(',' * 200000, ':')) }}")
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_arguments_of_tool_calls_reach_a_template_as_objects() -> None:
     shown = template("{{ messages[0].tool_calls[0].function.arguments | tojson }}")
     for written, wanted in (('{"a": 1}', '{"a": 1}'), ("{broken", '"{broken"'), ({"a": 2}, '{"a": 2}')):
@@ -220,6 +262,23 @@ def test_stop_strings_do_not_end_the_thinking(size: int) -> None:
 @given(text=st.text("ab\n", max_size=40), stop=st.text("ab\n", min_size=1, max_size=4), size=st.integers(1, 5))
 def test_a_stop_string_is_found_wherever_token_borders_fall(text: str, stop: str, size: int) -> None:
     assert watched(text, stop, size=size) == (text.split(stop, maxsplit=1)[0] if stop in text else None)
+
+
+def test_a_stop_string_is_found_when_nothing_follows_its_token() -> None:
+    """The last token ends within a character, of which the rest is waited for."""
+    pieces = ["one", "\n\n\ufffd"]
+    watch = Watch(lambda ids: "".join(pieces[i] for i in ids), ["\n\n"], opened=False)
+    assert [watch(0), watch(1)] == [False, False]
+    assert watch.end()
+    assert watch.text == "one"
+
+
+def test_an_end_without_a_stop_string_finds_none() -> None:
+    pieces = ["one", "\n\ufffd"]
+    for stops in (["\n\n"], [""], []):
+        watch = Watch(lambda ids: "".join(pieces[i] for i in ids), stops, opened=False)
+        assert [watch(0), watch(1), watch.end()] == [False] * 3
+        assert watch.text is None
 
 
 class Counted:

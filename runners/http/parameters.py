@@ -24,7 +24,7 @@ _ALIASES = {
     "top_p": ("topP",),
     "top_k": ("topK",),
     "min_p": ("minP",),
-    "stop": ("stopSequences", "stop_sequences"),
+    "stop": ("stopSequences", "stop_sequences", "stop sequences"),
     "stream_options": ("streamOptions",),
 }
 _UNSUPPORTED = re.compile(
@@ -165,7 +165,8 @@ def find(error: ServerError, sent: Mapping[str, Any], given: Collection[str] = (
     named = [name for name in open_ if _named(name, error, text)]
     if not named:
         return []
-    if _TOGETHER.search(text) and len(named) > 1:
+    # Too many stop strings, too long ones, only white space: the answer can be cut at them when it is here.
+    if named == ["stop"] or (_TOGETHER.search(text) and len(named) > 1):
         return [Lesson(named[0], "drop")]
     limit = next((name for name in named if name in LIMITS), "")
     if _unsupported(error):

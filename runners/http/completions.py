@@ -73,7 +73,8 @@ class Completions:
         def read(reply: Reply, reader: Reader | None) -> list[Output | RequestFailed]:
             whole = reader is None or not reader.heard
             data = stream.whole(reply.body, reply.charset, tools) if whole else reader.completion()  # type: ignore[union-attr]
-            return outputs.read(data, self.opened, n, tags=tags, tools=tools, limit=limit)
+            stops = request.sampling.stop if self.parameters.left_out("stop") else ()
+            return outputs.read(data, self.opened, n, tags=tags, tools=tools, limit=limit, stops=stops)
 
         while True:
             whole = body | self._streaming(body)

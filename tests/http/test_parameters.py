@@ -314,6 +314,24 @@ def test_a_server_that_refuses_streams_and_whole_answers_alike_is_not_asked_for_
         assert len(server.posts) <= 5
 
 
+@pytest.mark.parametrize(
+    ("text", "finish", "expected"),
+    [
+        ("Paris END and so on", "length", ("Paris ", "stop", False)),
+        ("<think>Hm END</think>Paris END and so", "length", ("Paris ", "stop", False)),
+        ("<think>Hm END and so", "length", ("", "length", True)),
+        ("Paris and so", "length", ("", "length", True)),
+        ("Paris END and so on", "stop", ("Paris ", "stop", False)),
+    ],
+)
+def test_an_answer_that_goes_on_to_the_limit_is_cut_where_stop_would_have_ended_it(
+    server: Loopback, text: str, finish: str, expected: tuple[str, str, bool]
+) -> None:
+    server.script = lambda asked: unsupported("stop") if "stop" in asked.body else answer(text, finish)
+    output = ask(server, question(sampling=Sampling(stop=(" none", "END"))))
+    assert (output.text, output.finish_reason, output.unfinished_thinking) == expected
+
+
 def test_a_limit_is_capped_once(server: Loopback) -> None:
     said = "max_tokens is too large: {}. This model supports at most 16384 completion tokens, whereas you provided {}."
 

@@ -269,7 +269,7 @@ _patterns: dict[str, re.Pattern[str]] = {}
 def _pattern(name: str) -> re.Pattern[str]:
     """The forms in which a message names a parameter; a plain English word must look like a name."""
     if name not in _patterns:
-        it = re.escape(name)
+        it = f"(?i:{re.escape(name)})" if " " in name else re.escape(name)
         forms = [
             rf"['\"`\[(“](?:body[.\s>-]*)?(?:\w+\.)?{it}\s*['\"`\])”,]",
             rf"(?:parameter|argument|field|key|propert(?:y|ie)|param|supplied|body)s?\s*(?:\.|->|:)?\s*[\['\"`]*{it}\b",

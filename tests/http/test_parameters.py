@@ -106,6 +106,7 @@ LESSONS: list[tuple[Any, list[tuple[str, str, Any]]]] = [
     (e("Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length 5.",
        param="stop", code="array_above_max_length"), [("stop", DROP, "")]),
     (e("The maximum number of stop sequences is 4, got 5", param="stop"), [("stop", DROP, "")]),
+    (e("Stop sequences are not supported with this model"), [("stop", DROP, "")]),
     (e("stop_sequences: each stop sequence must contain non-whitespace"), [("stop", DROP, "")]),
     ({"error": "Input validation error: `stop` supports up to 4 stop sequences. Given: 5"}, [("stop", DROP, "")]),
     # Nothing to learn

@@ -236,9 +236,11 @@ class Servers:
     def _reported(self, line: Line, sent: Sent, error: ServerError) -> NoReturn:
         """The right error for one that came in place of an answer, with status 200 or in a stream."""
         status, said = errors.status(error), self._clean(f"the server reports {error}")
+        if status == 401:
+            raise self._end(f"{line.url}: {self._denied} ({said})")
         self._judge(line, sent, status, error, said)
         if status and not refusals.passes(status):
-            raise Refused(said, error)
+            raise Refused(self._clean(f"{status} {error}"), error)
         kind: Literal["busy", "broken"] = "busy" if refusals.busy(status, error) else "broken"
         raise TryAgain(said, kind, replies.asked_wait({}, error.message))
 

@@ -105,6 +105,8 @@ def without_ends(thought: str) -> str:
 def split(text: str, opened: bool | None, truncated: bool, reasoning: str | None) -> tuple[str, str, bool]:
     """Answer, thinking, and whether the output ended inside its thinking."""
     if reasoning:
+        if not truncated and text.lstrip().startswith(OPEN) and CLOSE not in text:
+            text = text.lstrip()[len(OPEN) :].lstrip()
         answer, inline, unfinished = split(text, False, truncated, None)
         thoughts = reasoning if inline in {"", reasoning} else f"{reasoning}\n{inline}"
         unfinished = unfinished or (truncated and not answer.strip())

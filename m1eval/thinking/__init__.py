@@ -48,7 +48,8 @@ def split_thinking(
     """
     forms = _forms(tags)
     if reasoning:
-        rest = _split(text, _beside(text, forms), False, truncated)
+        beside = _beside(text, forms)
+        rest = _split(text if truncated else _without_leftover(text, beside[0]), beside, False, truncated)
         thoughts = dict.fromkeys(filter(None, (reasoning, rest.reasoning)))
         unfinished = rest.unfinished or (truncated and not rest.text.strip())
         return Split("" if unfinished else rest.text, "\n".join(thoughts), unfinished)
@@ -64,6 +65,12 @@ def _beside(text: str, forms: tuple[Form, ...]) -> tuple[Form, ...]:
     first = len(text) - len(text.lstrip())
     opening = opening_form(text, first, forms) if first < len(text) else None
     return (opening or (DEFAULT if DEFAULT in forms else forms[0]),)
+
+
+def _without_leftover(text: str, form: Form) -> str:
+    """The content of a server that has split already, without an opening tag that it left in front of the answer."""
+    tag = form.opens.match(text, len(text) - len(text.lstrip()))
+    return text if tag is None or form.channels or form.ends(text) else text[tag.end() :].lstrip()
 
 
 def _split(text: str, forms: tuple[Form, ...], opened: bool | None, truncated: bool) -> Split:

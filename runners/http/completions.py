@@ -73,7 +73,8 @@ class Completions:
         def read(reply: Reply, reader: Reader | None) -> list[Output | RequestFailed]:
             whole = reader is None or not reader.heard
             data = stream.whole(reply.body, reply.charset, tools) if whole else reader.completion()  # type: ignore[union-attr]
-            return outputs.read(data, self.opened, n, tags=tags, tools=tools, limit=limit)
+            stops = request.sampling.stop if self.parameters.left_out("stop") else ()
+            return outputs.read(data, self.opened, n, tags=tags, tools=tools, limit=limit, stops=stops)
 
         while True:
             whole = body | self._streaming(body)
@@ -96,15 +97,23 @@ class Completions:
         """Learn from a refusal; it is raised where there is nothing to learn, or RunnerError where the user must."""
         if self.parameters.learn(error.error, whole, sent):
             return
-        if self._auto and "stream" in sent and "stream" in str(error.error).lower():
-            # One without usage, or no stream at all, is better than no answer.
-            self._usage_asked, self._streams = False, None if "stream_options" in sent else False
+        if self._auto and "stream" in str(error.error).lower() and self._streamed_otherwise(sent):
             return
         if not self._servers.answered and (name := self.parameters.refuses_own(error.error, sent)):
             raise RunnerError(
                 f"http: the server refuses {name}, which extra_body asks for ({error}); take it out"
             ) from None
         raise error
+
+    def _streamed_otherwise(self, sent: Mapping[str, Any]) -> bool:
+        """Whether there is another way to be answered, streamed or not, than the one that was refused."""
+        if "stream" in sent:  # one without usage, or no stream at all, is better than no answer
+            self._usage_asked, self._streams = False, self._streams if "stream_options" in sent else False
+            return True
+        if self._streams is False or self.parameters.left_out("stream"):
+            return False
+        self._streams = True  # some models are served as streams alone, however short the answer
+        return True
 
     def _streaming(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that ask for a stream, where the answer may be long and the user does not say by `extra`."""

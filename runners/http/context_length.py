@@ -23,6 +23,7 @@ _CODE = re.compile(
 _IN_WORDS = re.compile(
     r"(?<![\w./-])(?:context_length_exceeded|exceed_context_size_error|(?:litellm\.)?contextwindowexceedederror)(?![\w/-])"
     r"|default_max_tokens \(-?\d+\) must be greater than 0"  # TensorRT-LLM
+    r"|context shift is disabled"  # llama.cpp, where the window is full
 )
 _ELSE = re.compile(
     r"per[ _-]?(?:min|sec|hour|day|month|week)|\b[trip]+p[msdh]\b|rate[ _-]?limit|tokens? rate"

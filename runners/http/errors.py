@@ -157,7 +157,7 @@ def _text(body: str) -> ServerError:
     """The text of a page, or a plain one."""
     page = bool(_PAGE.search(body[:1000]))
     if not page and "{" in body:
-        return _nested(body, 5)
+        return _nested(body, 0)
     shown = re.sub(r"(?is)<(style|script)\b.*?</\1>", " ", body[:LONGEST]) if "<" in body else body[:LONGEST]
     return ServerError(" ".join(re.sub(r"<[^>]*>", " ", shown).split()), page=page)
 

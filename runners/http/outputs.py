@@ -29,13 +29,15 @@ def read(
     tags: Sequence[Form] | None = None,
     tools: Collection[str] = (),
     limit: int | None = None,
+    stops: Sequence[str] = (),
 ) -> list[Output | RequestFailed]:
     """The choices of a completion, at most `most`; TryAgain if there is none, RequestFailed for one given up on.
 
     `opened`: does the chat template leave a think block open; None: not known. `tags`: the forms of thinking that may
     be meant; None: any known one, empty: the text is left as it is. `tools`: the names that were offered. `limit`: as
-    many tokens were allowed. Tokens are divided among the choices by their length, and the prompt counts as cached in
-    all but the first, as it was read once.
+    many tokens were allowed. `stops`: strings that are to end an answer and that the server does not know, so that one
+    with such a string before the limit is whole. Tokens are divided among the choices by their length, and the prompt
+    counts as cached in all but the first, as it was read once.
     """
     try:
         choices = _choices(data)[:most]
@@ -52,8 +54,9 @@ def read(
         if isinstance(answer, RequestFailed):
             found.append(answer)
             continue
-        split = _split(answer, opened, tags)
-        found.append(_output(answer, split, told, shares.pop(0), first=first, alone=len(choices) == 1))
+        said = _ended(answer, opened, tags, stops) if stops else answer
+        split = _split(said, opened, tags)
+        found.append(_output(said, split, told, shares.pop(0), first=first, alone=len(choices) == 1))
         first = False
     return found
 
@@ -92,6 +95,13 @@ def _split(answer: _Answer, opened: bool | None, tags: Sequence[Form] | None) ->
     if tags is not None and not tags:
         return Split(said.text, said.reasoning, unfinished=False)
     return split_thinking(said.text, opened=opened, truncated=cut, reasoning=said.reasoning or None, tags=tags)
+
+
+def _ended(answer: _Answer, opened: bool | None, tags: Sequence[Form] | None, stops: Sequence[str]) -> _Answer:
+    """An answer as whole, where a string that was to end it came before the limit did."""
+    whole = answer._replace(finish=answer.finish._replace(reason="stop"))
+    text = _split(whole, opened, tags).text if answer.finish.reason == "length" else ""
+    return whole if any(stop and stop in text for stop in stops) else answer
 
 
 def _output(answer: _Answer, split: Split, told: dict[str, Any], tokens: int, *, first: bool, alone: bool) -> Output:

@@ -166,7 +166,8 @@ def find(error: ServerError, sent: Mapping[str, Any], given: Collection[str] = (
     named = [name for name in open_ if _named(name, error, text)]
     if not named:
         return []
-    if _TOGETHER.search(text) and len(named) > 1:
+    # Too many stop strings, too long ones, only white space: the answer can be cut at them when it is here.
+    if named == ["stop"] or (_TOGETHER.search(text) and len(named) > 1):
         return [Lesson(named[0], "drop")]
     limit = next((name for name in named if name in LIMITS), "")
     if _unsupported(error):
@@ -269,7 +270,7 @@ _patterns: dict[str, re.Pattern[str]] = {}
 def _pattern(name: str) -> re.Pattern[str]:
     """The forms in which a message names a parameter; a plain English word must look like a name."""
     if name not in _patterns:
-        it = re.escape(name)
+        it = f"(?i:{re.escape(name)})" if " " in name else re.escape(name)
         forms = [
             rf"['\"`\[(“](?:body[.\s>-]*)?(?:\w+\.)?{it}\s*['\"`\])”,]",
             rf"(?:parameter|argument|field|key|propert(?:y|ie)|param|supplied|body)s?\s*(?:\.|->|:)?\s*[\['\"`]*{it}\b",

@@ -5,6 +5,9 @@ from typing import Any
 
 from . import errors
 
+_MINIMAX = {1026: 400, 1027: 400, 1042: 400, 2013: 400, 1002: 429, 1039: 429}
+"""HTTP's statuses for MiniMax's codes: refused content, invisible characters, parameters; rates of requests, tokens."""
+
 
 def error_in(data: Mapping[str, Any], kind: bytes = b"") -> Any:
     """What a JSON object reports as an error; None if it reports none. A heartbeat is none.
@@ -16,7 +19,8 @@ def error_in(data: Mapping[str, Any], kind: bytes = b"") -> Any:
         return error
     base = data.get("base_resp")  # MiniMax, in every reply
     if isinstance(base, dict) and base.get("status_code"):
-        return {"message": base.get("status_msg"), "code": base["status_code"]}
+        code = base["status_code"]
+        return {"message": base.get("status_msg"), "code": _MINIMAX.get(code, code) if isinstance(code, int) else code}
     if data.get("object") == "error" or data.get("errors"):
         return data.get("errors") or data
     if data.get("choices") or "usage" in data or kind not in {b"", b"message"}:

@@ -2,7 +2,8 @@
 
 Source: WHATWG HTML, "Server-sent events", parsing and interpreting an event stream. Beyond it, for what servers send:
 consecutive `data:` lines that are each a whole JSON value are separate events, a JSON object or `[DONE]` on a line of
-its own is an event, and so is what stands before the end of the stream without a blank line.
+its own is an event, a field `error:` with JSON is one of that type, and so is what stands before the end of the stream
+without a blank line.
 """
 
 import json
@@ -102,6 +103,8 @@ class EventParser:
             self._type = line[6:].removeprefix(b" ")
         elif line == b"event":
             self._type = b""
+        elif line.startswith(b"error:") and _is_whole(line[6:]):  # llama.cpp until the end of 2025
+            events.append((b"error", line[6:].strip()))
         elif (line.startswith(b"{") or line.strip() == DONE) and _is_whole(line):
             if self._data:
                 events.append(self._taken())

@@ -163,6 +163,8 @@ class Stream:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if self._is_end_or_many(kind, data):
                 return
+            if self.ended and not data.lstrip(_SPACE).startswith((b"{", b"[{")) and kind != b"error":
+                return  # another end mark than OpenAI's: the answer is whole
             piece = self._odd_json(kind, data)
         if not isinstance(piece, dict):
             self.done = piece == DONE.decode()

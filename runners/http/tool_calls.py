@@ -155,6 +155,8 @@ class ToolCalls:
         last = self._calls[-1] if self._calls else None
         there = last if piece.place is None else self._at.get(piece.place)
         if not piece.id:
+            if there is None and last is not None and not piece.name and piece.arguments and not last.complete():
+                return last  # some count the pieces where the call's index belongs
             return None if there is None or self._begins(there, piece) else there
         same = self._named.get((piece.id, piece.place))
         if same is None and piece.place is not None:  # begun without its index

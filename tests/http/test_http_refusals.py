@@ -75,6 +75,14 @@ def test_a_bad_request_fails_at_once_with_the_servers_words(server: Loopback, st
     assert len(server.posts) == 1
 
 
+@pytest.mark.parametrize(("code", "tries"), [(2013, 1), (1027, 1), (1039, 2), (1033, 2)])
+def test_minimaxs_codes_stand_for_what_http_has_statuses_for(server: Loopback, code: int, tries: int) -> None:
+    reply = {"choices": None, "base_resp": {"status_code": code, "status_msg": "invalid params, or else"}}
+    with pytest.raises(Failed, match="invalid params, or else"):
+        ask(server.says(Says(reply)), retries=1)
+    assert len(server.posts) == tries
+
+
 @pytest.mark.parametrize("finish", ["abort", "content_filter", ["stop"]])
 def test_an_answer_that_the_server_gave_up_on_is_an_error(server: Loopback, finish: Any) -> None:
     with pytest.raises(Failed, match=re.escape(f"finish_reason {finish!r}")):

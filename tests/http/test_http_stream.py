@@ -103,6 +103,19 @@ def test_what_is_wrong_in_a_stream_is_tried_again_with_its_reason(server: Loopba
     assert ask(server.says(broken, streamed("right"))).retries == 1
 
 
+def test_an_error_that_comes_as_a_field_of_its_own_is_none_the_less_one(server: Loopback):
+    """As of llama.cpp until the end of 2025."""
+    said = b'error: {"code": 500, "message": "the slot is gone", "type": "server_error"}\n\n'
+    body = event(delta(content="Par")) + said + event(b"[DONE]")
+    broken = Says(body, headers={"Content-Type": "text/event-stream"})
+    with pytest.raises(Failed, match="the server reports the slot is gone"):
+        ask(server.says(broken), retries=0)
+    assert ask(server.says(broken, streamed("right"))).text == "right"
+    full = said.replace(b"the slot is gone", b"the request exceeds the available context size")
+    refusal = Says(full + event(b"[DONE]"), headers={"Content-Type": "text/event-stream"})
+    assert ask(server.says(refusal)).finish_reason == "refused_context"
+
+
 def test_usage_that_is_not_told_is_counted(server: Loopback):
     assert ask(server.says(streamed("right", usage={}))).usage.output == 5
 

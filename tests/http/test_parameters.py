@@ -11,7 +11,7 @@ import pytest
 
 from m1eval import RunnerError, Sampling
 from tests.conftest import Result, lines, write
-from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, http, one_line, question, runner
+from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, http, one_line, question, runner, streamed
 
 parameters = importlib.import_module(f"{http.__name__}.parameters")
 errors = importlib.import_module(f"{http.__name__}.errors")
@@ -108,6 +108,12 @@ LESSONS: list[tuple[Any, list[tuple[str, str, Any]]]] = [
     (e("Unsupported role 'system'. Use 'developer' for system instructions; role 'system' is not supported."),
      [("system", MOVE, "developer")]),
     (e("Developer instruction is not enabled for models/gemma-3-27b-it"), [("system", MOVE, "user")]),
+    (e("Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length 5.",
+       param="stop", code="array_above_max_length"), [("stop", DROP, "")]),
+    (e("The maximum number of stop sequences is 4, got 5", param="stop"), [("stop", DROP, "")]),
+    (e("Stop sequences are not supported with this model"), [("stop", DROP, "")]),
+    (e("stop_sequences: each stop sequence must contain non-whitespace"), [("stop", DROP, "")]),
+    ({"error": "Input validation error: `stop` supports up to 4 stop sequences. Given: 5"}, [("stop", DROP, "")]),
     # Nothing to learn
     (e("temperature must be positive"), []),
     (e("temperature must be at most 1"), []),
@@ -275,6 +281,61 @@ def test_a_server_that_always_refuses_is_not_asked_for_ever(server: Loopback) ->
     with pytest.raises(Failed, match="temperature"):
         ask(server, question(sampling=Sampling(temperature=0.6)))
     assert len(server.posts) == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "This model only support stream mode, please enable the stream parameter to access the model.",
+        "parameter.enable_thinking must be set to false for non-streaming calls",
+        "Stream must be set to true",
+    ],
+)
+def test_a_short_answer_is_streamed_where_nothing_else_is_served(server: Loopback, said: str) -> None:
+    server.script = lambda asked: streamed("Paris") if asked.body.get("stream") else Says(e(said), 400)
+
+    async def story() -> None:
+        made = runner(server, retries=0)
+        for _ in range(3):
+            assert (await made.generate(question(sampling=Sampling(max_tokens=16)))).text == "Paris"
+        await made.aclose()
+
+    asyncio.run(story())
+    assert [bool(asked.body.get("stream")) for asked in server.posts] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("options", [{}, {"stream": "no"}, {"stream": "yes"}])
+def test_a_server_that_refuses_streams_and_whole_answers_alike_is_not_asked_for_ever(
+    server: Loopback, options: dict[str, str]
+) -> None:
+    for said in (
+        "the stream parameter is not supported",
+        "stream must be true or false",
+        "no stream_options, no stream",
+    ):
+        server.says(Says(e(said), 400))
+        server.asked.clear()
+        with pytest.raises(Failed, match="stream"):
+            ask(server, question(sampling=Sampling(max_tokens=16)), **options)
+        assert len(server.posts) <= 5
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "expected"),
+    [
+        ("Paris END and so on", "length", ("Paris ", "stop", False)),
+        ("<think>Hm END</think>Paris END and so", "length", ("Paris ", "stop", False)),
+        ("<think>Hm END and so", "length", ("", "length", True)),
+        ("Paris and so", "length", ("", "length", True)),
+        ("Paris END and so on", "stop", ("Paris ", "stop", False)),
+    ],
+)
+def test_an_answer_that_goes_on_to_the_limit_is_cut_where_stop_would_have_ended_it(
+    server: Loopback, text: str, finish: str, expected: tuple[str, str, bool]
+) -> None:
+    server.script = lambda asked: unsupported("stop") if "stop" in asked.body else answer(text, finish)
+    output = ask(server, question(sampling=Sampling(stop=(" none", "END"))))
+    assert (output.text, output.finish_reason, output.unfinished_thinking) == expected
 
 
 def test_a_limit_is_capped_once(server: Loopback) -> None:

@@ -19,6 +19,7 @@ import torch
 from m1eval import Likelihood, Output, Progress, Request, RunnerError, Timing, Usage
 from m1eval.thinking import DEFAULT, KNOWN, Form, form_of, named, opened_by, split_thinking
 
+from . import options
 from .cache import BLOCK, Blocks, Snapshots, State, keys
 from .config_keys import config_keys
 from .engine import Engine, Runs
@@ -80,9 +81,10 @@ class Runner:
         ignore_config_keys: str | Sequence_[str] = (),
     ) -> None:
         self.ignored = config_keys(ignore_config_keys)
-        self.model, self.revision, self.threads = model, revision, threads
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        on_gpu, self.gpus = self.device.type != "cpu", gpus
+        self.model, self.revision = model, revision
+        self.threads = None if threads is None else options.whole("threads", threads)
+        self.device = options.device(device)
+        on_gpu, self.gpus = self.device.type != "cpu", options.whole("gpus", gpus)
         self.dtype = dtype or ("bfloat16" if on_gpu else "float32")
         if self.dtype not in DTYPES:
             raise RunnerError(f"local: no dtype '{self.dtype}'; there are {', '.join(DTYPES)}")
@@ -93,13 +95,15 @@ class Runner:
             raise RunnerError(f"local: think_tags: {error}") from None
         if think_end is not None and not any(form.ends(think_end) for form in self.think_tags):
             raise RunnerError(f"local: think_end must contain {self.think_tags[0].close}")
-        self.batch = batch or (256 if on_gpu else 16)
-        self.chunk = -(-(chunk or (32768 if on_gpu else 512)) // BLOCK) * BLOCK
-        self.memory = None if memory is None else int(memory * GIB)
-        self.prefix_cache, self.invariant = prefix_cache and not invariant, invariant
-        self.graphs, self.think_end = on_gpu if graphs is None else graphs, think_end
+        self.batch = options.whole("batch", (256 if on_gpu else 16) if batch is None else batch)
+        tokens = options.whole("chunk", (32768 if on_gpu else 512) if chunk is None else chunk)
+        self.chunk = -(-tokens // BLOCK) * BLOCK
+        self.memory = None if memory is None else int(options.positive("memory", memory, "GiB") * GIB)
+        self.invariant = options.switch("invariant", invariant)
+        self.prefix_cache = options.switch("prefix_cache", prefix_cache) and not self.invariant
+        self.graphs, self.think_end = on_gpu if graphs is None else options.switch("graphs", graphs), think_end
         self.concurrency = 2 * self.batch  # so that a place that falls free is taken at once
-        self.window = window
+        self.window = None if window is None else options.whole("window", window)
         self.tokenizer: ModelTokenizer | None = None
         self._loaded: Loaded | None = None
         self._engine: Engine | None = None
@@ -107,9 +111,9 @@ class Runner:
         self._room: Room | None = None
 
     @classmethod
-    def pinned(cls, options: dict[str, Any]) -> dict[str, Any]:
+    def pinned(cls, given: dict[str, Any]) -> dict[str, Any]:
         """What else must be the same for a run to continue: with `invariant`, all that its answers depend on."""
-        return cls("", **options)._pinned() if options.get("invariant") else {}
+        return cls("", **given)._pinned() if given.get("invariant") else {}
 
     def _pinned(self) -> dict[str, Any]:
         """What decides the shapes and the order of sums, and so the roundings; once started, as it came out."""
@@ -135,8 +139,6 @@ class Runner:
             raise
 
     def _check_gpus(self) -> None:
-        if self.gpus < 1:
-            raise RunnerError(f"local: gpus is {self.gpus}, and must be 1 or more")
         if self.gpus > 1 and self.device.type == "cuda":
             if self.device.index:
                 raise RunnerError(f"local: gpus={self.gpus} takes the first ones: hide others by CUDA_VISIBLE_DEVICES")

@@ -93,7 +93,7 @@ def read_config(meta: Mapping[str, Any], tensors: Collection[str], factors: Sequ
         raise RunnerError(f"{WHERE}: tokenizer.ggml.tokens is not an array")
     return config | {
         "model_type": ARCHITECTURES[kind],
-        "vocab_size": len(tokens),
+        "vocab_size": len(tokens) or own.get("vocab_size", 0),
         "tie_word_embeddings": "output.weight" not in tensors,
         "attention_bias": "blk.0.attn_output.bias" in tensors,
         "mlp_bias": "blk.0.ffn_up.bias" in tensors,

@@ -333,3 +333,29 @@ def test_a_run_keeps_what_decides_its_numbers(llama: Any) -> None:
     assert about["dtype"] == "float32"
     assert about["parameters"] == sum(parameter.numel() for parameter in llama.reference.parameters())
     assert len(about["template"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"chunk": -5}, "chunk is a whole number from 1 on, not '-5'"),
+        ({"chunk": 0}, "chunk is a whole number from 1 on"),
+        ({"batch": 0}, "batch is a whole number from 1 on"),
+        ({"batch": 2.5}, "batch is a whole number from 1 on"),
+        ({"batch": True}, "batch is a whole number from 1 on"),
+        ({"threads": -1}, "threads is a whole number from 1 on"),
+        ({"window": "abc"}, "window is a whole number from 1 on, not 'abc'"),
+        ({"memory": -1}, "memory is a number of GiB above 0, not '-1'"),
+        ({"memory": "nan"}, "memory is a number of GiB above 0"),
+        ({"prefix_cache": "maybe"}, "prefix_cache is true or false, not 'maybe'"),
+        ({"invariant": 7}, "invariant is true or false"),
+        ({"device": "foo"}, "no device 'foo'; there are cpu, cuda"),
+        ({"device": "mps"}, "no device 'mps'"),
+        ({"device": "cuda:99"}, "device=cuda:99 is not here: PyTorch finds"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_in_one_line(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(RunnerError) as error:
+        local.Runner("smollm2", **given)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,60 @@
+"""The runner's options: what they may be, and one line for what they cannot."""
+
+import math
+
+import torch
+
+from m1eval import RunnerError
+
+DEVICES = ("cpu", "cuda")
+_SWITCHES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def whole(name: str, value: object, least: int = 1) -> int:
+    """An option that is a whole number of at least `least`."""
+    number = _number(value)
+    if number is None or not number.is_integer() or number < least:
+        raise RunnerError(f"local: {name} is a whole number from {least} on, not {str(value)[:40]!r}")
+    return int(number)
+
+
+def positive(name: str, value: object, unit: str) -> float:
+    """An option that is a number above 0."""
+    number = _number(value)
+    if number is None or number <= 0:
+        raise RunnerError(f"local: {name} is a number of {unit} above 0, not {str(value)[:40]!r}")
+    return number
+
+
+def switch(name: str, value: object) -> bool:
+    """An option that is true or false."""
+    known = _SWITCHES.get(str(value).lower())
+    if known is None:
+        raise RunnerError(f"local: {name} is true or false, not {str(value)[:40]!r}")
+    return known
+
+
+def device(value: object) -> torch.device:
+    """The device that is named, or the first GPU, or else the CPU."""
+    name = str(value) if value else "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device(name)
+    except RuntimeError:
+        found = None
+    if found is None or found.type not in DEVICES:
+        raise RunnerError(f"local: no device {name[:40]!r}; there are cpu, cuda, cuda:0, cuda:1, …")
+    there = torch.cuda.device_count()
+    if found.type == "cuda" and (found.index or 0) >= there:
+        have = "no GPU" if not there else "1 GPU" if there == 1 else f"{there} GPUs"
+        raise RunnerError(f"local: device={name} is not here: PyTorch finds {have}; -o device=cpu")
+    return found
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

@@ -17,13 +17,17 @@ _QUESTION, _ANSWER = "Where?", "Quux answers"
 
 
 class _Generation(Extension):
-    """`{% generation %}…{% endgeneration %}` marks what a model is trained on; here it is just its content."""
+    """`{% generation %}…{% endgeneration %}` marks what a model is trained on; here it is just its content.
+
+    As in transformers, what is set inside is not seen outside.
+    """
 
     tags = {"generation"}  # noqa: RUF012
 
-    def parse(self, parser: Parser) -> list[jinja2.nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+    def parse(self, parser: Parser) -> jinja2.nodes.Scope:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return jinja2.nodes.Scope(body).set_lineno(line)
 
 
 class ChatTemplate:

@@ -311,13 +311,13 @@ class Runner:
         text = self._text(request)
         if text is None:
             ids = request.token_ids or []
-            text = self.tokenizer.decode(ids[-16:])
         else:
             ids = self.tokenizer.encode_raw(text) if request.messages is None else self.tokenizer.encode(text)
         size = cast(Language, self._loaded.model if self._loaded else None).vocab_size
         if not ids or min(ids) < 0 or max(ids) >= size:
             raise ValueError(f"the prompt is empty, or has token ids outside of 0 to {size - 1}")
-        return _Prompt(ids, opened_by(text, self.think_tags))
+        end = self.tokenizer.decode(ids[-16:]) if text is None else text
+        return _Prompt(ids, opened_by(end, self.think_tags))
 
     def _keys(self, ids: list[int]) -> list[bytes]:
         return keys(ids) if self.prefix_cache else []

@@ -191,6 +191,8 @@ def _check_inside(folder: Path, index: Path, name: str) -> None:
 def _opened(file: Path) -> Any:
     try:
         return safe_open(file, framework="pt")
+    except MemoryError as error:
+        raise RunnerError(f"{file} cannot be mapped into memory: raise the limit of it (ulimit -v)") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise RunnerError(f"{file} is torn ({first_line(error)}): download it again") from error
 

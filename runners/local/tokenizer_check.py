@@ -131,9 +131,9 @@ def _steps(part: Any, name: str, file: Path, depth: int = 0) -> Iterator[dict[st
     if not isinstance(kind, str):
         raise RunnerError(f"{file}: {name} has a rule without a type")
     if kind != "Sequence":
-        pieces = [*(part.get("single") or []), *(part.get("pair") or [])] if kind == "TemplateProcessing" else []
-        if len(pieces) > _MOST_PIECES:
-            raise RunnerError(f"{file}: its {name} would add {len(pieces)} pieces to every text")
+        pieces = _pieces(part) if kind == "TemplateProcessing" else 0
+        if pieces > _MOST_PIECES:
+            raise RunnerError(f"{file}: its {name} would add {pieces} pieces to every text")
         yield part
         return
     inner = next((value for key, value in part.items() if key != "type" and isinstance(value, list)), [])
@@ -141,6 +141,15 @@ def _steps(part: Any, name: str, file: Path, depth: int = 0) -> Iterator[dict[st
         raise RunnerError(f"{file}: its {name} has more rules than any text needs")
     for step in inner:
         yield from _steps(step, name, file, depth + 1)
+
+
+def _pieces(part: Mapping[str, Any]) -> int:
+    """How many pieces a post-processor's template has, or tokens one of them stands for if these are more."""
+    tokens = part.get("special_tokens")
+    named = tokens.values() if isinstance(tokens, dict) else []
+    lists = [entry.get(key) for entry in named if isinstance(entry, dict) for key in ("ids", "tokens")]
+    template = [*(part.get("single") or []), *(part.get("pair") or [])]
+    return max(len(template), *(len(found) for found in lists if isinstance(found, list)), 0)
 
 
 def _harmless(step: Mapping[str, Any]) -> bool:

@@ -25,6 +25,7 @@ _FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")
 def from_folder(folder: Path, gguf: Mapping[str, Any] | None = None) -> ModelTokenizer:
     """From tokenizer.json and the files beside it; RunnerError naming what is missing or wrong.
 
+    With `split_special_tokens`, special tokens written out in a text are text, as in transformers.
     What a raw prompt begins with is said by the post-processor of tokenizer.json: as in transformers, `add_bos_token`
     of tokenizer_config.json is for tokenizers without such a file.
     `gguf`: the keys of a GGUF file that the folder belongs to, for end tokens and a chat template of its own.
@@ -41,6 +42,7 @@ def from_folder(folder: Path, gguf: Mapping[str, Any] | None = None) -> ModelTok
     core = _core(file, tree, text, added)
     specials = _specials(folder, names)
     _mark_special(core, added, [*specials.values(), *_extra(folder, names)])
+    core.encode_special_tokens = bool(config.get("split_special_tokens"))
     ends = {
         *_ids(folder / "generation_config.json", read_json(folder / "generation_config.json").get("eos_token_id")),
         *_ids(folder / "config.json", read_json(folder / "config.json").get("eos_token_id")),

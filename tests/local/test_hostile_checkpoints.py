@@ -261,6 +261,7 @@ def pipe(folder: Path) -> Path:
 NORM, OTHER = "model.norm.weight", "model.layers.0.input_layernorm.weight"
 WEIGHTS: dict[str, Break] = {
     **{f"a header of {size}": length(size) for size in (0, 1, 2**31, 2**63, 2**64 - 1)},
+    "longer than memory": cut(200 << 30),
     **{f"cut to {kept}": cut(kept) for kept in (0, 4, 8, 100, 3000)},
     "header no JSON": header(lambda found: "{]"),
     "header a list": header(lambda found: "[]"),
@@ -364,6 +365,7 @@ GGUFS: dict[str, Break] = {
     "version 4": made(version=4),
     "another byte order": made(version=3 << 24),
     "empty": lambda file: os.truncate(file, 0),
+    "longer than memory": lambda file: os.truncate(file, 200 << 30),
     "three bytes": lambda file: os.truncate(file, 3),
     "2^63 keys": made(counts=(0, 2**63)),
     "2^64 - 1 keys": made(counts=(0, 2**64 - 1)),

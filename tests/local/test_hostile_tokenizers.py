@@ -109,6 +109,18 @@ TREES: dict[str, tuple[Any, str]] = {
         },
         "pieces",
     ),
+    "a long beginning in one piece": (
+        tree()
+        | {
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [{"SpecialToken": {"id": "a", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                "pair": [],
+                "special_tokens": {"a": {"id": "a", "ids": [1] * 10**5, "tokens": ["a"] * 10**5}},
+            }
+        },
+        "pieces",
+    ),
 }
 
 

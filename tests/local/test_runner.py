@@ -298,6 +298,8 @@ def test_progress_hears_every_token(llama: Any) -> None:
         (Request(messages=ASK, sampling=Sampling(top_p=2.0)), ValueError, "top_p"),
         (Request(token_ids=[]), ValueError, "empty"),
         (Request(token_ids=[1, 261]), ValueError, "outside of 0 to 260"),
+        (Request(token_ids=[1, -1]), ValueError, "outside of 0 to 260"),
+        (Request(token_ids=[1 << 70]), ValueError, "outside of 0 to 260"),
     ],
 )
 def test_requests_that_cannot_be_answered_say_why(llama: Any, request_: Request, kind: Any, said: str) -> None:

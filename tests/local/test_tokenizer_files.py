@@ -153,6 +153,7 @@ BESIDE: dict[str, Callable[[int], Files]] = {
     "add_bos_token": lambda size: {
         "tokenizer_config.json": with_decoder(size) | {"bos_token": "<|im_start|>", "add_bos_token": True}
     },
+    "split_special_tokens": lambda size: {"tokenizer_config.json": with_decoder(size) | {"split_special_tokens": True}},
     "no add_bos_token": lambda size: {"tokenizer_config.json": with_decoder(size) | {"add_bos_token": False}},
 }
 

@@ -142,7 +142,9 @@ def test_templates_render_as_in_transformers() -> None:
         {%- for call in message.tool_calls or [] %}
             {{ call.function.arguments | tojson }}{{ {'ü': '<&>'} | tojson(indent=2) }}
         {%- endfor %}
-        {% generation %}{{ message.content }}{% endgeneration %}
+        {% set own = 'a' %}
+        {% generation %}{{ message.content }}{{ loop.index }}{{ own }}{% set own = 'b' %}{{ own }}{% endgeneration %}
+        {{ own }}
     {% endfor %}
     {% if tools %}{{ tools | tojson }}{% endif %}{{ eos_token }}{% if add_generation_prompt %}A:{% endif %}
     """

@@ -88,7 +88,9 @@ class TemplateLimitError(jinja2.TemplateRuntimeError):
 
 class _Budget(threading.local):
     left: float = float("inf")
-    """Only what is compiled or rendered under `limited` is; elsewhere nothing would ever give the budget back."""
+    """Only what is compiled or rendered within a limit is; elsewhere nothing would ever give the budget back."""
+    variables: Mapping[str, Any] | None = None
+    """The input, whose size is counted only when the rest is used up: rows are many, and hardly any needs it."""
 
 
 _budget = _Budget()
@@ -97,18 +99,27 @@ _budget = _Budget()
 def charge(units: int) -> None:
     """Take units from the budget of the rendering in this thread; TemplateLimitError when it is used up."""
     _budget.left -= units
-    if _budget.left < 0:
+    if _budget.left < 0 and not _affords(0):
         raise TemplateLimitError("it loops too often or writes too much: no prompt needs that")
+
+
+def _affords(units: int) -> bool:
+    """Whether so many units are left, the size of the input counted in."""
+    if _budget.left < units and _budget.variables is not None:
+        _budget.left += input_size(_budget.variables)
+        _budget.variables = None
+    return _budget.left >= units
 
 
 @contextmanager
 def limited(units: int = UNITS) -> Iterator[None]:
     """A budget for what is rendered inside."""
-    before, _budget.left = _budget.left, units
+    before = _budget.left, _budget.variables
+    _budget.left, _budget.variables = units, None
     try:
         yield
     finally:
-        _budget.left = before
+        _budget.left, _budget.variables = before
 
 
 def input_size(variables: Mapping[str, Any]) -> int:
@@ -161,13 +172,16 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
 
     def render(self, template: jinja2.Template, variables: Mapping[str, Any]) -> str:
         """The text of a template; whatever it raises, TemplateLimitError among others."""
-        with limited(UNITS + input_size(variables)):
-            try:
-                return template.render(variables)
-            except RecursionError:
-                raise TemplateLimitError("it calls itself too deeply") from None
-            except MemoryError:
-                raise TemplateLimitError("it needs too much memory") from None
+        before = _budget.left, _budget.variables
+        _budget.left, _budget.variables = UNITS, variables
+        try:
+            return template.render(variables)
+        except RecursionError:
+            raise TemplateLimitError("it calls itself too deeply") from None
+        except MemoryError:
+            raise TemplateLimitError("it needs too much memory") from None
+        finally:
+            _budget.left, _budget.variables = before
 
     def _generate(self, source: nodes.Template, *args: Any, **options: Any) -> str:
         source = _Charged().visit(source)
@@ -216,7 +230,7 @@ def _deep(value: Any) -> int:
             total += 1 + one.bit_length() // 64
             continue
         total += _shallow(one)
-        if total > _budget.left:
+        if not _affords(total):
             charge(total)
         if isinstance(one, dict):
             stack.extend(one)

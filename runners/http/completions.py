@@ -167,6 +167,8 @@ def _limit(body: Mapping[str, Any]) -> int:
 
 def _names(tools: list[dict[str, Any]]) -> frozenset[str]:
     """The names of the tools that are offered."""
+    if not tools:
+        return frozenset()
     functions = (tool.get("function", tool) for tool in tools if isinstance(tool, dict))
     names = (function.get("name") for function in functions if isinstance(function, dict))
     return frozenset(name for name in names if isinstance(name, str))

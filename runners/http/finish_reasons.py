@@ -62,9 +62,10 @@ def read(choice: Mapping[str, Any], *, at_limit: bool = False) -> Finish:
     is not known is that of a whole answer. An aggregator's word for the model's own end (OpenRouter's
     `native_finish_reason`) counts where it says that the answer is not whole and `finish_reason` says that it is.
     """
-    raw = next((choice[key] for key in ("finish_reason", "stop_reason") if _is_word(choice, key)), None)
-    if raw is None:
-        raw = choice.get("finish_reason")
+    raw = choice.get("finish_reason")
+    if raw == "stop" and not choice.get("native_finish_reason"):  # nearly always
+        return Finish("stop")
+    raw = next((choice[key] for key in ("finish_reason", "stop_reason") if _is_word(choice, key)), raw)
     if not is_given(raw):
         native = choice.get("native_finish_reason")
         if not (isinstance(native, str) and _known(native)):

@@ -18,11 +18,16 @@ MOST_COST = 1e6
 _OUTPUT = ("completion_tokens", "output_tokens")
 _PROMPT = ("prompt_tokens", "input_tokens")
 _DETAILS = ("completion_tokens_details", "output_tokens_details")
+_REASONING = ("reasoning_tokens", "thinking_tokens")
+_PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
+_COSTS = ("cost", "total_cost", "estimated_cost")
 _CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
 
 
 def count(value: Any) -> int:
     """A number of tokens; 0 for what is none: negative, not whole, infinite, a truth value, beyond all bounds."""
+    if type(value) is int:  # nearly always
+        return value if 0 < value <= MOST_TOKENS else 0
     if isinstance(value, str):
         if not re.fullmatch(r"\s*\d{1,18}(?:\.0{1,9})?\s*", value, re.ASCII):
             return 0
@@ -54,10 +59,7 @@ def output_tokens(told: Mapping[str, Any]) -> int:
 
 def reasoning_tokens(told: Mapping[str, Any]) -> int:
     """The tokens of thinking, where the server tells them from the others."""
-    for details in (*(_object(told.get(name)) for name in _DETAILS), told):
-        if tokens := _first(details, ("reasoning_tokens", "thinking_tokens")):
-            return tokens
-    return 0
+    return _detailed(told, _DETAILS, _REASONING)
 
 
 def read(told: Mapping[str, Any], total: int, thoughts: int, answer: int, *, alone: bool) -> Usage:
@@ -69,9 +71,8 @@ def read(told: Mapping[str, Any], total: int, thoughts: int, answer: int, *, alo
     apart = reasoning_tokens(told) if alone else 0
     reasoning = min(total, apart or round(total * thoughts / max(1, thoughts + answer)))
     prompt = _first(told, _PROMPT)
-    details = [_object(told.get(name)) for name in ("prompt_tokens_details", "input_tokens_details")]
-    cached = next((tokens for each in (*details, told) if (tokens := _first(each, _CACHED))), 0)
-    costs = (dollars(told.get(name)) for name in ("cost", "total_cost", "estimated_cost"))
+    cached = _detailed(told, _PROMPT_DETAILS, _CACHED)
+    costs = (dollars(told[name]) for name in _COSTS if name in told)
     return Usage(
         prompt=prompt,
         cached=min(cached, prompt),
@@ -84,21 +85,32 @@ def read(told: Mapping[str, Any], total: int, thoughts: int, answer: int, *, alo
 def merged(before: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """The counts of a stream that tells them more than once: those of the prompt early, the others late."""
     known = dict(before)
-    for name in (*_OUTPUT, *_PROMPT, *_CACHED, "total_tokens", "reasoning_tokens", "thinking_tokens"):
+    for name in (*_OUTPUT, *_PROMPT, *_CACHED, "total_tokens", *_REASONING):
         if tokens := count(more.get(name)):
             known[name] = tokens
-    for name in (*_DETAILS, "prompt_tokens_details", "input_tokens_details"):
+    for name in (*_DETAILS, *_PROMPT_DETAILS):
         if details := _object(more.get(name)):
-            counts = {key: details.get(key) for key in (*_CACHED, "reasoning_tokens", "thinking_tokens")}
+            counts = {key: details.get(key) for key in (*_CACHED, *_REASONING)}
             known[name] = _object(known.get(name)) | {key: tokens for key in counts if (tokens := count(counts[key]))}
-    for name in ("cost", "total_cost", "estimated_cost"):
+    for name in _COSTS:
         if cost := dollars(more.get(name)):
             known[name] = cost
     return known
 
 
 def _first(counts: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    return next((tokens for name in names if (tokens := count(counts.get(name)))), 0)
+    for name in names:
+        if (value := counts.get(name)) is not None and (tokens := count(value)):
+            return tokens
+    return 0
+
+
+def _detailed(told: Mapping[str, Any], details: tuple[str, ...], names: tuple[str, ...]) -> int:
+    """The first count of these names in the details, or else beside them."""
+    for each in details:
+        if isinstance(told.get(each), dict) and (tokens := _first(told[each], names)):
+            return tokens
+    return _first(told, names)
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -11,13 +11,12 @@ from m1eval.thinking import Form
 
 from . import outputs, replies, stream
 from .line import Line, Reader, Reply, RequestFailed
-from .parameters import Parameters
+from .parameters import LIMITS, Parameters
 from .servers import Came, Refused, Sent, Servers
 from .stream import Stream
 
 LONG = 1024
 """Tokens from which on an answer is streamed: below, nobody waits long, and a stream costs both sides more."""
-_LIMITS = ("max_tokens", "max_completion_tokens")
 CHAT, RAW = "/chat/completions", "/completions"
 
 
@@ -86,11 +85,7 @@ class Completions:
             except Refused as error:
                 self._learn(error, whole, fields)
             else:
-                answers = [output for output in came.value if isinstance(output, Output)]
-                if request.sampling.stop and self.parameters.left_out("stop"):
-                    for answer in answers:
-                        _cut(answer, request.sampling.stop)
-                heard.rest(answers)
+                heard.rest([output for output in came.value if isinstance(output, Output)])
                 return came
 
     def _learn(self, error: Refused, whole: dict[str, Any], sent: Mapping[str, Any]) -> None:
@@ -162,7 +157,7 @@ class _Heard:
 
 def _limit(body: Mapping[str, Any]) -> int:
     """The most tokens of the answer; 0 if there is no limit, also where what the user gave in its place is none."""
-    return next((most for name in _LIMITS if type(most := body.get(name)) is int and most > 0), 0)
+    return next((most for name in reversed(LIMITS) if type(most := body.get(name)) is int and most > 0), 0)
 
 
 def _names(tools: list[dict[str, Any]]) -> frozenset[str]:
@@ -172,13 +167,6 @@ def _names(tools: list[dict[str, Any]]) -> frozenset[str]:
     functions = (tool.get("function", tool) for tool in tools if isinstance(tool, dict))
     names = (function.get("name") for function in functions if isinstance(function, dict))
     return frozenset(name for name in names if isinstance(name, str))
-
-
-def _cut(output: Output, stops: Sequence[str]) -> None:
-    """End an answer where the server would have ended it, had it known these strings."""
-    ends = [at for stop in stops if stop and (at := output.text.find(stop)) >= 0]
-    if ends:
-        output.text, output.finish_reason = output.text[: min(ends)], "stop"
 
 
 def _encoded(body: Any) -> bytes:

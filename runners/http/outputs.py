@@ -56,7 +56,9 @@ def read(
             continue
         said = _ended(answer, opened, tags, stops) if stops else answer
         split = _split(said, opened, tags)
-        found.append(_output(said, split, told, shares.pop(0), first=first, alone=len(choices) == 1))
+        output = _output(said, split, told, shares.pop(0), first=first, alone=len(choices) == 1)
+        _cut(output, stops)
+        found.append(output)
         first = False
     return found
 
@@ -121,6 +123,13 @@ def _output(answer: _Answer, split: Split, told: dict[str, Any], tokens: int, *,
         usage=counts,
         metadata=metadata,
     )
+
+
+def _cut(output: Output, stops: Sequence[str]) -> None:
+    """End an answer where the server would have ended it, had it known these strings."""
+    ends = [at for stop in stops if stop and (at := output.text.find(stop)) >= 0]
+    if ends:
+        output.text, output.finish_reason = output.text[: min(ends)], "stop"
 
 
 def _choices(data: Any) -> list[dict[str, Any]]:

@@ -80,6 +80,9 @@ class Server:
         )
 
     async def _end(self) -> None:
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        await asyncio.sleep(0)  # what was accepted just now gets its transport, which a closed server would not give it
         self._server.close()
         while tasks := [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]:
             for task in tasks:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 import tracemalloc
 import zlib
@@ -19,6 +18,7 @@ import pytest
 
 from m1eval import Sampling
 from tests.http.conftest import Failed, Loopback, Says, ask, event, http, question
+from tests.serving import Server
 
 SSE = "Content-Type: text/event-stream\r\n"
 MOST = 420 * 2**20
@@ -104,7 +104,6 @@ HARMLESS: dict[str, bytes] = {
 @contextmanager
 def serving(reply: Callable[[asyncio.StreamWriter, str], Any]) -> Iterator[str]:
     """A server that answers each request by what `reply` writes for the first word of its path, and closes."""
-    loop = asyncio.new_event_loop()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -117,24 +116,11 @@ def serving(reply: Callable[[asyncio.StreamWriter, str], Any]) -> Iterator[str]:
         finally:
             writer.close()
 
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
+    server = Server(serve)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{server.port}"
     finally:
-        asyncio.run_coroutine_threadsafe(_closed(server), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-async def _closed(server: asyncio.Server) -> None:
-    server.close()
-    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        server.stop()
 
 
 ASKER = """

@@ -24,8 +24,6 @@ _BARE_OPENING = re.compile(r"(?:assistant)?(?:analysis|commentary)(?:[A-Z][\w']*
 _BARE_FINAL = re.compile(r"assistantfinal")
 _BARE_FIRST = re.compile(r"\s*(analysis|commentary)")
 _BARE_SURE = re.compile(r"\s*(analysis|commentary|final(?=[^\sa-z]))")
-_OPENING = re.compile(r"(?:assistant)?(?P<channel>analysis|commentary)(?=[^\W_]|[\"“(\\*$])")
-_BARE_FINAL = re.compile(r"assistantfinal")
 _OPENING = re.compile(
     rf"(?:<\|start\|>{_PART}|assistant)?<\|channel\|>\s{{0,8}}{_WORD}"
     rf"|<\|start\|>assistant{_PART}<\||(?:analysis|commentary|final)\b{_PART}(?:<\|constrain\|>{_PART})?<\|message\|>"
@@ -99,9 +97,10 @@ def _messages(text: str, channel: str, sure: bool) -> list[_Message]:
         if quoted(text, *mark.span()):
             continue
         name = _name(channel)
-        if mark["end"] is None and name == "final" and not outside and mark["role"] is None and mark["plain"] is None:
-            continue  # the answer writes of channels
         body = text[begin : mark.start()]
+        inside = name == "final" and not outside and body.strip()
+        if inside and mark["end"] is None and mark["role"] is None and mark["plain"] is None:
+            continue  # the answer writes of channels
         if not outside and (body.strip() or name):
             messages.append(_Message(name, body, mark["end"] or ""))
         begin, outside = mark.end(), mark["end"] is not None

@@ -50,15 +50,18 @@ def tags(text: str, form: Form) -> list[Tag]:
 
 def split(text: str, form: Form, opened: bool | None, truncated: bool) -> Split:
     """Split a text by a form's tags; see `m1eval.split_thinking`."""
-    return _Pass(text, form, opened, truncated).split()
+    found = tags(text, form)
+    if not found and not opened:  # nearly always
+        return Split("", text, True) if truncated and opened is None else Split(text, "", False)
+    return _Pass(text, form, opened, truncated, found).split()
 
 
 class _Pass:
     """One pass over the tags of a text."""
 
-    def __init__(self, text: str, form: Form, opened: bool | None, truncated: bool) -> None:
+    def __init__(self, text: str, form: Form, opened: bool | None, truncated: bool, found: list[Tag]) -> None:
         self._text, self._form, self._opened, self._truncated = text, form, opened, truncated
-        self._found = tags(text, form)
+        self._found = found
         first = _SOLID.search(text)
         if opened and first and form.opens.match(text, first.start()):
             self._found = self._found[1:]  # the model repeats the tag that the template has written

@@ -23,7 +23,12 @@ def form_of(text: str, forms: Sequence[Form], opened: bool | None) -> Form:
     opening = opening_form(text, first.start(), forms)
     if opening is not None or len(forms) == 1:
         return opening or default
-    if (not default.channels and _tagged(text, default)) or not any(mark in text for mark in _marks(forms)):
+    for mark in _marks(forms):
+        if mark in text:
+            break
+    else:  # nearly always
+        return default
+    if not default.channels and _tagged(text, default):
         return default
     return _closed(text, tuple(forms), opened) or default
 

@@ -6,8 +6,8 @@ Open WebUI. A form counts where it opens the output, where the prompt ended insi
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 Tags = tuple[str, str]
@@ -33,12 +33,6 @@ class Form:
     """Whether a closing text without an opening one ends thinking that began in the prompt."""
     word: bool = False
     """An ordinary word as a tag, which an answer may name: its closing tag alone counts only if it is not in prose."""
-    opens: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    closes: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    either: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    """What opens it, or a further level inside the thinking (group 1), or closes it."""
-    partly: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    """An opening tag that is cut among its attributes."""
     opening: str = ""
     """The regular expression of `opens` where it is more than `open`; the same for `closing`, `nesting`."""
     closing: str = ""
@@ -48,20 +42,34 @@ class Form:
     force: str = ""
     """The text that ends thinking by force, where it is more than `close`."""
 
-    def __post_init__(self) -> None:
-        for name, text, pattern in (("opens", self.open, self.opening), ("closes", self.close, self.closing)):
-            object.__setattr__(self, name, _compiled(pattern or _pattern(text)))
-        begin, end = self.nesting or self.opens.pattern, self.closes.pattern
-        if begin[0] == end[0] == "<" and "|" not in begin + end:  # a common beginning makes the search fast
-            either = f"<(?:({begin[1:]})|{end[1:]})"
-        else:
-            either = f"({begin})|{end}"
-        object.__setattr__(self, "either", _compiled(either))
-        tag = _xml(self.open.partition(" ")[0].rstrip(">") + ">")
-        object.__setattr__(self, "partly", _compiled(rf"(?i:<{re.escape(tag[2])}\s[^<>]*)" if tag else r"(?!)"))
-
     def __hash__(self) -> int:
         return hash((self.open, self.close))
+
+    # Compiled when a form is first looked for: there are some forty, and most runs meet one or two.
+
+    @cached_property
+    def opens(self) -> re.Pattern[str]:
+        """What opens it."""
+        return re.compile(self.opening or _pattern(self.open))
+
+    @cached_property
+    def closes(self) -> re.Pattern[str]:
+        """What closes it."""
+        return re.compile(self.closing or _pattern(self.close))
+
+    @cached_property
+    def either(self) -> re.Pattern[str]:
+        """What opens it, or a further level inside the thinking (group 1), or closes it."""
+        begin, end = self.nesting or self.opens.pattern, self.closes.pattern
+        if begin[0] == end[0] == "<" and "|" not in begin + end:  # a common beginning makes the search fast
+            return re.compile(f"<(?:({begin[1:]})|{end[1:]})")
+        return re.compile(f"({begin})|{end}")
+
+    @cached_property
+    def partly(self) -> re.Pattern[str]:
+        """An opening tag that is cut among its attributes."""
+        tag = _xml(self.open.partition(" ")[0].rstrip(">") + ">")
+        return re.compile(rf"(?i:<{re.escape(tag[2])}\s[^<>]*)" if tag else r"(?!)")
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -92,11 +100,6 @@ class Form:
     def ends(self, text: str) -> bool:
         """Whether a text contains what closes the thinking."""
         return self.closes.search(text) is not None
-
-
-@lru_cache(maxsize=256)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
 
 
 def _xml(mark: str) -> re.Match[str] | None:

@@ -14,18 +14,19 @@ import msgspec
 
 from .errors import LONGEST, ServerError, unquoted
 
-_CODE = re.compile(
+# Most runs meet no refusal: `re` compiles these when they are first looked for, and keeps them.
+_CODE = (
     r"context_?(?:length|window|size)_?exceeded(?:error)?|contextwindowexceeded(?:error)?|exceed_context_size(?:_error)?"
     r"|(?:model_)?max_prompt_tokens_exceeded|prompt_too_long|input_too_long|tokens_limit_reached|context_too_long"
     r"|outofcontexterror|1261"
 )
 """Codes and types: of OpenAI and most others, LiteLLM, llama.cpp, GitHub, Azure AI, Volcengine, Zhipu."""
-_IN_WORDS = re.compile(
+_IN_WORDS = (
     r"(?<![\w./-])(?:context_length_exceeded|exceed_context_size_error|(?:litellm\.)?contextwindowexceedederror)(?![\w/-])"
     r"|default_max_tokens \(-?\d+\) must be greater than 0"  # TensorRT-LLM
     r"|context shift is disabled"  # llama.cpp, where the window is full
 )
-_ELSE = re.compile(
+_ELSE = (
     r"per[ _-]?(?:min|sec|hour|day|month|week)|\b[trip]+p[msdh]\b|rate[ _-]?limit|tokens? rate"
     r"|quota|usage limit|daily|monthly|hourly|billing"
     r"|credit|throttl|please wait|concurren|number of requests|\bqueue|overload|in flight"
@@ -43,15 +44,15 @@ _ELSE = re.compile(
     r"|每分钟|每秒|每天|速率|频率|并发|额度|余额|配额|欠费"
 )
 """What a refusal speaks of that is not about the window."""
-_MEDIA = re.compile(r"\b(?:image|picture|pixels?|audio|video|file|upload\w*|png|jpe?g)s?\b")
-_SUBJECT = re.compile(
+_MEDIA = r"\b(?:image|picture|pixels?|audio|video|file|upload\w*|png|jpe?g)s?\b"
+_SUBJECT = (
     r"\b(?:prompts?|inputs?|messages?|conversation|chat history|context|text|(?<!stop )sequence|request length"
     r"|(?:input|prompt|requested|total|too many) tokens?|(?:prompt|input)_tokens|token count|request \(\d+ tokens"
     r"|requested number of tokens|(?:this|the|your) request requires"
     r"|request exceed\w*)\b"
     r"|输入|提示词?|上下文|对话|消息|内容|请求"
 )
-_TOO_MUCH = re.compile(
+_TOO_MUCH = (
     r"too (?:long|large|big|many)|exceed|overflow|surpass|(?:long|great|larg|bigg)er than|more than|\bover\b|beyond"
     r"|at most"
     r"|must (?:be|have|contain) (?:<=?|less|fewer|at most|below|under|no more)|cannot be (?:more|greater|longer)"
@@ -60,7 +61,7 @@ _TOO_MUCH = re.compile(
     r"|supports? up to|limited to|reduce the|shorten|shorter|not enough|not fit|range of"
     r"|超过|超出|超长|过长|超限|大于|最大|太多|太长"
 )
-_MEASURE = re.compile(
+_MEASURE = (
     r"(?<![a-z_])tokens?(?![a-z_])|(?:prompt|input)_tokens|context[ _-]?(?:length|window|size|limit|len)"
     r"|\b(?:input|prompt|sequence|maximum|max|session|total|allowed|model) length"
     r"|max_model_len|max_seq_len|max_seq_length|max_input_len\w*|max_(?:num|total)_tokens"
@@ -68,7 +69,7 @@ _MEASURE = re.compile(
     r"|length of (?:the |your )?(?:prompt|input|messages?|request|conversation)"
     r"|too long|max length|input characters|长度|上下文|超长|过长|太长|字数|字符"
 )
-_PHRASES = re.compile(
+_PHRASES = (
     r"reduce the length of the (?:messages|prompt|input)|max(?:imum)? tokens of \d+ exceeded"
     r"|exceed\w*(?: the| your)?(?: model'?s?)? token limit"
     r"|(?<!output )(?<!completion )token limit (?:has been |was )?(?:exceeded|reached)"
@@ -76,15 +77,13 @@ _PHRASES = re.compile(
     r"|(?:body|request) too large for .{1,60} max size: \d+ tokens|requested tokens? .{0,20}exceed"
 )
 """Wordings without all three: Groq and Cerebras, Snowflake, Moonshot, Cohere, Bedrock, Azure AI, llama-cpp-python."""
-_STRING = re.compile(r"string[ _](?:too long|above_max_length)|string with maximum length|string_too_long")
-_TEXT_FIELD = re.compile(
-    r"^(?:messages?[\[.]\d+\]?\.)?(?:content(?:[\[.]\d+\]?(?:\.text)?)?|prompt|input(?:[\[.]\d+\]?)?)$"
-)
-_FIELD = re.compile(r"['\"`]((?:messages?|prompt|input|content)[\w\[\].]*)['\"`]")
+_STRING = r"string[ _](?:too long|above_max_length)|string with maximum length|string_too_long"
+_TEXT_FIELD = r"^(?:messages?[\[.]\d+\]?\.)?(?:content(?:[\[.]\d+\]?(?:\.text)?)?|prompt|input(?:[\[.]\d+\]?)?)$"
+_FIELD = r"['\"`]((?:messages?|prompt|input|content)[\w\[\].]*)['\"`]"
 _OTHER_STATUS = {401, 402, 403, 404, 407, 414, 429, 431}
 """Words do not count there: these speak of keys, accounts, rates, addresses and headers. A code still does."""
-_MODEL = re.compile(r"\bmodel\s+['\"`‘“][^'\"`’”]{1,200}['\"`’”]|\bmodel=\S+")
-_BETWEEN = re.compile(r"(?<=[^\d\W])[.!?]\s+|(?<=[)\d])\.\s+(?=[a-z])|[;\n]|。|；")
+_MODEL = r"\bmodel\s+['\"`‘“][^'\"`’”]{1,200}['\"`’”]|\bmodel=\S+"
+_BETWEEN = r"(?<=[^\d\W])[.!?]\s+|(?<=[)\d])\.\s+(?=[a-z])|[;\n]|。|；"
 
 
 _MOST = 20
@@ -103,14 +102,14 @@ def exceeded(status: int, error: ServerError, asked: bytes = b"") -> bool:
 
     `asked`: the request's body; words of the error that are a piece of it are the prompt's own, not the server's.
     """
-    if error.page or any(_CODE.fullmatch(_plain(code)) for code in (error.code, error.type)):
+    if error.page or any(re.fullmatch(_CODE, _plain(code)) for code in (error.code, error.type)):
         return not error.page
     if status in _OTHER_STATUS:
         return False
     text = _own_words(error.message)
-    if _STRING.search(text) or error.code == "string_above_max_length":
-        named = error.param or (field[1] if (field := _FIELD.search(error.message)) else "")
-        return bool(_TEXT_FIELD.match(named))
+    if re.search(_STRING, text) or error.code == "string_above_max_length":
+        named = error.param or (field[1] if (field := re.search(_FIELD, error.message)) else "")
+        return bool(re.match(_TEXT_FIELD, named))
     return any(not _echo(text, start, end, asked) for start, end in _places(text))
 
 
@@ -118,13 +117,13 @@ def numbers(error: ServerError) -> Numbers | None:
     """The tokens of prompt and window, where a refusal tells both; None if it does not, or only about."""
     text = _own_words(error.message).replace("`", "")
     for form in _NUMBERS:
-        if found := form.search(text):
+        if found := re.search(form, text):
             return Numbers(int(found["prompt"]), int(found["window"]))
     return None
 
 
 _NUMBERS = [
-    re.compile(form.replace(r"\d+", r"\d{1,12}"))
+    form.replace(r"\d+", r"\d{1,12}")
     for form in (
         r"context length (?:is|of) (?:only )?(?P<window>\d+).{0,200}?\((?P<prompt>\d+) (?:in (?:the|your)|of text)",
         r"context length (?:is|of) (?:only )?(?P<window>\d+).{0,120}?messages resulted in (?P<prompt>\d+)",
@@ -155,27 +154,27 @@ def _plain(code: str) -> str:
 
 def _own_words(message: str) -> str:
     """The message in small letters, without the names of models and without quotations of several words."""
-    text = unquoted(_MODEL.sub("model", message[:LONGEST])).lower().replace("’", "'").replace("\\n", "\n")
+    text = unquoted(re.sub(_MODEL, "model", message[:LONGEST])).lower().replace("’", "'").replace("\\n", "\n")
     return re.sub(r"(?<=\d)[,_](?=\d{3}\b)", "", text)
 
 
 def _places(text: str) -> list[tuple[int, int]]:
     """Where a message says that a prompt is too long: in a known wording, or in sentences that hold all it takes."""
-    if known := _IN_WORDS.search(text):
+    if known := re.search(_IN_WORDS, text):
         return [known.span()]
-    if _ELSE.search(text) or (_MEDIA.search(text) and not re.search(r"\btokens?\b", text)):
+    if re.search(_ELSE, text) or (re.search(_MEDIA, text) and not re.search(r"\btokens?\b", text)):
         return []
-    if known := _PHRASES.search(text):
+    if known := re.search(_PHRASES, text):
         return [known.span()]
     found: list[tuple[int, int]] = []
     begin = 0
-    for end in [*(match.start() for match in _BETWEEN.finditer(text)), len(text)]:
+    for end in [*(match.start() for match in re.finditer(_BETWEEN, text)), len(text)]:
         sentence = text[begin:end]
         if (
             len(found) < _MOST
-            and (too := _TOO_MUCH.search(sentence))
-            and _SUBJECT.search(sentence)
-            and _MEASURE.search(sentence)
+            and (too := re.search(_TOO_MUCH, sentence))
+            and re.search(_SUBJECT, sentence)
+            and re.search(_MEASURE, sentence)
         ):
             found.append((begin + too.start(), begin + too.end()))
         begin = end

@@ -76,7 +76,7 @@ class Completions:
             return outputs.read(data, self.opened, n, tags=tags, tools=tools, limit=limit, stops=stops)
 
         while True:
-            whole = body | self._streaming(body)
+            whole = body | self._streaming(limit)
             fields = self.parameters.fit(whole)
             sent = Sent("POST", path, _encoded(fields), request.prefix_key, fields)
             streams = bool(fields.get("stream"))
@@ -110,9 +110,9 @@ class Completions:
         self._streams = True  # some models are served as streams alone, however short the answer
         return True
 
-    def _streaming(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def _streaming(self, limit: int) -> dict[str, Any]:
         """The fields that ask for a stream, where the answer may be long and the user does not say by `extra`."""
-        if "stream" in self.extra or self._streams is False or (self._streams is None and 0 < _limit(body) < LONG):
+        if "stream" in self.extra or self._streams is False or (self._streams is None and 0 < limit < LONG):
             return {}
         usage = self._usage_asked and "stream_options" not in self.extra
         return {"stream": True} | ({"stream_options": {"include_usage": True}} if usage else {})
@@ -157,7 +157,10 @@ class _Heard:
 
 def _limit(body: Mapping[str, Any]) -> int:
     """The most tokens of the answer; 0 if there is no limit, also where what the user gave in its place is none."""
-    return next((most for name in reversed(LIMITS) if type(most := body.get(name)) is int and most > 0), 0)
+    for name in reversed(LIMITS):
+        if type(most := body.get(name)) is int and most > 0:
+            return most
+    return 0
 
 
 def _names(tools: list[dict[str, Any]]) -> frozenset[str]:

@@ -14,6 +14,8 @@ from .line import TryAgain
 THOUGHTS = ("reasoning", "reasoning_content", "thinking", "reasoning_details", "thinking_blocks")
 PARTS = "thinking in parts"
 """Where a stream keeps the thinking that comes in parts of the content."""
+_BESIDE = (*THOUGHTS, PARTS, "tool_calls", "function_call", "refusal")
+"""What says something beside the content."""
 _KINDS = {"thinking", "reasoning", "reasoning_text", "reasoning.text", "reasoning.summary", "summary_text"}
 _KINDS |= {"think", "thought", "reasoning_content"}
 _HIDDEN = {"redacted_thinking", "reasoning.encrypted", "tool_use", "function_call"}
@@ -31,7 +33,11 @@ class Message(NamedTuple):
 
 def read(choice: Mapping[str, Any], known: Collection[str] = ()) -> Message:
     """The message of a choice, `known` being the names of the tools; TryAgain if there is none that can be read."""
-    message = next((choice[key] for key in ("message", "delta") if choice.get(key) is not None), None)
+    message = choice.get("message")
+    if type(message) is dict and type(said := message.get("content")) is str and not any(map(message.get, _BESIDE)):
+        return Message(mended(said), "", [])  # nearly always
+    if message is None:
+        message = choice.get("delta")
     if message is None and isinstance(choice.get("text"), str | list):
         message = {"content": choice["text"]}
     if isinstance(message, str):
@@ -50,8 +56,8 @@ def read(choice: Mapping[str, Any], known: Collection[str] = ()) -> Message:
             calls.add_whole(given)
     refusal = message.get("refusal")
     refused = not text and not calls and isinstance(refusal, str) and bool(refusal)
-    said = [_mended_call(call) for call in calls.whole()]
-    return Message(mended(str(refusal) if refused else text), mended(reasoning), said, refused)
+    whole = [_mended_call(call) for call in calls.whole()]
+    return Message(mended(str(refusal) if refused else text), mended(reasoning), whole, refused)
 
 
 def text_of(content: Any) -> tuple[str, str]:

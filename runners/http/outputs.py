@@ -49,15 +49,16 @@ def read(
         raise TryAgain("the reply is nested too deeply") from None
     found: list[Output | RequestFailed] = []
     shares = _shares(tokens, [answer.size for answer in answers if isinstance(answer, _Answer)])
-    first = True
+    alone, first = len(choices) == 1, True
     for answer in answers:
         if isinstance(answer, RequestFailed):
             found.append(answer)
             continue
         said = _ended(answer, opened, tags, stops) if stops else answer
         split = _split(said, opened, tags)
-        output = _output(said, split, told, shares.pop(0), first=first, alone=len(choices) == 1)
-        _cut(output, stops)
+        output = _output(said, split, told, shares.pop(0), first=first, alone=alone)
+        if stops:
+            _cut(output, stops)
         found.append(output)
         first = False
     return found
@@ -140,6 +141,8 @@ def _choices(data: Any) -> list[dict[str, Any]]:
     if error is not None:  # with status 200, as gateways do
         raise reported.as_exception(error)
     choices = data.get("choices")
+    if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:  # nearly always
+        return choices
     choices = [choice for choice in choices if choice is not None] if isinstance(choices, list) else []
     if not choices or not all(isinstance(choice, dict) for choice in choices):
         other = [str(key)[:20] for key in data if key not in {"choices", "id", "object", "created", "model", "usage"}]
@@ -152,6 +155,8 @@ def _choices(data: Any) -> list[dict[str, Any]]:
 
 def _shares(total: int, sizes: list[int]) -> list[int]:
     """The total divided in proportion to the sizes, in whole numbers that add up."""
+    if len(sizes) == 1:
+        return [total]
     shares, given = [], 0
     for i in range(len(sizes)):
         shares.append(total * sum(sizes[: i + 1]) // max(1, sum(sizes)) - given)

@@ -4,7 +4,6 @@ Names: OpenAI (`prompt_tokens`, `completion_tokens`, `*_details`), the Responses
 `output_tokens`, `cache_read_input_tokens`), DeepSeek (`prompt_cache_hit_tokens`), Moonshot (`cached_tokens`).
 """
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -68,18 +67,17 @@ def read(told: Mapping[str, Any], total: int, thoughts: int, answer: int, *, alo
     Where thinking is not told from answer, `total` is divided by their characters (`thoughts`, `answer`). `alone`:
     there is one choice, which the counts are of.
     """
-    apart = reasoning_tokens(told) if alone else 0
-    reasoning = min(total, apart or round(total * thoughts / max(1, thoughts + answer)))
+    reasoning = reasoning_tokens(told) if alone else 0
+    if not reasoning and thoughts:
+        reasoning = round(total * thoughts / (thoughts + answer))
+    reasoning = min(total, reasoning)
     prompt = _first(told, _PROMPT)
-    cached = _detailed(told, _PROMPT_DETAILS, _CACHED)
-    costs = (dollars(told[name]) for name in _COSTS if name in told)
-    return Usage(
-        prompt=prompt,
-        cached=min(cached, prompt),
-        reasoning=reasoning,
-        answer=total - reasoning,
-        cost=next((cost for cost in costs if cost and math.isfinite(cost)), 0.0),
-    )
+    cached = min(prompt, _detailed(told, _PROMPT_DETAILS, _CACHED))
+    cost = 0.0
+    for name in _COSTS:
+        if name in told and (cost := dollars(told[name])):
+            break
+    return Usage(prompt=prompt, cached=cached, reasoning=reasoning, answer=total - reasoning, cost=cost)
 
 
 def merged(before: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas
 
 NESTED = ("metrics", "tool_calls", "metadata", "verdicts")
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
 BATCH = 2**20
 """Bytes that are held at once while Parquet is written."""
 
@@ -44,9 +45,11 @@ def write_parquet(journal: Path, table: Path) -> None:
 def row(record: Record) -> dict[str, Any]:
     """A record as flat columns."""
     flat = {name: getattr(record, name) for name in record.__struct_fields__ if name not in {"usage", "timing"}}
-    flat["verdicts"] = msgspec.to_builtins(record.verdicts)
+    if record.verdicts:
+        flat["verdicts"] = msgspec.to_builtins(record.verdicts)
     for name in NESTED:
-        flat[name] = json.dumps(flat[name], ensure_ascii=False)
+        value = flat[name]
+        flat[name] = _as_json(value) if value else "{}" if type(value) is dict else "[]"
     flat |= {f"{name}_tokens": getattr(record.usage, name) for name in ("prompt", "cached", "reasoning", "answer")}
     flat["cost"] = record.usage.cost
     return flat | {f"{name}_seconds": getattr(record.timing, name) for name in record.timing.__struct_fields__}

@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -40,6 +39,8 @@ BACKLOG = 64
 """How many outputs may wait for their grade or the disk, beside the requests in flight."""
 QUICK = 0.001
 """Seconds: samples that are built in less are built on the spot, as a thread would cost more."""
+IN_THREADS = 64
+"""Samples at most that are built in threads before it is tried again whether one on the spot is quick."""
 LOOK_AGAIN = 0.25
 """Seconds after which a runner is asked again how many requests it likes."""
 
@@ -89,6 +90,33 @@ class Work:
             missing = ((1 << most) - 1) & ~self.done.bits(name)
             if missing and name not in self.overlength.skipped:
                 yield number, [r for r in range(most) if missing >> r & 1]
+
+
+class _Building:
+    """Builds samples: on the spot while that is quick, else in a thread, where they keep nobody waiting."""
+
+    def __init__(self, work: Work, runner: Runner) -> None:
+        self._work, self._runner = work, runner
+        self._in_threads = self._next_in_threads = 1
+
+    async def sample(self, number: int) -> tuple[Sample | None, float]:
+        """A sample, None if it is to be left out, and the seconds that it took."""
+        if self._next_in_threads:
+            sample, took, busy = await asyncio.to_thread(self._timed, number)
+            # Of the time, only what it computed itself tells: in a thread it waits for the others.
+            if busy < QUICK:
+                self._next_in_threads -= 1
+            return sample, took
+        sample, took, _ = self._timed(number)
+        # What waits for a disk or a network is slow again and again, and then tried less and less often.
+        self._in_threads = 1 if took < QUICK else min(2 * self._in_threads, IN_THREADS)
+        self._next_in_threads = 0 if took < QUICK else self._in_threads
+        return sample, took
+
+    def _timed(self, number: int) -> tuple[Sample | None, float, float]:
+        begin, busy = time.monotonic(), time.thread_time()
+        sample = self._work.build(number, self._runner)
+        return sample, time.monotonic() - begin, time.thread_time() - busy
 
 
 class Places:
@@ -145,14 +173,12 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
             backlog.give()
 
     async with asyncio.TaskGroup() as group:
-        quick = False
+        building = _Building(work, asking.runner)
         for number, repeats in work.owed():
             if stop.is_set():
                 break
-            begin = time.monotonic()
             try:
-                build = partial(work.build, number, asking.runner)
-                sample = build() if quick else await asyncio.to_thread(build)
+                sample, built = await building.sample(number)
             except M1evalError as error:  # the task's file or data is wrong
                 fatal.append(error)
                 break
@@ -160,8 +186,8 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
                 await _unbuilt(work.samples.id(number), repeats, error, journal)
                 continue
             if sample is None:
+                await asyncio.sleep(0)  # thousands may be left out, one after another
                 continue
-            quick = (built := time.monotonic() - begin) < QUICK
             together = 1 if work.task.episode else int(getattr(asking.runner, "choices", 1))
             for first in range(0, len(repeats), together):
                 await backlog.take()

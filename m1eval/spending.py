@@ -37,6 +37,8 @@ class Spending:
 
     def allows(self, in_flight: int) -> bool:
         """Whether one more request may go beside those in flight."""
+        if self._most_cost is None and self._most_tokens is None:
+            return True
         share = 1 + (in_flight + 1) / self._requests if self._requests else 1.0
         for spent, most, words in (
             (self.cost, self._most_cost, f"--max-cost {self._most_cost or 0:g}: ${self.cost:.2f} are spent"),

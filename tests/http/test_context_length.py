@@ -129,8 +129,8 @@ def test_a_prompt_that_does_not_fit_by_its_numbers_is_not_asked_again(server: Lo
 def test_hostile_messages_take_linear_time(text: str) -> None:
     def seconds(n: int) -> float:
         said = json.dumps({"error": {"message": text * n}})
-        begin = time.perf_counter()
+        begin = time.process_time()
         context_length.exceeded(400, errors.read(said), b"x" * n)
-        return time.perf_counter() - begin
+        return time.process_time() - begin
 
     assert min(seconds(200_000) for _ in range(2)) < 20 * max(min(seconds(20_000) for _ in range(3)), 0.005)

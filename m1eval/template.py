@@ -1,14 +1,27 @@
 """Jinja2 templates of task files: sandboxed, limited in their work, and an undefined variable is an error."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
+from jinja2 import nodes
 
 from m1eval.limited_template import LimitedEnvironment, TemplateLimitError
 from m1eval.source import Key, Source
+
+MOST_PARTS = 100
+"""Parts up to which a template is filled in without Jinja."""
+_PRINTED = frozenset({str, int, float, bool, type(None)})
+"""Types of values that Jinja shows as `str` does."""
+
+
+class _Part(NamedTuple):
+    """A piece of a template: text as it is, or the name of a column."""
+
+    text: str
+    named: bool
 
 
 @cache
@@ -26,7 +39,11 @@ def compiled(source: Source, key: Key, text: str) -> Callable[[Mapping[str, Any]
     except jinja2.TemplateError as error:
         raise source.error(key, f"template error in '{key[-1]}': {error.message}") from None
 
+    parts = _parts(text)
+
     def render(row: Mapping[str, Any]) -> str:
+        if parts and (filled := _filled(parts, row)) is not None:
+            return filled
         try:
             return environment().render(template, row)
         except jinja2.UndefinedError as error:
@@ -37,6 +54,39 @@ def compiled(source: Source, key: Key, text: str) -> Callable[[Mapping[str, Any]
             raise source.error(key, f"template error: {type(error).__name__}: {error}") from None
 
     return render
+
+
+def _parts(text: str) -> list[_Part]:
+    """The parts of a template that only puts columns into a text, as most do; none of any other."""
+    found: list[_Part] = []
+    for statement in environment().parse(text).body:
+        if not isinstance(statement, nodes.Output) or len(found) + len(statement.nodes) > MOST_PARTS:
+            return []
+        for node in statement.nodes:
+            if isinstance(node, nodes.TemplateData):
+                found.append(_Part(node.data, named=False))
+            elif isinstance(node, nodes.Name) and node.name != "self":  # which is Jinja's own, whatever the row has
+                found.append(_Part(node.name, named=True))
+            else:
+                return []
+    return found
+
+
+def _filled(parts: Sequence[_Part], row: Mapping[str, Any]) -> str | None:
+    """What Jinja makes of these parts, at a tenth of its cost; None where Jinja must decide, or say what is wrong."""
+    said = []
+    for text, named in parts:
+        if not named:
+            said.append(text)
+            continue
+        value = row.get(text, ...)
+        if type(value) not in _PRINTED:
+            return None
+        try:
+            said.append(value if type(value) is str else str(value))
+        except ValueError:  # a number of too many digits
+            return None
+    return "".join(said)
 
 
 def _undefined(text: str, row: Mapping[str, Any]) -> str:

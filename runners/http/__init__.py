@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from m1eval import Output, Progress, Request, RunnerError, Timing, UsageError, secrets
 from m1eval.credentials import register_option
 
-from . import budget, context_length, options, proxies, replies
+from . import budget, context_length, cut_prompts, options, proxies, replies
 from .completions import RAW, Completions
 from .continued import Continuation
 from .line import Limits, Line, RequestFailed
@@ -110,6 +110,7 @@ class Runner:
         self._entry: dict[str, Any] = {}
         self._notes: list[str] = []
         self._singly = False
+        self._cut: cut_prompts.Cut | None = None
 
     @property
     def concurrency(self) -> int:
@@ -150,23 +151,32 @@ class Runner:
         return entry or {}
 
     def describe(self) -> dict[str, Any]:
-        """The servers' addresses, what the first says of the model, and which parameters it refuses; no keys."""
+        """The servers' addresses, what the first says of the model, what it refuses and cuts; no keys."""
         plain = {key: value for key, value in self._entry.items() if isinstance(value, str | int | float | dict)}
         urls = [line.shown for line in self._servers.lines]
-        about = {"base_url": urls[0] if len(urls) == 1 else urls}
-        about |= {"server_model": secrets.redact_tree(plain)}
-        learnt = self._ask.parameters.record
-        return about | ({"parameters": learnt} if learnt else {})
+        about: dict[str, Any] = {"base_url": urls[0] if len(urls) == 1 else urls}
+        about["server_model"] = secrets.redact_tree(plain)
+        if learnt := self._ask.parameters.record:
+            about["parameters"] = learnt
+        if self._cut:
+            about["cut_prompt"] = self._cut._asdict()
+        return about
 
     @property
     def notes(self) -> list[str]:
         """What a reader of the results must know of the server."""
-        return [*self._notes, *self._ask.parameters.notes]
+        cut = [f"{self._servers.lines[0].shown} {self._cut}"] if self._cut else []
+        return [*self._notes, *self._ask.parameters.notes, *cut]
 
     def recall(self, described: Mapping[str, Any]) -> None:
-        """Go on as an earlier part of the run, which described itself so: what its server refused is not sent."""
+        """Go on as an earlier part of the run, which described itself so: what its server refused is not sent.
+
+        That it cut a prompt is not forgotten.
+        """
         if isinstance(learnt := described.get("parameters"), Mapping):
             self._ask.parameters.recall(learnt)
+        if isinstance(cut := described.get("cut_prompt"), Mapping):
+            self._cut = cut_prompts.read(cut)
 
     async def generate(self, request: Request) -> Output:
         """Ask, and again where that may help; RequestFailed when it does not, RunnerError when no request would do."""
@@ -208,7 +218,14 @@ class Runner:
                 output.metadata |= metadata | self._about(request, output)
                 output.metadata |= {"choice": number, "choices": len(outputs)} if n > 1 else {}
                 output.timing = timing
+        self._see_whether_cut(request, outputs[0])
         return outputs
+
+    def _see_whether_cut(self, request: Request, first: Output | RequestFailed) -> None:
+        """Note it where the server cannot have read the whole prompt."""
+        if isinstance(first, Output) and (cut := cut_prompts.found(request, first.usage)):
+            first.metadata["cut_prompt"] = cut._asdict()
+            self._cut = self._cut or cut
 
     async def _asked(self, path: str, body: dict[str, Any], request: Request, n: int, metadata: dict[str, Any]) -> Came:
         """Ask; where the prompt fits the window and the tokens of the answer do not, again for as many as are left.

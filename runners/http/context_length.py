@@ -4,7 +4,7 @@ There is no common form: some forty servers and services have a wording each, wh
 that names the case decides. Else a sentence must hold three things: what is too long (the prompt, the input, the
 messages), that it is (too long, exceeds, at most), and of what measure (tokens, a context length). What speaks of
 rates, quotas, images, time, memory, or of another field than the prompt is something else. `tests/http/refusals.jsonl`
-has what servers really say, of both kinds.
+has what servers really say, of both kinds. `languages.py` has the words of other languages than English.
 """
 
 import re
@@ -12,69 +12,93 @@ from typing import NamedTuple
 
 import msgspec
 
+from . import languages
 from .errors import LONGEST, ServerError, unquoted
 
 # Most runs meet no refusal: `re` compiles these when they are first looked for, and keeps them.
 _CODE = (
-    r"context_?(?:length|window|size)_?exceeded(?:error)?|contextwindowexceeded(?:error)?|exceed_context_size(?:_error)?"
-    r"|(?:model_)?max_prompt_tokens_exceeded|prompt_too_long|input_too_long|tokens_limit_reached|context_too_long"
-    r"|outofcontexterror|1261"
+    r"(?:model_|max(?:imum)?_)*"
+    r"(?:context_?(?:length|window|size|limit)?|(?:prompt|input|conversation)_?(?:length|tokens?)?)"
+    r"_?(?:limit_?)?(?:is_?)?(?:exceeded|exceeds|overflow|too_?long)_?(?:error|exception)?"
+    r"|exceed_context_size(?:_error)?|tokens_limit_reached|outofcontexterror|out_of_context_error|1261"
 )
 """Codes and types: of OpenAI and most others, LiteLLM, llama.cpp, GitHub, Azure AI, Volcengine, Zhipu."""
 _IN_WORDS = (
-    r"(?<![\w./-])(?:context_length_exceeded|exceed_context_size_error|(?:litellm\.)?contextwindowexceedederror)(?![\w/-])"
+    r"(?<![\w./-])(?:context_length_exceeded|context_window_overflow|exceed_context_size_error"
+    r"|(?:litellm\.)?contextwindowexceedederror)(?![\w/-])"
     r"|default_max_tokens \(-?\d+\) must be greater than 0"  # TensorRT-LLM
+    r"|maximum context length (?:is|of) (?:only )?\d+ tokens\W{1,3}(?:however|but)\b"
     r"|context shift is disabled"  # llama.cpp, where the window is full
+    r"|\bn_(?:keep|tokens|past|prompt_tokens)\b\W{0,3}\d* ?>=? ?n_ctx\b"
 )
 _ELSE = (
     r"per[ _-]?(?:min|sec|hour|day|month|week)|\b[trip]+p[msdh]\b|rate[ _-]?limit|tokens? rate"
-    r"|quota|usage limit|daily|monthly|hourly|billing"
+    r"|(?:/ ?|\b(?:a|each|every|one|last|past|\d{1,4}) )(?:min(?:ute)?|sec(?:ond)?|hour|day|week|month)s?\b"
+    r"|quota|usage limit|daily|monthly|hourly|billing|\bbalance\b|allowance|insufficient (?:tokens|funds)"
     r"|credit|throttl|please wait|concurren|number of requests|\bqueue|overload|in flight"
-    r"|try again (?:later|in \d|after)"
+    r"|try again (?:later|in \d|after)|pending|backlog|number of (?:attempts|retries)"
+    r"|after \d+ (?:attempts|retries|tries)|(?:bearer|access|auth\w*|jwt|api|refresh|session) tokens?\b"
+    r"|\bfor (?:this|your|the) (?:api )?(?:key|user|team|org\w*|project|workspace|tenant)\b"
     r"|\bretry (?:after|in) \d"  # rates and accounts
     r"|deadline|timed? ?out|cancell?ed|took too long|taking too long"  # time
     r"|out of memory|\boom\b|\bcuda|kv[ _-]?cache|memory|max_num_batched_tokens|batch[ _]size"  # the machine
-    r"|\bstop\b|stop_sequence|\btools?\b|schema|logprobs|\bheaders?\b|\bcookie|\bur[li]\b|array too long|\bdepth\b"
-    r"|content[_ ]filter|web ?socket|budget|moderation|policy|safety|\bflagged\b"
+    r"|\bstop\b|stop_sequence|\btools?\b(?! inputs?\b)|schema|logprobs|\bheaders?\b|\bcookie|\bur[li]\b"
+    r"|array too long|\bdepth\b"
+    r"|content[_ ]filter|web ?socket|(?<!generation )(?<!output )budget|moderation|policy|safety|\bflagged\b"
     r"|(?:unsupported|unrecogni[sz]ed|unknown|unexpected) (?:request )?(?:parameter|argument|value|field|property|key)"
     r"|vocab\w*|token[ _]ids?\b|logit_bias|\buser[ _]?id|\bname of\b|\.name\b|['\"`]name['\"`]|metadata"  # other fields
     r"|upgrade|\byour plan\b|\baccount\b|\bwait\b"
-    r"|special tokens|extra inputs|extraneous|too short"
+    r"|(?:parameter|argument|field|property) ['\"`](?!messages?\b|prompt|inputs?\b|contents?\b|text\b|max_\w*tokens)"
+    r"|invalid token|(?:security|ssl|tls|execution|call) context|special tokens|extra inputs|extraneous"
+    r"|too (?:short|small)"
     r"|must (?:be|have|contain) (?:at least|(?:more|longer|greater) than)|\bempty\b"
-    r"|每分钟|每秒|每天|速率|频率|并发|额度|余额|配额|欠费"
+    rf"|{languages.ELSE}"
 )
 """What a refusal speaks of that is not about the window."""
-_MEDIA = r"\b(?:image|picture|pixels?|audio|video|file|upload\w*|png|jpe?g)s?\b"
+_MEDIA = rf"\b(?:image|picture|pixels?|audio|video|file|upload\w*|png|jpe?g)s?\b|{languages.MEDIA}"
+_MEDIA_ITSELF = (
+    r"\b(?:image|picture|audio|video|file|document|pdf|attachment)s?(?: inputs?)?"
+    r" (?:has|have|contains?|exceeds?|(?:is|are) too)\b"
+    r"|\btoo many (?:image|picture|audio|video|file|document|pdf|attachment|message)s\b"
+)
+"""Where an image and not the prompt is too large; what speaks of the context then is about the whole all the same."""
 _SUBJECT = (
     r"\b(?:prompts?|inputs?|messages?|conversation|chat history|context|text|(?<!stop )sequence|request length"
     r"|(?:input|prompt|requested|total|too many) tokens?|(?:prompt|input)_tokens|token count|request \(\d+ tokens"
     r"|requested number of tokens|(?:this|the|your) request requires"
-    r"|request exceed\w*)\b"
-    r"|输入|提示词?|上下文|对话|消息|内容|请求"
+    r"|request (?:exceed|contain)\w*|tokens in (?:the|your) request)\b"
+    r"|\brequest (?:is |was )?too (?:long|large)\b(?=.{0,60}\btokens?\b)"
+    rf"|{languages.SUBJECT}"
 )
 _TOO_MUCH = (
-    r"too (?:long|large|big|many)|exceed|overflow|surpass|(?:long|great|larg|bigg)er than|more than|\bover\b|beyond"
+    r"too (?:long|large|big|many)|exceed|overflow|surpass|(?:long|great|larg|bigg)er (?:\([^()]{1,40}\) )?than"
+    r"|more than|\bover\b|above the|beyond|oversized"
     r"|at most"
-    r"|must (?:be|have|contain) (?:<=?|less|fewer|at most|below|under|no more)|cannot be (?:more|greater|longer)"
+    r"|must (?:be|have|contain) (?:<=?|less|fewer|at most|below|under|no more|(?:in|within|between)\b[^a-z]{0,3}\d)"
+    r"|cannot be (?:more|greater|longer)"
     r"|\bmax(?:imum)?\b|\bonly\b|\breached\b|\bis full\b|out of range"
     r"|\d\)? > \(?[a-z_ ]*\(?\d|requires? \d+ tokens|\bmax_length\b"
-    r"|supports? up to|limited to|reduce the|shorten|shorter|not enough|not fit|range of"
-    r"|超过|超出|超长|过长|超限|大于|最大|太多|太长"
+    r"|supports? up to|limited to|reduce the|shorten|shorter|not enough|(?:not|n't|unable to) fit|range of|ran out of"
+    rf"|{languages.TOO_MUCH}"
 )
 _MEASURE = (
     r"(?<![a-z_])tokens?(?![a-z_])|(?:prompt|input)_tokens|context[ _-]?(?:length|window|size|limit|len)"
     r"|\b(?:input|prompt|sequence|maximum|max|session|total|allowed|model) length"
     r"|max_model_len|max_seq_len|max_seq_length|max_input_len\w*|max_(?:num|total)_tokens"
-    r"|(?:than|exceed\w*|max(?:imum)?) (?:the |your |model )?context\b(?! deadline)|(?:the|context) window|\bn_ctx\b"
+    r"|(?:than|exceed\w*|max(?:imum)?) (?:the |your |model |(?:the|this) model's )?context\b(?! deadline)"
+    r"|(?:the|context) window|\bn_ctx\b"
+    r"|context (?:is |was )?too (?:large|big)|conversation length"
     r"|length of (?:the |your )?(?:prompt|input|messages?|request|conversation)"
-    r"|too long|max length|input characters|长度|上下文|超长|过长|太长|字数|字符"
+    rf"|too long|max length|input characters|{languages.MEASURE}"
 )
 _PHRASES = (
     r"reduce the length of the (?:messages|prompt|input)|max(?:imum)? tokens of \d+ exceeded"
     r"|exceed\w*(?: the| your)?(?: model'?s?)? token limit"
     r"|(?<!output )(?<!completion )token limit (?:has been |was )?(?:exceeded|reached)"
-    r"|too many tokens: |expected maxlength: \d+"
+    r"|max_(?:input|prompt)_tokens exceeded|reached its conversation limit|(?:shorter|shorten your) (?:prompt|input)\b"
+    r"|(?:only supports|supports at most|supports up to) \d+ tokens,? but|too many tokens: |expected maxlength: \d+"
     r"|(?:body|request) too large for .{1,60} max size: \d+ tokens|requested tokens? .{0,20}exceed"
+    rf"|{languages.PHRASES}"
 )
 """Wordings without all three: Groq and Cerebras, Snowflake, Moonshot, Cohere, Bedrock, Azure AI, llama-cpp-python."""
 _STRING = r"string[ _](?:too long|above_max_length)|string with maximum length|string_too_long"
@@ -82,9 +106,12 @@ _TEXT_FIELD = r"^(?:messages?[\[.]\d+\]?\.)?(?:content(?:[\[.]\d+\]?(?:\.text)?)
 _FIELD = r"['\"`]((?:messages?|prompt|input|content)[\w\[\].]*)['\"`]"
 _OTHER_STATUS = {401, 402, 403, 404, 407, 414, 429, 431}
 """Words do not count there: these speak of keys, accounts, rates, addresses and headers. A code still does."""
+_ELSEWHERE = r"https?://[^\s\"'<>]+|\bin account \d+"
+"""Where to read more, as SageMaker tells."""
 _MODEL = r"\bmodel\s+['\"`‘“][^'\"`’”]{1,200}['\"`’”]|\bmodel=\S+"
 _BETWEEN = r"(?<=[^\d\W])[.!?]\s+|(?<=[)\d])\.\s+(?=[a-z])|[;\n]|。|；"
-
+_WINDOW = r"\bcontext[ _-]?(?:window|length|size|limit)(?: (?:is|of|was|only|just|to)|[:=(]){0,3}\s?(\d{3,9})\b"
+_TOKENS = r"\b(?:prompt|input|messages?|request)s? (?:\w+ ){0,3}(\d{3,9})\b|\b(\d{3,9}) (?:input |prompt )?tokens\b"
 
 _MOST = 20
 """Sentences that are looked at more closely."""
@@ -107,7 +134,7 @@ def exceeded(status: int, error: ServerError, asked: bytes = b"") -> bool:
     if status in _OTHER_STATUS:
         return False
     text = _own_words(error.message)
-    if re.search(_STRING, text) or error.code == "string_above_max_length":
+    if re.search(_STRING, text) or {error.code, error.type} & {"string_above_max_length", "string_too_long"}:
         named = error.param or (field[1] if (field := re.search(_FIELD, error.message)) else "")
         return bool(re.match(_TEXT_FIELD, named))
     return any(not _echo(text, start, end, asked) for start, end in _places(text))
@@ -149,22 +176,27 @@ xAI, Gemini. vLLM's "at least N input tokens" is no count: it stops counting whe
 
 
 def _plain(code: str) -> str:
-    return code.strip().lower().replace("-", "_")
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", code.strip())
+    return words.lower().replace("-", "_").replace(" ", "_")
 
 
 def _own_words(message: str) -> str:
     """The message in small letters, without the names of models and without quotations of several words."""
-    text = unquoted(re.sub(_MODEL, "model", message[:LONGEST])).lower().replace("’", "'").replace("\\n", "\n")
+    text = unquoted(re.sub(_MODEL, "model", re.sub(_ELSEWHERE, "", message[:LONGEST]))).lower()
+    text = text.replace("’", "'").replace("\\n", "\n").replace("i\u0307", "i")
     return re.sub(r"(?<=\d)[,_](?=\d{3}\b)", "", text)
 
 
 def _places(text: str) -> list[tuple[int, int]]:
     """Where a message says that a prompt is too long: in a known wording, or in sentences that hold all it takes."""
+    text = languages.folded(text)
     if known := re.search(_IN_WORDS, text):
         return [known.span()]
     if re.search(_ELSE, text) or (re.search(_MEDIA, text) and not re.search(r"\btokens?\b", text)):
         return []
-    if known := re.search(_PHRASES, text):
+    if re.search(_MEDIA_ITSELF, text) and "context" not in text:
+        return []
+    if known := re.search(_PHRASES, text) or _compared(text):
         return [known.span()]
     found: list[tuple[int, int]] = []
     begin = 0
@@ -179,6 +211,13 @@ def _places(text: str) -> list[tuple[int, int]]:
             found.append((begin + too.start(), begin + too.end()))
         begin = end
     return found
+
+
+def _compared(text: str) -> re.Match[str] | None:
+    """Where a message names a window that is smaller than the prompt it speaks of, without saying so in words."""
+    window = re.search(_WINDOW, text)
+    tokens = (int(found[1] or found[2]) for found in re.finditer(_TOKENS, text))
+    return window if window and any(count > int(window[1]) for count in tokens) else None
 
 
 def _echo(text: str, start: int, end: int, asked: bytes) -> bool:

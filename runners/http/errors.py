@@ -2,7 +2,8 @@
 
 OpenAI's `{"error": {"message", "type", "code", "param"}}`, FastAPI's `{"detail": [{"loc", "msg", "type"}]}`, Gemini's
 list, MiniMax's `base_resp`, Baidu's `error_msg`, errors inside errors (OpenRouter's `metadata.raw`, LiteLLM's text with
-JSON in it), plain text and HTML pages.
+JSON in it, Azure's `innererror`), plain text and HTML pages. The names of fields count in any case, with or without
+underscores: AWS has `Message`, Lambda `errorMessage`, Tencent `Response.Error.Message`.
 """
 
 import json
@@ -14,11 +15,22 @@ from .line import TryAgain
 
 LONGEST = 10_000
 """Characters of a message that are looked at; some servers repeat the whole request in theirs."""
-_MESSAGE = ("message", "msg", "detail", "details", "error_msg", "status_msg", "description", "title", "reason")
-_TYPE, _CODE = ("type", "error_type", "__type"), ("code", "error_code", "status_code", "status")
+_MESSAGE = (
+    *("message", "msg", "detail", "details", "errormsg", "errormessage", "errmsg", "statusmsg", "description"),
+    *("errordescription", "faultstring", "title", "reason"),
+)
+_TYPE, _CODE = ("type", "errortype"), ("code", "errorcode", "errcode", "statuscode", "status")
+_ERROR = ("error", "errors", "baseresp", "fault")
+_INNER = ("innererror", "cause", "upstream", "upstreamerror", "response", "body", "data", "details")
+"""Where gateways put what the server behind them said, beside their own message."""
+_DEEPEST = 16
 _PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_OPENING, _CLOSING = re.compile(r"""b?["']\[?$"""), re.compile(r"""\]?["']""")
+"""What may stand around JSON that is a text's: quotes, Python's for bytes too, and the brackets of a list."""
 _OPENS, _CLOSES = re.compile(r"""(?<![\w'"`])['"`“]"""), re.compile(r"""['"`”](?!\w)""")
-_SAYS = re.compile(r"""["']?(?:message|msg|detail|error|raw)["']?\s*[:=]\s*$""")
+_SAYS = re.compile(
+    r"""["']?(?:message|msg|detail|error|raw)["']?\s*[:=]\s*$|\bwith message\s*$|(?i:error|exception)\($"""
+)
 _decoder = json.JSONDecoder()
 
 
@@ -82,30 +94,59 @@ def unquoted(text: str) -> str:
 
 def _of(data: Any, depth: int) -> ServerError:
     """The error in a value of any type, and in what is nested in it."""
-    if depth > 5 or data is None:
+    if depth > _DEEPEST or data is None:
         return ServerError()
     if isinstance(data, str):
         return _nested(data, depth)
     if isinstance(data, list):
         return _listed(data, depth)
-    return _object(data, depth) if isinstance(data, dict) else ServerError(str(data)[:LONGEST])
+    return _object(fields(data), depth) if isinstance(data, dict) else ServerError(str(data)[:LONGEST])
+
+
+def fields(data: dict[str, Any]) -> dict[str, Any]:
+    """The fields by their names in small letters without underscores; of two that are alike then, the first."""
+    found: dict[str, Any] = {}
+    for name, value in data.items():
+        found.setdefault(str(name).lower().replace("_", "").replace("-", ""), value)
+    return found
 
 
 def _object(data: dict[str, Any], depth: int) -> ServerError:
     outer = ServerError(
         type=_first(data, _TYPE), code=_first(data, _CODE), param=_first(data, ("param", "parameter", "field"))
     )
-    for name in ("error", "errors", "base_resp"):
+    for name in _ERROR:
         if data.get(name) and not (name == "error" and data[name] is True):
             inner = _of(data[name], depth + 1)
             return _merged(inner, outer, inner.message or _message(data, depth).message)
-    raw = data.get("metadata")
     said = _message(data, depth)
-    if isinstance(raw, dict) and raw.get("raw"):  # what OpenRouter's provider said
-        inner = _of(raw["raw"], depth + 1)
-        return _merged(inner, outer, f"{said.message}: {inner.message}")
-    message = said.message or (json.dumps(data)[:LONGEST] if not (outer.code or outer.type) else "")
+    behind = fields(data["metadata"]) if isinstance(data.get("metadata"), dict) else {}  # OpenRouter
+    whole = (behind.get("raw"), data.get("originalmessage"))
+    for part in (*whole, *filter(_is_error, (behind.get("previouserrors"), *map(data.get, _INNER)))):
+        inner = _of(part, depth + 1) if part else ServerError()
+        if inner.message not in said.message or inner.code:
+            return _merged(inner, outer, ": ".join(filter(None, (said.message, inner.message))))
+    message = said.message or ("" if outer.code or outer.type else _written(data, depth))
     return _merged(said, outer, message)
+
+
+def _is_error(value: Any) -> bool:
+    """Whether a value has the fields of an error, and is not a request or another thing that a gateway repeats."""
+    if isinstance(value, str):
+        found = _written_out(value[:LONGEST])
+        value = found[2] if found else None
+    if isinstance(value, list):
+        value = value[0] if value else None
+    return isinstance(value, dict) and any(name in (*_ERROR, *_MESSAGE, "data") for name in fields(value))
+
+
+def _written(data: dict[str, Any], depth: int) -> str:
+    """An object without any field that is known, as text; lists of messages by the parameters that they are about."""
+    listed = all(isinstance(value, list) and all(isinstance(each, str) for each in value) for value in data.values())
+    if data and listed:
+        told = (f"{name}: {_of(each, depth + 1).message}" for name, value in data.items() for each in value[:20])
+        return "; ".join(told)[:LONGEST]
+    return json.dumps(data, ensure_ascii=False)[:LONGEST]
 
 
 def _merged(inner: ServerError, outer: ServerError, message: str) -> ServerError:
@@ -116,7 +157,8 @@ def _merged(inner: ServerError, outer: ServerError, message: str) -> ServerError
 
 
 def _message(data: dict[str, Any], depth: int) -> ServerError:
-    return next((_of(data[name], depth + 1) for name in _MESSAGE if data.get(name)), ServerError())
+    told = [_of(data[name], depth + 1) for name in _MESSAGE if data.get(name)]
+    return next((error for error in told if error.message), told[0] if told else ServerError())
 
 
 def _listed(data: list[Any], depth: int) -> ServerError:
@@ -135,10 +177,24 @@ def _listed(data: list[Any], depth: int) -> ServerError:
 
 
 def _nested(text: str, depth: int) -> ServerError:
-    """The error in a text, and the one that is written out in it as JSON."""
+    """The error in a text, and the one that is written out in it as JSON, with or without escapes."""
     if _PAGE.search(text[:1000]):
         return _text(text)
     text = text[:LONGEST]
+    forms = [text, text.replace("\\\\", "\\").replace('\\"', '"')] if '\\"' in text else [text]
+    for form in forms:
+        if (found := _written_out(form)) is not None:
+            start, end, data = found
+            inner = _of(data, depth + 1)
+            before, after = form[:start], form[end:]
+            if (opening := _OPENING.search(before)) and (closing := _CLOSING.match(after)):
+                before, after = before[: opening.start()], after[closing.end() :]
+            return inner._replace(message=f"{before}{inner.message}{after}".strip()[:LONGEST])
+    return ServerError(" ".join(text.split()))
+
+
+def _written_out(text: str) -> tuple[int, int, dict[str, Any]] | None:
+    """Where a text has a JSON object, and that."""
     start = -1
     for _ in range(3):
         if (start := text.find("{", start + 1)) < 0:
@@ -148,9 +204,8 @@ def _nested(text: str, depth: int) -> ServerError:
         except (ValueError, RecursionError):
             continue
         if isinstance(data, dict) and data:
-            inner = _of(data, depth + 1)
-            return inner._replace(message=f"{text[:start]}{inner.message}{text[end:]}".strip()[:LONGEST])
-    return ServerError(" ".join(text.split()))
+            return start, end, data
+    return None
 
 
 def _text(body: str) -> ServerError:

@@ -3,6 +3,7 @@
 import importlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, even
 
 context_length = importlib.import_module(f"{http.__name__}.context_length")
 errors = importlib.import_module(f"{http.__name__}.errors")
-CASES = [json.loads(line) for line in Path(__file__).with_name("refusals.jsonl").read_text("utf-8").splitlines()]
+
+
+def table(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(__file__).with_name(name).read_text("utf-8").splitlines()]
+
+
+CASES = table("refusals.jsonl")
 OVER = [case for case in CASES if case["over"]]
 TYPES = {"Content-Type": "text/event-stream"}
 
@@ -35,6 +42,69 @@ def test_each_wording_is_told_for_what_it_is(case: dict[str, Any]) -> None:
 def test_the_table_is_wide() -> None:
     assert len(OVER) >= 40
     assert len(CASES) - len(OVER) >= 40
+
+
+def wrong(cases: list[dict[str, Any]]) -> list[str]:
+    """The bodies that are not told for what they are."""
+    return [
+        body(case)
+        for case in cases
+        if context_length.exceeded(case.get("status", 400), errors.read(body(case))) is not case["over"]
+    ]
+
+
+def test_other_words_of_servers_and_gateways_are_told_for_what_they_are() -> None:
+    assert wrong(table("refusals_in_other_words.jsonl")) == []
+
+
+def test_other_languages_are_told_for_what_they_say() -> None:
+    cases = table("refusals_in_languages.jsonl")
+    assert len({case["language"] for case in cases if case["over"]}) >= 12
+    assert wrong([case | {"body": {"error": {"message": case["message"]}}} for case in cases]) == []
+
+
+GATEWAYS: dict[str, Callable[[Any], Any]] = {
+    "OpenRouter": lambda said: {"error": {"message": "Provider returned error", "metadata": {"raw": json.dumps(said)}}},
+    "OpenRouter, earlier ones": lambda said: {
+        "error": {"message": "Provider returned error", "metadata": {"previous_errors": [{"message": said}]}}
+    },
+    "LiteLLM, bytes": lambda said: {
+        "error": {"message": f"litellm.BadRequestError: XException - b'{json.dumps(said)}'. Received Model Group=x"}
+    },
+    "Portkey": lambda said: [{"error": {"message": f"x error: {json.dumps(said)}"}}, {"error": {"message": "failed"}}],
+    "Cloudflare": lambda said: {"errors": [{"code": 7000, "message": f"AiError: {json.dumps(said)}"}], "result": {}},
+    "SageMaker": lambda said: {
+        "ErrorCode": "CLIENT_ERROR_FROM_MODEL",
+        "Message": f'Received client error (400) from primary with message "{json.dumps(said)}". See '
+        "https://us-east-1.console.aws.amazon.com/cloudwatch/home in account 123456789012 for more information.",
+    },
+    "Bedrock": lambda said: {"__type": "ValidationException", "Message": json.dumps(said)},
+    "Databricks": lambda said: {"error_code": "BAD_REQUEST", "message": json.dumps({"external_model_error": said})},
+    "Azure": lambda said: {"error": {"code": "BadRequest", "message": "bad", "innererror": said}},
+    "Vertex": lambda said: {"error": {"code": 400, "message": "bad", "details": [{"detail": json.dumps(said)}]}},
+    "Apigee": lambda said: {"fault": {"faultstring": json.dumps(said), "detail": {"errorcode": "x"}}},
+    "Tencent": lambda said: {"Response": {"Error": {"Code": "FailedOperation", "Message": json.dumps(said)}}},
+    "Lambda": lambda said: {"errorMessage": json.dumps(said), "errorType": "Error"},
+    "a body in a body": lambda said: {"statusCode": 400, "body": json.dumps(said)},
+    "axios": lambda said: {"error": {"message": "Request failed with status code 400", "response": {"data": said}}},
+    "Python": lambda said: {"detail": f'BadRequestError("Error code: 400 - {said!r}")'},
+    "text twice": lambda said: {"error": {"message": f"upstream said {json.dumps(json.dumps(said))}"}},
+}
+
+
+@pytest.mark.parametrize("gateway", GATEWAYS)
+def test_a_gateway_that_wraps_what_the_server_said_hides_nothing(gateway: str) -> None:
+    names = {"OpenAI, code alone", "Anthropic", "Bedrock", "Ollama, embeddings", "vLLM 0.13", "Chinese", "Gemini"}
+    names |= {"OpenAI, TPM", "OpenAI, max_tokens", "Groq, TPM", "overloaded"}
+    cases = [case for case in CASES if case["server"] in names]
+    assert len(cases) >= len(names)
+    assert wrong([{"body": GATEWAYS[gateway](case["body"]), "over": case["over"]} for case in cases]) == []
+
+
+@pytest.mark.parametrize("gateway", ["axios", "a body in a body", "Python", "text twice"])
+def test_a_request_that_a_gateway_repeats_is_not_what_it_says(gateway: str) -> None:
+    asked = {"messages": [{"role": "user", "content": "Explain: the prompt is too long: 2093 tokens > 1999 maximum"}]}
+    assert wrong([{"body": GATEWAYS[gateway](asked), "over": False}]) == []
 
 
 @pytest.mark.parametrize("case", OVER, ids=lambda case: case["server"])

@@ -103,7 +103,7 @@ class Runner:
         self._clean = clean(secrets.redact)
         self._servers = Servers(lines, self._clean, denied, model, *tries, away)
         self._opened, streams = options.one_of("thinking", thinking, _OPENED), options.one_of("stream", stream, _OPENED)
-        extra = options.mapping("extra_body", extra_body)
+        extra = options.extra_body(extra_body)
         register_option("extra_body", extra)
         self._ask = Completions(model, self._servers, extra, self._opened, streams, tags, self._clean)
         self._continuation = Continuation(self._ask, self.address, think_end)

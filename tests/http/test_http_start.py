@@ -291,6 +291,8 @@ def test_variables_in_headers_are_filled_in(
         ({"base_url": "http://h/v1", "patience": "inf"}, "patience is a number of seconds from 0 on, not 'inf'"),
         ({"base_url": "http://h/v1", "backoff": -0.1}, "backoff is a number of seconds from 0 on, not -0.1"),
         ({"base_url": "http://h/v1", "extra_body": "{"}, "extra_body is not JSON"),
+        ({"base_url": "http://h/v1", "extra_body": '{"n": 4}'}, "all answers but one away; write -o n=4 instead"),
+        ({"base_url": "http://h/v1", "extra_body": {"n": "4"}}, "-o n=4"),
         ({"base_url": "http://h/v1", "headers": "[1]"}, "headers is not a JSON object"),
         ({"base_url": "http://h/v1", "thinking": "maybe"}, "auto, yes or no"),
     ],

@@ -95,7 +95,14 @@ def _unwrapped(answer: str, form: Form, truncated: bool) -> str:
         if truncated and inner and len(inner) < len(before) and before.startswith(inner):
             return ""
         if inner.startswith(before) and (own or truncated or inner.endswith(after)):
-            return inner.removeprefix(before).removesuffix(after).strip()
+            inner = inner.removeprefix(before).removesuffix(after)
+            return (_without_begun(inner, after) if own and truncated else inner).strip()
         if own and inner.endswith(after):
             return inner.removesuffix(after).strip()
     return answer
+
+
+def _without_begun(text: str, mark: str) -> str:
+    """A cut text without the beginning of a mark at its end."""
+    sizes = range(min(len(mark) - 1, len(text)), 0, -1)
+    return next((text[:-size] for size in sizes if text.endswith(mark[:size])), text)

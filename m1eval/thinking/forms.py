@@ -91,6 +91,7 @@ class Form:
 
         `more`: more text may come. If not, half of an ordinary word is needed: "H" may be an answer of one token.
         """
+        text = re.sub(r"^<\s", "<", text)
         for mark in self.marks:
             least = len(mark) // 2 if mark[0].isalpha() and not more else 0
             if least < len(text) < len(mark) and _same(mark, text):
@@ -112,7 +113,8 @@ def _pattern(mark: str) -> str:
     if tag is None:
         return re.escape(mark)
     attributes = "" if tag[1] else rf"(?:\s[^<>=]{{0,{LONGEST}}}=[^<>]{{0,{LONGEST}}})?"
-    return rf"<{tag[1]}(?i:{re.escape(tag[2])}){attributes}\s{{0,8}}>"  # the "<" in front makes the search fast
+    slash = r"/\s?" if tag[1] else ""
+    return rf"<\s?{slash}(?i:{re.escape(tag[2])}){attributes}\s{{0,8}}>"  # the "<" in front makes the search fast
 
 
 def _same(mark: str, text: str) -> bool:

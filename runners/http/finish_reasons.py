@@ -21,7 +21,8 @@ _WORDS: dict[Kind, str] = {
     " end_turn end end_of_text complete completed finish finished done natural success",
     "length": "length max_tokens max_token max_output_tokens max_completion_tokens max_new_tokens max_length"
     " model_length token_limit length_limit context_length context_length_exceeded context_window_exceeded"
-    " model_context_window_exceeded error_limit incomplete truncated repetition repetition_detected too_long",
+    " model_context_window_exceeded error_limit incomplete truncated repetition repetition_detected too_long"
+    " limit stop_limit cutoff",
     "tool_calls": "tool_calls tool_call tool_use function_call function_calls tool",
     "filtered": "content_filter content_filtered filtered safety image_safety recitation blocklist prohibited_content"
     " spii language sensitive refusal error_toxic guardrail guardrail_intervened moderation blocked",
@@ -32,8 +33,17 @@ _WORDS: dict[Kind, str] = {
 _KNOWN: dict[str, Kind] = {word: kind for kind, words in _WORDS.items() for word in words.split()}
 _LIKE: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     ("filtered", re.compile(r"filter|safety|sensitive|moderat|prohibit|guardrail|toxic|recitation|policy")),
-    ("failed", re.compile(r"error|abort|cancel|fail|interrupt|time_?out|overload|unavailable|resource|rate_limit")),
-    ("length", re.compile(r"length|max_|_max|token_limit|truncat|context_window")),
+    (
+        "failed",
+        re.compile(r"error|abort|cancel|fail|interrupt|time_?out|overload|unavailable|resource|rate_limit|\boom\b"),
+    ),
+    (
+        "length",
+        re.compile(
+            r"length|max_|_max|(?:token|context|ctx)s?_limit|truncat|context_(?:window|exceed|full|overflow)"
+            r"|out_of_context|too_many_tokens|cut_off|cache_full"
+        ),
+    ),
 )
 _NOTHING = {"", "null", "none", "nil", "undefined"}
 

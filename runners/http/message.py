@@ -77,7 +77,9 @@ def text_of(content: Any) -> tuple[str, str]:
             kind = part.get("type")
             if isinstance(kind, str) and kind.lower() in _HIDDEN:
                 continue
-            if isinstance(kind, str) and kind.lower() in _KINDS:
+            if part.get("thought") is True:  # Gemini
+                thoughts.append(thoughts_of(part.get("text")))
+            elif isinstance(kind, str) and kind.lower() in _KINDS:
                 thoughts.append(thoughts_of(part))
             else:
                 thoughts.append(thoughts_of(part.get("thinking")))

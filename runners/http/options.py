@@ -72,10 +72,10 @@ def mapping(name: str, value: str | Mapping[str, Any] | None) -> dict[str, Any]:
 def extra_body(value: str | Mapping[str, Any] | None) -> dict[str, Any]:
     """The fields that are merged into each request; several answers to a prompt are asked for by an option alone."""
     found = mapping("extra_body", value)
-    n = found.get("n")
-    if n is not None and n != 1:
-        shown = _brief(n) if isinstance(n, int | float) else str(n)[:40]
-        raise UsageError(f"http: extra_body: n={shown} would throw all answers but one away; write -o n={shown} instead")
+    n = _number(found.get("n"))
+    if n is not None and n > 1:
+        n = int(n)
+        raise UsageError(f"http: extra_body: n={n} would throw all answers but one away; write -o n={n} instead")
     return found
 
 

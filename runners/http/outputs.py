@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from m1eval import Output, Split, split_thinking
 from m1eval.thinking import Form
 
-from . import finish_reasons, message, reported, usage
+from . import finish_reasons, message, replies, reported, usage
 from .line import RequestFailed, TryAgain
 from .message import Message
 
@@ -39,6 +39,7 @@ def read(
     with such a string before the limit is whole. Tokens are divided among the choices by their length, and the prompt
     counts as cached in all but the first, as it was read once.
     """
+    data = replies.unwrapped(data) if isinstance(data, dict) else data
     try:
         choices = _choices(data)[:most]
         told = data["usage"] if isinstance(data.get("usage"), dict) else {}

@@ -36,14 +36,21 @@ _UNSUPPORTED = re.compile(
     r"|use|set|specify|combine|provide|send)\b"
     r"|not (?:a )?valid (?:parameter|argument|field|key|property)|additional propert|only the default|or unset|be unset"
     r"|only \S{1,12} is (?:allowed|supported)|may only be set|only supports? (?:the )?(?:default|1\b)|incompatible"
-    r"|should not be (?:set|specified|provided)|mutually exclusive|must be verified|forbidden|不支持|不允许",
+    r"|should not be (?:set|specified|provided)|mutually exclusive|must be verified|forbidden|不支持|不允许"
+    r"|サポートされて(?:い|お)|許可されて(?:い|お)|使用できません|지원(?:하지|되지)"
+    r"|허용되지|n['’]est pas (?:pris|prise|support|autoris|permis)|non (?:pris|support|autoris)"
+    r"|nicht (?:unterst|erlaubt|zul)"
+    r"|no (?:es compatible|est[aá] (?:soport|permit|admit)|se (?:admite|permite)|soporta)"
+    r"|não (?:é|são) (?:suport|permit)"
+    r"|не поддерж|недопуст|неизвестн",
     re.IGNORECASE,
 )
 _CODES = re.compile(r"unsupported|unknown_parameter|extra_forbidden|unrecognized|not_supported", re.IGNORECASE)
 _TOGETHER = re.compile(r"\bboth\b|only one\b|together|mutually exclusive|not .{0,20}simultaneously", re.IGNORECASE)
 _TOO_MANY = re.compile(
     r"too (?:large|big|high|many)|less than|at most|max(?:imum)?\b|exceed|range|<=|≤|>|greater than|lower than|limit"
-    r"|between|超|范围",
+    r"|between|超|范围|上限|최대|초과|이하|dépass|maxim|übersch|exced|supera|ultrapass|máxim"
+    r"|прев|максим|не более",
     re.IGNORECASE,
 )
 _INSTEAD = re.compile(
@@ -61,7 +68,7 @@ _SYSTEM = re.compile(
     r"|developer instruction is not enabled|only ['\"`]?user['\"`]? and ['\"`]?assistant",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"(?<![\w.-])\d[\d,_]*(?![\w]|\.\d)")
+_NUMBER = re.compile(r"(?<![A-Za-z0-9_.-])\d[\d,_]*(?![A-Za-z0-9_]|\.\d)")
 
 
 class Lesson(NamedTuple):

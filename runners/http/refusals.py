@@ -14,12 +14,16 @@ _BUSY = re.compile(
     r"overloaded|rate[_ ]limit|too[_ ]many[_ ]requests|unavailable|capacity|resource_exhausted", re.IGNORECASE
 )
 _SPENT = re.compile(
-    r"insufficient[_ ](?:quota|balance|credits?|funds)|credit balance is too low|余额不足", re.IGNORECASE
+    r"insufficient[_ ](?:user[_ ])?(?:quota|balance|credits?|funds)|credit balance is too low|out of credits"
+    r"|balance (?:is |was )?(?:insufficient|not enough|exhausted|too low)|billing_hard_limit|exceeded_current_quota"
+    r"|arrearage|account_?overdue|余额不足|額度不足|额度不足|欠费",
+    re.IGNORECASE,
 )
 _NO_MODEL = re.compile(
     r"\bmodel\b[^.;]{0,80}(?:not found|n[o']t exist|not a valid model|not (?:currently )?loaded|is unknown)"
     r"|(?:no such|unknown|invalid|unsupported|not a valid) model\b(?! (?:param|input|output|argument|response|setting))"
-    r"|deployment[^.;]{0,60}(?:not exist|not found)|模型不存在",
+    r"|deployment[^.;]{0,60}(?:not exist|not found)|\bmodel\b[^.;]{0,80}(?:decommissioned|been retired)"
+    r"|模型[^。，]{0,60}不存在|モデル[^。]{0,60}(?:存在しません|見つかりません)|모델[^.]{0,60}(?:존재하지|찾을 수)",
     re.IGNORECASE,
 )
 _NO_MODEL_CODES = {"model_not_found", "deploymentnotfound", "model_not_exist", "invalid_model", "unknown_model"}

@@ -21,12 +21,15 @@ _WINDOW = (
     *("context_size", "inputTokenLimit", "n_ctx_train"),
 )
 _WIDEST = 10**9
+_AROUND = ("result", "data", "response")
 _WAIT = re.compile(
-    r"(?:(?:try|retry)[\w ]{0,20} (?:in|after)|(?:wait|reset)\w*(?: for| in| after)?|retrydelay\W{1,4})\s+"
+    r"(?:(?:try|retry)[\w ]{0,20} (?:in|after)(?: about)?|(?:wait|reset)\w*(?: for| in| after)?"
+    r"|retry_?(?:delay|after)\W{0,3})\s*[\s\"':=]"
     r"((?:\d{1,9}(?:\.\d{1,9})?\s*(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
     r"(?![a-z]),?\s*(?:and )?){1,5})",
     re.IGNORECASE,
 )
+_SECONDS_FIRST = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*(?:秒(?:钟|鐘)?[后後]|초 ?(?:후|뒤))")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -119,16 +122,18 @@ def words(body: str) -> str:
 def asked_wait(headers: Mapping[str, str], said: str = "") -> float:
     """Seconds that a server asks to wait, by its headers or in what it has `said`; 0 if it does not ask.
 
-    Retry-After in seconds or as a date, retry-after-ms, "try again in 1m30s", and the reset of a rate limit of which
-    nothing remains.
+    Retry-After in seconds, as a date or a point in time, retry-after-ms, "try again in 1m30s", and the reset of a rate
+    limit of which nothing remains.
     """
-    milliseconds = headers.get("retry-after-ms", "").strip()
+    milliseconds = (headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms") or "").strip()
     if re.fullmatch(r"\d{1,15}(\.\d+)?", milliseconds):
         return float(milliseconds) / 1000
     if asked := headers.get("retry-after", "").strip():
-        return _seconds(asked)
+        return _until(_seconds(asked))
     if found := _WAIT.search(said):
         return _span(found[1])
+    if found := _SECONDS_FIRST.search(said):
+        return float(found[1])
     return max(
         (_reset(headers, name, value) for name, value in headers.items() if "reset" in name.lower()), default=0.0
     )
@@ -161,11 +166,23 @@ def _reset(headers: Mapping[str, str], name: str, value: str) -> float:
     remaining = headers.get(name.lower().replace("reset", "remaining"), "").strip()
     if not re.fullmatch(r"0(\.0+)?", remaining):
         return 0.0
-    seconds = _seconds(value.strip())
+    return _until(_seconds(value.strip()))
+
+
+def _until(seconds: float) -> float:
+    """The seconds to wait, where they may be a point in time, in seconds or milliseconds since 1970."""
     for epoch in (seconds, seconds / 1000):
         if 1e9 < epoch < 1e10:
             return max(0.0, epoch - time.time())
     return seconds
+
+
+def unwrapped(data: dict[str, Any]) -> dict[str, Any]:
+    """A completion or a piece of one out of the object that a gateway has put around it."""
+    if "choices" in data:
+        return data
+    inside = (data.get(name) for name in _AROUND)
+    return next((inner for inner in inside if isinstance(inner, dict) and "choices" in inner), data)
 
 
 def _object(value: Any) -> dict[str, Any]:

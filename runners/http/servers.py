@@ -237,7 +237,7 @@ class Servers:
     def _reported(self, line: Line, sent: Sent, error: ServerError) -> NoReturn:
         """The right error for one that came in place of an answer, with status 200 or in a stream."""
         status, said = errors.status(error), self._clean(f"the server reports {error}")
-        if self._denies(line, status):
+        if self._denies(line, status) and not refusals.spent(status, error):
             raise self._end(f"{line.url}: {self._denied} ({said})")
         self._judge(line, sent, status, error, said)
         if status and not refusals.passes(status):
@@ -258,7 +258,7 @@ class Servers:
         firewall = error.page and 400 <= status < 500 and status not in refusals.LASTING
         if firewall and (self.answered or (line.works and status not in {404, 405})):
             raise TryAgain(said)
-        if self._denies(line, status):
+        if self._denies(line, status) and not refusals.spent(status, error):
             raise self._end(f"{url}: {self._denied} ({said})")
         self._judge(line, sent, status, error, said)
         if refusals.passes(status):

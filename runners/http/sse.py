@@ -1,9 +1,9 @@
 """Server-sent events, parsed from bytes that may be cut anywhere. No network; JSON only to tell events apart.
 
 Source: WHATWG HTML, "Server-sent events", parsing and interpreting an event stream. Beyond it, for what servers send:
-consecutive `data:` lines that are each a whole JSON value are separate events, a JSON object or `[DONE]` on a line of
-its own is an event, a field `error:` with JSON is one of that type, and so is what stands before the end of the stream
-without a blank line.
+consecutive `data:` lines that are each a whole JSON value are separate events, `data:` may stand twice, a JSON object
+or `[DONE]` on a line of its own is an event, a field `error:` with JSON is one of that type, and so is what stands
+before the end of the stream without a blank line.
 """
 
 import json
@@ -84,6 +84,8 @@ class EventParser:
         for line in lines:
             if line.startswith(b"data:"):
                 value = line[6:] if line.startswith(b"data: ") else line[5:]
+                if value.startswith(b"data:"):  # of a relay that frames a stream once more
+                    value = value[5:].lstrip(b" ")
                 if data and len(data) == 1 and _is_whole(data[0]):
                     events.append(self._taken())
                 self._add(value)

@@ -166,11 +166,16 @@ class Stream:
             if self.ended and not data.lstrip(_SPACE).startswith((b"{", b"[{")) and kind != b"error":
                 return  # another end mark than OpenAI's: the answer is whole
             piece = self._odd_json(kind, data)
+        self.event(piece, kind)
+
+    def event(self, piece: Any, kind: bytes = b"") -> None:
+        """Take the JSON of an event of this type."""
         if not isinstance(piece, dict):
             self.done = piece == DONE.decode()
             if piece is None or self.done or kind == b"ping":
                 return
             raise TryAgain("a piece of the stream is no object")
+        piece = replies.unwrapped(piece)
         if kind == b"error" or "choices" not in piece or "error" in piece or "base_resp" in piece:
             error = piece if kind == b"error" and not piece.get("error") else reported.error_in(piece, kind)
             if error is not None and self.ended:
@@ -421,7 +426,7 @@ _READERS: dict[str, Callable[[_Choice, str, Any], int]] = {
 def whole(body: bytes, charset: str | None, tools: Collection[str] = ()) -> Any:
     """The JSON of a whole body, which may hold a stream that nobody asked for, or an end mark after its JSON."""
     try:
-        return replies.parsed(body, charset)
+        data = replies.parsed(body, charset)
     except TryAgain:
         stripped = body.strip(_SPACE)
         if stripped.endswith(DONE):
@@ -438,6 +443,15 @@ def whole(body: bytes, charset: str | None, tools: Collection[str] = ()) -> Any:
         if reader.heard and reader.spoken:
             return reader.completion()
         raise
+    return _listed(data, tools) if isinstance(data, list) and data else data
+
+
+def _listed(pieces: list[Any], tools: Collection[str]) -> Any:
+    """The completion in a list: itself, alone, or its pieces one after another."""
+    reader = Stream(lambda _: None, tools)
+    for piece in pieces:
+        reader.event(piece)
+    return reader.completion() if reader.spoken else pieces
 
 
 def _is_whole(choice: Any) -> bool:

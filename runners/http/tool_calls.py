@@ -252,8 +252,13 @@ def _text(value: Any) -> str:
 
 
 def _joined(pieces: list[str]) -> str:
-    """Arguments from their pieces; the last one, where each repeats those before it and goes on."""
+    """Arguments from their pieces; the last one, where each repeats those before it and goes on.
+
+    Empty ones in front of the true ones, which gateways make of Anthropic's beginning, are left out.
+    """
     text = "".join(pieces)
+    if len(pieces) > 1 and pieces[0].strip() == "{}" and _is_object(rest := "".join(pieces[1:])):
+        return rest
     if len(pieces) > 1 and _grows(pieces) and _is_json(pieces[-1]) and not _is_json(text):
         return pieces[-1]
     return text

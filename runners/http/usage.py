@@ -20,6 +20,8 @@ _DETAILS = ("completion_tokens_details", "output_tokens_details")
 _REASONING = ("reasoning_tokens", "thinking_tokens")
 _PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _COSTS = ("cost", "total_cost", "estimated_cost")
+_APART = ("cache_creation_input_tokens", "cache_read_input_tokens")
+"""Anthropic's: beside `input_tokens`, and not among them."""
 _CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
 
 
@@ -50,10 +52,16 @@ def dollars(value: Any) -> float:
 def output_tokens(told: Mapping[str, Any]) -> int:
     """All new tokens. Where reasoning is counted beside them and not among them (xAI), both together."""
     written, apart = _first(told, _OUTPUT), reasoning_tokens(told)
-    total, prompt = count(told.get("total_tokens")), _first(told, _PROMPT)
+    total, prompt = count(told.get("total_tokens")), prompt_tokens(told)
     if apart and total == prompt + written + apart:
         return written + apart
     return written or (total - prompt if total > prompt > 0 else 0)
+
+
+def prompt_tokens(told: Mapping[str, Any]) -> int:
+    """All tokens of the prompt, those that were cached among them."""
+    apart = 0 if count(told.get("prompt_tokens")) else sum(count(told.get(name)) for name in _APART)
+    return _first(told, _PROMPT) + apart
 
 
 def reasoning_tokens(told: Mapping[str, Any]) -> int:
@@ -71,7 +79,7 @@ def read(told: Mapping[str, Any], total: int, thoughts: int, answer: int, *, alo
     if not reasoning and thoughts:
         reasoning = round(total * thoughts / (thoughts + answer))
     reasoning = min(total, reasoning)
-    prompt = _first(told, _PROMPT)
+    prompt = prompt_tokens(told)
     cached = min(prompt, _detailed(told, _PROMPT_DETAILS, _CACHED))
     cost = 0.0
     for name in _COSTS:
@@ -83,7 +91,7 @@ def read(told: Mapping[str, Any], total: int, thoughts: int, answer: int, *, alo
 def merged(before: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """The counts of a stream that tells them more than once: those of the prompt early, the others late."""
     known = dict(before)
-    for name in (*_OUTPUT, *_PROMPT, *_CACHED, "total_tokens", *_REASONING):
+    for name in (*_OUTPUT, *_PROMPT, *_CACHED, *_APART, "total_tokens", *_REASONING):
         if tokens := count(more.get(name)):
             known[name] = tokens
     for name in (*_DETAILS, *_PROMPT_DETAILS):

@@ -188,6 +188,9 @@ def test_an_account_without_money_ends_the_run(server: Loopback) -> None:
     for says in (
         Says({"error": {"message": "Insufficient Balance"}}, 402),
         Says({"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}, 429),
+        Says({"error": {"message": "Your account is suspended", "type": "exceeded_current_quota_error"}}, 429),
+        Says({"error": {"message": "Access denied", "code": "Arrearage"}}, 400),
+        Says({"error": {"message": "用户额度不足", "code": "insufficient_user_quota"}}, 403),
     ):
         with pytest.raises(RunnerError, match="nothing is left on the account"):
             ask(server.says(says))

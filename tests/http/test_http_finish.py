@@ -15,6 +15,7 @@ WHOLE = (
 )
 CUT = "length LENGTH max_tokens MAX_TOKENS max_output_tokens max_length max_new_tokens model_length token_limit"
 CUT += " ERROR_LIMIT maxTokens max-tokens incomplete repetition model_context_window_exceeded FINISH_REASON_MAX_TOKENS"
+CUT += " limit STOP_LIMIT out_of_context contextExceeded too_many_tokens cutoff kv_cache_full"
 CALLS = "tool_calls tool_use function_call TOOL_CALL toolCalls"
 UNKNOWN = "unknown OTHER pause_turn weird FINISH_REASON_UNSPECIFIED 完成"
 FILTERED = "content_filter SAFETY RECITATION PROHIBITED_CONTENT sensitive refusal ERROR_TOXIC guardrail_intervened"
@@ -234,6 +235,11 @@ def test_a_reply_of_another_kind_says_what_it_holds(server: Loopback):
         ({"prompt_tokens": [1], "completion_tokens": {"a": 1}}, (0, 0, 0, 0)),
         ({"prompt_tokens": "1" * 400, "completion_tokens": "١٢"}, (0, 0, 0, 0)),
         ({"input_tokens": 5, "output_tokens": 6, "output_tokens_details": {"reasoning_tokens": 2}}, (5, 0, 2, 4)),
+        (
+            {"input_tokens": 5, "cache_creation_input_tokens": 9, "cache_read_input_tokens": 90, "output_tokens": 6},
+            (104, 90, 0, 6),
+        ),
+        ({"prompt_tokens": 95, "cache_read_input_tokens": 90, "completion_tokens": 6}, (95, 90, 0, 6)),
         ({"prompt_tokens": 5, "completion_tokens": 6, "reasoning_tokens": 2}, (5, 0, 2, 4)),
         (
             {"prompt_tokens": 5, "completion_tokens": 6, "completion_tokens_details": {"reasoning_tokens": 90}},

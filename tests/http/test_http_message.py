@@ -34,6 +34,7 @@ FORMS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a part": ({"content": TEXT}, "Paris", ""),
     "a part without a type": ({"content": {"text": "Paris"}}, "Paris", ""),
     "parts": ({"content": ["Pa", {"text": "ri"}, None, {"type": "output_text", "text": "s"}]}, "Paris", ""),
+    "parts of Gemini": ({"content": [{"text": "Hm.", "thought": True}, {"text": "Paris"}]}, "Paris", "Hm."),
     "thinking alone": ({"content": None, "reasoning_content": "Hm."}, "", "Hm."),
     "thinking": ({"content": "Paris", "thinking": "Hm."}, "Paris", "Hm."),
     "the same twice": ({"content": "Paris", "reasoning": "Hm.", "reasoning_content": "Hm."}, "Paris", "Hm."),

@@ -209,6 +209,11 @@ FORMS: dict[str, tuple[str | None, bytes]] = {
     "JSON lines with CRLF": ("application/jsonl", b"".join(each + b"\r\n" for each in PIECES)),
     "JSON lines and mark": ("text/plain", b"".join(each + b"\n\n" for each in PIECES) + b"[DONE]"),
     "JSON lines as a stream": (SSE, b"".join(each + b"\n" for each in PIECES)),
+    "framed twice": (SSE, USUAL.replace(b"data: ", b"data: data: ")),
+    "a list of the pieces": ("application/json", b"[" + b",\r\n".join(PIECES) + b"]"),
+    "a list of the whole": ("application/json", b"[" + WHOLE + b"]"),
+    "pieces inside": (SSE, b"".join(event(b'{"code": 0, "message": "ok", "data": ' + each + b"}") for each in PIECES)),
+    "the whole inside": ("application/json", b'{"result": ' + WHOLE + b', "success": true, "errors": []}'),
     "latin-1 said, UTF-8 sent": ("text/event-stream; charset=iso-8859-1", USUAL),
 }
 

@@ -43,6 +43,10 @@ CASES: dict[str, tuple[list[Any], list[tuple[str, str]]]] = {
         [call("f", "", index=0, id="a"), call(None, '{"x"', index=1), call(None, ": 1}", index=2)],
         [A],
     ),
+    "empty arguments first": (
+        [call("f", "{}", index=0, id="a"), call(None, '{"x"', index=0), call(None, ": 1}", index=0)],
+        [A],
+    ),
     "same index, other ids": ([call(*A, index=0, id="a"), call(*B, index=0, id="b")], [A, B]),
     "same index, other ids, in pieces": (
         [

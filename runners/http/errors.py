@@ -9,6 +9,7 @@ underscores: AWS has `Message`, Lambda `errorMessage`, Tencent `Response.Error.M
 import json
 import re
 from bisect import bisect_right
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .line import TryAgain
@@ -21,7 +22,7 @@ _MESSAGE = (
 )
 _TYPE, _CODE = ("type", "errortype"), ("code", "errorcode", "errcode", "statuscode", "status")
 _ERROR = ("error", "errors", "baseresp", "fault")
-_INNER = ("innererror", "cause", "upstream", "upstreamerror", "response", "body", "data", "details")
+_INNER = ("innererror", "cause", "upstream", "upstreamerror", "response", "body", "data", "details", "header", "result")
 """Where gateways put what the server behind them said, beside their own message."""
 _DEEPEST = 16
 _PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
@@ -103,7 +104,7 @@ def _of(data: Any, depth: int) -> ServerError:
     return _object(fields(data), depth) if isinstance(data, dict) else ServerError(str(data)[:LONGEST])
 
 
-def fields(data: dict[str, Any]) -> dict[str, Any]:
+def fields(data: Mapping[str, Any]) -> dict[str, Any]:
     """The fields by their names in small letters without underscores; of two that are alike then, the first."""
     found: dict[str, Any] = {}
     for name, value in data.items():
@@ -146,7 +147,10 @@ def _written(data: dict[str, Any], depth: int) -> str:
     if data and listed:
         told = (f"{name}: {_of(each, depth + 1).message}" for name, value in data.items() for each in value[:20])
         return "; ".join(told)[:LONGEST]
-    return json.dumps(data, ensure_ascii=False)[:LONGEST]
+    try:
+        return json.dumps(data, ensure_ascii=False)[:LONGEST]
+    except RecursionError:
+        return "nested too deeply"
 
 
 def _merged(inner: ServerError, outer: ServerError, message: str) -> ServerError:

@@ -7,6 +7,9 @@ from . import errors
 
 _MINIMAX = {1026: 400, 1027: 400, 1042: 400, 2013: 400, 1002: 429, 1039: 429}
 """HTTP's statuses for MiniMax's codes: refused content, invisible characters, parameters; rates of requests, tokens."""
+_WELL, _ILL = {"0", "200", "ok", "success"}, {"error", "failed", "failure"}
+_SAID = ("message", "msg", "errormsg", "errormessage", "errmsg")
+_INSIDE = ("header", "response", "data", "result")  # iFlytek, Tencent, and gateways
 
 
 def error_in(data: Mapping[str, Any], kind: bytes = b"") -> Any:
@@ -14,7 +17,7 @@ def error_in(data: Mapping[str, Any], kind: bytes = b"") -> Any:
 
     `kind`: the type of the event that it came as; those of another type than messages may say anything.
     """
-    error = data.get("error")
+    error = data.get("error") or data.get("Error")
     if error and (not isinstance(error, dict) or _says(error)):
         return error
     base = data.get("base_resp")  # MiniMax, in every reply
@@ -25,10 +28,23 @@ def error_in(data: Mapping[str, Any], kind: bytes = b"") -> Any:
         return data.get("errors") or data
     if data.get("choices") or "usage" in data or kind not in {b"", b"message"}:
         return None
-    if any(data.get(name) for name in ("detail", "error_msg", "error_message")):
-        return {"message": data.get("error_msg") or data.get("error_message"), **data}
-    said = data.get("message")
-    return data if isinstance(said, str) and said and "choices" not in data else None
+    return data if _tells(errors.fields(data)) else None
+
+
+def _tells(found: Mapping[str, Any]) -> bool:
+    """Whether an object without choices tells of an error, by a message, a status, or an object that does so."""
+    if str(found.get("code", found.get("errcode", ""))).lower() in _WELL:
+        return False
+    if str(found.get("status", "")).lower() in _ILL or _at_least_400(found.get("statuscode")) or found.get("fault"):
+        return True
+    if any(isinstance(said := found.get(name), str) and said for name in _SAID) or found.get("detail"):
+        return True
+    inner = (found.get(name) for name in _INSIDE)
+    return any(error_in(data) is not None for data in inner if isinstance(data, dict))
+
+
+def _at_least_400(status: Any) -> bool:
+    return isinstance(status, int) and status >= 400
 
 
 def as_exception(error: Any) -> errors.Reported:

@@ -170,13 +170,17 @@ class Stream:
 
     def event(self, piece: Any, kind: bytes = b"") -> None:
         """Take the JSON of an event of this type."""
+        if isinstance(piece, list) and piece and all(isinstance(each, dict) for each in piece):
+            for each in piece:
+                self.event(each, kind)
+            return
         if not isinstance(piece, dict):
             self.done = piece == DONE.decode()
             if piece is None or self.done or kind == b"ping":
                 return
             raise TryAgain("a piece of the stream is no object")
         piece = replies.unwrapped(piece)
-        if kind == b"error" or "choices" not in piece or "error" in piece or "base_resp" in piece:
+        if kind == b"error" or not piece.get("choices") or "error" in piece or "base_resp" in piece:
             error = piece if kind == b"error" and not piece.get("error") else reported.error_in(piece, kind)
             if error is not None and self.ended:
                 return  # every answer is there already
@@ -449,8 +453,7 @@ def whole(body: bytes, charset: str | None, tools: Collection[str] = ()) -> Any:
 def _listed(pieces: list[Any], tools: Collection[str]) -> Any:
     """The completion in a list: itself, alone, or its pieces one after another."""
     reader = Stream(lambda _: None, tools)
-    for piece in pieces:
-        reader.event(piece)
+    reader.event(pieces)
     return reader.completion() if reader.spoken else pieces
 
 

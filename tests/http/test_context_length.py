@@ -130,6 +130,32 @@ def test_it_may_come_in_a_stream_or_with_any_status(server: Loopback, case: dict
     assert len(server.posts) == 1
 
 
+LONG = "prompt is too long: 5000 tokens > 4096 maximum"
+
+
+@pytest.mark.parametrize("how", ["whole", "stream"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"code": 400, "msg": LONG},
+        {"errcode": 40001, "errmsg": LONG, "data": None},
+        {"status": "error", "reason": LONG},
+        {"header": {"code": 10907, "message": LONG, "status": 2}},
+        {"Response": {"Error": {"Code": "InvalidParameterValue", "Message": LONG}, "RequestId": "x"}},
+        {"errorMessage": LONG, "errorType": "Error"},
+        {"fault": {"faultstring": LONG}},
+        {"statusCode": 400, "body": json.dumps({"message": LONG})},
+        {"choices": [], "message": LONG},
+        {"code": 400, "data": {"error": {"message": LONG}}},
+        [{"error": {"message": LONG, "code": 400}}],
+    ],
+    ids=str,
+)
+def test_it_may_come_in_any_form_where_an_answer_was_due(server: Loopback, said: Any, how: str) -> None:
+    output = ask(server.says(Says(said) if how == "whole" else Says(event(said), headers=TYPES)))
+    assert (output.finish_reason, len(server.posts)) == ("refused_context", 1)
+
+
 @pytest.mark.parametrize(
     "prompt",
     [
@@ -195,7 +221,15 @@ def test_a_prompt_that_does_not_fit_by_its_numbers_is_not_asked_again(server: Lo
     assert len(server.posts) == 1
 
 
-@pytest.mark.parametrize("text", ["' \"`", " 'a", "{", "the prompt is too long. ", '"message": \'x ', "a.1 ", "[{"])
+def test_an_error_nested_too_deeply_is_an_error() -> None:
+    for depth in (20, 500, 990, 100_000):
+        told = errors.read('{"data":' * depth + "1" + "}" * depth)
+        assert not context_length.exceeded(400, told)
+
+
+@pytest.mark.parametrize(
+    "text", ["' \"`", " 'a", "{", "the prompt is too long. ", '"message": \'x ', "a.1 ", "[{", '\\"{', "入力 "]
+)
 def test_hostile_messages_take_linear_time(text: str) -> None:
     def seconds(n: int) -> float:
         said = json.dumps({"error": {"message": text * n}})

@@ -207,6 +207,7 @@ def test_a_request_that_is_refused_in_a_stream_fails_at_once_and_a_key_ends_the_
         {"message": "a field of its own"},
         {"detail": None},
         {"warnings": ["x"]},
+        {"code": 0, "msg": "success", "status": "error"},
     ],
     ids=str,
 )

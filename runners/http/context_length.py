@@ -64,15 +64,15 @@ _MEDIA_ITSELF = (
 """Where an image and not the prompt is too large; what speaks of the context then is about the whole all the same."""
 _SUBJECT = (
     r"\b(?:prompts?|inputs?|messages?|conversation|chat history|context|text|(?<!stop )sequence|request length"
-    r"|(?:input|prompt|requested|total|too many) tokens?|(?:prompt|input)_tokens|token count|request \(\d+ tokens"
-    r"|requested number of tokens|(?:this|the|your) request requires"
+    r"|(?:input|prompt|requested|total|too many) tokens?|(?:prompt|input)_(?:tokens|length)|token count"
+    r"|request \(\d+ tokens|requested number of tokens|(?:this|the|your) request requires"
     r"|request (?:exceed|contain)\w*|tokens in (?:the|your) request)\b"
     r"|\brequest (?:is |was )?too (?:long|large)\b(?=.{0,60}\btokens?\b)"
     rf"|{languages.SUBJECT}"
 )
 _TOO_MUCH = (
     r"too (?:long|large|big|many)|exceed|overflow|surpass|(?:long|great|larg|bigg)er (?:\([^()]{1,40}\) )?than"
-    r"|more than|\bover\b|above the|beyond|oversized"
+    r"|more (?:tokens )?than|\bover\b|above the|beyond|oversized"
     r"|at most"
     r"|must (?:be|have|contain) (?:<=?|less|fewer|at most|below|under|no more|(?:in|within|between)\b[^a-z]{0,3}\d)"
     r"|cannot be (?:more|greater|longer)"
@@ -87,7 +87,7 @@ _MEASURE = (
     r"|max_model_len|max_seq_len|max_seq_length|max_input_len\w*|max_(?:num|total)_tokens"
     r"|(?:than|exceed\w*|max(?:imum)?) (?:the |your |model |(?:the|this) model's )?context\b(?! deadline)"
     r"|(?:the|context) window|\bn_ctx\b"
-    r"|context (?:is |was )?too (?:large|big)|conversation length"
+    r"|(?:context|prompts?) (?:is |are |was )?too (?:large|big)|conversation length"
     r"|length of (?:the |your )?(?:prompt|input|messages?|request|conversation)"
     rf"|too long|max length|input characters|{languages.MEASURE}"
 )
@@ -110,7 +110,10 @@ _ELSEWHERE = r"https?://[^\s\"'<>]+|\bin account \d+"
 """Where to read more, as SageMaker tells."""
 _MODEL = r"\bmodel\s+['\"`‘“][^'\"`’”]{1,200}['\"`’”]|\bmodel=\S+"
 _BETWEEN = r"(?<=[^\d\W])[.!?]\s+|(?<=[)\d])\.\s+(?=[a-z])|[;\n]|。|；"
-_WINDOW = r"\bcontext[ _-]?(?:window|length|size|limit)(?: (?:is|of|was|only|just|to)|[:=(]){0,3}\s?(\d{3,9})\b"
+_WINDOW = (
+    r"(?:\bcontext[ _-]?(?:window|length|size|limit)(?: (?:is|of|was|only|just|to)|[:=(]){0,3}\s?"
+    r"|\bmaximum(?: allowed| prompt| input)?(?: is|:) )(\d{3,9})\b"
+)
 _TOKENS = r"\b(?:prompt|input|messages?|request)s? (?:\w+ ){0,3}(\d{3,9})\b|\b(\d{3,9}) (?:input |prompt )?tokens\b"
 
 _MOST = 20

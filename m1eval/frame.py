@@ -2,7 +2,7 @@
 
 import glob
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,8 @@ BATCH = 2**20
 """Bytes that are held at once while Parquet is written."""
 
 
-def write_parquet(journal: Path, table: Path) -> None:
-    """Write a journal as Parquet, a few megabytes at a time; replaces the file at once, at the end."""
+def write_parquet(found: Iterable[Record], table: Path) -> None:
+    """Write records as Parquet, a few megabytes at a time; replaces the file at once, at the end."""
     import pyarrow
     from pyarrow import json as arrow_json
     from pyarrow import parquet
@@ -35,7 +35,7 @@ def write_parquet(journal: Path, table: Path) -> None:
     parse = arrow_json.ParseOptions(explicit_schema=schema)
     fresh = table.with_suffix(".parquet.new")
     with parquet.ParquetWriter(fresh, schema, compression="zstd") as writer:
-        for batch in _batches(journal):
+        for batch in _batches(found):
             # Through JSON, because arrow's way from Python lists imports pandas, which takes longer than the writing.
             read = arrow_json.ReadOptions(block_size=len(batch))
             writer.write_table(arrow_json.read_json(pyarrow.BufferReader(batch), read, parse))
@@ -89,11 +89,11 @@ def _about(folder: Path) -> dict[str, str]:
     return {"task": meta["task"], "model": meta["model"], "path": str(folder)}
 
 
-def _batches(journal: Path) -> Iterator[bytes]:
-    """The journal as lines of flat JSON, about BATCH bytes at a time."""
+def _batches(found: Iterable[Record]) -> Iterator[bytes]:
+    """Records as lines of flat JSON, about BATCH bytes at a time."""
     batch: list[bytes] = []
     size = 0
-    for record in records(journal):
+    for record in found:
         batch.append(msgspec.json.encode(row(record)) + b"\n")
         size += len(batch[-1])
         if size > BATCH:

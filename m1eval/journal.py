@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,14 @@ def _brief(number: int) -> str:
 class Done:
     """What a journal file says is done; looking at it changes nothing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, strangers: Set[str] = frozenset()) -> None:
+        """Read the file; lines of `strangers`, ids that are none of the task's, do not count."""
+        self.path = path
+        self.strangers = strangers
+        self.strange: list[int] = []
+        """The numbers of the first lines that are of strangers."""
+        self.strange_lines = 0
+        """How many there are."""
         self.tally = Tally()
         self.reasons = Reasons()
         """Why samples are errored."""
@@ -150,6 +157,9 @@ class Done:
                     else:
                         self.torn.append(number)
                         self._superseded += raw[-1:] == b"\n"
+                elif self.strangers and line.id in self.strangers:
+                    self.strange_lines += 1
+                    self.strange += [number] if self.strange_lines <= SHOWN else []
                 elif line.outcome == "errored" or errored or self.has(line.id, line.repeat):
                     self._count(line)
                 else:  # nearly always; there may be a million of them
@@ -184,6 +194,22 @@ class Done:
         """The repeats of a sample that have their score, as bits."""
         return self._scored.get(sample, 0)
 
+    def samples(self) -> Iterator[str]:
+        """The ids of all lines that count, some more than once."""
+        yield from self._scored
+        yield from (name for name, _ in self._errored)
+
+    def leave_out(self, strangers: Set[str]) -> str:
+        """Count anew without the lines of ids that are no sample's, which stay in the file; a note on them."""
+        Done.__init__(self, self.path, strangers)
+        first = ", ".join(map(str, self.strange)) + (", …" if self.strange_lines > SHOWN else "")
+        some = "1 line is" if self.strange_lines == 1 else f"{self.strange_lines:,} lines are"
+        return f"{show(self.path)}:{first}: {some} of no sample of the task, stay there and do not count"
+
+    def counted(self) -> Iterator[Record]:
+        """The records in the file but for those of strangers."""
+        return (record for record in records(self.path) if record.id not in self.strangers)
+
 
 class Journal(Done):
     """The open journal of one run folder; there is one writer at a time."""
@@ -193,21 +219,21 @@ class Journal(Done):
 
         `fresh` throws away what is there, once it is certain that nobody else writes to it.
         """
-        self.path = folder / "samples.jsonl"
+        self.path = path = folder / "samples.jsonl"
         self.prompts = folder / "prompts.zst"
         self._queue: list[tuple[bytes, bytes, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._set_aside: list[str] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self._locked(self.path)
+            self._file = self._locked(path)
             self._prompt_file = self.prompts.open("ab", buffering=0)
             if fresh:
                 self._file.truncate(0)
                 self._prompt_file.truncate(0)
         except OSError as error:
             raise UsageError(f"{show(folder)} cannot be written: {error.strerror}; --out another folder") from None
-        super().__init__(self.path)
+        super().__init__(path)
         self._file.truncate(self._end)
         self._kept = self._mended_prompts()
         """Samples whose prompt is kept, besides those that have a score."""
@@ -316,6 +342,11 @@ class Journal(Done):
         self._file.close()
         self._prompt_file.close()
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was finished, and no line is there that might be of use to somebody."""
+        return not (self.tally.finished or self.invalid or self.strange_lines)
+
     def discard(self) -> None:
         """Let go of a folder in which nothing was finished, and take the empty files away."""
         self._superseded = 0
@@ -333,7 +364,7 @@ class Journal(Done):
                 last_error[line.id, line.repeat] = number
         with fresh.open("wb") as file:
             for number, (raw, line) in enumerate(_lines(self.path)):
-                if line is None:  # nobody knows what it was to be; it stays
+                if line is None or line.id in self.strangers:  # nobody knows what it was to be; it stays
                     file.write(raw)
                     continue
                 key = (line.id, line.repeat)

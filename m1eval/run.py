@@ -23,7 +23,7 @@ import m1eval
 from m1eval import adaptive, baselines, loop, plugins, profile, repeats, secrets, source
 from m1eval.credentials import hide_command
 from m1eval.errors import UsageError
-from m1eval.journal import Done, Journal, records
+from m1eval.journal import Done, Journal
 from m1eval.model import Model
 from m1eval.nouns import Runner, Tokenizer
 from m1eval.overlength import Overlength
@@ -192,6 +192,8 @@ class Run:
             if (name := samples.id(number)) in seen:
                 raise self.task.source.error(("id",), f"two samples have the id '{name}'")
             seen.add(name)
+        if strangers := samples.strangers(done.samples(), seen):
+            self.notes.append(done.leave_out(strangers))
         self.partial = len(numbers) < len(samples)
         definition = self.task.definition
         met = Overlength(
@@ -265,7 +267,7 @@ class Run:
         """Write the summary and let go of the folder."""
         if self._journal is None:
             return
-        if not self._journal.tally.finished:
+        if self._journal.empty:
             # Nothing came of it: leave no trace that a mended command would stumble on.
             self._journal.discard()
             (self.folder / "run.json").unlink(missing_ok=True)
@@ -283,7 +285,7 @@ class Run:
             self._save()
         self._journal.close()
         if self.work is not None:
-            self._parquet()
+            self._parquet(self.work.done)
         self._journal = None
 
     @property
@@ -344,14 +346,15 @@ class Run:
 
     def _figures(self) -> dict[str, float]:
         """What several answers a sample say, the scorer's own figures of the run, and the tokens of its judges."""
-        journal = self.folder / "samples.jsonl"
-        found = repeats.figures(records(journal)) if self.repeats > 1 else {}
+        assert self.work is not None
+        done = self.work.done
+        found = repeats.figures(done.counted()) if self.repeats > 1 else {}
         figures = getattr(self.task.scorer, "figures", None)
         if figures is not None:
-            found |= figures(record for record in records(journal) if record.outcome != "errored")
+            found |= figures(record for record in done.counted() if record.outcome != "errored")
         if not self.judges:
             return found
-        usage = [verdict.usage for record in records(journal) for verdict in record.verdicts]
+        usage = [verdict.usage for record in done.counted() for verdict in record.verdicts]
         if usage:
             found["judge prompt tokens"] = sum(each.prompt for each in usage)
             found["judge output tokens"] = sum(each.output for each in usage)
@@ -366,14 +369,14 @@ class Run:
         except OSError as error:
             raise UsageError(f"{source.show(fresh)} cannot be written: {error.strerror}") from None
 
-    def _parquet(self) -> None:
+    def _parquet(self, done: Done) -> None:
         from m1eval.frame import write_parquet
 
         journal, table = self.folder / "samples.jsonl", self.folder / "samples.parquet"
         if table.exists() and table.stat().st_mtime_ns >= journal.stat().st_mtime_ns:
             return
         try:
-            write_parquet(journal, table)
+            write_parquet(done.counted(), table)
         except ModuleNotFoundError as error:
             self.notes.append(f"samples.parquet is not written, which needs {plugins.remedy(str(error.name))}")
 

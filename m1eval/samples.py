@@ -2,7 +2,8 @@
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
+from contextlib import suppress
 from functools import cached_property
 from typing import NamedTuple
 
@@ -72,6 +73,23 @@ class Samples:
         render = self._templates.id
         assert render is not None
         return render(self._rows[number])
+
+    def strangers(self, names: Iterable[str], known: Set[str]) -> set[str]:
+        """Those names that are the id of no sample; which ids are made by a template is looked up in `known` first."""
+        if self.numbered:
+            return {name for name in names if not self._is_numbered(name)}
+        left = {name for name in names if name not in known}
+        for number in range(len(self)):
+            if not left:
+                break
+            with suppress(UsageError):  # a row of which no id can be made, and which may not have been chosen
+                left.discard(self.id(number))
+        return left
+
+    def _is_numbered(self, name: str) -> bool:
+        """Whether it is what `id` makes of a number, found without a list of all."""
+        digits = name[-self._width :]
+        return digits.isdecimal() and 0 < int(digits) <= len(self) and name == self.id(int(digits) - 1)
 
     def prefix_key(self, number: int) -> str:
         """What the sample's long prefix is known by; empty if it shares none."""

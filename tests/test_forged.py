@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pandas
 import pytest
 import zstandard
 
 from m1eval import UsageError, prompts, rows
-from m1eval.journal import MOST_REPEATS, Done, records
+from m1eval.journal import MOST_REPEATS, SHOWN, Done, records
 from m1eval.prompts import frame, read_prompts
 from tests.conftest import lines, write
 
@@ -173,6 +174,64 @@ def test_a_bomb_among_prompts_is_no_prompt(tmp_path):
     (tmp_path / "p.zst").write_bytes(frame("a", b"[]") + _bomb(b""))
     with pytest.raises(prompts.Damaged):
         list(read_prompts(tmp_path / "p.zst"))
+
+
+STRANGE = [
+    {"id": "nobody", "repeat": 0, "outcome": "right", "value": 1.0, "usage": {"answer": 5, "cost": 3.0}},
+    {"id": "capitals-13", "repeat": 0, "outcome": "right", "value": 1.0},
+    {"id": "capitals-00", "repeat": 0, "outcome": "wrong"},
+    {"id": "capitals-1", "repeat": 0, "outcome": "wrong"},
+    {"id": "capitals-٠١", "repeat": 0, "outcome": "wrong"},
+    {"id": "other-01", "repeat": 0, "outcome": "errored", "error": "a strange reason", "seed": 1},
+    {"id": "other-01", "repeat": 0, "outcome": "errored", "error": "a strange reason", "seed": 1},
+    {"id": "", "repeat": 7, "outcome": "partial", "value": 0.5},
+]
+
+
+@pytest.mark.parametrize("ids", ["", "id: '{{ country }}'\n"])
+def test_lines_of_no_sample_stay_and_do_not_count(m1eval, capitals, tmp_path, ids):
+    capitals.write_text(capitals.read_text() + ids)
+    command = ("run", "--tasks", capitals, "--model", "echo:wrong", "--repeats", 2, "--out", tmp_path / "x")
+    m1eval(*command, "--limit", 3)
+    journal = tmp_path / "x" / "samples.jsonl"
+    forged = b"".join(msgspec.json.encode(line) + b"\n" for line in STRANGE)
+    journal.write_bytes(journal.read_bytes() + forged)
+    again = m1eval(*command)
+    assert again.code == 0, again.err
+    assert "samples.jsonl:7, 8, 9, 10, 11, 12, 13, 14: 8 lines are of no sample of the task" in again.out
+    assert forged in journal.read_bytes(), "what is not understood is not thrown away"
+    run = m1eval(*command, "--json").json()["runs"][0]
+    assert (run["score"], run["outcomes"]["wrong"], run["outcomes"]["errored"], run["cost"]) == (0, 24, 0, None)
+    assert "adaptive" not in run
+    assert run["figures"]["pass@2"] == 0
+    table = pandas.read_parquet(tmp_path / "x" / "samples.parquet")
+    assert len(table) == 24
+    assert not table.duplicated(["id", "repeat"]).any()
+
+
+def test_lines_of_no_sample_alone_are_not_thrown_away(m1eval, capitals, tmp_path):
+    command = ("run", "--tasks", capitals, "--out", tmp_path / "x", "--model")
+    m1eval(*command, "echo:gold", "--limit", 1)
+    journal = tmp_path / "x" / "samples.jsonl"
+    journal.write_bytes(b"".join(msgspec.json.encode(GOOD | {"id": f"x{n}"}) + b"\n" for n in range(20)))
+    before = journal.read_bytes()
+    first = ", ".join(map(str, range(1, SHOWN + 1)))
+    again = m1eval(*command, "echo:gold", "--limit", 1)
+    assert f"samples.jsonl:{first}, …: 20 lines are of no sample of the task" in again.out
+    assert journal.read_bytes().startswith(before)
+    assert Done(journal, {f"x{n}" for n in range(20)}).tally.scored == 1
+    journal.write_bytes(before)
+    m1eval("run", "--tasks", capitals, "--out", tmp_path / "x", "--model", "echo:gold", "--limit", 1, "--dry-run")
+    assert journal.read_bytes() == before
+
+
+def test_samples_that_this_command_does_not_ask_are_none_of_strangers(m1eval, capitals, tmp_path):
+    capitals.write_text(capitals.read_text() + "id: '{{ country }}'\n")
+    command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x")
+    m1eval(*command)
+    some = m1eval(*command, "--ids", "Peru,Chad", "--json")
+    assert (some.code, some.json()["runs"][0]["outcomes"]["right"]) == (0, 12)
+    assert "of no sample" not in some.err
 
 
 # Data

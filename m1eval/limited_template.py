@@ -10,7 +10,8 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
+from sys import getrefcount, getsizeof
 from types import FunctionType
 from typing import Any
 
@@ -23,6 +24,9 @@ from jinja2.visitor import NodeTransformer
 UNITS = 1_500_000
 """Work that any rendering may do: a unit is a call, a turn of a loop with a small body, or CHARACTERS written."""
 CHARACTERS = 16
+MOVED = 512
+"""Bytes for a unit that are compared, or copied in place of a text that goes: a processor does far more in its time,
+and nothing of it stays in memory."""
 LONGEST_SOURCE = 1 << 20
 """Characters of a template."""
 _LARGEST_POWER = 1_000_000
@@ -151,7 +155,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
             self.filters[name] = _guarded_filter(name, function)
         for name in _COMPARING:
             test: Any = self.tests[name]
-            self.tests[name] = _guarded_test(test)
+            self.tests[name] = _guarded_test(test, _scanned if name == "in" else _compared)
         for function in _OWN:
             setattr(self, f"limit_{function.__name__.strip('_')}", function)
 
@@ -219,17 +223,17 @@ def _shallow(value: Any) -> int:
     return 1 + len(value) if isinstance(value, _SIZED) else 1
 
 
-def _deep(value: Any) -> int:
+def _deep(value: Any, characters: int = CHARACTERS) -> int:
     """Units of everything inside a value, counted as often as it would be written; TemplateLimitError if too many."""
     if isinstance(value, str):
-        return 1 + len(value) // CHARACTERS
+        return 1 + len(value) // characters
     total, stack = 0, [value]
     while stack:
         one = stack.pop()
         if isinstance(one, int):
             total += 1 + one.bit_length() // 64
             continue
-        total += _shallow(one)
+        total += 1 + len(one) // characters if isinstance(one, str) else _shallow(one)
         if not _affords(total):
             charge(total)
         if isinstance(one, dict):
@@ -286,6 +290,39 @@ def _joined(*parts: Any) -> str:
     return "".join(map(str, parts))
 
 
+def _appended(operator: str, text: Any, *parts: Any) -> Any:
+    """What `set ns.text = ns.text ~ …` makes, so that a conversation may be put together message by message.
+
+    The old text is cheap where only `ns` holds it, as it goes at once; one that is held elsewhere too stays in memory.
+    """
+    kept = getrefcount(text) > _references_of_one_holder()
+    if kept or type(text) is not str or (operator == "+" and any(type(part) is not str for part in parts)):
+        return _joined(text, *parts) if operator == "~" else _added(text, *parts)
+    charge(sum(map(_deep, parts)))
+    made = "".join([text, *map(str, parts)])
+    charge(getsizeof(made) // MOVED)
+    return made
+
+
+def _added(value: Any, *parts: Any) -> Any:
+    for part in parts:
+        charge(_shallow(value) + _shallow(part))
+        value = value + part
+    return value
+
+
+def _references(_: str, text: Any, *__: Any) -> int:
+    return getrefcount(text)
+
+
+@cache
+def _references_of_one_holder() -> int:
+    """Python's count, as `_appended` sees it, for a text that is in one place besides the call."""
+    holder = {"text": "".join(["any text", " at all"])}
+    count: int = LimitedEnvironment().call(None, _references, "~", holder["text"])  # type: ignore[arg-type]
+    return count
+
+
 def _built(value: Any) -> Any:
     """A literal with other values in it: charged by all of them, so that nothing of exponential size is ever made."""
     charge(_deep(value))
@@ -293,8 +330,14 @@ def _built(value: Any) -> Any:
 
 
 def _scanned(value: Any) -> Any:
-    """Something that is searched, compared or copied from end to end."""
-    charge(_shallow(value) if isinstance(value, str) else _deep(value))
+    """Something that is searched from end to end: a text, or values that are compared one by one."""
+    charge(_shallow(value) if isinstance(value, str) else _deep(value, MOVED))
+    return value
+
+
+def _compared(value: Any) -> Any:
+    """Something that is compared with something else."""
+    charge(_deep(value, MOVED))
     return value
 
 
@@ -309,7 +352,7 @@ def _charged_method(method: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any
     if isinstance(owner, int):
         charge(sum(abs(v) for v in given if isinstance(v, int)) if name == "to_bytes" else 1)
     elif isinstance(owner, list | tuple) and name in ("index", "count"):
-        charge(_deep(owner))
+        charge(_deep(owner, MOVED))
     if not isinstance(owner, str | bytes) or name in _CONSTANT:
         return args
     cost = len(owner)
@@ -409,11 +452,11 @@ def _levels(value: Any) -> int:
     return levels
 
 
-def _guarded_test(function: Callable[..., Any]) -> Callable[..., Any]:
+def _guarded_test(function: Callable[..., Any], charged: Callable[[Any], Any]) -> Callable[..., Any]:
     @wraps(function)
     def guarded(*args: Any) -> Any:
         for value in args:
-            _scanned(value)
+            charged(value)
         return function(*args)
 
     return guarded
@@ -425,7 +468,7 @@ def _sliced(value: Any) -> Any:
     return value
 
 
-_OWN = (_counted, charge, _joined, _built, _scanned, _sliced)
+_OWN = (_counted, charge, _joined, _appended, _references, _built, _scanned, _compared, _sliced)
 
 
 class _Charged(NodeTransformer):
@@ -447,6 +490,12 @@ class _Charged(NodeTransformer):
 
     visit_CallBlock = visit_Macro  # noqa: N815
     visit_Block = visit_Macro  # noqa: N815
+
+    def visit_Assign(self, node: nodes.Assign) -> nodes.Assign:  # noqa: N802
+        if isinstance(node.target, nodes.NSRef):
+            node.node = _as_appended(node.node, node.target) or node.node
+        self.generic_visit(node)
+        return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Expr:  # noqa: N802
         self.generic_visit(node)
@@ -475,9 +524,28 @@ class _Charged(NodeTransformer):
         self.generic_visit(node)
         for operand in node.ops:
             searched = operand.op in ("in", "notin") and not isinstance(operand.expr, nodes.Tuple | nodes.List)
-            if searched or not (isinstance(first, nodes.Const) or isinstance(operand.expr, nodes.Const)):
+            if searched:
                 operand.expr = _limit("scanned", operand.expr)
+            elif not (isinstance(first, nodes.Const) or isinstance(operand.expr, nodes.Const)):
+                operand.expr = _limit("compared", operand.expr)
         return node
+
+
+def _as_appended(node: nodes.Node, target: nodes.NSRef) -> nodes.Expr | None:
+    """A chain of `~` and `+` that begins with what the target holds, as calls of `_appended`; None if it is no such."""
+    if isinstance(node, nodes.Getattr):
+        held = node.attr == target.attr and isinstance(node.node, nodes.Name) and node.node.name == target.name
+        return node if held else None
+    if isinstance(node, nodes.Concat):
+        first, rest = node.nodes[0], node.nodes[1:]
+    elif isinstance(node, nodes.Add):
+        first, rest = node.left, [node.right]
+        while isinstance(first, nodes.Add):
+            first, rest = first.left, [first.right, *rest]
+    else:
+        return None
+    begin = _as_appended(first, target)
+    return begin and _limit("appended", nodes.Const("~" if isinstance(node, nodes.Concat) else "+"), begin, *rest)
 
 
 def _weight(body: list[nodes.Node]) -> int:

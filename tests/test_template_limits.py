@@ -141,6 +141,8 @@ SOURCES = [
     "{{ a.split('b') | first }}{{ a.strip().center(9) }}{{ 'x' in a }}{{ a in (a, b) }}{{ {'k': [a]}['k'][0] }}{{ n ** 2 % 7 }}",
     "{% block one %}{{ a }}{% endblock %}{{ self.one() }}{% filter upper %}{{ b }}{% endfilter %}{{ a[1:] }}{{ rows[0:1] }}",
     "{{ a | indent(4, true) }}{{ a | wordwrap(3) }}{{ rows | batch(2, 'f') | list }}{{ 1.234 | round(1) }}{{ a | default('d') }}",
+    "{% set ns = namespace(t=a, n=n) %}{% set ns.t = ns.t ~ n ~ b + b + a %}{% set ns.n = ns.n + n + 1 %}{{ ns.t }}{{ ns.n }}",
+    "{% set ns = namespace(t=rows) %}{% set ns.t = ns.t + rows + [n] %}{{ ns.t }}{% set ns.t = ns.t ~ ns.t %}{{ ns.t }}",
     "{% set x %}{{ a }}{{ b }}{% endset %}{{ x }}{% with y = x %}{{ y }}{% endwith %}{% for k, v in rows[0].items() %}{{ k }}{% endfor %}",
 ]
 
@@ -166,6 +168,75 @@ def test_a_long_context_is_no_bomb() -> None:
     assert len(ENVIRONMENT.render(ENVIRONMENT.compiled(source), row)) > 16_000_000
     many = {"messages": [{"role": "user", "content": "word " * 100}] * 5000}
     assert len(ENVIRONMENT.render(ENVIRONMENT.compiled(source), many)) > 4_000_000
+
+
+ACCUMULATING = [
+    "{% for m in messages %}{% set ns.text = ns.text ~ m.content %}{% endfor %}",
+    "{% for m in messages %}{% set ns.text = ns.text ~ '<' ~ m.role ~ '>' ~ m.content ~ '\n' %}{% endfor %}",
+    "{% for m in messages %}{% set ns.text = ns.text + m.content %}{% endfor %}",
+    "{% for m in messages %}{% set ns.text = ns.text + '<' + m.role + '>' + m.content + '\n' %}{% endfor %}",
+    "{% for m in messages %}{% set ns.text = ns.text ~ '<' ~ m.role ~ '>' + m.content | trim + '\n' %}{% endfor %}",
+]
+COMPARING = [
+    "{% for m in messages %}{% if m == users[-1] or m != users[0] %}{{ m.content }}{% endif %}{% endfor %}",
+    "{% for m in messages %}{% if m in users %}{{ m.content }}{% elif m not in users %}!{% endif %}{% endfor %}",
+    "{% for m in users %}{% if m.content == users[-1].content %}!{% endif %}{{ users.index(m) }}{% endfor %}",
+]
+
+
+@pytest.mark.parametrize("letter", ["w", "語"])
+@pytest.mark.parametrize("source", ACCUMULATING + COMPARING)
+def test_a_conversation_of_200_long_messages_is_no_bomb(source: str, letter: str) -> None:
+    source = (
+        "{% set ns = namespace(text='') %}{% set users = messages | selectattr('role', 'equalto', 'user') | list %}"
+        f"{source}{{{{ ns.text }}}}"
+    )
+    content = f"{letter}ord " * 4000
+    messages = [{"role": ("user", "assistant")[i % 2], "content": f"{content} {i:03}"} for i in range(200)]
+    made = ENVIRONMENT.render(ENVIRONMENT.compiled(source), {"messages": messages})
+    assert made == ImmutableSandboxedEnvironment().from_string(source).render(messages=messages)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "{% set ns.kept = namespace(before=ns.kept, text=ns.text) %}",
+        "{% set ns.kept = [ns.kept, ns.text] %}",
+        "{% set ns.kept = ns.kept, ns.text %}",
+        "{% set ns.kept = {'before': ns.kept, 'text': ns.text} %}",
+        "{% set ns.kept = dict(before=ns.kept, text=ns.text) %}",
+        "{% set ns.kept = cycler(ns.kept, ns.text) %}",
+        "{{ ns.text }}",
+        "{% set ns.kept = namespace(before=ns.kept, text=ns.text ~ i) %}",
+    ],
+)
+def test_texts_that_are_kept_while_one_grows_are_charged(step: str) -> None:
+    source = (
+        "{% set ns = namespace(kept=0, text='a' * 2000000) %}"
+        "{% for i in range(100000) %}{% set ns.text = ns.text ~ 'a' %}" + step + "{% endfor %}"
+    )
+    template = ENVIRONMENT.compiled(source)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TemplateLimitError):
+            ENVIRONMENT.render(template, {})
+        assert tracemalloc.get_traced_memory()[1] < 60 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_texts_that_variables_and_calls_keep_are_charged() -> None:
+    many = "".join("{% set ns.text = ns.text ~ 'a' %}{% set " + f"x{i} = ns.text %}}" for i in range(500))
+    calls = "{% macro f(n) %}{% set ns.text = ns.text ~ 'a' %}{% set t = ns.text %}{{ f(n) }}{{ t }}{% endmacro %}{{ f(1) }}"
+    for source in (many, calls):
+        template = ENVIRONMENT.compiled("{% set ns = namespace(text='a' * 2000000) %}" + source)
+        tracemalloc.start()
+        try:
+            with pytest.raises(TemplateLimitError):
+                ENVIRONMENT.render(template, {})
+            assert tracemalloc.get_traced_memory()[1] < 60 << 20
+        finally:
+            tracemalloc.stop()
 
 
 def test_one_rendering_leaves_the_budget_of_the_next_alone() -> None:

@@ -353,7 +353,12 @@ def _charged_method(method: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any
         charge(sum(abs(v) for v in given if isinstance(v, int)) if name == "to_bytes" else 1)
     elif isinstance(owner, list | tuple) and name in ("index", "count"):
         charge(_deep(owner, MOVED))
-    if not isinstance(owner, str | bytes) or name in _CONSTANT:
+    elif name == "maketrans":  # of a class, str or bytes
+        charge(CHARACTERS * sum(map(_deep, given)))
+    if not isinstance(owner, str | bytes):
+        return args
+    if name in _CONSTANT:
+        charge(sum(_deep(v, MOVED) for v in given))
         return args
     cost = len(owner)
     if name in _PADDED:

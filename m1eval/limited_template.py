@@ -536,7 +536,7 @@ class _Charged(NodeTransformer):
         return node
 
 
-def _as_appended(node: nodes.Node, target: nodes.NSRef) -> nodes.Expr | None:
+def _as_appended(node: Any, target: nodes.NSRef) -> Any:
     """A chain of `~` and `+` that begins with what the target holds, as calls of `_appended`; None if it is no such."""
     if isinstance(node, nodes.Getattr):
         held = node.attr == target.attr and isinstance(node.node, nodes.Name) and node.node.name == target.name
@@ -544,9 +544,12 @@ def _as_appended(node: nodes.Node, target: nodes.NSRef) -> nodes.Expr | None:
     if isinstance(node, nodes.Concat):
         first, rest = node.nodes[0], node.nodes[1:]
     elif isinstance(node, nodes.Add):
-        first, rest = node.left, [node.right]
-        while isinstance(first, nodes.Add):
-            first, rest = first.left, [first.right, *rest]
+        rest = [node.right]
+        first = left = node.left
+        while isinstance(left, nodes.Add):
+            rest.append(left.right)
+            first = left = left.left
+        rest.reverse()
     else:
         return None
     begin = _as_appended(first, target)

@@ -6,6 +6,7 @@ an answer, in a traceback; also JSON-escaped, percent-encoded, as base64, or cut
 """
 
 import base64
+import html
 import json
 import os
 import re
@@ -44,8 +45,9 @@ class _Registry:
     def __init__(self) -> None:
         self.values: set[str] = set()
         self.forms: list[_Form] = []
-        self.probes: list[str] = []
-        self.byte_probes: list[bytes] = []
+        self.probes: dict[str, set[str]] = {}
+        self.byte_probes: dict[bytes, set[bytes]] = {}
+        """By a sign that they have, which is found absent much sooner; all in small letters."""
         self.masked: re.Pattern[str] | None = None
         self.collected = False
 
@@ -55,10 +57,12 @@ class _Registry:
             return
         self.values.add(value)
         known = {form.whole for form in self.forms}
-        self.forms += [_Form(form, *_halves(form)) for form in _written(value) if form not in known]
+        self.forms += [form for form in _written(value) if form.whole not in known]
         self.forms.sort(key=lambda form: len(form.whole), reverse=True)
-        self.probes = [*dict.fromkeys([*self.probes, *_probes(value)])]
-        self.byte_probes = [probe.encode("utf-8", "surrogatepass") for probe in self.probes]
+        for probe in _probes(value):
+            mark = next((sign for sign in "%&\\" if sign in probe), "")
+            self.probes.setdefault(mark, set()).add(probe.lower())
+            self.byte_probes.setdefault(mark.encode(), set()).add(probe.encode("utf-8", "surrogatepass").lower())
         begins = sorted({re.escape(value[:3]) for value in self.values if len(value) >= 12})
         if begins:  # as OpenAI shows a wrong key: sk-ab***yz
             self.masked = re.compile(rf"(?:{'|'.join(begins)})[\w.-]{{0,40}}\*{{3,}}[\w-]{{0,12}}")
@@ -99,10 +103,9 @@ def redact(text: str) -> str:
     """The text with every secret in it as `***`."""
     if not _registry.collected:
         _collect()
-    for probe in _registry.probes:
-        if probe in text:
-            text = _without_forms(text)
-            break
+    lowered = text.lower()
+    if any(mark in lowered and any(probe in lowered for probe in probes) for mark, probes in _registry.probes.items()):
+        text = _without_forms(text)
     if _registry.masked is not None and MASK in text:
         text = _registry.masked.sub(MASK, text)
     return text
@@ -112,9 +115,12 @@ def found(data: bytes) -> bool:
     """Whether there is a secret in UTF-8 text; quick, as every record is asked."""
     if not _registry.collected:
         _collect()
-    for probe in _registry.byte_probes:
-        if probe in data:
-            return True
+    lowered = data.lower()
+    for mark, probes in _registry.byte_probes.items():
+        if mark in lowered:
+            for probe in probes:
+                if probe in lowered:
+                    return True
     return _registry.masked is not None and b"***" in data
 
 
@@ -152,45 +158,74 @@ def _masked(text: str, begin: str, whole: str) -> str:
     return MASK.join([*parts, text[at:]])
 
 
-def _halves(form: str) -> tuple[str, str]:
+def _halves(form: str, more: int = 0) -> tuple[str, str]:
     """The beginning and the end of a form by which it is found; itself where half of it says too little."""
-    half = len(form) // 2 + 3
+    half = len(form) // 2 + more
     return (form[:half], form[-half:]) if len(form) >= 16 else (form, form)
 
 
 def _probes(value: str) -> list[str]:
-    """A few short texts of which one is in every form of a value, cut ones included: most texts hold none of them."""
-    if len(value) >= 16 and value.isascii() and re.fullmatch(r"[\w.~-]*", value):
-        plain = [_middle(value)]  # written alike in every way but base64
-    else:
-        run = max(re.findall(r"[a-zA-Z0-9]+", value), key=len, default="")
-        plain = [run] if len(run) >= 3 else [*_plainly(value)]
-    return [*plain, *map(_middle, _as_base64(value))]
+    """A few short texts of which one is in every form of a value in whatever case, cut ones included.
+
+    Most texts hold none of them. A value that was split in two is found by either half, other forms by their middle.
+    """
+    plain: list[str] = []
+    for text in [value] if value.isascii() else [value, value.upper()]:
+        for part, last in zip(_halves(text), (True, False), strict=True):
+            run = part if re.fullmatch(r"[\w.~-]*", part, re.ASCII) else _longest_run(part)
+            if len(run) < 3:  # else it is written alike in every way but those of `_spelled` and base64
+                plain += _plainly(text)
+            else:
+                plain.append(run if len(text) < 16 else run[-6:] if last else run[:6])
+    plain += map(_middle, [*_spelled(value), *_as_base64(value)])
+    return [*dict.fromkeys(probe for probe in plain if not any(part in probe for part in plain if part != probe))]
 
 
 def _middle(form: str) -> str:
     return form[len(form) // 2 - 3 : (len(form) + 1) // 2 + 3] if len(form) >= 16 else form
 
 
-def _written(value: str) -> Iterator[str]:
+def _longest_run(text: str) -> str:
+    return max(re.findall(r"[a-zA-Z0-9]+", text), key=len, default="")
+
+
+def _written(value: str) -> Iterator[_Form]:
     """The ways in which a value may come back."""
-    yield from _plainly(value)
-    yield from _as_base64(value)
+    for text in dict.fromkeys([value, value.upper(), value.lower()]):
+        for form in _plainly(text):
+            yield _Form(form, *_halves(form))
+    for form in [*_spelled(value), *_as_base64(value)]:
+        yield _Form(form, *_halves(form, 3))
 
 
 def _plainly(value: str) -> Iterator[str]:
     """A value as text: as it is, percent-encoded, escaped for HTML, Python and JSON."""
     raw = value.encode("utf-8", "surrogateescape")
-    plain = {value, quote(raw, safe=""), quote(raw), quote_plus(raw), repr(value)[1:-1], raw.decode("latin-1")}
+    plain = {value, repr(raw)[2:-1], quote(raw, safe=""), quote(raw), quote_plus(raw), repr(value)[1:-1]}
+    plain.add(raw.decode("latin-1"))
     plain |= {re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), form) for form in plain if "%" in form}
-    plain.add(value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;"))
+    plain |= {html.escape(value), html.escape(value, quote=False), html.escape(value).replace("&#x27;", "&#39;")}
+    plain |= {quote(form, safe="") for form in plain if "%" in form}
     escaped = set(plain)
     for ascii_only in (True, False):
         forms = plain
         for _ in range(3):  # JSON in JSON in JSON: a server that quotes a request, in an error, in a journal
             forms = {json.dumps(form, ensure_ascii=ascii_only)[1:-1] for form in forms}
             escaped |= forms
+    # As PHP writes JSON, and as Go does, which escapes what means something in HTML.
+    escaped |= {form.replace("/", "\\/") for form in escaped if "/" in form}
+    escaped |= {re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", form) for form in escaped}
     yield from escaped
+
+
+def _spelled(value: str) -> Iterator[str]:
+    """A value with every byte or character as a number."""
+    raw = value.encode("utf-8", "surrogateescape")
+    yield from (raw.hex(), raw.hex().upper())
+    for form in ("%{:02x}", "%{:02X}", "\\x{:02x}", "\\x{:02X}"):
+        yield "".join(map(form.format, raw))
+    for form in ("\\u{:04x}", "\\u{:04X}", "\\\\u{:04x}", "&#{};", "&#x{:x};", "&#x{:X};"):
+        yield "".join(map(form.format, map(ord, value)))
 
 
 def _as_base64(value: str) -> Iterator[str]:

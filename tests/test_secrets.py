@@ -1,8 +1,10 @@
 """Secrets never reach screen or disk, whichever way they came in and in whatever form they come back."""
 
 import base64
+import html
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -312,6 +314,44 @@ def test_a_cut_secret_and_one_that_the_server_masked_itself() -> None:
         secrets.redact(f"begins with {KEY[:20]}… and ends with …{KEY[-20:]}") == "begins with ***… and ends with …***"
     )
     assert secrets.redact(f"Incorrect API key provided: {KEY[:8]}****{KEY[-4:]}.") == "Incorrect API key provided: ***."
+
+
+SPELLED = {
+    "upper case": str.upper,
+    "lower case": str.lower,
+    "hex": lambda key: key.encode().hex(),
+    "hex in capitals": lambda key: key.encode().hex().upper(),
+    "percent-encoded throughout": lambda key: "".join(f"%{byte:02X}" for byte in key.encode()),
+    "percent-encoded twice": lambda key: quote(quote(key, safe=""), safe=""),
+    "escaped throughout": lambda key: "".join(f"\\u{ord(c):04X}" for c in key),
+    "escaped for HTML": html.escape,
+    "escaped for HTML throughout": lambda key: "".join(f"&#{ord(c)};" for c in key),
+    "JSON of PHP": lambda key: json.dumps(key)[1:-1].replace("/", "\\/"),
+    "JSON of Go": lambda key: re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", json.dumps(key)[1:-1]),
+    "bytes": lambda key: repr(key.encode()),
+}
+KEYS = [KEY, "Zm9vYmFy/+abcDEF12==", 'pa"ss\\wo+rd/&<%41>', "пароль-сложный-9", "hunter2!"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("way", SPELLED)
+def test_a_secret_is_masked_in_whatever_spelling(way: str, key: str) -> None:
+    secrets.register(key)
+    written = SPELLED[way](key)
+    text = f"before {written} behind"
+    assert written not in secrets.redact(text)
+    assert secrets.found(text.encode())
+    assert secrets.redact("before behind") == "before behind"
+
+
+@pytest.mark.parametrize("key", [KEY, "Zm9vYmFy/+abcDEF12=="])
+def test_of_a_secret_that_is_split_in_two_no_half_is_left(key: str) -> None:
+    secrets.register(key)
+    for at in range(len(key) + 1):
+        for between in ("\n", '", "', " and then "):
+            left = secrets.redact(f"<{key[:at]}{between}{key[at:]}>")
+            assert not any(part in left for part in (key[:at], key[at:]) if len(part) >= len(key) / 2), (at, left)
+            assert secrets.found(f"<{key[:at]}{between}{key[at:]}>".encode())
 
 
 def test_masking_takes_time_in_proportion_to_the_text() -> None:

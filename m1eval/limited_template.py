@@ -429,6 +429,8 @@ def _grown(name: str, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, An
         return len(value) * max([len(str(v)) for v in given] or [0]) // CHARACTERS
     if name == "sum":  # of lists it is quadratic
         return 0 if all(isinstance(v, int | float) for v in value) else len(value) ** 2
+    if name == "wordwrap":  # slower than all others
+        numbers += len(text)
     between = max([len(v) for v in given if isinstance(v, str)] or [0]) if name == "wordwrap" else 0
     return numbers + len(text) * between if name in _NUMBERED else 0
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from m1eval import stats
+from m1eval import metadata, stats
 from m1eval.errors import UsageError
 from m1eval.journal import Record, records
 from m1eval.run import flat
@@ -102,20 +102,13 @@ def _runs(folder: Path) -> dict[str, Path]:
     for file in sorted([folder / "run.json"] if (folder / "run.json").is_file() else folder.glob("**/run.json")):
         if not (file.parent / "samples.jsonl").is_file():
             continue
-        task = str(_meta(file).get("task"))
+        task = str(metadata.read(file).get("task"))
         if task in found:
             raise UsageError(f"{show(folder)} holds two runs of {task}: {show(found[task])} and {show(file.parent)}")
         found[task] = file.parent
     if not found:
         raise UsageError(f"{show(folder)} holds no run")
     return found
-
-
-def _meta(file: Path) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
-    except (msgspec.DecodeError, OSError) as error:
-        raise UsageError(f"{show(file)} cannot be read: {error}") from None
 
 
 def _side(path: Path) -> Side:
@@ -129,7 +122,7 @@ def _side(path: Path) -> Side:
         if record.outcome != "errored":
             values.setdefault(record.id, {})[record.repeat] = record.value
     each = {sample: list(repeats.values()) for sample, repeats in values.items()}
-    return Side(path, _meta(path / "run.json"), each, outcomes, tokens / number if number else 0.0)
+    return Side(path, metadata.read(path / "run.json"), each, outcomes, tokens / number if number else 0.0)
 
 
 def _last(journal: Path) -> list[Record]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from m1eval import metadata
 from m1eval.errors import UsageError
 from m1eval.journal import Record, records
 
@@ -85,8 +86,8 @@ def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
 
 
 def _about(folder: Path) -> dict[str, str]:
-    meta = json.loads((folder / "run.json").read_text())
-    return {"task": meta["task"], "model": meta["model"], "path": str(folder)}
+    meta = metadata.read(folder / "run.json")
+    return {"task": meta.get("task", ""), "model": meta.get("model", ""), "path": str(folder)}
 
 
 def _batches(found: Iterable[Record]) -> Iterator[bytes]:

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 import m1eval
-from m1eval import adaptive, baselines, loop, plugins, profile, repeats, secrets, source
+from m1eval import adaptive, baselines, loop, metadata, plugins, profile, repeats, secrets, source
 from m1eval.credentials import hide_command
 from m1eval.errors import UsageError
 from m1eval.journal import Done, Journal
@@ -151,7 +151,7 @@ class Run:
                 raise UsageError(f"{where} holds samples.jsonl without run.json; --out elsewhere, or --redo")
             return {}
         try:
-            meta = _read_meta(known)
+            meta = metadata.read(known, "; --out elsewhere, or --redo")
             self._refuse_if_other(meta.get("config", {}), config)
         except UsageError:
             if Done(journal).tally.finished:  # asked only now, as it reads the whole journal
@@ -388,13 +388,6 @@ def _as_stored(config: dict[str, Any]) -> dict[str, Any]:
 
 def _nothing() -> dict[str, Any]:
     return {}
-
-
-def _read_meta(path: Path) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except (msgspec.DecodeError, OSError) as error:
-        raise UsageError(f"{source.show(path)} cannot be read: {error}; --out elsewhere, or --redo") from None
 
 
 def _grows(key: str, old: Any, new: Any) -> bool:

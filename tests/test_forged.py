@@ -234,6 +234,34 @@ def test_samples_that_this_command_does_not_ask_are_none_of_strangers(m1eval, ca
     assert "of no sample" not in some.err
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": []},
+        {"config": None},
+        {"task": 5},
+        {"runner": 5},
+        {"runner": {"pinned": 3}},
+        {"overlength": [1]},
+        {"overlength": {"skipped": 5}},
+        {"summary": []},
+        {"summary": {"figures": 7}},
+        {"seconds": "x"},
+        {"seconds": -1},
+    ],
+)
+def test_a_forged_run_json_is_one_line(m1eval, capitals, tmp_path, change):
+    command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x", "--display", "none")
+    m1eval(*command)
+    file = tmp_path / "x" / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    for each in (command, (*command, "--dry-run"), ("compare", tmp_path / "x", tmp_path / "x")):
+        result = m1eval(*each)
+        assert (result.code, result.err.count("\n")) == (2, 1), result.err
+        assert "run.json cannot be read: " in result.err
+    assert m1eval("lengths", tmp_path / "x").err.count("\n") <= 1
+
+
 # Data
 
 

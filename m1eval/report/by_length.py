@@ -1,11 +1,10 @@
 """The report by prompt length: after a run that has lengths, and for any run by `m1eval lengths`."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from m1eval import terminal
+from m1eval import metadata, terminal
 from m1eval.errors import UsageError
 from m1eval.report import heatmap, lengths
 from m1eval.source import show as show_path
@@ -91,6 +90,6 @@ def _data(
 
 def _name(folder: Path) -> str:
     try:
-        return str(json.loads((folder / "run.json").read_text())["task"])
-    except (OSError, ValueError, KeyError):
+        return str(metadata.read(folder / "run.json")["task"])
+    except (UsageError, KeyError):
         return folder.name

@@ -1,0 +1,40 @@
+"""What `run.json` says, read with its types checked: it may be damaged, or written by somebody else."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from m1eval.errors import UsageError
+from m1eval.source import show
+
+
+class _Summary(Struct):
+    figures: dict[str, float | None] = field(default_factory=dict)
+
+
+class _Described(Struct):
+    pinned: dict[str, Any] | None = None
+
+
+class _Shape(Struct):
+    """The parts that are read again."""
+
+    task: str = ""
+    model: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    runner: _Described | None = None
+    overlength: dict[str, list[str]] | None = None
+    summary: _Summary | None = None
+    seconds: Annotated[float, Meta(ge=0)] = 0.0
+
+
+def read(path: Path, remedy: str = "") -> dict[str, Any]:
+    """The content of run.json; UsageError with the remedy if it cannot be what a run has written."""
+    try:
+        data = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        msgspec.convert(data, _Shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
+        raise UsageError(f"{show(path)} cannot be read: {error}{remedy}") from None
+    return data

@@ -67,6 +67,9 @@ _SHALLOW = frozenset(
 )
 """Filters that never write the values inside a container."""
 _PADDED = frozenset({"center", "ljust", "rjust", "zfill"})
+_BY_CHARACTER = frozenset({"batch", "groupby", "map", "max", "min", "reject", "select", "slice", "sort", "unique"})
+_BY_CHARACTER |= {"urlize"}
+"""Filters that make a Python object, or more, of each character of a text."""
 _CONSTANT = frozenset({"startswith", "endswith"})
 _NUMBERED = frozenset({"center", "wordwrap", "batch", "slice", "truncate", "round"})
 _COMPARING = ("in", "eq", "equalto", "==", "ne", "!=", "lt", "gt", "le", "ge")
@@ -398,6 +401,8 @@ def _guarded_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
         elif isinstance(value, Iterator):
             args = (*args[:at], _turns(value, 1), *args[at + 1 :])
         charge(_shallow(value) if name in _SHALLOW else _deep(value))
+        if isinstance(value, str) and name in _BY_CHARACTER:
+            charge(4 * len(value))
         if len(args) > at + 1 or kwargs or name == "sum":
             charge(_grown(name, value, args[at + 1 :], kwargs))
         result = function(*args, **kwargs)

@@ -61,6 +61,7 @@ BOMBS = [
     "{{ ('a\\n' * 100000) | indent(10**9) }}",
     "{{ ('a b ' * 100000) | wordwrap(1, wrapstring='x' * 10000) }}",
     "{{ ('a ' * 5000000) | wordwrap(5) }}",
+    *("{{ ('a ' * 1000000) | " + each + " }}" for each in ("min", "sort", "unique | list", "groupby(0)", "urlize")),
     "{{ [1] | batch(10**9, 'x') | list }}",
     "{{ [1] | slice(10**9) | list }}",
     "{{ 1.5 | round(10**9, 'ceil') }}",

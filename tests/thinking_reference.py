@@ -84,12 +84,25 @@ def spans(text: str, begin: int) -> list[tuple[int, int]]:
     return found
 
 
-def is_mention(text: str, all_marks: list[Mark], mark: Mark, begin: int, *, answering: bool, truncated: bool) -> bool:
-    """Whether a tag outside of a think block is only named by the answer that begins at `begin`."""
-    for start, end in [*fences(text, begin), *spans(text, begin)]:
-        if start <= mark.start and mark.end <= end:
-            within = [other for other in all_marks if other.start >= start]
-            return answering or within[0].opens
+def code_around(text: str, mark: Mark, begin: int) -> int | None:
+    """Where the code begins in which a tag stands, in a text that is read from `begin` on."""
+    regions = [*fences(text, begin), *spans(text, begin)]
+    return next((start for start, end in regions if start <= mark.start and mark.end <= end), None)
+
+
+def is_mention(
+    text: str, all_marks: list[Mark], mark: Mark, begin: int, before: int | None, *, answering: bool, truncated: bool
+) -> bool:
+    """Whether a tag outside of a think block is only named by the answer that begins at `begin`.
+
+    `before`: where the part before that answer began, of which a fence may still be open.
+    """
+    code = code_around(text, mark, begin)
+    if code is not None:
+        if not mark.opens and before is not None and code_around(text, mark, before) is None:
+            return False
+        within = [other for other in all_marks if other.start >= code]
+        return answering or within[0].opens
     if not mark.opens or truncated or any(not later.opens for later in all_marks if later.start > mark.start):
         return False
     line = text[begin : mark.start]
@@ -118,10 +131,12 @@ def split(text: str, opened: bool | None, truncated: bool, reasoning: str | None
     if opened and text.lstrip().startswith(OPEN):
         all_marks.pop(0)
     parts: list[tuple[str, str]] = []  # ("answer" or "thought", text)
+    before: int | None = None
     begin, depth, last_close, seen = 0, int(opened is True), None, opened is True
     for mark in all_marks:
         answering = seen or opened is False
-        if depth == 0 and is_mention(text, all_marks, mark, begin, answering=answering, truncated=truncated):
+        how = {"answering": answering, "truncated": truncated}
+        if depth == 0 and is_mention(text, all_marks, mark, begin, before, **how):
             continue
         seen = True
         if mark.opens and depth == 0:
@@ -133,9 +148,9 @@ def split(text: str, opened: bool | None, truncated: bool, reasoning: str | None
             depth, last_close = depth - 1, mark.end
             if depth == 0:
                 parts.append(("thought", text[begin : mark.end]))
-                begin = mark.end
+                before, begin = begin, mark.end
         else:
-            parts, begin = [("thought", text[: mark.end])], mark.end
+            parts, before, begin = [("thought", text[: mark.end])], begin, mark.end
     if depth > 0 and (truncated or last_close is None or text[last_close:].lstrip().startswith(OPEN)):
         return "", thinking([*parts, ("thought", text[begin:])]), True
     if not seen:

@@ -65,7 +65,8 @@ class _Pass:
         first = _SOLID.search(text)
         if opened and first and form.opens.match(text, first.start()):
             self._found = self._found[1:]  # the model repeats the tag that the template has written
-        self._code = Code(text)
+        self._code, self._earlier = Code(text), Code(text)
+        self._before: int | None = None  # where the part before an answer began
         self._depth = int(bool(opened))
         self._begin = 0  # of the part being read
         self._solid: tuple[int, int] = (-1, 0)  # where the text from `begin` on is more than white space
@@ -93,11 +94,11 @@ class _Pass:
             self._last_close = tag.end
             if self._depth == 0:
                 self._thoughts.append((self._begin, tag.end))
-                self._begin = tag.end
+                self._before, self._begin = self._begin, tag.end
         else:  # a closing tag alone: what came before was thinking all along
             self._thoughts = [(0, tag.end)]
             self._answers.clear()
-            self._begin = tag.end
+            self._before, self._begin = self._begin, tag.end
 
     def _result(self) -> Split:
         text, size = self._text, len(self._text)
@@ -124,12 +125,18 @@ class _Pass:
             return True
         inside = self._code.around(self._begin, tag.start, tag.end)
         if inside is not None:
+            if not tag.opens and self._outside_from_before(tag):
+                return False
             first = self._found[bisect_left(self._places, inside)]
             # A lone closing tag in code may still be the end of thinking that began in the prompt.
             return self._seen or self._opened is False or first.opens
         if not tag.opens:
             return False
         return not self._truncated and i > self._last_closing and self._mid_line(i, tag)
+
+    def _outside_from_before(self, tag: Tag) -> bool:
+        """Whether a tag is in no code if a fence of the thinking goes on, in which the last closing tag stood."""
+        return self._before is not None and self._earlier.around(self._before, tag.start, tag.end) is None
 
     def _mid_line(self, i: int, tag: Tag) -> bool:
         if self._solid[0] != self._begin:

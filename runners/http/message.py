@@ -54,7 +54,7 @@ def read(choice: Mapping[str, Any], known: Collection[str] = ()) -> Message:
     for given in (message.get("tool_calls"), message.get("function_call"), calls_in(content)):
         if given and not calls:
             calls.add_whole(given)
-    refusal = message.get("refusal")
+    refusal = message.get("refusal") or refusal_in(content)
     refused = not text and not calls and isinstance(refusal, str) and bool(refusal)
     whole = [_mended_call(call) for call in calls.whole()]
     return Message(mended(str(refusal) if refused else text), mended(reasoning), whole, refused)
@@ -111,6 +111,14 @@ def calls_in(content: Any) -> list[Any]:
     if not isinstance(content, list):
         return []
     return [part for part in content if isinstance(part, dict) and part.get("type") in {"tool_use", "function_call"}]
+
+
+def refusal_in(content: Any) -> str:
+    """The refusal among the parts of a content."""
+    if not isinstance(content, list):
+        return ""
+    said = (part.get("refusal") for part in content if isinstance(part, dict) and part.get("type") == "refusal")
+    return "".join(text for text in said if isinstance(text, str))
 
 
 def mended(text: str) -> str:

@@ -399,7 +399,8 @@ class _Choice:
 
     def _content(self, _: str, value: Any) -> int:
         text, thoughts = message.text_of(value)
-        size = sum(self._text(name, said) for name, said in (("content", text), (message.PARTS, thoughts)) if said)
+        parts = {"content": text, message.PARTS: thoughts, "refusal": message.refusal_in(value)}
+        size = sum(self._text(name, said) for name, said in parts.items() if said)
         calls = message.calls_in(value)
         return size + (self._calls.add(calls) if calls else 0)
 

@@ -84,6 +84,7 @@ FORMS: dict[str, tuple[dict[str, Any], str, str]] = {
     "thoughts between": ({"content": [thinking(thinking="H"), "Pa", thinking(thinking="m."), "ris"]}, "Paris", "Hm."),
     "reasoning an object": ({"content": "Paris", "reasoning": {"content": "Hm."}}, "Paris", "Hm."),
     "a refusal": ({"content": None, "refusal": "I must not."}, "I must not.", ""),
+    "a refusal as a part": ({"content": [{"type": "refusal", "refusal": "I must not."}]}, "I must not.", ""),
     "a refusal that is none": ({"content": "Paris", "refusal": None}, "Paris", ""),
     "tags": ({"content": "<think>Hm.</think>Paris"}, "Paris", "Hm."),
     "other fields": ({"content": "Paris", "audio": None, "annotations": [], "x": {"y": [1]}}, "Paris", ""),
@@ -95,7 +96,7 @@ def test_text_and_thinking_are_found_whole_and_in_a_stream(name: str):
     message, text, reasoning = FORMS[name]
     for output in (whole(message), streamed({"role": "assistant"}, message), streamed(message, kind="message")):
         assert (output.text, output.reasoning) == (text, reasoning)
-        assert output.metadata == ({"refusal": True} if name == "a refusal" else {})
+        assert output.metadata == ({"refusal": True} if text == "I must not." else {})
 
 
 def test_parts_of_thinking_come_piece_by_piece():

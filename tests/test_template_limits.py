@@ -15,6 +15,18 @@ from m1eval.limited_template import LONGEST_SOURCE, LimitedEnvironment, Template
 
 ENVIRONMENT = LimitedEnvironment()
 
+
+def meets_the_limit(template: jinja2.Template, megabytes: int) -> None:
+    """See a template refused before it has taken so much memory."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(TemplateLimitError):
+            ENVIRONMENT.render(template, {})
+        assert tracemalloc.get_traced_memory()[1] < megabytes << 20
+    finally:
+        tracemalloc.stop()
+
+
 GROWING = "{%% set ns = namespace(x='aaaa') %%}{%% for i in range(60) %%}{%% set ns.x = %s %%}{%% endfor %%}{{ ns.x }}"
 TWICE = "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}"
 
@@ -87,13 +99,7 @@ def test_work_without_end_ends(source: str) -> None:
 )
 def test_texts_that_a_filter_repeats_are_charged_before_it_writes_them(call: str) -> None:
     template = ENVIRONMENT.compiled("{{ " + call + " }}")
-    tracemalloc.start()
-    try:
-        with pytest.raises(TemplateLimitError):
-            ENVIRONMENT.render(template, {})
-        assert tracemalloc.get_traced_memory()[1] < 20 << 20
-    finally:
-        tracemalloc.stop()
+    meets_the_limit(template, 20)
 
 
 def test_json_with_an_indent_costs_what_it_writes() -> None:
@@ -221,13 +227,7 @@ def test_texts_that_are_kept_while_one_grows_are_charged(step: str) -> None:
         "{% for i in range(100000) %}{% set ns.text = ns.text ~ 'a' %}" + step + "{% endfor %}"
     )
     template = ENVIRONMENT.compiled(source)
-    tracemalloc.start()
-    try:
-        with pytest.raises(TemplateLimitError):
-            ENVIRONMENT.render(template, {})
-        assert tracemalloc.get_traced_memory()[1] < 60 << 20
-    finally:
-        tracemalloc.stop()
+    meets_the_limit(template, 60)
 
 
 def test_texts_that_variables_and_calls_keep_are_charged() -> None:
@@ -235,13 +235,7 @@ def test_texts_that_variables_and_calls_keep_are_charged() -> None:
     calls = "{% macro f(n) %}{% set ns.text = ns.text ~ 'a' %}{% set t = ns.text %}{{ f(n) }}{{ t }}{% endmacro %}{{ f(1) }}"
     for source in (many, calls):
         template = ENVIRONMENT.compiled("{% set ns = namespace(text='a' * 2000000) %}" + source)
-        tracemalloc.start()
-        try:
-            with pytest.raises(TemplateLimitError):
-                ENVIRONMENT.render(template, {})
-            assert tracemalloc.get_traced_memory()[1] < 60 << 20
-        finally:
-            tracemalloc.stop()
+        meets_the_limit(template, 60)
 
 
 def test_one_rendering_leaves_the_budget_of_the_next_alone() -> None:

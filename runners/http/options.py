@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from m1eval import UsageError, secrets
 from m1eval.credentials import register_headers, register_login, register_url
+from m1eval.source import number_of
 from m1eval.thinking import KNOWN, Form, named
 
 _ENDPOINTS = ("/chat/completions", "/completions", "/models")
@@ -72,7 +72,7 @@ def mapping(name: str, value: str | Mapping[str, Any] | None) -> dict[str, Any]:
 def extra_body(value: str | Mapping[str, Any] | None) -> dict[str, Any]:
     """The fields that are merged into each request; several answers to a prompt are asked for by an option alone."""
     found = mapping("extra_body", value)
-    n = _number(found.get("n"))
+    n = number_of(found.get("n"))
     if n is not None and n > 1:
         n = int(n)
         raise UsageError(f"http: extra_body: n={n} would throw all answers but one away; write -o n={n} instead")
@@ -101,7 +101,7 @@ def think_tags(value: Any, end: str | None) -> tuple[Form, ...] | None:
 
 def whole(name: str, value: object, least: int) -> int:
     """An option that is a whole number, at least `least`."""
-    number = _number(value)
+    number = number_of(value)
     if number is None or not number.is_integer() or number < least:
         raise UsageError(f"http: {name} is a whole number from {least} on, not {_brief(value)}")
     return int(number)
@@ -109,7 +109,7 @@ def whole(name: str, value: object, least: int) -> int:
 
 def seconds(name: str, value: object, *, zero: bool = False) -> float:
     """An option in seconds: above 0, or from 0 on where it may be `zero`."""
-    number = _number(value)
+    number = number_of(value)
     if number is None or number < 0 or (number == 0 and not zero):
         raise UsageError(
             f"http: {name} is a number of seconds {'from 0 on' if zero else 'above 0'}, not {_brief(value)}"
@@ -199,17 +199,6 @@ def _variable(match: re.Match[str], header: str) -> str:
 
 def _one_line(text: str) -> bool:
     return not re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text)
-
-
-def _number(value: object) -> float | None:
-    """A finite number, given as one or as text; None if it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _brief(value: object) -> str:

@@ -1,10 +1,9 @@
 """The runner's options: what they may be, and one line for what they cannot."""
 
-import math
-
 import torch
 
 from m1eval import RunnerError
+from m1eval.source import number_of
 
 DEVICES = ("cpu", "cuda")
 _SWITCHES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -12,7 +11,7 @@ _SWITCHES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 
 def whole(name: str, value: object, least: int = 1) -> int:
     """An option that is a whole number of at least `least`."""
-    number = _number(value)
+    number = number_of(value)
     if number is None or not number.is_integer() or number < least:
         raise RunnerError(f"local: {name} is a whole number from {least} on, not {str(value)[:40]!r}")
     return int(number)
@@ -20,7 +19,7 @@ def whole(name: str, value: object, least: int = 1) -> int:
 
 def positive(name: str, value: object, unit: str) -> float:
     """An option that is a number above 0."""
-    number = _number(value)
+    number = number_of(value)
     if number is None or number <= 0:
         raise RunnerError(f"local: {name} is a number of {unit} above 0, not {str(value)[:40]!r}")
     return number
@@ -48,13 +47,3 @@ def device(value: object) -> torch.device:
         have = "no GPU" if not there else "1 GPU" if there == 1 else f"{there} GPUs"
         raise RunnerError(f"local: device={name} is not here: PyTorch finds {have}; -o device=cpu")
     return found
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None

@@ -12,6 +12,7 @@ HEAVY = {
     "datasets",
     "pyarrow",
     "sympy",
+    "pint",
     "transformers",
     "aiohttp",
     "jinja2",

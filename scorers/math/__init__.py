@@ -15,7 +15,9 @@ from .._boxed import last_boxed
 from .equality import Precision, Verdict, quick, slow
 from .extraction import final_answer
 from .notation import depth
+from .quantities import converts
 from .rules import LONGEST, RULES, Judged
+from .units import registry
 
 if find_spec("math_verify") is None:  # told at the start; imported (a second, for sympy) by worker processes alone
     raise ModuleNotFoundError("No module named 'math_verify'", name="math_verify")
@@ -67,8 +69,9 @@ class Scorer:
             return Score(value=0, answer=answer, explanation=f"brackets nested deeper than {DEEPEST}")
         verdict: Verdict | None = quick(sample.target, answer, self.precision)
         if verdict is None:
+            library = _Imported("math_verify", units=converts(sample.target, answer))
             verdict = await tools.workers.run(
-                slow, sample.target, answer, self.precision, _Imported("math_verify"), timeout=self.timeout
+                slow, sample.target, answer, self.precision, library, timeout=self.timeout
             )
         right, how = verdict
         return Score(value=float(right), answer=answer, explanation=how)
@@ -80,10 +83,19 @@ def by_rule(rule: str, text: str, gold: str, math_verify: Any) -> Judged:
 
 
 class _Imported:
-    """An argument that arrives in a worker as the module of this name, imported before the call's clock starts."""
+    """An argument that arrives in a worker as the module of this name, imported before the call's clock starts.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    `units`: the registry of units is built by then too.
+    """
+
+    def __init__(self, name: str, *, units: bool = False) -> None:
+        self._arguments = (name, units)
 
     def __reduce__(self) -> Any:
-        return import_module, (self._name,)
+        return _import, self._arguments
+
+
+def _import(name: str, units: bool) -> Any:
+    if units:
+        registry()
+    return import_module(name)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-from . import numerically, values
+from . import bases, numerically, quantities, values
 from .notation import (
     Number,
     bare,
@@ -22,6 +22,7 @@ from .notation import (
     without_unit,
     words,
 )
+from .units import CHANGING
 
 Precision = Literal["exact", "gold"]
 Verdict = tuple[bool, str]
@@ -37,11 +38,19 @@ _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _EXTRA_WORDS = 6
 
 
-def quick(gold: str, answer: str, precision: Precision = "exact") -> Verdict | None:
+def quick(gold: str, answer: str, precision: Precision = "exact") -> Verdict | None:  # noqa: PLR0911 - a rule, a return
     """Right or wrong with the rule's name where that is plain without algebra, else None."""
-    gold, answer = tidy(gold), tidy(answer)
+    if quantities.other_money(gold, answer):
+        return False, "another currency"
+    gold, answer = map(tidy, quantities.in_words(gold, answer))
     if _same_text(gold, answer):
         return True, "same text"
+    if (same := bases.same_base(gold, answer)) is not None:
+        return same, "numerals with a base"
+    if bases.numeral(gold) or bases.numeral(answer):
+        return None
+    if quantities.has_unit(gold, answer):
+        return _quantities(gold, answer, precision)
     if verdict := _option(gold, answer) or _prose(gold, answer):
         return verdict
     wanted, given = number(gold), number(answer)
@@ -58,11 +67,28 @@ def quick(gold: str, answer: str, precision: Precision = "exact") -> Verdict | N
     return None
 
 
+def _quantities(gold: str, answer: str, precision: Precision) -> Verdict | None:
+    """The verdict on values with units where none has to be converted."""
+    if quantities.needs_conversion(gold, answer):
+        return None
+
+    def same(value: str, given: str) -> bool | None:
+        verdict = quick(value, given, precision)
+        return verdict[0] if verdict else None
+
+    verdict = quantities.compare(gold, answer, same, physical=precision == "gold")
+    return None if verdict is None else (verdict, "quantities")
+
+
 def slow(gold: str, answer: str, precision: Precision, math_verify: Any) -> Verdict:
     """The verdict of structure and algebra; for a worker process, as it may hang or burst."""
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its own timeouts are off
     same = partial(_algebra, math_verify, precision)
-    return _structure(tidy(gold), tidy(answer), same)
+    gold, answer = map(tidy, quantities.in_words(gold, answer))
+    verdict = quantities.compare(
+        gold, answer, lambda value, given: _structure(value, given, same)[0], physical=precision == "gold"
+    )
+    return _structure(gold, answer, same) if verdict is None else (verdict, "quantities")
 
 
 def _same_text(gold: str, answer: str) -> bool:
@@ -107,7 +133,7 @@ def _only_number(answer: str) -> Number | None:
     plain = _STYLE.sub(r" \1 ", answer)
     if not re.search(r"(?<!\\)\b[a-z]{2,}", plain) or re.search(r"\\(?!frac)", plain):
         return None
-    if _DOUBT.search(plain.lower()):
+    if _DOUBT.search(plain.lower()) or CHANGING.search(plain):
         return None
     found = re.findall(r"(?<![\w.^_}])-?(?:\d[\d,]*(?:\.\d+)?(?:/\d+)?|\\frac\{\d+\}\{\d+\})(?![\w^])", plain)
     if len(found) != 1 or len(re.findall(r"\d+", re.sub(r"\\frac\{\d+\}\{\d+\}", "1", plain).replace(",", ""))) > (
@@ -252,6 +278,17 @@ def _lists(gold: Group, answer: Group, same: Callable[[str, str], Verdict]) -> V
 def _algebra(math_verify: Any, precision: Precision, gold: str, answer: str) -> Verdict:
     if verdict := quick(gold, answer, precision):
         return verdict
+    if bases.numeral(gold):
+        return False, "no numeral of the base"
+    answer = bases.decimal(answer) or answer
+    verdict_of_units = quantities.compare(
+        gold,
+        answer,
+        lambda value, given: _algebra(math_verify, precision, value, given)[0],
+        physical=precision == "gold",
+    )
+    if verdict_of_units is not None:
+        return verdict_of_units, "quantities"
     if (verdict := _by_value(precision, without_unit(gold), without_unit(answer))) is not None:
         return verdict
     if (r"^\circ" in gold) != (r"^\circ" in answer) and r"\pi" in gold + answer:

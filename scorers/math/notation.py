@@ -5,6 +5,8 @@ import string
 from fractions import Fraction
 from typing import NamedTuple
 
+from .quantities import split_unit
+
 _SIGNS = str.maketrans(
     {
         "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ", "°": r"^\circ",
@@ -16,14 +18,6 @@ _INVISIBLE = re.compile("[\u0000-\u0008\u000e-\u001f\u00ad\u200b-\u200f\u202a-\u
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "0123456789-n")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname|bf|rm)\s*\{([^{}]*)\}")
-_UNIT = re.compile(
-    r"(?<=[\d}])(?:\\[,;:! ]|[~ ])*"
-    r"(?:\\(?:text|textrm|mathrm|mbox)\s*\{[\s~]*\(?[A-Za-zÅΩμ][A-Za-zÅΩμ ~./()·^\d-]*\}"
-    r"|(?<=\s)[a-zA-Z]{3,}(?:\s[a-zA-Z]{3,})?"
-    r"|\^\{?\\circ\}?\s*[CFK])"
-    r"(?:\^\{?-?[23]\}?)?(?:\s*/\s*(?:\\(?:text|mathrm)\s*\{[A-Za-z]+\}|[a-z]+))?$"
-)
-_SCALE = re.compile(r"hundred|thousand|[mbtr]illion|dozen|percent|hal[fv]|third|quarter|base|mod|\bor\b|\band\b")
 _ORDINAL = re.compile(
     r"(?<=\d)\s*+(?:\^\s*+)?(?:\{\s*+)?\\?(?:text|mathrm|textsuperscript|rm)?\s*+(?:\{\s*+)?"
     r"(?:st|nd|rd|th)\}*+(?: [a-z]+$|$|(?=\\text))"
@@ -93,11 +87,7 @@ def is_prose(text: str) -> bool:
 
 def without_unit(text: str) -> str:
     """A tidy text without the unit behind its number and without an ordinal's ending."""
-    text = _ORDINAL.sub("", text)
-    unit = _UNIT.search(text)
-    if unit and not _SCALE.search(unit[0].lower()):
-        text = text[: unit.start()].rstrip("\\, ;~")
-    return text
+    return split_unit(_ORDINAL.sub("", text), reference=True)[0]
 
 
 def number(text: str) -> Number | None:

@@ -275,7 +275,9 @@ def _lists(gold: Group, answer: Group, same: Callable[[str, str], Verdict]) -> V
     return True, "same values in another order"
 
 
-def _algebra(math_verify: Any, precision: Precision, gold: str, answer: str) -> Verdict:
+def _algebra(  # noqa: PLR0911 - a rule, a return
+    math_verify: Any, precision: Precision, gold: str, answer: str
+) -> Verdict:
     if verdict := quick(gold, answer, precision):
         return verdict
     if bases.numeral(gold):

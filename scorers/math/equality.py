@@ -72,12 +72,17 @@ def _quantities(gold: str, answer: str, precision: Precision) -> Verdict | None:
     if quantities.needs_conversion(gold, answer):
         return None
 
+    verdicts: list[Verdict] = []
+
     def same(value: str, given: str) -> bool | None:
         verdict = quick(value, given, precision)
+        verdicts.extend([verdict] if verdict else [])
         return verdict[0] if verdict else None
 
-    verdict = quantities.compare(gold, answer, same, physical=precision == "gold")
-    return None if verdict is None else (verdict, "quantities")
+    right = quantities.compare(gold, answer, same, physical=precision == "gold")
+    if right is None:
+        return None
+    return right, next((how for verdict, how in reversed(verdicts) if verdict == right), "quantities")
 
 
 def slow(gold: str, answer: str, precision: Precision, math_verify: Any) -> Verdict:

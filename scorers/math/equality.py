@@ -75,7 +75,10 @@ def _quantities(gold: str, answer: str, precision: Precision) -> Verdict | None:
     verdicts: list[Verdict] = []
 
     def same(value: str, given: str) -> bool | None:
-        verdict = quick(value, given, precision)
+        wanted, found = number(value), number(given)
+        verdict = (
+            _numbers(value, given, wanted, found, precision) if wanted and found else quick(value, given, precision)
+        )
         verdicts.extend([verdict] if verdict else [])
         return verdict[0] if verdict else None
 

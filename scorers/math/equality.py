@@ -85,6 +85,8 @@ def _quantities(gold: str, answer: str, precision: Precision) -> Verdict | None:
     right = quantities.compare(gold, answer, same, physical=precision == "gold")
     if right is None:
         return None
+    if right and ("%" in gold) != ("%" in answer):
+        return True, "numbers, percent sign ignored" if verdicts[0][0] else "by value"
     return right, next((how for verdict, how in reversed(verdicts) if verdict == right), "quantities")
 
 

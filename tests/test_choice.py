@@ -72,7 +72,7 @@ OFFICIAL = {
     ("mmlu_pro", "nothing here"): None,
     ("simple_evals", "Answer: C"): "C",
     ("simple_evals", "**Answer: C**"): "C",
-    ("simple_evals", "answer : $c$"): "C",
+    ("simple_evals", "answer : $c$"): "c",
     ("simple_evals", "Answer: B\nAnswer: C"): "B",
     ("simple_evals", "Answer: \\boxed{C}"): None,
     ("simple_evals", "The answer is C"): None,
@@ -149,7 +149,7 @@ def test_a_wrong_option_is_named(options, message):
 
 
 def test_a_missing_column_of_options_is_named():
-    with pytest.raises(UsageError, match="column 'choices'"):
+    with pytest.raises(UsageError, match="in column 'choices'"):
         grade("C", options="choices")
 
 

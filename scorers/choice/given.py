@@ -1,0 +1,81 @@
+"""Whether a letter at a place of a text is given as the answer, or is a word, a formula or one of several."""
+
+from typing import NamedTuple
+
+from . import words
+from .grammar import BESIDE, BINOMIALS, CLOSING, CONTINUED, ENDS, LISTED, NEXT_WORD, SUFFIX, UNSPACED, VERBAL
+from .letters import ARABIC, LOOKALIKES
+
+
+class Letter(NamedTuple):
+    """What stands at a place: the letter, "" for several, and where it ends."""
+
+    letter: str
+    end: int
+
+
+def latin(character: str) -> str:
+    """The letter that a character stands for."""
+    return LOOKALIKES.get(character) or ARABIC.get(character) or character.upper()
+
+
+def letter_at(text: str, place: int, *, opened: str = "", strict: bool = False, cut: bool = False) -> Letter | None:
+    """The letter given at a place; None where what stands there is a word, a formula or a question.
+
+    `opened`: the brackets and quotation marks before it. `strict`: nothing but punctuation may follow. `cut`: the text
+    ended at a token limit, so that a letter at its very end may be the beginning of something else.
+    """
+    character = text[place]
+    end = _closed(text, place + 1, opened)
+    dressed = end > place + 1
+    if other := _several(text, end, small=character.islower()):
+        return Letter("" if other != latin(character) else latin(character), end)
+    if suffix := SUFFIX.match(text, end):
+        return Letter(latin(character), suffix.end())
+    if _goes_on(text, end, dressed=dressed) or (cut and not dressed and ENDS.match(text, end)):
+        return None
+    if not dressed and (word := NEXT_WORD.match(text, end)) and not _may_follow(character, word[1], strict=strict):
+        return None
+    return Letter(latin(character), end)
+
+
+def _closed(text: str, place: int, opened: str) -> int:
+    """Where the brackets and quotation marks behind a letter end."""
+    end = place
+    while (found := CLOSING.match(text, end)) and found.end() > end:
+        end = found.end()
+        if end - place > 8:
+            break
+    if text[end : end + 1] in ("'", "’") and ("'" in opened or "‘" in opened) and not text[end + 1 : end + 2].isalnum():
+        return end + 1
+    return end
+
+
+def _several(text: str, end: int, *, small: bool) -> str:
+    """Another letter that is given beside the one that ends here."""
+    found = LISTED.match(text, end) or BESIDE.match(text, end)
+    if not found or found["letter"].islower() != small or VERBAL.match(text, found.end()):
+        return ""
+    word = NEXT_WORD.match(text, found.end())
+    if found["letter"] in "AIаАВСЕaei" and not found["close"] and word and word[1].islower():
+        return latin(found["letter"]) if word[1] in words.CONNECTIVES and found["letter"] in "A" else ""
+    return latin(found["letter"])
+
+
+def _goes_on(text: str, end: int, *, dressed: bool) -> bool:
+    """Whether a letter is part of something longer, or asked rather than said."""
+    following = text[end : end + 1]
+    if following.isalnum() and not dressed:
+        return not UNSPACED.match(following) or following in "型语語超股座罩"
+    return bool(CONTINUED.match(text, end))
+
+
+def _may_follow(character: str, word: str, *, strict: bool) -> bool:
+    """Whether a word behind an undressed letter leaves it a letter, as in "A because", not as in "A cat"."""
+    if strict and word in ("as", "so", "that", "where", "when", "if", "to", "in"):
+        return False  # "choose C so that"
+    if word.lower() in words.CONNECTIVES or UNSPACED.match(word):
+        return True
+    if strict or character.islower() or character in "AI" or character in LOOKALIKES or character in ARABIC:
+        return False
+    return word.lower() not in words.NOUNS and word not in BINOMIALS

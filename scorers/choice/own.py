@@ -1,0 +1,169 @@
+"""Our own rule: the last letter that a text gives as its answer, whatever its words and its dress."""
+
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from .._unicode import composed
+from .given import letter_at
+from .grammar import BINOMIALS, CLOSE, LETTER, OPEN
+from .letters import LETTERS, plain
+from .statements import Statement, in_words
+
+LONGEST = 400
+"""Characters of a box, a tag or a line that may hold a letter and its option's text."""
+
+_BRACES = re.compile(r"\\{0,2}(?:boxed|fbox)\s*\{|\\{1,2}(?:boxed|fbox)\s+(?=[A-Ja-j]\b)|[{}]")
+_TAGGED = re.compile(
+    r"<(?P<name>(?:final_?|correct_?)?(?:answer|ans|choice|option|letter|result))>(?P<inside>[^<>]{0,400})</(?P=name)>",
+    re.IGNORECASE,
+)
+_HEAD = re.compile(
+    rf"[\s,:.]*(?i:(?:the|correct|final|right|option|choice|answer|letter|is|so)[\s:]+){{0,5}}(?P<open>{OPEN})(?P<letter>{LETTER})"
+)
+_LINE = re.compile(
+    rf"(?:(?i:option|choice|answer)\s+)?(?P<open>{OPEN})(?P<letter>{LETTER})(?P<close>{CLOSE})(?P<mark>[.):]{{0,2}})"
+)
+_OTHER = re.compile(r"(?<![\w.(])\(?[A-J][):]\s|\b(?i:option|choice)\s[A-J]\s?[):.]")
+_MARKER = re.compile(r"^[^\S\n]*[(\[]?(?P<letter>[A-Ja-j])[).:\]]{1,2}[^\S\n]+\S", re.MULTILINE)
+
+
+def letter_of(text: str, letters: str = LETTERS, *, cut: bool = False) -> tuple[str | None, str]:
+    """The letter that a text gives as its answer and the rule that found it; None with the reason.
+
+    `cut`: the text ended at a token limit, so that what stands at its very end is no answer.
+    """
+    if not text.strip():
+        return None, "empty answer"
+    text = plain(composed(text))
+    found = sorted({*boxed(text), *tagged(text), *in_words(text, cut=cut), *lines(text, cut=cut)})
+    letter, how = _last(found)
+    if letter and letter not in letters:
+        return None, f"letter {letter} is none of the options"
+    if letter or found:
+        return letter, how
+    return None, "no letter is given as the answer"
+
+
+def _last(found: Sequence[Statement]) -> tuple[str | None, str]:
+    letter, how = None, "no letter is given as the answer"
+    for one in found:
+        if one.refuted:
+            if one.letter == letter:
+                letter, how = None, "the letter is refuted"
+        elif one.letter:
+            letter, how = one.letter, one.kind
+        else:
+            letter, how = None, "several letters are given"
+    return letter, how
+
+
+def content(text: str, place: int, kind: str) -> Statement | None:
+    """The letter of a box or a tag, alone or before its option's text."""
+    text = re.sub(r"[{}]|\\(?:boxed|fbox)", " ", text).strip()
+    found = _HEAD.match(text)
+    if not found or len(text) > LONGEST:
+        return None
+    given = letter_at(text, found.start("letter"), opened=found["open"].strip())
+    place_of = found.start("letter")
+    if given is None or (text[place_of].islower() and text[place_of + 1 : place_of + 2] == " "):
+        return None
+    return Statement(place, given.letter, kind)
+
+
+def boxed(text: str) -> Iterator[Statement]:
+    """The letters in boxes; several boxes in a row are several letters."""
+    if "box" not in text:
+        return
+    spans: deque[tuple[int, int, str]] = deque(maxlen=20)
+    opened: list[tuple[int, bool]] = []
+    for token in _BRACES.finditer(text):
+        if token[0] == "}":
+            start, is_box = opened.pop() if opened else (0, False)
+            if is_box and token.start() - start <= 4 * LONGEST:
+                spans.append((start, token.end(), text[start : token.start()]))
+        elif token[0].endswith("{"):
+            opened.append((token.end(), len(token[0]) > 1))
+        else:
+            spans.append((token.start(), token.end() + 1, text[token.end()]))
+    last: Statement | None = None
+    end = 0
+    for start, stop, inside in spans:
+        found = content(inside, start, "boxed letter")
+        if (
+            found
+            and last
+            and found.letter != last.letter
+            and re.fullmatch(r"(?i)[\s,;/&]*(?:and|or|,)?\s*\\?\\?(?:boxed|fbox)\s*\{?\s*", text[end:start])
+        ):
+            found = Statement(start, "", "several letters")
+        if found:
+            yield found
+            last, end = found, stop
+
+
+def tagged(text: str) -> Iterator[Statement]:
+    """The letters in tags such as <answer>C</answer>."""
+    if "</" not in text:
+        return
+    for found in deque(_TAGGED.finditer(text), maxlen=20):
+        if given := content(found["inside"], found.start(), "letter in a tag"):
+            yield given
+
+
+def lines(text: str, *, cut: bool = False) -> Iterator[Statement]:
+    """A whole answer, first or last line that is a letter, or a letter and its option's text."""
+    whole = text.strip()
+    start, end = len(text) - len(text.lstrip()), len(text.rstrip())
+    first = whole.partition("\n")[0]
+    last = whole.rpartition("\n")[2].strip()
+    if first.strip() == whole:
+        if (found := _line(whole, alone=True)) is not None and not (cut and len(whole) < 4):
+            yield Statement(start, found, "whole answer")
+        return
+    if (found := _line(first, alone=False)) is not None and not _list(whole, first):
+        yield Statement(start, found, "first line")
+    if not cut and (found := _line(last, alone=False)) is not None and not _list(whole, last):
+        yield Statement(end - len(last), found, "last line")
+
+
+def _list(text: str, line: str = "") -> bool:
+    """Whether lines of a text list the options, the given line being one of them and no repetition."""
+    marked = [found["letter"].upper() for found in _MARKER.finditer(text)]
+    own = _MARKER.match(line + " ")
+    if line and (own is None or marked.count(own["letter"].upper()) > 1):
+        return False
+    return len(set(marked)) > 1
+
+
+def _line(line: str, *, alone: bool) -> str | None:
+    """The letter that a line is, or that it begins with before an option's text; "" for several."""
+    line = line.strip().lstrip("#>-•").strip()
+    if len(line) > 2 and line[0] in "'‘" and line[-1] in "'’":
+        line = line[1:-1]
+    found = _LINE.match(line)
+    if not found or len(line) > 2000:
+        return None
+    place, rest = found.start("letter"), line[found.end() :]
+    if line[place].islower() and not (found["mark"] or found["close"]):
+        return None
+    given = letter_at(line, place, opened=found["open"].strip(), strict=True)
+    if given is None or not given.letter or not rest.strip(" .!_)]}\"'"):
+        return given.letter if given else None
+    return _before_text(given.letter, found, rest, alone=alone)
+
+
+def _before_text(letter: str, found: re.Match[str], rest: str, *, alone: bool) -> str | None:
+    """The letter if the rest of its line is its option's text, and not another option's or a sentence."""
+    marked = bool(found["mark"] or found["close"]) or rest.startswith((" - ", " – ", " — ", ", "))
+    if not marked or not (rest[:1].isspace() or rest.startswith((",", "\\"))):
+        return None
+    word = rest.strip().partition(" ")[0]
+    if found["mark"] == ":" and letter == "A":  # which is short for "answer" too
+        inner = _line(rest, alone=alone) if len(rest) < 40 else None
+        if inner is not None:
+            return inner
+        if word[:1].islower() or not alone:
+            return None
+    species = found["mark"] == "." and word in BINOMIALS
+    return None if species or _OTHER.search(rest) else letter

@@ -1,0 +1,201 @@
+"""Where sentences give a letter as their answer."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from . import words
+from .given import latin, letter_at
+from .grammar import (
+    ASKED,
+    BEFORE,
+    CLAUSE,
+    CONCLUDED,
+    DENIED,
+    ENDED,
+    FORWARD,
+    FORWARD_TOO,
+    INSTEAD,
+    IS_TOO,
+    JOINED,
+    LEADS,
+    NAMED,
+    NOT,
+    OPTION,
+    REFUSED,
+    REVERSE,
+    REVERSE_TOO,
+    RULED_OUT,
+    SENTENCE,
+    SPACELESS,
+    SUPPOSED,
+    UNSPACED,
+    VERB,
+    WRONG,
+)
+from .letters import lowered
+
+MOST = 40
+"""How many mentions of each word are looked at, from the last one back."""
+
+
+class Statement(NamedTuple):
+    """A letter given as the answer at `place`; "" if several are given, and `refuted` if it is said to be wrong."""
+
+    place: int
+    letter: str
+    kind: str
+    refuted: bool = False
+
+
+def _places(low: str, word: str) -> Iterator[int]:
+    """Where a word stands, from the last one back."""
+    place = low.rfind(word)
+    for _ in range(MOST):
+        if place < 0:
+            return
+        yield place
+        place = low.rfind(word, 0, place)
+
+
+def _mentions(text: str, low: str, phrases: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Where one of the phrases begins and ends, as whole words where the script has spaces between them."""
+    for phrase in phrases:
+        alone = not SPACELESS.search(phrase)
+        for place in _places(low, phrase):
+            end = place + len(phrase)
+            if alone and (
+                low[end : end + 1].isalpha() or (low[place - 1 : place].isalpha() and not text[place].isupper())
+            ):
+                continue
+            yield place, end
+
+
+def _sound(text: str, place: int) -> bool:
+    """Whether what is said at a place is neither supposed nor said of a wrong answer."""
+    before = text[max(0, place - 60) : place]
+    return not SUPPOSED.search(before) and not BEFORE.search(before)
+
+
+def _stated(
+    text: str, found: re.Match[str] | None, kind: str, *, strict: bool = False, cut: bool = False
+) -> Iterator[Statement]:
+    if not found:
+        return
+    place = found.start("letter")
+    opened = found["open"].strip().rstrip("\\")
+    slot = found.groupdict().get("slot") or ""
+    if (given := letter_at(text, place, opened=opened, strict=strict, cut=cut)) is None:
+        return
+    if text[place].islower() and not (":" in slot or "=" in slot or opened or kind == "stated letter"):
+        return
+    refuted = bool(slot and NOT.search(slot)) or bool(DENIED.match(text, given.end))
+    yield Statement(place, given.letter, kind, refuted)
+
+
+def in_words(text: str, *, cut: bool = False) -> Iterator[Statement]:
+    """The letters that sentences of many languages give as the answer."""
+    low = lowered(text)
+    for start, end in _mentions(text, low, words.ENGLISH):
+        if _sound(text, start):
+            found = list(_stated(text, FORWARD.match(text, end), "stated letter", cut=cut))
+            yield from found or _denied(text, REFUSED.match(text, end), cut=cut)
+    for start, end in _mentions(text, low, words.FOREIGN):
+        if _sound(text, start):
+            for one in _stated(text, FORWARD_TOO.match(text, end), "stated letter", cut=cut):
+                yield one
+                if one.refuted:
+                    yield from _stated(text, INSTEAD.match(text, one.place + 1), "stated letter", cut=cut)
+    for start, end in _mentions(text, low, words.VERBS):
+        clause = CLAUSE.split(text[max(0, start - 12) : start])[-1]
+        if not NOT.search(clause) and _sound(text, start):
+            yield from _stated(text, VERB.match(text, end), "chosen letter", strict=True, cut=cut)
+    yield from _reversed(text, low)
+    yield from _concluded(text, low, cut=cut)
+    yield from _options(text, low, cut=cut)
+
+
+def _denied(text: str, found: re.Match[str] | None, *, cut: bool) -> Iterator[Statement]:
+    """The letter that "the answer is not A" denies, and the one that "but C" gives in its place."""
+    for one in _stated(text, found, "refuted letter"):
+        yield one._replace(refuted=True)
+        yield from _stated(text, INSTEAD.match(text, one.place + 1), "stated letter", cut=cut)
+
+
+def _reversed(text: str, low: str) -> Iterator[Statement]:
+    """Letters that stand before what is said of them: "C is the answer"."""
+    seen: set[int] = set()
+    for pattern, phrases in ((REVERSE, words.ENGLISH_CORRECT), (REVERSE_TOO, words.CORRECT)):
+        for start, end in _mentions(text, low, phrases):
+            for found in pattern.finditer(text, max(0, start - 90), end):
+                if found.end() == end and found.start() not in seen:
+                    said = list(_said_of(text, found))
+                    seen.update([found.start()] if said else [])
+                    yield from said
+    for phrase in ("not", "n't", "n’t", "cannot", "wrong", "incorrect", "false", "invalid", "ruled out", "eliminated"):
+        for place in _places(low, phrase):
+            for found in WRONG.finditer(text, max(0, place - 90), place + 40):
+                if found.start() not in seen and (NOT.search(found[0]) or RULED_OUT.search(found[0])):
+                    seen.add(found.start())
+                    yield Statement(found.start("letter"), latin(found["letter"]), "refuted letter", refuted=True)
+
+
+def _said_of(text: str, found: re.Match[str]) -> Iterator[Statement]:
+    place, letter, groups = found.start("letter"), found["letter"], found.groupdict()
+    before = text[max(0, place - 40) : place]
+    slot = groups.get("slot") or ""
+    if letter.islower() and not found["close"]:
+        return
+    if SUPPOSED.search(before) or NAMED.search(before) or ASKED.search(before) or not _ends_well(text, found):
+        return
+    if letter in "AI" and "slot" in groups and not IS_TOO.match(slot.lstrip()):
+        return  # "A resposta", "I hope it is correct"
+    joined = JOINED.search(before)
+    if joined and latin(joined[1]) != latin(letter):
+        plural = (groups.get("is") or "").lower() in ("are", "were")
+        if plural or not joined[0].rstrip().endswith(","):
+            yield Statement(place, "", "several letters")
+            return
+    yield Statement(place, latin(letter), "said of a letter", bool(slot and NOT.search(slot)))
+
+
+def _ends_well(text: str, found: re.Match[str]) -> bool:
+    """Whether "C is correct" and the like are the whole of what is said, as in "C is correct if" they are not."""
+    tail = (found.groupdict().get("tail") or "").lower()
+    after = text[found.end() : found.end() + 30]
+    if re.match(r"\s{0,2}\?", after):
+        return False
+    if not tail:
+        return True
+    article = re.search(r"(?i)\b(?:the|our|my|a)\b", found[0])
+    if re.match(r"[\w-]|['’]\w", after) and not UNSPACED.match(after):
+        return False
+    if tail == "one":
+        return bool(article) and not re.match(r"\s\w", after.replace(" that", "").replace(" which", ""))
+    if tail in ("correct", "right", "true", "best", "valid"):
+        return not re.match(r"\s(?i:if|only|when|for|about|in|to|of|but)\b", after) and not (
+            article and re.match(r"\s\w", after)
+        )
+    return True
+
+
+def _concluded(text: str, low: str, *, cut: bool) -> Iterator[Statement]:
+    """A letter that is all a sentence says: "Hence, (C)."."""
+    for start, end in _mentions(text, low, words.CONCLUSIONS):
+        found = CONCLUDED.match(text, end)
+        if found and ENDED.match(text, found.end()) and not (cut and found.end() == len(text)):
+            before = text[max(0, start - 4) : start].rstrip(" \t")
+            if not before or before[-1] in ".!?\n,;:(-–—)":
+                yield Statement(found.start("letter"), latin(found["letter"]), "concluded letter")
+
+
+def _options(text: str, low: str, *, cut: bool) -> Iterator[Statement]:
+    """A letter as in "…, which is option C." at the end of a sentence that denies nothing."""
+    for start, _ in _mentions(text, low, ("option", "choice", "letter")):
+        found = OPTION.match(text, start)
+        if not found or not ENDED.match(text, found.end()) or (cut and found.end() == len(text)):
+            continue
+        before = text[max(0, start - 160) : start]
+        sentence = SENTENCE.split(before)[-1]
+        if LEADS.search(before) and not NOT.search(sentence) and not RULED_OUT.search(sentence):
+            yield Statement(found.start("letter"), latin(found["letter"]), "stated letter")

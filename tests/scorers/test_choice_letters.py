@@ -1,0 +1,114 @@
+"""The letter that our own rule of `choice` finds in some 1,600 texts, nearly half of them traps."""
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from m1eval import Output, Sample, Score, UsageError, load, outcome_of
+
+choice = load("scorers", "choice")
+ROWS = [json.loads(line) for line in Path(__file__).with_name("choice.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def graded(text: str, target: str = "C", *, cut: bool = False, listed: Any = None, **options: Any) -> Score:
+    sample = Sample(id="s7", messages=[], target=target, metadata={"options": listed} if listed is not None else {})
+    output = Output(text=text, finish_reason="length" if cut else "stop")
+    score: Score = asyncio.run(choice.Scorer(**options).score(output, sample, SimpleNamespace()))
+    return score
+
+
+@pytest.mark.parametrize("kind", sorted({row["kind"] for row in ROWS}))
+def test_the_letter_of_each_text_is_found_and_no_other(kind):
+    wrong = {}
+    for row in ROWS:
+        if row["kind"] == kind:
+            score = graded(row["text"], row["letter"] or "C", cut=row.get("cut", False), options=row["options"])
+            if score.answer != row["letter"] or score.value != (row["letter"] is not None):
+                wrong[row["text"]] = (row["letter"], score.answer, score.explanation)
+    assert not wrong
+
+
+def test_the_table_is_large_and_half_of_it_are_traps():
+    assert len(ROWS) > 1000
+    assert len({(row["text"], row["options"], row.get("cut")) for row in ROWS}) == len(ROWS)
+    traps = sum(row["letter"] is None or bool(row.get("trap")) for row in ROWS)
+    assert traps > 0.45 * len(ROWS), Counter(row["kind"] for row in ROWS)
+
+
+@pytest.mark.parametrize("letter", "ABDEFGHIJ")
+def test_every_wording_gives_every_letter(letter):
+    """What gives C gives the other letters, but for words that only A and I could be part of."""
+    wrong = {}
+    for row in ROWS:
+        text = row["text"]
+        alone = text.count("C") == 1 and not any(other in text for other in "ABDEFGHIJ")
+        if row["letter"] == "C" and row["kind"] in ("English wording", "box", "dress") and alone:
+            found = choice.letter_of(text.replace("C", letter))[0]
+            if found != letter and not (letter in "AI" and found is None):
+                wrong[text] = found
+    assert not wrong
+
+
+LISTED = ["hydrogen", "helium", "60 J", "a small dog"]
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("The answer is hydrogen.", "A"),
+        ("The answer is: Hydrogen", "A"),
+        ("\\boxed{\\text{helium}}", "B"),
+        ("Answer: 60 J", "C"),
+        ("60 J", "C"),
+        ("**60 J**", "C"),
+        ("The answer is a small dog.", "D"),
+        ("The answer is a cat.", None),
+        ("The answer is 61 J.", None),
+        ("The answer is hydrogen or helium.", None),
+        ("hydrogen is lighter than helium", None),
+        ("The answer is not hydrogen.", None),
+        ("The answer is helium. So the answer is (A).", "A"),
+        ("The answer is A or B. hydrogen", None),
+    ],
+)
+def test_an_option_s_text_stands_for_its_letter_where_nothing_else_does(text, letter):
+    assert graded(text, options="options", listed=LISTED).answer == letter
+
+
+def test_a_text_that_two_options_have_is_no_answer():
+    assert graded("60", options="options", listed=["60", "60 ", "3"]).answer is None
+
+
+def test_the_outcome_of_no_letter_is_unparsed_and_that_of_another_is_wrong():
+    none, other = graded("The answer is A or C."), graded("The answer is B.")
+    assert (outcome_of(Output(text="x"), none), outcome_of(Output(text="x"), other)) == ("unparsed", "wrong")
+    assert "several letters" in none.explanation
+
+
+@pytest.mark.parametrize("listed", [None, "ABCD", 4, ["one"], {"A": 1}, ["x"] * 11])
+def test_a_column_without_a_list_of_options_is_named_with_its_sample(listed):
+    with pytest.raises(UsageError, match="sample s7 has no list of 2 to 10 options in column 'options'"):
+        graded("C", options="options", listed=listed)
+
+
+@pytest.mark.parametrize("target", ["", "hydrogen", "AB", "K", "3"])
+def test_a_target_that_is_no_letter_is_named_with_its_sample(target):
+    with pytest.raises(UsageError, match="target of sample s7 is not a letter"):
+        graded("C", target)
+
+
+@pytest.mark.parametrize("target", ["c", "(C)", " C. ", "C)"])
+def test_a_target_may_be_dressed(target):
+    assert graded("The answer is C.", target).value == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["\0", "\ud800", "C\0", "\\boxed{\ud800}", "\\boxed{" * 3000 + "C" + "}" * 3000, "answer is " * 9]
+)
+def test_hostile_texts_have_an_outcome(text):
+    assert graded(text).value in (0.0, 1.0)

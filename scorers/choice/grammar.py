@@ -53,7 +53,7 @@ AHEAD = (
     rf"(?<![\w.'’-])(?P<letter>{LETTER})(?![A-Za-z0-9À-ɏЀ-ӿ])(?P<close>{CLOSE})(?:\s?\([^()\n]{{1,60}}\))?[\s,]{{0,3}}"
 )
 REVERSE = re.compile(
-    rf"{AHEAD}(?P<is>(?i:is|must\s+be|has\s+to\s+be|should\s+be|would\s+be|remains|are|were|was|as|['’]s))\s+"
+    rf"{AHEAD}(?P<is>(?i:is|seems\s+to\s+be|appears\s+to\s+be|must\s+be|has\s+to\s+be|should\s+be|would\s+be|remains|are|were|was|as|['’]s))\s+"
     rf"(?i:{ADVERBS})(?P<tail>(?i:answer|choice|option|correct|right|true|best|valid|solution|one))(?![\w-])"
 )
 WRONG = re.compile(

@@ -23,23 +23,34 @@ class Result(NamedTuple):
     text: str
 
 
-async def check_all(names: Sequence[str], data_dir: Path | None, overrides: Sequence[str] = ()) -> list[Result]:
-    """Check the named tasks; without names all, but for the data of those that need the network."""
+async def check_all(
+    names: Sequence[str], data_dir: Path | None, overrides: Sequence[str] = (), protocol: str | None = None
+) -> list[Result]:
+    """Check the named tasks; without names all, but for the data of those that need the network.
+
+    `protocol`: of those tasks that have it; the result names the protocol that was checked.
+    """
     tools = House()
     results = []
     try:
         for name in names or plugins.available("tasks", "**/*.yaml"):
             try:
-                tasks = load([name], overrides)
+                tasks = load([name], overrides, protocol=protocol)
             except M1evalError as error:
                 results.append(Result(name, "failed", str(error)))
                 continue
             for task in tasks:
                 if task.name not in {result.task for result in results}:
-                    results.append(await _check(task, data_dir, tools, fetch=bool(names), named=task.name in names))
+                    result = await _check(task, data_dir, tools, fetch=bool(names), named=task.name in names)
+                    results.append(result._replace(text=result.text + _protocol(task)))
     finally:
         await tools.aclose()
     return results
+
+
+def _protocol(task: Task) -> str:
+    """The protocol that was checked, if it is not the default."""
+    return "" if task.protocol == "default" else f" (protocol {task.protocol})"
 
 
 async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool, named: bool) -> Result:

@@ -165,6 +165,9 @@ def run(tasks: str, model: str, **given: Any) -> int:
     if profile:
         profile[1].apply_to_model(chosen_model)
     chosen = load(_names(tasks), overrides, protocol=given["protocol"], profile=profile[1] if profile else None)
+    for task in chosen:
+        if given["protocol"] not in (None, task.protocol):
+            terminal.line(f"note: {task.name} has no protocol '{given['protocol']}' and is run by its own", err=True)
     panel = None if given["dry_run"] else _panel(chosen, given["judges"])
     if given["concurrency"] and chosen_model.takes("concurrency"):
         chosen_model.options.setdefault("concurrency", given["concurrency"])
@@ -281,8 +284,11 @@ def tasks(names: Sequence[str], as_json: bool) -> int:
 @click.argument("names", nargs=-1)
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Read DIR/<task>.jsonl in place of the hub.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the tasks.")
+@click.option("--protocol", metavar="NAME", help="Check another way to run the tasks, such as official.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(names: Sequence[str], data_dir: Path | None, overrides: Sequence[str], as_json: bool) -> int:
+def check(
+    names: Sequence[str], data_dir: Path | None, overrides: Sequence[str], protocol: str | None, as_json: bool
+) -> int:
     """Check tasks without a model: keys, data, prompts; a gold answer must score 1 and an empty one 0.
 
     Without names all tasks are checked but for the data of those that need the network; those are named.
@@ -290,7 +296,7 @@ def check(names: Sequence[str], data_dir: Path | None, overrides: Sequence[str],
     \b
     m1eval check
     m1eval check ./mine.yaml
-    m1eval check aime24 --data-dir data
+    m1eval check aime24 --data-dir data --protocol official
     """
     import asyncio
 
@@ -298,7 +304,7 @@ def check(names: Sequence[str], data_dir: Path | None, overrides: Sequence[str],
     from m1eval.interrupts import interruptible
 
     try:
-        results = asyncio.run(interruptible(check_all(names, data_dir, overrides)))
+        results = asyncio.run(interruptible(check_all(names, data_dir, overrides, protocol)))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     if as_json:

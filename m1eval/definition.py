@@ -27,6 +27,16 @@ class MessageTemplate(Struct, forbid_unknown_fields=True):
     content: str
 
 
+class PublishedText(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A text of the benchmark's authors, read at run time from where they publish it."""
+
+    url: Annotated[str, Meta(description="Of the file at a commit; with --data-dir its name in that folder.")]
+    sha256: Annotated[str, Meta(description="Of the file.", pattern="^[0-9a-f]{64}$")]
+    constant: Annotated[str | None, Meta(description="Of a Python file: the name of the constant that holds it.")] = (
+        None
+    )
+
+
 class Related(Struct, forbid_unknown_fields=True):
     """Published figures of another benchmark of the same form: shown, never compared one to one."""
 
@@ -60,6 +70,10 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
     target: Annotated[str, Meta(description="Template of the reference answer.")] = ""
     gold: Annotated[str | None, Meta(description="Template of a perfect answer; default: the scorer's.")] = None
     scorer: Annotated[str | dict[str, dict[str, Any]], Meta(description="A scorer, or {scorer: {option: value}}.")] = ""
+    texts: Annotated[
+        dict[str, PublishedText],
+        Meta(description="Published texts by name; templates and the scorer's have them as `texts.NAME`."),
+    ] = {}
     episode: Annotated[str | None, Meta(description="A function of a Python file beside the task: _file.name")] = None
     prefix: Annotated[
         str | None,

@@ -23,6 +23,10 @@ MOST_TOKENS = 4096
 """Of a judge's reply, its thinking included."""
 
 
+class ContextLengthExceeded(RuntimeError):
+    """What a judge was asked is longer than its window."""
+
+
 class Panel:
     """One or several judges, each asked at temperature 0."""
 
@@ -51,7 +55,10 @@ class Panel:
         return [model.config() for model in self.models]
 
     async def ask(self, messages: list[Message], *, attempt: int = 0) -> list[Verdict]:
-        """One verdict of each judge, at the same time; RuntimeError for a judge that gives no whole reply."""
+        """One verdict of each judge, at the same time.
+
+        RuntimeError for a judge that gives no whole reply, ContextLengthExceeded if its window is too small.
+        """
         return list(await asyncio.gather(*(self._ask(i, messages, attempt) for i in range(len(self._runners)))))
 
     async def _ask(self, number: int, messages: list[Message], attempt: int) -> Verdict:
@@ -62,6 +69,8 @@ class Panel:
         sampling = Sampling(temperature=0, max_tokens=MOST_TOKENS, seed=attempt)
         async with self._gates[number]:
             output: Output = await self._runners[number].generate(Request(messages=messages, sampling=sampling))
+        if output.finish_reason == "refused_context":
+            raise ContextLengthExceeded(f"judge {spec}: {output.error or 'the prompt is longer than its window'}")
         if output.error or output.finish_reason != "stop" or output.unfinished_thinking:
             raise RuntimeError(f"judge {spec}: {output.error or 'its reply has no end: ' + output.finish_reason}")
         usage = msgspec.structs.replace(output.usage)

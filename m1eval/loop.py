@@ -78,18 +78,19 @@ class Work:
         """Samples that are left out, as their prompt is longer than the window."""
         return self.overlength.skips(map(self.samples.id, self.numbers)) if self.overlength.skipped else 0
 
-    def build(self, number: int, runner: Runner) -> Sample | None:
+    def build(self, number: int, runner: Runner, repeat: int = 0) -> Sample | None:
         """A sample as it is to be asked of this runner; None if it is longer than the window and to be left out."""
-        return self.overlength.fitted(self.samples.sample(number), getattr(runner, "window", None))
+        return self.overlength.fitted(self.samples.sample(number, repeat), getattr(runner, "window", None))
 
     def owed(self) -> Iterator[tuple[int, list[int]]]:
-        """What has no score yet: samples by number with their repeats, which share a prompt."""
+        """What has no score yet: samples by number with those repeats that share a prompt."""
         for number in self.numbers:
             name = self.samples.id(number)
             most = self.more.get(name, self.repeats)
             missing = ((1 << most) - 1) & ~self.done.bits(name)
             if missing and name not in self.overlength.skipped:
-                yield number, [r for r in range(most) if missing >> r & 1]
+                repeats = [r for r in range(most) if missing >> r & 1]
+                yield from [(number, [r]) for r in repeats] if self.samples.varies(number) else [(number, repeats)]
 
 
 class _Building:
@@ -99,23 +100,23 @@ class _Building:
         self._work, self._runner = work, runner
         self._in_threads = self._next_in_threads = 1
 
-    async def sample(self, number: int) -> tuple[Sample | None, float]:
+    async def sample(self, number: int, repeat: int = 0) -> tuple[Sample | None, float]:
         """A sample, None if it is to be left out, and the seconds that it took."""
         if self._next_in_threads:
-            sample, took, busy = await asyncio.to_thread(self._timed, number)
+            sample, took, busy = await asyncio.to_thread(self._timed, number, repeat)
             # Of the time, only what it computed itself tells: in a thread it waits for the others.
             if busy < QUICK:
                 self._next_in_threads -= 1
             return sample, took
-        sample, took, _ = self._timed(number)
+        sample, took, _ = self._timed(number, repeat)
         # What waits for a disk or a network is slow again and again, and then tried less and less often.
         self._in_threads = 1 if took < QUICK else min(2 * self._in_threads, IN_THREADS)
         self._next_in_threads = 0 if took < QUICK else self._in_threads
         return sample, took
 
-    def _timed(self, number: int) -> tuple[Sample | None, float, float]:
+    def _timed(self, number: int, repeat: int) -> tuple[Sample | None, float, float]:
         begin, busy = time.monotonic(), time.thread_time()
-        sample = self._work.build(number, self._runner)
+        sample = self._work.build(number, self._runner, repeat)
         return sample, time.monotonic() - begin, time.thread_time() - busy
 
 
@@ -178,7 +179,7 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
             if stop.is_set():
                 break
             try:
-                sample, built = await building.sample(number)
+                sample, built = await building.sample(number, repeats[0])
             except M1evalError as error:  # the task's file or data is wrong
                 fatal.append(error)
                 break

@@ -113,6 +113,7 @@ class Run:
             "m1eval": m1eval.__version__,
             "task": self.task.name,
             "model": self.model.spec,
+            "protocol": self.task.protocol,
             "config": config,
             "created": self._meta.get("created", _now()),
             "command": hide_command(sys.argv),

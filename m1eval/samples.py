@@ -2,10 +2,10 @@
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -23,7 +23,13 @@ class Samples:
     """The samples of a task by number; each is built when it is asked for."""
 
     def __init__(
-        self, name: str, definition: Definition, file: Source, scorer: Scorer, table: Rows | list[Recipe]
+        self,
+        name: str,
+        definition: Definition,
+        file: Source,
+        scorer: Scorer,
+        table: Rows | list[Recipe],
+        texts: Mapping[str, Any] | None = None,
     ) -> None:
         self._name = name
         self._definition = definition
@@ -33,6 +39,7 @@ class Samples:
         self._rows: Rows = [] if isinstance(table, list) else table
         self._width = len(str(len(table)))
         self._prefixes: dict[int, str] = {}
+        self._texts = {"texts": texts} if texts else {}
         if not len(table):
             raise file.error(("dataset",), "the dataset has no rows")
 
@@ -104,11 +111,16 @@ class Samples:
             self._prefixes[number] = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16] if text else ""
         return self._prefixes[number]
 
-    def sample(self, number: int) -> Sample:
-        """Build one sample."""
-        row: Row = self._recipes[number].build() if self._recipes else self._rows[number]
+    def varies(self, number: int) -> bool:
+        """Whether each repeat of the sample has a prompt of its own."""
+        return bool(self._recipes and self._recipes[number].build_repeat)
+
+    def sample(self, number: int, repeat: int = 0) -> Sample:
+        """Build one sample, as it is asked in one repeat."""
+        row = self._row(number, repeat)
         templates, column = self._templates, self._definition.messages
-        messages: list[Message] = [{"role": role, "content": render(row)} for role, render in templates.messages]
+        seen = {**row, **self._texts} if self._texts else row
+        messages: list[Message] = [{"role": role, "content": render(seen)} for role, render in templates.messages]
         if isinstance(column, str):
             messages += _messages(self._file, column, row)
         sample = Sample(
@@ -122,6 +134,12 @@ class Samples:
         gold = getattr(self._scorer, "gold", None)
         sample.gold = templates.gold(row) if templates.gold else gold(sample) if gold else sample.target
         return sample
+
+    def _row(self, number: int, repeat: int) -> Row:
+        if not self._recipes:
+            return self._rows[number]
+        recipe = self._recipes[number]
+        return recipe.build_repeat(repeat) if recipe.build_repeat else recipe.build()
 
     @cached_property
     def _templates(self) -> "_Templates":

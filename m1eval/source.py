@@ -36,6 +36,8 @@ class Source:
         self.path = path
         self.data = data
         self.lines = lines
+        self.protocol = "default"
+        """The protocol that was laid upon a task's keys."""
 
     @classmethod
     def read(cls, path: Path, including: tuple[Path, ...] = (), count: Iterator[int] | None = None) -> "Source":

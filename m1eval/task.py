@@ -18,6 +18,7 @@ from m1eval.definition import Dataset, Definition, Related, check
 from m1eval.errors import UsageError
 from m1eval.nouns import Episode, Recipe, Scorer, Tokenizer
 from m1eval.profile import Profile
+from m1eval.published_texts import PublishedTexts
 from m1eval.samples import Samples
 from m1eval.source import Key, Source
 
@@ -33,7 +34,10 @@ class Task:
         self.path = path
         self.source = file
         self.definition = file.convert(Definition)
+        self.protocol = file.protocol
+        """The name of the protocol that the task follows."""
         check(self.definition, file)
+        self.texts = PublishedTexts(name, file, self.definition.texts)
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -42,7 +46,7 @@ class Task:
         made = _scorer_class(self, name)
         plugins.check_options(made, options, f"scorer {name}", lambda o: self.source.where(("scorer", name, o)))
         try:
-            scorer: Scorer = made(**options)
+            scorer: Scorer = made(**options, **self._published(made))
         except (TypeError, ValueError, UsageError) as error:
             raise self.source.error(("scorer", name), f"scorer {name}: {error}") from error
         return scorer
@@ -79,8 +83,13 @@ class Task:
 
     def samples(self, tokenizer: Tokenizer, seed: int, data_dir: Path | None = None) -> Samples:
         """All samples of the task, none of them built yet."""
+        texts = self.texts.load(data_dir)
         table = self._rows(tokenizer, seed, data_dir)
-        return Samples(self.name, self.definition, self.source, self.scorer, table)
+        return Samples(self.name, self.definition, self.source, self.scorer, table, texts)
+
+    def _published(self, made: Any) -> dict[str, Any]:
+        """The task's published texts as the argument of a function that takes `texts`."""
+        return {"texts": self.texts.variables} if "texts" in inspect.signature(made).parameters else {}
 
     def resolved(self, data_dir: Path | None = None) -> dict[str, Any]:
         """The definition as it will be run, and the digests of the files that decide what is asked and graded."""
@@ -112,7 +121,7 @@ class Task:
         assert dataset is not None
         if not dataset.generate:
             return self._table(dataset, data_dir)
-        given: dict[str, Any] = {"tokenizer": tokenizer, "seed": seed}
+        given: dict[str, Any] = {"tokenizer": tokenizer, "seed": seed, "texts": self.texts.load(data_dir)}
         if dataset.hub or dataset.file:
             wanted = inspect.signature(self._beside(("dataset", "generate"), dataset.generate)).parameters
             if "rows" in wanted:
@@ -186,9 +195,11 @@ def load(
 ) -> list[Task]:
     """The tasks of names, paths and groups, each once: with a protocol of their own, a profile, then `key=value`."""
     files = list(_expanded(names, ()))
-    for name, _, file in files:
+    if protocol:
+        _check_protocol(files, protocol)
+    for _, _, file in files:
         if protocol:
-            _follow(name, file, protocol)
+            _follow(file, protocol)
         if profile:
             profile.apply(file)
     first: dict[str, Path] = {}
@@ -217,16 +228,23 @@ def _neighbours(file: Path) -> list[Path]:
     return [path for path in (*inside, *(path for path in shared if path.stem in text)) if path != file]
 
 
-def _follow(name: str, file: Source, protocol: str) -> None:
-    """Lay a protocol of the task upon it; a task without protocols has one way to be run and keeps it."""
+def _check_protocol(files: Sequence[tuple[str, Path, Source]], protocol: str) -> None:
+    """UsageError if some tasks have protocols and none of them has this one."""
+    known = {name: dict(file.data.get("protocols") or {}) for name, _, file in files}
+    having = [name for name, protocols in known.items() if protocols]
+    if having and not any(protocol in protocols for protocols in known.values()):
+        raise UsageError(f"task {having[0]}: {plugins.unknown('protocol', protocol, known[having[0]])}")
+
+
+def _follow(file: Source, protocol: str) -> None:
+    """Lay a protocol of the task upon it; a task that has no such protocol is run as it always is."""
     known = file.data.get("protocols") or {}
     if protocol in known:
+        file.protocol = protocol
         file.data = source.merged(file.data, known[protocol])
         file.lines |= {
             key[2:]: line for key, line in file.lines.items() if len(key) > 2 and key[:2] == ("protocols", protocol)
         }
-    elif known:
-        raise UsageError(f"task {name}: {plugins.unknown('protocol', protocol, known)}")
 
 
 def _names(struct: type[Struct]) -> list[str]:

@@ -1,193 +1,285 @@
-"""The verdict in a judge's reply. It ends the reply, and what the reply quotes is never one.
+"""The verdict in a judge's reply. It ends the reply, and what the reply quotes is never one (`_quotations.py`).
 
-Quotations are: lines that begin with `>`; fenced code; text in double quotes, over several lines too; what stands
-between the marks of the rubric; what follows "the response says:" and the like. Everything takes linear time.
+What dresses a verdict does not matter: emphasis, brackets and quotes around the name alone, a full stop, small letters,
+blanks for underscores, full-width letters. Everything takes linear time.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-_FENCE = re.compile(r"[ \t]{0,3}+(`{3,}+|~{3,}+)")
-_MARK = re.compile(r"\s*+\[(begin|end) [0-9a-f]{16}\]\s*+\Z")
-_QUOTING = re.compile(
-    r"\b(?:says?|said|states?|stated|writes?|wrote|reads?|claims?|claimed|quotes?|quoted|contains?|contained|includes?"
-    r"|included|ends?|ended|concludes?|concluded|grades? itself|graded itself)"
-    r"(?: (?:with|by|in|as|the|this|that|an?|its|own|following|follows|last|final|line|lines|verdict|json|object|block"
-    r"|text)){0,6}[^\w:]*+:[^\w]*+\Z",
-    re.IGNORECASE,
-)
-_BLOCK = re.compile(r"^[ \t]*+>.*", re.MULTILINE)
-_VERDICT = re.compile(r"[\s*_#-]*+verdict[\s*_]*+:", re.IGNORECASE)
-_OPENING = {"“": "”", "„": "“", "«": "»", "「": "」"}
-_QUOTE = re.compile('["“”„«»「」]')
-_DRESS = " \t\r\f\v\u00a0*_"
+from ._quotations import INTRODUCTION, block_quoted, last_fence, mentioned, objects, open_quote, own_lines
+
+_DRESS = " \t\r\f\v\u00a0*_`$"
+_PAIRS = {('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("«", "»"), ("「", "」"), ("(", ")"), ("[", "]"), ("{", "}")}
+_LONGEST_NAME = 80
+"""Characters behind a label that can still be a verdict."""
+_LONGEST_LINE = 400
+"""Characters of a line with a label that are read."""
 
 
-def verdict_line(reply: str, by_name: Mapping[str, str], answer: str) -> str | None:
+def verdict_line(reply: str, by_name: Mapping[str, str], answer: str, label: str = "verdict") -> str | None:
     """The verdict of a last line such as `Verdict: YES`; None if there is none, or if another line contradicts it.
 
     `by_name`: the verdicts by their names in capitals. A line that stands in the `answer` too, word for word, is a
-    quotation where it is not the last.
+    quotation where it is not the last. The name may stand in a line of its own below its label.
     """
     reply = reply.rstrip()
-    if not _VERDICT.match(reply, reply.rfind("\n") + 1):
+    if not _has_label(_last_line(reply), label) and not _named(_last_line(reply), by_name):
         return None
-    *earlier, end = _own_lines(reply)
-    last = _named(end, by_name) if end else None
-    others = [line for line in earlier if line and _VERDICT.match(line) and _named(line, by_name) != last]
+    *earlier, end = (line for line in own_lines(reply) if line is None or line.strip())
+    last = _labelled(end, by_name, label) if end else None
+    if end and last is None and earlier and earlier[-1] and _is_heading(earlier[-1], label):
+        last = _named(end, by_name)
+        earlier.pop()
+    others = [line for line in earlier if line and _other(line, last, by_name, label)]
     if last and others:
         copied = {line.strip() for line in answer.split("\n")}
         others = [line for line in others if line.strip() not in copied]
     return None if others else last
 
 
-def verdict_object(reply: str, by_name: Mapping[str, str]) -> str | None:
-    """The field `verdict` of the JSON object that ends a reply, fenced or not; None if another one contradicts it."""
+def verdict_field(reply: str, by_name: Mapping[str, str], field: str) -> str | None:
+    """The verdict of a reply of named fields, in JSON or in lines such as `correct: yes`, or of one that ends in it.
+
+    Behind the field there may be lines with other fields and nothing else. All lines with the field must agree.
+    """
+    if (found := verdict_object(reply, by_name, field)) is not None:
+        return found
+    own = [line for line in own_lines(reply.rstrip()) if line is None or line.strip()]
+    places = [i for i, line in enumerate(own) if line and _has_label(line, field)]
+    if not places:
+        return _ending(own[-1] or "", by_name, field) if own else None
+    said = {_labelled(own[i] or "", by_name, field) for i in places}
+    behind = own[places[-1] + 1 :]
+    if len(behind) == 1 and said == {None} and _is_heading(own[places[-1]] or "", field):
+        return _named(behind[0] or "", by_name)
+    if len(said) > 1 or not all(line and _FIELD.match(line) for line in behind):
+        return None
+    return said.pop()
+
+
+def reply_field(reply: str, field: str) -> str:
+    """What a reply says in another field of its JSON object or in the last line `field: …`; empty if nothing."""
     text = reply.rstrip()
-    if fenced := _last_fence(text):
+    body = fenced[1] if (fenced := last_fence(text)) else text
+    for start, end in reversed(list(objects(body))):
+        try:
+            data = json.loads(body[start:end], strict=False)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(data, dict) and field in data:
+            return str(data[field])
+    lines = [line for line in text.split("\n") if _has_label(line, field)]
+    if not lines:
+        return ""
+    line = unicodedata.normalize("NFKC", lines[-1][:_LONGEST_LINE])
+    found = _label(field).match(line)
+    return line[found.end() :] if found else ""
+
+
+def verdict_letter(reply: str, letters: Mapping[str, str]) -> str | None:
+    """The letter that is the whole of a reply, perhaps with its name (`A: CORRECT`) or a label (`Verdict: A`).
+
+    `letters`: the name that each letter stands for. A letter with another's name is none.
+    """
+    text = _plain(reply)
+    if len(text) > _LONGEST_NAME or "\n" in text or text[:1] in '"“„«>':
+        return None
+    names = {_canonical(name): letter for letter, name in letters.items()}
+    text = _LABEL_BEFORE_LETTER.sub("", text, count=1)
+    by_letter = {letter.upper(): letter for letter in letters}
+    bare = _undressed(text)
+    if (found := by_letter.get(bare.upper()) or names.get(_canonical(bare))) is not None:
+        return found
+    parts = re.fullmatch(r"([\[(*_`]*\w+[\])*_`]*)\s*(?:[:.=)]|[-–—]+|\s)\s*(.+)", text)
+    if not parts:
+        return None
+    letter = by_letter.get(_undressed(parts[1]).upper())
+    return letter if letter is not None and names.get(_canonical(_undressed(parts[2]))) == letter else None
+
+
+def verdict_object(reply: str, by_name: Mapping[str, str], field: str = "verdict") -> str | None:
+    """The field `verdict` of the JSON object that ends a reply, fenced or not; None if another one contradicts it.
+
+    Line breaks in strings, trailing commas, single and curly quotes and quotes that were not escaped are read over,
+    as long as the field stands first or last in the object and once.
+    """
+    text = reply.rstrip()
+    if fenced := last_fence(text):
         before, body = fenced
     else:
         before, body = "", text
-    spans = list(_objects(body))
+    spans = list(objects(body))
     if not spans or spans[-1][1] != len(body.rstrip()):
+        spans = _loose_span(body, field)
+    if not spans:
         return None
     start, end = spans[-1]
     ahead = before if fenced and not body[:start].strip() else body[:start]
-    if _QUOTING.search(ahead[-200:]) or _open_quote(before + body[:start]) or _block_quoted(body, start):
+    if INTRODUCTION.search(ahead[-200:]) or open_quote(before + body[:start]) or block_quoted(body, start):
         return None
-    said = _verdict_of(body[start:end])
+    said = _verdict_of(body[start:end], by_name, field)
     if said is None or said not in by_name:
         return None
-    own = "\n".join(line or "" for line in _own_lines(before + body[:start]))
+    own = "\n".join(line or "" for line in own_lines(before + body[:start]))
     others = (
-        _verdict_of(own[slice(*span)]) not in (None, said) and not _mentioned(own, *span) for span in _objects(own)
+        _verdict_of(own[slice(*span)], by_name, field) not in (None, said) and not mentioned(own, *span)
+        for span in objects(own)
     )
     return None if any(others) else by_name[said]
 
 
-def _named(line: str, by_name: Mapping[str, str]) -> str | None:
-    return by_name.get(line.partition(":")[2].lstrip(_DRESS).rstrip(_DRESS + ".").upper())
+_FIELD = re.compile(r"[^\w\n]{0,8}[A-Za-z_ ]{1,40}[\"'*_\])]{0,4}[ \t]{0,3}:")
+_LABEL_BEFORE_LETTER = re.compile(
+    r"(?:(?:the|my|final)[ \t]+){0,2}(?:verdict|grade|answer|letter|judge?ment)[ \t*_]{0,4}"
+    r"(?:[:=]|[-–—]+(?=\s)|is\b:?)[ \t]*",
+    re.IGNORECASE,
+)
 
 
-def _own_lines(text: str) -> Iterator[str | None]:
-    """The lines of a text; None for each that is a quotation or code."""
-    fence, marked, introduced = "", False, False
-    quoted = _quoted(_BLOCK.sub(lambda line: " " * len(line[0]), text))
-    at = 0
-    for line in text.split("\n"):
-        inside = bool(quoted[at >> 3] >> (at & 7) & 1) if at < len(text) else False
-        at += len(line) + 1
-        mark, edge = _MARK.match(line), _FENCE.match(line)
-        if mark:
-            marked = mark[1] == "begin"
-        if fence:
-            if edge and edge[1].startswith(fence) and not line[edge.end() :].strip():
-                fence = ""
-            yield None
-        elif edge:
-            fence = edge[1]
-            yield None
-        else:
-            own = not (mark or marked or inside or introduced or line.lstrip().startswith(">"))
-            yield line if own or not line.strip() else None
-            if line.strip():
-                introduced = bool(_QUOTING.search(line[-200:])) and not _VERDICT.match(line)
-
-
-def _quoted(text: str) -> bytearray:
-    """A bit for each character: whether a line that begins there begins inside double quotes."""
-    bits = bytearray(len(text) // 8 + 1)
-    for start, end in _quotations(text):
-        place = text.find("\n", start, end)
-        while place >= 0:
-            bits[place + 1 >> 3] |= 1 << (place + 1 & 7)
-            place = text.find("\n", place + 1, end)
-    return bits
-
-
-def _quotations(text: str) -> Iterator[tuple[int, int]]:
-    """Where double quotes open and close; one that opens and never closes runs to the end."""
-    closing, start = "", 0
-    for mark in _QUOTE.finditer(text):
-        if closing:
-            if mark[0] == closing:
-                yield start, mark.start()
-                closing = ""
-        elif mark[0] in _OPENING or (mark[0] == '"' and _opens(text, mark.start())):
-            closing, start = _OPENING.get(mark[0], '"'), mark.start()
-    if closing:
-        yield start, len(text)
-
-
-def _opens(text: str, place: int) -> bool:
-    """Whether a straight quote begins a quotation, as one behind a number or a word does not."""
-    return not text[max(0, place - 1) : place].strip() or text[place - 1] in "([{*_:>-—"
-
-
-def _open_quote(text: str) -> bool:
-    """Whether a text ends inside double quotes."""
-    last = None
-    for last in _quotations(text):  # noqa: B007 - the last one is what is looked for
-        pass
-    return last is not None and last[1] == len(text)
-
-
-def _mentioned(text: str, start: int, end: int) -> bool:
-    """Whether what stands at a place is in quotes or backticks, or follows "says:" and the like."""
-    marks = text[max(0, start - 1) : start], text[end : end + 1]
-    return all(mark and mark in "\"'`“”«»「」‘’" for mark in marks) or bool(
-        _QUOTING.search(text[max(0, start - 200) : start])
+@cache
+def _label(name: str) -> re.Pattern[str]:
+    """What stands before a verdict in its line: `**Final verdict:**`, `3. Verdict —`, `The verdict is`."""
+    return re.compile(
+        rf"[\s*_#-]*+(?:\d{{1,2}}[.)][\s*_]*+)?(?:(?:so|thus|hence|therefore|the|my|final|overall)\b[\s,*_]*+){{0,4}}"
+        rf"[\[\"']?{re.escape(name)}[\]\"']?[\s*_]*+(?:[:=→]|[-–—]++(?=\s)|is\b:?)",
+        re.IGNORECASE,
     )
 
 
-def _block_quoted(text: str, place: int) -> bool:
-    return text[text.rfind("\n", 0, place) + 1 : place].lstrip().startswith(">")
+def _has_label(line: str, label: str) -> bool:
+    """Whether a line begins with a label."""
+    return bool(_label(label).match(unicodedata.normalize("NFKC", line[: 4 * _LONGEST_NAME])))
 
 
-def _last_fence(text: str) -> tuple[str, str] | None:
-    """What stands before and in the fenced code that ends a text; None if none does."""
-    body, newline, last = text.rpartition("\n")
-    edge = _FENCE.match(last)
-    if not newline or not edge or last[edge.end() :].strip():
+def _labelled(line: str, by_name: Mapping[str, str], label: str) -> str | None:
+    """The verdict of a line with a label."""
+    line = unicodedata.normalize("NFKC", line)
+    found = _label(label).match(line)
+    return _named(line[found.end() :], by_name) if found else None
+
+
+def _other(line: str, last: str | None, by_name: Mapping[str, str], label: str) -> bool:
+    """Whether a line has the label and says something else."""
+    return _has_label(line, label) and not _is_heading(line, label) and _labelled(line, by_name, label) != last
+
+
+def _is_heading(line: str, label: str) -> bool:
+    """Whether a line is a label and nothing behind it."""
+    text = unicodedata.normalize("NFKC", line[:_LONGEST_NAME]).strip(" \t\r*_#:").casefold()
+    return len(line) < _LONGEST_NAME and text in (label, f"final {label}", f"my {label}", f"the {label}")
+
+
+def _ending(line: str, by_name: Mapping[str, str], label: str) -> str | None:
+    """The verdict of a last line that is nothing else, or that ends in "the verdict is YES"."""
+    if (found := _named(line, by_name)) is not None:
+        return found
+    tail = unicodedata.normalize("NFKC", line[-_LONGEST_NAME:])
+    said = re.search(rf"\b{re.escape(label)}(?: is| would be)?[\s*_]*(?:[:=]|(?<=is)|(?<=be))", tail, re.IGNORECASE)
+    return _named(tail[said.end() :], by_name) if said else None
+
+
+def _last_line(text: str) -> str:
+    return text[text.rfind("\n") + 1 :]
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text.strip()[: 4 * _LONGEST_NAME])
+
+
+def _undressed(text: str) -> str:
+    """A text without emphasis, a full stop and brackets or quotes that are around all of it."""
+    before = None
+    while text != before:
+        before = text
+        text = text.strip(_DRESS).rstrip(".,;!")
+        if text.startswith("\\boxed{") and text.endswith("}"):
+            text = text[7:-1]
+        if len(text) > 2 and (text[0], text[-1]) in _PAIRS:
+            text = text[1:-1]
+        while text and unicodedata.category(text[-1]) in ("So", "Mn", "Cf"):
+            text = text[:-1]
+        while text and unicodedata.category(text[0]) in ("So", "Mn", "Cf"):
+            text = text[1:]
+    return text
+
+
+def _canonical(name: str) -> str:
+    """A verdict's name without regard to capitals, and blanks and hyphens as underscores."""
+    return re.sub(r"[\s_-]+", "_", name.strip()).upper()
+
+
+def _named(text: str, by_name: Mapping[str, str]) -> str | None:
+    """The verdict that a text is; None if it is none, or more than one."""
+    if len(text) > 4 * _LONGEST_NAME:
         return None
-    start = body.rfind(f"\n{edge[1]}")
-    if start < 0 and not body.startswith(edge[1]):
-        return None
-    inside = body[start + 1 :].partition("\n")[2]
-    return text[: start + 1], inside
+    name = _canonical(_undressed(_plain(text)))
+    return next((by_name[known] for known in by_name if _canonical(known) == name), None)
 
 
-def _objects(text: str) -> Iterator[tuple[int, int]]:
-    """Where the complete outermost `{...}` of a text begin and end; braces in their strings do not count."""
-    start, depth, quoted = -1, 0, False
-    for token in re.finditer(r'\\.|["{}]', text, re.DOTALL):
-        character = token[0]
-        if character == '"':
-            quoted = bool(depth) and not quoted
-        elif character == "{" and not quoted:
-            start = token.start() if depth == 0 else start
-            depth += 1
-        elif character == "}" and depth and not quoted:
-            depth -= 1
-            if depth == 0:
-                yield start, token.end()
+def _loose_span(text: str, field: str) -> list[tuple[int, int]]:
+    """The span of an object that ends a text and whose strings hold quotes that were not escaped."""
+    end = len(text.rstrip())
+    start = text.find("{")
+    return [(start, end)] if start >= 0 and text.endswith("}", 0, end) and text.count(field, start) == 1 else []
 
 
-def _verdict_of(text: str) -> str | None:
-    """The field `verdict` in capitals; None if there is none or a key stands twice."""
-    if "verdict" not in text:
+def _verdict_of(text: str, by_name: Mapping[str, str], field: str) -> str | None:
+    """The field in capitals; None if there is none or a key stands twice. Of broken JSON only what is certain."""
+    if field not in text.casefold():
         return None
     try:
-        data = json.loads(text, object_pairs_hook=_without_twins)
-    except (ValueError, RecursionError):
+        data = json.loads(text, object_pairs_hook=_without_twins, strict=False)
+    except RecursionError:
         return None
-    said = data.get("verdict") if isinstance(data, dict) else None
-    return said.strip().upper() if isinstance(said, str) else None
+    except _KeyTwice:
+        return None
+    except ValueError:
+        return _broken(text, by_name, field)
+    said = data.get(field) if isinstance(data, dict) else None
+    if said is None and isinstance(data, dict):
+        said = next((value for key, value in data.items() if key.casefold() == field), None)
+    if not isinstance(said, str):
+        return None
+    return _key(said, by_name) or said.strip().upper()
+
+
+def _broken(text: str, by_name: Mapping[str, str], field: str) -> str | None:
+    """The field where it stands first or last in an object that is no JSON, and nowhere else in it."""
+    text = text.translate(_STRAIGHT)
+    key = re.compile(rf"[\"']?\b{re.escape(field)}\b[\"']?\s{{0,9}}:", re.IGNORECASE)
+    places = list(key.finditer(text))
+    if len(places) != 1:
+        return None
+    before, behind = text[: places[0].start()].rstrip(), text[places[0].end() :]
+    value = re.match(r"\s*([\"']?)([\w .*-]{1,40}?)\1\s*(,|\}|\Z)", behind)
+    if not value:
+        return None
+    rest = behind[value.end() :].strip()
+    last = value[3] == "}" and not rest and before.endswith((",", "{"))
+    last = last or (value[3] == "," and rest == "}" and before.endswith((",", "{")))
+    first = before.strip() == "{" and value[3] == ","
+    return _key(value[2], by_name) if first or last else None
+
+
+_STRAIGHT = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'"})
+
+
+def _key(said: str, by_name: Mapping[str, str]) -> str | None:
+    """The key of `by_name` that a text names."""
+    name = _canonical(_undressed(_plain(said)))
+    return next((known for known in by_name if _canonical(known) == name), None)
+
+
+class _KeyTwice(ValueError):
+    """An object has a key twice, so that readers of it may differ."""
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise _KeyTwice("a key stands twice")
     return dict(pairs)

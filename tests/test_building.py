@@ -25,7 +25,7 @@ def built(monkeypatch):
     def build(kinds):
         on_the_spot = []
 
-        def one(number, runner):
+        def one(number, runner, repeat):
             on_the_spot.append(threading.current_thread() is threading.main_thread())
             now.wall += 0.0 if kinds[number] == "quick" else 2.0
             now.busy += 2.0 if kinds[number] == "computes" else 0.0
@@ -62,7 +62,7 @@ def test_quick_ones_are_found_again_after_slow_ones(built):
 
 
 def test_an_error_of_one_is_that_ones(built):
-    def fails(number, runner):
+    def fails(number, runner, repeat):
         raise ValueError(number)
 
     async def twice():

@@ -56,10 +56,14 @@ def data(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize("name", [*SETS, *GATED])
 @pytest.mark.parametrize("protocol", [None, "official"])
 def test_a_set_is_loaded_and_its_answers_graded(m1eval, tmp_path, name, protocol):
+    if (name, protocol) == ("olympiadbench", "official"):
+        return  # it has none
     (task,) = load([name], protocol=protocol)
     folder = data(tmp_path, name)
     if (name, protocol) == ("mmlu_pro", "official"):
         return  # it wants the worked examples too, which are not here; see its own test
+    if task.definition.texts:
+        return  # it wants texts that are read at run time; see tests/tasks/test_protocols.py
     samples = task.samples(Approximate(), 0, folder)
     if name in SETS:
         assert len(samples) == SETS[name]

@@ -37,6 +37,8 @@ def _plan(run: Run, tokenizer: OfRunner) -> dict[str, Any]:
         "task": run.task.name,
         "model": run.model.spec,
         "path": str(run.folder),
+        "protocol": run.task.protocol,
+        "protocols": ["default", *run.task.definition.protocols],
         "samples": len(work.numbers),
         "repeats": run.repeats,
         "done": work.total - owed,
@@ -52,6 +54,8 @@ def _plan(run: Run, tokenizer: OfRunner) -> dict[str, Any]:
 def _print(plan: dict[str, Any]) -> None:
     terminal.line(f"{plan['task']} · {plan['model']} · {plan['samples']} × {plan['repeats']} · {plan['path']}")
     terminal.line(f"  {plan['done']} of {plan['done'] + plan['owed']} already done")
+    others = [name for name in plan["protocols"] if name != plan["protocol"]]
+    terminal.line(f"  protocol {plan['protocol']}" + (f"; there is also {', '.join(others)}" if others else ""))
     about = "about " if plan["approximate"] else ""
     most = count(plan["most_output_tokens"]) if plan["most_output_tokens"] else "no limit"
     terminal.line(f"  input {about}{count(plan['prompt_tokens'])} tokens, output at most {most} tokens")

@@ -16,7 +16,7 @@ def with_examples(rows: Rows, table: Callable[..., Rows]) -> Iterator[Recipe]:
     examples: dict[str, list[dict[str, Any]]] = {}
     for number in range(len(worked)):
         row = worked[number]
-        answer = str(row["cot_content"]).replace("A: Let's think", "Answer: Let's think", 1)
+        answer = str(row["cot_content"]).replace("A: Let's think step by step.", "Answer: Let's think step by step.")
         known = examples.setdefault(str(row["category"]), [])
         known.append({"question": row["question"], "options": _options(row), "answer": answer})
     for number in range(len(rows)):

@@ -17,15 +17,24 @@ TAIL = "\n</context>\n\nQuestion: {question}\nAnswer with as few words as possib
 
 
 def samples(
-    *, table: Callable[..., Any], lengths: Sequence[str], subtasks: Sequence[str], samples: int
+    *,
+    table: Callable[..., Any],
+    lengths: Sequence[str],
+    subtasks: Sequence[str],
+    samples: int,
+    texts: Mapping[str, Any] | None = None,
 ) -> Iterator[Recipe]:
-    """The first `samples` rows of each subtask and length; columns `subtask` and `length` (tokens of GPT-2, about)."""
+    """The first `samples` rows of each subtask and length; columns `subtask` and `length` (tokens of GPT-2, about).
+
+    `texts`: the authors' `prompts` by subtask and the templates `task` and `user` that take them; without, our own.
+    """
     for name in map(str, lengths):
         for subtask in subtasks:
             rows = table(config=name, split=subtask)
             kept = [i for i in range(len(rows)) if _is(rows[i], name, subtask)]
             for i in kept[:samples]:
-                yield Recipe(id=f"{subtask}-{name}-{i + 1}", build=partial(_row, rows, i, name, subtask))
+                build = partial(_row, rows, i, name, subtask, texts or {})
+                yield Recipe(id=f"{subtask}-{name}-{i + 1}", build=build)
 
 
 def _is(row: Mapping[str, Any], length: str, subtask: str) -> bool:
@@ -33,9 +42,14 @@ def _is(row: Mapping[str, Any], length: str, subtask: str) -> bool:
     return str(row.get("config", length)) == length and str(row.get("split", subtask)) == subtask
 
 
-def _row(rows: Sequence[Mapping[str, Any]], i: int, name: str, subtask: str) -> dict[str, Any]:
+def _row(
+    rows: Sequence[Mapping[str, Any]], i: int, name: str, subtask: str, texts: Mapping[str, Any]
+) -> dict[str, Any]:
     row = rows[i]
-    text = f"{HEAD}{row['input'].strip()}{TAIL.format(question=row['question'].strip())}"
+    if texts:
+        text = _official(row, texts["prompts"][subtask], f"{texts['task']}\n\n{texts['user']}")
+    else:
+        text = f"{HEAD}{row['input'].strip()}{TAIL.format(question=row['question'].strip())}"
     length = int(name[:-1]) * UNITS[name[-1].lower()]
     return {
         "messages": [user(text)],
@@ -44,3 +58,15 @@ def _row(rows: Sequence[Mapping[str, Any]], i: int, name: str, subtask: str) -> 
         "subtask": subtask,
         "length": length,
     }
+
+
+def _official(row: Mapping[str, Any], prompt: Mapping[str, str], template: str) -> str:
+    """The prompt of babilong/prompts.py, get_formatted_input, with instruction, examples and form of the answer."""
+    filled = template.format(
+        instruction=prompt["instruction"],
+        examples=prompt["examples"],
+        post_prompt=prompt["post_prompt"],
+        context=row["input"].strip(),
+        question=row["question"],
+    )
+    return filled.strip()

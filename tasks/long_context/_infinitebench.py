@@ -43,8 +43,13 @@ ASK = {
 """What stands before and after the context."""
 
 
-def samples(*, table: Callable[..., Any], subtasks: Sequence[str], samples: int) -> Iterator[Recipe]:
-    """The first `samples` rows of each subtask; rows about one context have one prefix key and follow one another."""
+def samples(
+    *, table: Callable[..., Any], subtasks: Sequence[str], samples: int, texts: Mapping[str, Any] | None = None
+) -> Iterator[Recipe]:
+    """The first `samples` rows of each subtask; rows about one context have one prefix key and follow one another.
+
+    `texts`: the authors' `templates` by subtask and the system message of their `calculator`; else our own are used.
+    """
     for subtask in subtasks:
         if subtask not in ASK:
             raise ValueError(f"no subtask '{subtask}': they are {', '.join(ASK)}")
@@ -52,10 +57,11 @@ def samples(*, table: Callable[..., Any], subtasks: Sequence[str], samples: int)
         kept = [i for i in range(len(rows)) if str(rows[i].get("subtask", subtask)) == subtask][:samples]
         for i in kept:
             key = hashlib.sha256(rows[i]["context"].encode("utf-8", "replace")).hexdigest()[:16]
-            yield Recipe(id=f"{subtask}-{i + 1}", build=partial(_row, rows, i, subtask), prefix_key=f"{subtask}-{key}")
+            build = partial(_row, rows, i, subtask, texts or {})
+            yield Recipe(id=f"{subtask}-{i + 1}", build=build, prefix_key=f"{subtask}-{key}")
 
 
-def _row(rows: Sequence[Mapping[str, Any]], i: int, subtask: str) -> dict[str, Any]:
+def _row(rows: Sequence[Mapping[str, Any]], i: int, subtask: str, texts: Mapping[str, Any]) -> dict[str, Any]:
     row = rows[i]
     options, answers = list(row.get("options") or []), list(row["answer"])
     letters = dict(zip("abcd", options, strict=False))
@@ -67,10 +73,14 @@ def _row(rows: Sequence[Mapping[str, Any]], i: int, subtask: str) -> dict[str, A
         "call": call[0] if call else "",
         **{key: letters.get(key, "") for key in "abcd"},
     }
-    head, tail = (text.format(**words) for text in ASK[subtask])
+    if texts:
+        messages = _official(row, subtask, options, texts)
+    else:
+        head, tail = (text.format(**words) for text in ASK[subtask])
+        messages = [user(f"{head}{row['context']}{tail}")]
     letter = "ABCD"[options.index(answers[0])] if options and answers[0] in options else None
     return {
-        "messages": [user(f"{head}{row['context']}{tail}")],
+        "messages": messages,
         "answers": answers,
         "letter": letter,
         "subtask": subtask,
@@ -81,3 +91,26 @@ def _wanted(text: str) -> str:
     """What is looked for in a list of numbers, said before the list too."""
     found = re.search(r"(The .*? of the list|.*?) is", text)
     return f"Which number is {found[1][0].lower()}{found[1][1:]} below?" if found else "Read the list of numbers below."
+
+
+def _official(
+    row: Mapping[str, Any], subtask: str, options: Sequence[str], texts: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The messages of eval_gpt4.py: a system message and a template, and for sums a dialogue that shows the form."""
+    context, asked = str(row["context"]), str(row["input"])
+    if subtask == "math_calc":
+        shown = [{"role": "user", "content": "1 + 2 - 4 - 10"}, {"role": "system", "content": "[1, 3, -1, -11]"}]
+        return [{"role": "system", "content": texts["calculator"]}, *shown, user(context)]
+    call = re.search(r"func_[0-9]+\(-?[0-9]+\)", asked)
+    number = re.search(r"The .+ of", asked)
+    words = {
+        "context": context,
+        "input": asked,
+        "question": asked,
+        "func_call": call[0] if call else "",
+        "func": call[0].partition("(")[0] if call else "",
+        "prefix": f"What is {number[0].lower()[:-3]} in the following list?" if number else "",
+        **{f"OPTION_{letter}": option for letter, option in zip("ABCD", options, strict=False)},
+    }
+    prompt = texts["templates"][subtask].format(**words)
+    return [{"role": "system", "content": "You are a helpful assistant"}, user(prompt)]

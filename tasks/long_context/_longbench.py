@@ -1,5 +1,8 @@
 """LongBench v2 with reasoning, in the two turns of its authors (THUDM/LongBench, pred.py, `--cot`)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from m1eval import Output, Request, Runner, Sample, Tools
 
 ASK = """\
@@ -25,13 +28,16 @@ async def reasoned(sample: Sample, runner: Runner, tools: Tools) -> Output:
     first = await runner.generate(Request(messages=sample.messages))
     if first.finish_reason == "refused_context" or first.unfinished_thinking:
         return first
-    columns = {
-        key: str(sample.metadata[key]).strip() for key in ("question", "choice_A", "choice_B", "choice_C", "choice_D")
-    }
-    asked = ASK.format(**columns, reasons=first.text.strip())
+    asked = second_turn(sample.metadata, first.text)
     last = await runner.generate(Request(messages=[{"role": "user", "content": asked}]))
     for name in ("prompt", "cached", "reasoning", "answer"):
         setattr(last.usage, name, getattr(last.usage, name) + getattr(first.usage, name))
     last.timing.total += first.timing.total
     last.reasoning = "\n\n".join(filter(None, (first.reasoning, first.text, last.reasoning)))
     return last
+
+
+def second_turn(row: Mapping[str, Any], reasons: str) -> str:
+    """What is asked when the reasons are there."""
+    columns = {key: str(row[key]).strip() for key in ("question", "choice_A", "choice_B", "choice_C", "choice_D")}
+    return ASK.format(**columns, reasons=reasons.strip())

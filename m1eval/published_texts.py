@@ -1,0 +1,136 @@
+"""Prompts that a benchmark's authors publish, read at run time from where they publish them and never shipped here.
+
+A task names each under `texts`: a URL at a commit, the SHA-256 of the file, and for a Python file the constant that
+holds the text. The file is read from `--data-dir`, else downloaded as data sets are and kept in `$M1EVAL_CACHE` (else
+the user's cache folder) under its digest. It is parsed, never executed.
+"""
+
+import ast
+import hashlib
+import os
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from m1eval.definition import PublishedText
+from m1eval.source import Source, show
+
+STRIPS = {"strip": str.strip, "rstrip": str.rstrip, "lstrip": str.lstrip}
+
+
+class PublishedTexts:
+    """The published texts of a task by name; empty until `load` has read them."""
+
+    def __init__(self, task: str, file: Source, wanted: Mapping[str, PublishedText]) -> None:
+        self._task, self._file, self._wanted = task, file, dict(wanted)
+        self._loaded: dict[str, Any] = {}
+
+    def load(self, folder: Path | None) -> dict[str, Any]:
+        """Read all texts, each once; UsageError if a file cannot be had or is not the one that was pinned."""
+        for name, text in self._wanted.items():
+            if name not in self._loaded:
+                self._loaded[name] = self._read(name, text, folder)
+        return self._loaded
+
+    def variables(self) -> dict[str, Any]:
+        """What templates see: `texts` with all texts, if the task has any."""
+        return {"texts": self.load(None)} if self._wanted else {}
+
+    def _read(self, name: str, text: PublishedText, folder: Path | None) -> Any:
+        key = ("texts", name)
+        data = self._bytes(name, text, folder)
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != text.sha256:
+            raise self._file.error(
+                (*key, "sha256"), f"{_base(text)} has the SHA-256 {digest}, not {text.sha256}: it is another version"
+            )
+        _keep(digest, data)
+        source = data.decode("utf-8")
+        if not text.constant:
+            return source
+        try:
+            return constant(source, text.constant)
+        except (SyntaxError, ValueError, LookupError, RecursionError) as error:
+            raise self._file.error((*key, "constant"), f"{_base(text)}: {error}") from None
+
+    def _bytes(self, name: str, text: PublishedText, folder: Path | None) -> bytes:
+        given = folder / _base(text) if folder else None
+        try:
+            if given and given.is_file():
+                return given.read_bytes()
+            if (kept := _kept(text.sha256)).is_file():
+                return kept.read_bytes()
+            return _downloaded(text.url).read_bytes()
+        except ModuleNotFoundError as error:
+            from m1eval import plugins
+
+            raise plugins.missing_package(f"task '{self._task}'", error) from error
+        except Exception as error:  # noqa: BLE001 - download errors have no common base
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise self._file.error(
+                ("texts", name),
+                f"'{name}' is a text of the benchmark's authors, read from {text.url}, which cannot be had: {said}; "
+                f"without a network, put the file {_base(text)} into a folder and give it with --data-dir "
+                f"{show(folder) if folder else 'DIR'}",
+            ) from None
+
+
+def constant(source: str, name: str) -> Any:
+    """The value of a module-level constant of a Python file, if it is a literal, perhaps with `.strip()` behind it.
+
+    Of a function, the literal that its first `return` returns. The file is parsed and not executed. LookupError if
+    there is no such name, ValueError if its value is no literal.
+    """
+    value: ast.expr | None = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about escapes in their strings
+        tree = ast.parse(source)
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign):
+            if any(isinstance(target, ast.Name) and target.id == name for target in statement.targets):
+                value = statement.value
+        elif isinstance(statement, ast.FunctionDef) and statement.name == name:
+            returns = [node for node in ast.walk(statement) if isinstance(node, ast.Return)]
+            value = min(returns, key=lambda node: node.lineno).value if returns else None
+    if value is None:
+        raise LookupError(f"no constant {name}")
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and not value.args and not value.keywords:
+        strip = STRIPS.get(value.func.attr)
+        inner = ast.literal_eval(value.func.value)
+        if strip and isinstance(inner, str):
+            return strip(inner)
+        raise ValueError(f"{name} is no literal")
+    return ast.literal_eval(value)
+
+
+def _base(text: PublishedText) -> str:
+    return Path(urlsplit(text.url).path).name
+
+
+def _kept(digest: str) -> Path:
+    """Where a file is kept between runs."""
+    own = os.environ.get("M1EVAL_CACHE")
+    cache = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "m1eval"
+    return cache.expanduser() / "texts" / digest
+
+
+def _keep(digest: str, data: bytes) -> None:
+    """Keep a file, whole or not at all; without a place to keep things, nothing is kept."""
+    path = _kept(digest)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with suppress(OSError):
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_bytes(data)
+            fresh.replace(path)
+
+
+def _downloaded(url: str) -> Path:
+    """A file by way of `datasets`, which knows about proxies and offline mode."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    return Path(str(datasets.DownloadManager().download(url)))

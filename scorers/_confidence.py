@@ -1,0 +1,108 @@
+"""The confidence that a text states about its own answer, in [0, 1].
+
+It is sought behind the last label at the beginning of a line (`Confidence: 85%`, `**Confidence score:** about 85`),
+then in a sentence ("my confidence is 85%", "I am 85% confident"). What is in percent: a number with a percent sign or
+"percent", and a whole number without either, so that `1` is 1%; `85/100` and `8.5 out of 10` are ratios; `0.85` and
+`1.0`, with a decimal point, at most 1 and without a sign, are shares. A range counts as its middle, more than 100% as
+100%. Words such as "high" are none. Takes linear time.
+"""
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+LONGEST_LINE = 400
+"""Characters of a line that are read, from the label on."""
+_WORDS = "score|level|rating|estimate|percentage|value|in|is|of|for|my|the|this|answer|response|final"
+_NAME = (
+    r"confidence(?![a-z])(?![ \t_]{1,3}(?:interval|limit|band|region))"
+    rf"(?:[ \t_]{{1,3}}(?:{_WORDS})){{0,5}}[ \t]{{0,3}}(?:[(\[][^()\[\]\n]{{0,60}}[)\]])?"
+)
+_LABEL = re.compile(
+    r"^[^\w\n]{0,20}_{0,2}(?:\d{1,2}[.)][ \t]{1,3})?(?:(?:my|the|overall|final|answer|estimated)[ \t_]{1,3}){0,3}"
+    rf"{_NAME}[^\w\n:=|>]{{0,6}}_{{0,2}}(?:[:=|>]|[-–—]{{1,2}}[ \t]|\n)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_INLINE = re.compile(
+    rf"(?<![a-z-]){_NAME}[\"'*_]{{0,4}}[ \t]{{0,3}}"
+    r"(?:[:=|>]|(?<=[ \t])(?:is|at|as|to be|would be|stands at)\b|(?<=[ \t])(?=[~≈\d])|(?<=is)(?=[ \t]))",
+    re.IGNORECASE,
+)
+_NUMBER = r"(\d{1,9}(?:[.,]\d{1,9})?|[.]\d{1,9})"
+_SIGN = r"[ \t\\$]{0,4}(%|percent\b|per cent\b|pct\b)?"
+_VALUE = re.compile(
+    rf"(?<![\w.,]){_NUMBER}{_SIGN}"
+    rf"(?:[ \t]{{0,3}}(?:[-–—~]|to|and)[ \t]{{0,3}}{_NUMBER}{_SIGN}"
+    rf"|[ \t]{{0,3}}(?:/|out of|of)[ \t]{{0,3}}{_NUMBER}(?![\w%]))?(?![a-z\d])",
+    re.IGNORECASE,
+)
+_SURE = re.compile(
+    r"(?<![\w.,])(\d{1,9}(?:[.,]\d{1,9})?)[ \t\\$]{0,4}(?:%|percent\b|per cent\b)[ \t]{1,3}"
+    r"(?:confident\b|confidence\b(?! (?:interval|level|limit|band|region))|sure\b|certain\b)",
+    re.IGNORECASE,
+)
+_SIGNS = str.maketrans({"٪": "%", "⁄": "/", "∕": "/", "−": "-", "‑": "-", "‐": "-", "\u00a0": " ", "\u202f": " "})
+
+
+class _Stated(NamedTuple):
+    number: float
+    percent: bool
+    decimal: bool
+
+
+def stated_confidence(text: str) -> float | None:
+    """The confidence that a text states last; None if it states none."""
+    text = unicodedata.normalize("NFKC", text).translate(_SIGNS)
+    for pattern in (_LABEL, _INLINE):
+        for found in reversed(list(pattern.finditer(text))):
+            value = _behind(text, found.end())
+            if value is not None:
+                return value
+            if pattern is _LABEL and _words(text, found.end()):
+                return None
+    if sure := list(_SURE.finditer(text)):
+        return _share(_stated(sure[-1][1], "%"))
+    return None
+
+
+def _behind(text: str, place: int) -> float | None:
+    """The first value behind a label, in its line or, if that is empty, the next one."""
+    line = _line(text, place)
+    found = _VALUE.search(line)
+    if found is None:
+        return None
+    first, sign, last, last_sign, whole = found.groups()
+    if whole is not None:
+        total = _float(whole)
+        return min(1.0, _float(first) / total) if total else None
+    if last is not None:
+        percent = sign or last_sign
+        return (_share(_stated(first, percent)) + _share(_stated(last, percent))) / 2
+    return _share(_stated(first, sign))
+
+
+def _line(text: str, place: int) -> str:
+    while place < len(text) and (text[place] in "*_`#>-~$\\ \t\n\r" or text[place] == '"'):
+        place += 1
+    end = text.find("\n", place, place + LONGEST_LINE)
+    return text[place : end if end >= 0 else place + LONGEST_LINE]
+
+
+def _words(text: str, place: int) -> bool:
+    """Whether words stand behind a label where a value should: then that is what was stated."""
+    return any(map(str.isalpha, _line(text, place)))
+
+
+def _stated(number: str, sign: str | None) -> _Stated:
+    return _Stated(_float(number), bool(sign), "." in number or "," in number)
+
+
+def _share(stated: _Stated) -> float:
+    """As a share: a number with a decimal point that is at most 1 and has no sign is one already."""
+    if stated.decimal and not stated.percent and stated.number <= 1:
+        return stated.number
+    return min(1.0, stated.number / 100)
+
+
+def _float(number: str) -> float:
+    return float(number.replace(",", "."))

@@ -47,6 +47,13 @@ def _size(value: Any) -> int:
     return max(_size(value.real), _size(value.imag)) + 1
 
 
+def fraction(number: Any) -> Fraction:
+    """The exact value of a real number of mpmath."""
+    sign, man, exponent, _ = number._mpf_
+    size = Fraction(int(man)) * Fraction(2) ** int(exponent)
+    return -size if sign else size
+
+
 class Enclosure:
     """Evaluates trees at one precision; `complex` tells whether a root or logarithm left the real numbers."""
 
@@ -65,7 +72,7 @@ class Enclosure:
         return self._value(node)
 
     def _value(self, node: Node) -> Ball:
-        self.budget.spend(1 + (self.bits >> 9))
+        self.budget.spend(4 + (self.bits >> 8))
         number, error = _KINDS.get(node[0], _unknown)(self, node)
         size = _size(number)
         if size > _GREATEST:

@@ -19,7 +19,7 @@ from .expression import Node
 
 MOST_BITS = 120_000
 """Of a numerator or denominator that is written out."""
-MOST_STEPS = 400_000
+MOST_STEPS = 150_000
 MOST_TERMS = 3000
 """Of a sum or product over an index."""
 _FACTORIAL = 10_000
@@ -279,6 +279,7 @@ def indices(node: Node, values: Values, budget: Budget) -> Iterator[Values]:
     if high < low - 1:
         raise Undefined
     for index in range(low, high + 1):
+        budget.spend(4)
         yield {**values, node[1]: Fraction(index)}
 
 

@@ -95,7 +95,7 @@ def number(text: str) -> Number | None:
     if len(text) > 1000 or not re.search(r"\d", text):
         return None
     plain = bare(without_unit(text))
-    plain = _GROUPS.sub(lambda found: found[1] + re.sub(r"\D", "", found[2]), plain).replace("{,}", "")
+    plain = _GROUPS.sub(lambda found: found[1] + re.sub(r"\D", "", found[2]), plain).replace("{,}", ".")
     if plain.startswith("(") and plain.endswith(")"):
         plain = plain[1:-1]
     found = _NUMBER.fullmatch(plain)

@@ -1,19 +1,24 @@
-"""Are two sympy expressions the same, going by their values? Quicker than simplifying, and it never gives up midway.
+"""Are two sympy expressions the same? For what math-verify's grammar reads and ours (`expression`) does not.
 
-Two formulas that agree at several odd places to many digits are the same one; two that differ clearly are not. What has
-no value (derivatives, unknown functions, relations that are no equations) is left to others: None.
+What has a counterpart in our trees (`translated`) is compared as `values` does: exactly, and formulas at many points.
+The rest is compared by sympy's own values at several places, with a precision that grows until it is below the smallest
+part of either side. What has no value (relations that are no equations) is left to others: None.
 """
 
 from fractions import Fraction
 from typing import Any
 
-DIGITS = 30
-PLACES = ((0.7391, 1.3127), (1.9173, 0.4519), (-0.8347, 2.2713))
-"""Pairs of numbers (and one more below zero) between which the values of a formula's symbols lie."""
+from . import enclosure
+from .exact import Budget, TooBig, Undefined
+from .expression import Node
+from .values import same_tree
+
+DIGITS = 120
+PLACES = ((0.7391, 1.3127), (1.9173, 0.4519), (-0.8347, 2.2713), (1, 12), (7, 3), (40, 2))
+"""Pairs of numbers between which the values of a formula's symbols lie; integers between two integers."""
 NEGATIVE = (-1.7391, -0.4127)
 NEAR = Fraction(1, 10**9)
-EXACT = Fraction(1, 10**25)
-SAME = Fraction(1, 10**12)
+SAME = Fraction(1, 10**100)
 
 
 def constant(expression: Any) -> Fraction | None:
@@ -22,7 +27,7 @@ def constant(expression: Any) -> Fraction | None:
     return value[0] if value and not value[1] else None
 
 
-def same(gold: Any, answer: Any) -> bool | None:  # noqa: PLR0911 - a case, a return
+def same(gold: Any, answer: Any) -> bool | None:
     """Whether two expressions or two equations have the same values; None if that cannot be said."""
     import sympy
 
@@ -31,20 +36,78 @@ def same(gold: Any, answer: Any) -> bool | None:  # noqa: PLR0911 - a case, a re
         return _equations(gold.lhs - gold.rhs, answer.lhs - answer.rhs)
     if not isinstance(gold, sympy.Expr) or not isinstance(answer, sympy.Expr):
         return None
+    ours, theirs = translated(gold), translated(answer)
+    if ours is not None and theirs is not None:
+        return same_tree(ours, theirs)
     renamed = _renamed(gold, answer)
     if renamed is None and gold.free_symbols and answer.free_symbols:
         return None
+    return _by_places(gold, answer if renamed is None else renamed)  # a formula may have the value of a constant
+
+
+def _by_places(gold: Any, answer: Any) -> bool | None:
+    import sympy
+
+    share = NEAR if gold.has(sympy.Float) or answer.has(sympy.Float) else SAME
     if not gold.free_symbols and not answer.free_symbols:
-        return _constants(gold, answer)
-    renamed = answer if renamed is None else renamed  # a formula may have the value of a constant
-    pairs = [(_at(gold, place), _at(renamed, place)) for place in PLACES]
+        values = _number(gold), _number(answer)
+        return None if values[0] is None or values[1] is None else _near(values[0], values[1], share)
+    pairs = [(_at(gold, place), _at(answer, place)) for place in PLACES]
     known = [(one, other) for one, other in pairs if one is not None and other is not None]
     if len(known) < 2:
         return None
-    if not all(_near(one, other, SAME) for one, other in known):
+    if not all(_near(one, other, share) for one, other in known):
         return False
-    one, other = _at(gold, NEGATIVE), _at(renamed, NEGATIVE)  # a root of a square is no x there; logarithms are complex
-    return one is None or other is None or any(one[1:] + other[1:]) or _near(one, other, SAME)
+    one, other = _at(gold, NEGATIVE), _at(answer, NEGATIVE)  # a root of a square is no x there; logarithms are complex
+    return one is None or other is None or any(one[1:] + other[1:]) or _near(one, other, share)
+
+
+def translated(expression: Any) -> Node | None:
+    """The tree of a sympy expression; None if a part of it has no counterpart."""
+    try:
+        return _translated(expression)
+    except (KeyError, RecursionError):
+        return None
+
+
+def _translated(part: Any) -> Node:
+    import sympy
+
+    if part.is_Float:
+        return _decimal(part)
+    if part.is_Rational:
+        return ("num", Fraction(int(part.p), int(part.q)))
+    if part.is_Symbol:
+        return ("sym", part.name)
+    constants: dict[Any, Node] = {sympy.pi: ("pi",), sympy.E: ("e",), sympy.I: ("i",)}
+    if part in constants:
+        return constants[part]
+    operands = [_translated(operand) for operand in part.args]
+    name = type(part).__name__
+    if name == "log":
+        whole: Node = ("fn", "ln", operands[0])
+        return whole if len(operands) == 1 else ("div", whole, ("fn", "ln", operands[1]))
+    if name in _KINDS:
+        return (_KINDS[name], *operands)
+    return ("fn", _FUNCTIONS[name], *operands)
+
+
+def _decimal(number: Any) -> Node:
+    """sympy's number with a point as a long decimal: how many digits were written, it does not know."""
+    mantissa, _, exponent = str(number).partition("e")
+    place = Fraction(10) ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+    return ("dec", Fraction(str(number)), place)
+
+
+_KINDS = {"Add": "add", "Mul": "mul", "Pow": "pow"}
+_FUNCTIONS = {
+    **{name: name for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "sech", "csch")},
+    **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "sec", "csc")},
+    **{f"a{name}h": f"ar{name}h" for name in ("sin", "cos", "tan")},
+    **{name: name for name in ("exp", "factorial", "binomial", "gamma", "zeta", "floor", "gcd", "lcm", "re", "im")},
+    **{"Abs": "abs", "ceiling": "ceil", "sign": "sgn", "Max": "max", "Min": "min", "Mod": "mod"},
+    **{"factorial2": "double_factorial"},
+}  # fmt: skip
 
 
 def _opaque(expression: Any) -> Any:
@@ -57,16 +120,6 @@ def _opaque(expression: Any) -> Any:
         if found:
             expression = expression.xreplace({part: sympy.Symbol(f"<{part}>") for part in found})
     return expression
-
-
-def _constants(gold: Any, answer: Any) -> bool | None:
-    values = _number(gold), _number(answer)
-    if values[0] is None or values[1] is None:
-        return None
-    import sympy
-
-    rounded = gold.has(sympy.Float) or answer.has(sympy.Float)
-    return _near(values[0], values[1], NEAR if rounded else EXACT)
 
 
 def _equations(gold: Any, answer: Any) -> bool | None:
@@ -120,24 +173,36 @@ def _at(expression: Any, place: tuple[float, float]) -> Complex | None:
 
     low, high = place
     symbols = sorted(expression.free_symbols, key=str)
+    digits = 0 if isinstance(low, int) else 6
     values = {
-        symbol: sympy.Rational(str(round(low + (high - low) * (i + 1) / (len(symbols) + 1), 6)))
+        symbol: sympy.Rational(str(round(low + (high - low) * (i + 1) / (len(symbols) + 1), digits)))
         for i, symbol in enumerate(symbols)
     }
     return _number(expression.xreplace(values))
 
 
 def _number(expression: Any) -> Complex | None:
-    """Real and imaginary part to 30 digits; None if it has no finite value."""
+    """Real and imaginary part to at least 120 digits; None if it has no finite value."""
     import sympy
 
     if not isinstance(expression, sympy.Expr) or expression.free_symbols:
         return None
+    tree = translated(expression)
+    if tree is not None:
+        return _evaluated(tree)
     try:
         parts = expression.evalf(DIGITS).as_real_imag()
         return Fraction(str(parts[0])), Fraction(str(parts[1]))
     except (ValueError, TypeError, ArithmeticError, AttributeError, NotImplementedError):
         return None
+
+
+def _evaluated(tree: Node) -> Complex | None:
+    try:
+        (number, _), _ = enclosure.evaluate(tree, {}, Budget())
+    except (Undefined, TooBig):
+        return None
+    return enclosure.fraction(number.real), enclosure.fraction(number.imag)
 
 
 def _near(one: Complex, other: Complex, share: Fraction) -> bool:

@@ -65,11 +65,9 @@ def constant(text: str) -> Fraction | None:
         node = parse(text).node
         node = _constants_for_letters(node, node)[0]
         (number, error), at = enclosure.evaluate(node, {}, Budget())
-        sign, man, exponent, _ = at.real((number, error))._mpf_
+        return enclosure.fraction(at.real((number, error)))
     except (Unread, RecursionError, Undefined, TooBig):
         return None
-    size: Fraction = Fraction(int(man)) * Fraction(2) ** int(exponent)
-    return -size if sign else size
 
 
 def same_tree(gold: Node, answer: Node, budget: Budget | None = None) -> bool | None:

@@ -7,6 +7,7 @@ forever on a short text, and belongs into a worker process.
 import logging
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from typing import Any, Literal
 
@@ -156,7 +157,9 @@ def _only_number(answer: str) -> Number | None:
 
 
 def _numbers(gold: str, answer: str, wanted: Number, given: Number, precision: Precision) -> Verdict:
-    close = abs(wanted.value - given.value) * 10**9 < abs(wanted.value) and given.place is not None
+    difference = abs(wanted.value - given.value)
+    close = difference * 10**9 < abs(wanted.value) and given.place is not None
+    close = close and difference < max(given.place or 0, Fraction(1, 10**9))
     if wanted.value == given.value or (close and given.place < abs(given.value) / 10**9):  # type: ignore[operator]
         plain = wanted.place is None and given.place is None and wanted.value.denominator == 1
         return True, "integers" if plain else "numbers"

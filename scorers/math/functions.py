@@ -8,7 +8,8 @@ one has a value (a removable hole, another domain) nothing is concluded. Convent
   principal values are compared. So ln x² is 2 ln x, but √(x²) is |x| and not x.
 * Letters inside floor, ceiling, factorial, binomial, mod and gcd stand for integers, positive ones if there is a letter
   in an exponent; x, y, z, t, u, v, w and Greek letters inside floor and ceiling are real.
-* Symbols of several signs at once are not tried under a root: lengths and masses are positive.
+* Where there are roots (or logarithms, bars, broken powers) and several symbols, only x, y, z, t, u, v, w are tried
+  below zero, all at once: the others are lengths, masses and the like.
 """
 
 from collections.abc import Callable, Iterator
@@ -85,6 +86,8 @@ def points(names: list[str], gold: Node, answer: Node) -> Iterator[Values]:
     powers = _in_exponents(gold) | _in_exponents(answer)
     draw = _Draw(len(names))
     fractional = not whole.issuperset(names)
+    rooted = len(names) > 1 and (_rooted(gold) or _rooted(answer))
+    positive = {name for name in names if name not in _REAL_LETTERS} if rooted else set[str]()
     for n in range(3 if fractional else 0):
         yield _fractions(names, whole, draw, n, signs=(1, 1))
     for n in range(1, 14):
@@ -95,14 +98,14 @@ def points(names: list[str], gold: Node, answer: Node) -> Iterator[Values]:
             yield {name: Fraction(value) for name, value in zip(names, drawn, strict=True)}
     for low, high in ((20, 120), (20, 120), (100, 1000), (1000, 9999), (10**5, 10**6)):
         yield {name: Fraction(draw.between(low, high)) for name in names}
-    for _ in range(0 if whole and powers else 5):
-        yield {name: Fraction(-draw.between(1, 40)) for name in names}
-    for n in range(10 if fractional else 0):
+    for _ in range(0 if whole and powers else 4):
+        yield {name: Fraction((1 if name in positive else -1) * draw.between(1, 40)) for name in names}
+    for n in range(7 if fractional else 0):
         yield _fractions(names, whole, draw, n + 3, signs=(1, 1))
-    for n in range(4 if fractional else 0):
-        yield _fractions(names, whole, draw, n, signs=(-1, -1))
-    mixed = fractional and len(names) > 1 and not _rooted(gold) and not _rooted(answer)
-    for n in range(4 if mixed else 0):
+    for n in range(3 if fractional else 0):
+        point = _fractions(names, whole, draw, n, signs=(-1, -1))
+        yield {name: abs(value) if name in positive else value for name, value in point.items()}
+    for n in range(4 if fractional and len(names) > 1 and not rooted else 0):
         yield _fractions(names, whole, draw, 2 * n, signs=(1, -1) if n % 2 else (-1, 1))
 
 

@@ -26,7 +26,7 @@ class Literal(NamedTuple):
 
 _SIMPLE = r"(?:\d+\.\d+|\d+\.(?![\d.])|\.\d+|\d+)"
 _LITERAL = re.compile(
-    r"(?P<over>\d*\.\d*)\\(?:overline|bar)\s*\{\s*(?P<block>\d+)\s*\}"
+    r"(?P<over>\d*\.\d*)\\(?:overline|bar)\s*(?:\{\s*(?P<block>\d+)\s*\}|(?P<block1>\d))"
     r"|(?P<dotted>\d*\.\d*)\\dot\s*(?:\{\s*(?P<d>\d)\s*\}|(?P<d1>\d))(?:(?P<between>\d*)\\dot\s*(?:\{\s*(?P<e>\d)\s*\}|(?P<e1>\d)))?"
     r"|(?P<bracketed>\d+\.\d*)\((?P<inside>\d+)\)"
     r"|(?P<endless>\d*\.\d+)\s*(?:\\[lc]?dots(?![a-zA-Z])(?:[cbmio](?![a-zA-Z]))?|\.\.\.+)"
@@ -50,7 +50,7 @@ def read(text: str, at: int = 0, *, simple: bool = False) -> Literal | None:  # 
     if found["plain"] is not None:
         return Literal(plain(found["plain"]), found.end(), found["plain"].isdigit())
     if found["over"] is not None:
-        return Literal(_repeating(found["over"], found["block"]), found.end())
+        return Literal(_repeating(found["over"], found["block"] or found["block1"]), found.end())
     if found["dotted"] is not None:
         last = found["e"] or found["e1"]
         block = (found["d"] or found["d1"]) + (found["between"] + last if last else "")

@@ -70,18 +70,15 @@ def translated(expression: Any) -> Node | None:
         return None
 
 
-def _translated(part: Any) -> Node:
-    import sympy
-
+def _translated(part: Any) -> Node:  # noqa: PLR0911 - a kind, a return
     if part.is_Float:
         return _decimal(part)
     if part.is_Rational:
         return ("num", Fraction(int(part.p), int(part.q)))
     if part.is_Symbol:
         return ("sym", part.name)
-    constants: dict[Any, Node] = {sympy.pi: ("pi",), sympy.E: ("e",), sympy.I: ("i",)}
-    if part in constants:
-        return constants[part]
+    if not part.args:
+        return (_CONSTANTS[type(part).__name__],)
     operands = [_translated(operand) for operand in part.args]
     name = type(part).__name__
     if name == "log":
@@ -99,9 +96,11 @@ def _decimal(number: Any) -> Node:
     return ("dec", Fraction(str(number)), place)
 
 
+_CONSTANTS = {"Pi": "pi", "Exp1": "e", "ImaginaryUnit": "i"}
 _KINDS = {"Add": "add", "Mul": "mul", "Pow": "pow"}
 _FUNCTIONS = {
-    **{name: name for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "sech", "csch")},
+    **{name: name for name in ("sin", "cos", "tan", "cot", "sec", "csc")},
+    **{name: name for name in ("sinh", "cosh", "tanh", "coth", "sech", "csch")},
     **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "sec", "csc")},
     **{f"a{name}h": f"ar{name}h" for name in ("sin", "cos", "tan")},
     **{name: name for name in ("exp", "factorial", "binomial", "gamma", "zeta", "floor", "gcd", "lcm", "re", "im")},

@@ -45,7 +45,7 @@ def same_value(gold: str, answer: str) -> bool | None:
         try:
             verdict = same_tree(parse(gold, reading).node, parse(answer, reading).node, budget)
         except (Unread, RecursionError):
-            verdict = None
+            verdict = False  # only the common reading is a text's own
         if verdict:
             return True
         verdicts.append(verdict)
@@ -76,8 +76,7 @@ def same_tree(gold: Node, answer: Node, budget: Budget | None = None) -> bool | 
     gold, answer = _constants_for_letters(gold, answer)
     gold, answer = _unknown_functions(gold, budget), _unknown_functions(answer, budget)
     answer = _in_same_case(gold, answer)
-    words = [{name for name in symbols(side) if name.startswith("word:")} for side in (gold, answer)]
-    if words[0] != words[1]:
+    if _unclear(symbols(gold)) != _unclear(symbols(answer)):
         return None
     verdict = _same(gold, answer, budget)
     for sign in ("pct", "deg"):
@@ -108,10 +107,21 @@ def _same_constant(gold: Node, answer: Node, budget: Budget, *, near: bool) -> b
     principal = "i" in kinds(gold) | kinds(answer)
     try:
         if near:
-            return nearly(gold, answer, {}, budget, principal=principal)[0]
+            return nearly(gold, answer, {}, budget, principal=principal)[0] and _near_enough(gold, answer, budget)
         return enclosure.same(gold, answer, {}, budget, principal=principal)[0]
     except (Undefined, TooBig):
         return False if _is_ordinary(gold) is not _is_ordinary(answer) else None
+
+
+def _near_enough(gold: Node, answer: Node, budget: Budget) -> bool:
+    """Whether a number that is one decimal differs by less than one unit of its last digit, or by 10^-9 at most."""
+    places = [side[2] for side in (gold, answer) if side[0] == "dec"]
+    if not places:
+        return True
+    (one, _), _ = enclosure.evaluate(gold, {}, budget)
+    (other, _), _ = enclosure.evaluate(answer, {}, budget)
+    difference = enclosure.fraction(abs(one - other))
+    return bool(difference < max(Fraction(1, 10**9), *places))
 
 
 def _is_ordinary(node: Node) -> bool:
@@ -175,6 +185,11 @@ def _in_same_case(gold: Node, answer: Node) -> Node:
     if len(folded) != len(ours) or {name.lower() for name in theirs} != set(folded):
         return answer
     return substitute(answer, {name: ("sym", folded[name.lower()]) for name in theirs})
+
+
+def _unclear(names: set[str]) -> set[str]:
+    """The symbols that may be written in other ways: words, and indices with a calculation in them."""
+    return {name for name in names if name.startswith("word:") or any(sign in name for sign in "+-*/\\")}
 
 
 def _without(node: Node, sign: str) -> Node:

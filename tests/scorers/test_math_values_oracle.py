@@ -21,7 +21,7 @@ class Numbers:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
 
-    def tree(self, depth: int) -> tuple[str, Fraction]:
+    def tree(self, depth: int) -> tuple[str, Fraction]:  # noqa: PLR0911 - a kind, a return
         if depth == 0 or self.random.random() < 0.2:
             return self.leaf()
         kind = self.random.choice("+-*/^!f")

@@ -17,7 +17,7 @@ from fractions import Fraction
 
 from . import enclosure
 from .exact import Budget, Irrational, TooBig, Undefined, Values, rational
-from .expression import Node, kinds, symbols
+from .trees import Node, kinds, symbols
 
 SEVERAL = 4
 """Points at which two formulas must have values for a verdict."""

@@ -8,9 +8,9 @@ part of either side. What has no value (relations that are no equations) is left
 from fractions import Fraction
 from typing import Any
 
-from . import enclosure
+from . import balls, enclosure
 from .exact import Budget, TooBig, Undefined
-from .expression import Node
+from .trees import Node
 from .values import same_tree
 
 DIGITS = 120
@@ -201,7 +201,7 @@ def _evaluated(tree: Node) -> Complex | None:
         (number, _), _ = enclosure.evaluate(tree, {}, Budget())
     except (Undefined, TooBig):
         return None
-    return enclosure.fraction(number.real), enclosure.fraction(number.imag)
+    return balls.fraction(number.real), balls.fraction(number.imag)
 
 
 def _near(one: Complex, other: Complex, share: Fraction) -> bool:

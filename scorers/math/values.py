@@ -23,10 +23,12 @@ Conventions:
 from fractions import Fraction
 from itertools import combinations
 
-from . import enclosure
-from .exact import Budget, Irrational, Residues, TooBig, Undefined, agree, rational
-from .expression import Node, Reading, Unread, kinds, parse, substitute, symbols
+from . import balls, enclosure
+from .exact import Budget, Irrational, TooBig, Undefined, rational
+from .expression import parse
 from .functions import nearly, same_function
+from .residues import Residues, agree
+from .trees import Node, Reading, Unread, kinds, substitute, symbols
 
 _COUNTING = {"floor", "ceil", "factorial", "double_factorial", "binomial", "permutations", "mod", "gcd", "lcm"}
 _MOST_READINGS = 12
@@ -65,7 +67,7 @@ def constant(text: str) -> Fraction | None:
         node = parse(text).node
         node = _constants_for_letters(node, node)[0]
         (number, error), at = enclosure.evaluate(node, {}, Budget())
-        return enclosure.fraction(at.real((number, error)))
+        return balls.fraction(at.real((number, error)))
     except (Unread, RecursionError, Undefined, TooBig):
         return None
 
@@ -120,7 +122,7 @@ def _near_enough(gold: Node, answer: Node, budget: Budget) -> bool:
         return True
     (one, _), _ = enclosure.evaluate(gold, {}, budget)
     (other, _), _ = enclosure.evaluate(answer, {}, budget)
-    difference = enclosure.fraction(abs(one - other))
+    difference = balls.fraction(abs(one - other))
     return bool(difference < max(Fraction(1, 10**9), *places))
 
 

@@ -1,10 +1,10 @@
 """Residues of expression trees: exact comparison of formulas, and of numbers too large to be written out.
 
 `Residues` evaluates a tree modulo a prime of 96 bits: sums, products, quotients, integer powers, towers of powers (by
-Euler's theorem, applied to the exponents), factorials and the imaginary unit are computed; symbols and π stand for fixed
-pseudo-random residues; everything else (roots, logarithms, unknown functions) stands for a residue derived from its name
-and the residues of its operands. Two trees with the same residue have the same value, but for a chance of 2^-90; two
-trees with different residues differ if nothing but field operations was met (`opaque` is False).
+Euler's theorem, applied to the exponents), factorials and the imaginary unit are computed; symbols and π stand for
+fixed pseudo-random residues; everything else (roots, logarithms, unknown functions) stands for a residue derived from
+its name and the residues of its operands. Two trees with the same residue have the same value, but for a chance of
+2^-90; two trees with different residues differ if nothing but field operations was met (`opaque` is False).
 """
 
 import hashlib

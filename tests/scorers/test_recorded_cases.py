@@ -1,0 +1,73 @@
+"""Answers that graders got wrong in public, and as many that are graded right and must stay so.
+
+The cases are not ours and lie beside the checkout (`M1EVAL_SHARED` names another place); the tables in this folder are
+ours and cover the same kinds.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from m1eval import Output, Sample, load
+from m1eval.workers import Pool
+
+CASES = Path(os.environ.get("M1EVAL_SHARED", Path(__file__).resolve().parents[2] / ".." / "shared")) / "cases"
+
+
+@pytest.fixture(scope="module")
+def tools() -> Iterator[Any]:
+    workers = Pool(1)
+    yield SimpleNamespace(workers=workers)
+    asyncio.run(workers.aclose())
+
+
+def cases() -> dict[str, list[dict[str, Any]]]:
+    path = CASES / "graders.jsonl"
+    table: dict[str, list[dict[str, Any]]] = {}
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+        case = json.loads(line)
+        table.setdefault(case["scorer"], []).append(case)
+    return table
+
+
+async def verdict(case: dict[str, Any], tools: Any) -> str:
+    """What the scorer makes of a case: 1, 0, or `unparsed` for 0 without an answer where the case asks for that."""
+    scorer = load("scorers", case["scorer"]).Scorer(**(case["options"] or {}))
+    sample = Sample(id="1", messages=[], target=case["target"], metadata=case["metadata"] or {})
+    try:
+        score = await scorer.score(Output(text=case["output"]), sample, tools)
+    except TimeoutError:
+        return "errored"
+    if case["expected"] == "unparsed" and score.answer is None:
+        return "unparsed"
+    return f"{score.value:g}"
+
+
+@pytest.mark.parametrize("scorer", ["choice", "contains", "grid", "infinitebench", "math", "regex"])
+def test_every_recorded_case_is_graded_as_it_should_be(scorer, tools):
+    rows = cases().get(scorer)
+    if not rows:
+        pytest.skip(f"no {CASES}/graders.jsonl; set M1EVAL_SHARED")
+
+    async def grade() -> list[str]:
+        return [await verdict(case, tools) for case in rows]
+
+    found = asyncio.run(grade())
+    wrong = [
+        f"{case['id']}: {case['output']!r} for {case['target']!r} gives {given}, not {case['expected']}"
+        for case, given in zip(rows, found, strict=True)
+        if given != str(case["expected"])
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_scorer_of_the_recorded_cases_is_left_out():
+    if not (table := cases()):
+        pytest.skip(f"no {CASES}/graders.jsonl; set M1EVAL_SHARED")
+    assert set(table) == {"choice", "contains", "grid", "infinitebench", "math", "regex"}

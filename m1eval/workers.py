@@ -1,7 +1,7 @@
 """Worker processes for graders that may hang, crash or eat memory: `async with Pool() as workers: ...`.
 
-On pebble's process pool, which kills a worker at its timeout. Processes are spawned, never forked: the parent has
-threads and perhaps a GPU. Functions are named by import path, plugins too (`m1eval.plugins.scorers.math`).
+On pebble's process pool; a worker is killed by its own timer of processor time. Processes are spawned, never forked:
+the parent has threads and perhaps a GPU. Functions are named by import path, plugins too (`m1eval.plugins.…`).
 """
 
 import asyncio
@@ -21,6 +21,8 @@ from typing import Any
 from m1eval import terminal
 
 _PR_SET_PDEATHSIG = 1
+WAIT = 8, 30.0
+"""A call that has not used up its processor time is given up after so many times its timeout, plus so many seconds."""
 
 
 class Pool:
@@ -38,19 +40,25 @@ class Pool:
     async def run(self, function: Callable[..., Any], *args: Any, timeout: float) -> Any:
         """Call a module-level function in a worker and return its result, or raise what it raised.
 
-        The clock runs from the start of the call, not from its place in the queue. TimeoutError: killed after `timeout`
-        seconds. RuntimeError: the worker died or ran out of memory, or what it raised cannot be carried over.
+        TimeoutError: killed after `timeout` seconds of processor time, so that a busy machine changes no verdict; one
+        that waits instead of computing is killed much later (`WAIT`). The clock runs from the start of the call, not
+        from its place in the queue. RuntimeError: the worker died or ran out of memory, or what it raised cannot be
+        carried over.
         """
         from pebble import ProcessExpired
 
         name = f"{function.__module__}.{function.__qualname__}"
-        future: Any = self._started().schedule(_call, args=(_Job(pickle.dumps((function, args))),), timeout=timeout)
+        job = _Job(pickle.dumps((function, args)))
+        wait = WAIT[0] * timeout + WAIT[1]
+        future: Any = self._started().schedule(_call, args=(job, timeout), timeout=wait)
         self._pending.add(future)
         try:
             returned, value = pickle.loads(await asyncio.wrap_future(future))
         except TimeoutError:
-            raise TimeoutError(f"{name} took longer than {timeout:g} s") from None
+            raise TimeoutError(f"{name} did not end within {wait:g} s") from None
         except ProcessExpired as death:
+            if death.exitcode == -signal.SIGPROF:
+                raise TimeoutError(f"{name} took longer than {timeout:g} s") from None
             raise RuntimeError(f"{name} ended its worker process (exit code {death.exitcode})") from None
         except BrokenProcessPool:
             raise RuntimeError(f"{name} was lost with the worker processes") from None
@@ -133,7 +141,9 @@ def _open(frozen: bytes) -> Any:
         return error
 
 
-def _call(job: Any) -> bytes:
+def _call(job: Any, timeout: float) -> bytes:
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # which ends the process, in the middle of a C function too
+    signal.setitimer(signal.ITIMER_PROF, timeout)
     try:
         if isinstance(job, Exception):
             raise job
@@ -141,6 +151,8 @@ def _call(job: Any) -> bytes:
         return pickle.dumps((True, function(*args)))
     except BaseException as error:  # noqa: BLE001  the boundary of the process: raised again in `run`
         return _carried(error)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _carried(error: BaseException) -> bytes:

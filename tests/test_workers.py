@@ -26,6 +26,10 @@ class Awkward(Exception):
 def square(x): return x * x
 def pid(): return os.getpid()
 def nap(seconds): time.sleep(seconds); return os.getpid()
+def spin(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end: pass
+    return os.getpid()
 def divide(a, b): return a / b
 def awkward(): raise Awkward("no way", "back")
 def leave(): sys.exit(7)
@@ -121,12 +125,31 @@ def test_a_busy_loop_that_ignores_signals_is_killed_at_its_timeout_and_later_cal
 def test_waiting_in_the_queue_does_not_count_towards_the_timeout(probe):
     async def story(workers):
         start = time.monotonic()
-        pids = await asyncio.gather(*(workers.run(probe.nap, 0.8, timeout=4) for _ in range(6)))
+        pids = await asyncio.gather(*(workers.run(probe.spin, 0.3, timeout=1) for _ in range(6)))
         return pids, time.monotonic() - start
 
     pids, seconds = in_pool(story, size=1)
-    assert seconds > 4.8, "six naps of 0.8 s must have queued for longer than the timeout of 4 s"
+    assert seconds > 1.8, "six calls of 0.3 s must have queued for longer than the timeout of 1 s"
     assert len(set(pids)) == 1
+
+
+def test_time_in_which_a_call_does_not_get_the_processor_does_not_count_towards_the_timeout(probe):
+    async def story(workers):
+        return await workers.run(probe.nap, 0.6, timeout=0.2), await workers.run(probe.spin, 0.05, timeout=0.2)
+
+    first, second = in_pool(story, size=1)
+    assert first == second
+
+
+def test_a_call_that_waits_for_ever_is_killed_too(probe, monkeypatch):
+    monkeypatch.setattr("m1eval.workers.WAIT", (2, 0.3))
+
+    async def story(workers):
+        with pytest.raises(TimeoutError, match=r"nap did not end within 0\.7 s"):
+            await workers.run(probe.nap, 600, timeout=0.2)
+        return await workers.run(probe.square, 3, timeout=30)
+
+    assert in_pool(story, size=1) == 9
 
 
 def test_importing_a_slow_grader_does_not_count_towards_the_timeout(tmp_path, monkeypatch):

@@ -112,7 +112,7 @@ RIGHT = [
     (r"(-\infty, 3)", r"\left(-\infty,3\right)", "same text"),
     ("6", "2+4", "by value"),
     ("x^2-1", "(x-1)(x+1)", "by value"),
-    (r"3 \pm 2\sqrt{2}", r"3+2\sqrt2, 3-2\sqrt2", "math-verify"),
+    (r"3 \pm 2\sqrt{2}", r"3+2\sqrt2, 3-2\sqrt2", "both signs"),
 ]
 
 

@@ -6,16 +6,14 @@ forever on a short text, and belongs into a worker process.
 
 import logging
 import re
-from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from typing import Any, Literal
 
-from . import bases, numerically, quantities, values
+from . import bases, numerically, quantities, structure, values
 from .notation import (
     Number,
     bare,
-    both_signs,
     is_prose,
     number,
     split,
@@ -23,6 +21,7 @@ from .notation import (
     without_unit,
     words,
 )
+from .structure import empty, same_text
 from .units import CHANGING
 
 Precision = Literal["exact", "gold"]
@@ -31,11 +30,7 @@ Verdict = tuple[bool, str]
 _LETTER = re.compile(r"\(?([A-J])\)?")
 _OPTION = re.compile(r"\(([A-J])\)(?:\s*[A-Za-z]{2}|\s+\S|$)|([A-J])(?:[.:)]\s*\S|[.:)]?$)")
 _STYLE = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|bf)\s*\{([^{}]*)\}")
-_NAMED = re.compile(
-    r"(?:\\?[a-zA-Z]+(?:_\{?\w+\}?)?'*(?:\([a-zA-Z](?:,[a-zA-Z])*\))?|\([a-z](?:,[a-z])*\)|[A-Z][A-Z]+|\|?[A-Z]+\|?)\s*(?:=|\\in(?![a-z])|\\approx(?![a-z]))\s*"
-)
 _DOUBT = re.compile(r"\b(?:not|no|nor|neither|never|or|more|less|than|least|most|except|about|between|either|un\w+)\b")
-_BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _EXTRA_WORDS = 6
 
 
@@ -44,8 +39,8 @@ def quick(gold: str, answer: str, precision: Precision = "exact") -> Verdict | N
     if quantities.other_money(gold, answer):
         return False, "another currency"
     gold, answer = map(tidy, quantities.in_words(gold, answer))
-    if _same_text(gold, answer):
-        return True, "same text"
+    if verdict := same_text(gold, answer) or empty(gold, answer):
+        return verdict
     if (same := bases.same_base(gold, answer)) is not None:
         return same, "numerals with a base"
     if bases.numeral(gold) or bases.numeral(answer):
@@ -94,20 +89,12 @@ def _quantities(gold: str, answer: str, precision: Precision) -> Verdict | None:
 def slow(gold: str, answer: str, precision: Precision, math_verify: Any) -> Verdict:
     """The verdict of structure and algebra; for a worker process, as it may hang or burst."""
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its own timeouts are off
-    same = partial(_algebra, math_verify, precision)
+    leaf = structure.Leaf(partial(_algebra, math_verify, precision), _place, tolerant=precision == "gold")
     gold, answer = map(tidy, quantities.in_words(gold, answer))
     verdict = quantities.compare(
-        gold, answer, lambda value, given: _structure(value, given, same)[0], physical=precision == "gold"
+        gold, answer, lambda value, given: structure.compare(value, given, leaf)[0], physical=leaf.tolerant
     )
-    return _structure(gold, answer, same) if verdict is None else (verdict, "quantities")
-
-
-def _same_text(gold: str, answer: str) -> bool:
-    one, other = bare(gold), bare(answer)
-    if one == other:
-        return True
-    named = [re.sub(r"^\(?[A-J]\)", "", text).lower().strip("()") for text in (one, other)]
-    return one.isalpha() and len(one) > 1 and named[0] == named[1]
+    return structure.compare(gold, answer, leaf) if verdict is None else (verdict, "quantities")
 
 
 def _option(gold: str, answer: str) -> Verdict | None:
@@ -128,7 +115,7 @@ def _prose(gold: str, answer: str) -> Verdict | None:  # noqa: PLR0911 - a rule,
         return True, "same words"
     if _STYLE.sub(r"\1", gold) == gold and not gold.replace(" ", "").isalpha():
         return None
-    if "".join(wanted) == "".join(given):
+    if "".join(wanted) == "".join(given) and gold.count(",") == answer.count(","):
         return True, "same words"
     places = range(len(given) - len(wanted) + 1)
     inside = any(given[i : i + len(wanted)] == wanted for i in places)
@@ -184,108 +171,10 @@ def same_values(gold: str, answer: str) -> bool:
     return len(values) > 1 and values == [bare(value) for value in split(gold)]
 
 
-def _structure(gold: str, answer: str, same: Callable[[str, str], Verdict]) -> Verdict:
-    """Compare bracket by bracket and value by value; what is no list goes to `same`."""
-    gold, answer = _unnamed(gold, answer)
-    if _same_text(gold, answer):
-        return True, "same text"
-    one, other = _opened(gold), _opened(answer)
-    if one and other:
-        return _lists(one, other, same)
-    ours, theirs = one or _bare_list(gold), other or _bare_list(answer)
-    if len(ours[1]) > 1 and len(theirs[1]) > 1 and _is_interval(*ours) is _is_interval(*theirs) is False:
-        return _lists(ours, theirs, same)
-    if len(ours[1]) > 1 and len(theirs[1]) == 1 and not _relational(gold + answer):
-        return False, "one value for several"
-    if len(ours[1]) == 1 and len(theirs[1]) > 1 and not _relational(gold + answer):
-        values = {bare(part) for part in theirs[1]}
-        if len(values) > 1 and not one and not other:
-            return False, "several values for one"
-    if one and not other and len(one[1]) == 1:
-        gold = one[1][0]
-    if other and not one and len(other[1]) == 1:
-        answer = other[1][0]
-    return same(gold, answer)
-
-
-def _unnamed(gold: str, answer: str) -> tuple[str, str]:
-    """Both without `x =` or `x \\in` in front, where that is a name and no equation."""
-    texts = []
-    equations = [bool(re.search(r"[^<>=]=[^=]", text)) for text in (gold, answer)]
-    names = [bool(_NAMED.match(text)) for text in (gold, answer)]
-    if all(equations) and names[0] != names[1]:
-        return gold, answer
-    for text in (gold, answer):
-        name = _NAMED.match(text)
-        rest = text[name.end() :] if name else text
-        texts.append(rest if name and "=" not in re.sub(r"[a-zA-Z]\w* ?=", "", rest) and _level(rest) else text)
-    return texts[0], texts[1]
-
-
-def _level(text: str) -> bool:
-    """Whether a text goes on as one value: no further `name =` after a comma."""
-    return not re.search(r",\s*[a-zA-Z]\w*\s*=", text)
-
-
-def _relational(text: str) -> bool:
-    return bool(re.search(r"[<>]|\\(?:le|ge|ne|cup|cap|in|mid|lt|gt|setminus|infty|begin|pm)(?![a-z])|:", text))
-
-
-Group = tuple[str, list[str]]
-
-
-def _opened(text: str) -> Group | None:
-    """The brackets around a whole text and the values in them: `(1,2]` is `(]` and 1, 2."""
-    text = re.sub(r"\\([{}])", r"\1", text).strip()
-    text = re.sub(r"\\lbrace|\\rbrace", lambda found: "{" if "l" in found[0][:2] else "}", text)
-    if len(text) < 2 or text[0] not in _BRACKETS or text[-1] not in ")]}":
-        return None
-    depth = 0
-    for i, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
-        if depth == 0 and i < len(text) - 1:
-            return None
-    values = split(text[1:-1])
-    return (text[0] + text[-1], values) if values else None
-
-
-def _bare_list(text: str) -> Group:
-    """The values of a list without brackets; a sentence is one value."""
-    in_words = re.findall(r"(?<![\\a-zA-Z])[a-z]{3,}", _STYLE.sub(" ", text))
-    return "", [text] if len(set(in_words) - {"and"}) > 1 else split(text)
-
-
-def _is_interval(brackets: str, values: list[str]) -> bool:
-    return len(values) == 2 and brackets in ("[]", "(]", "[)")
-
-
-def _lists(gold: Group, answer: Group, same: Callable[[str, str], Verdict]) -> Verdict:  # noqa: PLR0911
-    if (_is_interval(*gold) or _is_interval(*answer)) and gold[0] != answer[0]:
-        return False, "other brackets: an open end is not a closed one"
-    ordered = gold[0] in ("()", "[]", "(]", "[)")
-    ours, theirs = gold[1], answer[1]
-    if ordered and answer[0] == "{}":
-        return False, "a set for a tuple"
-    if not ordered:
-        ours, theirs = ([value for text in side for value in both_signs(text)] for side in (ours, theirs))
-    if len(ours) != len(theirs):
-        if not ordered:
-            ours, theirs = (list({bare(value): value for value in side}.values()) for side in (ours, theirs))
-        if len(ours) != len(theirs):
-            return False, "another number of values"
-    inner = partial(_structure, same=same)
-    pairs = zip(ours, theirs, strict=True)
-    if all(inner(value, given)[0] for value, given in pairs):
-        return True, "same values in the same order"
-    if ordered or (gold[0] == "" and answer[0] == "()"):
-        return False, "other values"
-    left = list(theirs)
-    for value in ours:
-        match = next((given for given in left if inner(value, given)[0]), None)
-        if match is None:
-            return False, "other values"
-        left.remove(match)
-    return True, "same values in another order"
+def _place(text: str) -> Fraction | None:
+    """Where on the line a number lies."""
+    found = number(text)
+    return found.value if found else values.constant(text)
 
 
 def _algebra(  # noqa: PLR0911 - a rule, a return

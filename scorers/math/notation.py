@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from .quantities import split_unit
+from .undress import unbraced, undress
 
 _SIGNS = str.maketrans(
     {
@@ -36,6 +37,20 @@ _MOST_EXPONENT = 400
 """Powers of ten beyond this are left to algebra, which has a limit of time and memory."""
 
 
+_BOLD = re.compile(r"(?<![\w)}*])\*\*(?=[^\s*])([^*]+)(?<=\S)\*\*(?![\w({\\*])")
+_SYNONYMS = [
+    (re.compile(rf"{pattern}(?![a-zA-Z])"), plain.replace("\\", r"\\"))
+    for pattern, plain in (
+        (r"\\[dtc]frac", r"\frac"), (r"\\(?:leq|leqslant|leqq)", r"\le"), (r"\\(?:geq|geqslant|geqq)", r"\ge"),
+        (r"\\lt", "<"), (r"\\gt", ">"), (r"\\(?:neq|not ?=)", r"\ne"), (r"\\[lr]vert", "|"), (r"\\[lr]Vert", r"\|"),
+        (r"\\lbrace", r"\{"), (r"\\rbrace", r"\}"), (r"\\(?:lbrack)", "["), (r"\\rbrack", "]"), (r"\\colon", ":"),
+        (r"\\varnothing", r"\emptyset"), (r"\\mathbb *R", r"\mathbb{R}"), (r"\\mathbb *Z", r"\mathbb{Z}"),
+        (r"\\(?:R|Reals)", r"\mathbb{R}"), (r"\\overrightarrow", r"\vec"), (r"\\widehat", r"\hat"),
+        (r"\\bar", r"\overline"),
+    )
+]  # fmt: skip
+
+
 class Number(NamedTuple):
     """An exact value, and the worth of its last written digit (None for an integer or a fraction)."""
 
@@ -44,19 +59,20 @@ class Number(NamedTuple):
 
 
 def tidy(text: str) -> str:
-    """Without what only dresses an answer: math delimiters, trailing punctuation, Unicode for LaTeX."""
+    """Without what only dresses an answer: math delimiters, styles, trailing punctuation, Unicode for LaTeX."""
     text = re.sub(r"\s+", " ", _INVISIBLE.sub("", text))
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+", _raised, text)
     text = re.sub("[₀₁₂₃₄₅₆₇₈₉]", lambda run: f"_{run[0].translate(_SUBSCRIPTS)}", text)
     text = re.sub(r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}", text.translate(_SIGNS))
     text = _POWER.sub(lambda found: rf"\cdot 10^{{{_POWERS[found[1].lower()]}}}", text)
-    text = re.sub(r"\\?\$|(?<!\\)\\[()\[\]]|\*\*", "", text)
+    text = re.sub(r"\\?\$|(?<!\\)\\[()\[\]]", "", _BOLD.sub(r"\1", text))
+    text = re.sub(r"(?<=[\w)}])\s*\*\*\s*(-?\d+|[a-zA-Z])", r"^{\1}", text).replace("**", "")
     if r"\begin" not in text:
         text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text)
-    text = re.sub(r"\\(?:left|right|displaystyle|big|Big|bigg|Bigg)(?![a-zA-Z])\s*", "", text)
-    text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", text)
-    text = re.sub(r"\\(?:leq|leqslant)(?![a-zA-Z])", r"\\le", re.sub(r"\\(?:geq|geqslant)(?![a-zA-Z])", r"\\ge", text))
-    return text.strip().rstrip(f".,;:\\{string.whitespace}")
+    text = undress(text)
+    for pattern, plain in _SYNONYMS:
+        text = pattern.sub(plain, text)
+    return unbraced(text.strip().rstrip(f".,;:\\{string.whitespace}"))
 
 
 def _raised(run: re.Match[str]) -> str:
@@ -140,12 +156,3 @@ def depth(text: str) -> int:
         now += 1 if character in "([{" else -1
         deepest = max(deepest, now)
     return deepest
-
-
-def both_signs(text: str) -> list[str]:
-    r"""The two values of a text with one `\pm`, else the text itself."""
-    plus = re.split(r"\\pm(?![a-zA-Z])\s*", text)
-    if len(plus) != 2:
-        return [text]
-    before, after = plus[0].rstrip(), plus[1]
-    return [f"{before}+{after}" if before else after, f"{before}-{after}"]

@@ -8,6 +8,7 @@ from m1eval import plugins, rows
 from m1eval.errors import M1evalError, NoJudge
 from m1eval.evaluate import House
 from m1eval.nouns import Output, Sample
+from m1eval.samples import Samples
 from m1eval.task import Task, load
 from m1eval.tokens import Approximate
 
@@ -65,9 +66,8 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
         if data_dir and task.needs_network and not named and not rows.known(data_dir, task.name):
             return Result(task.name, "skipped", f"no data in {data_dir}; the file itself is sound")
         samples = task.samples(Approximate(), 0, data_dir)
-        for number in samples.chosen(limit=SAMPLES, ids=None, seed=0):
-            if fault := await _fault(task, samples.sample(number), tools):
-                return Result(task.name, "failed", fault)
+        if fault := _gold_fault(task, samples) or await _first_fault(task, samples, tools):
+            return Result(task.name, "failed", fault)
     except M1evalError as error:
         return Result(task.name, "failed", str(error))
     tried = min(SAMPLES, len(samples))
@@ -79,6 +79,25 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
             "what a judge says is not checked",
         )
     return Result(task.name, "passed", f"{len(samples)} samples; {tried} rendered, gold scores 1, empty scores 0")
+
+
+def _gold_fault(task: Task, samples: Samples) -> str | None:
+    """The first row whose gold answer the scorer says it cannot grade against; all rows are looked at."""
+    gold_fault = getattr(task.scorer, "gold_fault", None)
+    if gold_fault is None or getattr(task.scorer, "rule", "m1eval") != "m1eval":
+        return None
+    for number in range(len(samples)):
+        sample = samples.sample(number)
+        if fault := gold_fault(sample):
+            return f"{sample.id}: the gold answer {(sample.target or '')[:60]!r} cannot be graded: {fault}"
+    return None
+
+
+async def _first_fault(task: Task, samples: Samples, tools: House) -> str | None:
+    for number in samples.chosen(limit=SAMPLES, ids=None, seed=0):
+        if fault := await _fault(task, samples.sample(number), tools):
+            return fault
+    return None
 
 
 async def _fault(task: Task, sample: Sample, tools: House) -> str | None:

@@ -5,6 +5,8 @@ with; never just some number of the text. Plain cases are decided at once, formu
 (github.com/huggingface/Math-Verify) and their values, in worker processes: sympy may take forever on a short answer.
 """
 
+import re
+import time
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -14,6 +16,7 @@ from m1eval import Output, Sample, Score, Tools, UsageError
 from .._boxed import last_boxed
 from .equality import Precision, Verdict, quick, slow
 from .extraction import final_answer
+from .hazards import evaluate, may_explode
 from .notation import depth
 from .quantities import converts
 from .rules import LONGEST, RULES, Judged
@@ -34,7 +37,9 @@ class Scorer:
 
     `rule`: `m1eval` (the default), or a published grader to reproduce: `prm800k`, `qwen`, `math_verify`.
     `precision: gold`: a decimal reference is met by what rounds to it (for physical quantities; `exact` is the
-    default). `timeout`: seconds for one answer in a worker; TimeoutError makes the sample errored, never wrong.
+    default). `timeout`: seconds for one answer in worker processes. An answer that takes longer, or more memory than a
+    worker has, is wrong, and the explanation says so; where the reference alone is the cause, or cannot be read (empty,
+    unbalanced braces), the sample is errored.
     """
 
     def __init__(self, *, rule: Rule = "m1eval", precision: Precision = "exact", timeout: float = 2.2):
@@ -47,13 +52,22 @@ class Scorer:
         self.rule = rule
         self.precision = precision
         self.timeout = timeout
+        self._evaluated: set[str] = set()  # references that might have taken forever, and came to an end
 
     def gold(self, sample: Sample) -> str:
         """The reference as a model would give it."""
         return f"\\boxed{{{sample.target}}}"
 
+    def gold_fault(self, sample: Sample) -> str | None:
+        """Why the reference of a sample cannot be graded against, if so: `m1eval check` names the row."""
+        return reference_fault(sample.target)
+
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
-        """Grade the final answer; TimeoutError when a worker does not come to an end."""
+        """Grade the final answer.
+
+        TimeoutError and RuntimeError when the reference alone takes too long or too much memory, ValueError when it is
+        broken: then the sample is errored.
+        """
         if self.rule != "m1eval":
             judged: Judged = await tools.workers.run(
                 by_rule, self.rule, output.text, sample.target, _Imported("math_verify"), timeout=self.timeout
@@ -67,14 +81,49 @@ class Scorer:
             return Score(value=0, answer=f"{answer[:SHOWN]}…", explanation=f"answer longer than {LONGEST} characters")
         if depth(answer) > DEEPEST:
             return Score(value=0, answer=answer, explanation=f"brackets nested deeper than {DEEPEST}")
-        verdict: Verdict | None = quick(sample.target, answer, self.precision)
-        if verdict is None:
-            library = _Imported("math_verify", units=converts(sample.target, answer))
-            verdict = await tools.workers.run(
-                slow, sample.target, answer, self.precision, library, timeout=self.timeout
-            )
+        if fault := reference_fault(sample.target):
+            raise ValueError(f"the reference {sample.target[:60]!r} cannot be graded: {fault}")
+        verdict = quick(sample.target, answer, self.precision) or await self._slow(sample.target, answer, tools)
         right, how = verdict
         return Score(value=float(right), answer=answer, explanation=how)
+
+    async def _slow(self, gold: str, answer: str, tools: Tools) -> Verdict:
+        """The verdict of a worker; an answer that it cannot evaluate in its limits is wrong."""
+        library = _Imported("math_verify", units=converts(gold, answer))
+        end = time.monotonic() + self.timeout
+        if may_explode(gold) and gold not in self._evaluated:
+            await tools.workers.run(evaluate, gold, library, timeout=self.timeout)
+            self._evaluated.add(gold)
+        try:
+            left = max(end - time.monotonic(), self.timeout / 4)
+            verdict: Verdict = await tools.workers.run(slow, gold, answer, self.precision, library, timeout=left)
+        except TimeoutError:
+            return False, f"the answer takes longer than {self.timeout:g} s to evaluate"
+        except RuntimeError as error:
+            if "was lost" in str(error) or "exit code -9" in str(error):  # the machine's doing, not the answer's
+                raise
+            return False, f"the answer cannot be evaluated: {str(error)[:SHOWN]}"
+        return verdict
+
+
+def reference_fault(gold: str) -> str | None:
+    """Why a text is no reference, if so: empty, too long or deep, or braces and environments that do not close."""
+    if not gold.strip():
+        return "it is empty"
+    if len(gold) > LONGEST:
+        return f"it is longer than {LONGEST} characters"
+    if depth(gold) > DEEPEST:
+        return f"its brackets are nested deeper than {DEEPEST}"
+    open_braces = 0
+    for brace in re.finditer(r"\\.|[{}]", gold, re.DOTALL):
+        open_braces += (brace[0] == "{") - (brace[0] == "}")
+        if open_braces < 0:
+            break
+    if open_braces:
+        return "its braces do not match"
+    if gold.count(r"\begin{") != gold.count(r"\end{"):
+        return "an environment is not closed"
+    return None
 
 
 def by_rule(rule: str, text: str, gold: str, math_verify: Any) -> Judged:

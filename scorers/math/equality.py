@@ -177,9 +177,7 @@ def _place(text: str) -> Fraction | None:
     return found.value if found else values.constant(text)
 
 
-def _algebra(  # noqa: PLR0911 - a rule, a return
-    math_verify: Any, precision: Precision, gold: str, answer: str
-) -> Verdict:
+def _algebra(math_verify: Any, precision: Precision, gold: str, answer: str) -> Verdict:
     if verdict := quick(gold, answer, precision):
         return verdict
     if bases.numeral(gold):
@@ -197,6 +195,13 @@ def _algebra(  # noqa: PLR0911 - a rule, a return
         return verdict
     if (r"^\circ" in gold) != (r"^\circ" in answer) and r"\pi" in gold + answer:
         gold, answer = (text.replace(r"^\circ", r"\cdot\frac{\pi}{180}") for text in (gold, answer))
+    try:
+        return _by_math_verify(math_verify, precision, gold, answer)
+    except (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError) as error:
+        return False, f"math-verify does not read it: {type(error).__name__}"
+
+
+def _by_math_verify(math_verify: Any, precision: Precision, gold: str, answer: str) -> Verdict:
     # Only LatexExtractionConfig: its path (antlr grammar to Symbol, Number, Function; read in math-verify 0.9.0 and
     # latex2sympy2-extended 1.11.0) never hands text to sympify or parse_expr, which would eval it. ExprExtractionConfig
     # does. The pool keeps the time, so the SIGALRM timeouts are off; they cannot stop a long C call anyway.

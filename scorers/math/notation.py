@@ -66,10 +66,10 @@ def tidy(text: str) -> str:
     text = re.sub(r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}", text.translate(_SIGNS))
     text = _POWER.sub(lambda found: rf"\cdot 10^{{{_POWERS[found[1].lower()]}}}", text)
     text = re.sub(r"\\?\$|(?<!\\)\\[()\[\]]", "", _BOLD.sub(r"\1", text))
-    text = re.sub(r"(?<=[\w)}])\s*\*\*\s*(-?\d+|[a-zA-Z])", r"^{\1}", text).replace("**", "")
     if r"\begin" not in text:
         text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text)
-    text = undress(text)
+    text = _BOLD.sub(r"\1", undress(text))
+    text = re.sub(r"(?<=[\w)}])\s*\*\*\s*(-?\d+|[a-zA-Z])", r"^{\1}", text).replace("**", "")
     for pattern, plain in _SYNONYMS:
         text = pattern.sub(plain, text)
     return unbraced(text.strip().rstrip(f".,;:\\{string.whitespace}"))

@@ -40,6 +40,7 @@ _FREE = re.compile(
     r"|(?:\\text\{)?\s*(?:where|for|with)?\s*(?:all|any|some|every)?\s*\}?\s*(?P<other>[a-z])?\s*(?:\\text\{)?\s*"
     r"(?:is an(?:y)?)?\s*integers?\s*(?P<last>[a-z])?\s*\}?\s*(?P<end>[a-z])?"
 )
+_REMARK = re.compile(r"\s*\\text\s*\{\s*(?:each )?with probability\s*\}[^,;]*?(?=,|;|\\text|\Z)")
 _TOLERANCE = re.compile(r"\(?(?P<value>-?[\d.]+)\s*\\pm\s*(?P<margin>[\d.]+)\)?(?P<rest>.*)", re.DOTALL)
 _QUANTITY = re.compile(r"[a-z]{2,}|.*[-+^].*")
 
@@ -111,6 +112,17 @@ def _lettered(text: str) -> tuple[str, str]:
     return "", text
 
 
+def _remarks(gold: str, answer: str, leaf: Leaf) -> Verdict | None:
+    r"""`E_1 \text{ with probability } \frac13`: what is said of a value in passing, where one side says it alone."""
+    (ours, said), (theirs, other) = (_REMARK.subn("", text) for text in (gold, answer))
+    one_side = bool(said) != bool(other)
+    return (
+        compare(ours.strip(" ,"), theirs.strip(" ,"), leaf)
+        if one_side and len(split(answer)) == len(split(gold))
+        else None
+    )
+
+
 def _conditions(gold: str, answer: str, leaf: Leaf) -> Verdict | None:
     r"""A family such as `\frac{\pi}{4} + k\pi, k \in \mathbb{Z}`; the integer may have another letter."""
     (ours, letter), (theirs, other) = _family(gold), _family(answer)
@@ -161,6 +173,8 @@ def _residues(gold: str, answer: str, leaf: Leaf) -> Verdict | None:
             for side in (ours, theirs)
         ]
         return compare(", ".join(reduced[0]), ", ".join(reduced[1]), leaf)[0], "residues"
+    if not re.search(r"\\(?:pmod|equiv)(?![a-zA-Z])", gold + answer):
+        return None
     if ours:
         return compare(ours[0], answer, leaf)
     return compare(gold, theirs[0], leaf) if theirs else None
@@ -400,6 +414,7 @@ RULES: tuple[Rule, ...] = (
     same_text,
     empty,
     _option,
+    _remarks,
     _conditions,
     _regions,
     _residues,

@@ -215,7 +215,9 @@ def _content(kind: str, content: str) -> str:
     if kind in _LETTER_FONTS:
         return content if re.search(r"\d", content) else f"\\{kind}{{{content}}}"
     if kind in _UPRIGHT:
-        plain = re.search(r"\d", letters) or not re.search(r"[^\W\d_]", letters) or _OPTION.match(letters)
+        plain = (
+            re.match(r"[^A-Za-zÅΩμ°]*\d|.*=", letters) or not re.search(r"[^\W\d_]", letters) or _OPTION.match(letters)
+        )
         if kind == "mathrm":
             return content if plain or content in ("e", "i", "d") else f"\\mathrm{{{content}}}"
         return content if plain or re.search(r"\\[a-zA-Z]", content) else f"\\text{{{content}}}"

@@ -1,0 +1,138 @@
+"""What no answer can do to the scorer: take forever, eat memory, crash it; and what a broken reference does."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from m1eval import Output, Sample, Score, load
+from m1eval.check import check_all
+from m1eval.workers import Pool
+
+math = load("scorers", "math")
+
+
+@pytest.fixture(scope="module")
+def tools():
+    workers = Pool(1)
+    yield SimpleNamespace(workers=workers)
+    asyncio.run(workers.aclose())
+
+
+def grade(tools: Any, answer: str, target: str, timeout: float = 2.2) -> Score:
+    sample = Sample(id="1", messages=[], target=target)
+    score: Score = asyncio.run(math.Scorer(timeout=timeout).score(Output(text=f"\\boxed{{{answer}}}"), sample, tools))
+    return score
+
+
+HOSTILE = {
+    "a tower of powers": r"2^{2^{2024}}",
+    "a taller one": r"9^{9^{9^{9}}}",
+    "a factorial": "(10^9)!",
+    "a binomial": r"\binom{10^9}{5\cdot10^8}",
+    "a million digits": "9" * 1_000_000,
+    "nested 3,000 deep": "{" * 3000 + "5" + "}" * 3000,
+    "roots in roots": r"\sqrt{" * 45 + "5" + "}" * 45,
+    "NUL": "\x005\x006",
+    "control characters": "\x01\x1f\x7f6",
+    "a lone surrogate": "\ud8005",
+    "half a command": r"\frac{1}",
+    "no command": "\\",
+    "an open environment": r"\begin{pmatrix}1\\2",
+    "a crowd of signs": r"\pm1" * 60,
+    "a long list": ",".join(map(str, range(900))),
+    "unions": r"\cup".join(f"[{i},{i}.5]" for i in range(300)),
+    "a sum": r"\sum_{k=1}^{10^{12}}\frac{1}{k!}",
+    "a chain": "=".join(["x"] * 900),
+    "a matrix": r"\begin{pmatrix}" + r"1&2\\" * 400 + r"\end{pmatrix}",
+    "colons": ":".join("1" * 800),
+    "commands": r"\textbf{" * 45 + "6" + "}" * 45,
+}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_answer_is_wrong_and_never_errored(tools, name):
+    for target in ("5", r"\frac{\sqrt{5}}{2}", r"(-\infty,1)\cup(3,\infty)"):
+        score = grade(tools, HOSTILE[name], target)
+        assert (score.value, bool(score.explanation)) == (0, True), target
+    assert grade(tools, "10/2", "5").value == 1, "the next sample is graded"
+
+
+class Slow:
+    """Workers in which the named functions never end, or die."""
+
+    def __init__(self, names: set[str], error: Exception) -> None:
+        self.names, self.error, self.called = names, error, []
+
+    async def run(self, function: Any, *_: Any, timeout: float) -> Any:
+        self.called.append((function.__name__, timeout))
+        if function.__name__ in self.names:
+            raise self.error
+        return (True, "as it happens")
+
+
+def with_workers(workers: Any, answer: str, target: str) -> Score:
+    sample = Sample(id="1", messages=[], target=target)
+    tools = SimpleNamespace(workers=workers)
+    score: Score = asyncio.run(math.Scorer().score(Output(text=f"\\boxed{{{answer}}}"), sample, tools))
+    return score
+
+
+@pytest.mark.parametrize("error", [TimeoutError("took longer"), RuntimeError("slow wants more than 4 GiB of memory")])
+def test_a_time_out_or_lack_of_memory_that_the_answer_causes_is_wrong(error):
+    for target in (r"\sqrt{5}", "100!+x"):
+        score = with_workers(Slow({"slow"}, error), r"\sqrt{y}", target)
+        assert score.value == 0
+        assert "the answer" in score.explanation
+        assert score.answer == r"\sqrt{y}"
+
+
+def test_a_time_out_that_the_reference_causes_is_errored():
+    with pytest.raises(TimeoutError):
+        with_workers(Slow({"evaluate"}, TimeoutError("took longer")), r"\sqrt{y}", "((9!)!)!+x")
+
+
+def test_a_lost_pool_is_errored_as_it_is_not_the_answers_doing():
+    with pytest.raises(RuntimeError, match="lost"):
+        with_workers(Slow({"slow"}, RuntimeError("slow was lost with the worker processes")), r"\sqrt{y}", r"\sqrt{5}")
+
+
+def test_a_reference_is_evaluated_alone_once_and_its_time_is_not_spent_twice():
+    workers = Slow(set(), ValueError())
+    scorer = math.Scorer()
+    for answer in (r"\sqrt{y}", r"\sqrt{z}"):
+        sample = Sample(id="1", messages=[], target="100!+x")
+        asyncio.run(scorer.score(Output(text=f"\\boxed{{{answer}}}"), sample, SimpleNamespace(workers=workers)))
+    assert [name for name, _ in workers.called] == ["evaluate", "slow", "slow"]
+    assert all(timeout <= 2.2 for _, timeout in workers.called)
+
+
+BROKEN = {
+    "": "empty",
+    " ": "empty",
+    r"\frac{1}{": "braces",
+    "1}": "braces",
+    r"\begin{pmatrix}1": "environment",
+    "1" * 5000: "longer",
+}
+
+
+@pytest.mark.parametrize("target", BROKEN)
+def test_against_a_broken_reference_no_answer_is_right_or_wrong(tools, target):
+    with pytest.raises(ValueError, match=BROKEN[target]):
+        grade(tools, "1", target)
+
+
+def test_check_names_the_row_whose_gold_cannot_be_graded(tmp_path):
+    rows = "\n".join(f'{{"id": "q{i}", "question": "What?", "answer": "{i}"}}' for i in range(40))
+    broken = '{"id": "q40", "question": "What?", "answer": "\\\\frac{1}{"}'
+    (tmp_path / "rows.jsonl").write_text(f"{rows}\n{broken}\n")
+    (tmp_path / "mine.yaml").write_text(
+        "dataset: {file: rows.jsonl}\nid: '{{ id }}'\nprompt: '{{ question }}'\ntarget: '{{ answer }}'\nscorer: math\n"
+    )
+    (result,) = asyncio.run(check_all([str(tmp_path / "mine.yaml")], None))
+    assert result.verdict == "failed"
+    assert "q40" in result.text
+    assert "braces do not match" in result.text

@@ -130,7 +130,8 @@ def test_check_names_the_row_whose_gold_cannot_be_graded(tmp_path):
     broken = '{"id": "q40", "question": "What?", "answer": "\\\\frac{1}{"}'
     (tmp_path / "rows.jsonl").write_text(f"{rows}\n{broken}\n")
     (tmp_path / "mine.yaml").write_text(
-        "title: Mine\ndataset: {file: rows.jsonl}\nid: '{{ id }}'\nprompt: '{{ question }}'\ntarget: '{{ answer }}'\nscorer: math\n"
+        "title: Mine\ndataset: {file: rows.jsonl}\nid: '{{ id }}'\nprompt: '{{ question }}'\n"
+        "target: '{{ answer }}'\nscorer: math\n"
     )
     (result,) = asyncio.run(check_all([str(tmp_path / "mine.yaml")], None))
     assert result.verdict == "failed"

@@ -98,7 +98,7 @@ def verdict_letter(reply: str, letters: Mapping[str, str]) -> str | None:
     parts = re.fullmatch(r"([\[(*_`]*\w+[\])*_`]*)\s*(?:[:.=)]|[-–—]+|\s)\s*(.+)", text)
     if not parts:
         return None
-    letter = by_letter.get(_undressed(parts[1]).upper())
+    letter = by_letter.get(_undressed(parts[1]).strip("()[]").upper())
     return letter if letter is not None and names.get(_canonical(_undressed(parts[2]))) == letter else None
 
 
@@ -179,7 +179,12 @@ def _ending(line: str, by_name: Mapping[str, str], label: str) -> str | None:
     if (found := _named(line, by_name)) is not None:
         return found
     tail = unicodedata.normalize("NFKC", line[-_LONGEST_NAME:])
-    said = re.search(rf"\b{re.escape(label)}(?: is| would be)?[\s*_]*(?:[:=]|(?<=is)|(?<=be))", tail, re.IGNORECASE)
+    said = re.search(
+        r"(?:^|[.!?;,:]\s{1,3})[*_]{0,2}(?:(?:so|thus|hence|therefore|the|my|final|overall)\b[\s,*_]{1,3}){0,4}"
+        rf"{re.escape(label)}(?: is| would be)?[*_]{{0,2}}\s?(?:[:=]|(?<=is\s)|(?<=be\s))",
+        tail,
+        re.IGNORECASE,
+    )
     return _named(tail[said.end() :], by_name) if said else None
 
 
@@ -240,12 +245,11 @@ def _verdict_of(text: str, by_name: Mapping[str, str], field: str) -> str | None
         return None
     except ValueError:
         return _broken(text, by_name, field)
-    said = data.get(field) if isinstance(data, dict) else None
-    if said is None and isinstance(data, dict):
-        said = next((value for key, value in data.items() if key.casefold() == field), None)
-    if not isinstance(said, str):
+    values = [value for key, value in data.items() if key.strip().casefold() == field] if isinstance(data, dict) else []
+    if not values or not all(isinstance(value, str) for value in values):
         return None
-    return _key(said, by_name) or said.strip().upper()
+    said = {_key(value, by_name) or value.strip().upper() for value in values}
+    return said.pop() if len(said) == 1 else None
 
 
 def _broken(text: str, by_name: Mapping[str, str], field: str) -> str | None:
@@ -262,10 +266,13 @@ def _broken(text: str, by_name: Mapping[str, str], field: str) -> str | None:
     rest = behind[value.end() :].strip()
     last = value[3] == "}" and not rest and before.endswith((",", "{"))
     last = last or (value[3] == "," and rest == "}" and before.endswith((",", "{")))
-    first = before.strip() == "{" and value[3] == ","
+    first = before.strip() == "{" and value[3] == "," and _NEXT_KEY.match(rest)
+    if text[places[0].start()] not in "\"'" and before.count('"') % 2:
+        return None  # it stands in a string
     return _key(value[2], by_name) if first or last else None
 
 
+_NEXT_KEY = re.compile(r"[\"']?[A-Za-z_][\w ]{0,60}[\"']?\s{0,9}:")
 _STRAIGHT = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'"})
 
 

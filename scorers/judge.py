@@ -29,7 +29,7 @@ Form = Literal["line", "letter", "json", "first_letter", "fields"]
 FORMS = ("line", "letter", "json", "first_letter", "fields")
 ATTEMPTS = 3
 """How often a judge is asked for a verdict in the right form."""
-LONGEST = 200_000
+LONGEST = 100_000
 """Characters of a judge's reply; more than its tokens allow are no verdict, whatever they say."""
 LONGEST_ANSWER = 200_000
 """Characters of an answer; a longer one is not shown to a judge and scores 0."""

@@ -295,3 +295,11 @@ def test_the_table_of_protocols_is_what_the_tasks_say(name: str) -> None:
 
 def test_every_task_with_an_official_protocol_is_in_the_table() -> None:
     assert set(_documented()) == {*REPOSITORIES, "math500"}
+
+
+@pytest.mark.parametrize("name", ["simpleqa", "hle", "multichallenge"])
+def test_figures_that_rest_on_the_authors_rubric_are_compared_under_official_alone(name: str) -> None:
+    (default,), (official,) = load([name]), load([name], protocol="official")
+    assert default.baselines is not None
+    assert official.baselines == (default.baselines[0], True)
+    assert default.baselines[1] is False

@@ -7,6 +7,8 @@ stand in the question are left out, several targets (qa8) must all be named.
 from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
 
+from ._rows import text_in
+
 PLACES = ("bathroom", "bedroom", "garden", "hallway", "kitchen", "office")
 LABELS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("qa1", "qa2", "qa3", "qa4", "qa11", "qa12", "qa13"), PLACES),
@@ -28,19 +30,19 @@ class Scorer:
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Compare by the official rule; an empty answer is no answer."""
-        subtask, question = str(sample.metadata["subtask"]), str(sample.metadata["question"]).lower()
+        subtask = text_in(sample, "subtask", "babilong")
+        question = text_in(sample, "question", "babilong").lower()
         if subtask not in LABELS:
-            raise UsageError(f"scorer babilong: no subtask '{subtask}'")
+            raise UsageError(f"scorer babilong: sample {sample.id}: no subtask '{subtask}'")
         text = output.text.lower().split(".")[0].split("<context>")[0].split("<example>")[0]
         if not output.text.strip():
             return Score(value=0.0, explanation="babilong: empty answer")
         named = {label for label in LABELS[subtask] if label in text and label not in question}
         target = sample.target.lower()
-        wanted = set(target.split(",")) if "," in target and len(target) > 3 else {target}
+        wanted = target.split(",") if "," in target and len(target) > 3 else [target]
+        right = set(wanted) == named and len(wanted) == len(named)
         shown = ", ".join(sorted(named)) or "none"
-        return Score(
-            value=float(named == wanted), answer=short(output.text), explanation=f"babilong: labels named: {shown}"
-        )
+        return Score(value=float(right), answer=short(output.text), explanation=f"babilong: labels named: {shown}")
 
     def gold(self, sample: Sample) -> str:
         """The label itself."""

@@ -1,10 +1,15 @@
-"""Which of the wanted texts stand in the answer; for answers that nobody could word differently."""
+"""Which of the wanted texts stand in the answer; for answers that nobody could word differently.
+
+Letters are compared as characters, not as code points: "é" is the same in one and in two of them (Unicode's form C).
+"""
 
 from collections.abc import Sequence
 from typing import Literal
 
 from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
+
+from ._unicode import composed
 
 
 class Scorer:
@@ -67,4 +72,4 @@ class Scorer:
         return wanted
 
     def _fold(self, text: str) -> str:
-        return text if self.case else text.casefold()
+        return composed(text if self.case else composed(text).casefold())

@@ -1,7 +1,12 @@
-"""Exact match: the answer is the target, white space around it aside."""
+"""Exact match: the answer is the target, white space around it aside.
+
+Letters are compared as characters, not as code points: "é" is the same in one and in two of them (Unicode's form C).
+"""
 
 from m1eval import Output, Sample, Score, Tools
 from m1eval.report.words import short
+
+from ._unicode import composed
 
 
 class Scorer:
@@ -12,10 +17,10 @@ class Scorer:
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Compare the whole answer; an empty one is no answer."""
-        answer, target = output.text.strip(), sample.target.strip()
+        answer, target = composed(output.text.strip()), composed(sample.target.strip())
         if not answer:
             return Score(value=0.0, explanation="exact: empty answer")
-        same = answer.casefold() == target.casefold() if self.ignore_case else answer == target
+        same = composed(answer.casefold()) == composed(target.casefold()) if self.ignore_case else answer == target
         return Score(
             value=float(same),
             answer=short(answer),

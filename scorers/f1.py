@@ -1,7 +1,8 @@
 """The words that answer and reference share, as SQuAD counts them.
 
 Source: Rajpurkar et al. 2016 and evaluate-v1.1.py of SQuAD: small letters, no punctuation, no articles; F1 of the two
-bags of words, the best over several references.
+bags of words, the best over several references. Unlike there, an accented letter is the same in one code point and in
+two.
 """
 
 import re
@@ -10,6 +11,8 @@ from collections import Counter
 
 from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
+
+from ._unicode import composed
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -52,7 +55,7 @@ class Scorer:
 
 def words(text: str) -> list[str]:
     """The words that count."""
-    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+    return _ARTICLES.sub(" ", composed(text).lower().translate(_PUNCTUATION)).split()
 
 
 def f1(given: list[str], wanted: list[str]) -> float:

@@ -1,33 +1,92 @@
-"""GraphWalks: the F1 of a set of nodes in the last line of the answer.
+"""GraphWalks: the F1 of a set of nodes in the last line of the answer, which must hold "Final Answer: [a, b, …]".
 
-Source: the dataset card of openai/graphwalks: the last line must hold "Final Answer: [a, b, …]"; F1 is that of the
-sets, 0 where they have nothing in common. Two empty sets agree (the card's rule divides 0 by 0).
+`rule: m1eval` (default) and `rule: lm_eval` take the nodes between the brackets, quotation marks and blanks around
+them off; lm_eval is lm-evaluation-harness (tasks/graphwalks/utils.py), which gives two empty sets 0 where ours gives
+1.
+
+`rule: card` is the code of the dataset card of openai/graphwalks to the letter. It leaves "Final Answer: [" on the
+first node, so that this one never agrees, and gives 1 where the sets have nothing in common; no line of that form
+gives 0.
 """
 
 import re
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
-from m1eval import Output, Sample, Score, Tools
+from m1eval import Output, Sample, Score, Tools, UsageError
+
+from ._rows import list_in
+
+Rule = Literal["m1eval", "lm_eval", "card"]
 
 _FORM = re.compile(r"Final Answer:\s*+\[")
+_CARD = re.compile(r"Final Answer: ?\[")
+
+
+class Found(NamedTuple):
+    """The nodes that a last line names, and the part of it that names them."""
+
+    nodes: set[str]
+    shown: str
 
 
 class Scorer:
-    """Compares with the nodes of the column `answer_nodes`."""
+    """Compares with the nodes of the column `answer_nodes`; `rule`: `m1eval`, `lm_eval` or `card`."""
+
+    def __init__(self, *, rule: Rule = "m1eval") -> None:
+        if rule not in RULES:
+            raise UsageError(f"rule is one of {', '.join(RULES)}, not '{rule}'")
+        self.rule = rule
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """F1 of the nodes in the last line; no such line is no answer."""
-        line = output.text.rstrip("\n").rpartition("\n")[2]
-        found, end = _FORM.search(line), line.rfind("]")
-        if not found or end < found.end():  # a later beginning is no nearer to the bracket
-            return Score(value=0.0, explanation="graphwalks: no 'Final Answer: […]' in the last line")
-        named = {name for part in line[found.end() : end].split(",") if (name := part.strip().strip("'\""))}
-        wanted = {str(node) for node in sample.metadata["answer_nodes"]}
-        both = len(named & wanted)
-        value = 2 * both / (len(named) + len(wanted)) if named or wanted else 1.0
-        metrics = {"precision": both / max(1, len(named)), "recall": both / max(1, len(wanted))}
-        explanation = f"graphwalks: {both} of {len(wanted)} nodes, {len(named)} named"
-        return Score(value=value, answer=line[found.start() : end + 1][-80:], explanation=explanation, metrics=metrics)
+        found = RULES[self.rule](output.text)
+        wanted = {str(node) for node in list_in(sample, "answer_nodes", "graphwalks", empty=True)}
+        if found is None:
+            return Score(value=0.0, explanation=f"graphwalks {self.rule}: no 'Final Answer: […]' in the last line")
+        both = len(found.nodes & wanted)
+        value = 2 * both / (len(found.nodes) + len(wanted)) if found.nodes or wanted else float(self.rule == "m1eval")
+        if self.rule == "card" and not both:
+            value = 1.0
+        metrics = {"precision": both / max(1, len(found.nodes)), "recall": both / max(1, len(wanted))}
+        explanation = f"graphwalks {self.rule}: {both} of {len(wanted)} nodes, {len(found.nodes)} named"
+        return Score(value=value, answer=found.shown[-80:], explanation=explanation, metrics=metrics)
 
     def gold(self, sample: Sample) -> str:
         """In the form that was asked for."""
-        return f"Final Answer: [{', '.join(map(str, sample.metadata['answer_nodes']))}]"
+        return f"Final Answer: [{', '.join(map(str, list_in(sample, 'answer_nodes', 'graphwalks', empty=True)))}]"
+
+
+def _between(text: str, form: re.Pattern[str]) -> tuple[str, str] | None:
+    """What stands in a line between the first beginning of an answer and its last bracket, and all of that."""
+    found, end = form.search(text), text.rfind("]")
+    if not found or end < found.end():  # a later beginning is no nearer to the bracket
+        return None
+    return text[found.end() : end], text[found.start() : end + 1]
+
+
+def lenient(text: str) -> Found | None:
+    """The nodes in brackets, without quotation marks."""
+    between = _between(text.rstrip("\n").rpartition("\n")[2], _FORM)
+    if between is None:
+        return None
+    return Found({name for part in between[0].split(",") if (name := part.strip().strip("'\""))}, between[1])
+
+
+def lm_eval(text: str) -> Found | None:
+    """The nodes as lm-evaluation-harness reads them."""
+    between = _between(text.rstrip("\n").rpartition("\n")[2], _FORM)
+    if between is None:
+        return None
+    return Found({part.strip().strip("'\"") for part in between[0].split(",") if part.strip()}, between[1])
+
+
+def card(text: str) -> Found | None:
+    """The nodes as the dataset card's code reads them, the words of the form on the first one."""
+    between = _between(text.rpartition("\n")[2], _CARD)
+    if between is None:
+        return None
+    return Found({name for part in between[1].strip("[]").split(",") if (name := part.strip())}, between[1])
+
+
+RULES: dict[str, Callable[[str], Found | None]] = {"m1eval": lenient, "lm_eval": lm_eval, "card": card}

@@ -1,98 +1,142 @@
 """A logic-grid puzzle: every cell of the table must be right.
 
-Source: src/evaluation/zebra_grid_eval.py and eval_utils.py of WildEval/ZeroEval: the answer is the last complete JSON
-object, a cell is right if it is the reference's text in small letters without blanks around it (of a list the first
-item), a puzzle is solved if all its cells are. A cell that is a number and braces inside a text, on which the official
-code fails, are read here as what they are.
+`rule: zeroeval` (default) gives the verdicts of src/evaluation/zebra_grid_eval.py and eval_utils.py of
+WildEval/ZeroEval. The answer is the last complete `{...}`, counted by its braces wherever they stand; line feeds are
+taken out before it is read as JSON; without a `solution` in it there is no answer. A cell is right if it is the
+reference's text in small letters without blanks around it (of a list the first item); a puzzle is solved if all its
+cells are. Where that code stops with an error, the grade goes on: a cell that is a number is read as its text,
+anything else as a wrong cell.
+
+`rule: m1eval` also reads a grid without the key `solution`, an object before a later one that holds no grid, and
+braces inside texts.
 """
 
 import json
-from typing import Any
-
-import msgspec
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 from m1eval import Output, Sample, Score, Tools, UsageError
 
 Grid = dict[str, dict[str, str]]
+Rule = Literal["zeroeval", "m1eval"]
+
+MOST = 50
+"""How many objects, from the last one back, are tried by the rule `m1eval`."""
+
+_BRACE = re.compile(r"[{}]")
+_TOKEN = re.compile(r'\\.|["{}]', re.DOTALL)
 
 
 class Scorer:
     """1 if the whole grid is right; `metrics.cells`: the share of its cells that are.
 
     The reference is the target as JSON, `{"House 1": {"Name": "Ann", …}, …}`, or ZebraLogic's own `{"header": […],
-    "rows": [[…], …]}`. `partial: true` makes the share of cells the value.
+    "rows": [[…], …]}`. `partial: true` makes the share of cells the value. `rule`: `zeroeval` or `m1eval`.
     """
 
-    def __init__(self, *, partial: bool = False) -> None:
+    def __init__(self, *, partial: bool = False, rule: Rule = "zeroeval") -> None:
+        if rule not in RULES:
+            raise UsageError(f"rule is one of {', '.join(RULES)}, not '{rule}'")
         self.partial = partial
+        self.rule = rule
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Compare cell by cell; no JSON object with a solution is no answer."""
-        wanted = reference(sample.target)
-        given = solution(output.text)
+        wanted = _reference_of(sample)
+        given = RULES[self.rule](output.text)
         if given is None:
-            return Score(value=0.0, explanation="grid: no JSON solution", metrics={"cells": 0.0})
+            return Score(value=0.0, explanation=f"grid {self.rule}: no JSON solution", metrics={"cells": 0.0})
         cells = [(house, column) for house, row in wanted.items() for column in row]
         right = sum(given.get(house, {}).get(column) == wanted[house][column] for house, column in cells)
         share = right / len(cells)
         return Score(
             value=share if self.partial else float(right == len(cells)),
-            answer=json.dumps(given, ensure_ascii=False)[:400],
-            explanation=f"grid: {right} of {len(cells)} cells",
+            answer=json.dumps(given, ensure_ascii=False).encode("utf-8", "replace").decode()[:400],
+            explanation=f"grid {self.rule}: {right} of {len(cells)} cells",
             metrics={"cells": share},
         )
 
     def gold(self, sample: Sample) -> str:
         """The reference in the form that the puzzle's prompt asks for."""
-        return json.dumps({"reasoning": "", "solution": reference(sample.target)}, ensure_ascii=False)
+        return json.dumps({"reasoning": "", "solution": _reference_of(sample)}, ensure_ascii=False)
+
+
+def _reference_of(sample: Sample) -> Grid:
+    try:
+        return reference(sample.target)
+    except UsageError as error:
+        raise UsageError(f"scorer grid: sample {sample.id}: {error}") from None
 
 
 def reference(target: str) -> Grid:
     """The cells of a reference; UsageError if it is none."""
     try:
-        data = msgspec.json.decode(target)
+        data = json.loads(target)
         if isinstance(data, dict) and isinstance(data.get("header"), list):
             data = {f"House {i}": dict(zip(data["header"], row, strict=True)) for i, row in enumerate(data["rows"], 1)}
             data = {house: {k: v for k, v in row.items() if k != "House"} for house, row in data.items()}
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"scorer grid: the target is no grid: {error}") from None
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"the target is no grid: {error}") from None
     grid = _cells(data)
     if not grid or not any(grid.values()):
-        raise UsageError("scorer grid: the target has no cells")
+        raise UsageError("the target has no cells")
     return grid
+
+
+def zeroeval(text: str) -> Grid | None:
+    """The cells of the last complete object by ZeroEval's rule; None if it has no solution."""
+    start, depth, last = -1, 0, None
+    for brace in _BRACE.finditer(text):
+        if brace[0] == "{":
+            start = brace.start() if depth == 0 else start
+            depth += 1
+        elif depth:
+            depth -= 1
+            last = (start, brace.end()) if depth == 0 else last
+    if last is None:
+        return None
+    data = _read(text[slice(*last)].replace("\n", ""))
+    found = data.get("solution") if isinstance(data, dict) else None
+    return None if found is None else _cells(found)
 
 
 def solution(text: str) -> Grid | None:
     """The cells of the last JSON object in a text that has some; linear in time."""
-    for candidate in reversed(objects(text)):
-        try:
-            data = msgspec.json.decode(candidate)
-        except (msgspec.DecodeError, RecursionError):
-            continue
+    for candidate in reversed(list(_last(objects(text)))):
+        data = _read(candidate, strict=False)
         if isinstance(data, dict) and (grid := _cells(data.get("solution", data))):
             return grid
     return None
 
 
-def objects(text: str, most: int = 50) -> list[str]:
-    """The last `most` complete outermost `{...}` of a text; braces inside quoted strings do not count."""
-    found: list[str] = []
-    start, depth, quoted, escaped = -1, 0, False, False
-    for i, character in enumerate(text):
-        if escaped:
-            escaped = False
-        elif depth and character == "\\":
-            escaped = quoted
-        elif depth and character == '"':
-            quoted = not quoted
-        elif character == "{" and not quoted:
-            start = i if depth == 0 else start
+def objects(text: str) -> Iterator[str]:
+    """The complete outermost `{...}` of a text; braces inside quoted strings do not count."""
+    start, depth, quoted = -1, 0, False
+    for token in _TOKEN.finditer(text):
+        mark = token[0]
+        if mark == '"':
+            quoted = bool(depth) and not quoted
+        elif mark == "{" and not quoted:
+            start = token.start() if depth == 0 else start
             depth += 1
-        elif character == "}" and depth and not quoted:
+        elif mark == "}" and depth and not quoted:
             depth -= 1
             if depth == 0:
-                found = [*found[-most + 1 :], text[start : i + 1]]
-    return found
+                yield text[start : token.end()]
+
+
+def _last(found: Iterator[str]) -> deque[str]:
+    return deque(found, maxlen=MOST)
+
+
+def _read(text: str, *, strict: bool = True) -> Any:
+    """A text as JSON; None if it is none, or is nested or has numbers longer than Python reads."""
+    try:
+        return json.loads(text, strict=strict)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _cells(data: Any) -> Grid:
@@ -106,6 +150,10 @@ def _cells(data: Any) -> Grid:
 
 
 def _cell(value: Any) -> str:
+    """The text that is compared; "" where there is none."""
     if isinstance(value, list):
         value = value[0] if value else ""
-    return str("" if value is None else value).strip().lower()
+    return str("" if value is None or isinstance(value, list | dict) else value).lower().strip()
+
+
+RULES: dict[str, Callable[[str], Grid | None]] = {"zeroeval": zeroeval, "m1eval": solution}

@@ -1,20 +1,27 @@
 """InfiniteBench: a rule for each of its tasks.
 
 Source: OpenBMB/InfiniteBench, src/compute_scores.py: the first whole number (passkey, number_string), a word among
-those of the answer (kv_retrieval, longdialogue_qa_eng), the last word as a number (code_run), the first number
-(math_find), the part of the numbers that is right from the beginning (math_calc), a letter by position or phrase
-(longbook_choice_eng, code_debug), F1 of words or characters (longbook_qa), ROUGE-Lsum (longbook_sum_eng; needs the
-package rouge-score).
+those of the answer (kv_retrieval), a name in it (longdialogue_qa_eng), the last word as a number (code_run), the
+first number (math_find), the part of the numbers that is right from the beginning (math_calc), a letter by position
+or phrase (longbook_choice_eng, code_debug), F1 of words or characters (longbook_qa), ROUGE-Lsum (longbook_sum_eng;
+needs the package rouge-score).
+
+In August 2024 the authors changed three of them. longdialogue_qa_eng took the first name alone as one word; now any
+of the names counts, anywhere in the answer and in any letter case. longbook_choice_eng and code_debug now take the
+last lone letter of the first line that has one, before all else. `rule: first` is the code before that change (commit
+88b3daa), on which the paper's figures rest.
 """
 
 import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
+
+from ._rows import list_in, text_in
 
 _CHINESE = (
     "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟"
@@ -22,32 +29,38 @@ _CHINESE = (
 )
 _NO_CHARACTERS = frozenset(string.punctuation + _CHINESE)
 _WORD = re.compile(r"[a-z0-9]+")
-NEAR = 0.02
-"""An F that counts as 0 where it cannot be had in time."""
 _MARKS = "\n:\"'.,?!{}"
+
+
+Rule = Literal["fixed", "first"]
 
 
 class Scorer:
     """Grades by the rule of the sample's `subtask`; the references are in `answers`, a choice's letter in `letter`.
 
-    `timeout`: seconds for one summary; ROUGE is quadratic, so it is reckoned in a worker process. A summary that is not
-    graded in that time gets 0 if its F cannot be above NEAR, as for one a hundred times too long, else it is errored.
+    `rule`: `fixed` (the authors' code since August 2024) or `first` (before). `timeout`: seconds for one summary; ROUGE
+    is quadratic, so it runs in a worker process. An answer that is not graded in that time gets 0, and the metric
+    `at_most` says what its F could have been: the reference is the task's, so it is the answer that takes so long.
     """
 
-    def __init__(self, *, timeout: float = 60.0) -> None:
+    def __init__(self, *, rule: Rule = "fixed", timeout: float = 60.0) -> None:
+        if rule not in ("fixed", "first"):
+            raise UsageError(f"rule is 'fixed' or 'first', not '{rule}'")
+        self.rules = RULES if rule == "fixed" else {**RULES, **FIRST}
         self.timeout = timeout
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Apply the rule; an empty answer is no answer."""
-        subtask, text = str(sample.metadata["subtask"]), output.text.strip()
-        if subtask not in RULES:
-            raise UsageError(f"scorer infinitebench: no subtask '{subtask}'")
+        subtask, answers, letter = _row(sample)
+        text = output.text.strip()
         if not text:
             return Score(value=0.0, explanation="infinitebench: empty answer")
-        answers, letter = list(sample.metadata["answers"]), sample.metadata.get("letter")
         if subtask == "longbook_sum_eng":
             return await self._summary(text, str(answers[0]), tools)
-        value = float(RULES[subtask](text, answers, letter))
+        try:
+            value = float(self.rules[subtask](text, answers, letter))
+        except (TypeError, ValueError, OverflowError):  # a reference that is no number; answers raise none
+            raise UsageError(f"scorer infinitebench: sample {sample.id}: wrong 'answers' for {subtask}") from None
         return Score(value=value, answer=short(text), explanation=f"infinitebench: rule of {subtask}")
 
     async def _summary(self, text: str, answer: str, tools: Tools) -> Score:
@@ -56,22 +69,25 @@ class Scorer:
         except TimeoutError:
             words = [len(_WORD.findall(side.lower())) for side in (text, answer)]
             most = 2 * min(words) / max(1, sum(words))
-            if most > NEAR:
-                raise TimeoutError(
-                    f"infinitebench: no ROUGE after {self.timeout:g} s; it is at most {most:.3f}"
-                ) from None
             explanation = f"infinitebench: no ROUGE after {self.timeout:g} s; it is at most {most:.4f}, and counts as 0"
             return Score(value=0.0, answer=short(text), explanation=explanation, metrics={"at_most": most})
         return Score(value=value, answer=short(text), explanation="infinitebench: rule of longbook_sum_eng")
 
     def gold(self, sample: Sample) -> str:
         """The reference in the form that its rule reads."""
-        answers, letter = list(sample.metadata["answers"]), sample.metadata.get("letter")
+        subtask, answers, letter = _row(sample)
         if letter:
-            return f"The answer is: {letter}" if sample.metadata["subtask"] == "code_debug" else str(letter)
-        if sample.metadata["subtask"] == "math_calc":
+            return f"The answer is: {letter}" if subtask == "code_debug" else letter
+        if subtask == "math_calc":
             return ", ".join(map(str, _flat(answers)))
         return str(answers[0])
+
+
+def _row(sample: Sample) -> tuple[str, list[Any], str | None]:
+    subtask, letter = text_in(sample, "subtask", "infinitebench"), sample.metadata.get("letter")
+    if subtask not in RULES:
+        raise UsageError(f"scorer infinitebench: sample {sample.id}: no subtask '{subtask}'")
+    return subtask, list_in(sample, "answers", "infinitebench"), str(letter) if letter else None
 
 
 def _flat(answers: Sequence[Any]) -> list[Any]:
@@ -89,6 +105,11 @@ def _first_whole(text: str, answers: Sequence[Any], letter: str | None) -> bool:
 
 def _among(text: str, answers: Sequence[Any], letter: str | None) -> bool:
     return str(answers[0]) in _spaced(text, _MARKS).split()
+
+
+def _named(text: str, answers: Sequence[Any], letter: str | None) -> bool:
+    text = text.upper()
+    return any(str(answer).upper() in text for answer in answers)
 
 
 def _speaker(text: str, answers: Sequence[Any], letter: str | None) -> bool:
@@ -144,6 +165,37 @@ def _phrase(text: str, phrases: Sequence[str], wanted: Sequence[str]) -> bool | 
     return None
 
 
+def _lone_letter(text: str, letters: str) -> str | None:
+    """The last letter that stands alone in the first line that has one; Python's `.` stops at a line feed alone."""
+    lone = re.compile(rf"\b[{letters}]\b")
+    if first := lone.search(text):
+        line = text.find("\n", first.end())
+        for last in lone.finditer(text, first.start(), line if line >= 0 else len(text)):
+            first = last
+        return first[0]
+    return None
+
+
+def _choice_fixed(text: str, answers: Sequence[Any], letter: str | None) -> bool:
+    lone = _lone_letter(text, "A-D")
+    return (lone is not None and lone in [*map(str, answers), letter]) or _choice(text, answers, letter)
+
+
+def _bug_fixed(text: str, answers: Sequence[Any], letter: str | None) -> bool:
+    if letter and _lone_letter(text, "A-J") == letter:
+        return True
+    wanted = [label for label in (letter, str(answers[0])) if label]
+    plain = _spaced_bug(text)
+    return plain.startswith(tuple(wanted)) or bool(_phrase(plain, _BUG, wanted))
+
+
+_BUG = ("answer is:", "is:", "answer:", "correct option is:")
+
+
+def _spaced_bug(text: str) -> str:
+    return re.sub(" +", " ", re.sub("Option|option", " ", _spaced(text, "\n`'\"-*")))
+
+
 def _choice(text: str, answers: Sequence[Any], letter: str | None) -> bool:
     labels = [*map(str, answers), *([letter] if letter else [])]
     if text[0] in "ABCD":
@@ -162,9 +214,7 @@ def _bug(text: str, answers: Sequence[Any], letter: str | None) -> bool:
     wanted = [label for label in (letter, str(answers[0])) if label]
     if letter and text[:2] in {f"{letter}.", f"{letter}:"}:
         return True
-    plain = re.sub("Option|option", " ", _spaced(text, "\n`'\"-*"))
-    plain = re.sub(" +", " ", plain)
-    return bool(_phrase(plain, ("answer is:", "is:", "answer:", "correct option is:"), wanted))
+    return bool(_phrase(_spaced_bug(text), _BUG, wanted))
 
 
 def _english(text: str) -> list[str]:
@@ -203,13 +253,19 @@ RULES: dict[str, Callable[[str, Sequence[Any], str | None], bool | float]] = {
     "passkey": _first_whole,
     "number_string": _first_whole,
     "kv_retrieval": _among,
-    "longdialogue_qa_eng": _speaker,
-    "longbook_choice_eng": _choice,
+    "longdialogue_qa_eng": _named,
+    "longbook_choice_eng": _choice_fixed,
     "longbook_qa_eng": _f1(_english),
     "longbook_qa_chn": _f1(_characters),
     "longbook_sum_eng": _summary,
     "math_find": _first_number,
     "math_calc": _from_beginning,
     "code_run": _last_whole,
+    "code_debug": _bug_fixed,
+}
+FIRST: dict[str, Callable[[str, Sequence[Any], str | None], bool | float]] = {
+    "longdialogue_qa_eng": _speaker,
+    "longbook_choice_eng": _choice,
     "code_debug": _bug,
 }
+"""The rules before they were changed."""

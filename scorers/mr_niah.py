@@ -6,10 +6,13 @@ items of a numbered list, the lines of a text if each ends a sentence, else what
 
 import re
 
-from m1eval import Output, Sample, Score, Tools
+from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
 
-SORRY = ("sorry", "no previous conversation", "抱歉", "没有之前的对话")
+SORRY = {"English": ("sorry", "no previous conversation"), "Chinese": ("抱歉", "没有之前的对话")}
+"""What an apology holds in each of the two languages; the target's own decides."""
+
+_CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
 class Scorer:
@@ -20,9 +23,13 @@ class Scorer:
         text = output.text
         if not text.strip():
             return Score(value=0.0, explanation="mr_niah: empty answer")
-        if any(word in text.lower() for word in SORRY):
+        language = "Chinese" if _CHINESE.search(sample.target) else "English"
+        folded = text.lower()
+        if any(word in folded for word in SORRY[language]):
             return Score(value=0.0, answer=short(text), explanation="mr_niah: an apology")
         wanted = parts(sample.target)
+        if not wanted:
+            raise UsageError(f"scorer mr_niah: the target of sample {sample.id} has no parts")
         found = sum(part in text for part in wanted)
         value = found / len(wanted)
         return Score(value=value, answer=short(text), explanation=f"mr_niah: {found} of {len(wanted)} parts")

@@ -12,21 +12,19 @@ from difflib import SequenceMatcher
 from m1eval import Output, Sample, Score, Tools
 from m1eval.report.words import short
 
+from ._rows import text_in
+
 KEY = "random_string_to_prepend"
 DIRECT = 8_000_000
 """Characters times characters that are compared in place: two texts of 2,500 take 1 ms, the worst of this size 1 s."""
-
-NEAR = 0.02
-"""A ratio that counts as 0 where it cannot be had in time."""
 
 
 class Scorer:
     """OpenAI-MRCR's own rule; the sample's metadata has the key as `random_string_to_prepend`.
 
     `timeout`: seconds for one comparison. difflib is quadratic at best, so a long pair is compared in a worker process
-    and given up after that time. What is known then is a bound, 2 · shorter / (both lengths): where it is at most NEAR,
-    as for a response a hundred times too long, the grade is 0 and the metric `at_most` has the bound; else the sample
-    is errored, as no grade is known.
+    and given up after that time. The reference is the task's and short enough, so it is the response that takes so
+    long: it gets 0, and the metric `at_most` has the bound that is known then, 2 · shorter / (both lengths).
     """
 
     def __init__(self, *, timeout: float = 60.0) -> None:
@@ -34,7 +32,7 @@ class Scorer:
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Grade the answer as it stands, without stripping anything."""
-        response, key = output.text, str(sample.metadata[KEY])
+        response, key = output.text, text_in(sample, KEY, "mrcr")
         if not response:
             return Score(value=0.0, explanation="mrcr: empty response", metrics={"key": 0.0})
         shown = short(response)
@@ -57,8 +55,6 @@ class Scorer:
 
     def _given_up(self, shown: str, response: str, answer: str) -> Score:
         most = 2 * min(len(response), len(answer)) / (len(response) + len(answer))
-        if most > NEAR:
-            raise TimeoutError(f"mrcr: no difflib ratio after {self.timeout:g} s; it is at most {most:.3f}")
         explanation = f"mrcr: no difflib ratio after {self.timeout:g} s; it is at most {most:.4f}, and counts as 0"
         return Score(value=0.0, answer=shown, explanation=explanation, metrics={"key": 1.0, "at_most": most})
 

@@ -12,7 +12,9 @@ import zlib
 from functools import cache
 from typing import Any
 
-from m1eval import Output, Sample, Score, Tools
+from m1eval import Output, Sample, Score, Tools, UsageError
+
+from ._rows import text_in
 
 _OPEN, _CLOSE = "<answer>", "</answer>"
 _BRACE = re.compile(r"[{}]")
@@ -24,7 +26,8 @@ class Scorer:
     The answer is the last `<answer>…</answer>` (the library's convention; an unclosed last tag runs to the end), else
     the last `\\boxed{…}`, else the whole output if it is a single line. Metadata of the sample: `dataset`, `config`
     (JSON), `index` and `digest`; the worker makes the problem anew from them and raises if it is not the same one, as
-    with another version of the library. `timeout`: seconds for one grade; TimeoutError makes the sample errored.
+    with another version of the library. `timeout`: seconds for one grade. An answer that takes longer is wrong if the
+    library's own answer is graded in that time; if that is not, the sample is errored.
     """
 
     def __init__(self, *, partial: bool = False, timeout: float = 30.0) -> None:
@@ -37,8 +40,16 @@ class Scorer:
         if answer is None:
             return Score(value=0.0, explanation=f"reasoning_gym: {rule}")
         row = sample.metadata
-        given = str(row["dataset"]), str(row["config"]), int(row["index"]), int(row["digest"])
-        reward = await tools.workers.run(grade, *given, answer, timeout=self.timeout)
+        given = (
+            *(text_in(sample, column, "reasoning_gym") for column in ("dataset", "config")),
+            *(_whole(sample, column) for column in ("index", "digest")),
+        )
+        try:
+            reward = await tools.workers.run(grade, *given, answer, timeout=self.timeout)
+        except TimeoutError:
+            await tools.workers.run(grade, *given, sample.target, timeout=self.timeout)
+            explanation = f"reasoning_gym: {rule} is not graded in {self.timeout:g} s; counted as wrong"
+            return Score(value=0.0, answer=answer, explanation=explanation, metrics={"reward": 0.0})
         return Score(
             value=reward if self.partial or reward >= 1 else 0.0,
             answer=answer,
@@ -49,6 +60,13 @@ class Scorer:
     def gold(self, sample: Sample) -> str:
         """The library's own answer, tagged."""
         return f"<answer>{sample.target}</answer>"
+
+
+def _whole(sample: Sample, column: str) -> int:
+    value = text_in(sample, column, "reasoning_gym")
+    if not value.lstrip("-").isdecimal():
+        raise UsageError(f"scorer reasoning_gym: sample {sample.id} has no whole number in column '{column}'")
+    return int(value)
 
 
 def final_answer(text: str, *, cut: bool = False) -> tuple[str | None, str]:

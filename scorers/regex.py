@@ -6,14 +6,19 @@ from typing import Literal
 from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
 
+from ._unicode import composed
+
 
 class Scorer:
     """1 if what `pattern` finds is the target, white space around both aside.
 
     The pattern is Python's; its first group counts if it has one. `take`: the `last` match (default) or the `first`.
     `flags`: letters of i (ignore case), m (lines), s (the point matches line ends). `ignore_case: true` folds letter
-    case in the comparison. The search runs in a worker process and is given up after `timeout` seconds, as a pattern
-    may take forever on some texts; then the sample is errored.
+    case in the comparison. Letters are compared as characters: "é" is the same in one code point and in two.
+
+    The search runs in a worker process and is given up after `timeout` seconds, as a pattern may take forever on some
+    texts. Then it is tried on plain prose of the same length: if it comes to an end there, it is the answer that is out
+    of the ordinary, and the answer is wrong; if not, the pattern is at fault and the sample is errored.
     """
 
     def __init__(
@@ -39,19 +44,35 @@ class Scorer:
         self.timeout = timeout
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
-        """Compare what was found; TimeoutError if the pattern does not come to an end."""
+        """Compare what was found; TimeoutError if the pattern does not come to an end on ordinary text either."""
+        text = composed(output.text)
         try:
-            found = await tools.workers.run(find, self.pattern, output.text, self.take, timeout=self.timeout)
+            found = await tools.workers.run(find, self.pattern, text, self.take, timeout=self.timeout)
+        except TimeoutError:
+            return await self._given_up(text, tools)
+        if found is None:
+            return Score(value=0.0, explanation="regex: the pattern finds nothing")
+        answer, target = found.strip(), composed(sample.target.strip())
+        same = composed(answer.casefold()) == composed(target.casefold()) if self.ignore_case else answer == target
+        return Score(value=float(same), answer=short(answer), explanation=f"regex: the {self.take} match")
+
+    async def _given_up(self, text: str, tools: Tools) -> Score:
+        """The score of an answer on which the pattern does not come to an end; TimeoutError if it never does."""
+        try:
+            await tools.workers.run(find, self.pattern, ordinary(max(2000, len(text))), self.take, timeout=self.timeout)
         except TimeoutError:
             raise TimeoutError(
                 f"regex: the pattern {short(self.pattern)!r} did not come to an end in {self.timeout:g} s on this"
-                " answer; write it without repetitions inside repetitions"
+                " answer, nor on plain prose; write it without repetitions inside repetitions"
             ) from None
-        if found is None:
-            return Score(value=0.0, explanation="regex: the pattern finds nothing")
-        answer, target = found.strip(), sample.target.strip()
-        same = answer.casefold() == target.casefold() if self.ignore_case else answer == target
-        return Score(value=float(same), answer=short(answer), explanation=f"regex: the {self.take} match")
+        explanation = f"regex: the pattern did not come to an end in {self.timeout:g} s on this answer, so it is wrong"
+        return Score(value=0.0, answer=short(text), explanation=explanation)
+
+
+def ordinary(length: int) -> str:
+    """Plain prose with numbers, as long as an answer."""
+    steps = (f"Step {i} gives x = {i * 7 % 101} and y = {i}.5, as was said. " for i in range(length // 30 + 1))
+    return "".join(steps)[:length]
 
 
 def find(pattern: str, text: str, take: str) -> str | None:

@@ -11,6 +11,8 @@ from typing import Literal
 from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
 
+from ._rows import list_in
+
 _CONTROL = re.compile(r"[\x00-\x1f]")
 
 
@@ -41,7 +43,5 @@ class Scorer:
 
 
 def _references(sample: Sample) -> list[str]:
-    listed = sample.metadata.get("outputs")
-    if not isinstance(listed, list | tuple) or not listed:
-        raise UsageError(f"scorer ruler: sample {sample.id} has no list in column 'outputs'")
+    listed = list_in(sample, "outputs", "ruler")
     return [str(reference) for reference in listed]

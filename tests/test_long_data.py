@@ -169,7 +169,11 @@ def test_babilong_takes_its_subtasks_and_lengths_from_one_file_too(tmp_path):
         ("longdialogue_qa_eng", "it was Anna.", ["ANNA"], None, 1),
         ("longbook_choice_eng", "B. because", ["the text"], "B", 1),
         ("longbook_choice_eng", "I think the answer is: C", ["the text"], "C", 1),
-        ("longbook_choice_eng", "C is wrong, B", ["the text"], "B", 0),
+        ("longbook_choice_eng", "C is wrong, B", ["the text"], "B", 1),  # the last lone letter
+        ("longbook_choice_eng", "C is wrong\nB", ["the text"], "B", 0),  # of the first line
+        ("longdialogue_qa_eng", "stamp paid", ["STAMP PAID"], None, 1),
+        ("longdialogue_qa_eng", "It is Bill Ecker", ["ECKER", "COMMANDER BILL ECKER"], None, 1),
+        ("longdialogue_qa_eng", "It is Bill", ["ECKER", "COMMANDER BILL ECKER"], None, 0),
         ("longbook_qa_eng", "the red house", ["A red house!"], None, 1),
         ("longbook_qa_eng", "house", ["red house"], None, 2 / 3),
         ("longbook_qa_chn", "张三。", ["张三"], None, 1),
@@ -179,7 +183,9 @@ def test_babilong_takes_its_subtasks_and_lengths_from_one_file_too(tmp_path):
         ("code_run", "It returns -7", [-7], None, 1),
         ("code_debug", "The answer is: B", ["f2"], "B", 1),
         ("code_debug", "The answer is: f2", ["f2"], "B", 1),
-        ("code_debug", "B", ["f2"], "B", 0),
+        ("code_debug", "B", ["f2"], "B", 1),
+        ("code_debug", "f2 has it", ["f2"], "B", 1),
+        ("code_debug", "not f2", ["f2"], "B", 0),
     ],
 )
 def test_infinitebench_has_a_rule_for_each_task(subtask, text, answers, letter, expected):

@@ -32,8 +32,10 @@ def tools():
 @pytest.mark.parametrize("target", [json.dumps(GRID), json.dumps(ZEBRA)])
 def test_a_grid_is_solved_if_all_its_cells_are(target):
     answer = json.dumps({"reasoning": "a { in a text", "solution": GRID})
-    score = grade("grid", f"First {{}} then\n```json\n{answer}\n```", target)
-    assert (score.value, score.explanation, score.metrics["cells"]) == (1, "grid: 4 of 4 cells", 1)
+    score = grade("grid", f"First {{}} then\n```json\n{answer}\n```", target, rule="m1eval")
+    assert (score.value, score.explanation, score.metrics["cells"]) == (1, "grid m1eval: 4 of 4 cells", 1)
+    assert grade("grid", answer, target).answer is None, "ZeroEval counts the braces of texts too"
+    answer = answer.replace("a { in", "a bracket in")
     wrong = grade("grid", answer.replace("dog", "cow"), target)
     assert (wrong.value, wrong.metrics["cells"]) == (0, 0.75)
     assert grade("grid", answer.replace("dog", "cow"), target, partial=True).value == 0.75
@@ -48,7 +50,7 @@ def test_a_cell_is_compared_without_case_and_may_be_a_list_or_a_number():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "no braces", "{", "{}", '{"solution": 3}', '{"a": "' + "{" * 10_000, "{" * 200_000]
+    "text", ["", "no braces", "{", "{}", '{"solution": null}', '{"a": "' + "{" * 10_000, "{" * 200_000]
 )
 def test_no_solution_is_no_answer(text):
     score = grade("grid", text, json.dumps(GRID))
@@ -75,8 +77,10 @@ def test_a_pattern_finds_the_answer(tools):
 
 def test_a_pattern_that_never_ends_is_given_up(tools):
     grade("regex", "a", "a", tools, pattern="a", timeout=30)
-    with pytest.raises(TimeoutError):
-        grade("regex", "a" * 40 + "b", "a", tools, pattern=r"(a+)+c", timeout=0.5)
+    score = grade("regex", "a" * 40 + "b", "a", tools, pattern=r"(a+)+c", timeout=0.5)
+    assert (score.value, score.answer is None) == (0, False), "it ends on prose: the answer is out of the ordinary"
+    with pytest.raises(TimeoutError, match="nor on plain prose"):
+        grade("regex", "Some words, and some more of them to read", "a", tools, pattern=r"(\S+\s?)*!", timeout=0.5)
 
 
 @pytest.mark.parametrize(

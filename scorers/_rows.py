@@ -1,0 +1,21 @@
+"""What scorers need from a sample's metadata, or one line that names the sample and the column."""
+
+from typing import Any
+
+from m1eval import Sample, UsageError
+
+
+def text_in(sample: Sample, column: str, scorer: str) -> str:
+    """The text in a column (a number is its digits); UsageError naming the sample if there is none."""
+    value = sample.metadata.get(column)
+    if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return str(value)
+    raise UsageError(f"scorer {scorer}: sample {sample.id} has no text in column '{column}'")
+
+
+def list_in(sample: Sample, column: str, scorer: str, *, empty: bool = False) -> list[Any]:
+    """The list in a column; UsageError naming the sample if there is none, or an empty one where it must not be."""
+    value = sample.metadata.get(column)
+    if isinstance(value, list | tuple) and (value or empty):
+        return list(value)
+    raise UsageError(f"scorer {scorer}: sample {sample.id} has no list in column '{column}'")

@@ -31,12 +31,26 @@ PIECES: dict[str, list[str]] = {
 }
 
 
+WHOLE = {
+    "grids": '{"reasoning": "r", "solution": {"House 1": {"Name": "Ann", "Pet": "Cat"}, '
+    '"House 2": {"Name": "Bob", "Pet": "dog"}}}'
+}
+"""Answers that half of the texts of a kind are made from, by a few changes."""
+
+
 def texts(kind: str, count: int, seed: int = 0) -> Iterator[str]:
     """Random texts of the pieces of a kind, short ones more often."""
     made = random.Random(f"{kind} {seed}")
     pieces = PIECES[kind]
-    for _ in range(count):
-        yield "".join(made.choices(pieces, k=made.choice((1, 2, 3, 4, 5, 6, 8, 10, 14, 20))))
+    for i in range(count):
+        if kind in WHOLE and i % 2:
+            text = WHOLE[kind]
+            for _ in range(made.randrange(4)):
+                place = made.randrange(len(text))
+                text = text[:place] + made.choice(pieces) + text[place + made.choice((0, 0, 1, 5)) :]
+            yield text
+        else:
+            yield "".join(made.choices(pieces, k=made.choice((1, 2, 3, 4, 5, 6, 8, 10, 14, 20))))
 
 
 def published(path: Path, *names: str, **given: Any) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def test_another_accent_is_another_letter(scorer):
     assert graded(scorer, "cafe", "cafe\u0301").value == 0
 
 
-ODD = [None, 3, True, [], {}, [None]]
+ODD: tuple[Any, ...] = (None, True, {})
 NEEDS = [
     ("infinitebench", {"subtask": "passkey", "answers": ["1"]}, "subtask"),
     ("infinitebench", {"subtask": "passkey", "answers": ["1"]}, "answers"),
@@ -145,7 +145,7 @@ NEEDS = [
 
 @pytest.mark.parametrize(("scorer", "row", "column"), NEEDS)
 def test_metadata_of_the_wrong_kind_is_named_with_its_sample(scorer, row, column):
-    odd = [{**row, column: value} for value in (None, True, {})] + [{k: v for k, v in row.items() if k != column}]
+    odd = [{**row, column: value} for value in ODD] + [{k: v for k, v in row.items() if k != column}]
     for metadata in odd:
         with pytest.raises(UsageError, match=f"sample s7 .*'{column}'"):
             graded(scorer, "the answer", "x", metadata=metadata)

@@ -26,6 +26,7 @@ _ORDINAL = re.compile(
 _POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _POWER = re.compile(r"(?<=\d) ?(?:\\text ?\{)? ?(thousand|million|billion|trillion)\b ?\}?", re.IGNORECASE)
 _GROUPS = re.compile(r"(?<!\d)(\d{1,3})((?:(?:,|\{,\}| )\d{3})+)(?![\d,])")
+_INDIAN = re.compile(r"(?<![\d,])\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])")
 _DECIMAL = r"(?:\d+\.?\d*|\.\d+)"
 _NUMBER = re.compile(
     rf"(?P<sign>[+-]?)(?:(?P<whole>\d+)?\\frac(?:\{{(?P<over>-?{_DECIMAL})\}}|(?P<o>\d))(?:\{{(?P<under>{_DECIMAL})\}}|(?P<u>\d))"
@@ -110,7 +111,7 @@ def number(text: str) -> Number | None:
     """The number that a tidy text is, thousands separators and unit dropped; None for all else."""
     if len(text) > 1000 or not re.search(r"\d", text):
         return None
-    plain = bare(without_unit(text))
+    plain = _INDIAN.sub(lambda found: found[0].replace(",", ""), bare(without_unit(text)))
     plain = _GROUPS.sub(lambda found: found[1] + re.sub(r"\D", "", found[2]), plain).replace("{,}", ".")
     if plain.startswith("(") and plain.endswith(")"):
         plain = plain[1:-1]

@@ -64,7 +64,8 @@ class Slow:
     """Workers in which the named functions never end, or die."""
 
     def __init__(self, names: set[str], error: Exception) -> None:
-        self.names, self.error, self.called = names, error, []
+        self.names, self.error = names, error
+        self.called: list[tuple[str, float]] = []
 
     async def run(self, function: Any, *_: Any, timeout: float) -> Any:
         self.called.append((function.__name__, timeout))

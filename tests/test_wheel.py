@@ -67,7 +67,7 @@ def test_the_wheel_holds_m1eval_and_nothing_else(wheel):
     for name in (
         "m1eval/plugins/tasks/math/aime24.yaml",
         "m1eval/plugins/tasks/long_context/_mrcr.py",
-        "m1eval/plugins/scorers/math/rules.py",
+        "m1eval/plugins/scorers/math/published/__init__.py",
         "m1eval/plugins/runners/local/__init__.py",
         "m1eval/plugins/results/baselines/aime_2024.yaml",
         "m1eval/py.typed",

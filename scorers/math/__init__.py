@@ -14,12 +14,13 @@ from typing import Any, Literal
 from m1eval import Output, Sample, Score, Tools, UsageError
 
 from .._boxed import last_boxed
+from . import published
 from .equality import Precision, Verdict, quick, slow
 from .extraction import final_answer
 from .hazards import evaluate, may_explode
 from .notation import depth
+from .published import LONGEST, RULES, Judged
 from .quantities import converts
-from .rules import LONGEST, RULES, Judged
 from .units import registry
 
 if find_spec("math_verify") is None:  # told at the start; imported (a second, for sympy) by worker processes alone
@@ -45,6 +46,8 @@ class Scorer:
     def __init__(self, *, rule: Rule = "m1eval", precision: Precision = "exact", timeout: float = 2.2):
         if rule != "m1eval" and rule not in RULES:
             raise UsageError(f"rule is one of m1eval, {', '.join(RULES)}, not '{rule}'")
+        if lacking := published.missing(rule):
+            raise UsageError(f"rule {rule} needs {lacking}: pip install 'm1eval[math]'")
         if precision not in ("exact", "gold"):
             raise UsageError(f"precision is 'exact' or 'gold', not '{precision}'")
         if not timeout > 0:
@@ -69,9 +72,13 @@ class Scorer:
         broken: then the sample is errored.
         """
         if self.rule != "m1eval":
-            judged: Judged = await tools.workers.run(
-                by_rule, self.rule, output.text, sample.target, _Imported("math_verify"), timeout=self.timeout
-            )
+            modules = [_Imported(name) for name in published.MODULES[self.rule]]
+            try:
+                judged: Judged = await tools.workers.run(
+                    by_rule, self.rule, output.text, sample.target, *modules, timeout=self.timeout
+                )
+            except TimeoutError:  # in the published code too, an answer that takes too long is wrong
+                return Score(value=0, explanation=f"{self.rule}: not decided within {self.timeout:g} s")
             answer, right, how = judged
             return Score(value=float(right), answer=answer and answer[:LONGEST], explanation=how)
         answer = final_answer(output.text, cut=output.finish_reason == "length")
@@ -128,9 +135,9 @@ def reference_fault(gold: str) -> str | None:
     return None
 
 
-def by_rule(rule: str, text: str, gold: str, math_verify: Any) -> Judged:
+def by_rule(rule: str, text: str, gold: str, *modules: Any) -> Judged:
     """The verdict of a published grader on a whole output; for a worker process."""
-    return RULES[rule](text, gold, math_verify)
+    return RULES[rule](text, gold, *modules)
 
 
 class _Imported:

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from published_texts import Case, cases  # type: ignore[import-not-found]
 
 RULES = ("prm800k", "qwen", "math_verify")
-ROWS = 150  # recorded for each rule and verdict
+ROWS = 120  # recorded for each rule and verdict
 
 
 class TooLong(BaseException):

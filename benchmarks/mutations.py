@@ -142,8 +142,8 @@ def _elements(text: str) -> Iterator[tuple[str, str]]:
     if before in ("(", "["):
         for i in range(len(parts) - 1):
             yield "elements exchanged", joined([*parts[:i], parts[i + 1], parts[i], *parts[i + 2 :]])
-        other = {"(": "[", "[": "("}
-        yield "bracket", joined(parts, other[before])
+    if before in ("(", "[") and len(parts) == 2:  # the brackets of an interval; those of a longer tuple mean nothing
+        yield "bracket", joined(parts, {"(": "[", "[": "("}[before])
         if after in (")", "]"):
             yield "bracket", joined(parts, right={")": "]", "]": ")"}[after])
 
@@ -181,10 +181,10 @@ def rewritings(text: str) -> Iterator[tuple[str, str]]:
     if r"\left" not in text and re.search(r"^\(.*\)$", text) and r"\begin" not in text:
         yield "brackets", re.sub(r"\)", r"\\right)", re.sub(r"\(", r"\\left(", text))
     terms = re.split(r"(?<=[\w})])\s*\+\s*(?=[\w\\({])", text)
-    if len(terms) > 1 and not re.search(r"[=,<>&|]|\\(?:text|in|cup|le|ge|pm)(?![a-z])", text):
-        if all(_depth(term) == 0 for term in terms):
-            yield "terms in another order", "+".join(re.sub(r"^-(.*)$", r"-\1", term) for term in reversed(terms))
-    before, parts, after = _bracketed(text)
+    single = not re.search(r"[=,<>&|]|\\(?:text|in|cup|le|ge|pm)(?![a-z])", text)
+    if single and len(terms) > 1 and all(_depth(term) == 0 for term in terms):
+        yield "terms in another order", "+".join(re.sub(r"^-(.*)$", r"-\1", term) for term in reversed(terms))
+    before, parts, _ = _bracketed(text)
     if before == r"\{" and len(parts) > 1:
         yield "elements of a set in another order", rf"\{{{', '.join(reversed(parts))}\}}"
 

@@ -1,8 +1,8 @@
 """Do two LaTeX answers differ for certain? An evaluator at random points, kept apart from the scorer that it tests.
 
 It reads sums, products, powers, fractions, roots, factorials, binomials, functions, lists, tuples, intervals, sets and
-equations; what else stands in a text makes it ValueError ("not read"). Values have 60 digits; what agrees to 40 at every
-point and in every reading of `i` and `e` (a constant or a variable) is not called different.
+equations; what else stands in a text is a ValueError ("not read"). Values have 60 digits; what agrees to 40 of them at
+every point, in some reading of `i` and `e` (a constant or a variable), is not called different.
 """
 
 import re
@@ -20,8 +20,7 @@ _DRESS = re.compile(
 )
 _FUNCTIONS = {
     name: getattr(mp, name)
-    for name in "sin cos tan cot sec csc sinh cosh tanh exp ln log floor ceil".split()
-    if hasattr(mp, name)
+    for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "exp", "ln", "log")
 } | {"arcsin": mp.asin, "arccos": mp.acos, "arctan": mp.atan, "gcd": None}
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 READINGS = list(product((True, False), (True, False), (1, -1)))
@@ -92,11 +91,20 @@ def differ(one: Answer, other: Answer) -> bool:
 def _values_differ(one: str, other: str) -> bool:
     if ("=" in one) != ("=" in other):
         return False
-    return all(_differ_as_read(one, other, reading) for reading in READINGS)
+    both = one + other
+    readings = [
+        reading
+        for reading in READINGS
+        if (reading[0] or "i" in both) and (reading[1] or "e" in both) and (reading[2] > 0 or r"\pm" in both)
+    ]
+    return all(_differ_as_read(one, other, reading) for reading in readings)
 
 
 def _differ_as_read(one: str, other: str, reading: tuple[bool, bool, int]) -> bool:
-    pairs = [(Evaluator(one, i, reading).value(), Evaluator(other, i, reading).value()) for i in range(POINTS)]
+    first = Evaluator(one, 0, reading).value(), Evaluator(other, 0, reading).value()
+    if "=" not in one and r"\pm" not in one + other and not _close(*first):
+        return True
+    pairs = [first, *((Evaluator(one, i, reading).value(), Evaluator(other, i, reading).value()) for i in (1, 2))]
     if r"\pm" in one + other:
         swapped = [Evaluator(other, i, (*reading[:2], -reading[2])).value() for i in range(POINTS)]
         if all(_close(a, b) for (a, _), b in zip(pairs, swapped, strict=True)):
@@ -205,7 +213,7 @@ class Evaluator:
         self._take(end)
         return value
 
-    def _base(self) -> Any:  # noqa: PLR0911 - a form, a return
+    def _base(self) -> Any:
         token = self._take()
         if token[0].isdigit() or token[0] == ".":
             if self._next() == "_":
@@ -236,7 +244,7 @@ class Evaluator:
                 name += "".join(self.tokens[start : self.at]).strip("{}")
         return mp.mpf(zlib.crc32(f"{name} {self.point}".encode()) % 9973 + 101) / 4999
 
-    def _command(self, name: str) -> Any:
+    def _command(self, name: str) -> Any:  # noqa: PLR0911 - a form, a return
         if name in ("frac", "dfrac", "tfrac"):
             return self._argument() / self._argument()
         if name == "sqrt":

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def mutations(text: str) -> Iterator[tuple[str, str]]:
     others = {"sin": "cos", "cos": "sin", "tan": "cot", "cot": "tan", "ln": "sin", "log": "cos", "lfloor": "lceil"}
     for found in re.finditer(r"\\(sin|cos|tan|cot|ln|log)(?![a-z])", text):
         yield "function", rf"{text[: found.start()]}\{others[found[1]]}{text[found.end() :]}"
-    for found in re.finditer(r"!", text):
+    for found in re.finditer(r"(?<!\\)!", text):
         yield "function", text[: found.start()] + text[found.end() :]
     yield from _whole(text)
     yield from _elements(text)
@@ -195,6 +196,14 @@ def same_answers(text: str) -> list[tuple[str, str]]:
     return [(kind, changed) for changed, kind in kept.items()]
 
 
+@cache
+def _warm() -> None:
+    """Let the libraries be there before the clock of the first answer starts."""
+    import math_verify
+
+    load("scorers", "math").slow(r"1\text{ km}", r"1000\text{ m}", "exact", math_verify)
+
+
 def grade(pair: tuple[str, str]) -> Verdict:
     """The scorer's verdict on reference and answer; None if it does not come to an end."""
     import math_verify
@@ -204,6 +213,7 @@ def grade(pair: tuple[str, str]) -> Verdict:
     def late(*_: Any) -> None:
         raise TimeoutError
 
+    _warm()
     signal.signal(signal.SIGALRM, late)
     signal.alarm(SECONDS)
     try:

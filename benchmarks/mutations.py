@@ -44,7 +44,7 @@ def references(data: Path) -> Iterator[tuple[str, str]]:
                 text = str((ast.literal_eval(given) if isinstance(given, str) else given)[0])
             elif "problem" not in row:
                 continue
-            text = text.strip().strip("$").strip()
+            text = text.strip().rstrip(".").strip("$").strip()
             if text and text not in seen and len(text) < 300:
                 seen.add(text)
                 yield path.parent.name, text

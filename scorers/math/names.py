@@ -49,7 +49,7 @@ def read(text: str) -> Named:
         return Named(members[1], [members[0]])
     else:
         values = _forms(members, signs)
-        numeric = not re.search(r"(?<![\\a-zA-Z])[a-zA-Z](?![a-zA-Z])", re.sub(r"\\[a-zA-Z]+", "", members[0]))
+        numeric = not re.search(r"(?<![\\a-zA-Z])d?[a-zA-Z](?![a-zA-Z])", re.sub(r"\\[a-zA-Z]+", "", members[0]))
         return Named("", values, is_equation=len(members) == 2 and not numeric and signs[0] == "=")
     return Named(name, _forms(rest, signs))
 

@@ -5,19 +5,10 @@ import string
 from fractions import Fraction
 from typing import NamedTuple
 
+from . import characters
 from .quantities import split_unit
 from .undress import unbraced, undress
 
-_SIGNS = str.maketrans(
-    {
-        "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ", "°": r"^\circ",
-        "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
-        "∅": r"\emptyset ", "θ": r"\theta ", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
-    }
-)  # fmt: skip
-_INVISIBLE = re.compile("[\u0000-\u0008\u000e-\u001f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "0123456789-n")
-_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname|bf|rm)\s*\{([^{}]*)\}")
 _ORDINAL = re.compile(
     r"(?<=\d)\s*+(?:\^\s*+)?(?:\{\s*+)?\\?(?:text|mathrm|textsuperscript|rm)?\s*+(?:\{\s*+)?"
@@ -61,10 +52,7 @@ class Number(NamedTuple):
 
 def tidy(text: str) -> str:
     """Without what only dresses an answer: math delimiters, styles, trailing punctuation, Unicode for LaTeX."""
-    text = re.sub(r"\s+", " ", _INVISIBLE.sub("", text))
-    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+", _raised, text)
-    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]", lambda run: f"_{run[0].translate(_SUBSCRIPTS)}", text)
-    text = re.sub(r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}", text.translate(_SIGNS))
+    text = re.sub(r"\s+", " ", characters.english_list_words(characters.plain(text)))
     text = _POWER.sub(lambda found: rf"\cdot 10^{{{_POWERS[found[1].lower()]}}}", text)
     text = re.sub(r"\\?\$|(?<!\\)\\[()\[\]]", "", _BOLD.sub(r"\1", text))
     if r"\begin" not in text:
@@ -74,11 +62,6 @@ def tidy(text: str) -> str:
     for pattern, plain in _SYNONYMS:
         text = pattern.sub(plain, text)
     return unbraced(text.strip().rstrip(f".,;:\\{string.whitespace}"))
-
-
-def _raised(run: re.Match[str]) -> str:
-    power = run[0].translate(_SUPERSCRIPTS)
-    return f"^{power}" if len(power) == 1 else f"^{{{power}}}"
 
 
 def bare(text: str) -> str:

@@ -1,6 +1,7 @@
-"""The last `\\boxed{...}` of a text, for the scorers that look for one."""
+"""The boxes of a text, `\\boxed{...}` first of all, for the scorers that look for them."""
 
 import re
+from typing import NamedTuple
 
 _BRACES = re.compile(r"\\\\?(?:boxed|fbox)(?:\s*+\{|\s++([^\s{}$\\]+))|\\.|[{}]", re.DOTALL)
 _NAMES = re.compile(r"(?<!\\)\\++(?:boxed|fbox)\s*+")  # from the first backslash of a row, and never again within it
@@ -28,3 +29,74 @@ def last_boxed(text: str) -> str:
         last = text[slice(*span)].strip()
         last = f"-{last}" if _MINUS.search(text, max(0, span[0] - 40), span[0]) else last
     return _NAMES.sub("", last)
+
+
+_COMMAND = (
+    r"(?:\\\\?(?:[bB]oxed|BOXED|[fb]box|framebox|tcbox(?:math)?|doublebox|ovalbox)"
+    r"|(?<![A-Za-z\\])boxed|\x08oxed|\x0cbox)"
+)
+_FORMS = re.compile(
+    rf"(?P<open>{_COMMAND}\s*+(?:\[[^\]\n]{{0,80}}\]\s*+)?\{{|\\\\?f?colorbox(?:\{{[^{{}}\n]{{0,40}}\}}){{1,2}}\{{)"
+    rf"|{_COMMAND}\s{{0,4}}(?:\\\{{(?P<escaped>(?:[^{{}}\\\n]|\\(?![{{}}])|\\\{{[^{{}}\n]{{0,200}}\\\}}|\{{[^{{}}\n]{{0,200}}\}}){{1,300}}+)\\\}}"
+    r"|\((?P<round>[^()\n]{1,100})\)|\[(?P<square>[^\[\]\n]{1,100})\]|(?P<command>\\[a-zA-Z]{1,12}(?:\{[^{}\n]{0,100}\}){1,2}))"
+    r"|\\\\?(?:boxed|fbox)(?:\s++(?P<bare>[^\s{}$\\()\[\]]++)|(?P<digits>-?\d[\d.,/]*+))"
+    r"|\\.|[{}]",
+    re.DOTALL,
+)
+_NEGATIVE = re.compile(r"(?:^|[=$(\[{\s])\s{0,4}-\s{0,4}\Z")
+
+
+class Box(NamedTuple):
+    """A box's content, its minus sign included, and where its command begins and where the box ends."""
+
+    content: str
+    start: int
+    end: int
+
+
+def boxes(text: str, *, most: int = 50, unclosed: bool = False) -> list[Box]:
+    r"""The last boxes of a text that are closed and not empty, in every form models write; none inside another.
+
+    `unclosed`: where there is no other, the last box that is never closed, up to the end of its formula or line.
+    """
+    if "box" not in text and "oxed" not in text:
+        return []
+    found: list[tuple[int, int, int, int]] = []  # the box's and its content's span
+    opened: list[tuple[int, int]] = []  # of each open brace, where its box and content start; -1 for no box
+    for token in _FORMS.finditer(text):
+        if token[0] == "}":
+            box, start = opened.pop() if opened else (-1, -1)
+            if box >= 0 and _SPACE.match(text, start).end() < token.start():  # type: ignore[union-attr]
+                while found and found[-1][0] >= box:
+                    found.pop()
+                found.append((box, token.end(), start, token.start()))
+        elif token["open"]:
+            opened.append((token.start(), token.end()))
+        elif token[0] == "{":
+            opened.append((-1, -1))
+        elif kind := next((name for name in _SHORT if token[name]), ""):
+            if kind == "bare" and token["bare"].rstrip(".,;:").isalpha() and len(token["bare"]) > 2:
+                continue  # "the \boxed notation"
+            start, end = token.span(kind)
+            if kind in ("round", "square") and re.search("[,;]", token[kind]):
+                start, end = start - 1, end + 1
+            found.append((token.start(), token.end(), start, end))
+    if not found and unclosed:
+        box, start = next(((box, start) for box, start in reversed(opened) if box >= 0), (-1, -1))
+        rest = _FORMULA_END.split(text[start : start + 500], maxsplit=1)[0].strip() if box >= 0 else ""
+        missing = max(0, len(re.findall(r"(?<!\\)\{", rest)) - len(re.findall(r"(?<!\\)\}", rest)))
+        return [Box(rest + "}" * missing, box, len(text))] if rest and len(rest) < _LONGEST_UNCLOSED else []
+    return [_box(text, *spans) for spans in found[-most:]]
+
+
+_SHORT = ("escaped", "round", "square", "command", "bare", "digits")
+_FORMULA_END = re.compile(r"\$|\n|\\[)\]]")
+_LONGEST_UNCLOSED = 200
+_COMMENT = re.compile(r"(?<!\\)%[ \t]*[A-Za-z][^\n]*\n")
+
+
+def _box(text: str, box: int, end: int, start: int, stop: int) -> Box:
+    content = _COMMENT.sub("\n", text[start:stop]).strip()
+    content = content.rstrip(".,;:") if text[stop - 1 : stop] != "}" and stop == end else content
+    minus = _NEGATIVE.search(text, max(0, box - 40), box)
+    return Box(_NAMES.sub("", f"-{content}" if minus else content), box, end)

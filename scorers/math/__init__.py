@@ -1,8 +1,9 @@
 r"""Is the final answer mathematically equal to the reference?
 
-The answer is the last `\boxed{...}`, else a stated one ("the answer is ..."), else what a finished output concludes
-with; never just some number of the text. Plain cases are decided at once, formulas by math-verify's grammar
-(github.com/huggingface/Math-Verify) and their values, in worker processes: sympy may take forever on a short answer.
+The answer is the last `\boxed{...}` (several boxes next to each other are several values), else a stated one ("the
+answer is ..."), else what a finished output concludes with; never just some number of the text. Plain cases are decided
+at once, formulas by math-verify's grammar (github.com/huggingface/Math-Verify) and their values, in worker processes:
+sympy may take forever on a short answer.
 """
 
 import re
@@ -15,6 +16,7 @@ from m1eval import Output, Sample, Score, Tools, UsageError
 
 from .._boxed import last_boxed
 from . import published
+from .boxes import how_many
 from .equality import Precision, Verdict, quick, slow
 from .extraction import final_answer
 from .hazards import evaluate, may_explode
@@ -81,7 +83,8 @@ class Scorer:
                 return Score(value=0, explanation=f"{self.rule}: not decided within {self.timeout:g} s")
             answer, right, how = judged
             return Score(value=float(right), answer=answer and answer[:LONGEST], explanation=how)
-        answer = final_answer(output.text, cut=output.finish_reason == "length")
+        cut, values = output.finish_reason == "length", how_many(sample.target)
+        answer = final_answer(output.text, cut=cut, values=values)
         if answer is None:
             return Score(value=0, explanation="math: no boxed, stated or concluding answer")
         if len(answer) > LONGEST:

@@ -85,7 +85,11 @@ def boxes(text: str, *, most: int = 50, unclosed: bool = False) -> list[Box]:
         box, start = next(((box, start) for box, start in reversed(opened) if box >= 0), (-1, -1))
         rest = _FORMULA_END.split(text[start : start + 500], maxsplit=1)[0].strip() if box >= 0 else ""
         missing = max(0, len(re.findall(r"(?<!\\)\{", rest)) - len(re.findall(r"(?<!\\)\}", rest)))
-        return [Box(rest + "}" * missing, box, len(text))] if rest and len(rest) < _LONGEST_UNCLOSED else []
+        return (
+            [Box(rest + "}" * missing, box, len(text))]
+            if re.search(r"\w", rest) and len(rest) < _LONGEST_UNCLOSED
+            else []
+        )
     return [_box(text, *spans) for spans in found[-most:]]
 
 

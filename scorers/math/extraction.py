@@ -31,6 +31,7 @@ _TAILS = re.compile(
     r"|['’](?:[td][ıiuü]r|[ıiuü]n|e?s|dir))\s*[.。।]?\s*\Z"
 )
 _QUESTION = re.compile(r"[^\n.!。]{0,80}[?？]")
+_SENTENCES = re.compile(r"[.!?。]\s+\S[^.!?。]*[.!?。]\s+\S|\n\s*\n\s*\S")
 _BULLET = re.compile(r"[ \t]*(?:[-*•+]|\(?\w{1,2}[.)])[ \t]+(\S.*)")
 _CONCLUDES = re.compile(
     r"\b(?:so|therefore|thus|hence|conclu\w+|overall|confident|confirm\w*|final(?:ly)?|indeed|correct|right answer"
@@ -58,6 +59,12 @@ _TAIL = re.compile(
     r"(?:\b(?:is|was|are|were|ist|sind|beträgt|est|vaut|valent|es|son|vale|è|é|são|равно|равен|равна|wynosi|adalah)"
     r"(?:\s+(?:indeed|exactly|equal\s+to|therefore))?|\bequals|=)\s(?!(?:the|a)\b)"
     r"|(?:的值|结果|总数|個数|个数|面积|概率)?(?:是|为|為|等于|等於|＝|は)\s*"
+)
+_UNFINISHED = re.compile(r"[-+*/^_=<>≈,:×÷·(\[{\\]\s*\Z")
+_VAGUE = re.compile(
+    r"(?:in|to|as|for|of|with|by|on|at|from|that|what|when|how|below|above|here|likely|probably|possibly|maybe"
+    r"|the same|an? (?:fraction|integer|number|decimal|whole|list|single|positive|real))\b",
+    re.IGNORECASE,
 )
 _DISPLAY = re.compile(r"(?:\\\[((?:(?!\\\[).){1,900}?)\\\]|\$\$([^$]{1,900})\$\$)\s*[.。]?\Z", re.DOTALL)
 
@@ -151,7 +158,7 @@ def last_stated(text: str, *, cut: bool = False) -> str:
 def _stated_values(text: str, *, cut: bool = False, weak: bool = False) -> Iterator[str]:
     """The values of all statements, the last first; the `weak` ones name a result or a solution."""
     for stated in statements(text):
-        if stated.weak is not weak:
+        if stated.weak is not weak or (weak and _SENTENCES.search(text, stated.start)):
             continue
         value, end = _under_heading(text, stated) if stated.heading else _behind(text, stated)
         if not value or is_placeholder(value) or refuted(text, end) or (cut and end >= len(text.rstrip())):
@@ -178,6 +185,8 @@ def _behind(text: str, stated: Stated) -> tuple[str, int]:
         return "", end
     sentence = _TAILS.sub("", sentence).strip(" \t\r*`_,:")
     formulas = list(_LATEX.finditer(sentence))
+    if _VAGUE.match(sentence):
+        return "", end
     if sentence and len(formulas) != 1:
         return sentence, end
     return (_inside(formulas[0]) if formulas else ""), end
@@ -209,7 +218,7 @@ def _under_heading(text: str, stated: Stated) -> tuple[str, int]:
     if formula and not text[formula.end() : end].strip(" .*\n"):
         return _inside(formula), formula.end()
     inner = next(_stated_values(paragraph), "")
-    return inner or _value(lines[-1] if len(lines) <= 3 else lines[0]), end
+    return inner or (_value(lines[0]) if len(lines) == 1 and len(lines[0]) <= 200 else ""), end
 
 
 def whole(text: str) -> str:
@@ -220,10 +229,20 @@ def whole(text: str) -> str:
     line = text[-300:].rpartition("\n")[2].strip()
     marked = re.fullmatch(r"(?:∴|=>|⇒|→|\\therefore)?\s*([a-zA-Z]\w?\s*=\s*[-+\d][\d./,]*)\s*([✓✔✅☑.]?)\W{0,3}", line)
     if display := _DISPLAY.search(text, max(0, len(text) - 1000)):
-        return _right_side("".join(filter(None, display.groups())).strip().rstrip("."))
+        return _displayed("".join(filter(None, display.groups())).strip(), text[: display.start()])
     if marked and (marked[2] not in ("", ".") or not line[:1].isalpha()):
         return marked[1]
     return ""
+
+
+def _displayed(formula: str, before: str) -> str:
+    """The value of a display that ends a text: one value or `x = 4`, and a chain of equations behind a conclusion."""
+    formula = formula.rstrip(".。 ")
+    concludes = _CONCLUDES.search(before[-300:].rstrip().rpartition("\n")[2])
+    if formula.endswith(",") or (formula.count("=") > 1 and not concludes):
+        return ""
+    formula = _right_side(formula)
+    return formula if "=" not in formula or re.match(r"\\?[a-zA-Z]\w*\s*=", formula) or concludes else ""
 
 
 def _right_side(formula: str) -> str:
@@ -260,7 +279,8 @@ def concluded(text: str) -> str:
         return bold[1].strip() if re.search(r"\d", bold[1]) else ""
     if not _ENDS.search(text):
         line = text.rpartition("\n")[2]
-        return _value_alone(_value(line)) if _OPENS.match(line) and not _DENIES.search(line) else ""
+        value = _value_alone(_value(line)) if _OPENS.match(line) and not _DENIES.search(line) else ""
+        return "" if _UNFINISHED.search(value) else value
     shown = [found for found in _LATEX.finditer(text) if found.end() == len(text)]
     before = text[: shown[0].start()].rstrip() if shown else ""
     if before.endswith(":") and _CONCLUDES.search(before.rpartition("\n")[2]):
@@ -275,6 +295,9 @@ def concluded(text: str) -> str:
 def _value(sentence: str) -> str:
     """What a concluding sentence says: its last formula, or what stands behind its last "is" or "="."""
     sentence = _TAILS.sub("", sentence) if not sentence.isascii() else sentence
+    formulas = list(_LATEX.finditer(sentence))
+    if formulas and not sentence[formulas[-1].end() :].strip(" .!。！"):
+        return _right_side(_inside(formulas[-1]))
     tails = list(_TAIL.finditer(sentence))
     value = sentence[tails[-1].end() :] if tails else ""
     if not re.search(r"\d", value):

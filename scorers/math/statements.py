@@ -151,7 +151,7 @@ _MIDDLE = r"(?:\s+[^\W\d]{1,20}){0,3}?"
 _ENGLISH_MIDDLE = (
     r"(?:\s+to\b[^.\n]{0,80}?"
     r"|,?\s+(?:therefore|thus|then|here|hence|so|indeed|we (?:seek|want|need|get|are looking for)|you (?:seek|want)"
-    r"|(?:for|in|of)\b[^.\n]{0,60}?),?)?"
+    r"|(?:for|in|of)\b[^.,\n=]{0,60}?),?)?"
 )
 _COLON = r"[ \t*_`”\")）】\]]*+(?:[:：=＝]|=>|→)"
 _UNSPACED = {"Chinese", "Japanese", "Korean", "Thai"}
@@ -172,7 +172,9 @@ class Stated(NamedTuple):
 def _anchor(name: str, language: Language) -> re.Pattern[str]:
     """What stands between the noun and the value; matched right behind the noun."""
     if name == "English":
-        return re.compile(rf"{_ENGLISH_MIDDLE}[\s*]*+(?:(?:{language.links})\b(?!['’]t)|[:：=])|{_COLON}")
+        return re.compile(
+            rf"{_ENGLISH_MIDDLE}[\s*]*+(?:{language.links})\b(?!['’]t)|(?:\s+(?:to|for)\b[^.,\n=$]{{0,60}}?)?[\s*]*+[:：=]|{_COLON}"
+        )
     gap = r"\s*" if name in _UNSPACED else _MIDDLE + r"\s+"
     end = "" if name in _UNSPACED else r"(?!\w)"
     direct = rf"|[\s*]+{_VALUE}|{_VALUE}" if language.direct else ""

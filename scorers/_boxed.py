@@ -44,6 +44,7 @@ _FORMS = re.compile(
     re.DOTALL,
 )
 _NEGATIVE = re.compile(r"(?:^|[=$(\[{\s])\s{0,4}-\s{0,4}\Z")
+_BULLET = re.compile(r"(?<![\[$(])(?:\n|\A)[ \t]*-[ \t]+\Z")
 
 
 class Box(NamedTuple):
@@ -102,5 +103,5 @@ _COMMENT = re.compile(r"(?<!\\)%[ \t]*[A-Za-z][^\n]*\n")
 def _box(text: str, box: int, end: int, start: int, stop: int) -> Box:
     content = _COMMENT.sub("\n", text[start:stop]).strip()
     content = content.rstrip(".,;:") if text[stop - 1 : stop] != "}" and stop == end else content
-    minus = _NEGATIVE.search(text, max(0, box - 40), box)
+    minus = _NEGATIVE.search(text, max(0, box - 40), box) and not _BULLET.search(text, max(0, box - 40), box)
     return Box(_NAMES.sub("", f"-{content}" if minus else content), box, end)

@@ -43,13 +43,14 @@ _WORDS = "and|or|as well as|und|oder|et|ou|y|o|e|и|или|和|与|或|以及|�
 _WORD = rf"(?:{_WORDS})(?![a-zA-Zа-я])"
 _BETWEEN = re.compile(
     rf"(?:\.(?=\s*\n\s*{_MARKER})|{_NAME}|[\s,;&]|\$+|\\[()\[\],;:! \\]|\\q?quad|\*\*|(?<=\n)\s*+{_MARKER}"
+    rf"|\((?:\d|[a-zA-Z]|[ivx]{{1,4}})\)(?=\s)"
     rf"|(?<=\s){_WORD}|(?<=\$){_WORD}|(?<=\}}){_WORD}|{_STYLE}\s*\{{\s*(?:{_WORD}|,)?\s*\}})*+"
 )
 _LISTED = re.compile(r"[=,;&:、，；]|[^\W\d_]")
 _BREAK = re.compile(
     r"[.!?。]\s+(?![-*•\d(])|\n\s*\n\s*(?![-*•\d($\\])|\b(?:so|thus|therefore|hence|then|wait|final|answer|step|because"
     r"|since|which|simplif\w+|check\w*|now|next|finally|but|however|instead|not|wrong|incorrect|mistake|actually|from"
-    r"|using|with|when|if|given|sum|product|total|gives?)\b|[=≈]\s*\$*\s*\Z|(?:所以|因此|最终|答案)",
+    r"|using|with|when|if|given|gives?)\b|[=≈]\s*\$*\s*\Z|(?:所以|因此|最终|答案)",
     re.IGNORECASE,
 )
 

@@ -102,12 +102,13 @@ def plain(text: str) -> str:
     text = _escapes(text)
     if len(text) <= _LONGEST_COMPOSED:
         text = unicodedata.normalize("NFC", text)
-    text = _OVERLINED.sub(lambda run: rf"\overline{{{run[1].replace(chr(0x305), '')}}}", text)
-    text = _ARROWED.sub(r"\\vec{\1}", text)
     text = _SMALL_FRACTION.sub(lambda run: rf"\frac{{{_digits(run[1], _RAISED)}}}{{{_digits(run[2], _LOWERED)}}}", text)
     text = _RAISED_RUN.sub(lambda run: _script("^", _digits(run[0], _RAISED)), text)
     text = _LOWERED_RUN.sub(lambda run: _script("_", _digits(run[0], _LOWERED)), text)
-    text = _ROOT.sub(_root, text.translate(_TABLE))
+    text = text.translate(_TABLE)
+    text = _OVERLINED.sub(lambda run: rf"\overline{{{run[1].replace(chr(0x305), '')}}}", text)
+    text = _ARROWED.sub(r"\\vec{\1}", text)
+    text = _ROOT.sub(_root, text)
     text = _BRACKETED.sub(r"\1{\2}", text) if "\\sqrt" in text else text
     return _CYRILLIC_NAME.sub(lambda name: "x" if name[0] == "х" else "y", text)
 

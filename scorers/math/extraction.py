@@ -50,7 +50,7 @@ _OPENS = re.compile(
 _DENIES = re.compile(
     r"\b(?:answer|result|solution|value|it|that)\b[^.\n]{0,30}?(?:\b(?:not|cannot|never|neither)\b|n['’]t\b)"
     r"|\b(?:not|n['’]t) (?:be )?(?:equal to )?[\d$\\]|[?？]\Z|(?:不是|不为|不等于|ではない|아니)"
-    r"|\b(?:if|whether|suppose)\b[^,\n]*\Z",
+    r"|\b(?:if|whether|suppose)\b[^,\n]*\Z|^\W*(?:if|suppose|assume|whether|unless)\b",
     re.IGNORECASE,
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*[.\s]*\Z")
@@ -287,6 +287,8 @@ def concluded(text: str) -> str:
         return _inside(shown[0])
     sentences = [part.strip() for part in re.split(r"(?<=[.!?])\s+|(?<=[。！？])|\n+", text) if part.strip()]
     for sentence in reversed(sentences[-4:]):
+        if refuted(sentence, 0):
+            return ""
         if re.search(r"\d", sentence):
             return _value(sentence) if _CONCLUDES.search(sentence) and not _DENIES.search(sentence) else ""
     return ""

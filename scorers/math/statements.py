@@ -29,6 +29,7 @@ LANGUAGES = {
         "ist|lautet|sind|lauten|beträgt|wäre|ergibt",
         "nicht|kein|keine|nie|falsch",
         "wenn|falls|ob|angenommen",
+        direct=True,
     ),
     "French": Language(
         "réponse|reponse|résultat|resultat|solution",
@@ -80,7 +81,9 @@ LANGUAGES = {
     ),
     "Hungarian": Language("válasz|végeredmény|eredmény|megoldás", "az|tehát|így|egyenlő", "nem", "ha", direct=True),
     "Romanian": Language("răspuns|răspunsul|raspuns|raspunsul|rezultat|rezultatul", "este|e|sunt", "nu", "dacă"),
-    "Turkish": Language("cevap|cevabı|cevabımız|yanıt|yanıtı|sonuç", "şudur|şu", "değil|degil", "eğer", direct=True),
+    "Turkish": Language(
+        "cevap|cevabı|cevabımız|yanıt|yanıtı|sonuç", "şudur|şu", "(?:değil|degil)(?:dir|di|se)?", "eğer", direct=True
+    ),
     "Azerbaijani": Language("cavab", "budur", "deyil", "əgər", direct=True),
     "Russian": Language(
         "ответ|ответом|результат|решение",
@@ -134,7 +137,9 @@ LANGUAGES = {
     "Japanese": Language(
         "答え|こたえ|解答|正解|最終解|答", "は|が", "ではない|でない|ではありません|じゃない", "もし|なら", direct=True
     ),
-    "Korean": Language("정답|해답|최종 답|답안|답", "은|는|이|가", "아니|아닙|않", "만약|만일|라면", direct=True),
+    "Korean": Language(
+        "정답|해답|최종 답|답안|답", "은|는|이|가", "아니|아닙|않|이면|라면", "만약|만일|라면", direct=True
+    ),
 }
 _WEAK_WORDS = (
     "result lösung ergebnis resultat résultat solution resultado solución solucion soluciones solução risultato"
@@ -173,9 +178,11 @@ def _anchor(name: str, language: Language) -> re.Pattern[str]:
     """What stands between the noun and the value; matched right behind the noun."""
     if name == "English":
         return re.compile(
-            rf"{_ENGLISH_MIDDLE}[\s*]*+(?:{language.links})\b(?!['’]t)|(?:\s+(?:to|for)\b[^.,\n=$]{{0,60}}?)?[\s*]*+[:：=]|{_COLON}"
+            rf"{_ENGLISH_MIDDLE}[\s*]*+(?:{language.links})\b(?!['’]t)|(?:\s+(?:to|for)\b[^.,\n=$]{{0,60}}?)?\.?[\s*]*+[:：=]|{_COLON}"
         )
-    gap = r"\s*" if name in _UNSPACED else _MIDDLE + r"\s+"
+    gap = _MIDDLE + r"\s+"
+    if name in _UNSPACED:
+        gap = r"[ก-๛]{0,12}?\s*" if name == "Thai" else r"\s*"
     end = "" if name in _UNSPACED else r"(?!\w)"
     direct = rf"|[\s*]+{_VALUE}|{_VALUE}" if language.direct else ""
     suffix = r"(?:[\w’']{0,4})" if name in ("Hungarian", "Turkish") else ""

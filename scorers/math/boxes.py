@@ -82,6 +82,8 @@ def boxed_answer(text: str, *, cut: bool = False, values: int = 1) -> str:
 def how_many(reference: str) -> int:
     """The number of values of a reference: a list's, tuple's or set's, else 1."""
     text = tidy(reference)
+    if number(text) is not None:
+        return 1
     inside = re.fullmatch(r"\\?[({](.*?)\\?[)}]", text)
     return max(1, len(split(text)), len(split(inside[1])) if inside else 0)
 

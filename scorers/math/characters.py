@@ -76,7 +76,7 @@ _HAN_DIGITS = {**dict(zip("〇零一二三四五六七八九", (0, *range(10)), 
 _HAN_PLACES = {"十": 10, "百": 100, "千": 1000}
 _HAN_GROUPS = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
 _HAN = f"[{''.join([*_HAN_DIGITS, *_HAN_PLACES, *_HAN_GROUPS])}]{{1,20}}"
-_HAN_NUMBER = re.compile(rf"\s*([负負]?)({_HAN})(?:分之({_HAN}))?\s*[。.]?\s*")
+_HAN_NUMBER = re.compile(rf"\s*([负負]?)({_HAN})(?:分之({_HAN}))?\s*。?\s*")
 
 
 class _Table(dict[int, str]):

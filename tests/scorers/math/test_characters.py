@@ -69,27 +69,6 @@ def test_list_words_are_english_between_values_alone(text):
 
 def test_plain_is_idempotent():
     pieces = [*"1x {}\\²⁄₂½√(和七７٫éπ", "\u0301", "\u0305"]
-        "1",
-        "x",
-        " ",
-        "{",
-        "}",
-        "\\",
-        "²",
-        "⁄",
-        "₂",
-        "½",
-        "√",
-        "(",
-        "和",
-        "七",
-        "７",
-        "٫",
-        "\u0301",
-        "\u0305",
-        "é",
-        "π",
-    ]
     for seed in range(4000):
         some = random.Random(seed)
         text = "".join(some.choice(pieces) for _ in range(some.randrange(1, 9)))

@@ -10,8 +10,8 @@ from m1eval import load
 from tests.hostile import UNITS, growth, repeated
 
 math = load("scorers", "math")
-characters = math.notation.plain.__globals__
-plain, list_words = characters["plain"], characters["english_list_words"]
+characters = math.notation.characters
+plain, list_words = characters.plain, characters.english_list_words
 
 PLAIN = {
     "７０": "70", "٧٠": "70", "۷۰": "70", "७०": "70", "৭০": "70", "๗๐": "70", "𝟕𝟎": "70", "𝟟𝟘": "70",

@@ -17,6 +17,8 @@ EXACT = -(1 << 60)
 GREATEST = 1 << 30
 """Binary logarithm of the greatest value."""
 
+_LONGEST_EXPONENT = 64
+
 Ball = tuple[Any, int]
 
 
@@ -107,7 +109,7 @@ def whole_power(at: Arithmetic, base: Ball, exponent: int) -> Ball:
             at.settled(error)
             raise Undefined
         return at.context.mpf(0), EXACT if error == EXACT else min(error, error * exponent) if error < 0 else error
-    if abs(size_of(number) * exponent) > GREATEST:
+    if abs(size_of(number) * exponent) > GREATEST or exponent.bit_length() > _LONGEST_EXPONENT:
         raise TooBig
     at.budget.spend(exponent.bit_length())
     result = number**exponent

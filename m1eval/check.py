@@ -60,9 +60,9 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
         if task.needs_network and not data_dir and not fetch:
             dataset = task.definition.dataset
             hub = dataset.hub if dataset else None
-            return Result(
-                task.name, "skipped", f"needs the network for {hub} (or --data-dir); the file itself is sound"
-            )
+            access = f"; {task.gated}" if task.gated else ""
+            text = f"needs the network for {hub} (or --data-dir); the file itself is sound{access}"
+            return Result(task.name, "skipped", text)
         if data_dir and task.needs_network and not named and not rows.known(data_dir, task.name):
             return Result(task.name, "skipped", f"no data in {data_dir}; the file itself is sound")
         samples = task.samples(Approximate(), 0, data_dir)
@@ -70,15 +70,13 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
             return Result(task.name, "failed", fault)
     except M1evalError as error:
         return Result(task.name, "failed", str(error))
-    tried = min(SAMPLES, len(samples))
+    except Exception as error:  # noqa: BLE001 - whatever a generator raises is what is wrong with the task
+        return Result(task.name, "failed", f"a sample cannot be made: {type(error).__name__}: {error}")
+    tried = f"{len(samples)} samples; {min(SAMPLES, len(samples))} rendered"
+    text = f"{tried}, gold scores 1, empty scores 0"
     if getattr(task.scorer, "needs_judge", False):
-        return Result(
-            task.name,
-            "passed",
-            f"{len(samples)} samples; {tried} rendered with their rubric, empty scores 0; "
-            "what a judge says is not checked",
-        )
-    return Result(task.name, "passed", f"{len(samples)} samples; {tried} rendered, gold scores 1, empty scores 0")
+        text = f"{tried} with their rubric, empty scores 0; what a judge says is not checked"
+    return Result(task.name, "passed", "; ".join([text, *samples.about.notes]))
 
 
 def _gold_fault(task: Task, samples: Samples) -> str | None:

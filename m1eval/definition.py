@@ -16,6 +16,12 @@ class Dataset(Struct, forbid_unknown_fields=True, omit_defaults=True):
     config: str | None = None
     split: str = "test"
     files: Annotated[list[str], Meta(description="Files inside the hub dataset.")] = []
+    columns: Annotated[list[str], Meta(description="Columns to load; default: all but images, audio, video.")] = []
+    rows: Annotated[
+        int | str | None, Meta(description="Rows of the hub dataset at that commit; what `m1eval tasks` shows.")
+    ] = None
+    gated: Annotated[bool, Meta(description="Terms must be accepted on its page, and HF_TOKEN be set.")] = False
+    mirror: Annotated[str, Meta(description="An open copy with the same rows, org/name@commit.")] = ""
     file: Annotated[str | None, Meta(description="jsonl, json, csv or parquet beside the task file, also .gz.")] = None
     generate: Annotated[str | None, Meta(description="A function of a Python file beside the task: _file.name")] = None
 

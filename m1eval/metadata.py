@@ -18,6 +18,15 @@ class _Described(Struct):
     pinned: dict[str, Any] | None = None
 
 
+class _Table(Struct):
+    hub: str | None = None
+    commit: str | None = None
+
+
+class _Data(Struct):
+    tables: list[_Table] = field(default_factory=list)
+
+
 class _Shape(Struct):
     """The parts that are read again."""
 
@@ -25,6 +34,7 @@ class _Shape(Struct):
     model: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     runner: _Described | None = None
+    data: _Data = field(default_factory=_Data)
     overlength: dict[str, list[str]] | None = None
     summary: _Summary | None = None
     seconds: Annotated[float, Meta(ge=0)] = 0.0

@@ -1,4 +1,4 @@
-"""The rows of a dataset, read when they are due: from a hub, or from jsonl, json, csv or parquet files, gzipped too.
+"""The rows of files, read when they are due: jsonl, json, csv or parquet, gzipped too.
 
 Whatever cannot be read from the middle (gzip, csv, parquet) is written once to a temporary file of JSON lines, so that
 memory holds one row and eight bytes of position for each of the others.
@@ -90,18 +90,6 @@ def in_folder(folder: Path, name: str) -> Path:
 def known(folder: Path, name: str) -> bool:
     """Whether a folder has data of this name."""
     return any((folder / f"{name}{suffix}{zipped}").is_file() for suffix in SUFFIXES for zipped in ("", ".gz"))
-
-
-def from_hub(hub: str, *, config: str | None, revision: str | None, split: str, files: list[str]) -> Rows:
-    """A dataset of the hub at one revision, memory-mapped by `datasets`."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    try:
-        table = datasets.load_dataset(hub, config, split=split, revision=revision, data_files=files or None)
-    except Exception as error:  # the hub's errors have no common base; the caller adds place and remedy
-        raise UsageError(f"{hub} cannot be loaded: {' '.join(str(error).split()) or type(error).__name__}") from error
-    return table  # type: ignore[no-any-return]
 
 
 def digest(path: Path) -> str:

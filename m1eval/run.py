@@ -27,6 +27,7 @@ from m1eval.journal import Done, Journal
 from m1eval.model import Model
 from m1eval.nouns import Runner, Tokenizer
 from m1eval.overlength import Overlength
+from m1eval.samples import Samples
 from m1eval.stats import OUTCOMES, Tally
 from m1eval.task import Task
 
@@ -187,6 +188,7 @@ class Run:
     def plan(self, tokenizer: Tokenizer, done: Done) -> loop.Work:
         """Choose the samples; UsageError if two have the same id."""
         samples = self.task.samples(tokenizer, self.seed, self.data_dir)
+        self._note_data(samples)
         numbers = samples.chosen(limit=self.limit, ids=self.ids, seed=self.seed)
         seen: set[str] = set()
         for number in () if samples.numbered else numbers:
@@ -205,6 +207,17 @@ class Run:
             names = {samples.id(number) for number in numbers}
             self.work.more = {name: n for name, n in more.items() if name in names}
         return self.work
+
+    def _note_data(self, samples: Samples) -> None:
+        """Keep of which commits the data are; UsageError if the answers that there are were given to others."""
+        data = {"tables": samples.about.tables, "notes": samples.about.notes}
+        was: list[dict[str, Any]] = self._meta.get("data", {}).get("tables", [])
+        both = (was, samples.about.tables)
+        old, new = ({table.get("hub"): table["commit"] for table in each if table.get("commit")} for each in both)
+        if old:
+            self._refuse_if_other({"commit": old}, {"commit": new})
+        self._meta["data"] = data
+        self.notes += samples.about.notes
 
     @property
     def owes(self) -> bool:

@@ -19,6 +19,13 @@ from m1eval.source import Source
 Render = Callable[[Row], str]
 
 
+class About(NamedTuple):
+    """Where the rows are from, a mapping for each table that was read, and what was left out of them, in words."""
+
+    tables: list[dict[str, Any]]
+    notes: list[str]
+
+
 class Samples:
     """The samples of a task by number; each is built when it is asked for."""
 
@@ -30,7 +37,9 @@ class Samples:
         scorer: Scorer,
         table: Rows | list[Recipe],
         texts: Mapping[str, Any] | None = None,
+        about: About | None = None,
     ) -> None:
+        self.about = about or About([], [])
         self._name = name
         self._definition = definition
         self._file = file
@@ -139,7 +148,11 @@ class Samples:
         if not self._recipes:
             return self._rows[number]
         recipe = self._recipes[number]
-        return recipe.build_repeat(repeat) if recipe.build_repeat else recipe.build()
+        try:
+            return recipe.build_repeat(repeat) if recipe.build_repeat else recipe.build()
+        except KeyError as error:  # as for a template: data of another form are wrong as a whole
+            name = error.args[0] if error.args else error
+            raise self._file.error(("dataset", "generate"), f"{self.id(number)}: the data have no {name!r}") from error
 
     @cached_property
     def _templates(self) -> "_Templates":

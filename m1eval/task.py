@@ -13,17 +13,20 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from m1eval import plugins, rows, source
+from m1eval import hub, plugins, rows, source
 from m1eval.definition import Dataset, Definition, Related, check
 from m1eval.errors import UsageError
+from m1eval.hub_errors import ACCESS, PAGES, HubError
 from m1eval.nouns import Episode, Recipe, Scorer, Tokenizer
 from m1eval.profile import Profile
 from m1eval.published_texts import PublishedTexts
-from m1eval.samples import Samples
+from m1eval.samples import About, Samples
 from m1eval.source import Key, Source
 
 ABOUT = {"title", "description", "tags", "source", "url", "licence", "baselines", "repeats", "protocols"}
 """Keys that change nothing of what is asked or how it is graded."""
+ABOUT_DATA = {"rows", "gated", "mirror"}
+"""Those of them that stand under `dataset`."""
 
 
 class Task:
@@ -81,11 +84,20 @@ class Task:
         """Whether the rows come from the hub."""
         return bool(self.definition.dataset and self.definition.dataset.hub)
 
+    @property
+    def gated(self) -> str:
+        """What gives access to the task's data, if terms must be accepted; else nothing."""
+        dataset = self.definition.dataset or Dataset()
+        if not dataset.gated or dataset.hub is None or dataset.hub == dataset.mirror.partition("@")[0]:
+            return ""
+        return f"accept the terms at {PAGES}{dataset.hub} and set HF_TOKEN{_mirror(dataset)}"
+
     def samples(self, tokenizer: Tokenizer, seed: int, data_dir: Path | None = None) -> Samples:
         """All samples of the task, none of them built yet."""
+        about = About([], [])
         texts = self.texts.load(data_dir)
-        table = self._rows(tokenizer, seed, data_dir)
-        return Samples(self.name, self.definition, self.source, self.scorer, table, texts)
+        table = self._rows(tokenizer, seed, data_dir, about)
+        return Samples(self.name, self.definition, self.source, self.scorer, table, texts, about)
 
     def _published(self, made: Any) -> dict[str, Any]:
         """The task's published texts as the argument of a function that takes `texts`."""
@@ -94,6 +106,7 @@ class Task:
     def resolved(self, data_dir: Path | None = None) -> dict[str, Any]:
         """The definition as it will be run, and the digests of the files that decide what is asked and graded."""
         definition = {k: v for k, v in msgspec.to_builtins(self.definition).items() if k not in ABOUT}
+        definition["dataset"] = {k: v for k, v in definition["dataset"].items() if k not in ABOUT_DATA}
         used = [("scorer", self.scorer_file)]
         used += [(f"scorer {path.name}", path) for path in _neighbours(self.scorer_file)]
         dataset = self.definition.dataset or Dataset()
@@ -116,38 +129,44 @@ class Task:
         beside = self.path.parent / name
         return str(beside) if name.endswith(".py") and beside.is_file() else name
 
-    def _rows(self, tokenizer: Tokenizer, seed: int, data_dir: Path | None) -> rows.Rows | list[Recipe]:
+    def _rows(self, tokenizer: Tokenizer, seed: int, data_dir: Path | None, about: About) -> rows.Rows | list[Recipe]:
         dataset = self.definition.dataset
         assert dataset is not None
         if not dataset.generate:
-            return self._table(dataset, data_dir)
+            return self._table(dataset, data_dir, about)
         given: dict[str, Any] = {"tokenizer": tokenizer, "seed": seed, "texts": self.texts.load(data_dir)}
+        given["note"] = about.notes.append
         if dataset.hub or dataset.file:
             wanted = inspect.signature(self._beside(("dataset", "generate"), dataset.generate)).parameters
             if "rows" in wanted:
-                given["rows"] = self._table(dataset, data_dir)
-            given["table"] = partial(self._other, dataset, data_dir)
+                given["rows"] = self._table(dataset, data_dir, about)
+            given["table"] = partial(self._other, dataset, data_dir, about)
         return self._generated(dataset.generate, given)
 
-    def _other(self, dataset: Dataset, data_dir: Path | None, beside: str = "", **keys: Any) -> rows.Rows:
+    def _other(self, dataset: Dataset, data_dir: Path | None, about: About, beside: str = "", **keys: Any) -> rows.Rows:
         """Rows of another config, split or file of the dataset; with --data-dir those of `<task>_<beside>`."""
-        return self._table(msgspec.structs.replace(dataset, **keys), data_dir, beside)
+        return self._table(msgspec.structs.replace(dataset, **keys), data_dir, about, beside)
 
-    def _table(self, dataset: Dataset, data_dir: Path | None, beside: str = "") -> rows.Rows:
+    def _table(self, dataset: Dataset, data_dir: Path | None, about: About, beside: str = "") -> rows.Rows:
         if data_dir:
             return rows.read([rows.in_folder(data_dir, f"{self.name}_{beside}" if beside else self.name)])
         if dataset.file:
             return rows.read([self._data_file(dataset.file)])
         assert dataset.hub is not None
+        keys = ("hub", "revision", "config", "split", "files", "columns")
+        wanted = hub.Source(**{key: getattr(dataset, key) for key in keys})
         try:
-            return rows.from_hub(
-                dataset.hub, config=dataset.config, revision=dataset.revision, split=dataset.split, files=dataset.files
-            )
-        except UsageError as error:
-            remedy = f"without a network, --data-dir DIR reads DIR/{self.name}.jsonl"
+            loaded = hub.load(wanted)
+        except HubError as error:
+            remedy = f"--data-dir DIR reads DIR/{self.name}.jsonl"
+            remedy = f"without a network, {remedy}" if error.kind != ACCESS else f"or {remedy}{_mirror(dataset)}"
             raise self.source.error(("dataset", "hub"), f"{error}; {remedy}") from error.__cause__
+        except UsageError as error:
+            raise self.source.error(("dataset", "columns"), str(error)) from None
         except ModuleNotFoundError as error:
             raise plugins.missing_package(f"task '{self.name}'", error) from error
+        about.tables.append({**wanted._asdict(), "commit": loaded.commit, "rows": len(loaded.rows)})
+        return loaded.rows
 
     def _data_file(self, name: str) -> Path:
         path = (self.path.parent / name).expanduser()
@@ -245,6 +264,14 @@ def _follow(file: Source, protocol: str) -> None:
         file.lines |= {
             key[2:]: line for key, line in file.lines.items() if len(key) > 2 and key[:2] == ("protocols", protocol)
         }
+
+
+def _mirror(dataset: Dataset) -> str:
+    """How the open copy of gated data is read, if there is one."""
+    name, _, commit = dataset.mirror.partition("@")
+    if not name or name == dataset.hub:
+        return ""
+    return f"; or the open copy: --set dataset.hub={name} --set dataset.revision={commit}"
 
 
 def _names(struct: type[Struct]) -> list[str]:

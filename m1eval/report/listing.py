@@ -39,15 +39,18 @@ def show(names: Sequence[str], *, as_json: bool) -> int:
 
 
 def _lines(rows: list[dict[str, Any]]) -> None:
-    cells = [
-        tuple(map(terminal.cell, (row["task"], _kind(row), row["title"], ", ".join(row.get("tags", [])))))
-        for row in rows
-    ]
+    cells = [tuple(map(terminal.cell, (row["task"], _kind(row), row["title"], _tags(row)))) for row in rows]
     widths = [max((len(cell[i]) for cell in cells), default=0) for i in range(3)]
     for cell in cells:
         terminal.line(
             "  ".join([*(text.ljust(width) for text, width in zip(cell, widths, strict=False)), cell[3]]).rstrip()
         )
+
+
+def _tags(row: dict[str, Any]) -> str:
+    """The tags, and whether the data are for those alone who accepted terms."""
+    gated = row.get("dataset", {}).get("gated")
+    return ", ".join([*row.get("tags", []), *(["gated (HF_TOKEN)"] if gated else [])])
 
 
 def _kind(row: dict[str, Any]) -> str:

@@ -131,12 +131,12 @@ def _read(path: Path) -> str:
 
 
 def _downloaded(name: str, revision: str | None) -> Iterator[str]:
-    from m1eval import rows
+    from m1eval.hub import Source, load
 
     if not revision:
         raise UsageError(f"corpus {name} is downloaded: name its commit, --set corpus_revision=<sha>")
     hub, config, split, column = HUB[name]
-    table: Any = rows.from_hub(hub, config=config, revision=revision, split=split, files=[])
+    table: Any = load(Source(hub, revision, config, split)).rows
     return (str(table[i][column]) for i in range(len(table)))
 
 

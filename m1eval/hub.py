@@ -1,0 +1,213 @@
+"""Datasets of the hub at one commit, loaded by the library `datasets`; what is loaded is the commit that was asked for.
+
+Where the hub cannot be reached, `datasets` takes whatever commit of the dataset it has in its cache. Here the commit of
+what was loaded is compared with the pin: the pinned one is looked for in the cache, and no other takes its place.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from m1eval import hub_errors
+from m1eval.errors import UsageError
+from m1eval.hub_errors import HubError, OtherCommit
+from m1eval.rows import Rows
+
+WAITS = (1.0, 4.0)
+"""Seconds before a request that failed for a passing reason is made again."""
+PATIENCE = 40.0
+"""Seconds after which nothing is tried again: `huggingface_hub` may have waited for most of them itself."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+class Source(NamedTuple):
+    """What is asked of the hub."""
+
+    hub: str
+    revision: str | None = None
+    config: str | None = None
+    split: str = "test"
+    files: Sequence[str] = ()
+    columns: Sequence[str] = ()
+
+
+class Loaded(NamedTuple):
+    """Rows, and the commit that they are of; None where there is none, as in a folder on this machine."""
+
+    rows: Rows
+    commit: str | None
+
+
+def load(source: Source) -> Loaded:
+    """The rows of a dataset, memory-mapped; HubError in one line with the reason and what to do."""
+    import datasets
+
+    with _silent():
+        if not _is_repository(source.hub):
+            return Loaded(_plain(_attempts(lambda: _table(source), source), source), None)
+        try:
+            table = _attempts(lambda: _exactly(source), source)
+        except HubError as error:
+            # At that commit the data do not change, so what an earlier command prepared is as good.
+            commit = _pin(source.revision) or _last_known(source)
+            table = _prepared(source, commit) if commit else None
+            if table is None:
+                raise error from error.__cause__
+        assert isinstance(table, datasets.Dataset)
+        return Loaded(_plain(table, source), commit_of(table))
+
+
+def commit_of(table: Any) -> str | None:
+    """The commit that a table of `datasets` was made of: the last part of its folder in the cache."""
+    for file in getattr(table, "cache_files", None) or ():
+        name = Path(str(file["filename"])).parent.name
+        if _COMMIT.fullmatch(name):
+            return name
+    return None
+
+
+def _exactly(source: Source) -> Any:
+    """The table, whose commit is the pinned one."""
+    try:
+        table = _table(source)
+    except ValueError as error:
+        if "Couldn't find cache for" in str(error):  # said in place of why the hub was of no use
+            hub_errors.ask(source.hub, source.revision)
+        raise
+    loaded, pin = commit_of(table), _pin(source.revision)
+    if pin and loaded and loaded != pin:
+        hub_errors.ask(source.hub, source.revision)
+        raise OtherCommit(f"the cache holds {loaded[:12]} of it, not {pin[:12]}")
+    return table
+
+
+def _table(source: Source) -> Any:
+    import datasets
+
+    # A folder here that is called as the dataset would be loaded in its place.
+    elsewhere = _is_repository(source.hub) and Path(source.hub).is_dir()
+    path = f"hf://datasets/{source.hub}" if elsewhere else source.hub
+    revision = source.revision if _is_repository(source.hub) else None
+    files = list(source.files) or None
+    return datasets.load_dataset(path, source.config, split=source.split, revision=revision, data_files=files)
+
+
+def _attempts(load: Callable[[], Any], source: Source) -> Any:
+    """What `load` returns; what fails for a passing reason is tried again."""
+    start = time.monotonic()
+    for wait in (*WAITS, None):
+        try:
+            return load()
+        except Exception as error:  # the hub's errors have no common base
+            known = hub_errors.explained(error, source.hub, source.revision)
+            if wait is None or not known.passing or time.monotonic() - start > PATIENCE:
+                raise HubError(f"{source.hub} cannot be loaded: {known.text}", known.kind) from error
+        time.sleep(wait)
+    raise AssertionError
+
+
+def _is_repository(hub: str) -> bool:
+    """Whether a name is that of a dataset of the hub, and not a folder or one of the formats of `datasets`."""
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES as FORMATS
+
+    return bool(_REPOSITORY.fullmatch(hub)) and hub not in FORMATS and not hub.startswith(".")
+
+
+def _pin(revision: str | None) -> str | None:
+    return revision if revision and _COMMIT.fullmatch(revision) else None
+
+
+def _last_known(source: Source) -> str | None:
+    """The commit that a branch or tag had when the hub was last asked."""
+    from huggingface_hub import constants
+
+    folder = "datasets--" + source.hub.replace("/", "--")
+    try:
+        commit = Path(constants.HF_HUB_CACHE, folder, "refs", source.revision or "main").read_text().strip()
+    except (OSError, ValueError):
+        return None
+    return _pin(commit)
+
+
+def _prepared(source: Source, commit: str) -> Any | None:
+    """The table of a commit that an earlier command has prepared in the cache of `datasets`, if there is one."""
+    import datasets
+    from datasets.naming import camelcase_to_snakecase
+    from datasets.packaged_modules.cache.cache import Cache
+
+    *above, name = source.hub.split("/")
+    root = Path(datasets.config.HF_DATASETS_CACHE, "___".join([*above, camelcase_to_snakecase(name)]))
+    for folder in sorted(root.glob(f"*/*/{commit}")):
+        config, version = folder.parts[-3:-1]
+        if config not in _configs(source, commit, folder):
+            continue
+        try:
+            builder = Cache(repo_id=source.hub, dataset_name=name, config_name=config, version=version, hash=commit)
+            return builder.as_dataset(split=source.split)
+        except Exception:  # noqa: BLE001 - a folder that cannot be read is as none; the hub's own error is told
+            continue
+    return None
+
+
+def _configs(source: Source, commit: str, folder: Path) -> list[str]:
+    """What the folder of the wanted configuration may be called."""
+    import datasets
+    from datasets.data_files import DataFilesDict, DataFilesList
+
+    if source.files:
+        files = [f"hf://datasets/{source.hub}@{commit}/{name}" for name in source.files]
+        data = DataFilesDict({"train": DataFilesList(files, [(source.hub, commit)] * len(files))})
+        config = datasets.BuilderConfig(source.config or "default", data_files=data)
+        return [str(config.create_config_id({"data_files": data}))]
+    if source.config:
+        return [source.config]
+    names = sorted(each.name for each in folder.parents[2].iterdir() if any(each.glob(f"*/{commit}")))
+    whole = [name for name in names if not re.fullmatch(r".*-[0-9a-f]{16}", name)]
+    return ["default"] if "default" in whole else whole if len(whole) == 1 else []
+
+
+def _plain(table: Any, source: Source) -> Any:
+    """The columns that are used, none of them decoded: images would need Pillow, and no task looks at them."""
+    have = list(table.column_names)
+    if missing := [name for name in source.columns if name not in have]:
+        raise UsageError(
+            f"{source.hub} at {str(source.revision)[:12]} has no column '{missing[0]}'; there are {', '.join(have)}"
+        )
+    media = [name for name, feature in table.features.items() if _is_media(feature)]
+    table = table.remove_columns([name for name in media if name not in source.columns])
+    for name in (name for name in media if name in source.columns):
+        table = table.cast_column(name, type(table.features[name])(decode=False))
+    return table.select_columns(list(source.columns)) if source.columns else table
+
+
+def _is_media(feature: Any) -> bool:
+    if isinstance(feature, dict):
+        return any(map(_is_media, feature.values()))
+    if isinstance(feature, list):
+        return any(map(_is_media, feature))
+    inner = getattr(feature, "feature", None)
+    return hasattr(feature, "decode_example") if inner is None else _is_media(inner)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without progress bars and warnings of the libraries: what matters of them is in the errors."""
+    import datasets
+    import huggingface_hub.utils as hub_utils
+
+    datasets.disable_progress_bars()
+    hub_utils.disable_progress_bars()  # type: ignore[attr-defined]
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub", "httpx", "httpx2")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,6 +1,6 @@
-"""The questions of Humanity's Last Exam that need no picture."""
+"""The questions of Humanity's Last Exam that need no image."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,12 +9,17 @@ from m1eval import Recipe
 KEPT = ("question", "answer", "answer_type", "category")
 
 
-def text_only(rows: Sequence[Mapping[str, Any]]) -> Iterator[Recipe]:
+def text_only(rows: Sequence[Mapping[str, Any]], note: Callable[[str], None]) -> Iterator[Recipe]:
     """Rows without an image; the starred figures of MiniMax-M1's table are of these."""
+    left_out = 0
     for number in range(len(rows)):
         row = rows[number]
-        if not row.get("image"):
-            yield Recipe(id=f"hle-{row.get('id', number + 1)}", build=partial(_question, rows, number))
+        if row.get("image"):
+            left_out += 1
+        else:
+            yield Recipe(id=f"hle-{row.get('id') or number + 1}", build=partial(_question, rows, number))
+    if left_out:
+        note(f"{left_out:,} of {len(rows):,} rows need an image and are left out")
 
 
 def _question(rows: Sequence[Mapping[str, Any]], number: int) -> dict[str, Any]:

@@ -1,10 +1,14 @@
-"""MultiChallenge's conversations; the hub's copy writes its columns in capitals."""
+"""MultiChallenge's conversations in either form: the authors' repository has messages under columns in capitals, the
+hub has small letters and two lists, of roles and of texts.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from m1eval import Recipe
+from m1eval import Recipe, UsageError
+
+KEPT = ("target_question", "pass_criteria", "axis")
 
 
 def conversations(rows: Sequence[Mapping[str, Any]]) -> Iterator[Recipe]:
@@ -17,4 +21,14 @@ def conversations(rows: Sequence[Mapping[str, Any]]) -> Iterator[Recipe]:
 
 def _conversation(rows: Sequence[Mapping[str, Any]], number: int) -> dict[str, Any]:
     row = {key.lower(): value for key, value in rows[number].items()}
-    return {name: row[name] for name in ("conversation", "target_question", "pass_criteria", "axis")}
+    return {"conversation": _messages(row["conversation"]), **{name: row[name] for name in KEPT}}
+
+
+def _messages(conversation: Any) -> Any:
+    """Messages as they are, or made of the two lists that `datasets` gives for a sequence of structures."""
+    if not isinstance(conversation, Mapping):
+        return conversation
+    roles, texts = conversation["role"], conversation["content"]
+    if len(roles) != len(texts):
+        raise UsageError(f"a conversation of {len(roles)} roles and {len(texts)} texts")
+    return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]

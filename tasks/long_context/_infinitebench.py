@@ -63,7 +63,8 @@ def samples(
 
 def _row(rows: Sequence[Mapping[str, Any]], i: int, subtask: str, texts: Mapping[str, Any]) -> dict[str, Any]:
     row = rows[i]
-    options, answers = list(row.get("options") or []), list(row["answer"])
+    options, answers = list(row.get("options") or []), row["answer"]
+    answers = list(answers) if isinstance(answers, list | tuple) else [answers]
     letters = dict(zip("abcd", options, strict=False))
     call = re.search(r"(func_\d+)\(.*?\)", str(row["input"]))
     words = {

@@ -1,0 +1,437 @@
+"""What goes wrong between a task and the hub: the data are those of the pin, or one line says why not."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tests.conftest import write
+from tests.tasks.conftest import Done, environment
+from tests.tasks.hub import STRANGER, TOKEN, Handler, Hub, Repository
+from tests.tasks.hub_rows import card, columns, jsonl, table
+
+A, B = "a" * 40, "b" * 40
+NAME = "org/set"
+FILE = "data/test-00000-of-00001.parquet"
+TEXT = columns(q=pa.string(), a=pa.string())
+
+
+def rows(*words: str) -> bytes:
+    return table([{"q": word, "a": word.upper()} for word in words], TEXT)
+
+
+@pytest.fixture
+def small(hub: Hub) -> Repository:
+    """A dataset of two commits, of which the later one is `main`, and files that are chosen by name."""
+    readme = card(default={"test": "data/test-*"})
+    first = {"README.md": readme, FILE: rows("one", "two"), "x/one.jsonl": jsonl([{"q": "x1", "a": "X1"}])}
+    first["x/two.jsonl"] = jsonl([{"q": "x2", "a": "X2"}])
+    made = hub.repositories[NAME] = Repository({A: first, B: {"README.md": readme, FILE: rows("three")}}, {"main": B})
+    return made
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Any:
+    """A task of this dataset."""
+
+    def make(name: str = "t", hub: str = NAME, revision: str = A, **keys: Any) -> str:
+        dataset = json.dumps({"hub": hub, "revision": revision, **keys})
+        text = f"title: T\ndataset: {dataset}\nprompt: '{{{{ q }}}}'\ntarget: '{{{{ a }}}}'\nscorer: exact\n"
+        return str(write(tmp_path / f"{name}.yaml", text))
+
+    return make
+
+
+def run(task: str, *more: str) -> list[str]:
+    name = Path(task).stem
+    return ["run", "-t", task, "-m", "echo:gold", "--json", "--display", "none", "--out", f"out/{name}", *more]
+
+
+def refused(done: Done, *words: str, remedy: str = "") -> None:
+    """One line on standard error, with the place in the task file and the remedy."""
+    assert done.code == 2, done
+    assert done.err.count("\n") == 1, done.err
+    assert re.match(r"Error: \S+\.yaml:\d+: ", done.err)
+    for word in (*words, remedy):
+        assert word in done.err, done.err
+    assert len(done.err) < 700
+
+
+def commits(folder: Path, name: str = "t") -> list[str | None]:
+    data = json.loads((folder / "out" / name / "run.json").read_text())["data"]
+    return [each["commit"] for each in data["tables"]]
+
+
+def test_another_commit_of_the_cache_never_takes_the_place_of_the_pinned_one(small, task, send, tmp_path):
+    main, pinned = task("main", revision="main"), task()
+    (found,) = send([run(main)])
+    other, again = send([run(pinned), run(main)], offline=True)
+    assert found.code == again.code == 0
+    assert commits(tmp_path, "main") == [B], "run.json says what the branch was"
+    refused(other, f"{NAME} cannot be loaded: the hub cannot be reached (HF_HUB_OFFLINE is set)")
+    assert "without a network, --data-dir DIR reads DIR/t.jsonl" in other.err
+    assert not (tmp_path / "out" / "t").exists()
+
+
+def test_the_pinned_commit_is_found_in_the_cache_though_another_is_newer(small, task, send, tmp_path):
+    pinned, main = task(), task("main", revision="main")
+    done = send([run(pinned, "--out", "first"), run(main)]) + send([run(pinned)], offline=True)
+    assert [each.code for each in done] == [0, 0, 0], done
+    assert commits(tmp_path) == [A]
+    assert [s["target"] for s in map(json.loads, (tmp_path / "out/t/samples.jsonl").read_text().splitlines())] == [
+        "ONE",
+        "TWO",
+    ]
+
+
+def test_files_chosen_by_name_are_not_mixed_up_without_a_network(small, task, send, tmp_path):
+    one, two = (task(name, split="train", files=[f"x/{name}.jsonl"]) for name in ("one", "two"))
+    missing = task("none", split="train", files=["x/none.jsonl"])
+    done = send([run(one), run(two)])
+    done += send([run(one, "--redo"), run(two, "--redo"), run(missing)], offline=True)
+    assert [each.code for each in done] == [0, 0, 0, 0, 2]
+    refused(done[-1], "HF_HUB_OFFLINE is set")
+    for name, text in (("one", "X1"), ("two", "X2")):
+        assert f'"target":"{text}"' in (tmp_path / "out" / name / "samples.jsonl").read_text().replace('": "', '":"')
+
+
+def test_a_server_that_is_gone_is_the_same_as_no_network(small, task, hub, tmp_path):
+    """In processes of their own, where what the libraries log would reach the terminal."""
+
+    def call(revision: str, url: str) -> Done:
+        command = [sys.executable, "-m", "m1eval", *run(task(revision=revision)), "--redo"]
+        env = environment(hub, HF_HOME=str(tmp_path / "home")) | {"HF_ENDPOINT": url}
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return Done(done.returncode, done.stdout, done.stderr, 0)
+
+    done = call("main", hub.url)
+    assert (done.code, done.err) == (0, "")
+    refused(
+        call(A, "http://127.0.0.1:9"),
+        "the hub cannot be reached (ConnectError)",
+        remedy="--data-dir DIR reads DIR/t.jsonl",
+    )
+
+
+def test_a_run_does_not_go_on_with_other_data_when_the_branch_has_moved(small, task, send, hub):
+    main = task(revision="main")
+    (first,) = send([run(main, "--limit", "1")])
+    small.refs["main"] = A
+    (other,) = send([run(main)])
+    assert first.code == 0
+    assert other.code == 2
+    assert f"was made with commit.{NAME}=bbbb" in other.err
+    assert "--out elsewhere, or --redo" in other.err
+
+
+@pytest.mark.parametrize(
+    ("token", "closed", "words"),
+    [
+        (None, "gated", ("is gated", "accept its terms at https://huggingface.co/datasets/org/set", "set HF_TOKEN")),
+        (STRANGER, "gated", ("is gated", "the account of the token (HF_TOKEN) has no access", "datasets/org/set")),
+        ("hf_wrong00000000000000000000", "gated", ("does not accept the token (HF_TOKEN)",)),
+        (
+            None,
+            "private",
+            ("no dataset https://huggingface.co/datasets/org/set", "without a token (HF_TOKEN)", "private"),
+        ),
+        (STRANGER, "private", ("no dataset https://huggingface.co/datasets/org/set", "this token (HF_TOKEN) may see")),
+    ],
+)
+@pytest.mark.parametrize("cached", [False, True])
+def test_access_is_refused_with_the_remedy_that_helps(small, task, send, token, closed, words, cached):
+    if cached:
+        send([run(task("main", revision="main"))])
+    setattr(small, closed, True)
+    (done,) = send([run(task())], token=token)
+    refused(done, f"{NAME} cannot be loaded: ", *words, remedy="or --data-dir DIR reads DIR/t.jsonl")
+    assert "without a network" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"revision": "c" * 40}, "it has no revision cccccccc"),
+        ({"revision": "v1.0"}, "it has no revision v1.0"),
+        ({"hub": "org/sett"}, "there is no dataset https://huggingface.co/datasets/org/sett"),
+        ({"files": ["4needle.parquet"], "split": "train"}, f"it has no file 4needle.parquet at {A[:12]}"),
+        ({"files": ["x/none.jsonl"], "split": "train"}, f"it has no file x/none.jsonl at {A[:12]}"),
+        ({"split": "tset"}, "tset"),
+        ({"config": "maim"}, "maim"),
+        ({"columns": ["q", "answer"]}, "org/set at aaaaaaaaaaaa has no column 'answer'; there are q, a"),
+    ],
+)
+def test_a_name_that_is_not_there(small, task, send, keys, words):
+    (done,) = send([run(task(**keys))])
+    refused(done, words)
+
+
+def test_a_file_that_the_card_names_and_that_has_moved(small, task, send):
+    small.commits[A]["moved/test.parquet"] = small.commits[A].pop(FILE)
+    (done,) = send([run(task())])
+    refused(done, f"at {A[:12]} it has no data files where its card says that they are")
+
+
+def refuse(status: int, times: int, path: str = "", method: str = "", **headers: str) -> Any:
+    """A fault: so many refusals with a status, of a path and a method."""
+    left = [times]
+
+    def fault(handler: Handler) -> bool:
+        if (
+            left[0]
+            and path in handler.where
+            and handler.command.startswith(method)
+            and handler.where != "/api/agent-harnesses"
+        ):
+            left[0] -= 1
+            handler.refuse(status, message="", **headers)
+            return True
+        return False
+
+    return fault
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 429])
+def test_a_hub_in_trouble_is_asked_again(small, task, send, hub, status):
+    with hub.failing(refuse(status, 2, "/resolve/", "HEAD")):
+        (done,) = send([run(task())])
+    assert done.code == 0, done
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+@pytest.mark.parametrize("cached", ["nothing", "another commit", "the commit"])
+def test_a_hub_that_stays_in_trouble_is_told_in_one_line(small, task, send, hub, status, cached):
+    pinned = task()
+    if cached != "nothing":
+        send([run(pinned, "--out", "before") if cached == "the commit" else run(task("main", revision="main"))])
+    hub.seen.clear()
+    with hub.failing(refuse(status, 10**6, "", "HEAD")):
+        (done,) = send([run(pinned)])
+    if cached == "the commit":
+        assert done.code == 0, done
+        return
+    tries = sum(path.endswith("README.md") and method == "HEAD" for method, path in hub.seen)
+    refused(done, "(429)" if status == 429 else f"answers {status}" if cached == "nothing" else "cannot be loaded")
+    assert tries >= 3 or cached != "nothing"
+
+
+def cut(after: int, times: int) -> Any:
+    """A fault: the line breaks after so many bytes of the data."""
+    left = [times]
+
+    def fault(handler: Handler) -> bool:
+        if left[0] and handler.command == "GET" and handler.where.endswith(".parquet"):
+            left[0] -= 1
+            handler.file(handler.hub.repositories[NAME].commits[A][FILE], A, cut=after)
+            return True
+        return False
+
+    return fault
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(small, task, send, hub):
+    with hub.failing(cut(100, 1)):
+        (done,) = send([run(task())])
+    assert done.code == 0, done
+
+
+def test_a_download_that_is_always_cut_is_told_and_half_a_file_is_not_used(small, task, send, hub, tmp_path):
+    with hub.failing(cut(0, 10**6)):
+        (done,) = send([run(task())])
+    refused(done, "the connection to the hub broke off")
+    assert not list((tmp_path / "home" / "datasets").glob("org___set/**/*.arrow"))
+    (done,) = send([run(task())])
+    assert done.code == 0, done
+
+
+def test_a_file_that_is_shorter_than_was_said(small, task, send, hub):
+    def fault(handler: Handler) -> bool:
+        if handler.command == "HEAD" and handler.where.endswith(".parquet"):
+            handler.file(small.commits[A][FILE] + b"more", A)
+            return True
+        return False
+
+    with hub.failing(fault):
+        (done,) = send([run(task())])
+    refused(done, "org/set cannot be loaded")
+
+
+def test_a_hub_without_an_etag_and_one_whose_etag_changes(small, task, send, hub):
+    def without(handler: Handler) -> bool:
+        if handler.command == "HEAD" and handler.where.endswith(".parquet"):
+            handler.refuse(200, X_Repo_Commit=A)
+            return True
+        return False
+
+    def other(handler: Handler) -> bool:
+        if handler.command == "GET" and handler.where.endswith(".parquet"):
+            handler.file(small.commits[A][FILE], A, etag="0" * 64)
+            return True
+        return False
+
+    with hub.failing(without):
+        (done,) = send([run(task())])
+    refused(done, "org/set cannot be loaded")
+    with hub.failing(other):
+        (done,) = send([run(task(), "--redo")])
+    assert done.code == 0, "the content is whole; the second etag names nothing that is used"
+
+
+@pytest.mark.parametrize("page", [b"<html>Log in to this network</html>", b"", b"{"])
+def test_a_gateway_that_answers_for_the_hub(small, task, send, hub, page):
+    def portal(handler: Handler) -> bool:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(page)))
+        handler.end_headers()
+        if handler.command != "HEAD":
+            handler.wfile.write(page)
+        return True
+
+    with hub.failing(portal):
+        (done,) = send([run(task())])
+    refused(done, "org/set cannot be loaded")
+
+
+def test_a_script_is_never_executed(small, task, send, tmp_path):
+    small.commits[A]["set.py"] = f"open({str(tmp_path / 'ran')!r}, 'w').close()\n".encode()
+    (done,) = send([run(task())])
+    refused(done, "it is a script (set.py), and scripts of datasets are never executed")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"PAR1 no parquet", b"", rows("x")[:-20]])
+def test_a_file_that_cannot_be_read(small, task, send, content):
+    small.commits[A][FILE] = content
+    (done,) = send([run(task())])
+    refused(done, "org/set cannot be loaded")
+
+
+def test_a_folder_that_is_called_as_the_dataset_is_not_loaded_in_its_place(small, task, send, tmp_path):
+    write(tmp_path / "org" / "set" / "test.jsonl", '{"q": "here", "a": "HERE"}\n')
+    (done,) = send([run(task())])
+    assert done.code == 0, done
+    assert commits(tmp_path) == [A]
+    assert "HERE" not in (tmp_path / "out/t/samples.jsonl").read_text()
+
+
+def test_a_data_folder_takes_the_place_of_the_hub(small, task, send, hub, tmp_path):
+    write(tmp_path / "data" / "t.jsonl", '{"q": "mine", "a": "MINE"}\n')
+    hub.seen.clear()
+    (done,) = send([run(task(), "--data-dir", "data")])
+    assert (done.code, hub.seen) == (0, [])
+    assert json.loads((tmp_path / "out/t/run.json").read_text())["data"]["tables"] == []
+
+
+def test_two_processes_load_at_once(small, task, hub, tmp_path):
+    env = environment(hub, HF_HOME=str(tmp_path / "home"))
+    command = [sys.executable, "-m", "m1eval"]
+    both = [
+        subprocess.Popen([*command, *run(task(name))], env=env, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        for name in ("t", "u")
+    ]
+    said = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert commits(tmp_path, "t") == commits(tmp_path, "u") == [A]
+
+
+def test_columns_with_other_names_are_an_error_before_anything_is_asked(small, task, send, tmp_path):
+    small.commits[A][FILE] = table([{"question": "one", "a": "ONE"}], columns(question=pa.string(), a=pa.string()))
+    write(tmp_path / "_made.py", "def made(rows):\n    return ({'q': r['qq'], 'a': r['a']} for r in rows)\n")
+    lazy = "from functools import partial\nfrom m1eval import Recipe\n\ndef made(rows):\n"
+    lazy += "    for i in range(len(rows)):\n        yield Recipe(id=str(i), build=lambda: {'q': rows[i]['qq']})\n"
+    write(tmp_path / "_lazy.py", lazy)
+    done = send([run(task()), run(task("u", generate="_made.made")), run(task("v", generate="_lazy.made"))])
+    refused(done[0], "template error: 'q' is undefined")
+    refused(done[1], "qq")
+    refused(done[2], "the data have no 'qq'")
+    (checked,) = send([["check", task("v", generate="_lazy.made")]])
+    assert (checked.code, checked.out.count("\n"), checked.err) == (1, 1, "")
+
+
+def test_an_id_that_stands_twice(small, task, send, tmp_path):
+    small.commits[A][FILE] = rows("one", "one")
+    path = Path(task())
+    path.write_text(path.read_text() + "id: '{{ q }}'\n")
+    (done,) = send([run(str(path))])
+    refused(done, "two samples have the id 'one'")
+
+
+def test_an_empty_set(small, task, send):
+    small.commits[A][FILE] = table([], TEXT)
+    (done,) = send([run(task())])
+    refused(done, "org/set cannot be loaded")
+    small.commits[A] = {"test.jsonl": b"\n"}
+    (done,) = send([run(task())])
+    refused(done, "")
+
+
+def test_gated_tasks_name_page_and_variable(hub, send):
+    (listed, checked, *errors) = send(
+        [["tasks"], ["check", "--json"], ["check", "hle"], ["check", "gpqa_diamond"], ["check", "zebralogic"]],
+        token=None,
+    )
+    for name in ("gpqa_diamond", "hle", "zebralogic"):
+        (line,) = [line for line in listed.out.splitlines() if line.startswith(f"{name} ")]
+        assert line.endswith("gated (HF_TOKEN)")
+        (text,) = [row["text"] for row in json.loads(checked.out) if row["task"] == name]
+        assert "accept the terms at https://huggingface.co/datasets/" in text
+        assert "set HF_TOKEN" in text
+    assert listed.out.count("gated") == 3
+    for done, page in zip(errors, ("cais/hle", "Idavidrein/gpqa", "allenai/ZebraLogicBench-private"), strict=True):
+        assert done.code == 1
+        assert f"accept its terms at https://huggingface.co/datasets/{page} and set HF_TOKEN" in done.out
+    assert "--set dataset.hub=WildEval/ZebraLogic --set dataset.revision=0a473f5a" in errors[2].out
+
+
+def test_the_open_copy_of_a_gated_set_needs_no_token(hub, send, tmp_path):
+    sets = [
+        "--set",
+        "dataset.hub=WildEval/ZebraLogic",
+        "--set",
+        "dataset.revision=0a473f5a0054835754ed156d5a79c6ce27178bb1",
+    ]
+    (done,) = send([["check", "zebralogic", *sets]], token=None)
+    assert (done.code, done.out.split()[0]) == (0, "passed"), done
+
+
+def test_mrcr_has_its_data_as_published_then_and_as_they_were_mended(hub, send, tmp_path):
+    found = send(
+        [
+            ["run", "-t", name, "-m", "echo:gold", "--json", "--out", f"out/{name}{protocol}", *more]
+            for name in ("mrcr", "mrcr_128k")
+            for protocol, more in (("", []), ("fixed", ["--protocol", "fixed"]))
+        ]
+    )
+    assert [done.code for done in found] == [0] * 4, found
+    then, mended = "204b0d4e8d9ca5c0a90bf942fdb2a5969094adc0", "f4c69fae7cf81f7ca26b9fee34b392a50f6b8a1d"
+    assert [commits(tmp_path, f"{n}{p}") for n in ("mrcr", "mrcr_128k") for p in ("", "fixed")] == [
+        [then],
+        [mended],
+    ] * 2
+    assert [json.loads(done.out)["runs"][0]["samples"] for done in found] == [3, 5, 2, 5]
+
+
+def test_the_worked_examples_of_mmlu_pro_are_of_the_same_commit(hub, send, tmp_path):
+    (done,) = send([["run", "-t", "mmlu_pro", "-m", "echo:gold", "--protocol", "official", "--json", "--out", "out/t"]])
+    assert done.code == 0, done
+    assert commits(tmp_path) == ["527feea0afed1de15a8c115abf7be4c912123315"] * 2
+
+
+def test_a_copy_of_zebralogic_without_solutions_is_refused(hub, send, tmp_path):
+    blank = {"header": ["House", "Name"], "rows": [["1", "___"], ["2", "___"]]}
+    write(tmp_path / "zebralogic.jsonl", json.dumps({"id": "z", "puzzle": "p", "solution": blank}) + "\n")
+    (done,) = send([["run", "-t", "zebralogic", "-m", "echo:gold", "--data-dir", str(tmp_path), "--out", "out/z"]])
+    assert done.code == 2
+    assert "the puzzles have no solutions" in done.err
+    assert TOKEN not in done.err
+
+
+def test_subtasks_that_babilong_has_at_0k_alone(hub, send):
+    (done,) = send([["check", "babilong", "--set", "subtasks=[qa11]", "--set", "lengths=[4k]"]])
+    assert done.code == 1
+    assert "qa11 exists at 0k alone" in done.out

@@ -31,6 +31,8 @@ _LETTER = re.compile(r"\(?([A-J])\)?")
 _OPTION = re.compile(r"\(([A-J])\)(?:\s*[A-Za-z]{2}|\s+\S|$)|([A-J])(?:[.:)]\s*\S|[.:)]?$)")
 _STYLE = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|bf)\s*\{([^{}]*)\}")
 _DOUBT = re.compile(r"\b(?:not|no|nor|neither|never|or|more|less|than|least|most|except|about|between|either|un\w+)\b")
+_FORMULA = re.compile(r"[\^=+*/<>]|\\(?:frac|sqrt|cdot|times)(?![a-z])|^-|-\s*\(|\)!|\d\(|(?<=[A-Za-z])-\d")
+"""What makes a formula of an answer with the words of the reference: `-(LRMC)` is not LRMC."""
 _EXTRA_WORDS = 6
 
 
@@ -108,7 +110,7 @@ def _option(gold: str, answer: str) -> Verdict | None:
 
 def _prose(gold: str, answer: str) -> Verdict | None:  # noqa: PLR0911 - a rule, a return
     """Words against words: the same ones, or the reference's in a short sentence without a doubt in it."""
-    if not is_prose(gold):
+    if not is_prose(gold) or _FORMULA.search(answer):
         return None
     wanted, given = words(gold), words(answer)
     if wanted == given:

@@ -110,7 +110,7 @@ def _option(gold: str, answer: str) -> Verdict | None:
 
 def _prose(gold: str, answer: str) -> Verdict | None:  # noqa: PLR0911 - a rule, a return
     """Words against words: the same ones, or the reference's in a short sentence without a doubt in it."""
-    if not is_prose(gold) or _FORMULA.search(answer):
+    if not is_prose(gold) or _FORMULA.search(gold) or _FORMULA.search(answer):
         return None
     wanted, given = words(gold), words(answer)
     if wanted == given:

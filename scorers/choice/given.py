@@ -3,8 +3,21 @@
 from typing import NamedTuple
 
 from . import words
-from .grammar import BESIDE, BINOMIALS, CLOSING, CONTINUED, ENDS, LISTED, NEXT_WORD, SUFFIX, UNSPACED, VERBAL
-from .letters import ARABIC, LOOKALIKES
+from .grammar import (
+    BESIDE,
+    BINOMIALS,
+    CLOSING,
+    CONTINUED,
+    DIGITS,
+    ENDS,
+    LISTED,
+    NEXT_WORD,
+    SPECIES,
+    SUFFIX,
+    UNSPACED,
+    VERBAL,
+)
+from .letters import ARABIC, CYRILLIC, LOOKALIKES
 
 
 class Letter(NamedTuple):
@@ -66,7 +79,11 @@ def _goes_on(text: str, end: int, *, dressed: bool) -> bool:
     """Whether a letter is part of something longer, or asked rather than said."""
     following = text[end : end + 1]
     if following.isalnum() and not dressed:
-        return not UNSPACED.match(following) or following in "型语語超股座罩"
+        return not UNSPACED.match(following) or following in "型语語超股座罩吗嗎"
+    if (name := SPECIES.match(text, end)) and name[1] in BINOMIALS:
+        return True
+    if text[end - 1] in CYRILLIC and DIGITS.match(text, end):
+        return True  # a Russian preposition before a number
     return bool(CONTINUED.match(text, end))
 
 

@@ -31,11 +31,12 @@ def _spelled(phrase: str) -> str:
 
 FILLED = rf"(?:[\s:,\-–—.(\[\"'“‘]{{0,4}}{any_of(words.FILLERS)}){{0,5}}"
 FILLED_TOO = rf"(?:[\s:,.(\[\"'“‘]{{0,4}}{any_of((*words.FOREIGN_FILLERS, *words.FILLERS))}){{0,4}}"
-MARKS = r"(?::|=>|⇒|→|->|=|[-–—](?=\s))"
+MARKS = r"(?::|=>|⇒|→|➡|->|=|[-–—](?=\s))"
 WORD = r"(?![A-J]\b)[^\W\d_][\w'’-]{0,20}"
 KEY = r"""(?:_\w{1,12})?["'”’)\]]{0,2}"""
 FORWARD = re.compile(
-    rf"{KEY}(?:\s?\([^()\n]{{1,60}}\))?(?P<slot>(?:(?:[\s,]{{1,3}}{WORD}){{0,9}}?[\s,]{{0,3}}(?:{MARKS}|{any_of(words.COPULAS)})|[^\S\n]{{0,3}}[:.]?\n"
+    rf"{KEY}(?:\s?\([^()\n]{{1,60}}\))?"
+    rf"(?P<slot>(?:(?:[\s,]{{1,3}}{WORD}){{0,11}}?[\s,]{{0,3}}(?:{MARKS}|['’]s(?=\s)|{any_of(words.COPULAS)})|[^\S\n]{{0,3}}[:.]?\n"
     rf"\s{{0,4}}){FILLED})[\s:,]{{0,6}}(?P<open>{OPEN})(?P<letter>{LETTER})"
 )
 FORWARD_TOO = re.compile(
@@ -66,20 +67,26 @@ REVERSE_TOO = re.compile(
 )
 NOT = re.compile(rf"{any_of(words.NEGATIONS)}|(?i:n['’]t)\b")
 DENIED = re.compile(
-    r"\s{0,2}(?:が|は|では|じゃ|가|이|는|은|では)?\s{0,2}(?:ない|なく|ありません|아니|아닙|değil|नहीं|নয়|نیست|نہیں|இல்லை|కాదు|không\s+đúng|不对|不對|不正确)"
+    r"\s{0,2}(?:が|は|では|じゃ|가|이|는|은|지)?\s{0,2}(?:않|ない|なく|ありません|아니|아닙|değil|नहीं|নয়|نیست|نہیں|இல்லை|కాదు|không\s+đúng|不对|不對|不正确)"
 )
-BEFORE = re.compile(rf"{any_of(words.BEFORE_WRONG)}[^\S\n]{{1,3}}(?:\w{{1,12}}[^\S\n]{{1,3}})?$")
+BEFORE = re.compile(
+    rf"(?:错误|錯誤|不正确|誤った|틀린)的?\s{{0,2}}$|{any_of(words.BEFORE_WRONG)}[^\S\n]{{1,3}}(?:\w{{1,12}}[^\S\n]{{1,3}})?$"
+)
 SUPPOSED = re.compile(
-    r"(?i:\b(?:if|whether|suppose|supposing|assume|assuming|unless|imagine)\b)[^,.;!?\n]{0,24}$"
+    r"(?i:\b(?:iff?|whether|let['’]s\s+say|suppose|supposing|assume|assuming|unless|imagine)\b)[^,.;!?\n]{0,24}$"
     r"|(?i:\b(?:example|e\.g\.|format|form|like|template)(?!\w))[^.;!?\n]{0,24}$"
 )
-JOIN = rf"(?:[^\S\n]*[,;/&+|]\s*{any_of(words.CONJUNCTIONS)}?|[^\S\n]*{any_of(words.CONJUNCTIONS)})"
+JOIN = (
+    rf"(?:[^\S\n]*[,;/&+|]\s*{any_of(words.CONJUNCTIONS)}?|[^\S\n]*{any_of(words.CONJUNCTIONS)}|\.\s{{1,2}}Or\b)"
+    r"(?:\s{1,2}(?i:also|perhaps|maybe)\b)?(?:\s{1,2}(?i:my|the)\s{1,2}(?i:backup|second|other|alternative|next)"
+    r"(?:\s{1,2}(?i:choice|answer|guess|option|pick))?\s{1,2}(?i:is|would\s+be))?"
+)
 LISTED = re.compile(
     rf"{JOIN}\s{{0,3}}(?i:(?:both|either|possibly|perhaps|maybe|even|option|choice|answer|letter|alternativ\w?|the)\s{{1,2}}){{0,3}}"
     rf"{OPEN}(?P<letter>{LETTER})(?P<close>{CLOSE})(?![A-Za-z0-9_À-ɏЀ-ӿ'’=^°])"
 )
 BESIDE = re.compile(
-    rf"(?:[^\S\n]{{1,3}}|(?<=[)\]])){OPEN}(?P<letter>[A-J])(?P<close>{CLOSE})(?=\s*(?:$|[\n,;.)]|[A-J]\b))"
+    rf"(?:[^\S\n]{{1,3}}|(?<=[)\]])){OPEN}(?P<letter>[A-J])(?P<close>{CLOSE})(?=\s*(?:$|[\n,;)]|\.(?!\s?[a-z])|[A-J]\b))"
 )
 VERBAL = re.compile(
     r"\s{1,3}(?i:is|are|was|were|being|would|could|can|cannot|can['’]t|does|doesn['’]t|do|did|has|have|had|fails?|gives?|seems?"
@@ -88,19 +95,70 @@ VERBAL = re.compile(
 CLOSING = re.compile(CLOSE)
 CONTINUED = re.compile(
     # a formula, an abbreviation, a question
-    r"['’?_^°#%\\]|\.\s?[A-Z]\.\s?[A-Z]|\([a-z]\)|\+[+),.\d]|[-–.][^\W\d_]|[-–]\d|/\w| {0,20}[=<>×→+^≈≤≥∝·∈?\\]"
+    r"['’?_^°#%\\]|\.\s?[A-Z]\.\s?[A-Z]|\([a-z]\)|\+[+),.\d]|[-–.][^\W\d_]|[-–]\d|/\w|[♯♭]"
+    r"| {0,20}[=<>×→+^≈≤≥∝·∈∪∩∧∨⊂⊆⊕?\\]"
+    r"|(?<=([A-J])),?\swhere\s\1\s(?:is|denotes)\b"
 )
 ENDS = re.compile(r"\s*\Z")
 SUFFIX = re.compile(r"['’](?:[dt][iıuü]r|s[iıuü]|[yn]?[iıuü]|e|ye|de|da)\b")
 NEXT_WORD = re.compile(r"[^\S\n]{1,3}([^\W\d_]+)")
+SPECIES = re.compile(r"\.\s?([a-z]{4,})")
+DIGITS = re.compile(r"[^\S\n]{1,3}\d")
 BINOMIALS = frozenset(
-    ["elegans", "coli", "melanogaster", "thaliana", "subtilis", "pylori", "cerevisiae", "difficile", "anthracis"]
+    [
+        "aegypti",
+        "albicans",
+        "anthracis",
+        "aureus",
+        "botulinum",
+        "burgdorferi",
+        "carolinensis",
+        "cerevisiae",
+        "cereus",
+        "coli",
+        "cholerae",
+        "difficile",
+        "diphtheriae",
+        "discoideum",
+        "elegans",
+        "faecalis",
+        "fragilis",
+        "fumigatus",
+        "funestus",
+        "gallus",
+        "gambiae",
+        "gonorrhoeae",
+        "henselae",
+        "histolytica",
+        "immitis",
+        "influenzae",
+        "jejuni",
+        "lamblia",
+        "meningitidis",
+        "melanogaster",
+        "musculus",
+        "neoformans",
+        "perfringens",
+        "pertussis",
+        "pneumoniae",
+        "pylori",
+        "rerio",
+        "sapiens",
+        "simulans",
+        "subtilis",
+        "tetani",
+        "thaliana",
+        "thermophilus",
+        "trachomatis",
+        "tuberculosis",
+        "vaginalis",
+    ]
 )
 
 
 ENDED = re.compile(r"\s*(?:$|[.!。]?\s*(?:\n|$)|[.!。]\s)")
 CONCLUDED = re.compile(
-    rf"[\s,:]{{0,3}}(?i:(?:it(?:['’]s|\s+is|\s+must\s+be)|we\s+get|we\s+have|the|option|choice|answer|letter)\s+){{0,3}}(?P<open>{OPEN})"
+    rf"[\s,:]{{0,3}}(?i:(?:it(?:['’]s|\s+is|\s+must\s+be)|probably|likely|definitely|clearly|we\s+get|we\s+have|the|option|choice|answer|letter)\s+){{0,3}}(?P<open>{OPEN})"
     rf"(?P<letter>[{CAPITALS}])(?P<close>{CLOSE})"
 )
 
@@ -119,7 +177,9 @@ JOINED = re.compile(
 )
 NAMED = re.compile(
     r"(?i:angle|point|vitamin|plan|vertex|hepatitis|segment|appendix|figure|table|section|chapter|room|team|grade|side|line"
-    r"|type|group|class|figure|fig\.|part|item|column|row|with)\s{1,3}$"
+    r"|type|group|class|figure|fig\.|part|item|column|row|with|person|company|firm|country|reaction|matrix|event|claim"
+    r"|hypothesis|drug|sample|set|player|equation|compound|molecule|substance|machine|patient|subject|child|gene|allele"
+    r"|enzyme|species|theorem|lemma|premise|vector|circuit|resistor|object|city|planet|student|product|stock)\s{1,3}[(\[]?$"
 )
 CLAUSE = re.compile(r"[.!?,;\n]")
 INSTEAD = re.compile(
@@ -129,3 +189,7 @@ INSTEAD = re.compile(
 ASKED = re.compile(r"(?i)\b(?:why|is|are|was|neither|nor|not|only|n't)\s[\s\"'(\[]{0,3}$")
 RULED_OUT = re.compile(r"(?i)cannot|can['’]t|invalid|rul\w{1,4} out|elimin|exclud|if\b|whether|between")
 SENTENCE = re.compile(r"[.!?](?=\s)|\n")
+MARKER = re.compile(
+    r"^[^\S\n]*(?:[-•*–>]\s{1,3})?[(\[]?(?P<letter>[A-Ja-j])(?:[.):\]]{1,2}|[^\S\n][-–—])[^\S\n]+\S", re.MULTILINE
+)
+"""A line that is an option of a list."""

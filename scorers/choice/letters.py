@@ -8,7 +8,8 @@ from functools import cache
 
 LETTERS = "ABCDEFGHIJ"
 
-LOOKALIKES = {**dict(zip("АВСЕНІ", "ABCEHI", strict=True)), **dict(zip("ΑΒΕΗΙ", "ABEHI", strict=True))}
+CYRILLIC = "АВСЕНІ"
+LOOKALIKES = {**dict(zip(CYRILLIC, "ABCEHI", strict=True)), **dict(zip("ΑΒΕΗΙ", "ABEHI", strict=True))}
 """Cyrillic and Greek capitals that look like Latin ones, and are typed for them."""
 
 ARABIC = {"أ": "A", "ا": "A", "ب": "B", "ج": "C", "د": "D", "ه": "E", "و": "F"}
@@ -34,6 +35,8 @@ def plain(text: str) -> str:
     text = text if text.isascii() else text.translate(_forms())
     if "~~" in text:
         text = _STRUCK.sub(" ", text)
+    if "<|" in text:
+        text = text.replace("<|begin_of_box|>", "\\boxed{").replace("<|end_of_box|>", "}")
     text = text.replace("*", "").replace("`", "").replace("\r", "\n")
     if "<" in text:
         text = _TAG.sub(" ", _BREAK.sub("\n", text))

@@ -5,8 +5,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from .._unicode import composed
+from . import words
+from .doubts import ROMAN
 from .given import letter_at
-from .grammar import BINOMIALS, CLOSE, LETTER, OPEN
+from .grammar import BINOMIALS, CLOSE, LETTER, MARKER, OPEN, VERBAL, any_of
 from .letters import LETTERS, plain
 from .statements import Statement, in_words
 
@@ -15,7 +17,7 @@ LONGEST = 400
 
 _BRACES = re.compile(r"\\{0,2}(?:boxed|fbox)\s*\{|\\{1,2}(?:boxed|fbox)\s+(?=[A-Ja-j]\b)|[{}]")
 _TAGGED = re.compile(
-    r"<(?P<name>(?:final_?|correct_?)?(?:answer|ans|choice|option|letter|result))>(?P<inside>[^<>]{0,400})</(?P=name)>",
+    r"<(?P<name>(?:final_?|correct_?)?(?:answer|ans|choice|option|letter|result)|final|output|response|solution)>(?P<inside>[^<>]{0,400})</(?P=name)>",
     re.IGNORECASE,
 )
 _HEAD = re.compile(
@@ -24,8 +26,9 @@ _HEAD = re.compile(
 _LINE = re.compile(
     rf"(?:(?i:option|choice|answer)\s+)?(?P<open>{OPEN})(?P<letter>{LETTER})(?P<close>{CLOSE})(?P<mark>[.):]{{0,2}})"
 )
+_WRONG = re.compile(rf"\s*[-–—]\s*{any_of(words.BEFORE_WRONG)}\s{{1,3}}{any_of((*words.ENGLISH, *words.FOREIGN))}")
+_PART = re.compile(r"(?<![\w.])\([a-j]\)\s")
 _OTHER = re.compile(r"(?<![\w.(])\(?[A-J][):]\s|\b(?i:option|choice)\s[A-J]\s?[):.]")
-_MARKER = re.compile(r"^[^\S\n]*[(\[]?(?P<letter>[A-Ja-j])[).:\]]{1,2}[^\S\n]+\S", re.MULTILINE)
 
 
 def letter_of(text: str, letters: str = LETTERS, *, cut: bool = False) -> tuple[str | None, str]:
@@ -37,6 +40,8 @@ def letter_of(text: str, letters: str = LETTERS, *, cut: bool = False) -> tuple[
         return None, "empty answer"
     text = plain(composed(text))
     found = sorted({*boxed(text), *tagged(text), *in_words(text, cut=cut), *lines(text, cut=cut)})
+    if any(text[one.place] in "iI" for one in found) and ROMAN.search(text):
+        found = [one for one in found if text[one.place] not in ("iI" if one.kind == "said of a letter" else "i")]
     letter, how = _last(found)
     if letter and letter not in letters:
         return None, f"letter {letter} is none of the options"
@@ -106,9 +111,13 @@ def tagged(text: str) -> Iterator[Statement]:
     """The letters in tags such as <answer>C</answer>."""
     if "</" not in text:
         return
+    last, end = "", -1
     for found in deque(_TAGGED.finditer(text), maxlen=20):
         if given := content(found["inside"], found.start(), "letter in a tag"):
-            yield given
+            beside = end >= 0 and re.fullmatch(r"[\s,;/&]*(?:and|or)?\s*", text[end : found.start()])
+            beside = beside if given.letter != last else None
+            yield Statement(given.place, "", "several letters") if beside else given
+            last, end = given.letter, found.end()
 
 
 def lines(text: str, *, cut: bool = False) -> Iterator[Statement]:
@@ -124,13 +133,23 @@ def lines(text: str, *, cut: bool = False) -> Iterator[Statement]:
     if (found := _line(first, alone=False)) is not None and not _list(whole, first):
         yield Statement(start, found, "first line")
     if not cut and (found := _line(last, alone=False)) is not None and not _list(whole, last):
-        yield Statement(end - len(last), found, "last line")
+        several = len(last) < 9 and _beside(whole[: -len(last)], found)
+        yield Statement(end - len(last), "" if several else found, "several letters" if several else "last line")
+
+
+_ANOTHER = re.compile(r"(?:^|[:\n,])\s{0,3}(?:[-•*✅☑✔→👉]\s{0,3})?[(\[]?([A-J])[)\].]{0,2},?[^\S\n]*\n\s*$")
+
+
+def _beside(before: str, letter: str) -> bool:
+    """Whether the line before a last one that is a letter ends in another letter, as in a list of answers."""
+    other = _ANOTHER.search(before[-40:])
+    return bool(other) and other is not None and other[1] != letter
 
 
 def _list(text: str, line: str = "") -> bool:
     """Whether lines of a text list the options, the given line being one of them and no repetition."""
-    marked = [found["letter"].upper() for found in _MARKER.finditer(text)]
-    own = _MARKER.match(line + " ")
+    marked = [found["letter"].upper() for found in MARKER.finditer(text)]
+    own = MARKER.match(line + " ")
     if line and (own is None or marked.count(own["letter"].upper()) > 1):
         return False
     return len(set(marked)) > 1
@@ -138,14 +157,16 @@ def _list(text: str, line: str = "") -> bool:
 
 def _line(line: str, *, alone: bool) -> str | None:
     """The letter that a line is, or that it begins with before an option's text; "" for several."""
-    line = line.strip().lstrip("#>-•").strip()
+    line = line.strip().lstrip("#>-•✅☑✔👉→⇒➡▶∴=").strip()
     if len(line) > 2 and line[0] in "'‘" and line[-1] in "'’":
         line = line[1:-1]
     found = _LINE.match(line)
     if not found or len(line) > 2000:
         return None
     place, rest = found.start("letter"), line[found.end() :]
-    if line[place].islower() and not (found["mark"] or found["close"]):
+    if line[place].islower() and not (
+        found["mark"] or found["close"] or (alone and place > 3 and found.end() == len(line))
+    ):
         return None
     given = letter_at(line, place, opened=found["open"].strip(), strict=True)
     if given is None or not given.letter or not rest.strip(" .!_)]}\"'"):
@@ -163,7 +184,9 @@ def _before_text(letter: str, found: re.Match[str], rest: str, *, alone: bool) -
         inner = _line(rest, alone=alone) if len(rest) < 40 else None
         if inner is not None:
             return inner
-        if word[:1].islower() or not alone:
+        if word[:1].islower() or not alone or re.search(r"\w[.!?](?:\s|$)", rest):
             return None
+    if _WRONG.match(rest) or (found["letter"].islower() and (_PART.search(rest) or VERBAL.match(rest))):
+        return None
     species = found["mark"] == "." and word in BINOMIALS
     return None if species or _OTHER.search(rest) else letter

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from . import words
+from .doubts import BESIDES, BY_OTHERS, DOUBTED, RETHOUGHT, SUPPOSED_TOO, TAKEN_BACK, TURNS, WRONG_TOO
 from .given import latin, letter_at
 from .grammar import (
     ASKED,
@@ -19,6 +20,7 @@ from .grammar import (
     IS_TOO,
     JOINED,
     LEADS,
+    MARKER,
     NAMED,
     NOT,
     OPTION,
@@ -31,6 +33,7 @@ from .grammar import (
     SUPPOSED,
     UNSPACED,
     VERB,
+    VERBAL,
     WRONG,
 )
 from .letters import lowered
@@ -72,9 +75,31 @@ def _mentions(text: str, low: str, phrases: Sequence[str]) -> Iterator[tuple[int
 
 
 def _sound(text: str, place: int) -> bool:
-    """Whether what is said at a place is neither supposed nor said of a wrong answer."""
-    before = text[max(0, place - 60) : place]
-    return not SUPPOSED.search(before) and not BEFORE.search(before)
+    """Whether what is said at a place is neither supposed, nor doubted, nor said of a wrong answer."""
+    before = text[max(0, place - 100) : place]
+    return not (SUPPOSED.search(before) or BEFORE.search(before) or _doubted(before))
+
+
+def _doubted(before: str) -> bool:
+    return bool(DOUBTED.search(before) or SUPPOSED_TOO.search(before))
+
+
+def _rethought(text: str, place: int) -> Iterator[Statement]:
+    """The letter that stands behind one that is given up: "but it is actually C"."""
+    found = RETHOUGHT.match(text, place)
+    if found and (given := letter_at(text, found.start("letter"), strict=True)):
+        yield Statement(found.start("letter"), given.letter, "stated letter")
+
+
+def lists_options(text: str, place: int) -> bool:
+    """Whether the line of a letter and the next one that is not empty are two options of a list."""
+    own = MARKER.match(text, text.rfind("\n", 0, place) + 1)
+    if not own:
+        return False
+    line = text.find("\n", place)
+    following = re.compile(r"\s*").match(text, line) if line >= 0 else None
+    other = MARKER.match(text, text.rfind("\n", 0, following.end()) + 1) if following else None
+    return bool(other) and other is not None and other["letter"].upper() > own["letter"].upper()
 
 
 def _stated(
@@ -89,8 +114,17 @@ def _stated(
         return
     if text[place].islower() and not (":" in slot or "=" in slot or opened or kind == "stated letter"):
         return
-    refuted = bool(slot and NOT.search(slot)) or bool(DENIED.match(text, given.end))
+    if "\n" in text[found.start() : place] and lists_options(text, place):
+        return
+    beside = BESIDES.match(text, given.end) if kind == "stated letter" and given.letter else None
+    if beside and beside["letter"] != given.letter and not VERBAL.match(text, beside.end()):
+        given = given._replace(letter="")
+    marked = re.search(r"[:=\n]", text[max(0, found.start() - 1) : found.start("open")])
+    wrong = None if marked else WRONG_TOO.match(text, given.end)
+    after = DENIED.match(text, given.end) or TAKEN_BACK.match(text, given.end) or wrong
+    refuted = bool(slot and NOT.search(TURNS.split(slot)[-1])) or bool(after)
     yield Statement(place, given.letter, kind, refuted)
+    yield from _rethought(text, given.end)
 
 
 def in_words(text: str, *, cut: bool = False) -> Iterator[Statement]:
@@ -100,6 +134,8 @@ def in_words(text: str, *, cut: bool = False) -> Iterator[Statement]:
         if _sound(text, start):
             found = list(_stated(text, FORWARD.match(text, end), "stated letter", cut=cut))
             yield from found or _denied(text, REFUSED.match(text, end), cut=cut)
+        elif doubted := FORWARD.match(text, end):
+            yield from _rethought(text, doubted.end())
     for start, end in _mentions(text, low, words.FOREIGN):
         if _sound(text, start):
             for one in _stated(text, FORWARD_TOO.match(text, end), "stated letter", cut=cut):
@@ -108,8 +144,11 @@ def in_words(text: str, *, cut: bool = False) -> Iterator[Statement]:
                     yield from _stated(text, INSTEAD.match(text, one.place + 1), "stated letter", cut=cut)
     for start, end in _mentions(text, low, words.VERBS):
         clause = CLAUSE.split(text[max(0, start - 12) : start])[-1]
-        if not NOT.search(clause) and _sound(text, start):
-            yield from _stated(text, VERB.match(text, end), "chosen letter", strict=True, cut=cut)
+        if not NOT.search(clause) and _sound(text, start) and not BY_OTHERS.search(text[max(0, start - 60) : start]):
+            found_too = VERB.match(text, end)
+            if found_too and _GERUND.search(text[start:end]) and VERBAL.match(text, found_too.end()):
+                continue  # "Choosing C would be wrong"
+            yield from _stated(text, found_too, "chosen letter", strict=True, cut=cut)
     yield from _reversed(text, low)
     yield from _concluded(text, low, cut=cut)
     yield from _options(text, low, cut=cut)
@@ -142,11 +181,13 @@ def _reversed(text: str, low: str) -> Iterator[Statement]:
 
 def _said_of(text: str, found: re.Match[str]) -> Iterator[Statement]:
     place, letter, groups = found.start("letter"), found["letter"], found.groupdict()
-    before = text[max(0, place - 40) : place]
+    before = text[max(0, place - 100) : place]
     slot = groups.get("slot") or ""
     if letter.islower() and not found["close"]:
         return
     if SUPPOSED.search(before) or NAMED.search(before) or ASKED.search(before) or not _ends_well(text, found):
+        return
+    if _doubted(before) or _TEXT.search(before) or letter == "i" or (letter == "I" and _NUMBERED.search(before)):
         return
     if letter in "AI" and "slot" in groups and not IS_TOO.match(slot.lstrip()):
         return  # "A resposta", "I hope it is correct"
@@ -156,7 +197,20 @@ def _said_of(text: str, found: re.Match[str]) -> Iterator[Statement]:
         if plural or not joined[0].rstrip().endswith(","):
             yield Statement(place, "", "several letters")
             return
-    yield Statement(place, latin(letter), "said of a letter", bool(slot and NOT.search(slot)))
+    refuted = bool(
+        (slot and NOT.search(slot)) or DENIED.match(text, found.end()) or TAKEN_BACK.match(text, found.end())
+    )
+    yield Statement(place, latin(letter), "said of a letter", refuted)
+
+
+_TEXT = re.compile(
+    r"(?:^|[\s(])[A-J][.):]{1,2}\s{1,3}(?i:both|either|neither|only|options?|choices?)\s{1,3}"
+    r"(?:[(\[]?[A-J][)\]]?\s{1,3}(?:and|or|nor)"
+    r"\s{1,3})?[(\[]?$"
+)
+"""The letter and the beginning of an option's text that is about other options: "B. Both A and "."""
+_GERUND = re.compile(r"(?i)ing(?:\s+(?:for|with|on|towards?))?$")
+_NUMBERED = re.compile(r"(?i)\b(?:statements?|propositions?|conditions?|premises?|assertions?|only|and)\s{1,3}[(\[]?$")
 
 
 def _ends_well(text: str, found: re.Match[str]) -> bool:

@@ -24,7 +24,8 @@ FOREIGN = _phrases("""
     إجابة, الجواب, جواب, الخيار, پاسخ, گزینه, گزینهٔ, պատասխան, պատասխանը, პასუხი, პასუხია, መልስ, መልሱ, उत्तर, जवाब,
     विकल्प, উত্তর, বিকল্প, જવાબ, ઉત્તર, ਜਵਾਬ, ਉੱਤਰ, பதில், விடை, సమాధానం, జవాబు, ಉತ್ತರ, ഉത്തരം, පිළිතුර, คำตอบ,
     ตัวเลือก, ข้อ, ຄຳຕອບ, ចម្លើយ, အဖြေ, 答え, 解答, 正解, 回答, 選択肢, 정답, 답, 답안, 선택지, 보기, 答案, 选项,
-    選項, 结论, 答:, correct:, ответ:, rett svar, richtig ist
+    選項, 结论, 答:, correct:, ответ:, rett svar, richtig ist, ответом, вариантом, опция, опцией, відповіддю, odpovědí,
+    odpoveďou, letra
 """)
 """The same in other languages; these may also stand right before the letter."""
 
@@ -43,7 +44,7 @@ FOREIGN_COPULAS = _phrases("""
     olan, olmalıdır, dir, adalah, ialah, yaitu, yakni, iaitu, ay, là, ni, shine, είναι, היא, הוא, הינה, هي, هو,
     است, برابر است با, ہے, է, არის, ነው, है, हैं, हो, आहे, হল, হলো, হচ্ছে, છે, ਹੈ, คือ, คือข้อ, ແມ່ນ, គឺ, は, が,
     은, 는, 이, 가, 是, 为, 為, 应是, 应该是, 应为, 應為, 就是, 选, 選, 应选, 應選, に, を, なのは, da,
-    deve essere, ska vara, måste vara
+    deve essere, ska vara, måste vara, është, yw, ita ce
 """)
 
 FILLERS = _phrases("""
@@ -74,7 +75,7 @@ FOREIGN_FILLERS = _phrases("""
 NEGATIONS = _phrases("""
     not, never, neither, n't, n’t, cannot, no longer, nicht, kein, keine, pas, no es, não, nao, non, nie, ne, není,
     nu, не, değil, bukan, tidak, không, hindi, δεν, לא, ليس, ليست, نیست, नहीं, নয়, ไม่, ではない, ではありません,
-    じゃない, 아니, 不, 不是, 并非, 非, niet, inte, ikke, ei ole, nem, wrong, incorrect, false, falsch, faux,
+    じゃない, 아니, 不, 不是, 并非, 非, غير, niet, inte, ikke, ei ole, nem, wrong, incorrect, false, falsch, faux,
     hardly, unlikely
 """)
 """What turns a statement into its opposite."""
@@ -91,9 +92,31 @@ BEFORE_WRONG = _phrases("""
     wrong, incorrect, false, other, another, alternative, possible, initial, previous, first, tempting, distractor,
     bad, worst, worse, common, naive, earlier, user's, student's, second, falsche, mauvaise, incorrecta, errada,
     sbagliata, неверный, неправильный, 错误, 不正确, yanlış, plausible, potential, original, old, remaining,
-    invalid, eliminated
+    invalid, eliminated, mistake, absurd, unlikely, tempted, hesitate, refuse, reluctant, premature, unwise,
+    foolish
 """)
 """What stands before the word for a wrong answer."""
+
+WRONG = _phrases("""
+    falsch, inkorrekt, unrichtig, onjuist, fout, verkeerd, fel, felaktigt, felaktig, forkert, feil, galt, fausse, faux,
+    incorrecte, erronée, erroné, incorrecta, incorrecto, errónea, erróneo, falsa, falso, incorreta, incorreto, errada,
+    errado, sbagliata, sbagliato, errata, scorretta, väärin, väärä, hibás, helytelen, rossz, niepoprawna, niepoprawne,
+    niepoprawny, błędna, błędne, błędny, nieprawidłowa, nieprawidłowe, špatně, špatná, špatný, nesprávná, nesprávně,
+    nesprávny, greșit, greșită, incorect, incorectă, неверный, неверно, неверен, неверна, неверным, неправильным,
+    ошибочным, неправильный, неправильно,
+    неправильная, неправильна, неправильний, невірний, невірно, невірна, ошибочный, ошибочно, ошибочен, грешен, грешно,
+    грешна, pogrešan, pogrešno, netočan, netačan, yanlış, yanlıştır, salah, keliru, sai, mali, λάθος, λανθασμένη,
+    λανθασμένο, שגוי, שגויה, לא נכון, לא נכונה, خطأ, خاطئ, خاطئة, غير صحيح, غير صحيحة, نادرست, اشتباه, غلط, गलत, ग़लत,
+    ভুল, தவறு, தவறானது, తప్పు, ผิด, ไม่ถูก, ไม่ถูกต้อง, 错误, 錯誤, 错的, 錯的, 不正确, 不正確, 不对, 不對, 间违い, 間違い,
+    間違って, 誤り, 誤って, 不正解, 正しくな, 틀렸, 틀린, 틀리, 틀립, 오답, 옳지 않
+""")
+"""What is said of a letter that is no answer, in languages other than English."""
+
+WRONG_COPULAS = _phrases("""
+    ist, war, wäre, is, was, är, er, est, serait, es, sería, está, é, seria, è, sarebbe, on, este, e, jest, je, byla,
+    yra, ir, является, будет, adalah, là, είναι, היא, הוא, هو, هي, ay, —, –, -
+""")
+"""What may stand between the two."""
 
 VERBS = _phrases("""
     i choose, i'd choose, i would choose, i will choose, i'll choose, we choose, i chose, i pick, i'd pick,
@@ -109,7 +132,9 @@ VERBS = _phrases("""
     vybírám, volím, valitsen, választom, a választásom, aleg, выбираю, я выбираю, выбираем, обираю, избирам,
     saya memilih, saya pilih, chọn, tôi chọn, επιλέγω, אני בוחר, أختار, من گزینه, चुनता हूँ, เลือก, เลือกข้อ, 故选,
     故選, 应选择, 應選擇, 应选, 應選, 选择, 選擇, 所以选, 因此选, 我选, 我選, 我选择, 选, 選, 可选, 本题选, ขอตอบ,
-    ตอบ, ตอบข้อ, ninachagua, pinipili ko ang, i will answer, i'll answer, i'd answer, i would answer, i answer
+    ตอบ, ตอบข้อ, ninachagua, pinipili ko ang, i am going for, i'm going for, going for, i'll say, i'd say it's,
+    i'd say it is, leaning towards, leaning toward, lean toward,
+    inclined to say, выберу, i will answer, i'll answer, i'd answer, i would answer, i answer
 """)
 """What stands before a letter that is chosen."""
 
@@ -138,7 +163,9 @@ CONCLUSIONS = _phrases("""
     hence, therefore, thus, so, ergo, accordingly, consequently, it is, it's, it must be, finally, in conclusion,
     also, daher, somit, donc, por lo tanto, por tanto, portanto, logo, quindi, значит, итак, следовательно, dus,
     alltså, więc, zatem, tehát, deci, 所以, 因此, 故, したがって, よって, 따라서, 그러므로, vậy, jadi, maka, इसलिए,
-    لذلك, إذن, demek ki, yani, that would be, that's, that is, which is, this is
+    لذلك, إذن, demek ki, yani, probably, most likely, i guess, if i had to guess, by elimination,
+    by process of elimination, by the process of elimination, final, final choice, correction, tl;dr, ∴, that
+    would be, that's, that is, which is, this is
 """)
 """What begins a sentence that says nothing but a letter."""
 
@@ -157,7 +184,8 @@ NOUNS = frozenset(
     _phrases("""
     antigen, batteries, battery, block, blood, bond, bonds, cell, cells, chromosome, clamp, clef, compiler, film,
     flat, flats, grade, language, lymphocyte, lymphocytes, major, minor, movie, note, notes, orbital, orbitals,
-    program, ring, section, sections, sharp, string, student, to, type, value, values, vitamin, vitamins
+    program, programming, protein, proteins, ring, section, sections, sharp, string, student, to, type, value,
+    values, vitamin, vitamins
 """)
 )
 """What makes a letter before it part of a name, as in "B cells"."""

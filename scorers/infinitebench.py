@@ -6,10 +6,10 @@ first number (math_find), the part of the numbers that is right from the beginni
 or phrase (longbook_choice_eng, code_debug), F1 of words or characters (longbook_qa), ROUGE-Lsum (longbook_sum_eng;
 needs the package rouge-score).
 
-In August 2024 the authors changed three of them. longdialogue_qa_eng took the first name alone as one word; now any
-of the names counts, anywhere in the answer and in any letter case. longbook_choice_eng and code_debug now take the
-last lone letter of the first line that has one, before all else. `rule: first` is the code before that change (commit
-88b3daa), on which the paper's figures rest.
+`rule: first` is the code of commit 88b3daa. `rule: fixed` differs from it in three tasks. longdialogue_qa_eng took the
+first name alone as one word; now any of the names counts, anywhere in the answer and in any letter case, as the
+authors say in a thread of their repository. longbook_choice_eng and code_debug take the last lone letter of the first
+line that has one, before all else; that the authors changed these two as well is not confirmed.
 """
 
 import re
@@ -38,7 +38,7 @@ Rule = Literal["fixed", "first"]
 class Scorer:
     """Grades by the rule of the sample's `subtask`; the references are in `answers`, a choice's letter in `letter`.
 
-    `rule`: `fixed` (the authors' code since August 2024) or `first` (before). `timeout`: seconds for one summary; ROUGE
+    `rule`: `fixed` or `first` (commit 88b3daa). `timeout`: seconds for one summary; ROUGE
     is quadratic, so it runs in a worker process. An answer that is not graded in that time gets 0, and the metric
     `at_most` says what its F could have been: the reference is the task's, so it is the answer that takes so long.
     """
@@ -268,4 +268,4 @@ FIRST: dict[str, Callable[[str, Sequence[Any], str | None], bool | float]] = {
     "longbook_choice_eng": _choice,
     "code_debug": _bug,
 }
-"""The rules before they were changed."""
+"""The rules of commit 88b3daa."""

@@ -124,6 +124,19 @@ def test_the_official_protocol_changes_prompt_rule_and_repeats(tmp_path):
     assert "'Answer: $LETTER'" not in prompt
 
 
+@pytest.mark.parametrize(
+    ("name", "scorer"),
+    [
+        ("infinitebench", {"infinitebench": {"rule": "first"}}),
+        ("graphwalks", {"graphwalks": {"rule": "card"}}),
+        ("zebralogic", {"grid": {"rule": "zeroeval"}}),
+    ],
+)
+def test_the_official_protocol_names_the_published_rule(name, scorer):
+    (task,) = load([name], protocol="official")
+    assert task.definition.scorer == scorer
+
+
 def test_the_official_protocol_of_mmlu_pro_shows_five_worked_examples(tmp_path):
     row = {"question": "What is 2 + 2?", "options": ["3", "4", "N/A"], "answer": "B", "category": "math"}
     worked = [

@@ -60,6 +60,8 @@ _TAIL = re.compile(
     r"(?:\s+(?:indeed|exactly|equal\s+to|therefore))?|\bequals|=)\s(?!(?:the|a)\b)"
     r"|(?:的值|结果|总数|個数|个数|面积|概率)?(?:是|为|為|等于|等於|＝|は)\s*"
 )
+_MOST_HEADINGS = 20
+"""Looked into, the last first: what stands below one is read again for each."""
 _UNFINISHED = re.compile(r"[-+*/^_=<>≈,:×÷·(\[{\\]\s*\Z")
 _VAGUE = re.compile(
     r"(?:in|to|as|for|of|with|by|on|at|from|that|what|when|how|below|above|here|likely|probably|possibly|maybe"
@@ -155,9 +157,16 @@ def last_stated(text: str, *, cut: bool = False) -> str:
     return next(_stated_values(text, cut=cut), "")
 
 
-def _stated_values(text: str, *, cut: bool = False, weak: bool = False) -> Iterator[str]:
-    """The values of all statements, the last first; the `weak` ones name a result or a solution."""
+def _stated_values(text: str, *, cut: bool = False, weak: bool = False, nested: bool = False) -> Iterator[str]:
+    """The values of all statements, the last first; the `weak` ones name a result or a solution.
+
+    `nested`: the text is what stands below a heading; headings in it are not looked into again.
+    """
+    headings = 0
     for stated in statements(text):
+        headings += stated.heading
+        if stated.heading and (nested or headings > _MOST_HEADINGS):
+            continue
         if stated.weak is not weak or (weak and _SENTENCES.search(text, stated.start)):
             continue
         value, end = _under_heading(text, stated) if stated.heading else _behind(text, stated)
@@ -217,7 +226,7 @@ def _under_heading(text: str, stated: Stated) -> tuple[str, int]:
     formula = _LATEX.match(text, start)
     if formula and not text[formula.end() : end].strip(" .*\n"):
         return _inside(formula), formula.end()
-    inner = next(_stated_values(paragraph), "")
+    inner = next(_stated_values(paragraph, nested=True), "")
     return inner or (_value(lines[0]) if len(lines) == 1 and len(lines[0]) <= 200 else ""), end
 
 

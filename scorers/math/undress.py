@@ -43,8 +43,11 @@ _OPTIONAL = re.compile(r"\s*\[[^\]]*\]")
 _LENGTH = re.compile(r"\s*-?[\d.]+\s*(?:pt|em|ex|mu|mm|cm|in)\b")
 _TABULAR = re.compile(r"(?:[bpvBVsmall]*matrix\*?|array|cases|rcases|dcases|tabular)\Z")
 _OPTION = re.compile(r"\W*(?:(?:option|choice|answer)\b\W*)?[A-J]?\W+[A-J]?\W*\Z", re.IGNORECASE)
-_LINE = "\x1f"
-_CONTINUED = re.compile(r"\s*\x1f\s*(?=[=<>+-]|\\(?:approx|le|ge|ne|equiv|cdot|times)(?![a-zA-Z]))")
+_LINE = "\x00"
+"""Where a line ends: a character that no text has by then, and no white space, so that patterns find it in one way."""
+_CONTINUED = re.compile(r"(?<!\s)\s*\x00\s*(?=[=<>+-]|\\(?:approx|le|ge|ne|equiv|cdot|times)(?![a-zA-Z]))")
+
+_LINES = re.compile(r"(?:(?<![\s,;.])[\s,;.]*+\x00)+\s*")
 
 
 class _Group(NamedTuple):
@@ -59,7 +62,7 @@ def undress(text: str) -> str:
         return text
     undressed = _Undresser(text.replace("~", " ").replace("`", "")).run()
     undressed = _CONTINUED.sub(" ", undressed)
-    undressed = re.sub(r"(?:[\s,;.]*\x1f)+\s*", ", ", undressed.strip(f"{_LINE} "))
+    undressed = _LINES.sub(", ", undressed.strip(f"{_LINE} "))
     return unbraced(undressed.strip())
 
 

@@ -47,6 +47,7 @@ HOSTILE = {
     "a chain": "=".join(["x"] * 900),
     "a matrix": r"\begin{pmatrix}" + r"1&2\\" * 400 + r"\end{pmatrix}",
     "colons": ":".join("1" * 800),
+    "line breaks": "\\\\" * 1900,
     "commands": r"\textbf{" * 45 + "6" + "}" * 45,
 }
 

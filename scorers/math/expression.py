@@ -61,7 +61,7 @@ class _Parser(Operands):
     """Recursive descent over the characters of a text: sums, products, powers."""
 
     def whole(self) -> Node:
-        node = self.sum()
+        node = self.stacked(self.sum())
         if self.peek():
             raise Unread(f"unread: {self.text[self.at : self.at + 20]!r}")
         return node
@@ -152,6 +152,8 @@ class _Parser(Operands):
                 node = ("fn", "double_factorial" if double else "factorial", node)
             elif name == "%" or character == "%":
                 self.at += 1 + (character == "\\")
+                if self.number_next():
+                    raise Unread("a number behind a percent sign")
                 node = ("pct", node)
             elif name in ("degree", "textdegree"):
                 self.skip_command()

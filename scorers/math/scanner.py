@@ -74,12 +74,18 @@ class Scanner:
         self.expect(opening)
         bars, self.bars = self.bars, 0
         node = self.sum()
-        if opening == "{" and (name := self.command()) in ("over", "choose"):
-            self.skip_command()
-            node = ("div", node, self.sum()) if name == "over" else ("fn", "binomial", node, self.sum())
+        if opening == "{":
+            node = self.stacked(node)
         self.expect(closing)
         self.bars = bars
         return node
+
+    def stacked(self, above: Node) -> Node:
+        r"""What `\over` and `\choose` make of all that stands before them in a group or in the text."""
+        if (name := self.command()) not in ("over", "choose"):
+            return above
+        self.skip_command()
+        return ("div", above, self.sum()) if name == "over" else ("fn", "binomial", above, self.sum())
 
     def bar(self) -> Node:
         self.expect("|")

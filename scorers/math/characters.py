@@ -65,6 +65,7 @@ _AND, _OR = ("|".join(words.split()) for words in (_LANGUAGES_AND, _LANGUAGES_OR
 _LONE_LETTERS = {"i"}
 """List words that are formulas without the braces of a text around them: `3 i 4`."""
 _STYLED_WORD = re.compile(rf"\\(?:text|mathrm|textrm|mbox)\s*+\{{\s*+(?:({_AND})|({_OR}))\s*+\}}")
+_LONE_SYMBOL = re.compile(r"\{[a-z]\}\Z")
 _SPACED_WORD = rf"\s{{1,4}}(?:({_AND})|(?:{_OR}))\s{{1,4}}"
 _CLOSE_WORD = r"\s{0,4}(?:(和|与|與|及|以及|と|와|과)|(?:或者?|または|또는))\s{0,4}"
 _BARE_WORD = re.compile(
@@ -115,7 +116,7 @@ def plain(text: str) -> str:
 
 def english_list_words(text: str) -> str:
     r"""The text with the words that join values in other languages (`1 oder 2`, `1和2`) as `and` and `or`."""
-    text = _STYLED_WORD.sub(lambda word: r"\text{ and }" if word[1] else r"\text{ or }", text)
+    text = _STYLED_WORD.sub(_styled_list_word, text)
     return _BARE_WORD.sub(_list_word, text)
 
 
@@ -169,6 +170,13 @@ def _list_word(found: re.Match[str]) -> str:
     if found[0].strip() in _LONE_LETTERS:
         return found[0]
     return " and " if both else " or "
+
+
+def _styled_list_word(found: re.Match[str]) -> str:
+    r"""The joining word of a style command; one letter alone (`\mathrm{i}`, `\text{e}`) is a symbol without blanks."""
+    if _LONE_SYMBOL.search(found[0]):
+        return found[0]
+    return r"\text{ and }" if found[1] else r"\text{ or }"
 
 
 def _han(sign: str, number: str, over: str) -> str:

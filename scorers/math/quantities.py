@@ -328,12 +328,18 @@ def _parts(text: str) -> list[tuple[Fraction, Unit]] | None:
     return parts or None
 
 
-_MONEY_SIGN = re.compile(r"\\\$|\\text(?:dollar|sterling)|[€£¥￥₹₩₽₺₫₱]|(?<![\w$])\$(?=\d[\d,.]*\s*$)")
+_MONEY_SIGNS = {
+    "$": r"\\\$|\\textdollar|(?<![\w$])\$(?=\d[\d,.]*\s*$)|\bUSD\b|\bdollars?\b",
+    "€": r"€|\\(?:text)?euro(?![a-z])|\\EUR(?![a-z])|\bEUR\b|\beuros?\b",
+    "£": r"£|\\(?:pounds|textsterling)(?![a-z])|\bGBP\b|\bpounds? sterling\b",
+    "¥": r"[¥￥]|\\(?:text)?yen(?![a-z])|\b(?:JPY|CNY|RMB|yen|yuan)\b",
+    **{sign: sign for sign in "₹₩₽₺₫₱"},
+}
 
 
 def other_money(gold: str, answer: str) -> bool:
     r"""Whether two answers as they were written (where `\$` still stands) are in different currencies."""
     ours, theirs = (
-        {sign.lstrip("\\").replace("￥", "¥") for sign in _MONEY_SIGN.findall(text)} for text in (gold, answer)
+        {sign for sign, pattern in _MONEY_SIGNS.items() if re.search(pattern, text)} for text in (gold, answer)
     )
     return bool(ours and theirs and ours != theirs)

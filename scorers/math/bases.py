@@ -27,7 +27,7 @@ _STYLE = re.compile(
 )
 _ANY_NAME = "|".join(sorted(_NAMES, key=len, reverse=True))
 _BASE = rf"(?:base[\s-]*)?(?:(?P<number>\d{{1,2}})|(?P<name>{_ANY_NAME}))"
-_NUMERAL = r"(?P<sign>-?)\(?(?P<digits>[0-9A-Za-z]+(?:[,_ ]\d+)*(?:\.[0-9A-Za-z]+)?)\)?"
+_NUMERAL = r"(?P<sign>-?)\(?(?P<digits>[0-9A-Za-z]+(?:(?:,(?=\d{3,4}(?!\d))|[_ ])\d+)*(?:\.[0-9A-Za-z]+)?)\)?"
 _SUBSCRIPT = re.compile(rf"{_NUMERAL}\s*_[\s(]*{_BASE}[\s)]*", re.IGNORECASE)
 _IN_WORDS = re.compile(
     rf"{_NUMERAL}\s*(?:\(\s*)?(?:,\s*)?(?:in\s+|,\s*)?(?:the\s+)?(?:base[\s-]*(?:(?P<number>\d{{1,2}})|(?P<name>[a-z-]+))"
@@ -128,7 +128,7 @@ def _bare(text: str, base: int) -> Numeral | None:
     """A numeral without a base, as one of this base; None if the text is more than digits."""
     if len(text) > _LONGEST:
         return None
-    plain = re.sub(r"(?<=\w)[, ](?=\w)", "", _plain(text)).strip("()")
+    plain = re.sub(r"(?<=\w)(?: |,(?=\d{3,4}(?!\d)))(?=\w)", "", _plain(text)).strip("()")
     found = _BARE.fullmatch(plain)
     if found is None or (not re.search(r"\d", plain) and base < 11):
         return None

@@ -24,14 +24,18 @@ _EMPTY = re.compile(
     r"|none(?: exist)?|(?:the )?empty set|\{ ?\}|\\emptyset"
 )
 _DEFAULT_OPTION = r"(?:(?i:option|choice|answer)\s*:?\s*)?"
-_LEADING = re.compile(rf"{_DEFAULT_OPTION}(?:\(([A-J])\)|([A-J])[).:])\s*(?=[^\s+*/^=).,:])(?!- )(.+)", re.DOTALL)
-_TRAILING = re.compile(r"(.*[\d})\]])\s*\(([A-J])\)", re.DOTALL)
+_MORE = r"(?:\\text\s*\{\s*)?(?:and|or)\b"
+_LEADING = re.compile(
+    rf"{_DEFAULT_OPTION}(?:\(\s*([A-J])\s*\)|([A-J])[).:])\s*(?=[^\s+*/^=).,:])(?!- |{_MORE})(.+)", re.DOTALL
+)
+_TRAILING = re.compile(r"(.*[\d})\]])\s*\(\s*([A-J])\s*\)", re.DOTALL)
 _LETTER = re.compile(r"\(?([A-J])\)?")
 _MODULO = re.compile(
     r"(?P<value>.*?)(?P<open>\()?\s*(?:\\[pb]?mod(?![a-zA-Z])|\\text\{\s*mod(?:ulo)?\s*\}|\\operatorname\{mod\}|(?<![a-zA-Z\\])mod(?:ulo)?(?![a-zA-Z]))"
     r"\s*\{?\s*(?P<modulus>\w+)\s*\}?(?(open)\))\s*",
     re.DOTALL,
 )
+_CONDITION = re.compile(r"[<>]|\\(?:le|ge|ne|in|nu|mid)(?![a-zA-Z])|(?:(?<![\\a-zA-Z])[a-zA-Z]{2,}\W+){3}")
 _COLON = r":|\\text\s*\{\s*to\s*\}|(?<=\d)\s+to\s+(?=\d)"
 _TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)")
 _HALF_DAY = re.compile(r"\s*(?:\\(?:text|mathrm)\{)?\s*([ap])\.?\s*m\.?\s*\}?\Z", re.IGNORECASE)
@@ -125,19 +129,25 @@ def _remarks(gold: str, answer: str, leaf: Leaf) -> Verdict | None:
 
 def _conditions(gold: str, answer: str, leaf: Leaf) -> Verdict | None:
     r"""A family such as `\frac{\pi}{4} + k\pi, k \in \mathbb{Z}`; the integer may have another letter."""
-    (ours, letter), (theirs, other) = _family(gold), _family(answer)
+    (ours, letter, domain), (theirs, other, values) = _family(gold), _family(answer)
     if not letter and not other:
         return None
+    if letter and other and domain != values:
+        return False, "integers of another sign"
     if letter and other and letter != other:
         theirs = renamed(theirs, {other: letter})
     return compare(ours, theirs, leaf)
 
 
-def _family(text: str) -> tuple[str, str]:
+def _family(text: str) -> tuple[str, str, bool]:
+    """The values, the letter of the integer in them ("" for none), and whether it may be negative."""
     parts = cut(text, r"[,;]|(?<=\s)(?=\(?\\text\{\s*(?:where|for)\b)")
     found = _FREE.fullmatch(parts[-1].strip("() ")) if len(parts) > 1 else None
     letter = next((found[name] for name in ("letter", "other", "last", "end") if found[name]), "") if found else ""
-    return (", ".join(parts[:-1]).rstrip(" ,("), letter) if letter else (text, "")
+    if not found or not letter:
+        return text, "", True
+    negative = not found["letter"] or not re.search(r"N|[_^]", found[0].partition(r"\in")[2])
+    return ", ".join(parts[:-1]).rstrip(" ,("), letter, negative
 
 
 def _regions(gold: str, answer: str, leaf: Leaf) -> Verdict | None:
@@ -183,6 +193,9 @@ def _residues(gold: str, answer: str, leaf: Leaf) -> Verdict | None:
 def _residue(text: str) -> tuple[str, str] | None:
     found = _MODULO.fullmatch(text) if "mod" in text else None
     if found is None or not found["value"].strip():
+        return None
+    before = found["value"].rpartition(r"\equiv")[0]
+    if _CONDITION.search(before):  # it says more than the residue
         return None
     parts = [cut(part, r"\\equiv(?![a-zA-Z])|=")[-1] for part in split(found["value"])]
     return ", ".join(parts), found["modulus"]
@@ -351,6 +364,10 @@ def _listed(gold: str, answer: str, leaf: Leaf) -> Verdict | None:  # noqa: PLR0
     """Lists, tuples and sets, value by value."""
     one, other = _group(gold), _group(answer)
     if one and other:
+        if one.brackets != other.brackets and len(one.values) == 1 and _is_single_tuple(one):
+            return compare(one.values[0], answer, leaf)
+        if one.brackets != other.brackets and len(other.values) == 1 and _is_single_tuple(other):
+            return compare(gold, other.values[0], leaf)
         return _groups(one, other, leaf)
     ours, theirs = one or _bare_list(gold), other or _bare_list(answer)
     if len(ours.values) > 1 and len(theirs.values) > 1:
@@ -387,8 +404,10 @@ def _groups(gold: Group, answer: Group, leaf: Leaf) -> Verdict:
     if {*kinds} & {"{}"} and {*kinds} & {"()", "[]", "[)", "(]"} and len(gold.values) + len(answer.values) > 2:
         return False, "a set for a tuple, or a tuple for a set"
     ours, theirs = gold.values, answer.values
+    if {*kinds} & {"{}"} and sum(map(_is_set, ours)) != sum(map(_is_set, theirs)):
+        return False, "a set for a value, or a value for a set"
     ordered = any(kind not in ("", "{}") for kind in kinds) and "{}" not in kinds
-    if not ordered and ("{}" in kinds or len(ours) != len(theirs)):
+    if not ordered and "{}" in kinds:
         ours, theirs = _distinct(ours, leaf), _distinct(theirs, leaf)
     if len(ours) != len(theirs):
         return False, "another number of values"
@@ -397,6 +416,17 @@ def _groups(gold: Group, answer: Group, leaf: Leaf) -> Verdict:
     if ordered:
         return False, "other values, or in another order"
     return (True, "same values in another order") if _matched(ours, theirs, leaf) else (False, "other values")
+
+
+def _is_single_tuple(group: Group) -> bool:
+    """Whether a set has one element, and that is a tuple."""
+    inner = opened(group.values[0])
+    return group.brackets == "{}" and inner is not None and inner.brackets == "()"
+
+
+def _is_set(text: str) -> bool:
+    group = opened(text)
+    return group is not None and group.brackets == "{}"
 
 
 def _matched(ours: Sequence[str], theirs: Sequence[str], leaf: Leaf) -> bool:

@@ -30,17 +30,28 @@ Verdict = tuple[bool, str]
 _LETTER = re.compile(r"\(?([A-J])\)?")
 _OPTION = re.compile(r"\(([A-J])\)(?:\s*[A-Za-z]{2}|\s+\S|$)|([A-J])(?:[.:)]\s*\S|[.:)]?$)")
 _STYLE = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|bf)\s*\{([^{}]*)\}")
-_DOUBT = re.compile(r"\b(?:not|no|nor|neither|never|or|more|less|than|least|most|except|about|between|either|un\w+)\b")
 _FORMULA = re.compile(r"[\^=+*/<>]|\\(?:frac|sqrt|cdot|times)(?![a-z])|^-|-\s*\(|\)!|\d\(|(?<=[A-Za-z])-\d")
 """What makes a formula of an answer with the words of the reference: `-(LRMC)` is not LRMC."""
+_OPTIONS = re.compile(
+    r"[).:]*\s*(?:[,;/&]\s*\(?[A-J]\)?(?!\w)|\([A-J]\)|(?:[,;]\s*)?(?:and|or)\b|.*\bor\s+\([A-J]\))", re.DOTALL
+)
+"""What joins a second option to the one in front of it."""
+_DOUBT = re.compile(
+    r"\b(?:not|no|nor|neither|never|or|more|less|than|least|most|except|about|between|either|un\w+|maybe|perhaps|possibly"
+    r"|probably|likely|might|may|could|cannot|nearly|almost|unless|if|both|but|false|wrong|opposite|\w+n t)\b"
+)
+_INDEXED = re.compile(r"(?:\\frac\s*\{[^{}]*\}\s*\{[^{}]*\}|\\sqrt\s*\{[^{}]*\}|(?<![\w^{.\\])\d+)\s*_")
+_ARROW = re.compile(r"\\(?:vec|overrightarrow)(?![a-zA-Z])")
+_BOLD_LETTER = re.compile(r"\\(?:mathbf|boldsymbol|bm|pmb|textbf|mathbfit)\s*(?:\{\s*)([a-zA-Z])\s*\}")
 _EXTRA_WORDS = 6
+_ASIDES = {"yes", "indeed", "always", "exactly", "therefore", "thus", "hence", "so", "only", "respectively"}
 
 
 def quick(gold: str, answer: str, precision: Precision = "exact") -> Verdict | None:  # noqa: PLR0911 - a rule, a return
     """Right or wrong with the rule's name where that is plain without algebra, else None."""
     if quantities.other_money(gold, answer):
         return False, "another currency"
-    gold, answer = map(tidy, quantities.in_words(gold, answer))
+    gold, answer = map(tidy, same_vectors(*quantities.in_words(gold, answer)))
     if verdict := same_text(gold, answer) or empty(gold, answer):
         return verdict
     if (same := bases.same_base(gold, answer)) is not None:
@@ -92,7 +103,7 @@ def slow(gold: str, answer: str, precision: Precision, math_verify: Any) -> Verd
     """The verdict of structure and algebra; for a worker process, as it may hang or burst."""
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its own timeouts are off
     leaf = structure.Leaf(partial(_algebra, math_verify, precision), _place, tolerant=precision == "gold")
-    gold, answer = map(tidy, quantities.in_words(gold, answer))
+    gold, answer = map(tidy, same_vectors(*quantities.in_words(gold, answer)))
     verdict = quantities.compare(
         gold, answer, lambda value, given: structure.compare(value, given, leaf)[0], physical=leaf.tolerant
     )
@@ -102,9 +113,11 @@ def slow(gold: str, answer: str, precision: Precision, math_verify: Any) -> Verd
 def _option(gold: str, answer: str) -> Verdict | None:
     """`(C) Plane` for `C`: the letter of the reference, perhaps with the option's text."""
     letter = _LETTER.fullmatch(bare(gold))
-    option = _OPTION.match(_STYLE.sub(r"\1", answer).strip()) if letter else None
+    plain = _STYLE.sub(r"\1", answer).strip()
+    option = _OPTION.match(plain) if letter else None
     if letter and option:
-        return letter[1] in option.groups(), "option letter"
+        several = _OPTIONS.match(plain, option.end(1) if option[1] else option.end(2))
+        return not several and letter[1] in option.groups(), "option letter"
     return None
 
 
@@ -113,19 +126,55 @@ def _prose(gold: str, answer: str) -> Verdict | None:  # noqa: PLR0911 - a rule,
     if not is_prose(gold) or _FORMULA.search(gold) or _FORMULA.search(answer):
         return None
     wanted, given = words(gold), words(answer)
-    if wanted == given:
+    if _is_list(answer, gold):
+        return False, "several values for one"
+    plain = is_prose(answer)
+    if wanted == given and plain:
         return True, "same words"
     if _STYLE.sub(r"\1", gold) == gold and not gold.replace(" ", "").isalpha():
         return None
-    if "".join(wanted) == "".join(given) and gold.count(",") == answer.count(","):
+    if plain and "".join(wanted) == "".join(given) and gold.count(",") == answer.count(","):
         return True, "same words"
     places = range(len(given) - len(wanted) + 1)
     inside = any(given[i : i + len(wanted)] == wanted for i in places)
-    if inside and len(given) <= len(wanted) + _EXTRA_WORDS and not _DOUBT.search(" ".join(given)):
+    if (
+        inside
+        and len(given) <= len(wanted) + _EXTRA_WORDS
+        and not _DOUBT.search(" ".join(given))
+        and _is_sentence(answer)
+    ):
         return True, "words of the reference"
-    if len(wanted) > 1 and "," in gold and sorted(wanted) == sorted(w for w in given if w != "and"):
+    listed = all("," in text or " and " in text for text in (gold, answer))
+    if listed and sorted({*wanted} - {"and"}) == sorted(w for w in given if w != "and"):
         return True, "same words in another order"
     return (False, "words") if is_prose(answer) else None
+
+
+def _is_sentence(answer: str) -> bool:
+    """Whether a text is words, perhaps with numbers in them, and no formula or tuple."""
+    return not re.search(r"[\\^_=+*/<>]|\(.*,", _STYLE.sub(r" \1 ", answer))
+
+
+def _is_list(answer: str, gold: str) -> bool:
+    """Whether an answer has other values than the reference's between commas and "and", each of them one word."""
+    parts = [words(part) for part in split(_STYLE.sub(r" \1 ", answer))]
+    wanted = [words(part) for part in split(gold)]
+    others = [part for part in parts if part not in wanted]
+    return (
+        len(parts) > len(wanted)
+        and bool(others)
+        and len(others) < len(parts)
+        and all(len(part) == 1 and part[0] not in _ASIDES for part in others)
+    )
+
+
+def same_vectors(gold: str, answer: str) -> tuple[str, str]:
+    r"""Both texts as written; the bold letters of one as `\vec` where the other has arrows (else bold is a style)."""
+    arrows = [_ARROW.search(text) is not None for text in (gold, answer)]
+    if arrows[0] == arrows[1]:
+        return gold, answer
+    bold = [_BOLD_LETTER.sub(r"\\vec{\1}", text) for text in (gold, answer)]
+    return (gold, bold[1]) if arrows[0] else (bold[0], answer)
 
 
 def _only_number(answer: str) -> Number | None:
@@ -147,9 +196,10 @@ def _only_number(answer: str) -> Number | None:
 
 def _numbers(gold: str, answer: str, wanted: Number, given: Number, precision: Precision) -> Verdict:
     difference = abs(wanted.value - given.value)
-    close = difference * 10**9 < abs(wanted.value) and given.place is not None
-    close = close and difference < max(given.place or 0, Fraction(1, 10**9))
-    if wanted.value == given.value or (close and given.place < abs(given.value) / 10**9):  # type: ignore[operator]
+    place = given.place if given.place is not None else wanted.place
+    close = place is not None and difference * 10**9 < abs(wanted.value)
+    close = close and difference < max(place or 0, Fraction(1, 10**9))
+    if wanted.value == given.value or (close and place < abs(given.value) / 10**9):  # type: ignore[operator]
         plain = wanted.place is None and given.place is None and wanted.value.denominator == 1
         return True, "integers" if plain else "numbers"
     if precision == "gold" and _rounds(wanted, given):
@@ -207,6 +257,8 @@ def _by_math_verify(math_verify: Any, precision: Precision, gold: str, answer: s
     # Only LatexExtractionConfig: its path (antlr grammar to Symbol, Number, Function; read in math-verify 0.9.0 and
     # latex2sympy2-extended 1.11.0) never hands text to sympify or parse_expr, which would eval it. ExprExtractionConfig
     # does. The pool keeps the time, so the SIGALRM timeouts are off; they cannot stop a long C call anyway.
+    if _INDEXED.search(gold) or _INDEXED.search(answer):  # it drops what it cannot read
+        return False, "an index of what is no letter"
     latex = [math_verify.LatexExtractionConfig(boxed_match_priority=0, normalization_config=_normalization())]
     parsed = [
         math_verify.parse(rf"\boxed{{{without_unit(text)}}}", latex, parsing_timeout=None) for text in (gold, answer)

@@ -14,7 +14,8 @@ TABLE = [json.loads(line) for line in Path(__file__).with_name("extraction.jsonl
 UNITS = [
     *("\\boxed{", "\\boxed{1} and ", "$\\boxed{1}$\n- ", "\\boxed\\{"),
     *("\\boxed(", "\\boxed[", "\\colorbox{", "boxed{"),
-    *("answer is ", "The answer is not ", "answer", "answer in ", "final answer\n", "answer\n", "# Answer\n", "**Answer**\n\n"),
+    *("answer is ", "The answer is not ", "answer", "answer in ", "final answer\n", "# Answer\n", "**Answer**\n\n"),
+    "answer\n",
     *("<answer>", "</answer>", "<answer>1</answer>", "[answer]", "#### "),
     *("#### 1\n", "#", "：", "答案是", "答え", "정답은 "),
     *('"answer": ', '"answer": [', "'answer': '", '"answer": {"value": ', "So "),

@@ -29,11 +29,12 @@ _INLINE = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = r"(\d{1,9}(?:[.,]\d{1,9})?|[.]\d{1,9})"
-_SIGN = r"[ \t\\$]{0,4}(%|percent\b|per cent\b|pct\b)?"
+_SIGN = r"(?:[ \t\\$]{0,4}(%|percent\b|per cent\b|pct\b))?+"
+_OF_WHAT = r"(?![ \t]{1,3}(?:stars?\b|sigmas?\b|σ|bits?\b|(?:confidence[ \t]{1,3})?(?:interval|CI\b)))"
 _VALUE = re.compile(
-    rf"(?<![\w.,]){_NUMBER}{_SIGN}"
+    rf"(?<![\w.,-]){_NUMBER}{_SIGN}"
     rf"(?:[ \t]{{0,3}}(?:[-–—~]|to|and)[ \t]{{0,3}}{_NUMBER}{_SIGN}"
-    rf"|[ \t]{{0,3}}(?:/|out of|of)[ \t]{{0,3}}{_NUMBER}(?![\w%]))?(?![a-z\d])",
+    rf"|[ \t]{{0,3}}(?:/|out of|of)[ \t]{{0,3}}{_NUMBER}(?![\w%]))?+(?![a-z\d]){_OF_WHAT}",
     re.IGNORECASE,
 )
 _SURE = re.compile(
@@ -41,6 +42,7 @@ _SURE = re.compile(
     r"(?:confident\b|confidence\b(?! (?:interval|level|limit|band|region))|sure\b|certain\b)",
     re.IGNORECASE,
 )
+_NEGATIVE = re.compile(r"-\d")
 _SIGNS = str.maketrans({"٪": "%", "⁄": "/", "∕": "/", "−": "-", "‑": "-", "‐": "-", "\u00a0": " ", "\u202f": " "})
 
 
@@ -69,7 +71,7 @@ def _behind(text: str, place: int) -> float | None:
     """The first value behind a label, in its line or, if that is empty, the next one."""
     line = _line(text, place)
     found = _VALUE.search(line)
-    if found is None:
+    if found is None or any(map(str.isdecimal, line[: found.start()])):  # the first number is none of a confidence
         return None
     first, sign, last, last_sign, whole = found.groups()
     if whole is not None:
@@ -82,7 +84,7 @@ def _behind(text: str, place: int) -> float | None:
 
 
 def _line(text: str, place: int) -> str:
-    while place < len(text) and (text[place] in "*_`#>-~$\\ \t\n\r" or text[place] == '"'):
+    while text[place : place + 1] in set('*_`#>-~$\\ \t\n\r"') and not _NEGATIVE.match(text, place):
         place += 1
     end = text.find("\n", place, place + LONGEST_LINE)
     return text[place : end if end >= 0 else place + LONGEST_LINE]

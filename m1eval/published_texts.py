@@ -48,28 +48,29 @@ class PublishedTexts:
                 (*key, "sha256"), f"{_base(text)} has the SHA-256 {digest}, not {text.sha256}: it is another version"
             )
         _keep(digest, data)
-        source = data.decode("utf-8")
-        if not text.constant:
-            return source
         try:
-            return constant(source, text.constant)
-        except (SyntaxError, ValueError, LookupError, RecursionError) as error:
-            raise self._file.error((*key, "constant"), f"{_base(text)}: {error}") from None
+            source = data.decode("utf-8")
+            return constant(source, text.constant) if text.constant else source
+        except (SyntaxError, ValueError, TypeError, LookupError, RecursionError, MemoryError) as error:
+            place = (*key, "constant") if text.constant else key
+            raise self._file.error(place, f"{_base(text)}: {str(error) or 'nested too deep to be read'}") from None
 
     def _bytes(self, name: str, text: PublishedText, folder: Path | None) -> bytes:
         given = folder / _base(text) if folder else None
         try:
             if given and given.is_file():
                 return given.read_bytes()
-            if (kept := _kept(text.sha256)).is_file():
-                return kept.read_bytes()
-            return _downloaded(text.url).read_bytes()
+            if (data := _read_kept(text.sha256)) is not None:
+                return data
+            data = _downloaded(text.url).read_bytes()
+            whole = hashlib.sha256(data).hexdigest() == text.sha256
+            return data if whole else _downloaded(text.url, again=True).read_bytes()
         except ModuleNotFoundError as error:
             from m1eval import plugins
 
             raise plugins.missing_package(f"task '{self._task}'", error) from error
         except Exception as error:  # noqa: BLE001 - download errors have no common base
-            said = " ".join(str(error).split()) or type(error).__name__
+            said = _said(error, text.url)
             raise self._file.error(
                 ("texts", name),
                 f"'{name}' is a text of the benchmark's authors, read from {text.url}, which cannot be had: {said}; "
@@ -117,20 +118,37 @@ def _kept(digest: str) -> Path:
     return cache.expanduser() / "texts" / digest
 
 
+def _read_kept(digest: str) -> bytes | None:
+    """A file that was kept; None if there is none, or if it is not what was kept, as after a crash of the machine."""
+    try:
+        data = _kept(digest).read_bytes()
+    except OSError:
+        return None
+    return data if hashlib.sha256(data).hexdigest() == digest else None
+
+
+def _said(error: BaseException, url: str) -> str:
+    """What went wrong: `datasets` may say no more than the address, and its cause the rest."""
+    while str(error).strip() in ("", url) and (inner := error.__cause__ or error.__context__):
+        error = inner
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _keep(digest: str, data: bytes) -> None:
     """Keep a file, whole or not at all; without a place to keep things, nothing is kept."""
     path = _kept(digest)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with suppress(OSError):
-        if not path.exists():
+        if _read_kept(digest) is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh.write_bytes(data)
             fresh.replace(path)
 
 
-def _downloaded(url: str) -> Path:
-    """A file by way of `datasets`, which knows about proxies and offline mode."""
+def _downloaded(url: str, *, again: bool = False) -> Path:
+    """A file by way of `datasets`, which knows about proxies and offline mode; `again`: whatever its cache has."""
     import datasets
 
     datasets.disable_progress_bars()
-    return Path(str(datasets.DownloadManager().download(url)))
+    config = datasets.DownloadConfig(force_download=again)
+    return Path(str(datasets.DownloadManager(download_config=config).download(url)))

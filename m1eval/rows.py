@@ -144,7 +144,7 @@ def _parquet(path: Path) -> Iterator[Row]:
             # One row group is held at a time; a batch is small because a row may be a prompt of a million tokens.
             batches = file.iter_batches(batch_size=8)
             yield from itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
-    except pyarrow.ArrowInvalid as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise UsageError(f"{show(path)}: cannot be read as parquet: {error}") from None
 
 

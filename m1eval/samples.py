@@ -1,6 +1,7 @@
 """The samples of a task: numbered, chosen, ordered, and built one by one when they are due."""
 
 import hashlib
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
@@ -132,6 +133,7 @@ class Samples:
         messages: list[Message] = [{"role": role, "content": render(seen)} for role, render in templates.messages]
         if isinstance(column, str):
             messages += _messages(self._file, column, row)
+        self._check_reference(number, row)
         sample = Sample(
             id=self.id(number),
             messages=messages,
@@ -143,6 +145,16 @@ class Samples:
         gold = getattr(self._scorer, "gold", None)
         sample.gold = templates.gold(row) if templates.gold else gold(sample) if gold else sample.target
         return sample
+
+    def _check_reference(self, number: int, row: Row) -> None:
+        """UsageError for a row without a reference, which would else be the word `None`, or `nan`."""
+        for name in self._templates.reference:
+            value = row.get(name, ...)
+            if value is None or (isinstance(value, float) and math.isnan(value)):
+                text = f"{self.id(number)}: '{name}' is null, so there is no reference to grade by"
+                raise self._file.error(
+                    ("target",), f"{text}; leave the row out, or give a value for it in the template"
+                )
 
     def _row(self, number: int, repeat: int) -> Row:
         if not self._recipes:
@@ -156,7 +168,7 @@ class Samples:
 
     @cached_property
     def _templates(self) -> "_Templates":
-        from m1eval.template import compiled  # Jinja2 takes 40 ms to import, and listings need none of it
+        from m1eval.template import columns, compiled  # Jinja2 takes 40 ms to import, and listings need none of it
 
         definition, file = self._definition, self._file
 
@@ -172,13 +184,14 @@ class Samples:
             messages.append((message.role, compiled(file, ("messages", i, "content"), message.content)))
         target = compiled(file, ("target",), definition.target)
         name, gold, prefix = (one(key, getattr(definition, key)) for key in ("id", "gold", "prefix"))
-        return _Templates(name, messages, target, gold, prefix)
+        return _Templates(name, messages, target, columns(definition.target), gold, prefix)
 
 
 class _Templates(NamedTuple):
     id: Render | None
     messages: list[tuple[str, Render]]
     target: Render
+    reference: list[str]
     gold: Render | None
     prefix: Render | None
 

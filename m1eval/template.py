@@ -56,6 +56,11 @@ def compiled(source: Source, key: Key, text: str) -> Callable[[Mapping[str, Any]
     return render
 
 
+def columns(text: str) -> list[str]:
+    """The columns that a template shows, if it only puts columns into a text."""
+    return [part.text for part in _parts(text) if part.named]
+
+
 def _parts(text: str) -> list[_Part]:
     """The parts of a template that only puts columns into a text, as most do; none of any other."""
     found: list[_Part] = []

@@ -1,9 +1,11 @@
 """Datasets of the hub at one commit, loaded by the library `datasets`; what is loaded is the commit that was asked for.
 
 Where the hub cannot be reached, `datasets` takes whatever commit of the dataset it has in its cache. Here the commit of
-what was loaded is compared with the pin: the pinned one is looked for in the cache, and no other takes its place.
+what was loaded is compared with the pin, or with what a branch or tag was when the hub was last asked: that one is
+looked for in the cache, and no other takes its place.
 """
 
+import copy
 import logging
 import re
 import time
@@ -16,6 +18,7 @@ from m1eval import hub_errors
 from m1eval.errors import UsageError
 from m1eval.hub_errors import HubError, OtherCommit
 from m1eval.rows import Rows
+from m1eval.source import show
 
 WAITS = (1.0, 4.0)
 """Seconds before a request that failed for a passing reason is made again."""
@@ -45,8 +48,7 @@ class Loaded(NamedTuple):
 
 def load(source: Source) -> Loaded:
     """The rows of a dataset, memory-mapped; HubError in one line with the reason and what to do."""
-    import datasets
-
+    datasets = _library()
     with _silent():
         if not _is_repository(source.hub):
             return Loaded(_plain(_attempts(lambda: _table(source), source), source), None)
@@ -62,6 +64,18 @@ def load(source: Source) -> Loaded:
         return Loaded(_plain(table, source), commit_of(table))
 
 
+def _library() -> Any:
+    """The library `datasets`, which reads its settings when it is imported."""
+    try:
+        import datasets
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        text = f"the library datasets cannot be imported ({type(error).__name__}: {error}): is a variable HF_… wrong?"
+        raise HubError(" ".join(text.split())) from error
+    return datasets
+
+
 def commit_of(table: Any) -> str | None:
     """The commit that a table of `datasets` was made of: the last part of its folder in the cache."""
     for file in getattr(table, "cache_files", None) or ():
@@ -72,7 +86,11 @@ def commit_of(table: Any) -> str | None:
 
 
 def _exactly(source: Source) -> Any:
-    """The table, whose commit is the pinned one."""
+    """The table, whose commit is the pinned one, or the one that a branch or tag names.
+
+    `datasets` asks for no commit and no name where it falls back to its cache. The hub is asked again only where what
+    is known of the name does not say the same.
+    """
     try:
         table = _table(source)
     except ValueError as error:
@@ -80,9 +98,10 @@ def _exactly(source: Source) -> Any:
             hub_errors.ask(source.hub, source.revision)
         raise
     loaded, pin = commit_of(table), _pin(source.revision)
-    if pin and loaded and loaded != pin:
-        hub_errors.ask(source.hub, source.revision)
-        raise OtherCommit(f"the cache holds {loaded[:12]} of it, not {pin[:12]}")
+    if loaded != (pin or _last_known(source)):
+        wanted = hub_errors.ask(source.hub, source.revision)
+        if loaded != (pin or wanted):
+            raise OtherCommit(f"{str(loaded)[:12]} of it was loaded, not {(pin or wanted)[:12]}")
     return table
 
 
@@ -94,7 +113,9 @@ def _table(source: Source) -> Any:
     path = f"hf://datasets/{source.hub}" if elsewhere else source.hub
     revision = source.revision if _is_repository(source.hub) else None
     files = list(source.files) or None
-    return datasets.load_dataset(path, source.config, split=source.split, revision=revision, data_files=files)
+    keys = {"split": source.split, "revision": revision, "data_files": files}
+    # In memory, where a variable would have small sets, a table does not say of which commit it is.
+    return datasets.load_dataset(path, source.config, keep_in_memory=False, **keys)
 
 
 def _attempts(load: Callable[[], Any], source: Source) -> Any:
@@ -173,6 +194,7 @@ def _configs(source: Source, commit: str, folder: Path) -> list[str]:
 
 def _plain(table: Any, source: Source) -> Any:
     """The columns that are used, none of them decoded: images would need Pillow, and no task looks at them."""
+    _check_whole(table, source)
     have = list(table.column_names)
     if missing := [name for name in source.columns if name not in have]:
         raise UsageError(
@@ -181,7 +203,7 @@ def _plain(table: Any, source: Source) -> Any:
     media = [name for name, feature in table.features.items() if _is_media(feature)]
     table = table.remove_columns([name for name in media if name not in source.columns])
     for name in (name for name in media if name in source.columns):
-        table = table.cast_column(name, type(table.features[name])(decode=False))
+        table = table.cast_column(name, _undecoded(table.features[name]))
     return table.select_columns(list(source.columns)) if source.columns else table
 
 
@@ -192,6 +214,29 @@ def _is_media(feature: Any) -> bool:
         return any(map(_is_media, feature))
     inner = getattr(feature, "feature", None)
     return hasattr(feature, "decode_example") if inner is None else _is_media(inner)
+
+
+def _undecoded(feature: Any) -> Any:
+    """A feature whose images and the like, at any depth, are left as they are stored."""
+    if isinstance(feature, dict):
+        return {name: _undecoded(each) for name, each in feature.items()}
+    if isinstance(feature, list):
+        return [_undecoded(each) for each in feature]
+    made = copy.copy(feature)
+    if hasattr(feature, "decode_example"):
+        made.decode = False
+    elif getattr(feature, "feature", None) is not None:
+        made.feature = _undecoded(feature.feature)
+    return made
+
+
+def _check_whole(table: Any, source: Source) -> None:
+    """HubError for a table with fewer rows than were prepared: a cut file of the cache reads as a shorter one."""
+    prepared = (table.info.splits or {}).get(source.split)
+    if prepared is not None and prepared.num_examples != len(table):
+        folder = next((show(Path(file["filename"]).parent) for file in table.cache_files), "its folder")
+        text = f"its copy in the cache is damaged: it has {len(table):,} of {prepared.num_examples:,} rows"
+        raise HubError(f"{source.hub} cannot be loaded: {text}; delete {folder}")
 
 
 @contextmanager

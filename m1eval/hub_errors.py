@@ -20,6 +20,7 @@ _BROKEN = {"TimeoutException", "Timeout", "ReadError", "ReadTimeout", "RemotePro
 _BROKEN |= {"IncompleteRead", "ConnectionResetError", "NetworkError"}
 _AT_COMMIT = re.compile(r"hf://datasets/[^@\s']+@([0-9a-f]+)/([^'\s]+)")
 _SCRIPT = re.compile(r"/resolve/[0-9a-f]+/[^/\s']+\.py\b")
+_DAMAGED = re.compile(r"Expected to read \d+ metadata bytes|Tried reading schema message|Expected to be able to read")
 _BY_URL = re.compile(r"/resolve/([^/\s]+)/([^'\s]+?)\.?(?=[\s']|$)")
 
 
@@ -43,17 +44,18 @@ class Reason(NamedTuple):
     passing: bool = False
 
 
-def ask(hub: str, revision: str | None) -> None:
-    """Ask the hub for a dataset and raise its refusal, where a library has kept that to itself."""
+def ask(hub: str, revision: str | None) -> str:
+    """The commit that the hub says a revision is; raises its refusal, where a library has kept that to itself."""
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
     api = HfApi()
-    api.dataset_info(hub, revision=revision, timeout=10)
+    about = api.dataset_info(hub, revision=revision, timeout=10)
     with suppress(EntryNotFoundError):
         get_hf_file_metadata(hf_hub_url(hub, "README.md", repo_type="dataset", revision=revision))
     if check := getattr(api, "auth_check", None):
         check(hub, repo_type="dataset")
+    return str(about.sha)
 
 
 def terms(hub: str, token: bool) -> str:
@@ -88,6 +90,10 @@ def _by_words(text: str, hub: str, revision: str | None) -> Reason | None:
         return Reason(f"it is a script ({found[1]}), and scripts of datasets are never executed")
     if found := re.search(r"Revision '?([^'\s]+)'? doesn't exist", text):
         return Reason(f"it has no revision {found[1]}")
+    if _DAMAGED.search(text):
+        return Reason(
+            f"its copy in the cache is damaged: delete what HF_DATASETS_CACHE has of it ({_DAMAGED.search(text)[0]})"
+        )
     if "data files found in" in text:
         return Reason(f"at {str(revision)[:12]} it has no data files where its card says that they are")
     return None

@@ -155,8 +155,11 @@ class Task:
         assert dataset.hub is not None
         keys = ("hub", "revision", "config", "split", "files", "columns")
         wanted = hub.Source(**{key: getattr(dataset, key) for key in keys})
+        same = [table for table in about.tables if (table["hub"], table["revision"]) == (wanted.hub, wanted.revision)]
+        # A branch may move while a task reads one table after another.
+        commit = next((table["commit"] for table in same if table["commit"]), wanted.revision)
         try:
-            loaded = hub.load(wanted)
+            loaded = hub.load(wanted._replace(revision=commit))
         except HubError as error:
             remedy = f"--data-dir DIR reads DIR/{self.name}.jsonl"
             remedy = f"without a network, {remedy}" if error.kind != ACCESS else f"or {remedy}{_mirror(dataset)}"

@@ -1,5 +1,6 @@
 """What goes wrong between a task and the hub: the data are those of the pin, or one line says why not."""
 
+import io
 import json
 import re
 import subprocess
@@ -9,11 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from tests.conftest import write
 from tests.tasks.conftest import Done, environment
 from tests.tasks.hub import STRANGER, TOKEN, Handler, Hub, Repository
-from tests.tasks.hub_rows import card, columns, jsonl, table
+from tests.tasks.hub_rows import IMAGE, PNG, card, columns, jsonl, table
 
 A, B = "a" * 40, "b" * 40
 NAME = "org/set"
@@ -23,6 +25,13 @@ TEXT = columns(q=pa.string(), a=pa.string())
 
 def rows(*words: str) -> bytes:
     return table([{"q": word, "a": word.upper()} for word in words], TEXT)
+
+
+def parquet_of(made: pa.Table) -> bytes:
+    """A file of parquet."""
+    out = io.BytesIO()
+    parquet.write_table(made, out)
+    return out.getvalue()
 
 
 @pytest.fixture
@@ -87,6 +96,93 @@ def test_the_pinned_commit_is_found_in_the_cache_though_another_is_newer(small, 
         "ONE",
         "TWO",
     ]
+
+
+@pytest.mark.parametrize("revision", ["v1", "none-such", A[:7], A.upper()])
+@pytest.mark.parametrize("hub_is", ["out of reach", "in trouble"])
+def test_a_name_that_was_never_loaded_is_not_what_the_cache_has(small, task, send, hub, revision, hub_is, tmp_path):
+    small.refs["v1"] = A
+    (found,) = send([run(task("main", revision="main"))])
+    assert found.code == 0
+    named = run(task(revision=revision))
+    if hub_is == "out of reach":
+        (done,) = send([named], offline=True)
+    else:
+        with hub.failing(refuse(503, 10**6)):
+            (done,) = send([named])
+    refused(done, f"{NAME} cannot be loaded: ", "HF_HUB_OFFLINE is set" if hub_is == "out of reach" else "503")
+    assert not (tmp_path / "out" / "t").exists()
+
+
+def test_a_tag_that_was_loaded_is_found_again_though_the_cache_has_a_newer_commit(small, task, send, tmp_path):
+    small.refs["v1"] = A
+    tag = task(revision="v1")
+    done = send([run(tag), run(task("main", revision="main"))]) + send([run(tag, "--redo")], offline=True)
+    assert [each.code for each in done] == [0, 0, 0], done
+    assert commits(tmp_path) == [A]
+
+
+def test_a_branch_of_a_dataset_without_a_card(small, task, send, tmp_path):
+    for files in small.commits.values():
+        del files["README.md"]
+    (done,) = send([run(task(revision="main"))])
+    assert (done.code, commits(tmp_path)) == (0, [B]), done
+
+
+def test_a_branch_that_moves_while_a_task_reads_is_one_commit(small, task, send, hub, tmp_path):
+    readme = card(default={"test": "data/test-*", "validation": "data/other-*"})
+    small.commits = {c: {"README.md": readme, FILE: rows(c), "data/other-0.parquet": rows(c)} for c in (A, B)}
+    small.refs["main"] = A
+    text = "def made(rows, table):\n    other = table(split='validation')\n"
+    write(tmp_path / "_two.py", text + "    return [{'q': rows[0]['q'] + other[0]['q'], 'a': other[0]['a']}]\n")
+
+    def moves(handler: Handler) -> bool:
+        if handler.where.endswith(FILE):
+            small.refs["main"] = B
+        return False
+
+    with hub.failing(moves):
+        (done,) = send([run(task(revision="main", generate="_two.made"))])
+    assert (done.code, commits(tmp_path)) == (0, [A, A]), done
+
+
+def test_a_hub_that_gives_another_commit_than_was_asked_for(small, task, send):
+    small.refs[A] = B
+    (done,) = send([run(task())])
+    refused(done, "bbbbbbbbbbbb of it was loaded, not aaaaaaaaaaaa")
+
+
+def test_the_commit_is_known_where_small_tables_would_be_held_in_memory(small, task, hub, tmp_path):
+    env = environment(hub, HF_HOME=str(tmp_path / "home"), HF_DATASETS_IN_MEMORY_MAX_SIZE="100000000")
+    command = [sys.executable, "-m", "m1eval", *run(task())]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, commits(tmp_path)) == (0, [A]), done
+
+
+def test_settings_of_the_libraries_that_cannot_be(small, task, hub, tmp_path):
+    env = environment(hub, HF_HOME=str(tmp_path / "home"), HF_HUB_DOWNLOAD_TIMEOUT="soon")
+    command = [sys.executable, "-m", "m1eval", *run(task())]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    refused(Done(done.returncode, "", done.stderr, 0), "cannot be imported", "'soon'", "is a variable HF_… wrong?")
+
+
+@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize("damage", ["shorter", "half", "zeros", "empty"])
+def test_a_damaged_copy_in_the_cache_is_not_taken_for_the_data(small, task, send, tmp_path, damage, offline):
+    small.commits[A][FILE] = rows(*map(str, range(5000)))
+    (done,) = send([run(task("before"), "--limit", "2")])
+    (arrow,) = (tmp_path / "home" / "datasets").glob("org___set/**/*.arrow")
+    data = arrow.read_bytes()
+    part, sink = pa.ipc.open_stream(data).read_all().slice(0, 1000), pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, part.schema) as writer:
+        writer.write_table(part)
+    shorter = sink.getvalue().to_pybytes()[:-8]  # as if it ended behind a batch
+    arrow.write_bytes({"shorter": shorter, "half": data[: len(data) // 2], "zeros": bytes(len(data))}.get(damage, b""))
+    (done,) = send([run(task(), "--limit", "2")], offline=offline)
+    refused(done, "its copy in the cache is damaged", "1,000 of 5,000 rows" if damage == "shorter" else "delete")
+    sliced, whole = run(task("u", split="test[:10]"), "--limit", "2"), run(task("v"), "--limit", "2")
+    arrow.write_bytes(data)
+    assert [done.code for done in send([sliced, whole], offline=offline)] == [0, 0]
 
 
 def test_files_chosen_by_name_are_not_mixed_up_without_a_network(small, task, send, tmp_path):
@@ -351,6 +447,51 @@ def test_columns_with_other_names_are_an_error_before_anything_is_asked(small, t
     refused(done[2], "the data have no 'qq'")
     (checked,) = send([["check", task("v", generate="_lazy.made")]])
     assert (checked.code, checked.out.count("\n"), checked.err) == (1, 1, "")
+
+
+NO_REFERENCE = {
+    "null": (["A", None], "t-2: 'a' is null"),
+    "all null": ([None, None], "t-1: 'a' is null"),
+    "no number": ([1.0, float("nan")], "t-2: 'a' is null"),
+    "the word": (["A", "None"], ""),
+    "nothing": (["A", ""], ""),
+    "zero": ([1, 0], ""),
+    "no": ([True, False], ""),
+}
+
+
+@pytest.mark.parametrize("case", NO_REFERENCE)
+def test_a_row_without_a_reference_is_not_graded_by_the_word_none(small, task, send, case):
+    answers, said = NO_REFERENCE[case]
+    types = pa.string() if case == "all null" else None
+    small.commits[A][FILE] = parquet_of(pa.table({"q": ["one", "two"], "a": pa.array(answers, types)}))
+    (done,) = send([run(task())])
+    if said:
+        refused(done, said, "there is no reference to grade by")
+    else:
+        assert done.code == 0, done
+
+
+def test_pictures_inside_of_lists_and_structures_are_not_decoded(small, task, send, tmp_path):
+    struct = pa.struct([("image", IMAGE), ("name", pa.string())])
+    made = pa.table({"q": ["one"], "a": ["ONE"], "list": pa.array([[PNG]], pa.list_(IMAGE))})
+    made = made.append_column("both", pa.array([{"image": PNG, "name": "a"}], struct))
+    word, image = {"dtype": "string", "_type": "Value"}, {"_type": "Image"}
+    features = {"q": word, "a": word, "list": {"_type": "List", "feature": image}}
+    info = {"info": {"features": {**features, "both": {"image": image, "name": word}}}}
+    small.commits[A][FILE] = parquet_of(made.replace_schema_metadata({"huggingface": json.dumps(info)}))
+    done = send([run(task()), run(task("u", columns=["q", "a", "list", "both"]))])
+    assert [each.code for each in done] == [0, 0], done
+
+
+def test_a_page_of_a_parquet_file_that_cannot_be_read(task, send, tmp_path):
+    data = bytearray(parquet_of(pa.table({"q": ["one" * 50] * 100, "a": [str(i) * 20 for i in range(100)]})))
+    data[30:300] = bytes(270)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "t.parquet").write_bytes(data)
+    (done,) = send([run(task(), "--data-dir", "data")])
+    assert (done.code, done.err.count("\n")) == (2, 1), done
+    assert "data/t.parquet: cannot be read as parquet" in done.err
 
 
 def test_an_id_that_stands_twice(small, task, send, tmp_path):

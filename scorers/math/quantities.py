@@ -50,6 +50,8 @@ _APART = re.compile(r"(?:\s|~|\\[ ,;:!]|\\q?quad)$")
 _SPACES = re.compile(r"(?:\s|~|\\[,;:! ]|\\q?quad(?![a-zA-Z])|\\$)+$")
 _BARE = set("msghAKNJWVCFTHLM\u03a9")
 """Single letters that are taken for units behind a number and a space. Others are variables more often."""
+_LONE_LETTER = re.compile(r"(?<![\\a-zA-Z])(?!(?<=\d)[eE][-+]?\d)[a-zA-Z](?![a-zA-Z])")
+"""A variable; the e of `1e-8` is none."""
 _MOST_STARTS = 24
 _LONGEST = 1000
 _JOINTS = re.compile(r"(?<=[a-z}°.])\s*(?:,|\\text\s*\{\s*,?\s*and\s*\}|and(?=\s))?\s*(?=\d+(?:\.\d+)?\s*\\?[a-zA-Z])")
@@ -222,7 +224,7 @@ def _sides(gold: str, answer: str, physical: bool) -> tuple[Quantity | None, Qua
     if ours is None and theirs:
         if bare := read(gold, False, physical):
             return bare, theirs
-        if not theirs.styled and re.search(r"(?<![\\a-zA-Z])[a-zA-Z](?![a-zA-Z])", gold):
+        if not theirs.styled and _LONE_LETTER.search(gold):
             return None, None  # letters of a formula, on both sides
     return ours, theirs
 

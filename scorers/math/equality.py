@@ -45,6 +45,7 @@ _ARROW = re.compile(r"\\(?:vec|overrightarrow)(?![a-zA-Z])")
 _BOLD_LETTER = re.compile(r"\\(?:mathbf|boldsymbol|bm|pmb|textbf|mathbfit)\s*(?:\{\s*)([a-zA-Z])\s*\}")
 _EXTRA_WORDS = 6
 _ASIDES = {"yes", "indeed", "always", "exactly", "therefore", "thus", "hence", "so", "only", "respectively"}
+_ELLIPSIS = re.compile(r"(?<!\d)\s*\\ldots|(?<![.\d])\d+\s*\\ldots|(?<![.\d])\s*\.{3}")
 
 
 def quick(gold: str, answer: str, precision: Precision = "exact") -> Verdict | None:  # noqa: PLR0911 - a rule, a return
@@ -229,7 +230,7 @@ def _place(text: str) -> Fraction | None:
     return found.value if found else values.constant(text)
 
 
-def _algebra(math_verify: Any, precision: Precision, gold: str, answer: str) -> Verdict:
+def _algebra(math_verify: Any, precision: Precision, gold: str, answer: str) -> Verdict:  # noqa: PLR0911 - a rule, a return
     if verdict := quick(gold, answer, precision):
         return verdict
     if bases.numeral(gold):
@@ -245,6 +246,8 @@ def _algebra(math_verify: Any, precision: Precision, gold: str, answer: str) -> 
         return verdict_of_units, "quantities"
     if (verdict := _by_value(precision, without_unit(gold), without_unit(answer))) is not None:
         return verdict
+    if _ELLIPSIS.search(gold) or _ELLIPSIS.search(answer):  # math-verify reads over it
+        return False, "an ellipsis"
     if (r"^\circ" in gold) != (r"^\circ" in answer) and r"\pi" in gold + answer:
         gold, answer = (text.replace(r"^\circ", r"\cdot\frac{\pi}{180}") for text in (gold, answer))
     try:

@@ -17,6 +17,7 @@ _ORDINAL = re.compile(
 _POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _POWER = re.compile(r"(?<=\d) ?(?:\\text ?\{)? ?(thousand|million|billion|trillion)\b ?\}?", re.IGNORECASE)
 _GROUPS = re.compile(r"(?<!\d)(\d{1,3})((?:(?:,|\{,\}| )\d{3})+)(?![\d,])")
+_PAIR = re.compile(r"\s*\(\s*-?\d+,\d|(?:[^,]|,(?! +\d))*\d, +\d")
 _INDIAN = re.compile(r"(?<![\d,])\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])")
 _DECIMAL = r"(?:\d+\.?\d*|\.\d+)"
 _NUMBER = re.compile(
@@ -29,6 +30,7 @@ _MOST_EXPONENT = 400
 """Powers of ten beyond this are left to algebra, which has a limit of time and memory."""
 
 
+_DOTS = re.compile(r"(?<=\.\d\d)\.{3,}(?!\d)|(?<=[,+])\s?\.{3,}\s?(?=[,+])")
 _BOLD = re.compile(r"(?<![\w)}*])\*\*(?=[^\s*])([^*]+)(?<=\S)\*\*(?![\w({\\*])")
 _SYNONYMS = [
     (re.compile(rf"{pattern}(?![a-zA-Z])"), plain.replace("\\", r"\\"))
@@ -38,7 +40,7 @@ _SYNONYMS = [
         (r"\\lbrace", r"\{"), (r"\\rbrace", r"\}"), (r"\\(?:lbrack)", "["), (r"\\rbrack", "]"), (r"\\colon", ":"),
         (r"\\varnothing", r"\emptyset"), (r"\\mathbb *R", r"\mathbb{R}"), (r"\\mathbb *Z", r"\mathbb{Z}"),
         (r"\\(?:R|Reals)", r"\mathbb{R}"), (r"\\overrightarrow", r"\vec"), (r"\\widehat", r"\hat"),
-        (r"\\bar", r"\overline"),
+        (r"\\bar", r"\overline"), (r"\\(?:c?dots|dots[bcmio]|hdots)", r"\ldots"),
     )
 ]  # fmt: skip
 
@@ -55,6 +57,7 @@ def tidy(text: str) -> str:
     text = re.sub(r"\s+", " ", characters.english_list_words(characters.plain(text)))
     text = _POWER.sub(lambda found: rf"\cdot 10^{{{_POWERS[found[1].lower()]}}}", text)
     text = re.sub(r"\\?\$|(?<!\\)\\[()\[\]]", "", _BOLD.sub(r"\1", text))
+    text = _DOTS.sub(r"\\ldots ", text)
     if r"\begin" not in text:
         text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text)
     text = _BOLD.sub(r"\1", undress(text))
@@ -92,9 +95,10 @@ def without_unit(text: str) -> str:
 
 def number(text: str) -> Number | None:
     """The number that a tidy text is, thousands separators and unit dropped; None for all else."""
-    if len(text) > 1000 or not re.search(r"\d", text):
+    if len(text) > 1000 or not re.search(r"\d", text) or _PAIR.match(text):
         return None
-    plain = _INDIAN.sub(lambda found: found[0].replace(",", ""), bare(without_unit(text)))
+    plain = bare(without_unit(text))
+    plain = _INDIAN.sub(lambda found: found[0].replace(",", ""), plain)
     plain = _GROUPS.sub(lambda found: found[1] + re.sub(r"\D", "", found[2]), plain).replace("{,}", ".")
     if plain.startswith("(") and plain.endswith(")"):
         plain = plain[1:-1]

@@ -392,7 +392,8 @@ def _group(text: str) -> Group | None:
 def _bare_list(text: str) -> Group:
     """The values of a list without brackets; a sentence is one value."""
     in_words = re.findall(r"(?<![\\a-zA-Z])[a-z]{3,}", re.sub(r"\\[a-z]+\{[^{}]*\}", " ", text))
-    return Group("", [text] if len(set(in_words) - {"and"}) > 1 or not balanced(text) else split(text))
+    single = len(set(in_words) - {"and"}) > 1 or not balanced(text) or number(text) is not None
+    return Group("", [text] if single else split(text))
 
 
 def _relational(text: str) -> bool:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from .boxes import boxed_answer, is_placeholder, refuted
+from .closings import last_sentence, rejects, without_closing
 from .statements import Language, Stated, denies, statements
 
 _KEY = re.compile(r"""["'](?:(?:final|correct)[ _-]?)?answer["']\s*+:\s*+""", re.IGNORECASE)
@@ -54,6 +55,16 @@ _DENIES = re.compile(
     re.IGNORECASE,
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*[.\s]*\Z")
+_SUBJECT = re.compile(r"(?!\\[dtc]?(?:frac|sqrt|binom|pi)(?![a-zA-Z]))\\?[a-zA-Z][^=<>]*")
+_PREDICATE = re.compile(
+    r"\s*(?:is|equals|are|was|=)\s+(?:(?:approximately|about|exactly|equal to|therefore|thus)\s+)?(?=[-+−]?\$?\d)"
+)
+_DOUBTED = re.compile(
+    r"[\s.!$*)]{0,6}(?:But|However|Though|Although|Still)\b,? I(?:['’]m| am) (?:still |really )?not"
+    r" (?:(?:entirely|completely|totally|quite|fully|absolutely|so|very|100%) )?(?:sure|certain|confident|convinced)\b",
+    re.IGNORECASE,
+)
+_LONG_REST = 400
 _ENDS = re.compile(r"[.!)$*\]}。！]\Z")
 _TAIL = re.compile(
     r"(?:\b(?:is|was|are|were|ist|sind|beträgt|est|vaut|valent|es|son|vale|è|é|são|равно|равен|равна|wynosi|adalah)"
@@ -172,6 +183,8 @@ def _stated_values(text: str, *, cut: bool = False, weak: bool = False, nested: 
         value, end = _under_heading(text, stated) if stated.heading else _behind(text, stated)
         if not value or is_placeholder(value) or refuted(text, end) or (cut and end >= len(text.rstrip())):
             continue
+        if _DOUBTED.match(text, end) and len(text) - end > _LONG_REST:
+            continue
         yield value
 
 
@@ -198,7 +211,14 @@ def _behind(text: str, stated: Stated) -> tuple[str, int]:
         return "", end
     if sentence and len(formulas) != 1:
         return sentence, end
-    return (_inside(formulas[0]) if formulas else ""), end
+    return (_of_subject(sentence, formulas[0]) if formulas else ""), end
+
+
+def _of_subject(sentence: str, formula: re.Match[str]) -> str:
+    r"""The only formula of a statement, or the number that it is said to be: `the value of $n$ is 5`."""
+    inside = _inside(formula)
+    link = _PREDICATE.match(sentence, formula.end()) if _SUBJECT.fullmatch(inside) else None
+    return sentence[link.end() :] if link else inside
 
 
 def _denied(text: str, end: int, language: Language) -> bool:
@@ -281,9 +301,11 @@ def _is_value(line: str) -> bool:
     return not re.search(r"(?<!\\)\b[^\W\d_]{2,}|[\u0400-\u0fff\u3040-\ud7ff]", plain)
 
 
-def concluded(text: str) -> str:
+def concluded(text: str) -> str:  # noqa: PLR0911 - a rule, a return
     """The answer of a last sentence such as "So, the sixth term is 350.", or a bold text at the very end."""
-    text = text[-1000:].strip()
+    text, affirmed = without_closing(text[-1000:].strip())
+    if affirmed:
+        return _affirmed(text)
     if bold := _BOLD.search(text):
         return bold[1].strip() if re.search(r"\d", bold[1]) else ""
     if not _ENDS.search(text):
@@ -300,7 +322,17 @@ def concluded(text: str) -> str:
             return ""
         if re.search(r"\d", sentence):
             return _value(sentence) if _CONCLUDES.search(sentence) and not _DENIES.search(sentence) else ""
+        if rejects(sentence):
+            return ""
     return ""
+
+
+def _affirmed(text: str) -> str:
+    """The value of the sentence or the display right before "I think that's the answer."."""
+    if display := _DISPLAY.search(text):
+        return _right_side("".join(filter(None, display.groups())).strip().rstrip(".。 "))
+    last = last_sentence(text)[1]
+    return _value(last) if re.search(r"\d", last) and not _DENIES.search(last) else ""
 
 
 def _value(sentence: str) -> str:

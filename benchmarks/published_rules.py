@@ -1,6 +1,6 @@
-"""Compare `rule: prm800k | qwen | math_verify` with the published code itself, on many texts.
+"""Compare `rule: prm800k | qwen | math_verify | matharena` with the published code itself, on many texts.
 
-`python benchmarks/published_rules.py --prm800k CHECKOUT --qwen CHECKOUT [--data FOLDER] [--texts 100000]`. The
+`python benchmarks/published_rules.py --prm800k CHECKOUT --qwen CHECKOUT --matharena CHECKOUT [--data FOLDER]`. The
 published code runs as it is, which evaluates texts as Python: only on texts of a source that you trust, in a container.
 `--record FILE` writes the verdicts on texts of the grammar, for tests/scorers/math/published_verdicts.jsonl.
 """
@@ -20,11 +20,18 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from published_texts import Case, cases  # type: ignore[import-not-found]
 
-RULES = ("prm800k", "qwen", "math_verify")
+RULES = ("prm800k", "qwen", "math_verify", "matharena")
+FOLDERS = (
+    ("prm800k", "prm800k"),
+    ("qwen", "evaluation"),
+    ("qwen", "evaluation/latex2sympy"),
+    ("matharena", "src"),
+)
 ROWS = 120  # recorded for each rule and verdict
 
 
@@ -41,17 +48,24 @@ class Verdict(NamedTuple):
 
 
 class Published:
-    """The published graders of two checkouts, each as a function of an output and a reference."""
+    """The published graders of checkouts, each as a function of an output and a reference."""
 
-    def __init__(self, prm800k: Path, qwen: Path):
-        sys.path[:0] = [str(prm800k / "prm800k"), str(qwen / "evaluation"), str(qwen / "evaluation" / "latex2sympy")]
-        self._prm: Any = importlib.import_module("grading.grader")
-        self._grader: Any = importlib.import_module("grader")
-        self._parser: Any = importlib.import_module("parser")
+    def __init__(self, checkouts: dict[str, Path]):
+        sys.path[:0] = [str(checkouts[name] / folder) for name, folder in FOLDERS if name in checkouts]
         import math_verify
         from math_verify.metric import math_metric
 
-        remember(self._grader)
+        remember()
+        if "prm800k" in checkouts:
+            self._prm: Any = importlib.import_module("grading.grader")
+        if "qwen" in checkouts:
+            self._grader: Any = importlib.import_module("grader")
+            self._parser: Any = importlib.import_module("parser")
+        if "matharena" in checkouts:
+            for tool in ("submit_answer", "lean_execution"):  # for other kinds of problems; they need much else
+                sys.modules[f"matharena.tools.{tool}"] = Mock()
+            self._matharena: Any = importlib.import_module("matharena.grader")
+            self._matharena.logger.disable("matharena")
         targets = [math_verify.LatexExtractionConfig(boxed_match_priority=0)]
         self._math_verify = math_verify
         self._metric = math_metric(targets, [math_verify.LatexExtractionConfig(), math_verify.ExprExtractionConfig()])
@@ -74,6 +88,12 @@ class Published:
         elif all(c in choices for c in wanted) and not all(c in choices for c in given):
             given = "".join([c for c in given if c in choices])
         return bool(self._grader.math_equal_process((0, given, wanted))), given
+
+    def matharena(self, text: str, gold: str) -> tuple[bool, str | None]:
+        """`extract_and_grade` with the settings of the competitions in AIME and HMMT."""
+        messages = [{"role": "assistant", "content": text}]
+        answer, right, _ = self._matharena.extract_and_grade(messages, 0, gold, {"strict_parsing": False})
+        return bool(right), str(answer)[:1000]
 
     def math_verify(self, text: str, gold: str) -> tuple[bool, str | None]:
         """`math_metric` with the targets of math-verify's own tasks."""
@@ -109,7 +129,7 @@ def limited(function: Callable[[], tuple[bool, str | None]], seconds: float) -> 
     return verdict._replace(ended="time-out") if out else verdict
 
 
-def remember(grader: Any) -> None:
+def remember() -> None:
     """Compute once what both sides ask of sympy: `simplify` and `equals` of the same objects, `parse_latex`."""
     import sympy
     from sympy.parsing import latex
@@ -130,9 +150,9 @@ def remember(grader: Any) -> None:
 
         return call
 
-    sympy.simplify = grader.simplify = kept(sympy.simplify, lambda value: (type(value), sympy.srepr(value)))
+    sympy.simplify = kept(sympy.simplify, lambda value: (type(value), sympy.srepr(value)))
     sympy.Expr.equals = kept(sympy.Expr.equals, lambda value: (type(value), sympy.srepr(value)))
-    latex.parse_latex = grader.parse_latex = kept(latex.parse_latex, str)
+    latex.parse_latex = kept(latex.parse_latex, str)
 
 
 class Compared(NamedTuple):
@@ -147,15 +167,17 @@ class Compared(NamedTuple):
 
 def compared(options: argparse.Namespace, seed: int) -> list[Compared]:
     """The verdicts on one share of the texts; those that agree come back without their texts."""
+    if time.time() > options.end:
+        return []
     quiet()
-    published = Published(options.prm800k, options.qwen)
+    published = Published({rule: getattr(options, rule) for rule, _ in FOLDERS if getattr(options, rule)})
     import math_verify
 
     from scorers.math.published import RULES as OURS
 
     original = math_verify.parser.parse_expr
     rows = []
-    for case in cases(options.data, options.texts // options.shares, seed):
+    for case in cases(options.data, options.texts // options.shares, seed, options.plain):
         for rule in options.rules:
             started = time.process_time()
             math_verify.parser.parse_expr = original
@@ -197,7 +219,8 @@ def printed(rows: list[Compared]) -> None:
         if not mine:
             continue
         means = [sum(row.seconds[side] for row in mine) / len(mine) * 1000 for side in (0, 1)]
-        print(f"\n{rule}: {len(mine)} texts, theirs {means[0]:.1f} ms, ours {means[1]:.1f} ms")
+        distinct = len({(row.case.gold, row.case.text) for row in mine})
+        print(f"\n{rule}: {len(mine)} texts, {distinct} distinct, theirs {means[0]:.1f} ms, ours {means[1]:.1f} ms")
         print(f"| {'kind':18} | texts | right | agree | differ | time-outs (theirs, ours) | errors (theirs, ours) |")
         for kind in [*sorted({row.case.kind for row in mine}), ""]:
             some = [row for row in mine if kind in ("", row.case.kind)]
@@ -236,10 +259,12 @@ def timed_out(row: Compared) -> bool:
 def main() -> None:
     """Compare, print the counts, and write the disagreements."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prm800k", type=Path, required=True)
-    parser.add_argument("--qwen", type=Path, required=True)
+    for rule in ("prm800k", "qwen", "matharena"):
+        parser.add_argument(f"--{rule}", type=Path, help="a checkout")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--texts", type=int, default=100_000)
+    parser.add_argument("--plain", type=float, default=0, help="the share of texts that need no algebra")
+    parser.add_argument("--minutes", type=float, default=1e6, help="no new share of the texts is begun after them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rules", nargs="+", default=RULES, choices=RULES)
     parser.add_argument("--seconds", type=float, default=3.0, help="processor time for one verdict of each side")
@@ -247,7 +272,9 @@ def main() -> None:
     parser.add_argument("--differing", type=Path, help="a file for the texts on which verdicts differ")
     parser.add_argument("--record", type=Path, help="a file for published verdicts, as the tests read them")
     options = parser.parse_args()
-    options.shares = max(options.workers, options.texts // 250)
+    if lacking := [rule for rule in options.rules if rule != "math_verify" and not getattr(options, rule)]:
+        parser.error(f"no checkout for {', '.join(lacking)}")
+    options.shares, options.end = max(options.workers, options.texts // 250), time.time() + options.minutes * 60
     rows: list[Compared] = []
     seeds = range(options.seed * 10_000, options.seed * 10_000 + options.shares)
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,17 +34,60 @@ RECORDED = [
 ]
 
 
-def cases(data: Path | None, number: int, seed: int = 0) -> Iterator[Case]:
-    """`number` cases, of all kinds in turn; the same ones for the same seed. `data`: a folder of recorded outputs."""
+def cases(data: Path | None, number: int, seed: int = 0, plain: float = 0) -> Iterator[Case]:
+    """`number` cases, of all kinds in turn; the same ones for the same seed. `data`: a folder of recorded outputs.
+
+    `plain`: the share of cases that graders decide by strings and floats, before the others.
+    """
     draw = random.Random(seed)
     recorded = _recorded(data) if data else []
     kinds: list[Callable[[random.Random], Case]] = [_grammar, _grammar, _grammar, _mutated]
     if recorded:
         kinds += [_from(recorded, kind) for kind in ("recorded", "crossed", "near miss", "recorded, mutated")]
     for _ in range(number):
-        yield draw.choice(kinds)(draw)
+        yield _plain(draw) if draw.random() < plain else draw.choice(kinds)(draw)
 
 
+def _plain(draw: random.Random) -> Case:
+    """A number, a word or a letter, or a formula that only its notation tells apart."""
+    kind = draw.choice(["numbers"] * 7 + ["words", "notation", "notation"])
+    if kind == "numbers":
+        number = draw.randrange(10 ** draw.randrange(1, 8)) / 10 ** draw.choice([0, 0, 0, 1, 2, 4])
+        near = number + draw.choice([1, -1, 0.1, 0.001, number * 2e-4, number * 5e-5])
+        other = draw.choice([number] * 6 + [near] * 3 + [number * 100, number / 100, -number])
+        gold, given = _numeral(draw, number), _numeral(draw, other)
+    elif kind == "words":
+        gold = draw.choice(["east", "even", "yes", "no", "odd", "Evelyn", "A", "B", "C", "(D)", "E", "12", "(3,5)"])
+        given = gold if draw.random() < 0.9 else draw.choice(["A", "B", "(C)", "D) 5", "yes", "odd", "west"])
+        given = draw.choice([r"\text{*}", "*", " * ", "*.", r"\text{(*)}"]).replace("*", given)
+        return Case("plain, words", gold, f"{draw.choice(_TAILS)} {draw.randrange(10**6)}: {wrapped(draw, given)}")
+    else:
+        one, two, three = (draw.randrange(1, 10 ** draw.randrange(1, 4)) for _ in range(3))
+        gold = draw.choice(_FORMULAS).replace("1", str(one)).replace("2", str(two)).replace("3", str(three))
+        given = gold
+        for here, there in draw.sample(_NOTATIONS, draw.choice([1, 1, 2, 5])):
+            given = given.replace(here, there)
+    return Case(f"plain, {kind}", gold, wrapped(draw, given))
+
+
+def _numeral(draw: random.Random, number: float) -> str:
+    """A number in one of the notations for numbers."""
+    text = f"{number:.0f}" if number == int(number) and draw.random() < 0.9 else f"{number:.7g}"
+    grouped = f"{int(number):,}" if number == int(number) else text
+    groups = draw.choice([text, text, grouped, grouped.replace(",", r",\!")])
+    return draw.choice(_NUMERALS).replace("*", groups)
+
+
+_NUMERALS = [*["*"] * 6, r"*\%", "*%", r"\$*", r"*^\circ", r"*^{\circ}", r"*\text{ cm}", r"*\ \text{miles}", "x=*", "*.", "*.0", "*.00",
+    "0*", "-*", "+*", r"\text{*}", "$*$", "(*)", "[*]", r"*\!", "*e2"]  # fmt: skip
+_FORMULAS = [r"\frac{1}{2}", r"\left(1, 2\right)", r"1\sqrt{2}", r"\frac{1}{2}\pi", r"\{1, 2\}", r"[1, 2)", r"1x^2+3", r"x=\frac{1}{2}",
+    r"\begin{pmatrix}1 & 2\end{pmatrix}", r"1, 2, 3", r"(1, \frac{2}{3})", r"1\frac{2}{3}", r"1:2", r"\sqrt[3]{2}", "1/2", "1^{2}"]  # fmt: skip
+_NOTATIONS = [(r"\frac", r"\dfrac"), (r"\frac", r"\tfrac"), (r"\left", ""), (r"\right", ""), ("(", r"\left("), (")", r"\right)"), (", ", ","),
+    (" ", "  "), ("pmatrix", "bmatrix"), ("+", " + "), ("{2}", "2"), ("=", " = "), ("x", "y"), ("1", "1.0"), ("^{2}", "^2"), (r"\{", "{")]  # fmt: skip
+_TAILS = ["In case", "We use", "Lemma", "From", "Now let n =", "Not"]
+
+
+@cache
 def _recorded(data: Path) -> list[tuple[str, str]]:
     rows = []
     for name in RECORDED:

@@ -32,13 +32,14 @@ __all__ = ["LONGEST", "Scorer", "final_answer", "last_boxed", "quick", "slow"]
 
 DEEPEST = 50  # brackets within brackets; parsers take forever on more, and no answer has them
 SHOWN = 200
-Rule = Literal["m1eval", "prm800k", "qwen", "math_verify"]
+Rule = Literal["m1eval", "prm800k", "qwen", "math_verify", "matharena"]
 
 
 class Scorer:
     """Right or wrong by mathematical equality; the explanation names the rule that decided.
 
-    `rule`: `m1eval` (the default), or a published grader to reproduce: `prm800k`, `qwen`, `math_verify`.
+    `rule`: `m1eval` (the default), or a published grader to reproduce: `prm800k`, `qwen`, `math_verify`,
+    `matharena`.
     `precision: gold`: a decimal reference is met by what rounds to it (for physical quantities; `exact` is the
     default). `timeout`: seconds for one answer in worker processes. An answer that takes longer, or more memory than a
     worker has, is wrong, and the explanation says so; where the reference alone is the cause, or cannot be read (empty,

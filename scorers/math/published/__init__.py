@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..._boxed import last_boxed
-from . import prm800k, qwen, whole_text
+from . import matharena, prm800k, qwen, whole_text
 
 Judged = tuple[str | None, bool, str]
 """The answer found, whether it is right, and the rule that decided."""
@@ -41,16 +41,23 @@ def _math_verify(text: str, gold: str, math_verify: Any) -> Judged:
     return answer, right, "math_verify"
 
 
+def _matharena(text: str, gold: str, *_: Any) -> Judged:
+    answer, right, how = matharena.grade(text, gold)
+    return answer, right, f"matharena: {how}"
+
+
 RULES: dict[str, Callable[..., Judged]] = {
     "prm800k": _prm800k,
     "qwen": _qwen,
     "math_verify": _math_verify,
+    "matharena": _matharena,
 }
 
 MODULES = {
     "prm800k": ("sympy.parsing.sympy_parser", "pylatexenc.latex2text"),
     "qwen": ("latex2sympy2_extended.latex2sympy2", "sympy.parsing.latex._antlr.latexparser"),
     "math_verify": ("math_verify",),
+    "matharena": ("sympy.parsing.sympy_parser", "sympy.parsing.latex._antlr.latexparser"),
 }
 """What a worker imports for a rule before its clock starts; a rule is called with these modules."""
 
@@ -59,6 +66,8 @@ def missing(rule: str) -> str | None:
     """What must be installed for a rule and is not; None if all is there."""
     if rule == "prm800k" and find_spec("pylatexenc") is None:
         return "pylatexenc"
-    if rule == "qwen" and not version("antlr4-python3-runtime").startswith("4.11"):  # sympy reads LaTeX with no other
+    if rule in ("qwen", "matharena") and not version("antlr4-python3-runtime").startswith(
+        "4.11"
+    ):  # sympy reads LaTeX with no other
         return "antlr4-python3-runtime 4.11"
     return None

@@ -46,7 +46,7 @@ _UNARY: dict[type, Callable[[Any], Any]] = {
     ast.Not: operator.not_,
 }
 _NAMED_BY_TEXT = ("Symbol", "Integer", "Float", "Function", "Rational", "Number")
-"""What sympy's rewriting calls with a string; none of them evaluates it but Number, which gets digits here."""
+"""What sympy's rewriting calls with a string; none of them evaluates it but Number."""
 _PLAIN = [
     "sqrt",
     "cbrt",
@@ -84,13 +84,29 @@ _PLAIN = [
 _BUILTIN = {"abs": abs, "pow": pow, "round": round, "sum": sum, "divmod": divmod, "len": len, "all": all, "any": any}
 
 
+class UnknownName(ValueError):
+    """A name that sympy's evaluation knows, and that is no object of mathematics. `shown`: the object as a text."""
+
+    def __init__(self, name: str, shown: str):
+        super().__init__(f"no name of mathematics: {name}")
+        self.name = name
+        self.shown = shown
+
+
 def parsed(
-    text: str, *, implicit: bool = False, caret: bool = False, rational: bool = False, evaluate: bool = True
+    text: str,
+    *,
+    implicit: bool = False,
+    caret: bool = False,
+    rational: bool = False,
+    evaluate: bool = True,
+    aliases: dict[str, str] | None = None,
 ) -> Any:
     """What `parse_expr` returns for a text, or an exception where it raises one.
 
     `implicit`: products and functions without signs are read (implicit_multiplication_application). `rational`:
     decimals become fractions. `caret`: `^` is a power, not an exclusive or. All in the order that sympy has them.
+    `aliases`: more names for objects of sympy.
     """
     from sympy.parsing import sympy_parser
 
@@ -100,19 +116,22 @@ def parsed(
     steps += [sympy_parser.convert_xor] if caret else []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        code = sympy_parser.stringify_expr(text, {}, _names(), tuple(steps))
-        if evaluate:
-            return _value(ast.parse(code.lstrip(" \t"), mode="eval").body)
-        return _value(sympy_parser.evaluateFalse(code).body)
+        known = {name: _names()[one] for name, one in (aliases or {}).items()}
+        code = sympy_parser.stringify_expr(text, known, _names(), tuple(steps))
+        tree = ast.parse(code.lstrip(" \t"), mode="eval") if evaluate else sympy_parser.evaluateFalse(code)
+        for node in ast.walk(tree) if aliases else ():
+            if isinstance(node, ast.Name):
+                node.id = (aliases or {}).get(node.id, node.id)
+        return _value(tree.body)
 
 
-def sympified(text: Any, *, rational: bool = False) -> Any:
+def sympified(text: Any, *, rational: bool = False, aliases: dict[str, str] | None = None) -> Any:
     """What `sympify` makes of a text, or of an object; an exception where it raises one."""
     import sympy
 
     if not isinstance(text, str):
         return sympy.sympify(text, rational=rational)
-    return parsed(text.replace("\n", ""), caret=True, rational=rational)
+    return parsed(text.replace("\n", ""), caret=True, rational=rational, aliases=aliases)
 
 
 @cache
@@ -146,7 +165,7 @@ def _value(node: ast.AST) -> Any:  # noqa: PLR0911 - a kind of node, a return
             return node.value
         case ast.Name():
             if node.id not in _allowed():
-                raise ValueError(f"no name of mathematics: {node.id}")
+                raise UnknownName(node.id, str(_names().get(node.id, "")))
             return _allowed()[node.id]
         case ast.Call():
             return _call(node)
@@ -207,7 +226,10 @@ def _call(node: ast.Call) -> Any:
             raise ValueError("a text as an argument")
         name = node.func.id  # type: ignore[attr-defined]
         if name == "Number":  # which would evaluate it
-            return sympy.Integer(int(texts[0]))
+            number = sympified(texts[0])
+            if not isinstance(number, sympy.Number):
+                raise ValueError("no number")
+            return number
         return _allowed()[name](*texts)
     function = _value(node.func)
     if not (isinstance(function, type | sympy.Basic) or function in _callables()):

@@ -32,6 +32,7 @@ __all__ = ["LONGEST", "Scorer", "final_answer", "last_boxed", "quick", "slow"]
 
 DEEPEST = 50  # brackets within brackets; parsers take forever on more, and no answer has them
 SHOWN = 200
+PLAIN = r"\boxed{1}"  # an output that costs nothing to grade
 Rule = Literal["m1eval", "prm800k", "qwen", "math_verify", "matharena"]
 
 
@@ -75,15 +76,7 @@ class Scorer:
         broken: then the sample is errored.
         """
         if self.rule != "m1eval":
-            modules = [_Imported(name) for name in published.MODULES[self.rule]]
-            try:
-                judged: Judged = await tools.workers.run(
-                    by_rule, self.rule, output.text, sample.target, *modules, timeout=self.timeout
-                )
-            except TimeoutError:  # in the published code too, an answer that takes too long is wrong
-                return Score(value=0, explanation=f"{self.rule}: not decided within {self.timeout:g} s")
-            answer, right, how = judged
-            return Score(value=float(right), answer=answer and answer[:LONGEST], explanation=how)
+            return await self._by_rule(output.text, sample.target, tools)
         cut, values = output.finish_reason == "length", how_many(sample.target)
         answer = final_answer(output.text, cut=cut, values=values)
         if answer is None:
@@ -108,15 +101,31 @@ class Scorer:
         try:
             left = max(end - time.monotonic(), self.timeout / 4)
             verdict: Verdict = await tools.workers.run(slow, gold, answer, self.precision, library, timeout=left)
-        except TimeoutError as error:
-            if "did not end" in str(error):  # it waited for the machine
-                raise
-            return False, f"the answer takes longer than {self.timeout:g} s to evaluate"
-        except RuntimeError as error:
-            if "was lost" in str(error) or "exit code -9" in str(error):  # the machine's doing, not the answer's
-                raise
-            return False, f"the answer cannot be evaluated: {str(error)[:SHOWN]}"
+        except (TimeoutError, RuntimeError) as error:
+            return False, self._given_up(error)
         return verdict
+
+    async def _by_rule(self, text: str, gold: str, tools: Tools) -> Score:
+        """The score by a published rule; as there, an output that takes too long or too much memory is wrong."""
+        modules = [_Imported(name) for name in published.MODULES[self.rule]]
+        try:
+            judged: Judged = await tools.workers.run(by_rule, self.rule, text, gold, *modules, timeout=self.timeout)
+        except (TimeoutError, RuntimeError) as error:
+            why = self._given_up(error)
+            if gold not in self._evaluated:  # is it the reference? then this raises
+                await tools.workers.run(by_rule, self.rule, PLAIN, gold, *modules, timeout=self.timeout)
+                self._evaluated.add(gold)
+            return Score(value=0, explanation=f"{self.rule}: {why}")
+        answer, right, how = judged
+        return Score(value=float(right), answer=answer and answer[:LONGEST], explanation=how)
+
+    def _given_up(self, error: TimeoutError | RuntimeError) -> str:
+        """Why an answer cannot be evaluated; the error itself is raised where the machine is the cause."""
+        if any(sign in str(error) for sign in ("did not end", "was lost", "exit code -9")):
+            raise error
+        if isinstance(error, TimeoutError):
+            return f"the answer takes longer than {self.timeout:g} s to evaluate"
+        return f"the answer cannot be evaluated: {str(error)[:SHOWN]}"
 
 
 def reference_fault(gold: str) -> str | None:

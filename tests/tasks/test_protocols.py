@@ -294,6 +294,7 @@ def test_the_table_of_protocols_is_what_the_tasks_say(name: str) -> None:
     assert f"`{task._scorer[0]}`" in rule or task._scorer[0] in ("judge", "choice")
     if "rule" in (options := task._scorer[1]) and options["rule"] != "simple_evals":
         assert f"`{options['rule']}`" in rule
+    assert "rule" in options or ", rule `" not in rule
 
 
 def test_every_task_with_an_official_protocol_is_in_the_table() -> None:

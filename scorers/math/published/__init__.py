@@ -66,8 +66,7 @@ def missing(rule: str) -> str | None:
     """What must be installed for a rule and is not; None if all is there."""
     if rule == "prm800k" and find_spec("pylatexenc") is None:
         return "pylatexenc"
-    if rule in ("qwen", "matharena") and not version("antlr4-python3-runtime").startswith(
-        "4.11"
-    ):  # sympy reads LaTeX with no other
+    antlr = version("antlr4-python3-runtime")  # sympy reads LaTeX with no other
+    if rule in ("qwen", "matharena") and not antlr.startswith("4.11"):
         return "antlr4-python3-runtime 4.11"
     return None

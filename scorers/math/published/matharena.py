@@ -1,8 +1,8 @@
-r"""MathArena's own grader (matharena.ai, eth-sri/matharena): its last box or last integer, and its equality in sympy.
+r"""MathArena's own grader (matharena.ai, eth-sri/matharena): the last box or the last integer, and equality in sympy.
 
-The answers of a competition are read leniently there (`strict_parsing: false`): an output without a readable box answers
-with its last integer. A reference with a comma is a list, and then so is the answer. Its table of single outputs that
-were corrected by hand is left out.
+With `strict_parsing: false`, as its competitions have it: an output without a readable box answers with its last
+integer. A reference with a comma is a list, and then so is the answer. Its table of single outputs that were corrected
+by hand is left out.
 """
 
 import re

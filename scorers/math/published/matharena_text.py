@@ -1,4 +1,4 @@
-r"""How MathArena's grader rewrites texts before sympy reads them: boxes drawn by characters, LaTeX, implied products."""
+r"""How MathArena's grader rewrites texts before sympy reads them: drawn boxes, LaTeX, implied products."""
 
 import re
 

@@ -101,6 +101,51 @@ def test_a_lost_pool_is_errored_as_it_is_not_the_answers_doing():
         with_workers(Slow({"slow"}, RuntimeError("slow was lost with the worker processes")), r"\sqrt{y}", r"\sqrt{5}")
 
 
+class Heavy:
+    """Workers in which a rule fails on some texts."""
+
+    def __init__(self, texts: set[str], error: Exception) -> None:
+        self.texts, self.error = texts, error
+        self.asked: list[str] = []
+
+    async def run(self, function: Any, rule: str, text: str, *_: Any, timeout: float) -> Any:
+        self.asked.append(text)
+        if text in self.texts:
+            raise self.error
+        return "1", False, f"{rule}: as it happens"
+
+
+HEAVY, PLAIN = r"\boxed{9^{9^9}}", r"\boxed{1}"
+GIVEN_UP = [
+    TimeoutError("by_rule took longer than 2.2 s"),
+    RuntimeError("by_rule wants more than 4 GiB of memory"),
+    RuntimeError("by_rule ended its worker process (exit code -11)"),
+]
+
+
+@pytest.mark.parametrize("error", GIVEN_UP, ids=str)
+@pytest.mark.parametrize("rule", math.RULES)
+def test_under_a_published_rule_too_what_the_answer_causes_is_wrong_and_what_the_reference_causes_errored(rule, error):
+    scorer, sample = math.Scorer(rule=rule), Sample(id="1", messages=[], target="x")
+    for _ in range(2):
+        score = asyncio.run(scorer.score(Output(text=HEAVY), sample, SimpleNamespace(workers=Heavy({HEAVY}, error))))
+        assert score.value == 0
+        assert score.explanation.startswith(f"{rule}: the answer")
+    with pytest.raises(type(error)):
+        workers = Heavy({HEAVY, PLAIN}, error)
+        asyncio.run(math.Scorer(rule=rule).score(Output(text=HEAVY), sample, SimpleNamespace(workers=workers)))
+    assert workers.asked == [HEAVY, PLAIN]
+
+
+@pytest.mark.parametrize("sign", ["did not end within 47 s", "was lost with the worker processes", "(exit code -9)"])
+def test_under_a_published_rule_too_what_the_machine_causes_is_errored(sign):
+    error = (TimeoutError if "end within" in sign else RuntimeError)(f"by_rule {sign}")
+    with pytest.raises(type(error)):
+        sample = Sample(id="1", messages=[], target="x")
+        tools = SimpleNamespace(workers=Heavy({HEAVY}, error))
+        asyncio.run(math.Scorer(rule="qwen").score(Output(text=HEAVY), sample, tools))
+
+
 def test_a_reference_is_evaluated_alone_once_and_its_time_is_not_spent_twice():
     workers = Slow(set(), ValueError())
     scorer = math.Scorer()

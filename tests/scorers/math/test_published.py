@@ -24,7 +24,7 @@ from sympy.parsing import sympy_parser  # noqa: E402
 
 published = math.published
 VERDICTS = [json.loads(line) for line in (Path(__file__).parent / "published_verdicts.jsonl").read_text().splitlines()]
-RULES = ("prm800k", "qwen", "math_verify")
+RULES = ("prm800k", "qwen", "math_verify", "matharena")
 
 
 @pytest.fixture(scope="module")
@@ -51,30 +51,81 @@ def test_a_rule_gives_the_recorded_verdicts_of_the_published_code(rule):
     assert not differing
 
 
-# What the published code says where the rules, or a hasty reading of them, differ: prm800k, qwen, math_verify.
+# What the published code says where the rules, or a hasty reading of them, differ: in the order of RULES.
 KNOWN = [
-    (r"\frac{1}{2}", r"\boxed{\frac{2}{4}}", False, True, True),
-    (r"\frac{1}{2}", r"\boxed{0.5}", True, True, True),
-    ("0.5", r"\boxed{50}", False, True, False),
-    ("1000", r"\boxed{1,000}", True, True, True),
-    ("(1,2)", r"\boxed{[1,2]}", False, True, False),
-    ("1, 2", r"\boxed{1, 3}", False, False, False),
-    ("12", "So there are 12", False, True, True),
-    ("12", "We have 12 of 13", False, False, False),
-    ("x=5", r"\boxed{5}", True, True, True),
-    ("3", r"\boxed{\frac{6}{2}}", False, True, True),
-    ("C", "The choice is (C)", False, True, False),
-    ("100", r"\boxed{one hundred}", False, True, False),
-    ("5", r"\boxed{5 \text{ cm}}", True, True, True),
-    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\boxed{\begin{pmatrix}1\\3\end{pmatrix}}", False, False, False),
-    (r"\begin{pmatrix}0.5\\2\end{pmatrix}", r"\boxed{\begin{bmatrix}\frac12\\2\end{bmatrix}}", False, True, True),
+    (r"\frac{1}{2}", r"\boxed{\frac{2}{4}}", False, True, True, True),
+    (r"\frac{1}{2}", r"\boxed{0.5}", True, True, True, True),
+    ("0.5", r"\boxed{50}", False, True, False, False),
+    ("1000", r"\boxed{1,000}", True, True, True, True),
+    ("(1,2)", r"\boxed{[1,2]}", False, True, False, True),
+    ("1, 2", r"\boxed{1, 3}", False, False, False, False),
+    ("12", "So there are 12", False, True, True, True),
+    ("12", "We have 12 of 13", False, False, False, False),
+    ("x=5", r"\boxed{5}", True, True, True, True),
+    ("3", r"\boxed{\frac{6}{2}}", False, True, True, True),
+    ("C", "The choice is (C)", False, True, False, False),
+    ("100", r"\boxed{one hundred}", False, True, False, False),
+    ("5", r"\boxed{5 \text{ cm}}", True, True, True, True),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\boxed{\begin{pmatrix}1\\3\end{pmatrix}}", False, False, False, False),
+    (r"\begin{pmatrix}0.5\\2\end{pmatrix}", r"\boxed{\begin{bmatrix}\frac12\\2\end{bmatrix}}", False, True, True, False),
 ]
 
 
 @pytest.mark.parametrize("case", KNOWN, ids=lambda case: " ".join(case[:2]))
-def test_the_three_rules_differ_as_the_published_ones_do(case):
+def test_the_rules_differ_as_the_published_ones_do(case):
     gold, text, *verdicts = case
     assert [published.RULES[rule](text, gold, math_verify)[1] for rule in RULES] == verdicts
+
+
+# What MathArena's code says: gold, text, right.
+MATHARENA = [
+    ("0", r"\boxed{0}", False),
+    ("0", r"\boxed{x-x}", False),
+    ("1, 2", r"\boxed{2} and \boxed{1}", True),
+    ("1, 2", "\\boxed{2}\n\\boxed{1}", False),
+    ("1, 2", r"\boxed{2 \text{ or } 1}", True),
+    ("1, 2", r"\boxed{\{2; 1\}}", True),
+    ("1,2", r"\boxed{x\in\{1,2\}}", True),
+    ("1,2", r"\boxed{a, b, 1, 2}", True),
+    ("1,2", r"\boxed{x=1, x=2}", False),
+    ("(1,2),(3,4)", r"\boxed{(1,2),(3,4)}", False),
+    ("12", r"\boxed{x = 12}", True),
+    ("12", r"\boxed{7} Check: 12", False),
+    ("12", r"\boxed{?} 12", True),
+    ("12", r"\boxed{\text{twelve}} 12", False),
+    ("12", r"\boxed{12} and so 13", True),
+    ("-12", "It is -12", False),
+    ("12", "boxed{12}", True),
+    ("12", r"\boxed{\boxed{12}}", True),
+    ("12", r"\boxed{12", True),
+    ("1234", r"\boxed{1{,}234}", True),
+    ("12", "⎧12⎫", True),
+    ("12", "\n│12│", True),
+    (r"2\pi", r"\boxed{2π}", True),
+    ("2^{99}", r"\boxed{2^{99}+1}", False),
+    ("1+2i", r"\boxed{2i+1}", True),
+    (r"\frac{1}{3}", r"\boxed{0.33333333333}", True),
+    (r"\frac{1}{3}", r"\boxed{0.3333}", False),
+    ("x^2-1", r"\boxed{(x-1)(x+1)}", False),
+    ("S", r"\boxed{S}", False),
+    ("E", r"\boxed{e}", True),
+    ("AB", r"\boxed{BA}", False),
+    ("xy", r"\boxed{yx}", True),
+    ("inf", r"\boxed{inf}", False),
+    ("5", r"\boxed{²}", False),
+    ("832040", r"\boxed{F_{30}}", True),
+    ("5", r"\boxed{5 \approx 4.9}", True),
+    (r"\binom{10}{3}", r"\boxed{120}", True),
+    (r"\log_2 8", r"\boxed{3}", True),
+    (r"9\sqrt{23}/23", r"\boxed{\frac{9}{\sqrt{23}}}", True),
+    ("12", "", False),
+]
+
+
+@pytest.mark.parametrize("case", MATHARENA, ids=lambda case: " ".join(case[:2]))
+def test_matharena_says_what_its_code_says(case):
+    gold, text, right = case
+    assert published.RULES["matharena"](text, gold)[1] is right
 
 
 EXPRESSIONS = [
@@ -84,7 +135,7 @@ EXPRESSIONS = [
     *("0x10", "2^3", "not1", "x|y", "~x", "7//2", "7%4", "True", "None", "N(pi)", "zoo", "nan", "S", "Q"),
     *("sum([1,2])", "[1,2][0]", "(x,y)[1]", "-1/2", "+x", "x*-1", "factorial(4)", "Rational(1,2)"),
     *("floor(5/2)", "i", "j", "1 in [1,2]", "x and y", "1 or 2", "not 0", "(1) - ( 2 )", "1 if 2 else 3"),
-    *("5 .x", "''", "1 2", "x y", ""),
+    *("5 .x", "''", "a*c02", "ac02", "ac2", "1 2", "x y", ""),
 ]
 
 
@@ -168,6 +219,7 @@ HOSTILE = {
     ("rule", "name"),
     [("prm800k", name) for name in HOSTILE]
     + [("qwen", name) for name in HOSTILE]
+    + [("matharena", name) for name in HOSTILE]
     + [("math_verify", name) for name in ("empty", "surrogate", "a tower", "a megabyte")],
 )
 def test_a_hostile_text_is_wrong_in_time(tools, rule, name):
@@ -186,6 +238,8 @@ def test_the_strings_that_rules_compare_are_built_from_any_text(text):
     published.prm800k.normalised_as_mathd(text)
     assert " " not in published.prm800k.normalised(text)
     published.qwen_text.stripped(text)
+    published.matharena.last_box(published.matharena.with_latex(text), many=True)
+    published.matharena.normalised(text, many=False)
     assert "\n" not in published.qwen_text.found(text)
 
 
@@ -214,8 +268,9 @@ def test_number_words_are_read_as_word2number_reads_them(text, number):
 
 def test_a_rule_says_what_it_lacks(monkeypatch):
     monkeypatch.setattr(published, "version", lambda _: "4.13.2")
-    with pytest.raises(UsageError, match=r"antlr4-python3-runtime 4\.11"):
-        math.Scorer(rule="qwen")
+    for rule in ("qwen", "matharena"):
+        with pytest.raises(UsageError, match=r"antlr4-python3-runtime 4\.11"):
+            math.Scorer(rule=rule)
     monkeypatch.setattr(published, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match="pylatexenc"):
         math.Scorer(rule="prm800k")

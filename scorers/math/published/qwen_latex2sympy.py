@@ -9,6 +9,7 @@ from typing import Any
 
 _SPACES = re.compile(r"\\(?:displaystyle|qquad|quad|,)|[~$]")
 _MATRIX = re.compile(r"\\begin\{([pbv]?)matrix\}((?:(?!\\begin|\\end).)*)\\end\{\1matrix\}", re.DOTALL)
+_NUMBER = re.compile(r"\d*(?:,\d{3})*\.\d+|\d+(?:,\d{3})*")
 _CLOSING = {"[": "]", "{": "}"}
 
 
@@ -19,13 +20,20 @@ def read(text: str) -> Any:
 
     if not text.isascii():
         raise ValueError("no letter of the published reader")
-    plain = _SPACES.sub(" ", text).strip()
+    plain = _NUMBER.sub(_number, _SPACES.sub(" ", text).strip())
     if matrix := _MATRIX.fullmatch(plain):
         rows = matrix[2].removesuffix("\\\\").split("\\\\")
         return sympy.Matrix([[_exact(parse_latex(cell, strict=True)) for cell in row.split("&")] for row in rows])
     if values := _listed(plain):
         return [_value(value) for value in values]
     return _value(plain, changed=plain != text)
+
+
+def _number(found: re.Match[str]) -> str:
+    """A number without commas and leading zeros, as the grammar there has it; digits behind it are a factor."""
+    number = found[0].replace(",", "").lstrip("0")
+    number = number if number[:1].isdigit() else f"0{number}"
+    return rf"{number} \cdot " if found.string[found.end() :].lstrip()[:1].isdigit() else number
 
 
 def _listed(text: str) -> list[str]:

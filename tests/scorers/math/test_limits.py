@@ -131,8 +131,8 @@ def test_under_a_published_rule_too_what_the_answer_causes_is_wrong_and_what_the
         score = asyncio.run(scorer.score(Output(text=HEAVY), sample, SimpleNamespace(workers=Heavy({HEAVY}, error))))
         assert score.value == 0
         assert score.explanation.startswith(f"{rule}: the answer")
+    workers = Heavy({HEAVY, PLAIN}, error)
     with pytest.raises(type(error)):
-        workers = Heavy({HEAVY, PLAIN}, error)
         asyncio.run(math.Scorer(rule=rule).score(Output(text=HEAVY), sample, SimpleNamespace(workers=workers)))
     assert workers.asked == [HEAVY, PLAIN]
 
@@ -140,9 +140,9 @@ def test_under_a_published_rule_too_what_the_answer_causes_is_wrong_and_what_the
 @pytest.mark.parametrize("sign", ["did not end within 47 s", "was lost with the worker processes", "(exit code -9)"])
 def test_under_a_published_rule_too_what_the_machine_causes_is_errored(sign):
     error = (TimeoutError if "end within" in sign else RuntimeError)(f"by_rule {sign}")
+    sample = Sample(id="1", messages=[], target="x")
+    tools = SimpleNamespace(workers=Heavy({HEAVY}, error))
     with pytest.raises(type(error)):
-        sample = Sample(id="1", messages=[], target="x")
-        tools = SimpleNamespace(workers=Heavy({HEAVY}, error))
         asyncio.run(math.Scorer(rule="qwen").score(Output(text=HEAVY), sample, tools))
 
 

@@ -165,6 +165,9 @@ class Samples:
         except KeyError as error:  # as for a template: data of another form are wrong as a whole
             name = error.args[0] if error.args else error
             raise self._file.error(("dataset", "generate"), f"{self.id(number)}: the data have no {name!r}") from error
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            text = f"{self.id(number)}: the data have another form: {type(error).__name__}: {error}"
+            raise self._file.error(("dataset", "generate"), text) from error
 
     @cached_property
     def _templates(self) -> "_Templates":

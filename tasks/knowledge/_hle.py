@@ -24,4 +24,5 @@ def text_only(rows: Sequence[Mapping[str, Any]], note: Callable[[str], None]) ->
 
 def _question(rows: Sequence[Mapping[str, Any]], number: int) -> dict[str, Any]:
     row = rows[number]
-    return {key: str(row.get(key) or "") for key in KEPT}
+    asked = {key: row[key] for key in ("question", "answer")}
+    return {**{key: str(row.get(key) or "") for key in KEPT}, **asked}

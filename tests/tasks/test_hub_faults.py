@@ -576,3 +576,35 @@ def test_subtasks_that_babilong_has_at_0k_alone(hub, send):
     (done,) = send([["check", "babilong", "--set", "subtasks=[qa11]", "--set", "lengths=[4k]"]])
     assert done.code == 1
     assert "qa11 exists at 0k alone" in done.out
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "said"),
+    [
+        ("hle", {"id": "a", "question": "q", "image": "", "answer": None}, "'answer' is null"),
+        ("hle", {"id": "a", "question": "q", "image": "", "reply": "x"}, "the data have no 'answer'"),
+        ("mr_niah", {"messages": None, "label": "a", "length_class": "2048"}, "the data have another form: TypeError"),
+        ("mr_niah", {"messages": [], "label": "a", "length_class": ""}, "the data have another form: ValueError"),
+    ],
+)
+def test_cells_of_another_form_are_told_in_one_line(send, tmp_path, name, row, said):
+    write(tmp_path / "data" / f"{name}.jsonl", json.dumps(row) + "\n")
+    judge = ["--judge", "echo:gold"] if name == "hle" else []
+    command = [
+        "run",
+        "-t",
+        name,
+        "-m",
+        "echo:gold",
+        "-k",
+        "1",
+        "--data-dir",
+        "data",
+        "--out",
+        "out",
+        "--display",
+        "none",
+    ]
+    (done,) = send([[*command, *judge]])
+    assert (done.code, done.err.count("\n")) == (2, 1), done
+    assert said in done.err

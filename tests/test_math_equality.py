@@ -242,3 +242,31 @@ def test_a_finished_text_may_conclude_without_a_box(text):
     assert math.final_answer(text) == CONCLUDING[text]
     if "boxed" not in text:
         assert math.final_answer(text, cut=True) is None, "a text cut at the limit concludes nothing"
+
+
+@pytest.mark.parametrize("letter", ["(C)", "C", r"\text{(C)}", r"\mathrm{C}"])
+@pytest.mark.parametrize("named", [r"\text{(C) Plane}", r"(C)\ \text{a flat plane}", r"\textbf{(C) }Plane"])
+def test_the_letter_of_an_option_is_the_option_whichever_is_the_reference(letter, named):
+    assert same(named, letter)[0]
+    assert same(letter, named)[0]
+    for other in (letter.replace("C", "D"), f"{letter}+D", f"{letter}, (D)"):
+        assert not same(named, other)[0], other
+
+
+@pytest.mark.parametrize("gold", ["(A) and (B)", "(A) or B", "(A) if x", "(A) mod p", "(A)bc", "(A)B", "A:B", "A cat"])
+def test_a_letter_in_front_of_other_things_names_no_option(gold):
+    assert not same(gold, "A")[0]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "decimals", "others"),
+    [
+        (r"\frac13", ["0.3333333333", "0.33333333333"], ["0.33", "0.33333333", "0.3333333323"]),
+        (r"\frac57", ["0.7142857143", "0.7142857142"], ["0.714285714", "0.7142857153"]),
+    ],
+)
+def test_a_fraction_is_a_long_decimal_whichever_is_the_reference(fraction, decimals, others):
+    for gold, answer in [(fraction, decimal) for decimal in decimals]:
+        assert (same(gold, answer)[0], same(answer, gold)[0]) == (True, True), answer
+    for other in others:
+        assert not same(other, fraction)[0], other

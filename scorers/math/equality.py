@@ -29,6 +29,10 @@ Verdict = tuple[bool, str]
 
 _LETTER = re.compile(r"\(?([A-J])\)?")
 _OPTION = re.compile(r"\(([A-J])\)(?:\s*[A-Za-z]{2}|\s+\S|$)|([A-J])(?:[.:)]\s*\S|[.:)]?$)")
+_NAMED = re.compile(r"\(([A-J])\)[\s\\]+((?:[A-Za-z][a-z]+|a)(?:[ ,'-]+(?:[A-Za-z][a-z]+|a))*)")
+"""The letter of an option and its text, which is words alone."""
+_SEVERAL = re.compile(r"^(?:and|or|but|if|is|mod|plus|then|union|intersect\w*)\b")
+"""What makes something else of a letter and words: `(A) and`, `(A) is true`."""
 _STYLE = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|bf)\s*\{([^{}]*)\}")
 _FORMULA = re.compile(r"[\^=+*/<>]|\\(?:frac|sqrt|cdot|times)(?![a-z])|^-|-\s*\(|\)!|\d\(|(?<=[A-Za-z])-\d")
 """What makes a formula of an answer with the words of the reference: `-(LRMC)` is not LRMC."""
@@ -112,13 +116,16 @@ def slow(gold: str, answer: str, precision: Precision, math_verify: Any) -> Verd
 
 
 def _option(gold: str, answer: str) -> Verdict | None:
-    """`(C) Plane` for `C`: the letter of the reference, perhaps with the option's text."""
+    """`(C) Plane` for `C`: the letter of an option, on one side perhaps with the option's text."""
     letter = _LETTER.fullmatch(bare(gold))
     plain = _STYLE.sub(r"\1", answer).strip()
     option = _OPTION.match(plain) if letter else None
     if letter and option:
         several = _OPTIONS.match(plain, option.end(1) if option[1] else option.end(2))
         return not several and letter[1] in option.groups(), "option letter"
+    named, given = _NAMED.fullmatch(_STYLE.sub(r"\1", gold).strip()), _LETTER.fullmatch(bare(answer))
+    if named and given and not _SEVERAL.search(named[2]):
+        return named[1] == given[1], "option letter"
     return None
 
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from m1eval import plugins, rows
+from m1eval import hub, plugins, rows
 from m1eval.errors import M1evalError, NoJudge
 from m1eval.evaluate import House
 from m1eval.nouns import Output, Sample
 from m1eval.samples import Samples
-from m1eval.task import Task, load
+from m1eval.task import Task, UnknownProtocol, load
 from m1eval.tokens import Approximate
 
 SAMPLES = 5
@@ -34,11 +34,9 @@ async def check_all(
     tools = House()
     results = []
     try:
-        for name in names or plugins.available("tasks", "**/*.yaml"):
-            try:
-                tasks = load([name], overrides, protocol=protocol)
-            except M1evalError as error:
-                results.append(Result(name, "failed", str(error)))
+        for name, tasks in _loaded([*names] or [*plugins.available("tasks", "**/*.yaml")], overrides, protocol).items():
+            if isinstance(tasks, M1evalError):
+                results.append(Result(name, "failed", str(tasks)))
                 continue
             for task in tasks:
                 if task.name not in {result.task for result in results}:
@@ -47,6 +45,23 @@ async def check_all(
     finally:
         await tools.aclose()
     return results
+
+
+def _loaded(
+    names: Sequence[str], overrides: Sequence[str], protocol: str | None
+) -> dict[str, list[Task] | M1evalError]:
+    """The tasks of each name, or what is wrong with it; a protocol is unknown only if none of the names has it."""
+    loaded: dict[str, list[Task] | M1evalError] = {}
+    for name in names:
+        try:
+            loaded[name] = load([name], overrides, protocol=protocol)
+        except M1evalError as error:
+            loaded[name] = error
+    if any(task.protocol == protocol for tasks in loaded.values() if isinstance(tasks, list) for task in tasks):
+        for name, tasks in loaded.items():
+            if isinstance(tasks, UnknownProtocol):
+                loaded[name] = load([name], overrides)
+    return loaded
 
 
 def _protocol(task: Task) -> str:
@@ -59,9 +74,9 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
         _ = task.scorer, task.episode
         if task.needs_network and not data_dir and not fetch:
             dataset = task.definition.dataset
-            hub = dataset.hub if dataset else None
+            place = hub.place(dataset.hub or "", dataset.files) if dataset else None
             access = f"; {task.gated}" if task.gated else ""
-            text = f"needs the network for {hub} (or --data-dir); the file itself is sound{access}"
+            text = f"needs the network for {place} (or --data-dir); the file itself is sound{access}"
             return Result(task.name, "skipped", text)
         if data_dir and task.needs_network and not named and not rows.known(data_dir, task.name):
             return Result(task.name, "skipped", f"no data in {data_dir}; the file itself is sound")
@@ -82,7 +97,7 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
 def _gold_fault(task: Task, samples: Samples) -> str | None:
     """The first row whose gold answer the scorer says it cannot grade against; all rows are looked at."""
     gold_fault = getattr(task.scorer, "gold_fault", None)
-    if gold_fault is None or getattr(task.scorer, "rule", "m1eval") != "m1eval":
+    if gold_fault is None:
         return None
     for number in range(len(samples)):
         sample = samples.sample(number)
@@ -106,6 +121,8 @@ async def _fault(task: Task, sample: Sample, tools: House) -> str | None:
             score = await task.scorer.score(Output(text=text), sample, tools)
         except NoJudge:
             continue  # what a judge would say is the judge's; that the rubric can be filled in was seen
+        except M1evalError as error:
+            return str(error)
         except Exception as error:  # noqa: BLE001 - whatever a scorer raises is what is wrong with the task
             return f"{sample.id}: the scorer fails on the {noun} answer: {type(error).__name__}: {error}"
         if abs(score.value - wanted) > 1e-9:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from m1eval import hub_errors
 from m1eval.errors import UsageError
@@ -44,6 +45,11 @@ class Loaded(NamedTuple):
 
     rows: Rows
     commit: str | None
+
+
+def place(hub: str, files: Sequence[str]) -> str:
+    """Where data are, for the eyes of a user: the dataset's name, or the host of files that are named by their URLs."""
+    return urlsplit(files[0]).netloc if files and "://" in files[0] else hub
 
 
 def load(source: Source) -> Loaded:
@@ -127,7 +133,8 @@ def _attempts(load: Callable[[], Any], source: Source) -> Any:
         except Exception as error:  # the hub's errors have no common base
             known = hub_errors.explained(error, source.hub, source.revision)
             if wait is None or not known.passing or time.monotonic() - start > PATIENCE:
-                raise HubError(f"{source.hub} cannot be loaded: {known.text}", known.kind) from error
+                where = place(source.hub, source.files)
+                raise HubError(f"{where} cannot be loaded: {known.text}", known.kind) from error
         time.sleep(wait)
     raise AssertionError
 

@@ -29,6 +29,10 @@ ABOUT_DATA = {"rows", "gated", "mirror"}
 """Those of them that stand under `dataset`."""
 
 
+class UnknownProtocol(UsageError):
+    """Tasks have protocols, but none of them has the one that was named."""
+
+
 class Task:
     """A benchmark, ready to be run: its definition with all overrides applied."""
 
@@ -251,11 +255,11 @@ def _neighbours(file: Path) -> list[Path]:
 
 
 def _check_protocol(files: Sequence[tuple[str, Path, Source]], protocol: str) -> None:
-    """UsageError if some tasks have protocols and none of them has this one."""
+    """UnknownProtocol if some tasks have protocols and none of them has this one."""
     known = {name: dict(file.data.get("protocols") or {}) for name, _, file in files}
     having = [name for name, protocols in known.items() if protocols]
     if having and not any(protocol in protocols for protocols in known.values()):
-        raise UsageError(f"task {having[0]}: {plugins.unknown('protocol', protocol, known[having[0]])}")
+        raise UnknownProtocol(f"task {having[0]}: {plugins.unknown('protocol', protocol, known[having[0]])}")
 
 
 def _follow(file: Source, protocol: str) -> None:

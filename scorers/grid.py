@@ -62,6 +62,14 @@ class Scorer:
         """The reference in the form that the puzzle's prompt asks for."""
         return json.dumps({"reasoning": "", "solution": _reference_of(sample)}, ensure_ascii=False)
 
+    def gold_fault(self, sample: Sample) -> str | None:
+        """Why the reference of a sample is no grid, if so: `m1eval check` names the row."""
+        try:
+            _reference_of(sample)
+        except UsageError as error:
+            return str(error)
+        return None
+
 
 def _reference_of(sample: Sample) -> Grid:
     try:

@@ -21,6 +21,7 @@ def test_all_shipped_tasks_are_sound_and_those_that_need_the_network_are_named(m
     assert {"aime24", "gpqa_diamond", "mrcr", "mrcr_128k", "ruler_qa_1", "ruler_qa_2", *LONG} <= online
     assert {name for name, row in found.items() if row["verdict"] == "skipped"} == online
     assert all("needs the network for" in found[name]["text"] for name in online)
+    assert "needs the network for raw.githubusercontent.com (or" in found["mr_niah"]["text"]
 
 
 def test_check_reads_the_data_folder(m1eval, tmp_path):
@@ -72,3 +73,38 @@ def test_one_task_in_full(m1eval):
 def test_a_typo_is_answered_with_the_nearest_name(m1eval):
     result = m1eval("tasks", "amie24")
     assert (result.code, result.err) == (2, "Error: no task 'amie24'; did you mean aime24?\n")
+
+
+def test_a_protocol_that_some_tasks_have_is_checked_where_it_is(m1eval, capitals):
+    text = capitals.read_text()
+    write(capitals, text + "protocols: {official: {repeats: 4}}\n")
+    other = write(capitals.with_name("other.yaml"), text + "protocols: {fixed: {repeats: 2}}\n")
+    result = m1eval("check", capitals, other, "--protocol", "official")
+    assert result.code == 0
+    first, second = result.out.splitlines()
+    assert first.startswith("passed   capitals: ")
+    assert first.endswith("(protocol official)")
+    assert second.startswith("passed   other: ")
+    assert "protocol" not in second
+    result = m1eval("check", other, "--protocol", "official")
+    assert (result.code, "unknown protocol 'official'; there are fixed" in result.out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "good", "bad", "words"),
+    [
+        ("math", "7", None, "capitals-23: 'city' is null, so there is no reference"),
+        ("math", "7", "[2,5", "the gold answer '[2,5' cannot be graded: its brackets do not match"),
+        ("{choice: {options: 4}}", "B", "E", "capitals-23 is not a letter from A to D: 'E'"),
+        ("{choice: {options: 4}}", "B", None, "capitals-23: 'city' is null, so there is no reference"),
+        ("grid", '{"House 1": {"Name": "Ann"}}', '{"House 1": {}}', "capitals-23: the target has no cells"),
+    ],
+)
+def test_a_broken_reference_is_named_wherever_it_stands(m1eval, capitals, scorer, good, bad, words):
+    rows = [{"country": "Chad", "city": bad if number == 23 else good} for number in range(1, 41)]
+    capitals.with_name("capitals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    capitals.write_text(capitals.read_text().replace("scorer: exact", f"scorer: {scorer}"))
+    result = m1eval("check", capitals)
+    assert result.code == 1
+    assert "capitals-23" in result.out
+    assert words in result.out

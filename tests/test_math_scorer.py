@@ -274,3 +274,47 @@ def test_recorded_outputs_get_their_recorded_verdict(tools, name):
     print(f"{name}: {len(rows)} outputs, {dict(rules)}, not as recorded: {differing}")
     assert len(rows) > 200
     assert sorted(differing) == CUT_OFF[name]
+
+
+WHOLE = [
+    "[2,5[",
+    "]2,5]",
+    "C)",
+    "a) 5, b) 6",
+    "(1,2)",
+    r"\left\{1\right\}",
+    r"\left.x^2\right|_0^1",
+    r"a\leftarrow b",
+    r"\(5\)",
+]
+WHOLE += [
+    r"\left(\begin{array}{c}1\\2\end{array}\right.",
+    r"\sqrt[3]{2}",
+    r"(-\infty,3]\cup[5,\infty)",
+    r"\text{(C) Plane}",
+]
+BROKEN = [
+    "",
+    " ",
+    r"\frac{1}{",
+    r"\frac12}",
+    "(1,2",
+    "[2,5",
+    r"\left(1,2",
+    "f(x)=(x+1",
+    "x]",
+    r"\begin{pmatrix}1",
+    r"\sqrt[3{2}",
+]
+
+
+@pytest.mark.parametrize("gold", WHOLE)
+def test_a_reference_whose_brackets_match_in_their_way_can_be_graded_against(gold):
+    assert math.reference_fault(gold) is None
+
+
+@pytest.mark.parametrize("gold", BROKEN)
+def test_by_a_broken_reference_no_output_is_wrong(tools, gold):
+    for text in (r"\boxed{5}", "I do not know.", ""):
+        with pytest.raises(ValueError, match="cannot be graded"):
+            grade(tools, text, gold)

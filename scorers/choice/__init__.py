@@ -54,7 +54,7 @@ class Scorer:
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Compare the letter found with the target's."""
         texts = self._texts(sample)
-        letters = LETTERS[: len(texts) if texts else int(self.options)]
+        letters, wanted = self._letters(texts), _wanted(sample)
         if self.rule == "m1eval":
             letter, how = letter_of(output.text, letters, cut=output.finish_reason == "length")
             if letter is None and texts and how == "no letter is given as the answer":
@@ -66,13 +66,23 @@ class Scorer:
             how = "no letter, so a random one"
         if letter is None:
             return Score(value=0.0, explanation=f"choice {self.rule}: {how}")
-        right = letter == _wanted(sample)
-        return Score(value=float(right), answer=short(letter), explanation=f"choice {self.rule}: {how}")
+        return Score(value=float(letter == wanted), answer=short(letter), explanation=f"choice {self.rule}: {how}")
 
     def gold(self, sample: Sample) -> str:
-        """A sentence that every rule reads alike."""
-        letter = _wanted(sample)
+        """A sentence that every rule reads alike; UsageError if the target is none of the options."""
+        letter = _wanted(sample, self._letters(self._texts(sample)))
         return f"The answer is ({letter}).\nAnswer: {letter}"
+
+    def gold_fault(self, sample: Sample) -> str | None:
+        """Why the reference of a sample is none of its options, if so: `m1eval check` names the row."""
+        try:
+            self.gold(sample)
+        except UsageError as error:
+            return str(error)
+        return None
+
+    def _letters(self, texts: list[str]) -> str:
+        return LETTERS[: len(texts) if texts else int(self.options)]
 
     def _texts(self, sample: Sample) -> list[str]:
         """The options' texts where a column lists them."""
@@ -87,9 +97,12 @@ class Scorer:
         return [str(option) for option in listed]
 
 
-def _wanted(sample: Sample) -> str:
+def _wanted(sample: Sample, letters: str = LETTERS) -> str:
+    """The target's letter; UsageError if it is none of these."""
     letter = re.sub(r"[\s().]", "", sample.target).upper()
-    if len(letter) != 1 or letter not in LETTERS:
+    if len(letter) != 1 or letter not in letters:
         shown = short(sample.target, 40)
-        raise UsageError(f"scorer choice: the target of sample {sample.id} is not a letter from A to J: {shown!r}")
+        raise UsageError(
+            f"scorer choice: the target of sample {sample.id} is not a letter from A to {letters[-1]}: {shown!r}"
+        )
     return letter

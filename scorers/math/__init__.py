@@ -67,7 +67,7 @@ class Scorer:
 
     def gold_fault(self, sample: Sample) -> str | None:
         """Why the reference of a sample cannot be graded against, if so: `m1eval check` names the row."""
-        return reference_fault(sample.target)
+        return reference_fault(sample.target) if self.rule == "m1eval" else None
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Grade the final answer.
@@ -77,6 +77,8 @@ class Scorer:
         """
         if self.rule != "m1eval":
             return await self._by_rule(output.text, sample.target, tools)
+        if fault := reference_fault(sample.target):  # also where no answer is found, which would else be wrong
+            raise ValueError(f"the reference {sample.target[:60]!r} cannot be graded: {fault}")
         cut, values = output.finish_reason == "length", how_many(sample.target)
         answer = final_answer(output.text, cut=cut, values=values)
         if answer is None:
@@ -85,8 +87,6 @@ class Scorer:
             return Score(value=0, answer=f"{answer[:SHOWN]}…", explanation=f"answer longer than {LONGEST} characters")
         if depth(answer) > DEEPEST:
             return Score(value=0, answer=answer, explanation=f"brackets nested deeper than {DEEPEST}")
-        if fault := reference_fault(sample.target):
-            raise ValueError(f"the reference {sample.target[:60]!r} cannot be graded: {fault}")
         verdict = quick(sample.target, answer, self.precision) or await self._slow(sample.target, answer, tools)
         right, how = verdict
         return Score(value=float(right), answer=answer, explanation=how)
@@ -129,7 +129,7 @@ class Scorer:
 
 
 def reference_fault(gold: str) -> str | None:
-    """Why a text is no reference, if so: empty, too long or deep, or braces and environments that do not close."""
+    """Why a text is no reference, if so: empty, too long or deep, or what opens and does not close."""
     if not gold.strip():
         return "it is empty"
     if len(gold) > LONGEST:
@@ -145,7 +145,17 @@ def reference_fault(gold: str) -> str | None:
         return "its braces do not match"
     if gold.count(r"\begin{") != gold.count(r"\end{"):
         return "an environment is not closed"
-    return None
+    return "its brackets do not match" if _half_open(gold) else None
+
+
+def _half_open(gold: str) -> bool:
+    """Whether a bracket has no partner. `[2,5[` has two of them, and `1)` or `(E)` may count or name something."""
+    left, right = (len(re.findall(rf"\\{side}(?![a-z])", gold)) for side in ("left", "right"))
+    if left != right:
+        return True
+    if re.search(r"\\(?:left|right)\s*\.|(?<![^\s,;{])\w\)", gold):
+        return False
+    return len(re.findall(r"[()\[\]]", gold)) % 2 == 1
 
 
 def by_rule(rule: str, text: str, gold: str, *modules: Any) -> Judged:

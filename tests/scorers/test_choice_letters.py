@@ -102,6 +102,16 @@ def test_a_target_that_is_no_letter_is_named_with_its_sample(target):
         graded("C", target)
 
 
+@pytest.mark.parametrize(("options", "target", "last"), [(2, "C", "B"), ("options", "D", "C")])
+def test_a_target_beyond_the_options_is_named_before_it_is_asked(options, target, last):
+    sample = Sample(id="s7", messages=[], target=target, metadata={"options": ["one", "two", "three"]})
+    scorer = choice.Scorer(options=options)
+    with pytest.raises(UsageError, match=f"target of sample s7 is not a letter from A to {last}: '{target}'"):
+        scorer.gold(sample)
+    assert f"from A to {last}" in scorer.gold_fault(sample)
+    assert graded(f"The answer is ({target}).", target, options=options, listed=["one", "two", "three"]).value == 0
+
+
 @pytest.mark.parametrize("target", ["c", "(C)", " C. ", "C)"])
 def test_a_target_may_be_dressed(target):
     assert graded("The answer is C.", target).value == 1

@@ -1,8 +1,8 @@
 """Numerals with a base: `101_2`, `1A3_{16}`, `0x1F`, "101 in base 2"; exact.
 
-Two numerals that name their bases are compared by value. One without a base is read in the base of the other; a
-reference without one may be decimal as well. A digit that the base does not have makes a numeral wrong. `x_1` and
-`a_{10}` are indices.
+Two numerals that name their bases must name the same one, as the problem asks for a numeral in it. One without a base
+is read in the base of the other; a reference without one may be decimal as well. A digit that the base does not have
+makes a numeral wrong. `x_1` and `a_{10}` are indices.
 """
 
 import re
@@ -64,7 +64,7 @@ def same_base(gold: str, answer: str) -> bool | None:
     ours = numeral(gold)
     theirs = numeral(answer, ours.base if ours else None)
     if ours and theirs:
-        return ours.value is not None and ours.value == theirs.value
+        return ours.base == theirs.base and ours.value is not None and ours.value == theirs.value
     if ours:
         bare = _bare(answer, ours.base)
         return None if bare is None else bare.value is not None and bare.value == ours.value

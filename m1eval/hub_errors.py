@@ -90,10 +90,8 @@ def _by_words(text: str, hub: str, revision: str | None) -> Reason | None:
         return Reason(f"it is a script ({found[1]}), and scripts of datasets are never executed")
     if found := re.search(r"Revision '?([^'\s]+)'? doesn't exist", text):
         return Reason(f"it has no revision {found[1]}")
-    if _DAMAGED.search(text):
-        return Reason(
-            f"its copy in the cache is damaged: delete what HF_DATASETS_CACHE has of it ({_DAMAGED.search(text)[0]})"
-        )
+    if damaged := _DAMAGED.search(text):
+        return Reason(f"its copy in the cache is damaged: delete what HF_DATASETS_CACHE has of it ({damaged[0]})")
     if "data files found in" in text:
         return Reason(f"at {str(revision)[:12]} it has no data files where its card says that they are")
     return None

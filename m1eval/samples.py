@@ -15,7 +15,7 @@ from m1eval.errors import UsageError
 from m1eval.nouns import Message, Recipe, Sample, Scorer
 from m1eval.plugins import unknown
 from m1eval.rows import Row, Rows
-from m1eval.source import Source
+from m1eval.source import Key, Source
 
 Render = Callable[[Row], str]
 
@@ -133,7 +133,7 @@ class Samples:
         messages: list[Message] = [{"role": role, "content": render(seen)} for role, render in templates.messages]
         if isinstance(column, str):
             messages += _messages(self._file, column, row)
-        self._check_reference(number, row)
+        self._check_nulls(number, row)
         sample = Sample(
             id=self.id(number),
             messages=messages,
@@ -146,15 +146,14 @@ class Samples:
         sample.gold = templates.gold(row) if templates.gold else gold(sample) if gold else sample.target
         return sample
 
-    def _check_reference(self, number: int, row: Row) -> None:
-        """UsageError for a row without a reference, which would else be the word `None`, or `nan`."""
-        for name in self._templates.reference:
-            value = row.get(name, ...)
-            if value is None or (isinstance(value, float) and math.isnan(value)):
-                text = f"{self.id(number)}: '{name}' is null, so there is no reference to grade by"
-                raise self._file.error(
-                    ("target",), f"{text}; leave the row out, or give a value for it in the template"
-                )
+    def _check_nulls(self, number: int, row: Row) -> None:
+        """UsageError for a row without a question or a reference, which would else be the word `None`, or `nan`."""
+        for key, what, names in self._templates.shown:
+            for name in names:
+                value = row.get(name, ...)
+                if value is None or (isinstance(value, float) and math.isnan(value)):
+                    text = f"{self.id(number)}: '{name}' is null, so there is no {what}"
+                    raise self._file.error(key, f"{text}; leave the row out, or give a value for it in the template")
 
     def _row(self, number: int, repeat: int) -> Row:
         if not self._recipes:
@@ -187,14 +186,20 @@ class Samples:
             messages.append((message.role, compiled(file, ("messages", i, "content"), message.content)))
         target = compiled(file, ("target",), definition.target)
         name, gold, prefix = (one(key, getattr(definition, key)) for key in ("id", "gold", "prefix"))
-        return _Templates(name, messages, target, columns(definition.target), gold, prefix)
+        shown: list[tuple[Key, str, list[str]]] = [
+            ((key,), "text to ask", columns(text))
+            for key, text in (("system", definition.system), ("prompt", definition.prompt))
+            if text
+        ]
+        shown.append((("target",), "reference to grade by", columns(definition.target)))
+        return _Templates(name, messages, target, shown, gold, prefix)
 
 
 class _Templates(NamedTuple):
     id: Render | None
     messages: list[tuple[str, Render]]
     target: Render
-    reference: list[str]
+    shown: list[tuple[Key, str, list[str]]]
     gold: Render | None
     prefix: Render | None
 

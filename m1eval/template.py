@@ -57,8 +57,16 @@ def compiled(source: Source, key: Key, text: str) -> Callable[[Mapping[str, Any]
 
 
 def columns(text: str) -> list[str]:
-    """The columns that a template shows, if it only puts columns into a text."""
-    return [part.text for part in _parts(text) if part.named]
+    """The columns that a template shows whatever the row holds, as they are or through filters such as `trim`."""
+    found = []
+    for statement in environment().parse(text).body:
+        for shown in statement.nodes if isinstance(statement, nodes.Output) else ():
+            node: nodes.Node | None = shown
+            while isinstance(node, nodes.Filter) and node.name not in ("default", "d"):
+                node = node.node
+            if isinstance(node, nodes.Name):
+                found.append(node.name)
+    return found
 
 
 def _parts(text: str) -> list[_Part]:

@@ -90,6 +90,18 @@ def test_a_protocol_that_some_tasks_have_is_checked_where_it_is(m1eval, capitals
     assert (result.code, "unknown protocol 'official'; there are fixed" in result.out) == (1, True)
 
 
+@pytest.mark.parametrize("prompt", ["{{ country }}", "Where? {{ country | trim }}"])
+def test_a_row_without_a_question_is_named(m1eval, capitals, prompt):
+    rows = [{"country": None if number == 2 else "Chad", "city": "N'Djamena"} for number in (1, 2, 3)]
+    capitals.with_name("capitals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = capitals.read_text()
+    kept = [line for line in text.splitlines() if not line.startswith("prompt:")]
+    capitals.write_text("\n".join([*kept, f"prompt: '{prompt}'", ""]))
+    result = m1eval("check", capitals)
+    assert result.code == 1
+    assert "capitals-2: 'country' is null, so there is no text to ask" in result.out
+
+
 @pytest.mark.parametrize(
     ("scorer", "good", "bad", "words"),
     [

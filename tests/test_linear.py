@@ -108,7 +108,7 @@ PIECES = [
 
 def _old_boxed(text: str) -> str:
     braces, minus_sign = (
-        math.extraction.last_boxed.__globals__["_BRACES"],
+        math.last_boxed.__globals__["_BRACES"],
         re.compile(r"(?:^|[=$(\[{\s])\s{0,4}-\s{0,4}\\\\?(?:boxed|fbox)\s*+\{$"),
     )
     last = ""

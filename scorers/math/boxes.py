@@ -9,6 +9,7 @@ from .notation import number, split, tidy
 from .statements import NOUNS
 
 _MOST_VALUES = 20
+_LONGEST_READ = 400
 _STYLE = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|bf|rm)"
 _PLACEHOLDER = re.compile(
     r"(?:(?:put|insert|write|enter)?(?:the|your|my|final|correct|numeric(?:al)?|single|exact)*"
@@ -137,8 +138,11 @@ def _is_loose(text: str, start: int, end: int) -> bool:
 
 def _joined(contents: list[str]) -> str:
     """One list of the distinct values; the last box alone where it repeats the others, or where there are too many."""
+    if len(contents) == 1:
+        return contents[0]
     keys = [_key(content) for content in contents]
-    last = {keys[-1], *map(_key, split(tidy(contents[-1])))}
+    listed = split(tidy(contents[-1])) if len(contents[-1]) <= _LONGEST_READ else []
+    last = {keys[-1], *map(_key, listed)}
     if len(set(keys)) > _MOST_VALUES or last.issuperset(keys):
         return contents[-1]
     return ", ".join(dict(zip(keys, contents, strict=True)).values())
@@ -146,7 +150,7 @@ def _joined(contents: list[str]) -> str:
 
 def _key(content: str) -> str:
     """The same for notations of one value that differ in dress alone."""
-    if len(content) > 400:
+    if len(content) > _LONGEST_READ:
         return content
     plain = tidy(content)
     value = number(plain)

@@ -33,6 +33,7 @@ def test_there_is_a_digest_of_every_official_prompt() -> None:
     official = {name for name in available("tasks", "**/*.yaml") if "official" in _protocols(name)}
     assert official - set(RECORDED) == {
         "math500",  # PRM800K publishes a grader and no prompt for chat models
+        "graphwalks",  # the prompts are the data set's
         "multichallenge_273",  # includes multichallenge, with other rows
     }
     assert {name for name in RECORDED if load([name], protocol="official")[0].definition.texts} == PUBLISHED
@@ -269,7 +270,7 @@ def _documented() -> dict[str, list[str]]:
     return {row[0].strip("`"): row for row in rows}
 
 
-@pytest.mark.parametrize("name", sorted({*REPOSITORIES, "math500"}))
+@pytest.mark.parametrize("name", sorted({*REPOSITORIES, "math500", "graphwalks"}))
 def test_the_table_of_protocols_is_what_the_tasks_say(name: str) -> None:
     _, theirs, prompt, sampling, rule, _ = _documented()[name]
     (task,) = load([name], protocol="official")
@@ -298,7 +299,7 @@ def test_the_table_of_protocols_is_what_the_tasks_say(name: str) -> None:
 
 
 def test_every_task_with_an_official_protocol_is_in_the_table() -> None:
-    assert set(_documented()) == {*REPOSITORIES, "math500"}
+    assert set(_documented()) == {*REPOSITORIES, "math500", "graphwalks"}
 
 
 @pytest.mark.parametrize("name", ["simpleqa", "hle", "multichallenge_273"])

@@ -68,19 +68,23 @@ def undress(text: str) -> str:
 
 def unbraced(text: str) -> str:
     """The text without braces (no `\\{`) that enclose the whole of it."""
-    while len(text) > 1 and text[0] == "{" and text[-1] == "}" and text[-2] != "\\" and _closes(text) == len(text) - 1:
-        text = text[1:-1].strip()
-    return text
-
-
-def _closes(text: str) -> int:
-    """Where the brace that opens the text is closed, -1 if nowhere."""
-    depth = 0
+    closed: dict[int, int] = {}  # where each brace is closed
+    opened: list[int] = []
+    if not (text.startswith("{") and text.endswith("}")):
+        return text
     for brace in re.finditer(r"\\.|[{}]", text, re.DOTALL):
-        depth += (brace[0] == "{") - (brace[0] == "}")
-        if depth == 0 and brace[0] == "}":
-            return brace.start()
-    return -1
+        if brace[0] == "{":
+            opened.append(brace.start())
+        elif brace[0] == "}" and opened:
+            closed[opened.pop()] = brace.start()
+    start, end = 0, len(text)
+    while end - start > 1 and closed.get(start) == end - 1 and text[end - 2] != "\\":
+        start, end = start + 1, end - 1
+        while start < end and text[start].isspace():
+            start += 1
+        while start < end and text[end - 1].isspace():
+            end -= 1
+    return text[start:end]
 
 
 class _Undresser:

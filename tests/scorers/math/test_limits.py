@@ -9,6 +9,7 @@ import pytest
 from m1eval import Output, Sample, Score, load
 from m1eval.check import check_all
 from m1eval.workers import Pool
+from tests.hostile import MOST, growth
 
 math = load("scorers", "math")
 
@@ -184,3 +185,15 @@ def test_check_names_the_row_whose_gold_cannot_be_graded(tmp_path):
     assert result.verdict == "failed"
     assert "q40" in result.text
     assert "braces do not match" in result.text
+
+
+def test_braces_around_braces_are_taken_off_in_linear_time():
+    def taken(size: int) -> str:
+        return str(math.final_answer(f"\\boxed{{{'{' * size}5{'}' * size}}}"))
+
+    assert "5" in taken(3)
+    assert growth(math.notation.tidy, lambda n: "{" * (n // 2) + "5" + "}" * (n // 2)) < MOST
+    assert growth(lambda text: taken(len(text) // 2), lambda n: "x" * n) < MOST
+    assert [math.undress.unbraced(text) for text in ("{{ 5 } }", "{5}{6}", "{\\}", "{5", "{{5}", r"{\{5\}}", "{}")] == [
+        "5", "{5}{6}", "{\\}", "{5", "{{5}", r"\{5\}", "",
+    ]  # fmt: skip

@@ -102,6 +102,11 @@ def numeral(text: str, expected: int | None = None) -> Numeral | None:
     return _numeral(found["sign"], digits, base)
 
 
+def in_part(values: list[str]) -> bool:
+    """Whether some of the values of a list name a base and others do not: in `2,4,3_7` it may be the base of all."""
+    return 0 < sum(numeral(value) is not None for value in values) < len(values)
+
+
 def _is_symbol(digits: str, base: int) -> bool:
     """Whether letters with an index are variables, as in `a_{10}`, `AB_2`, `2a_{12}`; `AB_{16}` is a numeral."""
     letters = re.sub(r"[^A-Za-z]", "", digits)

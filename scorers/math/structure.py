@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import product
 from typing import NamedTuple
 
-from . import matrices, names, regions
+from . import bases, matrices, names, regions
 from .cutting import Group, balanced, cut, opened, renamed
 from .notation import bare, number, split
 
@@ -400,7 +400,7 @@ def _relational(text: str) -> bool:
     return bool(re.search(r"[<>]|\\(?:le|ge|ne|cup|cap|in|mid|setminus|begin)(?![a-z])", text))
 
 
-def _groups(gold: Group, answer: Group, leaf: Leaf) -> Verdict:
+def _groups(gold: Group, answer: Group, leaf: Leaf) -> Verdict:  # noqa: PLR0911 - a case, a return
     kinds = [group.brackets if len(group.values) < 3 or group.brackets != "[]" else "" for group in (gold, answer)]
     if {*kinds} & {"{}"} and {*kinds} & {"()", "[]", "[)", "(]"} and len(gold.values) + len(answer.values) > 2:
         return False, "a set for a tuple, or a tuple for a set"
@@ -412,6 +412,8 @@ def _groups(gold: Group, answer: Group, leaf: Leaf) -> Verdict:
         ours, theirs = _distinct(ours, leaf), _distinct(theirs, leaf)
     if len(ours) != len(theirs):
         return False, "another number of values"
+    if bases.in_part(theirs) and not any(map(bases.numeral, ours)):
+        return False, "a base for some of the values"
     if all(compare(value, given, leaf)[0] for value, given in zip(ours, theirs, strict=True)):
         return True, "same values in the same order"
     if ordered:

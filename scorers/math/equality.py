@@ -47,6 +47,7 @@ _DOUBT = re.compile(
 _INDEXED = re.compile(r"(?:\\frac\s*\{[^{}]*\}\s*\{[^{}]*\}|\\sqrt\s*\{[^{}]*\}|(?<![\w^{.\\])\d+)\s*_")
 _ARROW = re.compile(r"\\(?:vec|overrightarrow)(?![a-zA-Z])")
 _BOLD_LETTER = re.compile(r"\\(?:mathbf|boldsymbol|bm|pmb|textbf|mathbfit)\s*(?:\{\s*)([a-zA-Z])\s*\}")
+_ONLY_WORDS = re.compile(r"\s*[^\W\d_][\w\s,;.'’-]*")
 _EXTRA_WORDS = 6
 _ASIDES = {"yes", "indeed", "always", "exactly", "therefore", "thus", "hence", "so", "only", "respectively"}
 _ELLIPSIS = re.compile(r"(?<!\d)\s*\\ldots|(?<![.\d])\d+\s*\\ldots|(?<![.\d])\s*\.{3}")
@@ -137,6 +138,8 @@ def _prose(gold: str, answer: str) -> Verdict | None:  # noqa: PLR0911 - a rule,
     if _is_list(answer, gold):
         return False, "several values for one"
     plain = is_prose(answer)
+    if plain and (same := _same_names(gold, answer)) is not None:
+        return same, "same words in another order" if same else "words"
     if wanted == given and plain:
         return True, "same words"
     if _STYLE.sub(r"\1", gold) == gold and not gold.replace(" ", "").isalpha():
@@ -152,10 +155,19 @@ def _prose(gold: str, answer: str) -> Verdict | None:  # noqa: PLR0911 - a rule,
         and _is_sentence(answer)
     ):
         return True, "words of the reference"
-    listed = all("," in text or " and " in text for text in (gold, answer))
-    if listed and sorted({*wanted} - {"and"}) == sorted(w for w in given if w != "and"):
-        return True, "same words in another order"
     return (False, "words") if is_prose(answer) else None
+
+
+def _same_names(gold: str, answer: str) -> bool | None:
+    """Whether two lists have the same names, in any order: False for `A or B` in place of both, None for all else."""
+    texts = [_STYLE.sub(r" \1 ", text) for text in (gold, answer)]
+    if not all(re.search(r"[,;]|\s(?:and|or)\s", text) and _ONLY_WORDS.fullmatch(text) for text in texts):
+        return None
+    ours, theirs = (sorted(words(part) for part in split(text)) for text in texts)
+    if len(ours) < 2 or not all(any(len(word) > 1 for word in part) for part in ours):
+        return None
+    wanted, given = (set(_DOUBT.findall(text.lower())) for text in texts)
+    return given <= wanted if ours == theirs else None
 
 
 def _is_sentence(answer: str) -> bool:

@@ -91,3 +91,30 @@ def test_with_precision_gold_an_uncertainty_is_no_second_answer():
     ):
         assert not verdict(gold, answer, "gold")[0], (gold, answer)
     assert verdict(r"9.8\pm0.1", "9.7, 9.9")[0], "with exact precision it is two values"
+
+
+NAMES = {
+    "Alice, Bob": [
+        (r"\text{Alice and Bob}", True),
+        (r"\text{Bob and Alice}", True),
+        (r"\text{Alice}, \text{Bob}", True),
+        (r"\text{Alice or Bob}", False),
+        ("Alice or Bob", False),
+        (r"\text{Alice and Carol}", False),
+        (r"\text{Alice and Alice}", False),
+        (r"\text{Alice, Bob and Carol}", False),
+        (r"\text{neither Alice and Bob}", False),
+        (r"\text{Alice}", False),
+    ],
+    r"\text{red car, blue bike}": [
+        (r"\text{blue bike and red car}", True),
+        (r"\text{blue car and red bike}", False),
+        (r"\text{red blue and car bike}", False),
+    ],
+}
+
+
+@pytest.mark.parametrize("gold", NAMES)
+def test_lists_of_names_are_the_same_in_any_order_name_by_name(gold):
+    for answer, right in NAMES[gold]:
+        assert verdict(gold, answer)[0] is right, answer

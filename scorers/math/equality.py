@@ -47,6 +47,9 @@ _DOUBT = re.compile(
 _INDEXED = re.compile(r"(?:\\frac\s*\{[^{}]*\}\s*\{[^{}]*\}|\\sqrt\s*\{[^{}]*\}|(?<![\w^{.\\])\d+)\s*_")
 _ARROW = re.compile(r"\\(?:vec|overrightarrow)(?![a-zA-Z])")
 _BOLD_LETTER = re.compile(r"\\(?:mathbf|boldsymbol|bm|pmb|textbf|mathbfit)\s*(?:\{\s*)([a-zA-Z])\s*\}")
+_FACTOR = re.compile(r"[\s}][b-zA-Z]\Z|\}[a-zA-Z]")
+"""A letter behind a number and its words: a factor (`5 \\text{ cents}x`), unless it is a name in a sentence."""
+_LINK = re.compile(r"\b(?:of|for|is|are|was|as|when|where|if|by|in|with|at|to)\b")
 _ONLY_WORDS = re.compile(r"\s*[^\W\d_][\w\s,;.'’-]*")
 _EXTRA_WORDS = 6
 _ASIDES = {"yes", "indeed", "always", "exactly", "therefore", "thus", "hence", "so", "only", "respectively"}
@@ -57,7 +60,10 @@ def quick(gold: str, answer: str, precision: Precision = "exact") -> Verdict | N
     """Right or wrong with the rule's name where that is plain without algebra, else None."""
     if quantities.other_money(gold, answer):
         return False, "another currency"
+    written = gold, answer
     gold, answer = map(tidy, same_vectors(*quantities.in_words(gold, answer)))
+    if quantities.money_for_unit(written, (gold, answer)):
+        return False, "money for another unit"
     if verdict := same_text(gold, answer) or empty(gold, answer):
         return verdict
     if (same := bases.same_base(gold, answer)) is not None:
@@ -209,7 +215,8 @@ def _only_number(answer: str) -> Number | None:
         1 + ("." in found[0]) + ("/" in found[0])
     ):
         return None
-    if re.search(r"[=+*^_<>()]", plain):
+    behind = re.split(r"\d", answer)[-1]
+    if re.search(r"[=+*^_<>()]", plain) or (_FACTOR.search(behind) and not _LINK.search(behind)):
         return None
     return number(found[0].rstrip(","))
 

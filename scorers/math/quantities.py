@@ -22,7 +22,7 @@ _STARTS = re.compile(
     rf"{_STYLE}\s*{_BRACED}"
     r"|(?:\{\s*\})?\^\s*\{?\s*\\circ(?=[CFK]\b|[^a-zA-Z]|$)\s*\}?"
     rf"|\\frac(?=\s*\{{\s*(?:{_STYLE}(?![a-zA-Z])|\\Omega|\\mu))|\\(?P<command>[a-zA-Z]+)|\\%"
-    rf"|[%€£¥￥₹₩₽₺₫₱°\u2126\u03a9]|(?P<word>[^\W\d_]+)|/(?=\s*{_STYLE}(?![a-zA-Z]))|\[(?={_STYLE}(?![a-zA-Z]))"
+    rf"|[%¢€£¥￥₹₩₽₺₫₱°\u2126\u03a9]|(?P<word>[^\W\d_]+)|/(?=\s*{_STYLE}(?![a-zA-Z]))|\[(?={_STYLE}(?![a-zA-Z]))"
 )
 _UNIT_COMMANDS = {
     "Omega", "ohm", "mu", "micro", "degree", "celsius", "degreeCelsius", "AA", "mathring", "euro", "pounds", "yen",
@@ -337,6 +337,21 @@ _MONEY_SIGNS = {
     "¥": r"[¥￥]|\\(?:text)?yen(?![a-z])|\b(?:JPY|CNY|RMB|yen|yuan)\b",
     **{sign: sign for sign in "₹₩₽₺₫₱"},
 }
+
+
+_IN_DOLLAR_SIGNS = re.compile(r"\s*\\\$(.*)\\\$\s*", re.DOTALL)
+
+
+def money_for_unit(written: tuple[str, str], tidy: tuple[str, str]) -> bool:
+    r"""Whether one answer is in dollars (`\$36`, a sign that a tidy text has lost) and the other in a unit: `36^\circ`.
+
+    Dollars and `36 per hour` may be the same.
+    """
+    dollars = [re.search(_MONEY_SIGNS["$"], _IN_DOLLAR_SIGNS.sub(r"\1", text)) is not None for text in written]
+    if dollars[0] == dollars[1]:
+        return False
+    money, other = map(read, tidy if dollars[0] else tidy[::-1])
+    return bool(money is None and other and not other.unit.things and any(power > 0 for _, power in other.unit.known))
 
 
 def other_money(gold: str, answer: str) -> bool:

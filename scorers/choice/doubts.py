@@ -43,12 +43,6 @@ DOUBTED = re.compile(rf"(?i:{_UNSURE}|(?:{_SOMEONE}{_PERHAPS}|{_TEMPTED}){_SAY})
 BY_OTHERS = re.compile(rf"(?i:{_SOMEONE}{_PERHAPS}|{_TEMPTED}|\b(?:was|were)\s+(?:going\s+to\s+)?)$")
 """What stands before a verb of choosing when others choose, or somebody was about to."""
 
-SUPPOSED_TOO = re.compile(
-    r"(?i:\b(?:wenn|falls|если|якщо|ако|jeśli|jeżeli|pokud|eğer|jika|kalau|nếu|εάν|αν|אם|إذا|اگر)\b|यदि|अगर|যদি|ถ้า"
-    r"|如果|假如|假设|假設|若|もし|만약)[^,.;!?\n]{0,24}$|(?i:\bs[ie]\s+(?:la|le|el|a|l['’])\s?)(?:\w{1,12}\s+){0,2}$"
-)
-"""The ifs of other languages."""
-
 _IS_WRONG = (
     r"(?:(?:a|the)\s+(?:trap|distractor|mistake|error|red\s+herring)|wrong|incorrect|false|mistaken|invalid|impossible|untrue|unlikely|not\s+"
     r"(?:quite\s+|actually\s+|really\s+|in\s+fact\s+|the\s+)?(?:correct|right|true|valid|possible|answer|case|it)\b|not\s*(?=[.,;!\n]|$))"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from . import words
-from .doubts import BESIDES, BY_OTHERS, DOUBTED, RETHOUGHT, SUPPOSED_TOO, TAKEN_BACK, TURNS, WRONG_TOO
+from .doubts import BESIDES, BY_OTHERS, DOUBTED, RETHOUGHT, TAKEN_BACK, TURNS, WRONG_TOO
 from .given import latin, letter_at
 from .grammar import (
     ASKED,
@@ -37,6 +37,7 @@ from .grammar import (
     WRONG,
 )
 from .letters import lowered
+from .supposed import PERHAPS, possible, supposed_before, supposed_behind
 
 MOST = 40
 """How many mentions of each word are looked at, from the last one back."""
@@ -61,7 +62,7 @@ def _places(low: str, word: str) -> Iterator[int]:
         place = low.rfind(word, 0, place)
 
 
-def _mentions(text: str, low: str, phrases: Sequence[str]) -> Iterator[tuple[int, int]]:
+def mentions(text: str, low: str, phrases: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Where one of the phrases begins and ends, as whole words where the script has spaces between them."""
     for phrase in phrases:
         alone = not SPACELESS.search(phrase)
@@ -74,14 +75,14 @@ def _mentions(text: str, low: str, phrases: Sequence[str]) -> Iterator[tuple[int
             yield place, end
 
 
-def _sound(text: str, place: int) -> bool:
+def sound(text: str, place: int) -> bool:
     """Whether what is said at a place is neither supposed, nor doubted, nor said of a wrong answer."""
     before = text[max(0, place - 100) : place]
     return not (SUPPOSED.search(before) or BEFORE.search(before) or _doubted(before))
 
 
 def _doubted(before: str) -> bool:
-    return bool(DOUBTED.search(before) or SUPPOSED_TOO.search(before))
+    return bool(DOUBTED.search(before) or supposed_before(before))
 
 
 def _rethought(text: str, place: int) -> Iterator[Statement]:
@@ -112,6 +113,8 @@ def _stated(
     slot = found.groupdict().get("slot") or ""
     if (given := letter_at(text, place, opened=opened, strict=strict, cut=cut)) is None:
         return
+    if possible(slot) or supposed_behind(text, given.end):
+        return
     if text[place].islower() and not (":" in slot or "=" in slot or opened or kind == "stated letter"):
         return
     if "\n" in text[found.start() : place] and lists_options(text, place):
@@ -130,21 +133,21 @@ def _stated(
 def in_words(text: str, *, cut: bool = False) -> Iterator[Statement]:
     """The letters that sentences of many languages give as the answer."""
     low = lowered(text)
-    for start, end in _mentions(text, low, words.ENGLISH):
-        if _sound(text, start):
+    for start, end in mentions(text, low, words.ENGLISH):
+        if sound(text, start) and not PERHAPS.search(text, max(0, start - 40), start):
             found = list(_stated(text, FORWARD.match(text, end), "stated letter", cut=cut))
             yield from found or _denied(text, REFUSED.match(text, end), cut=cut)
         elif doubted := FORWARD.match(text, end):
             yield from _rethought(text, doubted.end())
-    for start, end in _mentions(text, low, words.FOREIGN):
-        if _sound(text, start):
+    for start, end in mentions(text, low, words.FOREIGN):
+        if sound(text, start):
             for one in _stated(text, FORWARD_TOO.match(text, end), "stated letter", cut=cut):
                 yield one
                 if one.refuted:
                     yield from _stated(text, INSTEAD.match(text, one.place + 1), "stated letter", cut=cut)
-    for start, end in _mentions(text, low, words.VERBS):
+    for start, end in mentions(text, low, words.VERBS):
         clause = CLAUSE.split(text[max(0, start - 12) : start])[-1]
-        if not NOT.search(clause) and _sound(text, start) and not BY_OTHERS.search(text[max(0, start - 60) : start]):
+        if not NOT.search(clause) and sound(text, start) and not BY_OTHERS.search(text[max(0, start - 60) : start]):
             found_too = VERB.match(text, end)
             if found_too and _GERUND.search(text[start:end]) and VERBAL.match(text, found_too.end()):
                 continue  # "Choosing C would be wrong"
@@ -165,7 +168,7 @@ def _reversed(text: str, low: str) -> Iterator[Statement]:
     """Letters that stand before what is said of them: "C is the answer"."""
     seen: set[int] = set()
     for pattern, phrases in ((REVERSE, words.ENGLISH_CORRECT), (REVERSE_TOO, words.CORRECT)):
-        for start, end in _mentions(text, low, phrases):
+        for start, end in mentions(text, low, phrases):
             for found in pattern.finditer(text, max(0, start - 90), end):
                 if found.end() == end and found.start() not in seen:
                     said = list(_said_of(text, found))
@@ -191,6 +194,8 @@ def _said_of(text: str, found: re.Match[str]) -> Iterator[Statement]:
         return
     if letter in "AI" and "slot" in groups and not IS_TOO.match(slot.lstrip()):
         return  # "A resposta", "I hope it is correct"
+    if possible(slot) or supposed_behind(text, found.end()):
+        return
     joined = JOINED.search(before)
     if joined and latin(joined[1]) != latin(letter):
         plural = (groups.get("is") or "").lower() in ("are", "were")
@@ -235,7 +240,7 @@ def _ends_well(text: str, found: re.Match[str]) -> bool:
 
 def _concluded(text: str, low: str, *, cut: bool) -> Iterator[Statement]:
     """A letter that is all a sentence says: "Hence, (C)."."""
-    for start, end in _mentions(text, low, words.CONCLUSIONS):
+    for start, end in mentions(text, low, words.CONCLUSIONS):
         found = CONCLUDED.match(text, end)
         if found and ENDED.match(text, found.end()) and not (cut and found.end() == len(text)):
             before = text[max(0, start - 4) : start].rstrip(" \t")
@@ -245,7 +250,7 @@ def _concluded(text: str, low: str, *, cut: bool) -> Iterator[Statement]:
 
 def _options(text: str, low: str, *, cut: bool) -> Iterator[Statement]:
     """A letter as in "…, which is option C." at the end of a sentence that denies nothing."""
-    for start, _ in _mentions(text, low, ("option", "choice", "letter")):
+    for start, _ in mentions(text, low, ("option", "choice", "letter")):
         found = OPTION.match(text, start)
         if not found or not ENDED.match(text, found.end()) or (cut and found.end() == len(text)):
             continue

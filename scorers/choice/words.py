@@ -1,17 +1,17 @@
 """The words with which an answer is given, in small letters, in some fifty languages."""
 
 
-def _phrases(listed: str) -> tuple[str, ...]:
+def phrases(listed: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(phrase for part in listed.split(",") if (phrase := " ".join(part.split()))))
 
 
-ENGLISH = _phrases("""
+ENGLISH = phrases("""
     answer, ans, option, choice, solution, correct statement, right statement, correct letter, right letter,
     correct one, letter, my pick, conclusion, selection, response, verdict
 """)
 """What an answer is called."""
 
-FOREIGN = _phrases("""
+FOREIGN = phrases("""
     ans., antwort, lösung, auswahl, antwoord, optie, keuze, svaret, svar, svarið, alternativet, alternativ,
     svaralternativ, antwortmöglichkeit, réponse, reponse, choix, respuesta, opción, opcion, alternativa, resposta,
     opção, opcao, gabarito, risposta, opzione, scelta, opció, opcció, răspunsul, răspuns, raspunsul, raspuns,
@@ -29,7 +29,7 @@ FOREIGN = _phrases("""
 """)
 """The same in other languages; these may also stand right before the letter."""
 
-COPULAS = _phrases("""
+COPULAS = phrases("""
     is, was, =, must be, should be, would be, will be, has to be, ought to be, seems to be, appears to be,
     turns out to be, comes out to be, becomes, remains, are, lies in, corresponds to, is given by, would thus be,
     should therefore be, must therefore be, has got to be, is equal to, matches, equals, 's, est, es, ist, è, é,
@@ -37,7 +37,7 @@ COPULAS = _phrases("""
 """)
 """What stands between such a word and the letter."""
 
-FOREIGN_COPULAS = _phrases("""
+FOREIGN_COPULAS = phrases("""
     ist, lautet, wäre, muss, müsste, sollte, is, luidt, moet, zou, är, er, blir, skal, est, serait, doit être,
     sera, es, sería, debe ser, será, é, seria, deve ser, è, sarebbe, és, este, e, ar fi, to, jest, brzmi, je, zní,
     znie, bude, yra, ir, on, —, –, -, это, является, будет, буде, це, є, е, је, это вариант, под буквой, a, az,
@@ -47,7 +47,7 @@ FOREIGN_COPULAS = _phrases("""
     deve essere, ska vara, måste vara, është, yw, ita ce
 """)
 
-FILLERS = _phrases("""
+FILLERS = phrases("""
     option, options, choice, choices, letter, answer, the, therefore, thus, hence, clearly, definitely, certainly,
     simply, just, indeed, obviously, actually, most, likely, probably, still, always, then, so, surely, now,
     really, precisely, exactly, be, to, in fact, that, of, either, both, one of, between, labelled, labeled,
@@ -59,7 +59,7 @@ FILLERS = _phrases("""
 """)
 """What may stand between that and the letter."""
 
-FOREIGN_FILLERS = _phrases("""
+FOREIGN_FILLERS = phrases("""
     also, daher, somit, folglich, die, der, das, option, antwort, buchstabe, variante, de, het, dus, letter, optie,
     den, det, alternativ, bokstav, bokstaven, la, le, l', el, lettre, l'option, réponse, donc, bien, lo, letra,
     la letra, opción, entonces, por tanto, a letra, alternativa, a alternativa, opção, a opção, portanto, lettera,
@@ -72,7 +72,7 @@ FOREIGN_FILLERS = _phrases("""
     logo, denn, så, siis, следовательно, значит, отже, поэтому, άρα, לכן, پس, 因此, 所以, thus, therefore
 """)
 
-NEGATIONS = _phrases("""
+NEGATIONS = phrases("""
     not, never, neither, n't, n’t, cannot, no longer, nicht, kein, keine, pas, no es, não, nao, non, nie, ne, není,
     nu, не, değil, bukan, tidak, không, hindi, δεν, לא, ليس, ليست, نیست, नहीं, নয়, ไม่, ではない, ではありません,
     じゃない, 아니, 不, 不是, 并非, 非, غير, niet, inte, ikke, ei ole, nem, wrong, incorrect, false, falsch, faux,
@@ -80,7 +80,7 @@ NEGATIONS = _phrases("""
 """)
 """What turns a statement into its opposite."""
 
-CONJUNCTIONS = _phrases("""
+CONJUNCTIONS = phrases("""
     and, or, and/or, as well as, und, oder, sowie, et, ou, y, o, u, e, i, en, of, och, eller, og, ja, tai, lub,
     albo, a, nebo, alebo, ili, и, или, або, та, ve, veya, ya da, dan, atau, và, hoặc, at, na, au, και, ή, και/ή, ו,
     או, و, أو, یا, और, या, এবং, অথবা, และ, หรือ, と, または, か, 및, 와, 과, 또는, 和, 或, 与, 及, 或者, 以及, és,
@@ -88,7 +88,7 @@ CONJUNCTIONS = _phrases("""
 """)
 """What joins two letters."""
 
-BEFORE_WRONG = _phrases("""
+BEFORE_WRONG = phrases("""
     wrong, incorrect, false, other, another, alternative, possible, initial, previous, first, tempting, distractor,
     bad, worst, worse, common, naive, earlier, user's, student's, second, falsche, mauvaise, incorrecta, errada,
     sbagliata, неверный, неправильный, 错误, 不正确, yanlış, plausible, potential, original, old, remaining,
@@ -97,7 +97,7 @@ BEFORE_WRONG = _phrases("""
 """)
 """What stands before the word for a wrong answer."""
 
-WRONG = _phrases("""
+WRONG = phrases("""
     falsch, inkorrekt, unrichtig, onjuist, fout, verkeerd, fel, felaktigt, felaktig, forkert, feil, galt, fausse, faux,
     incorrecte, erronée, erroné, incorrecta, incorrecto, errónea, erróneo, falsa, falso, incorreta, incorreto, errada,
     errado, sbagliata, sbagliato, errata, scorretta, väärin, väärä, hibás, helytelen, rossz, niepoprawna, niepoprawne,
@@ -112,13 +112,13 @@ WRONG = _phrases("""
 """)
 """What is said of a letter that is no answer, in languages other than English."""
 
-WRONG_COPULAS = _phrases("""
+WRONG_COPULAS = phrases("""
     ist, war, wäre, is, was, är, er, est, serait, es, sería, está, é, seria, è, sarebbe, on, este, e, jest, je, byla,
     yra, ir, является, будет, adalah, là, είναι, היא, הוא, هو, هي, ay, —, –, -
 """)
 """What may stand between the two."""
 
-VERBS = _phrases("""
+VERBS = phrases("""
     i choose, i'd choose, i would choose, i will choose, i'll choose, we choose, i chose, i pick, i'd pick,
     i would pick, i will pick, i'll pick, i select, i'd select, i would select, i'll select, i will select,
     we select, i selected, i picked, go with, going with, went with, opt for, opting for, settle on, settling on,
@@ -138,7 +138,7 @@ VERBS = _phrases("""
 """)
 """What stands before a letter that is chosen."""
 
-CORRECT = _phrases("""
+CORRECT = phrases("""
     richtig, richtige, korrekt, juist, juiste, correcte, est correct, bonne réponse, correcta, correta, correto, certa,
     corretta, giusta, respuesta, resposta, risposta, réponse, poprawna, poprawną, prawidłowa, prawidłową, správně,
     správná, správna, верный, верно, верен, правильный, правильно, правильная, правильна, правильний, верният,
@@ -148,18 +148,18 @@ CORRECT = _phrases("""
 """)
 """What is said of a letter that stands before it."""
 
-ENGLISH_CORRECT = _phrases("""
+ENGLISH_CORRECT = phrases("""
     answer, choice, option, correct, right, true, best, valid, solution, one
 """)
 
-ADVERBS = _phrases("""
+ADVERBS = phrases("""
     therefore, thus, hence, clearly, indeed, definitely, the, our, my, a, only, single, most, likely, final, best,
     correct, right, probably, in fact, logical, appropriate, accurate, suitable, true, proper, obviously,
     certainly, really, actually, desired, required
 """)
 """What may stand before the word for the answer in "C is the answer"."""
 
-CONCLUSIONS = _phrases("""
+CONCLUSIONS = phrases("""
     hence, therefore, thus, so, ergo, accordingly, consequently, it is, it's, it must be, finally, in conclusion,
     also, daher, somit, donc, por lo tanto, por tanto, portanto, logo, quindi, значит, итак, следовательно, dus,
     alltså, więc, zatem, tehát, deci, 所以, 因此, 故, したがって, よって, 따라서, 그러므로, vậy, jadi, maka, इसलिए,
@@ -170,7 +170,7 @@ CONCLUSIONS = _phrases("""
 """What begins a sentence that says nothing but a letter."""
 
 CONNECTIVES = frozenset(
-    _phrases("""
+    phrases("""
     according, after, although, and, as, based, because, bo, but, by, bởi, car, considering, da, denn, deoarece,
     due, eftersom, for, fordi, from, given, hence, here, if, in, instead, is, karena, kerana, koska, mert, not,
     omdat, or, over, parce, per, perché, pois, ponieważ, porque, porquê, protože, rather, since, so, than, that,
@@ -181,7 +181,7 @@ CONNECTIVES = frozenset(
 """What may follow a letter that stands bare, so that it is no article and no symbol."""
 
 NOUNS = frozenset(
-    _phrases("""
+    phrases("""
     antigen, batteries, battery, block, blood, bond, bonds, cell, cells, chromosome, clamp, clef, compiler, film,
     flat, flats, grade, language, lymphocyte, lymphocytes, major, minor, movie, note, notes, orbital, orbitals,
     program, programming, protein, proteins, ring, section, sections, sharp, string, student, to, type, value,

@@ -7,7 +7,8 @@ from . import words
 from .letters import ARABIC, LOOKALIKES
 
 SPACELESS = re.compile("[\u0590-\u06ff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+UNSPACED = re.compile(f"[{_UNSPACED}]")
 CAPITALS = "A-J" + "".join(LOOKALIKES) + "".join(ARABIC)
 LETTER = f"[{CAPITALS}a-j]"
 OPEN = r"""[\s_(\[{"'“”„«‘’「『【《<〈\\]{0,8}"""
@@ -33,7 +34,7 @@ FILLED = rf"(?:[\s:,\-–—.(\[\"'“‘]{{0,4}}{any_of(words.FILLERS)}){{0,5}}
 FILLED_TOO = rf"(?:[\s:,.(\[\"'“‘]{{0,4}}{any_of((*words.FOREIGN_FILLERS, *words.FILLERS))}){{0,4}}"
 MARKS = r"(?::|=>|⇒|→|➡|->|=|[-–—](?=\s))"
 WORD = r"(?![A-J]\b)[^\W\d_][\w'’-]{0,20}"
-KEY = r"""(?:_\w{1,12})?["'”’)\]]{0,2}"""
+KEY = r"""(?:_\w{1,12})?["'”’)\]】」』》]{0,2}"""
 FORWARD = re.compile(
     rf"{KEY}(?:\s?\([^()\n]{{1,60}}\))?"
     rf"(?P<slot>(?:(?:[\s,]{{1,3}}{WORD}){{0,11}}?[\s,]{{0,3}}(?:{MARKS}|['’]s(?=\s)|{any_of(words.COPULAS)})|[^\S\n]{{0,3}}[:.]?\n"
@@ -95,7 +96,8 @@ VERBAL = re.compile(
 CLOSING = re.compile(CLOSE)
 CONTINUED = re.compile(
     # a formula, an abbreviation, a question
-    r"['’?_^°#%\\]|\.\s?[A-Z]\.\s?[A-Z]|\([a-z]\)|\+[+),.\d]|[-–.][^\W\d_]|[-–]\d|/\w|[♯♭]"
+    r"['’?_^°#%\\]|\.\s?[A-Z]\.\s?[A-Z]|\([a-z]\)|\+[+),.\d]|[-–][^\W\d_]|[-–]\d|/\w|[♯♭]"
+    rf"|\.(?![{_UNSPACED}])[^\W\d_]"
     r"| {0,20}[=<>×→+^≈≤≥∝·∈∪∩∧∨⊂⊆⊕?\\]"
     r"|(?<=([A-J])),?\swhere\s\1\s(?:is|denotes)\b"
 )
@@ -190,6 +192,8 @@ ASKED = re.compile(r"(?i)\b(?:why|is|are|was|neither|nor|not|only|n't)\s[\s\"'(\
 RULED_OUT = re.compile(r"(?i)cannot|can['’]t|invalid|rul\w{1,4} out|elimin|exclud|if\b|whether|between")
 SENTENCE = re.compile(r"[.!?](?=\s)|\n")
 MARKER = re.compile(
-    r"^[^\S\n]*(?:[-•*–>]\s{1,3})?[(\[]?(?P<letter>[A-Ja-j])(?:[.):\]]{1,2}|[^\S\n][-–—])[^\S\n]+\S", re.MULTILINE
+    r"^[^\S\n]*(?:[-•*–>]\s{1,3})?[(\[]?(?P<letter>[A-Ja-j])(?:(?:[.):\]]{1,2}|[^\S\n][-–—])[^\S\n]+\S"
+    rf"|[.,:)\]]{{1,2}}[{_UNSPACED}])",
+    re.MULTILINE,
 )
 """A line that is an option of a list."""

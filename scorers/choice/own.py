@@ -8,8 +8,9 @@ from .._unicode import composed
 from . import words
 from .doubts import ROMAN
 from .given import letter_at
-from .grammar import BINOMIALS, CLOSE, LETTER, MARKER, OPEN, VERBAL, any_of
+from .grammar import BINOMIALS, CLOSE, LETTER, MARKER, OPEN, UNSPACED, VERBAL, any_of
 from .letters import LETTERS, plain
+from .short_forms import short_forms
 from .statements import Statement, in_words
 
 LONGEST = 400
@@ -28,6 +29,7 @@ _LINE = re.compile(
 )
 _WRONG = re.compile(rf"\s*[-–—]\s*{any_of(words.BEFORE_WRONG)}\s{{1,3}}{any_of((*words.ENGLISH, *words.FOREIGN))}")
 _PART = re.compile(r"(?<![\w.])\([a-j]\)\s")
+_OTHER_UNSPACED = re.compile(r"(?<![A-Za-z0-9])[A-J](?:[.,:)]|\s\S)")
 _OTHER = re.compile(r"(?<![\w.(])\(?[A-J][):]\s|\b(?i:option|choice)\s[A-J]\s?[):.]")
 
 
@@ -39,7 +41,9 @@ def letter_of(text: str, letters: str = LETTERS, *, cut: bool = False) -> tuple[
     if not text.strip():
         return None, "empty answer"
     text = plain(composed(text))
-    found = sorted({*boxed(text), *tagged(text), *in_words(text, cut=cut), *lines(text, cut=cut)})
+    found = sorted(
+        {*boxed(text), *tagged(text), *in_words(text, cut=cut), *short_forms(text, cut=cut), *lines(text, cut=cut)}
+    )
     if any(text[one.place] in "iI" for one in found) and ROMAN.search(text):
         found = [one for one in found if text[one.place] not in ("iI" if one.kind == "said of a letter" else "i")]
     letter, how = _last(found)
@@ -177,6 +181,9 @@ def _line(line: str, *, alone: bool) -> str | None:
 def _before_text(letter: str, found: re.Match[str], rest: str, *, alone: bool) -> str | None:
     """The letter if the rest of its line is its option's text, and not another option's or a sentence."""
     marked = bool(found["mark"] or found["close"]) or rest.startswith((" - ", " – ", " — ", ", "))
+    unspaced = UNSPACED.match(rest.removeprefix(","))  # "C、巴黎", "C．巴黎"
+    if unspaced and (found["mark"] or rest.startswith(",")):
+        return None if found["letter"].islower() or _OTHER_UNSPACED.search(rest) else letter
     if not marked or not (rest[:1].isspace() or rest.startswith((",", "\\"))):
         return None
     word = rest.strip().partition(" ")[0]

@@ -134,6 +134,9 @@ VERBS = phrases("""
     故選, 应选择, 應選擇, 应选, 應選, 选择, 選擇, 所以选, 因此选, 我选, 我選, 我选择, 选, 選, 可选, 本题选, ขอตอบ,
     ตอบ, ตอบข้อ, ninachagua, pinipili ko ang, i am going for, i'm going for, going for, i'll say, i'd say it's,
     i'd say it is, leaning towards, leaning toward, lean toward,
+    correcta es, correcto es, verdadera es, respuesta correcta es, solución es, corretta è, giusta è, soluzione è,
+    correta é, certa é, solução é, bonne est, bonne réponse est, correcte est, richtig ist, richtig wäre,
+    juiste is, правильный —, верный —, 正确的是, 正確的是, 正确的为, 正確的為, 正しいのは,
     inclined to say, выберу, i will answer, i'll answer, i'd answer, i would answer, i answer
 """)
 """What stands before a letter that is chosen."""
@@ -165,7 +168,11 @@ CONCLUSIONS = phrases("""
     alltså, więc, zatem, tehát, deci, 所以, 因此, 故, したがって, よって, 따라서, 그러므로, vậy, jadi, maka, इसलिए,
     لذلك, إذن, demek ki, yani, probably, most likely, i guess, if i had to guess, by elimination,
     by process of elimination, by the process of elimination, final, final choice, correction, tl;dr, ∴, that
-    would be, that's, that is, which is, this is
+    would be, that's, that is, which is, this is, that leaves, this leaves, that leaves us with, this leaves us with,
+    that leaves only, this leaves only, that only leaves, so that leaves, so this leaves, which leaves us with,
+    we are left with, we're left with, solución, solucion, soluzione, solução, solucao, soluție, solució,
+    oplossing, løsning, løsningen, lösning, ratkaisu, rozwiązanie, řešení, riešenie, решение, рішення, çözüm,
+    solusi, penyelesaian, lời giải, λύση, פתרון, הפתרון, الحل
 """)
 """What begins a sentence that says nothing but a letter."""
 

@@ -32,6 +32,9 @@ _WORD = re.compile(r"[a-z0-9]+")
 _MARKS = "\n:\"'.,?!{}"
 
 
+_LOOKED_FOR = ("longdialogue_qa_eng", "longbook_choice_eng", "code_debug")
+"""Tasks that look for the reference at a place of the answer, where an empty one is always found."""
+
 Rule = Literal["fixed", "first"]
 
 
@@ -87,7 +90,10 @@ def _row(sample: Sample) -> tuple[str, list[Any], str | None]:
     subtask, letter = text_in(sample, "subtask", "infinitebench"), sample.metadata.get("letter")
     if subtask not in RULES:
         raise UsageError(f"scorer infinitebench: sample {sample.id}: no subtask '{subtask}'")
-    return subtask, list_in(sample, "answers", "infinitebench"), str(letter) if letter else None
+    answers = list_in(sample, "answers", "infinitebench")
+    if subtask in _LOOKED_FOR and not all(str(answer).strip() for answer in answers):
+        raise UsageError(f"scorer infinitebench: sample {sample.id} has an empty text in column 'answers'")
+    return subtask, answers, str(letter) if letter else None
 
 
 def _flat(answers: Sequence[Any]) -> list[Any]:
@@ -148,6 +154,8 @@ def _number(text: str) -> int | float:
 
 def _from_beginning(text: str, answers: Sequence[Any], letter: str | None) -> float:
     wanted = [int(number) for number in _flat(answers)]
+    if not wanted:
+        raise ValueError("no numbers")
     right = 0
     for number, found in zip(wanted, re.findall(r"[0-9]+", text), strict=False):
         if not _is_whole(found, number):

@@ -44,4 +44,7 @@ class Scorer:
 
 def _references(sample: Sample) -> list[str]:
     listed = list_in(sample, "outputs", "ruler")
-    return [str(reference) for reference in listed]
+    wanted = [str(reference) for reference in listed]
+    if not all(reference.strip() for reference in wanted):  # which every answer would contain
+        raise UsageError(f"scorer ruler: sample {sample.id} has an empty text in column 'outputs'")
+    return wanted

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from m1eval import Output, Request, Sample, load, outcome_of, task
+from m1eval import Output, Request, Sample, UsageError, load, outcome_of, task
 from m1eval.tokens import Approximate
 
 FIRE = "Red as fire, delicate and dripping,\nPetals layered, fragrance overflowing."
@@ -190,6 +190,22 @@ def test_babilong_takes_its_subtasks_and_lengths_from_one_file_too(tmp_path):
 )
 def test_infinitebench_has_a_rule_for_each_task(subtask, text, answers, letter, expected):
     assert value("infinitebench", text, subtask=subtask, answers=answers, letter=letter) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "metadata"),
+    [
+        ("infinitebench", {"subtask": "math_calc", "answers": [[]]}),
+        ("infinitebench", {"subtask": "longdialogue_qa_eng", "answers": [""]}),
+        ("infinitebench", {"subtask": "longbook_choice_eng", "answers": ["Ann", " "]}),
+        ("infinitebench", {"subtask": "code_debug", "answers": [""]}),
+        ("ruler", {"outputs": [""]}),
+        ("ruler", {"outputs": ["a", " "]}),
+    ],
+)
+def test_a_reference_without_anything_in_it_is_named_and_makes_nothing_right(scorer, metadata):
+    with pytest.raises(UsageError, match=r"sample s\b"):
+        value(scorer, "The answer is: 5", **metadata)
 
 
 def test_infinitebench_builds_every_task_and_its_gold_scores_one(tmp_path):

@@ -11,6 +11,7 @@ _KEY = re.compile(r"""["'](?:(?:final|correct)[ _-]?)?answer["']\s*+:\s*+""", re
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"|\'((?:[^\'\\\n]|\\.)*+)\'(?=\s*+[,}\]\n])', re.DOTALL)
 _SCALAR = re.compile(r"-?[\d.]++(?:[eE][-+]?\d++)?(?:/\d++)?")
 _LIST = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]{0,100}\]){1,300}+)\]")
+_MOST_KEYS = 2_000
 _INNER = re.compile(r'\{[^{}]{0,200}?["\'](?:value|answer|result|latex)["\']\s{0,4}:\s{0,4}')
 _TAG = re.compile(r"<(/?)(?:final[_ -]?)?ans(?:wer)?\b[^<>\n]{0,100}>|\[(/?)(?:final[_ -]?)?answer\]", re.IGNORECASE)
 _HASHES = re.compile(r"^[ \t]*####(?!#)[ \t]*(\S.*)$", re.MULTILINE)
@@ -103,7 +104,7 @@ def _written(text: str, *, cut: bool) -> str:
 
 def tagged(text: str, *, cut: bool = False) -> str:
     """What the last `<answer>` holds; one that is not closed goes to the end of a finished text."""
-    if "<" not in text and "[" not in text:
+    if ("<" not in text and "[" not in text) or "ans" not in text.lower():
         return ""
     last, opened = "", -1
     for tag in _TAG.finditer(text):
@@ -148,7 +149,9 @@ def hashed(text: str, *, cut: bool = False) -> str:
 
 def last_json(text: str) -> str:
     """The last `"answer": ...` of a JSON object or a Python dict."""
-    for key in reversed(list(_KEY.finditer(text))):
+    if "answer" not in text.lower():
+        return ""
+    for key in reversed(list(_KEY.finditer(text))[-_MOST_KEYS:]):
         inner = _INNER.match(text, key.end())
         start = inner.end() if inner else key.end()
         if quoted := _QUOTED.match(text, start):

@@ -211,7 +211,7 @@ for _name, _language in LANGUAGES.items():
 
 def statements(text: str) -> Iterator[Stated]:
     """The places where an answer is stated, the last first; denied and supposed ones are left out."""
-    low = text.translate({0x130: "i"}).lower()  # the only letter whose small form is longer
+    low = text.replace("\u0130", "i").lower()  # the only letter whose small form is longer
     places: list[tuple[int, int, str]] = []
     for noun in _UNIQUE:
         end, tried = len(low), 0

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from . import bases, numerically, quantities, structure, values
+from .hazards import UNREAD
 from .notation import (
     Number,
     bare,
@@ -278,7 +279,7 @@ def _algebra(math_verify: Any, precision: Precision, gold: str, answer: str) -> 
         gold, answer = (text.replace(r"^\circ", r"\cdot\frac{\pi}{180}") for text in (gold, answer))
     try:
         return _by_math_verify(math_verify, precision, gold, answer)
-    except (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError) as error:
+    except UNREAD as error:
         return False, f"math-verify does not read it: {type(error).__name__}"
 
 

@@ -1,6 +1,7 @@
 """References that may take a computer algebra system forever, and what tells whether one does."""
 
 import re
+from contextlib import suppress
 from typing import Any
 
 from . import numerically
@@ -11,6 +12,10 @@ _GROWING = re.compile(
 )
 
 
+UNREAD = (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
+"""What the library raises at texts that it cannot read: no hazard, other rules may read them."""
+
+
 def may_explode(text: str) -> bool:
     """Whether a text holds what may grow beyond all limits: factorials, binomials, sums, powers of powers."""
     return bool(_GROWING.search(text))
@@ -18,6 +23,11 @@ def may_explode(text: str) -> bool:
 
 def evaluate(text: str, math_verify: Any) -> None:
     """Parse a text and compute its value as the comparison with an answer would; for a worker process."""
+    with suppress(*UNREAD):
+        _evaluate(text, math_verify)
+
+
+def _evaluate(text: str, math_verify: Any) -> None:
     latex = [math_verify.LatexExtractionConfig(boxed_match_priority=0)]
     parsed = math_verify.parse(rf"\boxed{{{without_unit(text)}}}", latex, parsing_timeout=None)
     if parsed:

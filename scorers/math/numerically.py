@@ -136,7 +136,7 @@ def _equations(gold: Any, answer: Any) -> bool | None:
 
 def _root(expression: Any, symbol: Any, place: tuple[float, float]) -> complex | None:
     """Where an expression is zero, the other symbols having their values; None if it is not linear in the symbol."""
-    found = [_at(expression.xreplace({symbol: n}), place) for n in _integers()]
+    found = [_at(_put(expression, {symbol: n}), place) for n in _integers()]
     try:
         zero, one, two = (complex(*map(float, value)) for value in found if value)
     except (ValueError, OverflowError):
@@ -177,7 +177,15 @@ def _at(expression: Any, place: tuple[float, float]) -> Complex | None:
         symbol: sympy.Rational(str(round(low + (high - low) * (i + 1) / (len(symbols) + 1), digits)))
         for i, symbol in enumerate(symbols)
     }
-    return _number(expression.xreplace(values))
+    return _number(_put(expression, values))
+
+
+def _put(expression: Any, values: dict[Any, Any]) -> Any:
+    """The expression with values for its symbols, not for the x within an integral up to x, or such a sum."""
+    import sympy
+
+    bound = expression.has(sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit)
+    return expression.subs(values) if bound else expression.xreplace(values)
 
 
 def _number(expression: Any) -> Complex | None:

@@ -9,7 +9,7 @@ import pytest
 from m1eval import Output, Sample, Score, load
 from m1eval.check import check_all
 from m1eval.workers import Pool
-from tests.hostile import MOST, growth
+from tests.hostile import MOST, growth, seconds
 
 math = load("scorers", "math")
 
@@ -197,3 +197,13 @@ def test_braces_around_braces_are_taken_off_in_linear_time():
     assert [math.undress.unbraced(text) for text in ("{{ 5 } }", "{5}{6}", "{\\}", "{5", "{{5}", r"{\{5\}}", "{}")] == [
         "5", "{5}{6}", "{\\}", "{5", "{{5}", r"\{5\}", "",
     ]  # fmt: skip
+
+
+def test_a_reference_that_integrates_up_to_its_variable_is_graded(tools):
+    assert grade(tools, r"\frac{x^2}{2}", r"\int_0^x x dx").value == 1
+    assert grade(tools, r"\frac{x^2}{3}", r"\int_0^x x dx").value == 0
+
+
+@pytest.mark.parametrize("unit", ['"answer": ', "答案", "'"])
+def test_a_megabyte_of_keys_and_nouns_is_read_at_once(unit):
+    assert seconds(math.final_answer, unit * (1_000_000 // len(unit))) < 0.5

@@ -19,7 +19,7 @@ _POWER = re.compile(r"(?<=\d) ?(?:\\text ?\{)? ?(thousand|million|billion|trilli
 _GROUPS = re.compile(r"(?<!\d)(\d{1,3})((?:(?:,|\{,\}| )\d{3})+)(?![\d,])")
 _PAIR = re.compile(r"\s*\(\s*-?\d+,\d|(?:[^,]|,(?! +\d))*\d, +\d")
 _INDIAN = re.compile(r"(?<![\d,])\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])")
-_DECIMAL = r"(?:\d+\.?\d*|\.\d+)"
+_DECIMAL = r"(?:\d++(?:\.\d*+)?|\.\d++)"
 _NUMBER = re.compile(
     rf"(?P<sign>[+-]?)(?:(?P<whole>\d+)?\\frac(?:\{{(?P<over>-?{_DECIMAL})\}}|(?P<o>\d))(?:\{{(?P<under>{_DECIMAL})\}}|(?P<u>\d))"
     rf"|(?P<a>{_DECIMAL})/(?P<b>{_DECIMAL})"

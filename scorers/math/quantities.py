@@ -339,7 +339,10 @@ _MONEY_SIGNS = {
 }
 
 
-_IN_DOLLAR_SIGNS = re.compile(r"\s*\\\$(.*)\\\$\s*", re.DOTALL)
+def _without_delimiters(text: str) -> str:
+    r"""A text without the outermost two `\$`, which are the marks of a formula and no dollars."""
+    first, last = text.find(r"\$"), text.rfind(r"\$")
+    return text if first == last else text[:first].rstrip() + text[first + 2 : last] + text[last + 2 :].lstrip()
 
 
 def money_for_unit(written: tuple[str, str], tidy: tuple[str, str]) -> bool:
@@ -347,7 +350,7 @@ def money_for_unit(written: tuple[str, str], tidy: tuple[str, str]) -> bool:
 
     Dollars and `36 per hour` may be the same.
     """
-    dollars = [re.search(_MONEY_SIGNS["$"], _IN_DOLLAR_SIGNS.sub(r"\1", text)) is not None for text in written]
+    dollars = [re.search(_MONEY_SIGNS["$"], _without_delimiters(text)) is not None for text in written]
     if dollars[0] == dollars[1]:
         return False
     money, other = map(read, tidy if dollars[0] else tidy[::-1])

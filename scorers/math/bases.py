@@ -39,6 +39,7 @@ _PREFIXED = re.compile(r"(?P<sign>-?)0(?P<kind>[bBoOxX])(?P<digits>[0-9A-Fa-f_]+
 _KINDS = {"b": 2, "o": 8, "x": 16}
 _BARE = re.compile(r"(?P<sign>-?)(?P<digits>[0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)")
 _HINT = re.compile(r"_|0[bBoOxX]|base|binary|ternary|octal|decimal|hex|进制", re.IGNORECASE)
+_LETTERED = re.compile(r"(-?\d+)\s*_[\s(]*([a-zA-Z])[\s)]*")
 _LONGEST = 2000
 
 
@@ -61,6 +62,8 @@ class Numeral(NamedTuple):
 
 def same_base(gold: str, answer: str) -> bool | None:
     """Whether two tidy texts are the same numeral; None if neither names a base, or one is no numeral at all."""
+    if (same := _in_base_of_a_letter(gold, answer)) is not None:
+        return same
     ours = numeral(gold)
     theirs = numeral(answer, ours.base if ours else None)
     if ours and theirs:
@@ -74,6 +77,18 @@ def same_base(gold: str, answer: str) -> bool | None:
             return None
         return theirs.value is not None and any(one is not None and one.value == theirs.value for one in read)
     return None
+
+
+def _in_base_of_a_letter(gold: str, answer: str) -> bool | None:
+    """Whether two numerals have the same digits, one at least being in a base that a letter names: `1001_b`."""
+    if "_" not in gold + answer or len(gold) > _LONGEST or len(answer) > _LONGEST:
+        return None
+    plain = _plain(gold), _plain(answer)
+    lettered = [_LETTERED.fullmatch(text) for text in plain]
+    digits = [found[1] if found else text for found, text in zip(lettered, plain, strict=True)]
+    if not any(lettered) or not all(re.fullmatch(r"-?\d+", text) for text in digits):
+        return None
+    return digits[0] == digits[1] and len({found[2] for found in lettered if found}) == 1
 
 
 def decimal(text: str) -> str | None:

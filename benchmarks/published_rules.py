@@ -280,6 +280,7 @@ def main() -> None:
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         for done in as_completed([pool.submit(compared, options, seed) for seed in seeds]):
             rows += done.result()
+            print(f"\r{len(rows)} texts", end="", file=sys.stderr)
             if options.differing:
                 wrong = [row for row in done.result() if row.theirs.right != row.ours.right or row.ours.ended]
                 lines = [json.dumps([row.rule, *row.case, row.theirs, row.ours]) for row in wrong]

@@ -9,8 +9,18 @@ from typing import Any
 
 _SPACES = re.compile(r"\\(?:displaystyle|qquad|quad|,)|[~$]")
 _MATRIX = re.compile(r"\\begin\{([pbv]?)matrix\}((?:(?!\\begin|\\end).)*)\\end\{\1matrix\}", re.DOTALL)
-_NUMBER = re.compile(r"\d*(?:,\d{3})*\.\d+|\d+(?:,\d{3})*")
+_NUMBER = re.compile(r"(?P<number>\d*(?:,\d{3})*\.\d+|\d+(?:,\d{3})*)(?P<percent>\\%)?")
 _CLOSING = {"[": "]", "{": "}"}
+_TOKEN = re.compile(r"\\\\|\\[a-zA-Z]+|\\?.", re.DOTALL)
+_POWER_OF_TEN = re.compile(r"(?<=\d)E[+-]?\d")
+_OPENING = frozenset({"(", "[", "{", r"\{", r"\begin"})
+_ENDING = frozenset({")", "]", "}", r"\}", r"\end"})
+_STOPPING = frozenset({"&", r"\\", r"\right", "."})
+_FOREIGN = frozenset(
+    {*'"#@?`%', r"\cup", r"\cap", r"\pm", r"\mp", r"\circ", r"\dots", r"\ldots", r"\cdots", r"\approx", r"\mathbb"}
+)
+_BACKSLASHED = re.compile(r"\\[^a-zA-Z{}|%\\]")
+_UNFINISHED = re.compile(r"(?:[-+*/^=<>,;:]|\\(?:cdot|times|le|ge|ne|in|sqrt|ln|log|sin|cos|tan|frac))\s*\Z")
 
 
 def read(text: str) -> Any:
@@ -18,9 +28,7 @@ def read(text: str) -> Any:
     import sympy
     from sympy.parsing.latex import parse_latex
 
-    if not text.isascii():
-        raise ValueError("no letter of the published reader")
-    plain = _NUMBER.sub(_number, _SPACES.sub(" ", text).strip())
+    plain = _NUMBER.sub(_number, _understood(_SPACES.sub(" ", text).strip()))
     if matrix := _MATRIX.fullmatch(plain):
         rows = matrix[2].removesuffix("\\\\").split("\\\\")
         return sympy.Matrix([[_exact(parse_latex(cell, strict=True)) for cell in row.split("&")] for row in rows])
@@ -29,10 +37,33 @@ def read(text: str) -> Any:
     return _value(plain, changed=plain != text)
 
 
+def _understood(text: str) -> str:
+    """What stands before the first sign that nothing can go on with: the grammar there wants no end of the text.
+
+    `52&` is 52. A letter that the grammar does not have is an error, unless it stands behind such a sign.
+    """
+    depth = 0
+    for found in _TOKEN.finditer(text):
+        token, place = found[0], found.start()
+        part_of_number = token == "." and text[found.end() : found.end() + 1].isdigit()
+        stops = token in _STOPPING and not part_of_number
+        stops = stops or (token == "E" and not _POWER_OF_TEN.match(text, place))
+        if depth == 0 and (stops or token in _ENDING):
+            text = text[:place].strip()
+            break
+        if token in _FOREIGN or not token.isascii() or _BACKSLASHED.match(token):
+            raise ValueError("no letter of the published reader")
+        depth += (token in _OPENING) - (token in _ENDING)
+    if depth or not text or _UNFINISHED.search(text) or text.startswith("'"):
+        raise ValueError("an unfinished text")
+    return text
+
+
 def _number(found: re.Match[str]) -> str:
     """A number without commas and leading zeros, as the grammar there has it; digits behind it are a factor."""
-    number = found[0].replace(",", "").lstrip("0")
+    number = found["number"].replace(",", "").lstrip("0")
     number = number if number[:1].isdigit() else f"0{number}"
+    number = rf"\frac{{{number}}}{{100}}" if found["percent"] else number
     return rf"{number} \cdot " if found.string[found.end() :].lstrip()[:1].isdigit() else number
 
 
@@ -40,13 +71,17 @@ def _listed(text: str) -> list[str]:
     """The values of `a, b`, `[a, b]` or `{a, b}`, whatever follows the bracket; none where the text is no list."""
     values: list[str] = []
     bracketed = text[:1] in _CLOSING
-    depth, begin = 0, int(bracketed)
+    depth, begin, separator = 0, int(bracketed), ""
     for place in range(begin, len(text)):
         letter = text[place]
         if depth == 0 and bracketed and letter == _CLOSING[text[0]]:
             break
         depth += (letter in "([{") - (letter in ")]}")
         if depth == 0 and letter in ",;":
+            if letter != (separator := separator or letter):
+                if bracketed:
+                    raise ValueError("a list with two kinds of separators")
+                break
             values.append(text[begin:place])
             begin = place + 1
     else:
@@ -75,7 +110,8 @@ def _value(text: str, *, changed: bool = True) -> Any:
 
 
 def _exact(value: Any) -> Any:
-    """A value whose decimals are fractions."""
+    """A value whose decimals are fractions, and whose letter e is the number."""
     import sympy
 
-    return value.xreplace({number: sympy.Rational(str(number)) for number in value.atoms(sympy.Float)})
+    numbers = {number: sympy.Rational(str(number)) for number in value.atoms(sympy.Float)}
+    return value.xreplace({**numbers, sympy.Symbol("e"): sympy.E})

@@ -18,6 +18,20 @@ from urllib.parse import urlsplit
 from m1eval.definition import PublishedText
 from m1eval.source import Source, show
 
+CHANGING = {
+    "append",
+    "extend",
+    "insert",
+    "update",
+    "setdefault",
+    "pop",
+    "popitem",
+    "remove",
+    "clear",
+    "sort",
+    "reverse",
+}
+"""Methods that change a list or a dict in place."""
 STRIPS = {"strip": str.strip, "rstrip": str.rstrip, "lstrip": str.lstrip}
 
 
@@ -80,31 +94,82 @@ class PublishedTexts:
 
 
 def constant(source: str, name: str) -> Any:
-    """The value of a module-level constant of a Python file, if it is a literal, perhaps with `.strip()` behind it.
+    """The value of a module-level constant of a Python file, made of literals: added ones, perhaps with `.strip()`.
 
     Of a function, the literal that its first `return` returns. The file is parsed and not executed. LookupError if
-    there is no such name, ValueError if its value is no literal.
+    there is no such name, ValueError if its value is no literal, or if something else than that changes it.
     """
-    value: ast.expr | None = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about escapes in their strings
         tree = ast.parse(source)
+    found: list[Any] = []
     for statement in tree.body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == name:
+            found = [_returned(statement, name)]
+        elif not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found = _after(statement, name, found)
+    if not found:
+        raise LookupError(f"no constant {name}")
+    return found[0]
+
+
+def _after(statement: ast.stmt, name: str, found: list[Any]) -> list[Any]:
+    """What a constant is behind a statement, in a list; nothing where it has no value yet."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    if any(isinstance(target, ast.Name) and target.id == name for target in targets):
         if isinstance(statement, ast.Assign):
-            if any(isinstance(target, ast.Name) and target.id == name for target in statement.targets):
-                value = statement.value
-        elif isinstance(statement, ast.FunctionDef) and statement.name == name:
-            returns = [node for node in ast.walk(statement) if isinstance(node, ast.Return)]
-            value = min(returns, key=lambda node: node.lineno).value if returns else None
+            return [_literal(statement.value, name)]
+        if isinstance(statement, ast.AnnAssign):
+            return [_literal(statement.value, name)] if statement.value else found
+        if isinstance(statement, ast.AugAssign) and isinstance(statement.op, ast.Add) and found:
+            return [_sum(found[0], _literal(statement.value, name), name)]
+    if any(_changes(node, name) for node in ast.walk(statement)):
+        raise ValueError(f"{name} is changed in line {statement.lineno} in a way that is not read without executing it")
+    return found
+
+
+def _changes(node: ast.AST, name: str) -> bool:
+    """Whether a part of a statement gives a name, or something inside of its value, another value."""
+    if isinstance(node, ast.Name):
+        return node.id == name and not isinstance(node.ctx, ast.Load)
+    if isinstance(node, ast.Call):
+        inner: ast.AST | None = node.func if isinstance(node.func, ast.Attribute) else None
+        called = isinstance(inner, ast.Attribute) and inner.attr in CHANGING
+    else:
+        inner = node if isinstance(node, ast.Attribute | ast.Subscript) else None
+        called = inner is not None and not isinstance(inner.ctx, ast.Load)
+    while isinstance(inner, ast.Attribute | ast.Subscript):
+        inner = inner.value
+    return called and isinstance(inner, ast.Name) and inner.id == name
+
+
+def _returned(function: ast.FunctionDef, name: str) -> Any:
+    returns = [node for node in ast.walk(function) if isinstance(node, ast.Return)]
+    value = min(returns, key=lambda node: node.lineno).value if returns else None
     if value is None:
         raise LookupError(f"no constant {name}")
+    return _literal(value, name)
+
+
+def _literal(value: ast.expr, name: str) -> Any:
+    """The value of an expression of literals."""
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
+        return _sum(_literal(value.left, name), _literal(value.right, name), name)
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and not value.args and not value.keywords:
-        strip = STRIPS.get(value.func.attr)
-        inner = ast.literal_eval(value.func.value)
+        strip, inner = STRIPS.get(value.func.attr), _literal(value.func.value, name)
         if strip and isinstance(inner, str):
             return strip(inner)
         raise ValueError(f"{name} is no literal")
-    return ast.literal_eval(value)
+    try:
+        return ast.literal_eval(value)
+    except ValueError:
+        raise ValueError(f"{name} is no literal: line {value.lineno} would have to be executed") from None
+
+
+def _sum(first: Any, second: Any, name: str) -> Any:
+    if type(first) is type(second) and isinstance(first, str | list | tuple | int | float):
+        return first + second
+    raise ValueError(f"{name} is no literal")
 
 
 def _base(text: PublishedText) -> str:

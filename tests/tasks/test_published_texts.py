@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from m1eval.published_texts import constant
 from tests.conftest import write
 from tests.tasks.conftest import Done, environment
 from tests.tasks.hub import Handler
@@ -37,6 +38,13 @@ def task(folder: Path, url: str, sha256: str, constant: str | None = "X") -> str
         (b"X = 'a'\0\n", "X", "null bytes"),
         (b"<html>", "X", "invalid syntax"),
         (b"Y = 'a'\n", "X", "no constant X"),
+        (b"X = 'a'\nif X:\n    X += 'b'\n", "X", "X is changed in line 2"),
+        (b"X = {'a': 'b'}\nX['a'] = 'c'\n", "X", "X is changed in line 2"),
+        (b"X = {'a': ['b']}\nX['a'].append('c')\n", "X", "X is changed in line 2"),
+        (b"X, Y = 'a', 'b'\n", "X", "X is changed in line 1"),
+        (b"X = 'a'\nX *= 2\n", "X", "X is changed in line 2"),
+        (b"X = 'a'\nX += Y\n", "X", "line 2 would have to be executed"),
+        (b"X = f'a{1}'\n", "X", "line 1 would have to be executed"),
     ],
 )
 def test_a_file_that_is_not_what_its_task_says(send, tmp_path, data, constant, words):
@@ -103,3 +111,20 @@ def test_why_a_file_cannot_be_had(read, hub):
     assert (done.code, done.err.count("\n")) == (2, 1), done
     assert "404" in done.err
     assert "put the file x.py into a folder" in done.err
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("X = 'a'\nX += 'b'\nX += 'c'\n", "abc"),
+        ("X = 'a' + 'b'\n", "ab"),
+        ("X = ('a' + ' b ').strip() + 'c'\n", "a bc"),
+        ("X: str = 'a'\n", "a"),
+        ("X: str\nX = 'a'\nX = 'b'\n", "b"),
+        ("X = ['a']\nX += ['b']\n", ["a", "b"]),
+        ("X = {'a': 'b'}\nprint(X['a'].strip(), X)\ndef f():\n    X = 'c'\n    return X\n", {"a": "b"}),
+        ("def X(y):\n    return 'a' + 'b'\n", "ab"),
+    ],
+)
+def test_constants_that_are_put_together(source, value):
+    assert constant(source, "X") == value

@@ -25,6 +25,8 @@ WAITS = (1.0, 4.0)
 """Seconds before a request that failed for a passing reason is made again."""
 PATIENCE = 40.0
 """Seconds after which nothing is tried again: `huggingface_hub` may have waited for most of them itself."""
+DATA = {"Json"}
+"""Features that are decoded and hold data all the same, no images or the like."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -220,7 +222,9 @@ def _is_media(feature: Any) -> bool:
     if isinstance(feature, list):
         return any(map(_is_media, feature))
     inner = getattr(feature, "feature", None)
-    return hasattr(feature, "decode_example") if inner is None else _is_media(inner)
+    if inner is not None:
+        return _is_media(inner)
+    return hasattr(feature, "decode_example") and type(feature).__name__ not in DATA
 
 
 def _undecoded(feature: Any) -> Any:
@@ -230,7 +234,7 @@ def _undecoded(feature: Any) -> Any:
     if isinstance(feature, list):
         return [_undecoded(each) for each in feature]
     made = copy.copy(feature)
-    if hasattr(feature, "decode_example"):
+    if _is_media(feature) and getattr(feature, "feature", None) is None:
         made.decode = False
     elif getattr(feature, "feature", None) is not None:
         made.feature = _undecoded(feature.feature)

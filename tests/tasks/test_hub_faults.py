@@ -608,3 +608,13 @@ def test_cells_of_another_form_are_told_in_one_line(send, tmp_path, name, row, s
     (done,) = send([[*command, *judge]])
     assert (done.code, done.err.count("\n")) == (2, 1), done
     assert said in done.err
+
+
+def test_a_column_of_numbers_and_words_is_kept(small, task, send, tmp_path):
+    small.commits[A]["x/mixed.jsonl"] = b'{"q": "1", "a": "A", "o": {"k": 1}}\n{"q": "2", "a": 3, "o": {"k": "x"}}\n'
+    files = {"files": ["x/mixed.jsonl"], "split": "train"}
+    done = send([run(task(**files)), run(task("u", columns=["q", "a", "o"], **files))])
+    assert [each.code for each in done] == [0, 0], done
+    for name in ("t", "u"):
+        samples = map(json.loads, (tmp_path / f"out/{name}/samples.jsonl").read_text().splitlines())
+        assert [each["target"] for each in samples] == ["A", "3"]

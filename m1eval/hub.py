@@ -6,6 +6,7 @@ looked for in the cache, and no other takes its place.
 """
 
 import copy
+import hashlib
 import logging
 import re
 import time
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+
+import msgspec
 
 from m1eval import hub_errors
 from m1eval.errors import UsageError
@@ -25,6 +28,8 @@ WAITS = (1.0, 4.0)
 """Seconds before a request that failed for a passing reason is made again."""
 PATIENCE = 40.0
 """Seconds after which nothing is tried again: `huggingface_hub` may have waited for most of them itself."""
+ROWS_AT_ONCE = 64
+"""Rows that are held while their digest is made; one may be a prompt of a million tokens."""
 DATA = {"Json"}
 """Features that are decoded and hold data all the same, no images or the like."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -43,10 +48,11 @@ class Source(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """Rows, and the commit that they are of; None where there is none, as in a folder on this machine."""
+    """Rows, and the commit that they are of; where there is none, as of files by their URLs, a digest of the rows."""
 
     rows: Rows
     commit: str | None
+    digest: str | None = None
 
 
 def place(hub: str, files: Sequence[str]) -> str:
@@ -59,7 +65,8 @@ def load(source: Source) -> Loaded:
     datasets = _library()
     with _silent():
         if not _is_repository(source.hub):
-            return Loaded(_plain(_attempts(lambda: _table(source), source), source), None)
+            rows = _plain(_attempts(lambda: _table(source), source), source)
+            return Loaded(rows, None, _digest(rows))
         try:
             table = _attempts(lambda: _exactly(source), source)
         except HubError as error:
@@ -113,6 +120,15 @@ def _exactly(source: Source) -> Any:
     return table
 
 
+def _digest(table: Any) -> str:
+    """The SHA-256 of the rows, short: whether they are still the same can be told by nothing else."""
+    sha, encode = hashlib.sha256(), msgspec.json.Encoder(enc_hook=str).encode
+    for start in range(0, len(table), ROWS_AT_ONCE):
+        for row in table.with_format("arrow")[start : start + ROWS_AT_ONCE].to_pylist():
+            sha.update(encode(row) + b"\n")
+    return sha.hexdigest()[:16]
+
+
 def _table(source: Source) -> Any:
     import datasets
 
@@ -121,7 +137,10 @@ def _table(source: Source) -> Any:
     path = f"hf://datasets/{source.hub}" if elsewhere else source.hub
     revision = source.revision if _is_repository(source.hub) else None
     files = list(source.files) or None
-    keys = {"split": source.split, "revision": revision, "data_files": files}
+    keys: dict[str, Any] = {"split": source.split, "revision": revision, "data_files": files}
+    if not _is_repository(source.hub):
+        # Else what a URL has given once is taken for what it gives now.
+        keys["download_config"] = datasets.DownloadConfig(use_etag=True)
     # In memory, where a variable would have small sets, a table does not say of which commit it is.
     return datasets.load_dataset(path, source.config, keep_in_memory=False, **keys)
 

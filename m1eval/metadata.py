@@ -21,6 +21,7 @@ class _Described(Struct):
 class _Table(Struct):
     hub: str | None = None
     commit: str | None = None
+    digest: str | None = None
 
 
 class _Data(Struct):

@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -213,9 +213,10 @@ class Run:
         data = {"tables": samples.about.tables, "notes": samples.about.notes}
         was: list[dict[str, Any]] = self._meta.get("data", {}).get("tables", [])
         both = (was, samples.about.tables)
-        old, new = ({table.get("hub"): table["commit"] for table in each if table.get("commit")} for each in both)
-        if old:
-            self._refuse_if_other({"commit": old}, {"commit": new})
+        for key in ("commit", "digest"):
+            old, new = ([(table.get("hub"), table[key]) for table in each if table.get(key)] for each in both)
+            if old:
+                self._refuse_if_other({key: _by_name(old)}, {key: _by_name(new)})
         self._meta["data"] = data
         self.notes += samples.about.notes
 
@@ -424,6 +425,15 @@ def flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
 
 def _short(key: str) -> str:
     return f"{key.removeprefix('digests.')} file" if key.startswith("digests.") else key.removeprefix("task.")
+
+
+def _by_name(found: Iterable[tuple[Any, Any]]) -> dict[Any, str]:
+    """Values by name; several of a name one after another."""
+    values: dict[Any, list[str]] = {}
+    for name, value in found:
+        if value not in values.setdefault(name, []):
+            values[name].append(str(value))
+    return {name: ", ".join(each) for name, each in values.items()}
 
 
 def _brief(value: Any) -> str:

@@ -173,6 +173,8 @@ class Task:
         except ModuleNotFoundError as error:
             raise plugins.missing_package(f"task '{self.name}'", error) from error
         about.tables.append({**wanted._asdict(), "commit": loaded.commit, "rows": len(loaded.rows)})
+        if loaded.digest:
+            about.tables[-1]["digest"] = loaded.digest
         return loaded.rows
 
     def _data_file(self, name: str) -> Path:

@@ -610,6 +610,43 @@ def test_cells_of_another_form_are_told_in_one_line(send, tmp_path, name, row, s
     assert said in done.err
 
 
+def by_url(task: Any, hub: Hub, name: str = "t", file: str = "d.jsonl") -> str:
+    """A task whose file is named by its URL; `datasets` takes addresses of the hub for its own."""
+    url = f"{hub.url.replace('127.0.0.1', 'localhost')}/raw/{file}"
+    return str(task(name, hub="json", revision="v1", split="train", files=[url]))
+
+
+def test_what_a_url_gives_is_told_from_what_it_gave_before(task, hub, tmp_path):
+    """In processes of their own, as `datasets` asks for a URL once in each."""
+    env, path = environment(hub, HF_HOME=str(tmp_path / "home")), by_url(task, hub)
+
+    def call(*more: str) -> Done:
+        command = [sys.executable, "-m", "m1eval", *run(path), *more]
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return Done(done.returncode, done.stdout, done.stderr, 0)
+
+    hub.raw["d.jsonl"] = jsonl([{"q": "1", "a": "A"}, {"q": "2", "a": "B"}])
+    first, same = call("--limit", "1"), call("--limit", "1")
+    assert (first.code, same.code) == (0, 0), (first, same)
+    hub.raw["d.jsonl"] = jsonl([{"q": "1", "a": "A"}, {"q": "2", "a": "C"}])
+    other, anew = call(), call("--redo")
+    assert (other.code, other.err.count("\n")) == (2, 1), other
+    assert "was made with digest.json=" in other.err
+    assert "--out elsewhere, or --redo" in other.err
+    assert anew.code == 0, anew
+    assert '"target":"C"' in (tmp_path / "out/t/samples.jsonl").read_text()
+
+
+def test_rows_of_a_folder_that_changed_are_not_gone_on_with(task, send, tmp_path):
+    file = write(tmp_path / "rows" / "test.jsonl", '{"q": "1", "a": "A"}\n{"q": "2", "a": "B"}\n')
+    path = task(hub="./rows")
+    (first,) = send([run(path, "--limit", "1")])
+    file.write_text(file.read_text().replace("B", "CC"))
+    (other,) = send([run(path)])
+    assert (first.code, other.code) == (0, 2), (first, other)
+    assert "was made with digest../rows=" in other.err
+
+
 def test_a_column_of_numbers_and_words_is_kept(small, task, send, tmp_path):
     small.commits[A]["x/mixed.jsonl"] = b'{"q": "1", "a": "A", "o": {"k": 1}}\n{"q": "2", "a": 3, "o": {"k": "x"}}\n'
     files = {"files": ["x/mixed.jsonl"], "split": "train"}

@@ -8,6 +8,7 @@ looked for in the cache, and no other takes its place.
 import copy
 import hashlib
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +56,10 @@ class Loaded(NamedTuple):
     digest: str | None = None
 
 
+class NotInside(UsageError):
+    """A file that is asked of a dataset and is none of its own."""
+
+
 def place(hub: str, files: Sequence[str]) -> str:
     """Where data are, for the eyes of a user: the dataset's name, or the host of files that are named by their URLs."""
     return urlsplit(files[0]).netloc if files and "://" in files[0] else hub
@@ -67,6 +72,8 @@ def load(source: Source) -> Loaded:
         if not _is_repository(source.hub):
             rows = _plain(_attempts(lambda: _table(source), source), source)
             return Loaded(rows, None, _digest(rows))
+        for name in source.files:
+            _check_inside(source.hub, name)
         try:
             table = _attempts(lambda: _exactly(source), source)
         except HubError as error:
@@ -81,6 +88,8 @@ def load(source: Source) -> Loaded:
 
 def _library() -> Any:
     """The library `datasets`, which reads its settings when it is imported."""
+    if endpoint := os.environ.get("HF_ENDPOINT"):
+        os.environ["HF_ENDPOINT"] = endpoint.rstrip("/")  # else each address has two of them, and names nothing
     try:
         import datasets
     except ModuleNotFoundError:
@@ -120,6 +129,14 @@ def _exactly(source: Source) -> Any:
     return table
 
 
+def _check_inside(hub: str, name: str) -> None:
+    """NotInside for what `datasets` would look for elsewhere, where the commit of the dataset says nothing of it."""
+    if "://" in name or name.startswith("/") or ".." in name.split("/"):
+        raise NotInside(
+            f"'{name}' is no file of {hub}: write its path from the root of the dataset, as data/test.jsonl"
+        )
+
+
 def _digest(table: Any) -> str:
     """The SHA-256 of the rows, short: whether they are still the same can be told by nothing else."""
     sha, encode = hashlib.sha256(), msgspec.json.Encoder(enc_hook=str).encode
@@ -152,12 +169,18 @@ def _attempts(load: Callable[[], Any], source: Source) -> Any:
         try:
             return load()
         except Exception as error:  # the hub's errors have no common base
-            known = hub_errors.explained(error, source.hub, source.revision)
+            known = _explained(error, source)
             if wait is None or not known.passing or time.monotonic() - start > PATIENCE:
                 where = place(source.hub, source.files)
                 raise HubError(f"{where} cannot be loaded: {known.text}", known.kind) from error
         time.sleep(wait)
     raise AssertionError
+
+
+def _explained(error: Exception, source: Source) -> hub_errors.Reason:
+    if not _is_repository(source.hub) and (found := hub_errors.of_address(error)):
+        return found
+    return hub_errors.explained(error, source.hub, source.revision)
 
 
 def _is_repository(hub: str) -> bool:

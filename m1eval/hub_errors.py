@@ -3,12 +3,20 @@
 The reasons differ in what a user has to do: accept terms, set or replace a token, mend a name, wait, or go without.
 """
 
+import errno
+import os
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from m1eval.errors import UsageError
+from m1eval.source import show
 
 PAGES = "https://huggingface.co/datasets/"
 LONGEST = 300
@@ -21,6 +29,9 @@ _BROKEN |= {"IncompleteRead", "ConnectionResetError", "NetworkError"}
 _AT_COMMIT = re.compile(r"hf://datasets/[^@\s']+@([0-9a-f]+)/([^'\s]+)")
 _SCRIPT = re.compile(r"/resolve/[0-9a-f]+/[^/\s']+\.py\b")
 _DAMAGED = re.compile(r"Expected to read \d+ metadata bytes|Tried reading schema message|Expected to be able to read")
+_ADDRESS = re.compile(r"Unable to find '(https?://[^']+)'")
+_FROM_XET = re.compile(r"HTTP status (?:client|server) error \((\d{3})\b")
+_SIZES = re.compile(r"name='([^']+)', num_bytes=[\d.]+, num_examples=(\d+).*?'recorded'.*?num_examples=(\d+)")
 _BY_URL = re.compile(r"/resolve/([^/\s]+)/([^'\s]+?)\.?(?=[\s']|$)")
 
 
@@ -58,6 +69,59 @@ def ask(hub: str, revision: str | None) -> str:
     return str(about.sha)
 
 
+def of_address(error: BaseException) -> Reason | None:
+    """Why a file that is named by its URL cannot be had, of which `datasets` says only that there is none.
+
+    None where the error is of another kind.
+    """
+    chain = list(_chain(error))
+    found = next(filter(None, (_ADDRESS.search(str(each)) for each in chain)), None)
+    if found is None:
+        return next(filter(None, map(_by_answer, chain)), None)
+    host = urlsplit(found[1]).netloc
+    try:
+        wanted = urllib.request.Request(found[1], headers={"Range": "bytes=0-0"})
+        with urllib.request.urlopen(wanted, timeout=10) as response:
+            status = int(response.status)
+    except urllib.error.HTTPError as refusal:
+        status = refusal.code
+        refusal.close()
+    except (OSError, ValueError, HTTPException) as failure:
+        reason = getattr(failure, "reason", failure)
+        name = type(reason if isinstance(reason, BaseException) else failure).__name__
+        return Reason(f"{host} cannot be reached ({name})", OFFLINE)
+    finds = f"the library datasets finds no file at {host}, which gives one when it is asked"
+    return _by_status_of(host, status) or Reason(finds, OFFLINE, passing=True)
+
+
+def _by_answer(error: BaseException) -> Reason | None:
+    """What a server's answer to a request for a URL means, where no dataset was named."""
+    if (answer := _answer(error)) is None:
+        return None
+    return _by_status_of(*answer)
+
+
+def _answer(error: BaseException) -> tuple[str, int] | None:
+    """The host that refused, and its status."""
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    if response is None or status is None:
+        return None
+    try:
+        return urlsplit(str(response.url)).netloc, int(status)
+    except RuntimeError:  # a response that knows of no request
+        return "", int(status)
+
+
+def _by_status_of(host: str, status: int) -> Reason | None:
+    """What a status of any server means."""
+    if status == 429 or status >= 500:
+        return Reason(f"{host} answers {status}: try again later", OFFLINE, passing=True)
+    if status in (404, 410):
+        return Reason(f"{host} has no such file ({status})")
+    return Reason(f"{host} refuses it ({status})", ACCESS) if status >= 400 else None
+
+
 def terms(hub: str, token: bool) -> str:
     """What gives access to a gated dataset."""
     accept = f"accept its terms at {PAGES}{hub}"
@@ -71,8 +135,9 @@ def explained(error: BaseException, hub: str, revision: str | None) -> Reason:
     # `datasets` looks for a script first; that there is none is no reason.
     chain = [each for each in _chain(error) if each is error or not _SCRIPT.search(str(each))]
     text = " ".join(" ".join(str(each) for each in chain).split())
-    found = _by_text(text, hub) or next(filter(None, (_by_response(each, hub, revision) for each in chain)), None)
-    found = found or _by_words(text, hub, revision) or _by_file(text) or _by_kind(chain, text)
+    found = _by_text(text, hub) or next(filter(None, map(_by_folder, chain)), None)
+    found = found or next(filter(None, (_by_response(each, hub, revision) for each in chain)), None)
+    found = found or _by_words(text, hub, revision) or _by_figures(text) or _by_file(text) or _by_kind(chain, text)
     return found or Reason(_short(chain[0]))
 
 
@@ -81,6 +146,22 @@ def _by_text(text: str, hub: str) -> Reason | None:
     if "is a gated dataset on the Hub" in text:
         return Reason(terms(hub, "must be authenticated" not in text), ACCESS)
     return None
+
+
+def _by_folder(error: BaseException) -> Reason | None:
+    """What an error of the file system means: the caches are the only places that are written to."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    from datasets import config
+    from huggingface_hub import constants
+
+    path = str(error.filename or "")
+    caches = [constants.HF_HOME, constants.HF_HUB_CACHE, config.HF_CACHE_HOME, config.HF_DATASETS_CACHE]
+    within = path and any(Path(path).is_relative_to(cache) for cache in map(str, caches))
+    if not within and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return None
+    what = f"{os.strerror(error.errno)}{f': {show(Path(path))}' if path else ''}"
+    return Reason(f"its cache cannot be used ({what}): set HF_HOME to a folder that can be written and has room")
 
 
 def _by_words(text: str, hub: str, revision: str | None) -> Reason | None:
@@ -97,10 +178,24 @@ def _by_words(text: str, hub: str, revision: str | None) -> Reason | None:
     return None
 
 
+def _by_figures(text: str) -> Reason | None:
+    """What the figures in a text say."""
+    if sizes := _SIZES.search(text):
+        there, said = f"{int(sizes[3]):,}", f"{int(sizes[2]):,}"
+        return Reason(f"its files have {there} rows of '{sizes[1]}', and its card says that there are {said}")
+    if found := _FROM_XET.search(text):
+        return _by_store("the store of its files (Xet)", int(found[1]))
+    return None
+
+
 def _by_kind(chain: list[BaseException], text: str) -> Reason | None:
     """What the types of the errors mean."""
     names = [{base.__name__ for base in type(each).__mro__} for each in chain]
     known = set().union(*names)
+    if "UnicodeEncodeError" in known and "'ascii' codec" in text:  # of the headers of a request
+        return Reason("the token (HF_TOKEN) has characters that no token has")
+    if "UnsupportedProtocol" in known:
+        return Reason("HF_ENDPOINT is no address: write it with https://")
     if known & _UNREACHABLE:
         name = next(type(each).__name__ for each, bases in zip(chain, names, strict=True) if bases & _UNREACHABLE)
         off = "OfflineModeIsEnabled" in known or "offline mode is enabled" in text.lower()
@@ -114,11 +209,12 @@ def _by_kind(chain: list[BaseException], text: str) -> Reason | None:
 
 def _by_response(error: BaseException, hub: str, revision: str | None) -> Reason | None:
     """What a status of the hub means."""
-    response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
-    if response is None or status is None:
+    if (answer := _answer(error)) is None:
         return None
+    response, (host, status) = error.response, answer  # type: ignore[attr-defined]
     code, said = response.headers.get("X-Error-Code", ""), response.headers.get("X-Error-Message", "")
+    if _elsewhere(host) and not (code or said):  # which the hub itself gives, to where a mirror may send too
+        return None if host.startswith("datasets-server.") else _by_store(host, status)
     if status == 401 and "Invalid credentials" in said:
         reason = Reason("the hub does not accept the token (HF_TOKEN): it is wrong or has expired", ACCESS)
     elif code == "GatedRepo":
@@ -132,6 +228,21 @@ def _by_response(error: BaseException, hub: str, revision: str | None) -> Reason
     else:
         return _by_status(status, hub)
     return reason
+
+
+def _elsewhere(host: str) -> bool:
+    """Whether a host is not the hub itself: it sends on to others for the content of files."""
+    from huggingface_hub import constants
+
+    return host not in ("", urlsplit(constants.ENDPOINT).netloc)
+
+
+def _by_store(host: str, status: int) -> Reason:
+    """What a status of a store means: its addresses are signed for a while, and no account has a part in it."""
+    if status == 429 or status >= 500:
+        return Reason(f"{host} answers {status}: try again later", OFFLINE, passing=True)
+    why = "try again; perhaps a proxy or the clock of this machine is in the way"
+    return Reason(f"{host}, where the hub keeps its files, refuses it ({status}): {why}", OFFLINE, passing=True)
 
 
 def _by_status(status: int, hub: str) -> Reason | None:

@@ -169,7 +169,8 @@ class Task:
             remedy = f"without a network, {remedy}" if error.kind != ACCESS else f"or {remedy}{_mirror(dataset)}"
             raise self.source.error(("dataset", "hub"), f"{error}; {remedy}") from error.__cause__
         except UsageError as error:
-            raise self.source.error(("dataset", "columns"), str(error)) from None
+            key = "files" if isinstance(error, hub.NotInside) else "columns"
+            raise self.source.error(("dataset", key), str(error)) from None
         except ModuleNotFoundError as error:
             raise plugins.missing_package(f"task '{self.name}'", error) from error
         about.tables.append({**wanted._asdict(), "commit": loaded.commit, "rows": len(loaded.rows)})

@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from m1eval.hub_errors import explained
 from tests.conftest import write
 from tests.tasks.conftest import Done, environment
 from tests.tasks.hub import STRANGER, TOKEN, Handler, Hub, Repository
@@ -647,6 +649,106 @@ def test_rows_of_a_folder_that_changed_are_not_gone_on_with(task, send, tmp_path
     assert "was made with digest../rows=" in other.err
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "refuses it (401)"),
+        (403, "refuses it (403)"),
+        (404, "has no such file (404)"),
+        (429, "answers 429"),
+        (503, "answers 503"),
+    ],
+)
+def test_why_a_file_of_a_url_cannot_be_had(task, send, hub, status, words):
+    hub.raw["d.jsonl"] = jsonl([{"q": "1", "a": "A"}])
+    with hub.failing(refuse(status, 10**6, "/raw/")):
+        (done,) = send([run(by_url(task, hub))])
+    refused(done, "localhost:", words)
+    assert "HF_TOKEN" not in done.err
+
+
+def test_a_server_of_a_url_that_cannot_be_reached_and_one_in_passing_trouble(task, send, hub):
+    hub.raw["d.jsonl"] = jsonl([{"q": "1", "a": "A"}])
+    gone = task("u", hub="json", revision="v1", split="train", files=["http://127.0.0.2:9/d.jsonl"])
+    (done,) = send([run(gone)])
+    refused(done, "127.0.0.2:9 cannot be reached (ConnectionRefusedError)")
+    with hub.failing(refuse(503, 2, "/raw/")):
+        (done,) = send([run(by_url(task, hub))])
+    assert done.code == 0, done
+
+
+@pytest.mark.parametrize("name", ["../x", "x/../../other/one.jsonl", "/etc/passwd", "https://example.org/x.jsonl"])
+def test_files_are_those_of_the_dataset(small, task, send, name):
+    (done,) = send([run(task(files=[name], split="train"))])
+    refused(done, f"'{name}' is no file of org/set: write its path from the root of the dataset")
+
+
+def test_names_with_dots_are_files_of_the_dataset(small, task, send):
+    small.commits[A]["x/..one..jsonl"] = small.commits[A]["x/one.jsonl"]
+    (done,) = send([run(task(files=["x/..one..jsonl"], split="train"))])
+    assert done.code == 0, done
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_store_that_refuses_a_signed_address_is_not_the_hub(small, task, send, hub, status, token):
+    signed = []
+
+    def store(handler: Handler) -> bool:
+        if handler.where.startswith("/store/"):
+            handler.refuse(status)
+            return True
+        if handler.where.endswith(".parquet") and "/resolve/" in handler.where:
+            signed.append(handler.command)
+            place = f"{hub.url.replace('127.0.0.1', 'localhost')}/store/x?Signature={len(signed)}"
+            handler.refuse(302, Location=place, ETag='"a"', X_Linked_Size=str(len(small.commits[A][FILE])), commit=A)
+            return True
+        return False
+
+    with hub.failing(store):
+        (done,) = send([run(task())], token=token)
+    refused(done, "localhost:", f"where the hub keeps its files, refuses it ({status}): try again")
+    assert "HF_TOKEN" not in done.err
+    assert len(signed) >= 3, "each attempt has an address of its own"
+
+
+def test_a_refusal_of_the_hub_by_way_of_a_mirror_is_one_of_the_hub():
+    """A mirror that has no copy sends on to the hub, whose refusals have codes; those of its stores have none."""
+    error = OSError("401")
+    answer = {"url": "https://mirrored.example/x", "status_code": 401, "headers": {"X-Error-Code": "GatedRepo"}}
+    error.response = SimpleNamespace(**answer)  # type: ignore[attr-defined]
+    assert "it is gated, and there is no token" in explained(error, NAME, A).text
+    error.response.headers = {}  # type: ignore[attr-defined]
+    assert "mirrored.example, where the hub keeps its files, refuses it (401)" in explained(error, NAME, A).text
+
+
+def test_an_endpoint_with_a_slash_behind_it(small, task, hub, tmp_path):
+    env = environment(hub, HF_HOME=str(tmp_path / "home")) | {"HF_ENDPOINT": f"{hub.url}/"}
+    command = [sys.executable, "-m", "m1eval", *run(task())]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, commits(tmp_path)) == (0, [A]), done
+
+
+def test_a_cache_that_cannot_be_written_is_named(small, task, send, tmp_path):
+    write(tmp_path / "home" / "datasets", "no folder")
+    (done,) = send([run(task())])
+    refused(done, "its cache cannot be used (", "set HF_HOME to a folder that can be written")
+
+
+def test_a_card_that_counts_other_rows_than_there_are(small, task, send):
+    words = "".join(f"  - name: {name}\n    dtype: string\n" for name in ("q", "a"))
+    sizes = "  splits:\n  - name: test\n    num_bytes: 100\n    num_examples: 2400\n"
+    data = "configs:\n- config_name: default\n  data_files:\n  - split: test\n    path: data/*\n"
+    small.commits[A]["README.md"] = f"---\ndataset_info:\n  features:\n{words}{sizes}{data}---\n".encode()
+    (done,) = send([run(task())])
+    refused(done, "its files have 2 rows of 'test', and its card says that there are 2,400")
+
+
+def test_a_token_that_cannot_be_sent(small, task, send):
+    (done,) = send([run(task())], token=f"{TOKEN}é")
+    refused(done, "the token (HF_TOKEN) has characters that no token has")
+
+
 def test_a_column_of_numbers_and_words_is_kept(small, task, send, tmp_path):
     small.commits[A]["x/mixed.jsonl"] = b'{"q": "1", "a": "A", "o": {"k": 1}}\n{"q": "2", "a": 3, "o": {"k": "x"}}\n'
     files = {"files": ["x/mixed.jsonl"], "split": "train"}
@@ -655,3 +757,17 @@ def test_a_column_of_numbers_and_words_is_kept(small, task, send, tmp_path):
     for name in ("t", "u"):
         samples = map(json.loads, (tmp_path / f"out/{name}/samples.jsonl").read_text().splitlines())
         assert [each["target"] for each in samples] == ["A", "3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "passing"),
+    [
+        ("Reqwest Error: HTTP status client error (429 Too Many Requests), domain: https://x", "answers 429", True),
+        ("CAS Client Error: HTTP status client error (403 Forbidden) for url (https://x)", "refuses it (403)", True),
+        ("CAS Client Error: something else", "something else", False),
+    ],
+)
+def test_what_the_store_of_large_files_says(text, words, passing):
+    known = explained(RuntimeError(text), NAME, A)
+    assert words in known.text
+    assert known.passing == passing

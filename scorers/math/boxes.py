@@ -36,6 +36,7 @@ _HEAD = re.compile(
     rf"(?P<style>{_STYLE}\s*\{{)?\s*(?P<words>[^{{}}\\$=:：\d]{{1,40}})"
     r"(?:(?P<sign>[:：=])\s*(?P<end>\}?)|(?P<end2>\}))"
 )
+_PREFIX = re.compile(r"\A(?:(?:最终|最後|最后)?答案(?:就?[是为為])?|[一总總]?共有?)\s*(?=-?[\d\\$])")
 _NAME = (
     r"(?:\\(?!text|boxed)[a-zA-Z]+|[A-Za-z]{1,2})(?:_\{?\w{1,6}\}?)?'*(?:\(\s*[\w,]{1,6}\s*\))?\s*(?:=|\\approx|:)\s*-?"
 )
@@ -111,6 +112,7 @@ def undressed(content: str) -> str:
         if head["style"] and not head["end"] and not head["end2"]:
             rest = rest.removesuffix("}") if rest.count("}") > rest.count("{") else ""
         content = rest.strip() or content
+    content = _PREFIX.sub("", content)
     while content.startswith("{") and content.endswith("}") and "{" not in content[1:-1] and "}" not in content[1:-1]:
         content = content[1:-1].strip()
     return content

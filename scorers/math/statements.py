@@ -162,7 +162,7 @@ _COLON = r"[ \t*_`”\")）】\]]*+(?:[:：=＝]|=>|→)"
 _UNSPACED = {"Chinese", "Japanese", "Korean", "Thai"}
 _VALUE = r"(?=[*_`]*[-+−]?(?:[\d$√π]|\\[(\[a-z]|[a-z]\s?=))"
 _WEAK_VALUE = re.compile(rf"[\s*_:：]*{_VALUE}")
-_HEADING = re.compile(r"(?:[ \t]+[^\W\d]{1,15}){0,2}[ \t]*[*_#:：\])】」]*[ \t]*\r?\n")
+_HEADING = re.compile(r"(?:[ \t]+[^\W\d]{1,15}){0,2}[ \t]*[*_#:：\])】」]*[ \t]*\r?\n(?:[ \t]*[-=*_]{3,}[ \t]*\r?\n)?")
 
 
 class Stated(NamedTuple):
@@ -179,12 +179,13 @@ def _anchor(name: str, language: Language) -> re.Pattern[str]:
     if name == "English":
         return re.compile(
             rf"{_ENGLISH_MIDDLE}[\s*]*+(?:{language.links})\b(?!['’]t)|(?:\s+(?:to|for)\b[^.,\n=$]{{0,60}}?)?\.?[\s*]*+[:：=]|{_COLON}"
+            rf"|(?:(?<=\nans)|(?<=\Aans))\.[ \t]+{_VALUE}"
         )
     gap = _MIDDLE + r"\s+"
     if name in _UNSPACED:
         gap = r"[ก-๛]{0,12}?\s*" if name == "Thai" else r"\s*"
     end = "" if name in _UNSPACED else r"(?!\w)"
-    direct = rf"|[\s*]+{_VALUE}|{_VALUE}" if language.direct else ""
+    direct = rf"|[\s*】\]]+{_VALUE}|{_VALUE}" if language.direct else ""
     suffix = r"(?:[\w’']{0,4})" if name in ("Hungarian", "Turkish") else ""
     middle = "" if name in _UNSPACED else _MIDDLE
     return re.compile(rf"{suffix}(?:{middle}{_COLON}|{gap}(?:{language.links}){end}{direct})")

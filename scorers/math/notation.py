@@ -5,7 +5,7 @@ import string
 from fractions import Fraction
 from typing import NamedTuple
 
-from . import characters
+from . import characters, variants
 from .quantities import split_unit
 from .undress import unbraced, undress
 
@@ -30,7 +30,7 @@ _MOST_EXPONENT = 400
 """Powers of ten beyond this are left to algebra, which has a limit of time and memory."""
 
 
-_DOTS = re.compile(r"(?<=\.\d\d)\.{3,}(?!\d)|(?<=[,+])\s?\.{3,}\s?(?=[,+])")
+_DOTS = re.compile(r"(?<=\d\d)(?<!\d\.\d)\.{3,}(?!\d)|(?<=[,+])\s?\.{3,}\s?(?=[,+])")
 _BOLD = re.compile(r"(?<![\w)}*])\*\*(?=[^\s*])([^*]+)(?<=\S)\*\*(?![\w({\\*])")
 _SYNONYMS = [
     (re.compile(rf"{pattern}(?![a-zA-Z])"), plain.replace("\\", r"\\"))
@@ -40,7 +40,8 @@ _SYNONYMS = [
         (r"\\lbrace", r"\{"), (r"\\rbrace", r"\}"), (r"\\(?:lbrack)", "["), (r"\\rbrack", "]"), (r"\\colon", ":"),
         (r"\\varnothing", r"\emptyset"), (r"\\mathbb *R", r"\mathbb{R}"), (r"\\mathbb *Z", r"\mathbb{Z}"),
         (r"\\(?:R|Reals)", r"\mathbb{R}"), (r"\\overrightarrow", r"\vec"), (r"\\widehat", r"\hat"),
-        (r"\\bar", r"\overline"), (r"\\(?:c?dots|dots[bcmio]|hdots)", r"\ldots"),
+        (r"\\bar", r"\overline"), (r"\\bigcup", r"\cup"), (r"\\bigcap", r"\cap"),
+        (r"\\(?:c?dots|dots[bcmio]|hdots)", r"\ldots"),
     )
 ]  # fmt: skip
 
@@ -64,7 +65,7 @@ def tidy(text: str) -> str:
     text = re.sub(r"(?<=[\w)}])\s*\*\*\s*(-?\d+|[a-zA-Z])", r"^{\1}", text).replace("**", "")
     for pattern, plain in _SYNONYMS:
         text = pattern.sub(plain, text)
-    return unbraced(text.strip().rstrip(f".,;:\\{string.whitespace}"))
+    return variants.common(unbraced(text.strip().rstrip(f".,;:\\{string.whitespace}")))
 
 
 def bare(text: str) -> str:

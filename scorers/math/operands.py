@@ -53,8 +53,28 @@ class Operands(Scanner):
         self.at = start
         return None
 
+    def chosen(self) -> Node | None:
+        """What `_n^k` behind a C chooses, or `^k_n`, the greater number being n; None, nothing taken, for all else."""
+        start, first = self.at, self.peek()
+        if not first or first not in "_^":
+            return None
+        scripts: list[Node] = []
+        try:
+            for sign in (first, "^" if first == "_" else "_"):
+                self.expect(sign)
+                scripts.append(self.argument())
+        except Unread:
+            scripts = []
+        numbers = [script[1] for script in scripts if script[0] == "num"]
+        if len(scripts) == 2 and (len(numbers) == 2 if first == "^" else self.chose(Reading.C_CHOOSES)):
+            return ("fn", "binomial", *(sorted(scripts, reverse=True) if len(numbers) == 2 else scripts))
+        self.at = start
+        return None
+
     def symbol(self, name: str) -> Node:
         """A letter with its index and primes; the value of an unknown function where it is one."""
+        if name == "C" and (chosen := self.chosen()):
+            return chosen
         if index := words.INDEX.match(self.text, self.at):
             self.at = index.end()
             name += "_" + re.sub(r"\\(?:text|mathrm|rm)|[\s{}]|\\[,;:! ]", "", index[1] or index[2])

@@ -46,6 +46,7 @@ _FREE = re.compile(
 )
 _REMARK = re.compile(r"\s*\\text\s*\{\s*(?:each )?with probability\s*\}[^,;]*?(?=,|;|\\text|\Z)")
 _TOLERANCE = re.compile(r"\(?(?P<value>-?[\d.]+)\s*\\pm\s*(?P<margin>[\d.]+)\)?(?P<rest>.*)", re.DOTALL)
+_POINT = re.compile(r"([A-Z](?:_(?:\{\w+\}|\w))?'*)\s*(\(.*\))", re.DOTALL)
 _QUANTITY = re.compile(r"[a-z]{2,}|.*[-+^].*")
 
 
@@ -105,7 +106,9 @@ def _option(gold: str, answer: str, leaf: Leaf) -> Verdict | None:
 
 def _lettered(text: str) -> tuple[str, str]:
     text = (
-        re.sub(r"\\(?:text|mathrm)\{([^{}]*)\}", r"\1 ", text).strip() if re.search(r"\{[^{}]*[A-J]\W", text) else text
+        re.sub(r"(?<=[A-J]) (?=[).:])", "", re.sub(r"\\(?:text|mathrm)\{([^{}]*)\}", r"\1 ", text)).strip()
+        if re.search(r"\{[^{}]*[A-J]\W", text)
+        else text
     )
     if found := _LEADING.fullmatch(text):
         value = found[3].strip()
@@ -141,7 +144,7 @@ def _conditions(gold: str, answer: str, leaf: Leaf) -> Verdict | None:
 
 def _family(text: str) -> tuple[str, str, bool]:
     """The values, the letter of the integer in them ("" for none), and whether it may be negative."""
-    parts = cut(text, r"[,;]|(?<=\s)(?=\(?\\text\{\s*(?:where|for)\b)")
+    parts = cut(text, r"[,;]|(?<=\s)(?=\(?\\text\{\s*(?:where|for)\b)|(?=\(\s*[a-z]\s*\\in(?![a-zA-Z]))")
     found = _FREE.fullmatch(parts[-1].strip("() ")) if len(parts) > 1 else None
     letter = next((found[name] for name in ("letter", "other", "last", "end") if found[name]), "") if found else ""
     if not found or not letter:
@@ -360,6 +363,23 @@ def _terms(text: str) -> list[str]:
     return terms if len(terms) > 1 and plain else []
 
 
+def _points(gold: str, answer: str, leaf: Leaf) -> Verdict | None:
+    """`P(1,2)` for the point (1,2), where one side alone has the name."""
+    (ours, point), (theirs, other) = _point(gold), _point(answer)
+    if bool(ours) == bool(theirs) or not (opened(point) and opened(other)):
+        return None
+    return compare(point, other, leaf)
+
+
+def _point(text: str) -> tuple[str, str]:
+    """The name of a point and its coordinates; "" and the text itself for all else."""
+    found = _POINT.fullmatch(text)
+    group = opened(found[2]) if found else None
+    if found and group and group.brackets == "()" and len(split(group.values[0])) > 1:
+        return found[1], found[2]
+    return "", text
+
+
 def _listed(gold: str, answer: str, leaf: Leaf) -> Verdict | None:  # noqa: PLR0911 - a case, a return
     """Lists, tuples and sets, value by value."""
     one, other = _group(gold), _group(answer)
@@ -458,6 +478,7 @@ RULES: tuple[Rule, ...] = (
     _signs,
     _matrices,
     _ratios,
+    _points,
     _listed,
 )
 """In the order in which they are asked; those that are sure of a notation come before those that take texts apart."""

@@ -36,6 +36,8 @@ class Reading(IntFlag):
     """`2e-3` is 2e − 3; otherwise 0.002."""
     POINT_BRACKET_PRODUCT = 32
     """`0.5(3)` is a product; otherwise the repeating decimal 0.5333…"""
+    C_CHOOSES = 64
+    """`C_n^k` is a binomial coefficient; otherwise a power of the letter."""
 
 
 class Parsed(NamedTuple):

@@ -14,7 +14,7 @@ def _names(commands: str) -> frozenset[str]:
 
 _TOKEN = re.compile(r"\\(?:[a-zA-Z]+\*?|.)|[{}&]|[^\\{}&]+|\\", re.DOTALL)
 _MATH_FONTS = _names(
-    "mathbf boldsymbol bm pmb mathsf mathit mathtt mathnormal symbf symit mathop mathord mathbin mathrel "
+    "mathbf boldsymbol bold bm pmb mathsf mathit mathtt mathnormal symbf symit mathop mathord mathbin mathrel "
     "mathinner ensuremath boxed fbox framebox underline uline smash displaystyle textstyle large Large "
     "LARGE huge Huge small normalsize rlap llap mathrlap mathllap"
 )
@@ -42,12 +42,16 @@ _ARGUMENT = re.compile(r"\s*(?:\*?\s*\[[^\]]*\]\s*)?\{[^{}]*\}")
 _OPTIONAL = re.compile(r"\s*\[[^\]]*\]")
 _LENGTH = re.compile(r"\s*-?[\d.]+\s*(?:pt|em|ex|mu|mm|cm|in)\b")
 _TABULAR = re.compile(r"(?:[bpvBVsmall]*matrix\*?|array|cases|rcases|dcases|tabular)\Z")
-_OPTION = re.compile(r"\W*(?:(?:option|choice|answer)\b\W*)?[A-J]?\W+[A-J]?\W*\Z", re.IGNORECASE)
+_OPTION = re.compile(r"(?!\s*[A-J]\s*\Z)\W*(?:(?:option|choice|answer)\b\W*)?[A-J]?\W+[A-J]?\W*\Z", re.IGNORECASE)
 _LINE = "\x00"
 """Where a line ends: a character that no text has by then, and no white space, so that patterns find it in one way."""
 _CONTINUED = re.compile(r"(?<!\s)\s*\x00\s*(?=[=<>+-]|\\(?:approx|le|ge|ne|equiv|cdot|times)(?![a-zA-Z]))")
 
 _LINES = re.compile(r"(?:(?<![\s,;.])[\s,;.]*+\x00)+\s*")
+
+
+_PLAIN_TEX = re.compile(r"\\(p?)matrix\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+"""A matrix in the notation of plain TeX, `\\pmatrix{1&2\\cr3&4}`."""
 
 
 class _Group(NamedTuple):
@@ -57,6 +61,7 @@ class _Group(NamedTuple):
 
 def undress(text: str) -> str:
     """A LaTeX text without styles; spacing commands become blanks, aligned lines a chain or a list."""
+    text = _PLAIN_TEX.sub(r"\\begin{\1matrix}\2\\end{\1matrix}", text)
     text = re.sub(r"(\\\\|\\cr)\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm)\s*\]", r"\1", text)
     if not re.search(r"\\|[{}&~`]", text):
         return text

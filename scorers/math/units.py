@@ -48,6 +48,7 @@ _FIXED = {
     "min": "minute", "h": "hour", "hr": "hour", "d": "day", "wk": "week", "yr": "year", "in": "inch", "ft": "foot",
     "yd": "yard", "mi": "mile", "nmi": "nautical_mile", "lb": "pound", "lbs": "pound", "oz": "ounce", "t": "metric_ton",
     "ha": "hectare", "gal": "gallon", "qt": "quart", "pt": "pint", "mph": "mile_per_hour", "kph": "kilometer_per_hour",
+    "kmph": "kilometer_per_hour",
     "kmh": "kilometer_per_hour", "atm": "atmosphere", "mmHg": "millimeter_Hg", "torr": "torr", "Torr": "torr",
     "psi": "pound_force_per_square_inch", "erg": "erg", "dyn": "dyne", "Å": "angstrom", "u": "dalton", "amu": "dalton",
     "rad": "radian", "sr": "steradian", "°": "degree", "deg": "degree", "°C": "degC", "°F": "degF", "°K": "kelvin",
@@ -89,6 +90,14 @@ _ABROAD = {
     "ч": "hour", "л": "liter", "мл": "milliliter", "Н": "newton", "Дж": "joule", "Вт": "watt", "В": "volt",
     "А": "ampere", "Ом": "ohm", "Па": "pascal", "Гц": "hertz", "метров": "meter", "метра": "meter", "метр": "meter",
     "часов": "hour", "часа": "hour", "час": "hour", "минут": "minute", "секунд": "second", "градусов": "degree",
+    "Grad": "degree", "grado": "degree", "grados": "degree", "degré": "degree", "degrés": "degree", "grau": "degree",
+    "graus": "degree", "gradi": "degree", "graden": "degree", "stopni": "degree", "derece": "degree",
+    "Stunde": "hour", "Stunden": "hour", "heure": "hour", "heures": "hour", "hora": "hour", "horas": "hour",
+    "uur": "hour", "Minute": "minute", "Minuten": "minute", "minuto": "minute",
+    "minutos": "minute", "minuti": "minute", "Sekunde": "second", "Sekunden": "second", "seconde": "second",
+    "secondes": "second", "segundo": "second", "segundos": "second", "secondi": "second", "metro": "meter",
+    "metros": "meter", "mètre": "meter", "mètres": "meter", "Kilometer": "kilometer", "kilómetros": "kilometer",
+    "quilômetros": "kilometer", "kilomètres": "kilometer", "Liter": "liter", "litro": "liter", "litros": "liter",
 }  # fmt: skip
 _MONEY = {
     "$": "$", "USD": "$", "dollar": "$", "dollars": "$", "US": "$", "bucks": "$", "€": "€", "EUR": "€", "euro": "€",

@@ -66,6 +66,16 @@ def _readings(choices: Reading) -> list[Reading]:
     return [Reading(reading) for reading in combined[:_MOST_READINGS]]
 
 
+def has_values(text: str) -> bool:
+    """Whether a text is a formula in symbols that can be evaluated here at several points."""
+    try:
+        node = parse(text).node
+    except (Unread, RecursionError):
+        return False
+    zero: Node = ("num", Fraction(0))
+    return bool(symbols(node)) and same_function(node, ("add", node, zero), Budget()) is True
+
+
 def same_definition(gold: str, answer: str) -> bool | None:
     """Whether two texts `f(x) = …` define one function, whatever its variables are called; None for other texts."""
     sides = [_DEFINITION.fullmatch(text) for text in (gold, answer)]

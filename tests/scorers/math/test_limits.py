@@ -207,3 +207,10 @@ def test_a_reference_that_integrates_up_to_its_variable_is_graded(tools):
 @pytest.mark.parametrize("unit", ['"answer": ', "答案", "'"])
 def test_a_megabyte_of_keys_and_nouns_is_read_at_once(unit):
     assert seconds(math.final_answer, unit * (1_000_000 // len(unit))) < 0.5
+
+
+@pytest.mark.timeout(30)
+def test_a_reference_that_is_a_sum_to_n_is_graded(tools):
+    for answer, value in ((r"\frac{n(n+1)(2n+1)}{6}", 1), (r"\frac{n(n+1)}{2}", 0), ("n^3", 0)):
+        assert grade(tools, answer, r"\sum_{k=1}^{n}k^2").value == value, answer
+    assert grade(tools, r"\frac{n(n+1)}{2}", r"\sum_{n=1}^n n").value == 1, "a bound of the index's own name"

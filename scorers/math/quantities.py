@@ -45,6 +45,8 @@ _PLAIN = re.compile(
 _COMMANDS = re.compile(
     r"\\(?:frac|sqrt|pi|cdot|times|pm|approx|simeq|sim|l?dots|overline|bar|log|ln|q?quad|binom)(?![a-zA-Z])"
 )
+_TIME = re.compile(r"\d{1,2}:\d\d")
+_HALF_DAY = re.compile(r"(?:\\(?:text|mathrm)\s*\{)?\s*[ap]\.?\s*m\.?\s*\}?", re.IGNORECASE)
 _NO_VALUE = re.compile(r"[-+*/^_=<>(\[{,;:&\\]$|\\(?:sin|cos|tan|cot|sec|csc|circ)(?![a-zA-Z])")
 _APART = re.compile(r"(?:\s|~|\\[ ,;:!]|\\q?quad)$")
 _SPACES = re.compile(r"(?:\s|~|\\[,;:! ]|\\q?quad(?![a-zA-Z])|\\$)+$")
@@ -115,7 +117,7 @@ def _cut(text: str, start: re.Match[str], reference: bool, physical: bool) -> Qu
     if not value or not _balanced(value) or _NO_VALUE.search(value):
         return None
     unit = parse(suffix)
-    if unit is None:
+    if unit is None or (_TIME.fullmatch(value) and _HALF_DAY.fullmatch(suffix)):
         return None
     apart = bool(_APART.search(before))
     styled = not start["word"] and start["command"] not in ("Omega",)

@@ -53,9 +53,9 @@ def _common_polar(found: re.Match[str]) -> str:
 _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"\\(?:nicefrac|sfrac|xfrac|flatfrac|ifrac)(?![a-zA-Z])|" + _SHAPE), r"\\frac"),
     (re.compile(r"(?<![\w)}\]])\^\s*\{?(\d+)\}?\s*/\s*_\s*\{?(\d+)\}?"), r"\\frac{\1}{\2}"),
-    (re.compile(r"(?<![a-zA-Z^_\\}])\{\s*([-+:=])\s*\}"), r"\1"),
+    (re.compile(r"(?<![a-zA-Z^_\\}])\{\s*([-+:=/])\s*\}"), r"\1"),
     (re.compile(r"(?<=\d)\{ ?\}(?=\d)"), " "),
-    (re.compile(r"(?<=\d)\s*\{\s*(\\frac\s*\{\d+\}\s*\{\d+\})\s*\}"), r"\1"),
+    (re.compile(r"(?<=\d)\s*\{\s*(\\frac\s*(?:\{\d+\}|\d)\s*(?:\{\d+\}|\d))\s*\}"), r"\1"),
     (re.compile(r"(?<=\d)\s*\^\s*(?:\{\s*o\s*\}|o(?![a-zA-Z]))"), r"^\\circ"),
     (re.compile(r"\+\s?\\?/\s?-"), r"\\pm "),
     (re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)"), r"\\times "),

@@ -24,6 +24,8 @@ LONGEST = 300
 OFFLINE, ACCESS, OTHER = "offline", "access", "other"
 
 _UNREACHABLE = {"ConnectError", "ConnectTimeout", "ConnectionError", "OfflineModeIsEnabled", "ProxyError"}
+_OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+_WORD = re.compile(r"\w+")
 _BROKEN = {"TimeoutException", "Timeout", "ReadError", "ReadTimeout", "RemoteProtocolError", "ChunkedEncodingError"}
 _BROKEN |= {"IncompleteRead", "ConnectionResetError", "NetworkError"}
 _AT_COMMIT = re.compile(r"hf://datasets/[^@\s']+@([0-9a-f]+)/([^'\s]+)")
@@ -150,7 +152,11 @@ def _by_text(text: str, hub: str) -> Reason | None:
 
 def _by_folder(error: BaseException) -> Reason | None:
     """What an error of the file system means: the caches are the only places that are written to."""
-    if not isinstance(error, OSError) or error.errno is None:
+    if not isinstance(error, OSError):
+        return None
+    if "Not enough disk space" in str(error):  # which `datasets` says before it writes anything
+        return Reason(f"its cache has no room ({_short(error)}): set HF_HOME to a folder that has")
+    if error.errno is None:
         return None
     from datasets import config
     from huggingface_hub import constants
@@ -198,8 +204,9 @@ def _by_kind(chain: list[BaseException], text: str) -> Reason | None:
         return Reason("HF_ENDPOINT is no address: write it with https://")
     if known & _UNREACHABLE:
         name = next(type(each).__name__ for each, bases in zip(chain, names, strict=True) if bases & _UNREACHABLE)
-        off = "OfflineModeIsEnabled" in known or "offline mode is enabled" in text.lower()
-        return Reason(f"the hub cannot be reached ({'HF_HUB_OFFLINE is set' if off else name})", OFFLINE)
+        off = "OfflineModeIsEnabled" in (*known, *_WORD.findall(text)) or "offline mode is enabled" in text.lower()
+        variable = next((each for each in _OFFLINE if os.environ.get(each)), _OFFLINE[0])
+        return Reason(f"the hub cannot be reached ({f'{variable} is set' if off else name})", OFFLINE)
     if known & _BROKEN or "Consistency check failed" in text:
         return Reason(f"the connection to the hub broke off: {_short(chain[0])}", OFFLINE, passing=True)
     if "DatasetGenerationError" in known:

@@ -735,6 +735,22 @@ def test_a_cache_that_cannot_be_written_is_named(small, task, send, tmp_path):
     refused(done, "its cache cannot be used (", "set HF_HOME to a folder that can be written")
 
 
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"])
+def test_the_variable_that_keeps_the_libraries_from_the_network_is_named(small, task, hub, tmp_path, variable):
+    """In a process of its own, where the libraries read it."""
+    env = environment(hub, HF_HOME=str(tmp_path / "home")) | {variable: "1"}
+    command = [sys.executable, "-m", "m1eval", *run(task())]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    refused(Done(done.returncode, done.stdout, done.stderr, 0), f"the hub cannot be reached ({variable} is set)")
+
+
+def test_a_disk_without_room():
+    error = OSError("Not enough disk space. Needed: 134.92 GiB (download: 41.97 GiB)")
+    assert "its cache has no room (Not enough disk space. Needed: 134.92 GiB" in explained(error, NAME, A).text
+    assert "No space left on device" in explained(OSError(28, "No space left on device"), NAME, A).text
+    assert "cache" not in explained(FileNotFoundError(2, "No such file", "/elsewhere/x"), NAME, A).text
+
+
 def test_a_card_that_counts_other_rows_than_there_are(small, task, send):
     words = "".join(f"  - name: {name}\n    dtype: string\n" for name in ("q", "a"))
     sizes = "  splits:\n  - name: test\n    num_bytes: 100\n    num_examples: 2400\n"

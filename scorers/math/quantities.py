@@ -47,6 +47,7 @@ _COMMANDS = re.compile(
 )
 _TIME = re.compile(r"\d{1,2}:\d\d")
 _HALF_DAY = re.compile(r"(?:\\(?:text|mathrm)\s*\{)?\s*[ap]\.?\s*m\.?\s*\}?", re.IGNORECASE)
+_PRIMED = re.compile(r"[-\d.\s]+(?:'+|\"|\^\s*\{?\s*(?:\\prime\s*)+\}?)")
 _NO_VALUE = re.compile(r"[-+*/^_=<>(\[{,;:&\\]$|\\(?:sin|cos|tan|cot|sec|csc|circ)(?![a-zA-Z])")
 _APART = re.compile(r"(?:\s|~|\\[ ,;:!]|\\q?quad)$")
 _SPACES = re.compile(r"(?:\s|~|\\[,;:! ]|\\q?quad(?![a-zA-Z])|\\$)+$")
@@ -187,6 +188,8 @@ def compare(gold: str, answer: str, same: Same, *, physical: bool = False) -> bo
         return _both(ours, theirs, same)
     found, other = (ours, answer) if ours else (theirs, gold)
     assert found is not None
+    if found.unit.known == (("degree", 1),) and _PRIMED.fullmatch(other):
+        return False  # minutes or seconds of an arc
     scaled = _scaled(found, other)
     pairs = [(found.value, other), (scaled, other)] if scaled else [(found.value, other)]
     verdicts = [same(*(pair if ours else pair[::-1])) for pair in pairs]

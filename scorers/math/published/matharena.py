@@ -6,6 +6,7 @@ by hand is left out.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from .matharena_text import as_python, normalised, trimmed, with_latex, without_
 LONGEST = 4000  # characters of an answer
 DEEPEST = 50  # lists within lists; what is deeper is no list
 _BRACES = re.compile(r"(?:boxed|fbox)(\{)|[{}]")
-_INTEGER = re.compile(r"\b\d+\b")
+_INTEGER = re.compile(r"\d+")
 _SEPARATORS = (r"\n", ",")  # a backslash and an n, as it is written there
 
 
@@ -66,8 +67,16 @@ def last_integer(text: str) -> str | None:
     """The last integer of a text, without its sign; None if it has more digits than Python reads."""
     last = None
     for found in _INTEGER.finditer(text):
-        last = found[0]
+        neighbours = text[max(found.start() - 1, 0) : found.start()] + text[found.end() : found.end() + 1]
+        if not any(map(_in_words, neighbours)):
+            last = found[0]
     return last if last and len(last) <= 4300 else None
+
+
+def _in_words(letter: str) -> bool:
+    """Whether a character belongs to words, as Unicode has it and the published pattern: ½ does not, a mark does."""
+    category = unicodedata.category(letter)
+    return category[0] in "LM" or category in ("Nd", "Nl", "Pc") or letter in "\u200c\u200d"
 
 
 def _boxes(text: str) -> list[tuple[int, int, int]]:

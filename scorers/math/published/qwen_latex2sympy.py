@@ -20,6 +20,7 @@ _FOREIGN = frozenset(
     {*'"#@?`%', r"\cup", r"\cap", r"\pm", r"\mp", r"\circ", r"\dots", r"\ldots", r"\cdots", r"\approx", r"\mathbb"}
 )
 _BACKSLASHED = re.compile(r"\\[^a-zA-Z{}|%\\]")
+_TRANSPOSED = re.compile(r"\d'+\s*\d")
 _UNFINISHED = re.compile(r"(?:[-+*/^=<>,;:]|\\(?:cdot|times|le|ge|ne|in|sqrt|ln|log|sin|cos|tan|frac))\s*\Z")
 
 
@@ -54,8 +55,8 @@ def _understood(text: str) -> str:
         if token in _FOREIGN or not token.isascii() or _BACKSLASHED.match(token):
             raise ValueError("no letter of the published reader")
         depth += (token in _OPENING) - (token in _ENDING)
-    if depth or not text or _UNFINISHED.search(text) or text.startswith("'"):
-        raise ValueError("an unfinished text")
+    if depth or not text or _UNFINISHED.search(text) or text.startswith("'") or _TRANSPOSED.search(text):
+        raise ValueError("an unfinished text, or a number that is transposed")
     return text
 
 

@@ -40,8 +40,11 @@ _SAY = r"(?:think|thought|believe|say|said|guess|claim|argue|assume|suspect|answ
 DOUBTED = re.compile(rf"(?i:{_UNSURE}|(?:{_SOMEONE}{_PERHAPS}|{_TEMPTED}){_SAY}){_LEAD}")
 """What is not thought, or thought by others, at the end of the text before a statement."""
 
-BY_OTHERS = re.compile(rf"(?i:{_SOMEONE}{_PERHAPS}|{_TEMPTED}|\b(?:was|were)\s+(?:going\s+to\s+)?)$")
-"""What stands before a verb of choosing when others choose, or somebody was about to."""
+BY_OTHERS = re.compile(
+    rf"(?i:{_SOMEONE}{_PERHAPS}|{_TEMPTED}|\b(?:was|were)\s+(?:going\s+to\s+)?"
+    r"|\b(?:mistake|error|trap|temptation|pitfall|fallacy)\s+(?:here\s+)?(?:is|was|would\s+be)\s+(?:to\s+)?)$"
+)
+"""What stands before a verb of choosing when others choose, somebody was about to, or it is called a mistake."""
 
 _IS_WRONG = (
     r"(?:(?:a|the)\s+(?:trap|distractor|mistake|error|red\s+herring)|wrong|incorrect|false|mistaken|invalid|impossible|untrue|unlikely|not\s+"
@@ -52,8 +55,21 @@ TAKEN_BACK = re.compile(
     rf"(?:(?:it|that|this|which|clearly|actually|obviously|in\s+fact)[\s,]{{1,3}}){{0,2}}"
     rf"(?:(?:is|was|would\s+be|seems|must\s+be|['’]s)\s+(?:(?:clearly|actually|obviously|also|simply|just)\s+)?{_IS_WRONG}"
     rf"|(?:isn|wasn)['’]t(?:\s+(?:correct|right|true|it)\b|\s*(?=[.,;!\n]|$))|(?:it|that)['’]s\s+{_IS_WRONG}))"
+    r"|(?i:(?:[\s.,;!…–—-]{1,5}(?:actually|wait|hmm+|no|oh|sorry)){1,3}[\s.,;!…–—-]{1,5}(?:that|this|it)"
+    r"(?:(?:\s+is|\s+was|['’]s)\s+(?:wrong|incorrect|a\s+mistake|not\s+(?:quite\s+)?(?:right|correct|it))"
+    r"|\s+(?:isn|wasn)['’]t\s+(?:right|correct|it)))(?=\s*(?:[.,;!\n]|$))"
+    r"|[.\s,;\"'“”»’]{1,5}(?i:(?:but|however)[\s,]{1,3})?I\s+(?i:(?:strongly\s+)?disagree|do(?:n['’]t|\s+not)\s+agree)"
+    r"(?=\s*(?:[.,;!\n]|$)|\s+(?i:with\s+(?:this|that|him|her|them|it)\b))"
 )
-"""Behind a letter: ", but that is wrong"."""
+"""Behind a letter: ", but that is wrong", ". Actually, that's not right.", and "I disagree."."""
+ASKED_BEHIND = re.compile(r"\s?(?:ですか|でしょうか|だろうか|ますか|입니까|인가요?|일까요?|ไหม|หรือไม่)")
+"""Behind a letter, or what is said of one: that it is asked."""
+ALL_BUT = re.compile(
+    r"(?i:\b(?:(?:all|any|every\w*|each|anything|none|nothing|no\s+(?:one|option|choice|answer))\s+"
+    r"(?:(?:of\s+(?:them|these|the\s+\w{1,12})|options?|choices?|answers?|statements?)\s+)?(?:but|except(?:\s+for)?)"
+    r"|other\s+than|apart\s+from)\s+(?:(?:option|choice|answer|letter)\s+)?)[(\[]?$"
+)
+"""What excludes the letter behind it: "all but C"."""
 
 RETHOUGHT = re.compile(
     r"(?:\s?\([^()\n]{1,60}\))?[\s,;:.–—-]{1,3}(?i:but|however|yet)[\s,]{1,3}"

@@ -84,7 +84,7 @@ JOIN = (
 )
 LISTED = re.compile(
     rf"{JOIN}\s{{0,3}}(?i:(?:both|either|possibly|perhaps|maybe|even|option|choice|answer|letter|alternativ\w?|the)\s{{1,2}}){{0,3}}"
-    rf"{OPEN}(?P<letter>{LETTER})(?P<close>{CLOSE})(?![A-Za-z0-9_À-ɏЀ-ӿ'’=^°])"
+    rf"{OPEN}(?P<letter>{LETTER})(?P<close>{CLOSE})(?![A-Za-z0-9_À-ɏЀ-ӿ=^°])(?!['’](?![dt][iıuü]r\b))"
 )
 BESIDE = re.compile(
     rf"(?:[^\S\n]{{1,3}}|(?<=[)\]])){OPEN}(?P<letter>[A-J])(?P<close>{CLOSE})(?=\s*(?:$|[\n,;)]|\.(?!\s?[a-z])|[A-J]\b))"

@@ -28,6 +28,11 @@ _LINE = re.compile(
     rf"(?:(?i:option|choice|answer)\s+)?(?P<open>{OPEN})(?P<letter>{LETTER})(?P<close>{CLOSE})(?P<mark>[.):]{{0,2}})"
 )
 _WRONG = re.compile(rf"\s*[-–—]\s*{any_of(words.BEFORE_WRONG)}\s{{1,3}}{any_of((*words.ENGLISH, *words.FOREIGN))}")
+_DISMISSED = re.compile(
+    r"\b(?i:is|are|was|were|seems?|looks?)\s+(?i:much\s+|far\s+|way\s+|clearly\s+|also\s+)?"
+    r"(?i:too\s+\w{2,12}|wrong|incorrect|false|impossible|invalid|ruled\s+out|eliminated|not\s+(?:correct|right|true|possible))"
+    r"[.!]?\s*$"
+)
 _PART = re.compile(r"(?<![\w.])\([a-j]\)\s")
 _OTHER_UNSPACED = re.compile(r"(?<![A-Za-z0-9])[A-J](?:[.,:)]|\s\S)")
 _OTHER = re.compile(r"(?<![\w.(])\(?[A-J][):]\s|\b(?i:option|choice)\s[A-J]\s?[):.]")
@@ -195,5 +200,6 @@ def _before_text(letter: str, found: re.Match[str], rest: str, *, alone: bool) -
             return None
     if _WRONG.match(rest) or (found["letter"].islower() and (_PART.search(rest) or VERBAL.match(rest))):
         return None
+    dismissed = len(found[0]) > 6 and found["mark"] == ":" and _DISMISSED.search(rest)  # "Option C: 60 J is too large."
     species = found["mark"] == "." and word in BINOMIALS
-    return None if species or _OTHER.search(rest) else letter
+    return None if species or dismissed or _OTHER.search(rest) else letter

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from . import words
-from .doubts import BESIDES, BY_OTHERS, DOUBTED, RETHOUGHT, TAKEN_BACK, TURNS, WRONG_TOO
+from .doubts import ALL_BUT, ASKED_BEHIND, BESIDES, BY_OTHERS, DOUBTED, RETHOUGHT, TAKEN_BACK, TURNS, WRONG_TOO
 from .given import latin, letter_at
 from .grammar import (
     ASKED,
@@ -113,7 +113,7 @@ def _stated(
     slot = found.groupdict().get("slot") or ""
     if (given := letter_at(text, place, opened=opened, strict=strict, cut=cut)) is None:
         return
-    if possible(slot) or supposed_behind(text, given.end):
+    if possible(slot) or supposed_behind(text, given.end) or ASKED_BEHIND.match(text, given.end):
         return
     if text[place].islower() and not (":" in slot or "=" in slot or opened or kind == "stated letter"):
         return
@@ -190,11 +190,17 @@ def _said_of(text: str, found: re.Match[str]) -> Iterator[Statement]:
         return
     if SUPPOSED.search(before) or NAMED.search(before) or ASKED.search(before) or not _ends_well(text, found):
         return
-    if _doubted(before) or _TEXT.search(before) or letter == "i" or (letter == "I" and _NUMBERED.search(before)):
+    if (
+        _doubted(before)
+        or _TEXT.search(before)
+        or ALL_BUT.search(before)
+        or letter == "i"
+        or (letter == "I" and _NUMBERED.search(before))
+    ):
         return
     if letter in "AI" and "slot" in groups and not IS_TOO.match(slot.lstrip()):
         return  # "A resposta", "I hope it is correct"
-    if possible(slot) or supposed_behind(text, found.end()):
+    if possible(slot) or supposed_behind(text, found.end()) or ASKED_BEHIND.match(text, found.end()):
         return
     joined = JOINED.search(before)
     if joined and latin(joined[1]) != latin(letter):

@@ -83,7 +83,8 @@ NEGATIONS = phrases("""
 CONJUNCTIONS = phrases("""
     and, or, and/or, as well as, und, oder, sowie, et, ou, y, o, u, e, i, en, of, och, eller, og, ja, tai, lub,
     albo, a, nebo, alebo, ili, и, или, або, та, ve, veya, ya da, dan, atau, và, hoặc, at, na, au, και, ή, και/ή, ו,
-    או, و, أو, یا, और, या, এবং, অথবা, และ, หรือ, と, または, か, 및, 와, 과, 또는, 和, 或, 与, 及, 或者, 以及, és,
+    או, و, أو, یا, और, या, এবং, অথবা, และ, หรือ, と, または, か, 및, 와, 과, 또는, 和, 或, 与, 及, 或者, 以及, 还是,
+    還是, それとも, 아니면, és,
     vagy
 """)
 """What joins two letters."""

@@ -193,7 +193,7 @@ def _last_line(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return unicodedata.normalize("NFKC", text.strip()[: 4 * _LONGEST_NAME])
+    return unicodedata.normalize("NFKC", text.strip()[: 4 * _LONGEST_NAME]).replace("\\_", "_")
 
 
 def _undressed(text: str) -> str:

@@ -62,7 +62,7 @@ TAKEN_BACK = re.compile(
     r"(?=\s*(?:[.,;!\n]|$)|\s+(?i:with\s+(?:this|that|him|her|them|it)\b))"
 )
 """Behind a letter: ", but that is wrong", ". Actually, that's not right.", and "I disagree."."""
-ASKED_BEHIND = re.compile(r"\s?(?:ですか|でしょうか|だろうか|ますか|입니까|인가요?|일까요?|ไหม|หรือไม่)")
+ASKED_BEHIND = re.compile(r"\s?(?:ですか|でしょうか|だろうか|ますか|か(?=\s?[?？])|입니까|인가요?|일까요?|ไหม|หรือไม่)")
 """Behind a letter, or what is said of one: that it is asked."""
 ALL_BUT = re.compile(
     r"(?i:\b(?:(?:all|any|every\w*|each|anything|none|nothing|no\s+(?:one|option|choice|answer))\s+"

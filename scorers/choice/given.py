@@ -12,6 +12,7 @@ from .grammar import (
     ENDS,
     LISTED,
     NEXT_WORD,
+    OPTION_FORMULA,
     SPECIES,
     SUFFIX,
     UNSPACED,
@@ -84,6 +85,8 @@ def _goes_on(text: str, end: int, *, dressed: bool) -> bool:
         return True
     if text[end - 1] in CYRILLIC and DIGITS.match(text, end):
         return True  # a Russian preposition before a number
+    if text[end - 1] == ")" and OPTION_FORMULA.match(text, end):
+        return False
     return bool(CONTINUED.match(text, end))
 
 

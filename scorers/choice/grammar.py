@@ -37,8 +37,9 @@ WORD = r"(?![A-J]\b)[^\W\d_][\w'’-]{0,20}"
 KEY = r"""(?:_\w{1,12})?["'”’)\]】」』》]{0,2}"""
 FORWARD = re.compile(
     rf"{KEY}(?:\s?\([^()\n]{{1,60}}\))?"
+    r"(?:\s{1,2}(?i:to|for|of|in)\s{1,2}(?i:the\s{1,2})?(?i:question|problem|exercise|part|item|q)\s{0,2}#?\d{1,3}(?=[\s:]))?"
     rf"(?P<slot>(?:(?:[\s,]{{1,3}}{WORD}){{0,11}}?[\s,]{{0,3}}(?:{MARKS}|['’]s(?=\s)|{any_of(words.COPULAS)})|[^\S\n]{{0,3}}[:.]?\n"
-    rf"\s{{0,4}}){FILLED})[\s:,]{{0,6}}(?P<open>{OPEN})(?P<letter>{LETTER})"
+    rf"\s{{0,4}}){FILLED})(?:[\s:,…]|\.{{3}}){{0,6}}(?P<open>{OPEN})(?P<letter>{LETTER})"
 )
 FORWARD_TOO = re.compile(
     rf"{KEY}(?P<slot>(?:[^\n.!?:A-J]{{0,40}}?(?:{MARKS}|{any_of(words.FOREIGN_COPULAS)})|\s{{0,3}}){FILLED_TOO})"
@@ -52,11 +53,13 @@ VERB = re.compile(rf"(?P<slot>{FILLED_TOO})[\s:,]{{0,4}}(?P<open>{OPEN})(?P<lett
 ADVERBS = any_of(words.ADVERBS)
 ADVERBS = rf"(?:{ADVERBS}\s+){{0,5}}"
 AHEAD = (
-    rf"(?<![\w.'’-])(?P<letter>{LETTER})(?![A-Za-z0-9À-ɏЀ-ӿ])(?P<close>{CLOSE})(?:\s?\([^()\n]{{1,60}}\))?[\s,]{{0,3}}"
+    rf"(?:(?<![\w.'’-])|(?<=[{_UNSPACED}])(?<![不非と和与或及角点點図表]))"
+    rf"(?P<letter>{LETTER})(?![A-Za-z0-9À-ɏЀ-ӿ])(?P<close>{CLOSE})(?:\s?\([^()\n]{{1,60}}\))?[\s,]{{0,3}}"
 )
 REVERSE = re.compile(
     rf"{AHEAD}(?P<is>(?i:is|seems\s+to\s+be|appears\s+to\s+be|must\s+be|has\s+to\s+be|should\s+be|would\s+be|remains|are|were|was|as|['’]s))\s+"
-    rf"(?i:{ADVERBS})(?P<tail>(?i:answer|choice|option|correct|right|true|best|valid|solution|one))(?![\w-])"
+    rf"(?i:{ADVERBS})(?P<tail>(?i:answer|choice|option|correct|right|true|best|valid|solution|one)"
+    rf"|(?<=most\s)(?i:{'|'.join(words.SUPERLATIVES)}))(?![\w-])"
 )
 WRONG = re.compile(
     rf"{AHEAD}(?i:is\s+not|isn['’]t|cannot\s+be|can['’]t\s+be|was\s+not|is|must\s+be)\s+(?i:{ADVERBS})"
@@ -101,6 +104,10 @@ CONTINUED = re.compile(
     r"| {0,20}[=<>×→+^≈≤≥∝·∈∪∩∧∨⊂⊆⊕?\\]"
     r"|(?<=([A-J])),?\swhere\s\1\s(?:is|denotes)\b"
 )
+OPTION_FORMULA = re.compile(
+    r" {0,20}\\(?:[dtc]?frac|sqrt|pi|log|ln|sin|cos|tan|infty|angle|overline|vec|hat)(?![A-Za-z])"
+)
+"""Behind a letter in parentheses: the formula that is its option's text."""
 ENDS = re.compile(r"\s*\Z")
 SUFFIX = re.compile(r"['’](?:[dt][iıuü]r|s[iıuü]|[yn]?[iıuü]|e|ye|de|da)\b")
 NEXT_WORD = re.compile(r"[^\S\n]{1,3}([^\W\d_]+)")
@@ -188,7 +195,7 @@ INSTEAD = re.compile(
     rf"[\s,;:—–-]{{0,3}}(?i:but|rather|instead|it['’]s|it\s+is|而是|sondern|sino|mais|mas|ma|а)\s{{0,3}}"
     rf"(?i:(?:rather|is|option|choice|it\s+is)\s{{1,3}}){{0,2}}(?P<open>{OPEN})(?P<letter>{LETTER})"
 )
-ASKED = re.compile(r"(?i)\b(?:why|is|are|was|neither|nor|not|only|n't)\s[\s\"'(\[]{0,3}$")
+ASKED = re.compile(r"(?i)\b(?:why|is|are|was|neither|nor|not|only|n't)\s[\s\"'(\[]{0,3}$|(?:不是|并非|並非)\s{0,2}$")
 RULED_OUT = re.compile(r"(?i)cannot|can['’]t|invalid|rul\w{1,4} out|elimin|exclud|if\b|whether|between")
 SENTENCE = re.compile(r"[.!?](?=\s)|\n")
 MARKER = re.compile(

@@ -25,6 +25,7 @@ _STYLE = re.compile(
     r"|itshape|boldsymbol|bm|pmb|mbox|hbox|emph|underline|ensuremath|operatorname|displaystyle|textstyle|large|Large"
     r"|LARGE|huge|Huge|left|right|big|Big|bigl|bigr)(?![A-Za-z])\*?"
 )
+_COLOUR = re.compile(r"\\(?:textcolor|color|colorbox)\s{0,3}\{[A-Za-z0-9!]{1,40}\}")
 _SPACE = re.compile(r"\\(?:[,;:! ]|quad(?![A-Za-z])|qquad(?![A-Za-z]))|~")
 _MATH = re.compile(r"\\[()\[\]]|\$+")
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
@@ -41,7 +42,7 @@ def plain(text: str) -> str:
     if "<" in text:
         text = _TAG.sub(" ", _BREAK.sub("\n", text))
     if "\\" in text:
-        text = _SPACE.sub(" ", _STYLE.sub(" ", text.replace("\\{", "{").replace("\\}", "}")))
+        text = _SPACE.sub(" ", _STYLE.sub(" ", _COLOUR.sub(" ", text).replace("\\{", "{").replace("\\}", "}")))
     return _MATH.sub(" ", text) if "$" in text or "\\" in text else text
 
 

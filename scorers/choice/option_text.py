@@ -1,6 +1,7 @@
 """An answer that gives the text of an option in place of its letter."""
 
 import re
+from collections import deque
 from collections.abc import Sequence
 
 from .._boxed import last_boxed
@@ -8,6 +9,9 @@ from .._unicode import composed
 from .letters import LETTERS, plain
 
 _STATED = re.compile(r"(?i)\banswer\s{0,3}(?:is|:)\s*+(?:is|:)?\s*+([^\n]{1,400})")
+_NAMED = re.compile(
+    r"(?i)\"(?:final_?|correct_?)?answer\"\s{0,3}:\s{0,3}\"(?P<field>[^\"\n]{1,400})\"|<(?:final_?)?answer>(?P<tag>[^<>]{1,400})</"
+)
 LONGEST = 600
 
 
@@ -28,9 +32,14 @@ def _parts(text: str) -> list[str]:
     last = max(text.rfind(word) for word in ("answer", "Answer", "ANSWER"))
     if last >= 0 and (found := _STATED.match(text, last)):
         parts.append(found[1])
+    parts += [_inside(found) for found in deque(_NAMED.finditer(text), maxlen=1)]
     if len(text) <= LONGEST:
         parts.append(text.strip())
     return [part for part in parts if 0 < len(part) <= LONGEST]
+
+
+def _inside(found: re.Match[str]) -> str:
+    return found["field"] or found["tag"]
 
 
 def _bare(text: str) -> str:

@@ -200,6 +200,8 @@ def _before_text(letter: str, found: re.Match[str], rest: str, *, alone: bool) -
             return None
     if _WRONG.match(rest) or (found["letter"].islower() and (_PART.search(rest) or VERBAL.match(rest))):
         return None
-    dismissed = len(found[0]) > 6 and found["mark"] == ":" and _DISMISSED.search(rest)  # "Option C: 60 J is too large."
+    dismissed = rest.strip()[:1] in ("✗", "✘", "❌", "✖", "✕") or (
+        len(found[0]) > 6 and found["mark"] == ":" and _DISMISSED.search(rest)  # "Option C: 60 J is too large."
+    )
     species = found["mark"] == "." and word in BINOMIALS
     return None if species or dismissed or _OTHER.search(rest) else letter

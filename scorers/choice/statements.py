@@ -78,7 +78,11 @@ def mentions(text: str, low: str, phrases: Sequence[str]) -> Iterator[tuple[int,
 def sound(text: str, place: int) -> bool:
     """Whether what is said at a place is neither supposed, nor doubted, nor said of a wrong answer."""
     before = text[max(0, place - 100) : place]
-    return not (SUPPOSED.search(before) or BEFORE.search(before) or _doubted(before))
+    wrong = BEFORE.search(before) and not _MOST_PLAUSIBLE.search(before)
+    return not (SUPPOSED.search(before) or wrong or _doubted(before))
+
+
+_MOST_PLAUSIBLE = re.compile(r"(?i)(?<!of )(?<!second )\b(?:the|my)\s{1,3}most\s{1,3}plausible\s{1,3}$")
 
 
 def _doubted(before: str) -> bool:
@@ -167,7 +171,7 @@ def _denied(text: str, found: re.Match[str] | None, *, cut: bool) -> Iterator[St
 def _reversed(text: str, low: str) -> Iterator[Statement]:
     """Letters that stand before what is said of them: "C is the answer"."""
     seen: set[int] = set()
-    for pattern, phrases in ((REVERSE, words.ENGLISH_CORRECT), (REVERSE_TOO, words.CORRECT)):
+    for pattern, phrases in ((REVERSE, (*words.ENGLISH_CORRECT, *words.SUPERLATIVES)), (REVERSE_TOO, words.CORRECT)):
         for start, end in mentions(text, low, phrases):
             for found in pattern.finditer(text, max(0, start - 90), end):
                 if found.end() == end and found.start() not in seen:
@@ -188,7 +192,7 @@ def _said_of(text: str, found: re.Match[str]) -> Iterator[Statement]:
     slot = groups.get("slot") or ""
     if letter.islower() and not found["close"]:
         return
-    if SUPPOSED.search(before) or NAMED.search(before) or ASKED.search(before) or not _ends_well(text, found):
+    if SUPPOSED.search(before) or NAMED.search(before) or _asked(before) or not _ends_well(text, found):
         return
     if (
         _doubted(before)
@@ -214,6 +218,14 @@ def _said_of(text: str, found: re.Match[str]) -> Iterator[Statement]:
     yield Statement(place, latin(letter), "said of a letter", refuted)
 
 
+def _asked(before: str) -> bool:
+    """Whether "is", "not", "only" stand before a letter, but for "Only C is correct" as a sentence of its own."""
+    return bool(ASKED.search(before)) and not _ONLY.search(before)
+
+
+_ONLY = re.compile(
+    r"(?:^|\n|[^\W\d_]{2}[.!]\s{1,2})[^\S\n]*(?i:(?:so|thus|hence|therefore),?\s{1,2})?(?i:only)\s{1,2}$"
+)
 _TEXT = re.compile(
     r"(?:^|[\s(])[A-J][.):]{1,2}\s{1,3}(?i:both|either|neither|only|options?|choices?)\s{1,3}"
     r"(?:[(\[]?[A-J][)\]]?\s{1,3}(?:and|or|nor)"
@@ -230,8 +242,8 @@ def _ends_well(text: str, found: re.Match[str]) -> bool:
     after = text[found.end() : found.end() + 30]
     if re.match(r"\s{0,2}\?", after):
         return False
-    if not tail:
-        return True
+    if not tail or tail in words.SUPERLATIVES:
+        return not tail or bool(ENDED.match(text, found.end()))
     article = re.search(r"(?i)\b(?:the|our|my|a)\b", found[0])
     if re.match(r"[\w-]|['’]\w", after) and not UNSPACED.match(after):
         return False

@@ -25,7 +25,8 @@ FOREIGN = phrases("""
     विकल्प, উত্তর, বিকল্প, જવાબ, ઉત્તર, ਜਵਾਬ, ਉੱਤਰ, பதில், விடை, సమాధానం, జవాబు, ಉತ್ತರ, ഉത്തരം, පිළිතුර, คำตอบ,
     ตัวเลือก, ข้อ, ຄຳຕອບ, ចម្លើយ, အဖြေ, 答え, 解答, 正解, 回答, 選択肢, 정답, 답, 답안, 선택지, 보기, 答案, 选项,
     選項, 结论, 答:, correct:, ответ:, rett svar, richtig ist, ответом, вариантом, опция, опцией, відповіддю, odpovědí,
-    odpoveďou, letra
+    odpoveďou, letra, پاسخ صحیح, پاسخ درست, پاسخ نهایی, جواب صحیح, جواب درست, جواب نهایی, گزینه صحیح,
+    گزینه درست, گزینهٔ صحیح, گزینهٔ درست
 """)
 """The same in other languages; these may also stand right before the letter."""
 
@@ -44,6 +45,7 @@ FOREIGN_COPULAS = phrases("""
     olan, olmalıdır, dir, adalah, ialah, yaitu, yakni, iaitu, ay, là, ni, shine, είναι, היא, הוא, הינה, هي, هو,
     است, برابر است با, ہے, է, არის, ነው, है, हैं, हो, आहे, হল, হলো, হচ্ছে, છે, ਹੈ, คือ, คือข้อ, ແມ່ນ, គឺ, は, が,
     은, 는, 이, 가, 是, 为, 為, 应是, 应该是, 应为, 應為, 就是, 选, 選, 应选, 應選, に, を, なのは, da,
+    solo puede ser, sólo puede ser, só pode ser, può essere solo, può solo essere, kann nur,
     deve essere, ska vara, måste vara, është, yw, ita ce
 """)
 
@@ -138,7 +140,7 @@ VERBS = phrases("""
     correcta es, correcto es, verdadera es, respuesta correcta es, solución es, corretta è, giusta è, soluzione è,
     correta é, certa é, solução é, bonne est, bonne réponse est, correcte est, richtig ist, richtig wäre,
     juiste is, правильный —, верный —, 正确的是, 正確的是, 正确的为, 正確的為, 正しいのは,
-    inclined to say, выберу, i will answer, i'll answer, i'd answer, i would answer, i answer
+    správně je, inclined to say, выберу, i will answer, i'll answer, i'd answer, i would answer, i answer
 """)
 """What stands before a letter that is chosen."""
 
@@ -148,13 +150,17 @@ CORRECT = phrases("""
     správná, správna, верный, верно, верен, правильный, правильно, правильная, правильна, правильний, верният,
     правилният, doğru, doğrudur, benar, betul, tepat, đúng, đáp án, oikein, oikea, helyes, rätt, korrekta, rigtig,
     rigtige, riktig, σωστή, σωστό, נכון, נכונה, הנכונה, الصحيحة, صحيح, صحيحة, درست, صحیح, सही, সঠিক, ถูก, ถูกต้อง,
-    正解, 正しい, 正确, 正確, 맞, 정답, 옳, 答え, corretă, corect, corectă, tama, sahihi, tačan, točan, tačno
+    正解, 正しい, 正确, 正確, 맞, 정답, 옳, 答え, corretă, corect, corectă, tama, sahihi, 選びます, 選択します,
+    선택합니다, 선택하겠습니다, 고르겠습니다, seçiyorum, tačan, točan, tačno
 """)
 """What is said of a letter that stands before it."""
 
 ENGLISH_CORRECT = phrases("""
     answer, choice, option, correct, right, true, best, valid, solution, one
 """)
+
+SUPERLATIVES = phrases("accurate, likely, appropriate, plausible, suitable, probable, reasonable")
+"""What ends "C is the most likely"."""
 
 ADVERBS = phrases("""
     therefore, thus, hence, clearly, indeed, definitely, the, our, my, a, only, single, most, likely, final, best,

@@ -86,6 +86,14 @@ WRONG_TOO = re.compile(
 )
 """Behind a letter, in other languages than English: that it is wrong. A mark such as ":" begins an option's text."""
 
+_COPULA = any_of(words.WRONG_COPULAS)
+NOT_RIGHT = re.compile(
+    rf"{CLOSE}\s{{1,3}}(?:(?:{_COPULA}\s{{1,3}})?(?i:nicht|no|non|não|nao|ne|nie|niet|inte|ikke|не|tidak|bukan|nem|ei|nu|n['’]est\s+pas)"
+    rf"\s{{1,3}}(?:{_COPULA}\s{{1,3}})?(?:(?i:pas|die|der|la|a)\s{{1,3}})?{any_of(words.CORRECT)}"
+    rf"|{any_of(words.CORRECT)}\s{{1,3}}(?:नहीं|değil|নয়|نہیں|نیست))"
+)
+"""Behind a letter, in other languages than English: that it is not right."""
+
 BESIDES = re.compile(
     r"[.:]?(?:\s(?!(?i:because|since|as|while|whereas|unlike|not|instead|rather|over|than|but|both|either|neither|for|so"
     r"|with|from)\b)(?![A-J]\b)[^\s.!?;]{1,20}){1,8}?(?:,\s?(?:and|or)?|\s(?:and|or|&))\s\(?(?P<letter>[A-J])"

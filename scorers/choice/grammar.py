@@ -74,7 +74,7 @@ DENIED = re.compile(
     r"\s{0,2}(?:が|は|では|じゃ|가|이|는|은|지)?\s{0,2}(?:않|ない|なく|ありません|아니|아닙|değil|नहीं|নয়|نیست|نہیں|இல்லை|కాదు|không\s+đúng|不对|不對|不正确)"
 )
 BEFORE = re.compile(
-    rf"(?:错误|錯誤|不正确|誤った|틀린)的?\s{{0,2}}$|{any_of(words.BEFORE_WRONG)}[^\S\n]{{1,3}}(?:\w{{1,12}}[^\S\n]{{1,3}})?$"
+    rf"(?:错误|錯誤|不正确|誤った|틀린)的?\s{{0,2}}$|ไม่ใช่\s{{0,2}}$|{any_of(words.BEFORE_WRONG)}[^\S\n]{{1,3}}(?:\w{{1,12}}[^\S\n]{{1,3}})?$"
 )
 SUPPOSED = re.compile(
     r"(?i:\b(?:iff?|whether|let['’]s\s+say|suppose|supposing|assume|assuming|unless|imagine)\b)[^,.;!?\n]{0,24}$"

@@ -5,7 +5,18 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from . import words
-from .doubts import ALL_BUT, ASKED_BEHIND, BESIDES, BY_OTHERS, DOUBTED, RETHOUGHT, TAKEN_BACK, TURNS, WRONG_TOO
+from .doubts import (
+    ALL_BUT,
+    ASKED_BEHIND,
+    BESIDES,
+    BY_OTHERS,
+    DOUBTED,
+    NOT_RIGHT,
+    RETHOUGHT,
+    TAKEN_BACK,
+    TURNS,
+    WRONG_TOO,
+)
 from .given import latin, letter_at
 from .grammar import (
     ASKED,
@@ -82,7 +93,9 @@ def sound(text: str, place: int) -> bool:
     return not (SUPPOSED.search(before) or wrong or _doubted(before))
 
 
-_MOST_PLAUSIBLE = re.compile(r"(?i)(?<!of )(?<!second )\b(?:the|my)\s{1,3}most\s{1,3}plausible\s{1,3}$")
+_MOST_PLAUSIBLE = re.compile(
+    r"(?i)(?<!of )(?<!second )\b(?:the|my)\s{1,3}(?:most\s{1,3}plausible|only\s{1,3}possible)\s{1,3}$"
+)
 
 
 def _doubted(before: str) -> bool:
@@ -127,7 +140,7 @@ def _stated(
     if beside and beside["letter"] != given.letter and not VERBAL.match(text, beside.end()):
         given = given._replace(letter="")
     marked = re.search(r"[:=\n]", text[max(0, found.start() - 1) : found.start("open")])
-    wrong = None if marked else WRONG_TOO.match(text, given.end)
+    wrong = None if marked else WRONG_TOO.match(text, given.end) or NOT_RIGHT.match(text, given.end)
     after = DENIED.match(text, given.end) or TAKEN_BACK.match(text, given.end) or wrong
     refuted = bool(slot and NOT.search(TURNS.split(slot)[-1])) or bool(after)
     yield Statement(place, given.letter, kind, refuted)
@@ -229,9 +242,9 @@ _ONLY = re.compile(
 _TEXT = re.compile(
     r"(?:^|[\s(])[A-J][.):]{1,2}\s{1,3}(?i:both|either|neither|only|options?|choices?)\s{1,3}"
     r"(?:[(\[]?[A-J][)\]]?\s{1,3}(?:and|or|nor)"
-    r"\s{1,3})?[(\[]?$"
+    r"\s{1,3})?[(\[]?$|\d[^\S\n]?$"
 )
-"""The letter and the beginning of an option's text that is about other options: "B. Both A and "."""
+"""An option's letter and text about other options, as in "B. Both A and ", or a number before a unit."""
 _GERUND = re.compile(r"(?i)ing(?:\s+(?:for|with|on|towards?))?$")
 _NUMBERED = re.compile(r"(?i)\b(?:statements?|propositions?|conditions?|premises?|assertions?|only|and)\s{1,3}[(\[]?$")
 

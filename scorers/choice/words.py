@@ -7,7 +7,8 @@ def phrases(listed: str) -> tuple[str, ...]:
 
 ENGLISH = phrases("""
     answer, ans, option, choice, solution, correct statement, right statement, correct letter, right letter,
-    correct one, letter, my pick, conclusion, selection, response, verdict
+    correct one, right one, correct alternative, right alternative, letter, my pick, conclusion, selection, response,
+    verdict
 """)
 """What an answer is called."""
 
@@ -34,7 +35,7 @@ COPULAS = phrases("""
     is, was, =, must be, should be, would be, will be, has to be, ought to be, seems to be, appears to be,
     turns out to be, comes out to be, becomes, remains, are, lies in, corresponds to, is given by, would thus be,
     should therefore be, must therefore be, has got to be, is equal to, matches, equals, 's, est, es, ist, è, é,
-    can only be, needs to be, is none other than, is still, being
+    can only be, needs to be, would have to be, is none other than, is still, being
 """)
 """What stands between such a word and the letter."""
 

@@ -32,6 +32,7 @@ __all__ = ["LONGEST", "Scorer", "final_answer", "last_boxed", "quick", "slow"]
 
 DEEPEST = 50  # brackets within brackets; parsers take forever on more, and no answer has them
 SHOWN = 200
+FAR = 100_000  # characters of an output that is read in a worker process: the others are waiting meanwhile
 PLAIN = r"\boxed{1}"  # an output that costs nothing to grade
 Rule = Literal["m1eval", "prm800k", "qwen", "math_verify", "matharena"]
 
@@ -80,7 +81,13 @@ class Scorer:
         if fault := reference_fault(sample.target):  # also where no answer is found, which would else be wrong
             raise ValueError(f"the reference {sample.target[:60]!r} cannot be graded: {fault}")
         cut, values = output.finish_reason == "length", how_many(sample.target)
-        answer = final_answer(output.text, cut=cut, values=values)
+        if len(output.text) > FAR:
+            try:
+                answer = await tools.workers.run(far_answer, output.text, cut, values, timeout=self.timeout)
+            except (TimeoutError, RuntimeError) as error:
+                return Score(value=0, explanation=f"math: no answer is read: {self._given_up(error)}")
+        else:
+            answer = final_answer(output.text, cut=cut, values=values)
         if answer is None:
             return Score(value=0, explanation="math: no boxed, stated or concluding answer")
         if len(answer) > LONGEST:
@@ -156,6 +163,12 @@ def _half_open(gold: str) -> bool:
     if re.search(r"\\(?:left|right)\s*\.|(?<![^\s,;{])\w\)", gold):
         return False
     return len(re.findall(r"[()\[\]]", gold)) % 2 == 1
+
+
+def far_answer(text: str, cut: bool, values: int) -> str | None:
+    """The final answer of a long text, or the beginning of one that is too long; for a worker process."""
+    answer = final_answer(text, cut=cut, values=values)
+    return answer and answer[: LONGEST + 1]
 
 
 def by_rule(rule: str, text: str, gold: str, *modules: Any) -> Judged:

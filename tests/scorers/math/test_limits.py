@@ -1,6 +1,7 @@
 """What no answer can do to the scorer: take forever, eat memory, crash it; and what a broken reference does."""
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -214,3 +215,54 @@ def test_a_reference_that_is_a_sum_to_n_is_graded(tools):
     for answer, value in ((r"\frac{n(n+1)(2n+1)}{6}", 1), (r"\frac{n(n+1)}{2}", 0), ("n^3", 0)):
         assert grade(tools, answer, r"\sum_{k=1}^{n}k^2").value == value, answer
     assert grade(tools, r"\frac{n(n+1)}{2}", r"\sum_{n=1}^n n").value == 1, "a bound of the index's own name"
+
+
+LONG = {
+    "whole answers": "<answer>5</answer>",
+    "empty answers": "<answer>?</answer>",
+    "boxes": "\\boxed{5} ",
+    "refuted boxes": "\\boxed{5} wait, that's wrong. ",
+    "brackets in a box": "\\[",
+    "keys": "'answer': '",
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_megabyte_does_not_hold_up_the_other_samples(tools, name):
+    text = LONG[name] * (1_000_000 // len(LONG[name]))
+    longest = 0.0
+
+    async def beat() -> None:
+        nonlocal longest
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - before)
+
+    async def both() -> Score:
+        task = asyncio.create_task(beat())
+        sample = Sample(id="1", messages=[], target="5")
+        output = Output(text=f"\\boxed{{{text}" if "in a box" in name else text)
+        score: Score = await math.Scorer(timeout=5).score(output, sample, tools)
+        task.cancel()
+        return score
+
+    assert asyncio.run(both()).explanation
+    assert longest < 0.5
+
+
+def test_a_long_text_is_graded_as_a_short_one(tools):
+    for before, target, value in (("word ", "5", 1), ("word ", "6", 0)):
+        sample = Sample(id="1", messages=[], target=target)
+        output = Output(text=before * 100_000 + "\n\nThe answer is 5.")
+        score = asyncio.run(math.Scorer().score(output, sample, tools))
+        assert (score.value, score.answer) == (value, "5")
+
+
+@pytest.mark.parametrize("error", [TimeoutError("took longer"), RuntimeError("wants more than 4 GiB of memory")])
+def test_a_text_that_cannot_be_read_in_time_is_wrong(error):
+    sample = Sample(id="1", messages=[], target="5")
+    tools = SimpleNamespace(workers=Slow({"far_answer"}, error))
+    score = asyncio.run(math.Scorer().score(Output(text="5 " * 100_000), sample, tools))
+    assert score.value == 0
+    assert "no answer is read" in (score.explanation or "")

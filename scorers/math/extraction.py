@@ -15,6 +15,10 @@ _MOST_KEYS = 2_000
 _INNER = re.compile(r'\{[^{}]{0,200}?["\'](?:value|answer|result|latex)["\']\s{0,4}:\s{0,4}')
 _TAG = re.compile(r"<(/?)(?:final[_ -]?)?ans(?:wer)?\b[^<>\n]{0,100}>|\[(/?)(?:final[_ -]?)?answer\]", re.IGNORECASE)
 _HASHES = re.compile(r"^[ \t]*####(?!#)[ \t]*(\S.*)$", re.MULTILINE)
+_IN_TEXT = re.compile(r"\\(?:text|mathrm|operatorname|mbox)\s*\{[^{}]*\}|\\[a-zA-Z]+")
+_TWO_WORDS = re.compile(r"[^\W\d_]{2,}[,;:]?\s+[^\W\d_]{2,}")
+_MOST_TAGS = 500
+"""Looked into, the last first."""
 _SENTENCE = re.compile(r"(?:(?!\s(?:because|since|where|which)\b|[.!?;](?:[\s*\]})\"”]|$)|[。！？；।]).)*")
 _LATEX = re.compile(
     r"\$\$(.{1,2000}?)\$\$|\$((?:[^$\\\n]|\\.){1,2000}+)\$"
@@ -106,15 +110,16 @@ def tagged(text: str, *, cut: bool = False) -> str:
     """What the last `<answer>` holds; one that is not closed goes to the end of a finished text."""
     if ("<" not in text and "[" not in text) or "ans" not in text.lower():
         return ""
-    last, opened = "", -1
+    contents, opened = [], -1
     for tag in _TAG.finditer(text):
         if not (tag[1] or tag[2]):
             opened = tag.end()
         elif opened >= 0:
-            last, opened = _held(text[opened : tag.start()]) or last, -1
+            contents.append((opened, tag.start()))
+            opened = -1
     if opened >= 0 and not cut:
-        last = _held(text[opened:]) or last
-    return last
+        contents.append((opened, len(text)))
+    return next(filter(None, (_held(text[slice(*span)]) for span in reversed(contents[-_MOST_TAGS:]))), "")
 
 
 def _held(content: str) -> str:
@@ -128,7 +133,8 @@ def _held(content: str) -> str:
     values = [_value_alone(line) for line in lines[:50]]
     if all(values):
         return ", ".join(values)
-    return last_json(content) or _written(content, cut=False)
+    found = last_json(content) or _written(content, cut=False)
+    return found or (content if len(lines) == 1 and not _TWO_WORDS.search(_IN_TEXT.sub("", content)) else "")
 
 
 def hashed(text: str, *, cut: bool = False) -> str:

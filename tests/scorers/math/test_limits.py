@@ -266,3 +266,8 @@ def test_a_text_that_cannot_be_read_in_time_is_wrong(error):
     score = asyncio.run(math.Scorer().score(Output(text="5 " * 100_000), sample, tools))
     assert score.value == 0
     assert "no answer is read" in (score.explanation or "")
+
+
+def test_tags_are_read_from_the_last_one():
+    assert seconds(math.final_answer, "<answer>5</answer>" * 50_000) < 0.5
+    assert math.final_answer("<answer>5</answer>" * 20_000) == "5"

@@ -19,7 +19,15 @@ _IN_TEXT = re.compile(r"\\(?:text|mathrm|operatorname|mbox)\s*\{[^{}]*\}|\\[a-zA
 _TWO_WORDS = re.compile(r"[^\W\d_]{2,}[,;:]?\s+[^\W\d_]{2,}")
 _MOST_TAGS = 500
 """Looked into, the last first."""
-_SENTENCE = re.compile(r"(?:(?!\s(?:because|since|where|which)\b|[.!?;](?:[\s*\]})\"”]|$)|[。！？；।]).)*")
+_HASHES = re.compile(r"^[ \t]*####(?!#)[ \t]*(\S.*)$", re.MULTILINE)
+_VALUE_OF_A_LIST = r"\s*+[^\s;=]*\d[^\s;=]*+(?:;|[ \t]*(?:\n|$))"
+_SENTENCE = re.compile(
+    rf"(?:(?!\s(?:because|since|where|which)\b|(?:(?<!\bRs)\.|[!?]|;(?!{_VALUE_OF_A_LIST}))(?:[\s*\]}})\"”]|$)|[。！？；।])"
+    r"(?:\\[!;.,:]|.))*"
+)
+r"""Ends at no `\!` and `\;`, and at no `;` between values."""
+_LONGEST_SENTENCE = 2000
+_MOST_STOPS = 5
 _LATEX = re.compile(
     r"\$\$(.{1,2000}?)\$\$|\$((?:[^$\\\n]|\\.){1,2000}+)\$"
     r"|\\\((.{1,2000}?)\\\)|\\\[(.{1,2000}?)\\\]",
@@ -209,9 +217,8 @@ def _behind(text: str, stated: Stated) -> tuple[str, int]:
         if _denied(text, end, stated.language):
             return "", end
         return ", ".join(_inside(part) for part in found), end
-    whole = _SENTENCE.match(text, start, start + 2000)
-    sentence = whole[0] if whole else ""
-    end = start + len(sentence)
+    end = _end_of_sentence(text, start)
+    sentence = text[start:end]
     if denies(sentence, stated.language) or text[end : end + 1] in ("?", "？"):
         return "", end
     sentence = _TAILS.sub("", sentence).strip(" \t\r*`_,:")
@@ -227,6 +234,18 @@ def _of_subject(sentence: str, formula: re.Match[str]) -> str:
     r"""The only formula of a statement, or the number that it is said to be: `the value of $n$ is 5`."""
     inside = _inside(formula)
     link = _PREDICATE.match(sentence, formula.end()) if _SUBJECT.fullmatch(inside) else None
+def _end_of_sentence(text: str, start: int) -> int:
+    r"""Where a sentence ends; a point or an exclamation mark inside braces (`\frac{20!}{10!}`) ends none."""
+    last = min(start + _LONGEST_SENTENCE, len(text))
+    end = first = _SENTENCE.match(text, start, last).end()  # type: ignore[union-attr]
+    for _ in range(_MOST_STOPS):
+        sentence = text[start:end]
+        if sentence.count("{") <= sentence.count("}") or end >= last or text[end] not in ".!?;":
+            break
+        end = _SENTENCE.match(text, end + 1, last).end()  # type: ignore[union-attr]
+    return end if text.count("{", start, end) == text.count("}", start, end) else first
+
+
     return sentence[link.end() :] if link else inside
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from .boxes import boxed_answer, is_placeholder, refuted
 from .closings import last_sentence, rejects, without_closing
+from .cutting import cut as cut_at_top
 from .statements import Language, Stated, denies, statements
 
 _KEY = re.compile(r"""["'](?:(?:final|correct)[ _-]?)?answer["']\s*+:\s*+""", re.IGNORECASE)
@@ -14,7 +15,6 @@ _LIST = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]{0,100}\]){1,300}+)\]")
 _MOST_KEYS = 2_000
 _INNER = re.compile(r'\{[^{}]{0,200}?["\'](?:value|answer|result|latex)["\']\s{0,4}:\s{0,4}')
 _TAG = re.compile(r"<(/?)(?:final[_ -]?)?ans(?:wer)?\b[^<>\n]{0,100}>|\[(/?)(?:final[_ -]?)?answer\]", re.IGNORECASE)
-_HASHES = re.compile(r"^[ \t]*####(?!#)[ \t]*(\S.*)$", re.MULTILINE)
 _IN_TEXT = re.compile(r"\\(?:text|mathrm|operatorname|mbox)\s*\{[^{}]*\}|\\[a-zA-Z]+")
 _TWO_WORDS = re.compile(r"[^\W\d_]{2,}[,;:]?\s+[^\W\d_]{2,}")
 _MOST_TAGS = 500
@@ -84,6 +84,10 @@ _TAIL = re.compile(
     r"(?:\s+(?:indeed|exactly|equal\s+to|therefore))?|\bequals|=)\s(?!(?:the|a)\b)"
     r"|(?:的值|结果|总数|個数|个数|面积|概率)?(?:是|为|為|等于|等於|＝|は)\s*"
 )
+_NEXT_EQUATION = (
+    r"[,;](?!\d{3}(?!\d))|\\(?:text|quad|qquad|mbox|mathrm)(?![a-zA-Z])|(?<![\\a-zA-Z])(?:or|and)(?![a-zA-Z])"
+)
+_LETTER = re.compile(r"\s*\\?[a-zA-Z]\w*\s*")
 _MOST_HEADINGS = 20
 """Looked into, the last first: what stands below one is read again for each."""
 _UNFINISHED = re.compile(r"[-+*/^_=<>≈,:×÷·(\[{\\]\s*\Z")
@@ -230,10 +234,6 @@ def _behind(text: str, stated: Stated) -> tuple[str, int]:
     return (_of_subject(sentence, formulas[0]) if formulas else ""), end
 
 
-def _of_subject(sentence: str, formula: re.Match[str]) -> str:
-    r"""The only formula of a statement, or the number that it is said to be: `the value of $n$ is 5`."""
-    inside = _inside(formula)
-    link = _PREDICATE.match(sentence, formula.end()) if _SUBJECT.fullmatch(inside) else None
 def _end_of_sentence(text: str, start: int) -> int:
     r"""Where a sentence ends; a point or an exclamation mark inside braces (`\frac{20!}{10!}`) ends none."""
     last = min(start + _LONGEST_SENTENCE, len(text))
@@ -246,6 +246,10 @@ def _end_of_sentence(text: str, start: int) -> int:
     return end if text.count("{", start, end) == text.count("}", start, end) else first
 
 
+def _of_subject(sentence: str, formula: re.Match[str]) -> str:
+    r"""The only formula of a statement, or the number that it is said to be: `the value of $n$ is 5`."""
+    inside = _inside(formula)
+    link = _PREDICATE.match(sentence, formula.end()) if _SUBJECT.fullmatch(inside) else None
     return sentence[link.end() :] if link else inside
 
 
@@ -303,9 +307,14 @@ def _displayed(formula: str, before: str) -> str:
 
 
 def _right_side(formula: str) -> str:
-    """What a chain of equations ends with; an equation in a name or with letters on both sides stays whole."""
+    """What a chain of equations ends with; an equation in a name or with letters on both sides stays whole.
+
+    Several equations side by side, `x = 1, y = 2`, are no chain.
+    """
     sides = re.split(r"(?<![<>\\!])=", formula)
     if "\\\\" in formula or "&" in formula or len(sides) == 1:
+        return formula
+    if any(len(cut_at_top(side, _NEXT_EQUATION)) > 1 for side in sides[1:-1]) or _LETTER.fullmatch(sides[-1]):
         return formula
     return sides[-1].strip() if len(sides) > 2 or not re.search("[a-zA-Z]", sides[0]) else formula
 

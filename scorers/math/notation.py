@@ -32,6 +32,7 @@ _MOST_EXPONENT = 400
 
 _DOTS = re.compile(r"(?<=\d\d)(?<!\d\.\d)\.{3,}(?!\d)|(?<=[,+])\s?\.{3,}\s?(?=[,+])")
 _BOLD = re.compile(r"(?<![\w)}*])\*\*(?=[^\s*])([^*]+)(?<=\S)\*\*(?![\w({\\*])")
+_TYPED_SIGN = re.compile(r"(?<![<>=\\-])([<>])=\s?(?![<>=])")
 _SYNONYMS = [
     (re.compile(rf"{pattern}(?![a-zA-Z])"), plain.replace("\\", r"\\"))
     for pattern, plain in (
@@ -63,6 +64,7 @@ def tidy(text: str) -> str:
         text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text)
     text = _BOLD.sub(r"\1", undress(text))
     text = re.sub(r"(?<=[\w)}])\s*\*\*\s*(-?\d+|[a-zA-Z])", r"^{\1}", text).replace("**", "")
+    text = _TYPED_SIGN.sub(lambda found: "\\le " if found[1] == "<" else "\\ge ", text)
     for pattern, plain in _SYNONYMS:
         text = pattern.sub(plain, text)
     return variants.common(unbraced(text.strip().rstrip(f".,;:\\{string.whitespace}")))

@@ -81,7 +81,7 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
         if data_dir and task.needs_network and not named and not rows.known(data_dir, task.name):
             return Result(task.name, "skipped", f"no data in {data_dir}; the file itself is sound")
         samples = task.samples(Approximate(), 0, data_dir)
-        if fault := _gold_fault(task, samples) or await _first_fault(task, samples, tools):
+        if fault := await _gold_fault(task, samples, tools) or await _first_fault(task, samples, tools):
             return Result(task.name, "failed", fault)
     except M1evalError as error:
         return Result(task.name, "failed", str(error))
@@ -94,14 +94,15 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
     return Result(task.name, "passed", "; ".join([text, *samples.about.notes]))
 
 
-def _gold_fault(task: Task, samples: Samples) -> str | None:
+async def _gold_fault(task: Task, samples: Samples, tools: House) -> str | None:
     """The first row whose gold answer the scorer says it cannot grade against; all rows are looked at."""
     gold_fault = getattr(task.scorer, "gold_fault", None)
+    gold_hazard = getattr(task.scorer, "gold_hazard", None)
     if gold_fault is None:
         return None
     for number in range(len(samples)):
         sample = samples.sample(number)
-        if fault := gold_fault(sample):
+        if fault := gold_fault(sample) or (gold_hazard and await gold_hazard(sample, tools)):
             return f"{sample.id}: the gold answer {(sample.target or '')[:60]!r} cannot be graded: {fault}"
     return None
 

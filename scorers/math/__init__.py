@@ -6,8 +6,6 @@ at once, formulas by math-verify's grammar (github.com/huggingface/Math-Verify) 
 sympy may take forever on a short answer.
 """
 
-import re
-import time
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -23,6 +21,7 @@ from .hazards import evaluate, may_explode
 from .notation import depth
 from .published import LONGEST, RULES, Judged
 from .quantities import converts
+from .references import DEEPEST, reference_fault
 from .units import registry
 
 if find_spec("math_verify") is None:  # told at the start; imported (a second, for sympy) by worker processes alone
@@ -30,7 +29,6 @@ if find_spec("math_verify") is None:  # told at the start; imported (a second, f
 
 __all__ = ["LONGEST", "Scorer", "final_answer", "last_boxed", "quick", "slow"]
 
-DEEPEST = 50  # brackets within brackets; parsers take forever on more, and no answer has them
 SHOWN = 200
 FAR = 100_000  # characters of an output that is read in a worker process: the others are waiting meanwhile
 PLAIN = r"\boxed{1}"  # an output that costs nothing to grade
@@ -60,7 +58,7 @@ class Scorer:
         self.rule = rule
         self.precision = precision
         self.timeout = timeout
-        self._evaluated: set[str] = set()  # references that might have taken forever, and came to an end
+        self._evaluated: dict[str, str | None] = {}  # references that might take forever; why one cannot be evaluated
 
     def gold(self, sample: Sample) -> str:
         """The reference as a model would give it."""
@@ -69,6 +67,13 @@ class Scorer:
     def gold_fault(self, sample: Sample) -> str | None:
         """Why the reference of a sample cannot be graded against, if so: `m1eval check` names the row."""
         return reference_fault(sample.target) if self.rule == "m1eval" else None
+
+    async def gold_hazard(self, sample: Sample, tools: Tools) -> str | None:
+        """Why the reference of a sample cannot be evaluated within the limits, if so; for `m1eval check`, too."""
+        if self.rule != "m1eval" or not may_explode(sample.target):
+            return None
+        _, why = await self._evaluate(sample.target, _Imported("math_verify"), tools)
+        return why
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Grade the final answer.
@@ -85,7 +90,7 @@ class Scorer:
             try:
                 answer = await tools.workers.run(far_answer, output.text, cut, values, timeout=self.timeout)
             except (TimeoutError, RuntimeError) as error:
-                return Score(value=0, explanation=f"math: no answer is read: {self._given_up(error)}")
+                return Score(value=0, explanation=f"math: no answer is read: {self._given_up(error, 'the answer')}")
         else:
             answer = final_answer(output.text, cut=cut, values=values)
         if answer is None:
@@ -100,17 +105,29 @@ class Scorer:
 
     async def _slow(self, gold: str, answer: str, tools: Tools) -> Verdict:
         """The verdict of a worker; an answer that it cannot evaluate in its limits is wrong."""
-        library = _Imported("math_verify", units=converts(gold, answer))
-        end = time.monotonic() + self.timeout
-        if may_explode(gold) and gold not in self._evaluated:
-            await tools.workers.run(evaluate, gold, library, timeout=self.timeout)
-            self._evaluated.add(gold)
+        library, spent = _Imported("math_verify", units=converts(gold, answer)), 0.0
+        if may_explode(gold):
+            spent, why = await self._evaluate(gold, library, tools)
+            if why:
+                kind = TimeoutError if "longer" in why else RuntimeError
+                raise kind(f"the reference {gold[:60]!r} cannot be graded: {why}")
         try:
-            left = max(end - time.monotonic(), self.timeout / 4)
+            left = max(self.timeout - spent, self.timeout / 4)
             verdict: Verdict = await tools.workers.run(slow, gold, answer, self.precision, library, timeout=left)
         except (TimeoutError, RuntimeError) as error:
-            return False, self._given_up(error)
+            return False, self._given_up(error, "the answer")
         return verdict
+
+    async def _evaluate(self, gold: str, library: Any, tools: Tools) -> tuple[float, str | None]:
+        """The seconds of processor time that a reference took just now, and why it cannot be evaluated, if so."""
+        seconds = 0.0
+        if gold not in self._evaluated:
+            try:
+                seconds = await tools.workers.run(evaluate, gold, library, timeout=self.timeout)
+                self._evaluated[gold] = None
+            except (TimeoutError, RuntimeError) as error:
+                self._evaluated[gold] = self._given_up(error, "it")
+        return seconds, self._evaluated[gold]
 
     async def _by_rule(self, text: str, gold: str, tools: Tools) -> Score:
         """The score by a published rule; as there, an output that takes too long or too much memory is wrong."""
@@ -118,51 +135,21 @@ class Scorer:
         try:
             judged: Judged = await tools.workers.run(by_rule, self.rule, text, gold, *modules, timeout=self.timeout)
         except (TimeoutError, RuntimeError) as error:
-            why = self._given_up(error)
+            why = self._given_up(error, "the answer")
             if gold not in self._evaluated:  # is it the reference? then this raises
                 await tools.workers.run(by_rule, self.rule, PLAIN, gold, *modules, timeout=self.timeout)
-                self._evaluated.add(gold)
+                self._evaluated[gold] = None
             return Score(value=0, explanation=f"{self.rule}: {why}")
         answer, right, how = judged
         return Score(value=float(right), answer=answer and answer[:LONGEST], explanation=how)
 
-    def _given_up(self, error: TimeoutError | RuntimeError) -> str:
-        """Why an answer cannot be evaluated; the error itself is raised where the machine is the cause."""
+    def _given_up(self, error: TimeoutError | RuntimeError, what: str) -> str:
+        """Why a text cannot be evaluated; the error itself is raised where the machine is the cause."""
         if any(sign in str(error) for sign in ("did not end", "was lost", "exit code -9")):
             raise error
         if isinstance(error, TimeoutError):
-            return f"the answer takes longer than {self.timeout:g} s to evaluate"
-        return f"the answer cannot be evaluated: {str(error)[:SHOWN]}"
-
-
-def reference_fault(gold: str) -> str | None:
-    """Why a text is no reference, if so: empty, too long or deep, or what opens and does not close."""
-    if not gold.strip():
-        return "it is empty"
-    if len(gold) > LONGEST:
-        return f"it is longer than {LONGEST} characters"
-    if depth(gold) > DEEPEST:
-        return f"its brackets are nested deeper than {DEEPEST}"
-    open_braces = 0
-    for brace in re.finditer(r"\\.|[{}]", gold, re.DOTALL):
-        open_braces += (brace[0] == "{") - (brace[0] == "}")
-        if open_braces < 0:
-            break
-    if open_braces:
-        return "its braces do not match"
-    if gold.count(r"\begin{") != gold.count(r"\end{"):
-        return "an environment is not closed"
-    return "its brackets do not match" if _half_open(gold) else None
-
-
-def _half_open(gold: str) -> bool:
-    """Whether a bracket has no partner. `[2,5[` has two of them, and `1)` or `(E)` may count or name something."""
-    left, right = (len(re.findall(rf"\\{side}(?![a-z])", gold)) for side in ("left", "right"))
-    if left != right:
-        return True
-    if re.search(r"\\(?:left|right)\s*\.|(?<![^\s,;{])\w\)", gold):
-        return False
-    return len(re.findall(r"[()\[\]]", gold)) % 2 == 1
+            return f"{what} takes longer than {self.timeout:g} s to evaluate"
+        return f"{what} cannot be evaluated: {str(error)[:SHOWN] or type(error).__name__}"
 
 
 def far_answer(text: str, cut: bool, values: int) -> str | None:

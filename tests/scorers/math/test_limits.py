@@ -74,7 +74,7 @@ class Slow:
         self.called.append((function.__name__, timeout))
         if function.__name__ in self.names:
             raise self.error
-        return (True, "as it happens")
+        return 0.5 if function.__name__ == "evaluate" else (True, "as it happens")
 
 
 def with_workers(workers: Any, answer: str, target: str) -> Score:
@@ -165,13 +165,62 @@ BROKEN = {
     "1}": "braces",
     r"\begin{pmatrix}1": "environment",
     "1" * 5000: "longer",
+    r"\frac{1}": "half a command",
+    r"(2, \frac{\frac{1}}{3})": "half a command",
+    r"\fra": "half a command",
+    r"\sqrt": "half a command",
+    "x^": "half a command",
+    "x\\": "half a command",
+    "1\x00": "U[+]0000",
+    "\x0crac{1}{2}": "U[+]000C",
+    "\ud83d": "U[+]D83D",
 }
+WHOLE = [
+    r"\frac12",
+    r"\frac\pi2",
+    r"\frac 1 2",
+    r"\sqrt2",
+    r"\sqrt[3]{2}",
+    r"\binom n k",
+    r"\$36^\circ\$",
+    r"5\ ",
+    "x\\\\",
+]
 
 
 @pytest.mark.parametrize("target", BROKEN)
 def test_against_a_broken_reference_no_answer_is_right_or_wrong(tools, target):
     with pytest.raises(ValueError, match=BROKEN[target]):
         grade(tools, "1", target)
+
+
+@pytest.mark.parametrize("target", WHOLE)
+def test_a_reference_in_a_short_notation_is_whole(target):
+    assert math.Scorer().gold_fault(Sample(id="1", messages=[], target=target)) is None
+
+
+def test_a_reference_that_cannot_be_evaluated_is_said_to_be_the_cause_and_costs_its_time_once():
+    workers = Slow({"evaluate"}, TimeoutError("took longer"))
+    scorer = math.Scorer()
+    for answer in (r"\sqrt{y}", r"\sqrt{z}"):
+        sample = Sample(id="1", messages=[], target="((9!)!)!+x")
+        with pytest.raises(TimeoutError, match=r"the reference '.*' cannot be graded: it takes longer than 2\.2 s"):
+            asyncio.run(scorer.score(Output(text=f"\\boxed{{{answer}}}"), sample, SimpleNamespace(workers=workers)))
+    assert [name for name, _ in workers.called] == ["evaluate"]
+
+
+@pytest.mark.parametrize("target", [r"\\prod_{k=1}^{10^{12}} k", r"\\frac{1}"])
+def test_check_names_the_row_whose_gold_takes_forever_or_is_half_a_command(tmp_path, target):
+    rows = "\n".join(f'{{"id": "q{i}", "question": "What?", "answer": "{i}"}}' for i in range(40))
+    (tmp_path / "rows.jsonl").write_text(f'{rows}\n{{"id": "q40", "question": "What?", "answer": "{target}"}}\n')
+    (tmp_path / "mine.yaml").write_text(
+        "title: Mine\ndataset: {file: rows.jsonl}\nid: '{{ id }}'\nprompt: '{{ question }}'\n"
+        "target: '{{ answer }}'\nscorer: math\n"
+    )
+    (result,) = asyncio.run(check_all([str(tmp_path / "mine.yaml")], None))
+    assert result.verdict == "failed"
+    assert "q40" in result.text
+    assert "cannot be graded" in result.text
 
 
 def test_check_names_the_row_whose_gold_cannot_be_graded(tmp_path):

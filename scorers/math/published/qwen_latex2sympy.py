@@ -43,7 +43,7 @@ def _understood(text: str) -> str:
 
     `52&` is 52. A letter that the grammar does not have is an error, unless it stands behind such a sign.
     """
-    depth = 0
+    depth, listed = 0, False
     for found in _TOKEN.finditer(text):
         token, place = found[0], found.start()
         part_of_number = token == "." and text[found.end() : found.end() + 1].isdigit()
@@ -55,6 +55,10 @@ def _understood(text: str) -> str:
         if token in _FOREIGN or not token.isascii() or _BACKSLASHED.match(token):
             raise ValueError("no letter of the published reader")
         depth += (token in _OPENING) - (token in _ENDING)
+        listed = listed or (depth == 1 and token in ",;" and text[0] in _CLOSING)
+        if depth == 0 and listed and token == _CLOSING[text[0]]:
+            text = text[: found.end()]
+            break
     if depth or not text or _UNFINISHED.search(text) or text.startswith("'") or _TRANSPOSED.search(text):
         raise ValueError("an unfinished text, or a number that is transposed")
     return text

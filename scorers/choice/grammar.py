@@ -34,11 +34,15 @@ FILLED = rf"(?:[\s:,\-–—.(\[\"'“‘]{{0,4}}{any_of(words.FILLERS)}){{0,5}}
 FILLED_TOO = rf"(?:[\s:,.(\[\"'“‘]{{0,4}}{any_of((*words.FOREIGN_FILLERS, *words.FILLERS))}){{0,4}}"
 MARKS = r"(?::|=>|⇒|→|➡|->|=|[-–—](?=\s))"
 WORD = r"(?![A-J]\b)[^\W\d_][\w'’-]{0,20}"
+I_FIND = (
+    r"(?:(?i:that)\s)?I\s(?:(?:would|will|have|finally|thus|therefore)\s){0,2}(?:arrived?\sat|get|got|f(?:i|ou)nd|obtain(?:ed)?"
+    r"|reach(?:ed)?|derived?|choose|select|pick|give|settled?\son|come\sto|came\sto|believe)(?!\w)"
+)
 KEY = r"""(?:_\w{1,12})?["'”’)\]】」』》]{0,2}"""
 FORWARD = re.compile(
     rf"{KEY}(?:\s?\([^()\n]{{1,60}}\))?"
     r"(?:\s{1,2}(?i:to|for|of|in)\s{1,2}(?i:the\s{1,2})?(?i:question|problem|exercise|part|item|q)\s{0,2}#?\d{1,3}(?=[\s:]))?"
-    rf"(?P<slot>(?:(?:[\s,]{{1,3}}{WORD}){{0,11}}?[\s,]{{0,3}}(?:{MARKS}|['’]s(?=\s)|{any_of(words.COPULAS)})|[^\S\n]{{0,3}}[:.]?\n"
+    rf"(?P<slot>(?:(?:[\s,]{{1,3}}{I_FIND})?(?:[\s,]{{1,3}}{WORD}){{0,11}}?[\s,]{{0,3}}(?:{MARKS}|['’]s(?=\s)|{any_of(words.COPULAS)})|[^\S\n]{{0,3}}[:.]?\n"
     rf"\s{{0,4}}){FILLED})(?:[\s:,…]|\.{{3}}){{0,6}}(?P<open>{OPEN})(?P<letter>{LETTER})"
 )
 FORWARD_TOO = re.compile(
@@ -172,7 +176,9 @@ CONCLUDED = re.compile(
 )
 
 
-OPTION = re.compile(rf"(?i:option|choice|letter)\s{{1,2}}(?P<open>{OPEN})(?P<letter>[{CAPITALS}])(?P<close>{CLOSE})")
+OPTION = re.compile(
+    rf"(?i:option|choice|letter|answer)\s{{1,2}}(?P<open>{OPEN})(?P<letter>[{CAPITALS}])(?P<close>{CLOSE})"
+)
 LEADS = re.compile(
     r"(?i)(?:correspond\w*\s+to|match\w*(?:\s+with)?|matching|equal\w*(?:\s+to)?|is|,|namely|i\.e\.,?|giv(?:es|ing)|leads?\s+to|leading\s+to"
     r"|points?\s+to|agrees?\s+with|supports?|consistent\s+with|closest\s+to|select|mark|with|given\s+by|identical\s+to)"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from .._unicode import composed
 from . import words
+from .bare_forms import bare_forms
 from .doubts import ROMAN
 from .given import letter_at
 from .grammar import BINOMIALS, CLOSE, LETTER, MARKER, OPEN, UNSPACED, VERBAL, any_of
@@ -47,7 +48,10 @@ def letter_of(text: str, letters: str = LETTERS, *, cut: bool = False) -> tuple[
         return None, "empty answer"
     text = plain(composed(text))
     found = sorted(
-        {*boxed(text), *tagged(text), *in_words(text, cut=cut), *short_forms(text, cut=cut), *lines(text, cut=cut)}
+        {
+            *(*boxed(text), *tagged(text), *in_words(text, cut=cut)),
+            *(*short_forms(text, cut=cut), *bare_forms(text, cut=cut), *lines(text, cut=cut)),
+        }
     )
     if any(text[one.place] in "iI" for one in found) and ROMAN.search(text):
         found = [one for one in found if text[one.place] not in ("iI" if one.kind == "said of a letter" else "i")]

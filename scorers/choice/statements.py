@@ -281,7 +281,7 @@ def _concluded(text: str, low: str, *, cut: bool) -> Iterator[Statement]:
 
 def _options(text: str, low: str, *, cut: bool) -> Iterator[Statement]:
     """A letter as in "…, which is option C." at the end of a sentence that denies nothing."""
-    for start, _ in mentions(text, low, ("option", "choice", "letter")):
+    for start, _ in mentions(text, low, ("option", "choice", "letter", "answer")):
         found = OPTION.match(text, start)
         if not found or not ENDED.match(text, found.end()) or (cut and found.end() == len(text)):
             continue

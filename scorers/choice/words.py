@@ -180,7 +180,8 @@ CONCLUSIONS = phrases("""
     that leaves only, this leaves only, that only leaves, so that leaves, so this leaves, which leaves us with,
     we are left with, we're left with, solución, solucion, soluzione, solução, solucao, soluție, solució,
     oplossing, løsning, løsningen, lösning, ratkaisu, rozwiązanie, řešení, riešenie, решение, рішення, çözüm,
-    solusi, penyelesaian, lời giải, λύση, פתרון, הפתרון, الحل
+    solusi, penyelesaian, lời giải, λύση, פתרון, הפתרון, الحل, definitely, certainly, surely, clearly, obviously,
+    leaving us with, leaving only option, leaving only choice
 """)
 """What begins a sentence that says nothing but a letter."""
 

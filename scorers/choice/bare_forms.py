@@ -1,0 +1,129 @@
+"""Endings that give a letter with hardly a word: "C because ...", "1. C", "Not C. B.", a row of a table."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from .grammar import ENDED, NAMED, NOT, SENTENCE
+from .statements import Statement, sound
+
+_REASONED = re.compile(
+    r"[(\[]?(?P<letter>[A-H])[)\]]?,?\s(?:because|since(?!\s\d)|as\s(?:it|the|this|that|these|both))\s\w"
+)
+_JUDGED = re.compile(r"(?<![A-J])(?<!others)(?<!options)\s(?:is|are|was)\s(?:wrong|incorrect|false|invalid|out)\b")
+_NUMBERED = re.compile(
+    r"(?:(?i:question|q)\.?\s?#?\d{1,4}\s?[.:)]|#?\d{1,4}\s?[.:)])\s{0,3}[(\[]?(?P<letter>[A-J])(?:[)\]]?\.?)\s*"
+)
+_NOT_THIS = re.compile(
+    r"Not\s(?:(?i:option|choice)\s)?\(?(?P<other>[A-J])\)?[.;,]\s(?:(?i:it['’]s|it\sis|but)\s)?"
+    r"(?:(?i:option|choice)\s)?\(?(?P<letter>[A-J])\)?[.!]?"
+)
+_ONLY = re.compile(
+    r"(?:^|(?<=[.!?,:;]\s)|\n)[^\S\n]*(?i:(?:so|thus|hence|therefore),?\s{1,2})?(?i:only)\s{1,2}"
+    r"(?:(?i:option|choice|answer)\s{1,2}\(?|\()(?P<letter>[A-J])\)?\s{1,2}(?P<rest>(?i:(?:correctly\s)?(?:satisfies|meets|fits|matches|works"
+    r"|fulfill?s|remains|survives|is\s(?:left|consistent)|agrees|describes|explains|captures|holds))(?![\w-])[^\n.?!]{0,160})"
+)
+_PARTLY = re.compile(
+    r"(?i)\b(?:first|second|third|former|latter|part|partly|partially|some|one|but|if|when|unless|\(?i+\)?|\d|except)\b"
+)
+_LAST = re.compile(
+    r"(?:(?<=[^\W_][.!])[^\S\n](?i:option|choice)\s|(?:(?<=[.!?…]\s)|(?<=\n))Yes,\s(?:(?i:option|choice)\s)?)"
+    r"\(?(?P<letter>[A-J])\)?[.!]?\s*\Z"
+)
+_HEADED = re.compile(r"(?i)\b(?:option|choice)\s\(?[A-J]\)?[.:]")
+_BRACKETED = re.compile(r"^[^\S\n]*(?i:answer)\s?\((?P<letter>[A-J])\)[^\S\n]*[.!]?[^\S\n]*$", re.MULTILINE)
+_CELLS = re.compile(
+    r"^[^\S\n]*\|[^\S\n]*(?i:(?:(?:my|the)\s)?(?:final|correct|best|chosen)\s(?:answer|choice|option)|answer)[^\S\n]*\|"
+    r"[^\S\n]*[(\[]?(?P<letter>[A-J])(?:[)\].:]{0,2})(?:(?<=[).:])\s[^|\n]{1,120})?[^\S\n]*\|[^\S\n]*$(?!\n[^\S\n]*\|[\s:|-]*-)",
+    re.MULTILINE,
+)
+_LEFT = re.compile(
+    r",\s(?:which\s)?(?i:leav(?:es|ing))\s(?:us\swith\s)?(?i:only|just)\s(?P<called>(?i:option|choice|answer)\s)?"
+    r"\(?(?P<letter>[A-J])\)?(?![\w'’])"
+)
+_VALUE = re.compile(
+    r"(?i:\banswer\s(?:is|:)|\banswer:)\s(?P<value>[^\n.;?!()]{0,60}(?:\.\d[^\n.;?!()]{0,60})?)\s"
+    r"\((?P<called>(?i:option|choice|answer)\s)?(?P<letter>[A-H])\)"
+)
+_ELSEWHERE = re.compile(r"(?i)\b(?:in|see|from|by|above|below|either|or|and|degrees?|temperature)\b")
+_MATCHED = re.compile(
+    r"(?i:\banswer\s(?:is|:)|\banswer:)\s(?P<value>[^\n.;?!]{1,60}(?:\.\d[^\n.;?!]{0,60})?),\s"
+    r"(?i:(?:which\s)?(?:corresponds|corresponding)\sto|(?:which\s)?(?:matches|matching))\s\(?(?P<letter>[A-J])\)?"
+)
+
+
+def bare_forms(text: str, *, cut: bool = False) -> Iterator[Statement]:
+    """The letters that such endings give."""
+    if cut:
+        return
+    yield from _lone(text)
+    yield from _only(text)
+    for pattern, word in ((_VALUE, "nswer"), (_MATCHED, "nswer"), (_LEFT, "eav")):
+        if word in text:
+            yield from _in_sentence(text, pattern)
+    yield from _agreed(list(_BRACKETED.finditer(text)) if "nswer" in text else [])
+    yield from _agreed(list(_CELLS.finditer(text)) if "|" in text else [])
+
+
+def _lone(text: str) -> Iterator[Statement]:
+    """What is all of an answer or its last line or sentence."""
+    whole = text.strip()
+    start = text.find(whole)
+    last = whole.rfind("\n") + 1
+    line = whole[last:].lstrip()
+    place = start + len(whole) - len(line)
+    if len(line) > 400:
+        return
+    if (found := _REASONED.match(line)) and "?" not in line and not _JUDGED.search(line, found.end()):
+        yield Statement(place, found["letter"], "letter with its reason")
+    for pattern, text_of in ((_NUMBERED, whole), (_NOT_THIS, line)):
+        found = pattern.fullmatch(text_of)
+        if found and found["letter"] != found.groupdict().get("other"):
+            yield Statement(start + len(whole) - 1, found["letter"], "whole answer")
+    found = _LAST.search(text, max(0, len(text) - 60))
+    if found and not _HEADED.search(text, max(0, found.start() - 2000), found.start()):
+        yield Statement(found.start("letter"), found["letter"], "concluded letter")
+
+
+def _only(text: str) -> Iterator[Statement]:
+    """As in "Only option C satisfies both."."""
+    if "nly" not in text:
+        return
+    all_found = [
+        found
+        for found in _ONLY.finditer(text)
+        if text[found.end() : found.end() + 1] != "?"
+        and not _PARTLY.search(found["rest"])
+        and sound(text, found.start("letter"))
+    ]
+    yield from _agreed(all_found)
+
+
+def _in_sentence(text: str, pattern: re.Pattern[str]) -> Iterator[Statement]:
+    for found in pattern.finditer(text):
+        given = found.groupdict()
+        before = SENTENCE.split(text[max(0, found.start() - 160) : found.start()])[-1]
+        if not ENDED.match(text, found.end()) or not sound(text, found.start()):
+            continue
+        if pattern is _LEFT and not (given["called"] or re.search(r"\b[A-J]\b", before)):
+            continue
+        if pattern is not _LEFT and not _is_value(given["value"], found["letter"], called=given.get("called")):
+            continue
+        if pattern is not _LEFT and NOT.search(before):
+            continue
+        yield Statement(found.start("letter"), found["letter"], "stated letter")
+
+
+def _is_value(value: str, letter: str, *, called: str | None) -> bool:
+    """Whether a letter behind a value is its option's and not its unit's or its symbol's."""
+    if NOT.search(value) or _ELSEWHERE.search(value) or NAMED.search(value + " "):
+        return False
+    last = re.split(r"[\s$\\{}]+", value.strip(" $}"))[-1]
+    return bool(called) or (bool(re.search(r"\d", value)) and last[:1].upper() != letter)
+
+
+def _agreed(found: Sequence[re.Match[str]]) -> Iterator[Statement]:
+    """The letter that all of these give; none where they differ."""
+    if found:
+        same = len({one["letter"] for one in found}) == 1
+        place = found[-1].start("letter") + (not same)  # behind what else may be read there
+        yield Statement(place, found[-1]["letter"] if same else "", "stated letter")

@@ -58,8 +58,11 @@ _AFTER_BUT = re.compile(
 )
 
 _VERDICT = re.compile(
-    r"^[^\S\n]*(?:[-•–>]\s{1,3})?(?:(?i:option)\s)?[(\[]?(?P<letter>[A-J])[)\].:]{1,2}[^\S\n]*"
-    r"(?:(?P<yes>(?i:yes|true|correct|right)|✓|✔|✅)|(?i:no|false|incorrect|wrong)|✗|✘|❌|✖)\ufe0f?[.!]?[^\S\n]*$",
+    r"^[^\S\n]*(?:\|[^\S\n]*)?(?:[-•–>]\s{1,3})?(?:(?i:option|choice)\s)?[(\[]?(?P<letter>[A-J])"
+    r"(?:(?:[)\].:]{1,2}|[^\S\n]\|)(?:[^\S\n][^\n]{1,160}?(?=[^\S\n]*[✓✔✅✗✘❌✖]|[^\S\n][-–—(→][^\S\n]?\w))?|(?=[^\S\n]{0,3}[-–—✓✔✅✗✘❌✖]))"
+    r"[^\S\n]*(?:[|–—(→-][^\S\n]*)?"
+    r"(?:(?P<yes>(?P<truth>(?i:yes|true))|(?i:correct|right)|✓|✔|✅)|(?P<untruth>(?i:no|false))|(?i:incorrect|wrong)|✗|✘|❌|✖)\ufe0f?\)?"
+    r"[.!]?[^\S\n]*(?:\|[^\S\n]*)?$",
     re.MULTILINE,
 )
 
@@ -113,5 +116,6 @@ def _verdicts(text: str) -> Iterator[Statement]:
     rows = list(_VERDICT.finditer(text))
     right = [row for row in rows if row["yes"]]
     letters = [row["letter"] for row in rows]
-    if len(rows) > 2 and len(right) == 1 and len(set(letters)) == len(letters):
+    truths = any(row["truth"] or row["untruth"] for row in rows)  # which two statements may have as well
+    if len(rows) > 1 + truths and len(right) == 1 and len(set(letters)) == len(letters):
         yield Statement(rows[-1].start("letter"), right[0]["letter"], "the one right of a list")

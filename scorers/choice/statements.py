@@ -48,7 +48,7 @@ from .grammar import (
     WRONG,
 )
 from .letters import lowered
-from .supposed import PERHAPS, possible, supposed_before, supposed_behind
+from .supposed import PERHAPS, possible, supposed_before, supposed_behind, unreal
 
 MOST = 40
 """How many mentions of each word are looked at, from the last one back."""
@@ -93,6 +93,15 @@ def sound(text: str, place: int) -> bool:
     return not (SUPPOSED.search(before) or wrong or _doubted(before))
 
 
+_OTHERS = re.compile(r"(?i)\b(?:(?P<you>your)|his|her|their)\s{1,3}(?:(?:own|final|first|chosen|given)\s{1,3})?$")
+
+
+def _others_own(before: str, slot: str) -> bool:
+    """Whether an answer is told as another's, as in "Your answer was C"; "Your answer: C" is a template's line."""
+    found = _OTHERS.search(before)
+    return bool(found) and (not (found and found["you"]) or bool(re.search(r"\bwas\b", slot)))
+
+
 _MOST_PLAUSIBLE = re.compile(
     r"(?i)(?<!of )(?<!second )\b(?:the|my)\s{1,3}(?:most\s{1,3}plausible|only\s{1,3}possible)\s{1,3}$"
 )
@@ -130,7 +139,9 @@ def _stated(
     slot = found.groupdict().get("slot") or ""
     if (given := letter_at(text, place, opened=opened, strict=strict, cut=cut)) is None:
         return
-    if possible(slot) or supposed_behind(text, given.end) or ASKED_BEHIND.match(text, given.end):
+    if possible(slot) or unreal(text, found.start(), slot, given.end):
+        return
+    if supposed_behind(text, given.end) or ASKED_BEHIND.match(text, given.end):
         return
     if text[place].islower() and not (":" in slot or "=" in slot or opened or kind == "stated letter"):
         return
@@ -152,7 +163,10 @@ def in_words(text: str, *, cut: bool = False) -> Iterator[Statement]:
     low = lowered(text)
     for start, end in mentions(text, low, words.ENGLISH):
         if sound(text, start) and not PERHAPS.search(text, max(0, start - 40), start):
-            found = list(_stated(text, FORWARD.match(text, end), "stated letter", cut=cut))
+            forward = FORWARD.match(text, end)
+            if forward and _others_own(text[max(0, start - 24) : start], forward["slot"]):
+                continue
+            found = list(_stated(text, forward, "stated letter", cut=cut))
             yield from found or _denied(text, REFUSED.match(text, end), cut=cut)
         elif doubted := FORWARD.match(text, end):
             yield from _rethought(text, doubted.end())
@@ -217,7 +231,12 @@ def _said_of(text: str, found: re.Match[str]) -> Iterator[Statement]:
         return
     if letter in "AI" and "slot" in groups and not IS_TOO.match(slot.lstrip()):
         return  # "A resposta", "I hope it is correct"
-    if possible(slot) or supposed_behind(text, found.end()) or ASKED_BEHIND.match(text, found.end()):
+    if (
+        possible(slot)
+        or unreal(text, place, groups.get("is") or slot, found.end())
+        or supposed_behind(text, found.end())
+        or ASKED_BEHIND.match(text, found.end())
+    ):
         return
     joined = JOINED.search(before)
     if joined and latin(joined[1]) != latin(letter):
@@ -253,7 +272,7 @@ def _ends_well(text: str, found: re.Match[str]) -> bool:
     """Whether "C is correct" and the like are the whole of what is said, as in "C is correct if" they are not."""
     tail = (found.groupdict().get("tail") or "").lower()
     after = text[found.end() : found.end() + 30]
-    if re.match(r"\s{0,2}\?", after):
+    if re.match(r"\s{0,2}\?" if tail else r"(?:\s{1,2}[^\sA-Za-z.,!?]{1,12}){0,2}\s{0,2}\?", after):
         return False
     if not tail or tail in words.SUPERLATIVES:
         return not tail or bool(ENDED.match(text, found.end()))

@@ -15,7 +15,8 @@ PERHAPS = re.compile(
 _IFS = phrases("""
     wenn, falls, sofern, если, якщо, якби, ако, jeśli, jeżeli, gdyby, pokud, jestliže, kdyby, eğer, jika, kalau,
     apabila, sekiranya, seandainya, nếu, εάν, αν, אם, إذا, لو, اگر, यदि, अगर, যদি, ถ้า, หาก, 如果, 假如, 倘若, 要是,
-    若, もし, 만약, 만일, indien, hvis, dersom, jos, mikäli, dacă, amennyiben, jei, kui, ef, ikiwa, kung, nëse, če
+    若, もし, 만약, 만일, indien, hvis, dersom, jos, mikäli, dacă, amennyiben, jei, kui, ef, ikiwa, kung, nëse, če,
+    егер, эгер, agar, əgər
 """)
 _SUPPOSE = phrases("""
     supongamos, suponiendo, suponga, supóngase, asumamos, asumiendo, pongamos, admitamos, suposem, supposons,
@@ -92,6 +93,31 @@ _BEHIND = re.compile(
 def supposed_before(before: str) -> bool:
     """Whether the text before a statement makes it a supposition."""
     return bool(BEFORE_SUPPOSED.search(before))
+
+
+_WOULD = re.compile(
+    r"(?i)\b(?:would|sería|serait|sarebbe|seria|wäre|byłaby|byłoby|zou|skulle|ville)\b|['’]d\b|был[аио]?\s+бы|会|會"
+)
+_UNREAL = re.compile(
+    r"(?i)(?:^|[\s,])(?:if\b(?!\s+(?:i|we|you|one|it)\s+(?:had\s+to|were)\b).{1,80}?\b(?:were|weren['’]t|wasn['’]t|hadn['’]t|didn['’]t"
+    r"|was|had(?!\s+to\b))\b|(?:had|were)\s+(?:the|it|this|that|we|they|there|he|she)\s)"
+    r"|(?<!\w)(?:si|se|wenn|если\s+бы|gdyby|als|om|hvis)\s(?!.{0,24}(?:elegir|escoger|choisir|scegliere|escolher|wählen))"
+    r"|如果|假如|要是|倘若"
+)
+_IF_BEHIND = re.compile(
+    r"[)\]]?,?\s(?:only\s)?if\s(?!(?:i|we|you|one|it)\s(?:had\sto|were)\b)[^.?!\n]{1,60}?\s(?:were|was|had|weren['’]t|wasn['’]t|hadn['’]t"
+    r"|didn['’]t)\b"
+)
+_WITHOUT = re.compile(r"(?:如果|假如|要是|倘若)(?:没有|不是|沒有|并非)")
+_SENTENCE = re.compile(r"[.!?](?=\s)|\n")
+
+
+def unreal(text: str, place: int, slot: str, end: int) -> bool:
+    """Whether a letter is what the answer would be if things were other than they are."""
+    sentence = _SENTENCE.split(text[max(0, place - 160) : place])[-1]
+    if _WITHOUT.search(sentence):
+        return True
+    return bool(_WOULD.search(slot) and (_UNREAL.search(sentence) or _IF_BEHIND.match(text, end)))
 
 
 def possible(slot: str) -> bool:

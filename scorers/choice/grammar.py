@@ -9,6 +9,8 @@ from .letters import ARABIC, LOOKALIKES
 SPACELESS = re.compile("[\u0590-\u06ff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 UNSPACED = re.compile(f"[{_UNSPACED}]")
+_INDIC = "[\u0900-\u0dff]"
+"""Letters of India with their vowel signs, which are not letters to `re`."""
 CAPITALS = "A-J" + "".join(LOOKALIKES) + "".join(ARABIC)
 LETTER = f"[{CAPITALS}a-j]"
 OPEN = r"""[\s_(\[{"'“”„«‘’「『【《<〈\\]{0,8}"""
@@ -60,6 +62,7 @@ AHEAD = (
     rf"(?:(?<![\w.'’-])|(?<=[{_UNSPACED}])(?<![不非と和与或及角点點図表]))"
     rf"(?P<letter>{LETTER})(?![A-Za-z0-9À-ɏЀ-ӿ])(?P<close>{CLOSE})(?:\s?\([^()\n]{{1,60}}\))?[\s,]{{0,3}}"
 )
+AHEAD_TOO = AHEAD.replace("(?P<close>", r"(?:['’](?:y?[iıuü]|ni|nin)(?=\s))?(?P<close>")
 REVERSE = re.compile(
     rf"{AHEAD}(?P<is>(?i:is|seems\s+to\s+be|appears\s+to\s+be|must\s+be|has\s+to\s+be|should\s+be|would\s+be|remains|are|were|was|as|['’]s))\s+"
     rf"(?i:{ADVERBS})(?P<tail>(?i:answer|choice|option|correct|right|true|best|valid|solution|one)"
@@ -71,11 +74,11 @@ WRONG = re.compile(
 )
 IS_TOO = re.compile(any_of([word for word in words.FOREIGN_COPULAS if word not in ("a", "e", "az", "da")]))
 REVERSE_TOO = re.compile(
-    rf"{AHEAD}(?P<slot>(?:[^\W\d_A-Z]{{1,14}}[\s,]{{0,3}}|[-–—]\s){{0,4}}?){any_of(words.CORRECT)}"
+    rf"{AHEAD_TOO}(?P<slot>(?:(?:[^\W\d_A-Z]|{_INDIC}){{1,18}}[\s,]{{0,3}}|[-–—]\s){{0,4}}?){any_of(words.CORRECT)}"
 )
 NOT = re.compile(rf"{any_of(words.NEGATIONS)}|(?i:n['’]t)\b")
 DENIED = re.compile(
-    r"\s{0,2}(?:が|は|では|じゃ|가|이|는|은|지)?\s{0,2}(?:않|ない|なく|ありません|아니|아닙|değil|नहीं|নয়|نیست|نہیں|இல்லை|కాదు|không\s+đúng|不对|不對|不正确)"
+    r"\s{0,2}(?:が|は|では|じゃ|가|이|는|은|지)?\s{0,2}(?:않|ない|なく|ありません|아니|아닙|değil|नहीं|নয়|نیست|نہیں|இல்லை|அல்ல|కాదు|അല്ല|ಅಲ್ಲ|નથી|ਨਹੀਂ|नाही|নয়|না(?!\w)|емес|эмес|биш|emas|deyil|không\s+đúng|不对|不對|不正确)"
 )
 BEFORE = re.compile(
     rf"(?:错误|錯誤|不正确|誤った|틀린)的?\s{{0,2}}$|ไม่ใช่\s{{0,2}}$|{any_of(words.BEFORE_WRONG)}[^\S\n]{{1,3}}(?:\w{{1,12}}[^\S\n]{{1,3}})?$"
@@ -130,6 +133,7 @@ BINOMIALS = frozenset(
         "cereus",
         "coli",
         "cholerae",
+        "diff",
         "difficile",
         "diphtheriae",
         "discoideum",

@@ -17,7 +17,7 @@ from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
 
 from .letters import LETTERS
-from .option_text import option_given
+from .option_text import named_otherwise, option_given
 from .own import letter_of
 from .published import mmlu_pro, simple_evals
 
@@ -57,6 +57,8 @@ class Scorer:
         letters, wanted = self._letters(texts), _wanted(sample)
         if self.rule == "m1eval":
             letter, how = letter_of(output.text, letters, cut=output.finish_reason == "length")
+            if letter and texts and (other := named_otherwise(output.text, texts, letter)):
+                letter, how = other, "text of an option"
             if letter is None and texts and how == "no letter is given as the answer":
                 letter, how = option_given(output.text, texts) or (None, how)
         else:

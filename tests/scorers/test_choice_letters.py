@@ -127,3 +127,33 @@ def test_a_target_may_be_dressed(target):
 )
 def test_hostile_texts_have_an_outcome(text):
     assert graded(text).value in (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("答案是Earth", "C"),
+        ("答案是 Earth。", "C"),
+        ("I'd go with Earth.", "C"),
+        ("The answer is Earth.", "C"),
+        ("答案不是Earth", None),
+        ("如果更大，答案是Earth", None),
+        ("I'd go with Earth or Mars.", None),
+        ("I wouldn't go with Earth.", None),
+        ("If it were larger, I'd go with Earth.", None),
+        ("I'd go with Earth if it were larger.", None),
+        ("I don't think I'd go with Earth.", None),
+        ("I don't think the answer is Earth.", None),
+    ],
+)
+def test_the_text_of_an_option_is_its_letter_where_it_is_chosen(text, letter):
+    score = graded(text, options="options", listed=["Mars", "Venus", "Earth", "Moon"])
+    assert score.answer == letter, score
+
+
+@pytest.mark.parametrize(
+    ("listed", "letter"),
+    [(["G. Washington", "B. Franklin", "A. Lincoln"], "C"), (["Lincoln", "Grant", "Adams"], "A")],
+)
+def test_a_first_name_is_no_letter_where_it_is_part_of_an_options_text(listed, letter):
+    assert graded("Answer: A. Lincoln", options="options", listed=listed).answer == letter

@@ -51,6 +51,20 @@ _MATCHED = re.compile(
 )
 
 
+_DESCRIBED = re.compile(
+    r"(?:^|(?<=[.!:]\s)|\n)[^\S\n]*(?i:(?:so|thus|hence|therefore),?\s)?(?:Option|option|Choice|choice)\s\(?(?P<letter>[A-J])\)?"
+    r"\s(?:best|most\s(?:accurately|closely|directly))\s(?P<rest>(?:describes|explains|matches|fits|represents|captures|reflects"
+    r"|answers|completes|summari[sz]es)(?![\w-])[^\n.?!]{0,160})"
+)
+_ARROW = re.compile(
+    r"(?:^|.{0,60}?[\s=≈])\d[\d.,]{0,12}(?:\s?(?![A-I](?![\w/]))[^\W\d_]{1,5}(?:/[^\W\d_]{1,4})?)?\s?(?:→|⇒|⟹|->|=>)\s?"
+    r"(?:(?i:option|choice|answer)\s)?[(\[]?(?P<letter>[A-J])[)\]]?\.?"
+)
+_BEHIND_VALUE = re.compile(
+    r"[≈=]?\s?[-−]?\d[\d.,]{0,12}(?:\s[^\W\d_]{1,12}(?:/[^\W\d_]{1,4})?){0,2}\s?\((?i:option|choice|answer)\s(?P<letter>[A-J])\)\.?"
+)
+
+
 def bare_forms(text: str, *, cut: bool = False) -> Iterator[Statement]:
     """The letters that such endings give."""
     if cut:
@@ -75,7 +89,9 @@ def _lone(text: str) -> Iterator[Statement]:
         return
     if (found := _REASONED.match(line)) and "?" not in line and not _JUDGED.search(line, found.end()):
         yield Statement(place, found["letter"], "letter with its reason")
-    for pattern, text_of in ((_NUMBERED, whole), (_NOT_THIS, line)):
+    if (found := _ARROW.fullmatch(line)) and not re.search(r"[+⇌]|(?:→|->).*(?:→|->)", line):
+        yield Statement(start + len(whole) - 1, found["letter"], "concluded letter")
+    for pattern, text_of in ((_NUMBERED, whole), (_NOT_THIS, line), (_BEHIND_VALUE, line)):
         found = pattern.fullmatch(text_of)
         if found and found["letter"] != found.groupdict().get("other"):
             yield Statement(start + len(whole) - 1, found["letter"], "whole answer")
@@ -85,12 +101,13 @@ def _lone(text: str) -> Iterator[Statement]:
 
 
 def _only(text: str) -> Iterator[Statement]:
-    """As in "Only option C satisfies both."."""
-    if "nly" not in text:
+    """As in "Only option C satisfies both." and "Option C best describes it."."""
+    if "nly" not in text and "best" not in text and "most" not in text:
         return
     all_found = [
         found
-        for found in _ONLY.finditer(text)
+        for pattern in (_ONLY, _DESCRIBED)
+        for found in pattern.finditer(text)
         if text[found.end() : found.end() + 1] != "?"
         and not _PARTLY.search(found["rest"])
         and sound(text, found.start("letter"))

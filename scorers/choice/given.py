@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from . import words
 from .grammar import (
+    APART,
     BESIDE,
     BINOMIALS,
     CLOSING,
@@ -11,6 +12,7 @@ from .grammar import (
     DIGITS,
     ENDS,
     LISTED,
+    MANNER,
     NEXT_WORD,
     OPTION_FORMULA,
     SPECIES,
@@ -48,6 +50,8 @@ def letter_at(text: str, place: int, *, opened: str = "", strict: bool = False, 
         return Letter(latin(character), suffix.end())
     if _goes_on(text, end, dressed=dressed) or (cut and not dressed and ENDS.match(text, end)):
         return None
+    if MANNER.match(text, end):
+        return Letter(latin(character), end)
     if not dressed and (word := NEXT_WORD.match(text, end)) and not _may_follow(character, word[1], strict=strict):
         return None
     return Letter(latin(character), end)
@@ -67,6 +71,8 @@ def _closed(text: str, place: int, opened: str) -> int:
 
 def _several(text: str, end: int, *, small: bool) -> str:
     """Another letter that is given beside the one that ends here."""
+    if APART.match(text, end):
+        return ""
     found = LISTED.match(text, end) or BESIDE.match(text, end)
     if not found or found["letter"].islower() != small or VERBAL.match(text, found.end()):
         return ""

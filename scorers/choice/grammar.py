@@ -103,6 +103,12 @@ VERBAL = re.compile(
     r"\s{1,3}(?i:is|are|was|were|being|would|could|can|cannot|can['’]t|does|doesn['’]t|do|did|has|have|had|fails?|gives?|seems?"
     r"|isn['’]t|looks?|might|may|should|must|contradicts?|violates?|ist|est|es|è|é|jest|не|является|ignores?|leads?|yields?)\b"
 )
+MANNER = re.compile(
+    r"\s(?i:(?:on|for)\sthis\s(?:one|question)|this\stime|as\s(?:my|the)\s(?:final\s|best\s)?(?:answer|choice))(?=\s*(?:[.!]\s|[.!]?\s*$|\n))"
+)
+"""Behind a chosen letter: "on this one"."""
+APART = re.compile(rf";\s{{1,2}}\(?[A-J]\)?(?:,\s\(?[A-J]\)?){{0,8}},?\s(?:and|or)\s\(?[A-J]\)?{VERBAL.pattern}")
+"""Behind a letter: a clause of its own about others, as in "; A and B are wrong"."""
 CLOSING = re.compile(CLOSE)
 CONTINUED = re.compile(
     # a formula, an abbreviation, a question

@@ -1,5 +1,6 @@
 """What scorers need from a sample's metadata, or one line that names the sample and the column."""
 
+from collections.abc import Callable
 from typing import Any
 
 from m1eval import Sample, UsageError
@@ -11,6 +12,22 @@ def text_in(sample: Sample, column: str, scorer: str) -> str:
     if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
         return str(value)
     raise UsageError(f"scorer {scorer}: sample {sample.id} has no text in column '{column}'")
+
+
+def target_in(sample: Sample, scorer: str) -> str:
+    """The target; UsageError naming the sample if it is empty or blank, as then every answer would be wrong."""
+    if not sample.target.strip():
+        raise UsageError(f"scorer {scorer}: sample {sample.id} has an empty target, so there is nothing to grade by")
+    return sample.target
+
+
+def fault_of(gold: Callable[[Sample], str], sample: Sample) -> str | None:
+    """Why a scorer's `gold` refuses a sample, if it does."""
+    try:
+        gold(sample)
+    except UsageError as error:
+        return str(error)
+    return None
 
 
 def list_in(sample: Sample, column: str, scorer: str, *, empty: bool = False) -> list[Any]:

@@ -7,7 +7,7 @@ stand in the question are left out, several targets (qa8) must all be named.
 from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
 
-from ._rows import text_in
+from ._rows import fault_of, target_in, text_in
 
 PLACES = ("bathroom", "bedroom", "garden", "hallway", "kitchen", "office")
 LABELS: dict[str, tuple[str, ...]] = {
@@ -34,11 +34,11 @@ class Scorer:
         question = text_in(sample, "question", "babilong").lower()
         if subtask not in LABELS:
             raise UsageError(f"scorer babilong: sample {sample.id}: no subtask '{subtask}'")
+        target = self.gold(sample).lower()
         text = output.text.lower().split(".")[0].split("<context>")[0].split("<example>")[0]
         if not output.text.strip():
             return Score(value=0.0, explanation="babilong: empty answer")
         named = {label for label in LABELS[subtask] if label in text and label not in question}
-        target = sample.target.lower()
         wanted = target.split(",") if "," in target and len(target) > 3 else [target]
         right = set(wanted) == named and len(wanted) == len(named)
         shown = ", ".join(sorted(named)) or "none"
@@ -46,4 +46,8 @@ class Scorer:
 
     def gold(self, sample: Sample) -> str:
         """The label itself."""
-        return sample.target
+        return target_in(sample, "babilong")
+
+    def gold_fault(self, sample: Sample) -> str | None:
+        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
+        return fault_of(self.gold, sample)

@@ -9,6 +9,7 @@ from typing import Literal
 from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
 
+from ._rows import fault_of
 from ._unicode import composed
 
 
@@ -40,10 +41,9 @@ class Scorer:
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Look for every reference; an empty answer is no answer."""
-        text = output.text.strip()
+        text, wanted = output.text.strip(), self.references(sample)
         if not text:
             return Score(value=0.0, explanation="contains: empty answer")
-        wanted = self.references(sample)
         folded = self._fold(text)
         found = [reference for reference in wanted if self._fold(reference) in folded]
         value = len(found) / len(wanted) if self.need == "all" else float(bool(found))
@@ -56,6 +56,10 @@ class Scorer:
     def gold(self, sample: Sample) -> str:
         """All references in one line."""
         return ", ".join(self.references(sample))
+
+    def gold_fault(self, sample: Sample) -> str | None:
+        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
+        return fault_of(self.gold, sample)
 
     def references(self, sample: Sample) -> Sequence[str]:
         """What is looked for in the answer to a sample; UsageError if there is nothing to look for."""

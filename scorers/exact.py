@@ -6,6 +6,7 @@ Letters are compared as characters, not as code points: "é" is the same in one 
 from m1eval import Output, Sample, Score, Tools
 from m1eval.report.words import short
 
+from ._rows import fault_of, target_in
 from ._unicode import composed
 
 
@@ -17,7 +18,7 @@ class Scorer:
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Compare the whole answer; an empty one is no answer."""
-        answer, target = composed(output.text.strip()), composed(sample.target.strip())
+        answer, target = composed(output.text.strip()), composed(self.gold(sample).strip())
         if not answer:
             return Score(value=0.0, explanation="exact: empty answer")
         same = composed(answer.casefold()) == composed(target.casefold()) if self.ignore_case else answer == target
@@ -26,3 +27,11 @@ class Scorer:
             answer=short(answer),
             explanation=f"exact: {'the same text' if same else 'another text'}",
         )
+
+    def gold(self, sample: Sample) -> str:
+        """The target; UsageError if there is none."""
+        return target_in(sample, "exact")
+
+    def gold_fault(self, sample: Sample) -> str | None:
+        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
+        return fault_of(self.gold, sample)

@@ -12,6 +12,7 @@ from collections import Counter
 from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
 
+from ._rows import fault_of, target_in
 from ._unicode import composed
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -31,11 +32,11 @@ class Scorer:
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Compare the whole answer with each reference."""
-        answer = output.text.strip()
+        answer, listed = output.text.strip(), self._references(sample)
         if not answer:
             return Score(value=0.0, explanation="f1: empty answer", metrics={"exact": 0.0})
         given = words(answer)
-        references = [words(text) for text in self._references(sample)]
+        references = [words(text) for text in listed]
         value = max(f1(given, wanted) for wanted in references)
         return Score(
             value=value,
@@ -45,12 +46,20 @@ class Scorer:
         )
 
     def gold(self, sample: Sample) -> str:
-        """The first reference."""
+        """The first reference; UsageError if there is none."""
         return self._references(sample)[0]
 
+    def gold_fault(self, sample: Sample) -> str | None:
+        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
+        return fault_of(self.gold, sample)
+
     def _references(self, sample: Sample) -> list[str]:
-        parts = sample.target.split(self.separator) if self.separator else [sample.target]
-        return [part.strip() for part in parts if part.strip()] or [""]
+        target = target_in(sample, "f1")
+        parts = target.split(self.separator) if self.separator else [target]
+        references = [part.strip() for part in parts if part.strip()]
+        if not references:
+            raise UsageError(f"scorer f1: sample {sample.id} has separators and no reference in its target")
+        return references
 
 
 def words(text: str) -> list[str]:

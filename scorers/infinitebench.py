@@ -91,7 +91,8 @@ def _row(sample: Sample) -> tuple[str, list[Any], str | None]:
     if subtask not in RULES:
         raise UsageError(f"scorer infinitebench: sample {sample.id}: no subtask '{subtask}'")
     answers = list_in(sample, "answers", "infinitebench")
-    if subtask in _LOOKED_FOR and not all(str(answer).strip() for answer in answers):
+    given = [bool(str(answer).strip()) for answer in answers]
+    if not any(given) or (subtask in _LOOKED_FOR and not all(given)):
         raise UsageError(f"scorer infinitebench: sample {sample.id} has an empty text in column 'answers'")
     return subtask, answers, str(letter) if letter else None
 

@@ -8,6 +8,8 @@ import re
 
 from m1eval import Output, Sample, Score, Tools
 
+from ._rows import fault_of, target_in
+
 _FORMS = (re.compile(r"The correct answer is \(([A-D])\)"), re.compile(r"The correct answer is ([A-D])"))
 
 
@@ -16,14 +18,18 @@ class Scorer:
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Find the letter by the official rule."""
-        text = output.text.strip().replace("*", "")
+        text, target = output.text.strip().replace("*", ""), target_in(sample, "longbench_v2").strip()
         found = next((match[1] for form in _FORMS if (match := form.search(text))), None)
         if found is None:
             compensated = {"compensated": 0.25} if text else {}
             return Score(value=0.0, explanation="longbench_v2: no 'The correct answer is (…)'", metrics=compensated)
-        value = float(found == sample.target.strip())
+        value = float(found == target)
         return Score(value=value, answer=found, explanation="longbench_v2: letter", metrics={"compensated": value})
 
     def gold(self, sample: Sample) -> str:
         """In the form that was asked for."""
-        return f"The correct answer is ({sample.target.strip()})"
+        return f"The correct answer is ({target_in(sample, 'longbench_v2').strip()})"
+
+    def gold_fault(self, sample: Sample) -> str | None:
+        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
+        return fault_of(self.gold, sample)

@@ -9,6 +9,8 @@ import re
 from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
 
+from ._rows import fault_of
+
 SORRY = {"English": ("sorry", "no previous conversation"), "Chinese": ("抱歉", "没有之前的对话")}
 """What an apology holds in each of the two languages; the target's own decides."""
 
@@ -20,23 +22,32 @@ class Scorer:
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Compare by the official rule."""
-        text = output.text
+        text, wanted = output.text, _wanted(sample)
         if not text.strip():
             return Score(value=0.0, explanation="mr_niah: empty answer")
         language = "Chinese" if _CHINESE.search(sample.target) else "English"
         folded = text.lower()
         if any(word in folded for word in SORRY[language]):
             return Score(value=0.0, answer=short(text), explanation="mr_niah: an apology")
-        wanted = parts(sample.target)
-        if not wanted:
-            raise UsageError(f"scorer mr_niah: the target of sample {sample.id} has no parts")
         found = sum(part in text for part in wanted)
         value = found / len(wanted)
         return Score(value=value, answer=short(text), explanation=f"mr_niah: {found} of {len(wanted)} parts")
 
     def gold(self, sample: Sample) -> str:
-        """The text itself."""
+        """The text itself; UsageError if it has no parts."""
+        _wanted(sample)
         return sample.target
+
+    def gold_fault(self, sample: Sample) -> str | None:
+        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
+        return fault_of(self.gold, sample)
+
+
+def _wanted(sample: Sample) -> list[str]:
+    wanted = parts(sample.target)
+    if not wanted:
+        raise UsageError(f"scorer mr_niah: the target of sample {sample.id} has no parts")
+    return wanted
 
 
 def parts(label: str) -> list[str]:

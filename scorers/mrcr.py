@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 from m1eval import Output, Sample, Score, Tools
 from m1eval.report.words import short
 
-from ._rows import text_in
+from ._rows import fault_of, target_in, text_in
 
 KEY = "random_string_to_prepend"
 DIRECT = 8_000_000
@@ -32,13 +32,13 @@ class Scorer:
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Grade the answer as it stands, without stripping anything."""
-        response, key = output.text, text_in(sample, KEY, "mrcr")
+        response, key, target = output.text, text_in(sample, KEY, "mrcr"), self.gold(sample)
         if not response:
             return Score(value=0.0, explanation="mrcr: empty response", metrics={"key": 0.0})
         shown = short(response)
         if not response.startswith(key):
             return Score(value=0.0, answer=shown, explanation=f"mrcr: does not start with {key}", metrics={"key": 0.0})
-        texts = response.removeprefix(key), sample.target.removeprefix(key)
+        texts = response.removeprefix(key), target.removeprefix(key)
         if len(texts[0]) * len(texts[1]) <= DIRECT:
             value = ratio(*texts)
         else:
@@ -60,7 +60,11 @@ class Scorer:
 
     def gold(self, sample: Sample) -> str:
         """The reference itself, key included."""
-        return sample.target
+        return target_in(sample, "mrcr")
+
+    def gold_fault(self, sample: Sample) -> str | None:
+        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
+        return fault_of(self.gold, sample)
 
 
 def ratio(response: str, answer: str) -> float:

@@ -6,6 +6,7 @@ from typing import Literal
 from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
 
+from ._rows import fault_of, target_in
 from ._unicode import composed
 
 
@@ -45,16 +46,24 @@ class Scorer:
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Compare what was found; TimeoutError if the pattern does not come to an end on ordinary text either."""
-        text = composed(output.text)
+        text, target = composed(output.text), composed(self.gold(sample).strip())
         try:
             found = await tools.workers.run(find, self.pattern, text, self.take, timeout=self.timeout)
         except TimeoutError:
             return await self._given_up(text, tools)
         if found is None:
             return Score(value=0.0, explanation="regex: the pattern finds nothing")
-        answer, target = found.strip(), composed(sample.target.strip())
+        answer = found.strip()
         same = composed(answer.casefold()) == composed(target.casefold()) if self.ignore_case else answer == target
         return Score(value=float(same), answer=short(answer), explanation=f"regex: the {self.take} match")
+
+    def gold(self, sample: Sample) -> str:
+        """The target; UsageError if there is none."""
+        return target_in(sample, "regex")
+
+    def gold_fault(self, sample: Sample) -> str | None:
+        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
+        return fault_of(self.gold, sample)
 
     async def _given_up(self, text: str, tools: Tools) -> Score:
         """The score of an answer on which the pattern does not come to an end; TimeoutError if it never does."""

@@ -39,7 +39,10 @@ def test_check_reads_the_data_folder(m1eval, tmp_path):
         (("scorer: exact", "scorer: exct"), "no scorer 'exct'; did you mean exact?"),
         (("{{ city }}", "{{ town }}"), "template error: 'town' is undefined"),
         (("scorer: exact", "scorer: exact\ngold: something else"), "the gold answer 'something else' scores 0, not 1"),
-        (('"{{ city }}"', '""'), "the gold answer '' scores"),
+        (
+            ('"{{ city }}"', '""'),
+            "scorer exact: sample capitals-01 has an empty target, so there is nothing to grade by",
+        ),
         (("What is the capital of {{ country }}?", " "), "the prompt is empty"),
     ],
 )
@@ -109,6 +112,18 @@ def test_a_row_without_a_question_is_named(m1eval, capitals, prompt):
         ("math", "7", "[2,5", "the gold answer '[2,5' cannot be graded: its brackets do not match"),
         ("{choice: {options: 4}}", "B", "E", "capitals-23 is not a letter from A to D: 'E'"),
         ("{choice: {options: 4}}", "B", None, "capitals-23: 'city' is null, so there is no reference"),
+        ("exact", "Paris", " ", "scorer exact: sample capitals-23 has an empty target"),
+        ("{regex: {pattern: '.+'}}", "Paris", "", "scorer regex: sample capitals-23 has an empty target"),
+        ("f1", "Paris", "", "scorer f1: sample capitals-23 has an empty target"),
+        (
+            "{f1: {separator: '|'}}",
+            "Paris|Lutetia",
+            "|",
+            "scorer f1: sample capitals-23 has separators and no reference",
+        ),
+        ("contains", "Paris", "\n", "scorer contains: sample capitals-23 has no reference"),
+        ("longbench_v2", "A", "", "scorer longbench_v2: sample capitals-23 has an empty target"),
+        ("mr_niah", "Paris", "", "scorer mr_niah: the target of sample capitals-23 has no parts"),
         ("grid", '{"House 1": {"Name": "Ann"}}', '{"House 1": {}}', "capitals-23: the target has no cells"),
     ],
 )

@@ -43,6 +43,35 @@ def test_references_may_come_from_a_column():
     assert score.value == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize("target", ["", " \n\t", "\u3000"])
+@pytest.mark.parametrize("text", ["", "Paris", "I am sorry."])
+@pytest.mark.parametrize(
+    ("scorer", "options", "metadata"),
+    [
+        ("exact", {"ignore_case": True}, {}),
+        ("f1", {}, {}),
+        ("contains", {"separator": ","}, {}),
+        ("regex", {"pattern": "(.*)"}, {}),
+        ("mrcr", {}, {"random_string_to_prepend": "Paris"}),
+        ("mr_niah", {}, {}),
+        ("longbench_v2", {}, {}),
+        ("babilong", {}, {"subtask": "qa1", "question": "Where is Mary?"}),
+        ("infinitebench", {}, {"subtask": "longbook_qa_eng", "answers": ["", " "]}),
+    ],
+)
+def test_a_missing_reference_is_named_whatever_the_answer(scorer, options, metadata, text, target):
+    with pytest.raises(UsageError, match=rf"scorer {scorer}: .*sample s "):
+        graded(scorer, text, target, metadata=metadata, **options)
+
+
+def test_one_reference_of_several_may_be_empty():
+    assert graded("f1", "Paris", "|Paris", separator="|").value == 1
+    assert graded("contains", "Paris", "|Paris", separator="|").value == 1
+    answers = {"subtask": "longbook_qa_eng", "answers": ["", "Paris"]}
+    assert graded("infinitebench", "Paris", metadata=answers).value == 1
+    assert graded("graphwalks", "Final Answer: []", metadata={"answer_nodes": []}).value == 1
+
+
 @pytest.mark.parametrize("scorer", ["contains", "exact"])
 def test_an_empty_output_has_no_answer(scorer):
     score = graded(scorer, " \n", "4711")

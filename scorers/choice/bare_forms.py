@@ -23,7 +23,7 @@ _ONLY = re.compile(
     r"|fulfill?s|remains|survives|is\s(?:left|consistent)|agrees|describes|explains|captures|holds))(?![\w-])[^\n.?!]{0,160})"
 )
 _PARTLY = re.compile(
-    r"(?i)\b(?:first|second|third|former|latter|part|partly|partially|some|one|but|if|when|unless|\(?i+\)?|\d|except)\b"
+    r"(?i)\b(?:first|second|third|former|latter|part|partly|partially|some|one|neither|none|nothing|no|but|if|when|unless|\(?i+\)?|\d|except)\b"
 )
 _LAST = re.compile(
     r"(?:(?<=[^\W_][.!])[^\S\n](?i:option|choice)\s|(?:(?<=[.!?…]\s)|(?<=\n))Yes,\s(?:(?i:option|choice)\s)?)"
@@ -39,6 +39,14 @@ _CELLS = re.compile(
 _LEFT = re.compile(
     r",\s(?:which\s)?(?i:leav(?:es|ing))\s(?:us\swith\s)?(?i:only|just)\s(?P<called>(?i:option|choice|answer)\s)?"
     r"\(?(?P<letter>[A-J])\)?(?![\w'’])"
+)
+_MAKES = re.compile(
+    r"(?<!\w)(?:this|that|which|these|This|That)\s(?:(?:clearly|therefore|thus)\s)?makes?\s(?P<called>(?i:option|choice|answer)\s)?"
+    r"\(?(?P<letter>[A-J])\)?\s(?:the\s)?(?:(?:only|best|most)\s)?(?:correct|right|best|accurate|appropriate)(?:\s(?:answer|choice|option|one))?"
+)
+_REMAINS = re.compile(
+    r"(?:(?<=[.!:;,]\s)|(?<=\n))(?:(?i:so|thus|hence|therefore),?\s)?[Oo]nly\s(?P<called>(?i:option|choice)\s)?\(?(?P<letter>[A-J])\)?\s"
+    r"(?:remains|survives|is\sleft)"
 )
 _VALUE = re.compile(
     r"(?i:\banswer\s(?:is|:)|\banswer:)\s(?P<value>[^\n.;?!()]{0,60}(?:\.\d[^\n.;?!()]{0,60})?)\s"
@@ -71,7 +79,7 @@ def bare_forms(text: str, *, cut: bool = False) -> Iterator[Statement]:
         return
     yield from _lone(text)
     yield from _only(text)
-    for pattern, word in ((_VALUE, "nswer"), (_MATCHED, "nswer"), (_LEFT, "eav")):
+    for pattern, word in ((_VALUE, "nswer"), (_MATCHED, "nswer"), (_LEFT, "eav"), (_MAKES, "mak"), (_REMAINS, "nly")):
         if word in text:
             yield from _in_sentence(text, pattern)
     yield from _agreed(list(_BRACKETED.finditer(text)) if "nswer" in text else [])
@@ -121,11 +129,13 @@ def _in_sentence(text: str, pattern: re.Pattern[str]) -> Iterator[Statement]:
         before = SENTENCE.split(text[max(0, found.start() - 160) : found.start()])[-1]
         if not ENDED.match(text, found.end()) or not sound(text, found.start()):
             continue
-        if pattern is _LEFT and not (given["called"] or re.search(r"\b[A-J]\b", before)):
+        if pattern is _REMAINS:
+            before = text[max(0, found.start() - 300) : found.start()]
+        if pattern in (_LEFT, _REMAINS) and not (given["called"] or re.search(r"\b[A-J]\b", before)):
             continue
-        if pattern is not _LEFT and not _is_value(given["value"], found["letter"], called=given.get("called")):
+        if "value" in given and not _is_value(given["value"], found["letter"], called=given.get("called")):
             continue
-        if pattern is not _LEFT and NOT.search(before):
+        if pattern not in (_LEFT, _REMAINS) and (NOT.search(before) or re.search(r"(?i)\b(?:if|what)\b", before)):
             continue
         yield Statement(found.start("letter"), found["letter"], "stated letter")
 

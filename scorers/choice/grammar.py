@@ -112,7 +112,7 @@ APART = re.compile(rf";\s{{1,2}}\(?[A-J]\)?(?:,\s\(?[A-J]\)?){{0,8}},?\s(?:and|o
 CLOSING = re.compile(CLOSE)
 CONTINUED = re.compile(
     # a formula, an abbreviation, a question
-    r"['’?_^°#%\\]|\.\s?[A-Z]\.\s?[A-Z]|\([a-z]\)|\+[+),.\d]|[-–][^\W\d_]|[-–]\d|/\w|[♯♭]"
+    r"['’?_^°#%\\]|\.\s?[A-Z]\.\s?[A-Z]|\([a-z]\)|\((?:[a-z]|\d{1,3}),\s?(?:[a-z]|\d{1,3})\)|\+[+),.\d]|[-–][^\W\d_]|[-–]\d|/\w|[♯♭]"
     rf"|\.(?![{_UNSPACED}])[^\W\d_]"
     r"| {0,20}[=<>×→+^≈≤≥∝·∈∪∩∧∨⊂⊆⊕?\\]"
     r"|(?<=([A-J])),?\swhere\s\1\s(?:is|denotes)\b"
@@ -190,7 +190,7 @@ OPTION = re.compile(
     rf"(?i:option|choice|letter|answer)\s{{1,2}}(?P<open>{OPEN})(?P<letter>[{CAPITALS}])(?P<close>{CLOSE})"
 )
 LEADS = re.compile(
-    r"(?i)(?:correspond\w*\s+to|match\w*(?:\s+with)?|matching|equal\w*(?:\s+to)?|is|,|namely|i\.e\.,?|giv(?:es|ing)|leads?\s+to|leading\s+to"
+    r"(?i)(?:correspond\w*\s+to|match\w*(?:\s+with)?|matching|equal\w*(?:\s+to)?|is|,|namely|i\.e\.,?|(?:must|has\s+to)\s+be|giv(?:es|ing)|leads?\s+to|leading\s+to"
     r"|points?\s+to|agrees?\s+with|supports?|consistent\s+with|closest\s+to|select|mark|with|given\s+by|identical\s+to)"
     r"\s*(?:the\s+)?(?:correct\s+)?(?:answer\s+)?$"
 )

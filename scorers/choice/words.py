@@ -171,7 +171,7 @@ SUPERLATIVES = phrases("accurate, likely, appropriate, plausible, suitable, prob
 ADVERBS = phrases("""
     therefore, thus, hence, clearly, indeed, definitely, the, our, my, a, only, single, most, likely, final, best,
     correct, right, probably, in fact, logical, appropriate, accurate, suitable, true, proper, obviously,
-    certainly, really, actually, desired, required
+    certainly, really, actually, desired, required, only viable, only feasible, only consistent, only remaining
 """)
 """What may stand before the word for the answer in "C is the answer"."""
 

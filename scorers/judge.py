@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jinja2
 
@@ -25,6 +25,7 @@ from ._confidence import stated_confidence
 from ._replies import reply_field, verdict_field, verdict_letter, verdict_line, verdict_object
 from .regex import find
 
+T = TypeVar("T")
 Form = Literal["line", "letter", "json", "first_letter", "fields"]
 FORMS = ("line", "letter", "json", "first_letter", "fields")
 ATTEMPTS = 3
@@ -140,7 +141,8 @@ class Scorer:
                 kept.append(verdict)
                 values.append(self._worth(name, sample, turned))
         value = _majority(values) if not self.swap else sum(values) / len(values)
-        metrics = {f"verdict {name}": share / len(given) for name, share in Counter(given).items()}
+        decided = {name: n / len(given) for name, n in Counter(given).items()} if self.swap else _decided(given, values)
+        metrics = {f"verdict {name}": share for name, share in decided.items()}
         metrics["agreement"] = max(Counter(values).values()) / len(values)
         if self.confidence:
             metrics["confidence"] = await self._confidence(answer, kept, tools)
@@ -295,9 +297,25 @@ def read(reply: str, verdicts: Iterable[str], form: Form, answer: str = "", fiel
 
 def _majority(values: list[float]) -> float:
     """The value most judges give; the mean of those that tie."""
-    counted = Counter(values)
-    most = max(counted.values())
-    return sum(tied := [value for value, n in counted.items() if n == most]) / len(tied)
+    return sum(tied := _most_given(values)) / len(tied)
+
+
+def _most_given(things: list[T]) -> list[T]:
+    """Those that stand most often in a list."""
+    counted = Counter(things)
+    return [thing for thing, n in counted.items() if n == max(counted.values())]
+
+
+def _decided(names: list[str], values: list[float]) -> dict[str, float]:
+    """The shares of the verdicts that the majority decides, so that their rates agree with the score.
+
+    They are those of the value most judges give, among verdicts of one value those most of them give; ties share.
+    """
+    shares: Counter[str] = Counter()
+    for value in (tied := _most_given(values)):
+        best = _most_given([name for name, worth in zip(names, values, strict=True) if worth == value])
+        shares.update({name: 1 / len(tied) / len(best) for name in best})
+    return dict(shares)
 
 
 def _attempted(rates: dict[str, float], names: dict[str, str]) -> dict[str, float]:

@@ -150,6 +150,32 @@ def test_several_judges_decide_by_majority():
     assert grade(Bench(["Verdict: YES"], ["Verdict: NO"])).value == 0.5
 
 
+@pytest.mark.parametrize(
+    ("given", "value", "shares"),
+    [
+        ("R", 1, {"R": 1}),
+        ("RWR", 1, {"R": 1}),
+        ("WRW", 0, {"W": 1}),
+        ("RW", 0.5, {"R": 0.5, "W": 0.5}),
+        ("RWN", 0, {"W": 0.5, "N": 0.5}),
+        ("RRWN", 0.5, {"R": 0.5, "W": 0.25, "N": 0.25}),
+        ("RNWN", 0, {"N": 1}),
+        ("WN", 0, {"W": 0.5, "N": 0.5}),
+    ],
+)
+def test_the_rates_count_what_the_majority_decides(given, value, shares):
+    names = {"R": "RIGHT", "W": "WRONG", "N": "NONE"}
+    options: dict[str, Any] = {"verdicts": {"RIGHT": 1, "WRONG": 0, "NONE": 0}}
+    score = grade(Bench(*([f"Verdict: {names[letter]}"] for letter in given)), **options)
+    assert score.value == value
+    assert {k: v for k, v in score.metrics.items() if k.startswith("verdict ")} == {
+        f"verdict {names[letter]}": share for letter, share in shares.items()
+    }
+    scorer = judge.Scorer(rubric=RUBRIC, attempted={"right": "RIGHT", "none": "NONE"}, **options)
+    record = SimpleNamespace(value=score.value, metrics=score.metrics, metadata={})
+    assert scorer.figures([record])["RIGHT rate"] == score.value
+
+
 def test_two_texts_are_compared_in_both_orders():
     rubric = "A:\n{{ first }}\nB:\n{{ second }}\nWhich?"
     bench = Bench(["Verdict: FIRST"])  # a judge that always likes the first

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from m1eval import Output, Sample, Score, Tools, UsageError
+from m1eval.report.words import short
 
 from ._rows import text_in
 
@@ -26,8 +27,8 @@ class Scorer:
     The answer is the last `<answer>…</answer>` (the library's convention; an unclosed last tag runs to the end), else
     the last `\\boxed{…}`, else the whole output if it is a single line. Metadata of the sample: `dataset`, `config`
     (JSON), `index` and `digest`; the worker makes the problem anew from them and raises if it is not the same one, as
-    with another version of the library. `timeout`: seconds for one grade. An answer that takes longer is wrong if the
-    library's own answer is graded in that time; if that is not, the sample is errored.
+    with another version of the library. `timeout`: seconds for one grade. An answer that takes longer, or on which the
+    library raises an error, is wrong if the library's own answer is graded; if that is not, the sample is errored.
     """
 
     def __init__(self, *, partial: bool = False, timeout: float = 30.0) -> None:
@@ -46,9 +47,13 @@ class Scorer:
         )
         try:
             reward = await tools.workers.run(grade, *given, answer, timeout=self.timeout)
-        except TimeoutError:
+        except Exception as error:
+            if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
+                raise  # the worker process was lost
             await tools.workers.run(grade, *given, sample.target, timeout=self.timeout)
-            explanation = f"reasoning_gym: {rule} is not graded in {self.timeout:g} s; counted as wrong"
+            late = isinstance(error, TimeoutError)
+            why = f"is not graded in {self.timeout:g} s" if late else f"ends the library's grader ({short(str(error))})"
+            explanation = f"reasoning_gym: {rule} {why}; counted as wrong"
             return Score(value=0.0, answer=answer, explanation=explanation, metrics={"reward": 0.0})
         return Score(
             value=reward if self.partial or reward >= 1 else 0.0,

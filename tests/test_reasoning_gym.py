@@ -46,6 +46,19 @@ def test_every_gold_answer_scores_one_and_every_other_text_less():
     assert {outcome_of(Output(text="x"), score) for score in wrong} == {"wrong"}
 
 
+def test_an_answer_on_which_the_library_raises_is_wrong():
+    chosen = samples("samples=1", 'kinds=["prime_factorization"]')
+    sample = chosen.sample(0)
+    given = ["two times three", "1/0", "x × y", sample.target, f"{sample.target} × 2"]
+    scores = graded([(f"<answer>{text}</answer>", sample) for text in given])
+    assert [score.value for score in scores] == [0, 0, 0, 1, 0]
+    assert "ends the library's grader (invalid literal" in scores[0].explanation
+    assert {outcome_of(Output(text="x"), score) for score in scores[:3]} == {"wrong"}
+    sample.metadata["digest"] += 1
+    with pytest.raises(LookupError, match="versions differ"):
+        graded([("<answer>two times three</answer>", sample)])
+
+
 def test_the_small_variant_has_gold_answers_that_score_one():
     chosen = samples(name="reasoning_gym_small")
     every = [chosen.sample(i) for i in range(len(chosen))]

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -37,6 +38,7 @@ class Panel:
         self._runners: list[Runner] = [_runner(model) for model in self.models]
         self._gates = [asyncio.Semaphore(int(getattr(r, "concurrency", CONCURRENCY))) for r in self._runners]
         self._known: dict[str, Verdict] = {}
+        self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def start(self, progress: Progress) -> None:
         """Load or connect to the judges."""
@@ -62,10 +64,13 @@ class Panel:
         return list(await asyncio.gather(*(self._ask(i, messages, attempt) for i in range(len(self._runners)))))
 
     async def _ask(self, number: int, messages: list[Message], attempt: int) -> Verdict:
-        spec = self.models[number].spec
         key = _key(self.models[number].config(), messages, attempt)
-        if known := self._known.get(key):
-            return known
+        lock = self._asking.setdefault(key, asyncio.Lock())
+        async with lock:  # equal answers of several repeats are judged at the same time, and by one reply
+            return self._known.get(key) or await self._new(number, key, messages, attempt)
+
+    async def _new(self, number: int, key: str, messages: list[Message], attempt: int) -> Verdict:
+        spec = self.models[number].spec
         sampling = Sampling(temperature=0, max_tokens=MOST_TOKENS, seed=attempt)
         async with self._gates[number]:
             output: Output = await self._runners[number].generate(Request(messages=messages, sampling=sampling))

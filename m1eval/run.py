@@ -369,10 +369,10 @@ class Run:
             found |= figures(record for record in done.counted() if record.outcome != "errored")
         if not self.judges:
             return found
-        usage = [verdict.usage for record in done.counted() for verdict in record.verdicts]
-        if usage:
-            found["judge prompt tokens"] = sum(each.prompt for each in usage)
-            found["judge output tokens"] = sum(each.output for each in usage)
+        usage = {verdict.key: verdict.usage for record in done.counted() for verdict in record.verdicts}
+        if usage:  # a reply that decides on several equal answers was paid for once
+            found["judge prompt tokens"] = sum(each.prompt for each in usage.values())
+            found["judge output tokens"] = sum(each.output for each in usage.values())
         return found
 
     def _save(self) -> None:

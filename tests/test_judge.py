@@ -284,6 +284,20 @@ def test_a_run_asks_the_judge_once_for_each_answer(m1eval, judged, tmp_path):
     assert (tmp_path / "mine.asked").stat().st_size < 24, "the same answer to the same question is known"
 
 
+def test_equal_answers_at_the_same_time_are_judged_once(m1eval, judged, tmp_path):
+    slow = tmp_path / "slow.py"
+    text = (tmp_path / "mine.py").read_text()
+    slow.write_text(
+        "import asyncio\n"
+        + text.replace("        text = request", "        await asyncio.sleep(0.05)\n        text = request")
+    )
+    command = ("run", "--tasks", judged, "--model", "echo:gold", "--out", tmp_path / "r", "--repeats", 3, "--json")
+    (summary,) = m1eval(*command, "--judge", f"{slow}:x").json()["runs"]
+    assert summary["outcomes"]["right"] == 36
+    assert (tmp_path / "slow.asked").stat().st_size == 12
+    assert summary["figures"]["judge output tokens"] == 12 * 3, "each reply is paid for once"
+
+
 def test_a_judge_that_fails_is_an_error_and_no_wrong_answer(m1eval, judged, tmp_path):
     spec = f"{tmp_path / 'mine.py'}:x,says=turtles"
     result = m1eval(

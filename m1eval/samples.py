@@ -142,9 +142,16 @@ class Samples:
             tools=row.get("tools") or [],
             prefix_key=self.prefix_key(number),
         )
-        gold = getattr(self._scorer, "gold", None)
-        sample.gold = templates.gold(row) if templates.gold else gold(sample) if gold else sample.target
+        sample.gold = templates.gold(row) if templates.gold else self._gold(sample)
         return sample
+
+    def _gold(self, sample: Sample) -> str:
+        """The reference as an answer, by the scorer; its refusal of a target names the line of the task file."""
+        gold = getattr(self._scorer, "gold", None)
+        try:
+            return str(gold(sample)) if gold else sample.target
+        except UsageError as error:
+            raise self._file.error(("target",), str(error)) from None
 
     def _check_nulls(self, number: int, row: Row) -> None:
         """UsageError for a row without a question or a reference, which would else be the word `None`, or `nan`."""

@@ -42,10 +42,17 @@ from m1eval.thinking import Split, split_thinking
 
 
 def read(pattern: str = "results/**") -> "pandas.DataFrame":
-    """All samples of the runs in folders that match, one row a (sample, repeat); see `m1eval.frame.read`."""
+    """All answers of the runs in folders that match, one row a (sample, repeat); see `m1eval.frame.read`."""
     from m1eval import frame
 
     return frame.read(pattern)
+
+
+def read_results(pattern: str = "results/**") -> "pandas.DataFrame":
+    """All samples of the runs in folders that match, one row each; see `m1eval.frame.read_results`."""
+    from m1eval import frame
+
+    return frame.read_results(pattern)
 
 
 if TYPE_CHECKING:
@@ -85,5 +92,6 @@ __all__ = [
     "load",
     "outcome_of",
     "read",
+    "read_results",
     "split_thinking",
 ]

@@ -120,7 +120,7 @@ def _side(path: Path) -> Side:
         tokens += record.usage.output
         number += 1
         if record.outcome != "errored":
-            values.setdefault(record.id, {})[record.repeat] = record.value
+            values.setdefault(record.id, {})[record.repeat] = record.score
     each = {sample: list(repeats.values()) for sample, repeats in values.items()}
     return Side(path, metadata.read(path / "run.json"), each, outcomes, tokens / number if number else 0.0)
 

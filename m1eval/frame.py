@@ -10,7 +10,7 @@ import msgspec
 
 from m1eval import metadata
 from m1eval.errors import UsageError
-from m1eval.journal import Record, records
+from m1eval.journal import Record, settled
 
 if TYPE_CHECKING:
     import pandas
@@ -57,15 +57,14 @@ def row(record: Record) -> dict[str, Any]:
 
 
 def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
-    """All samples of the runs in folders that match, one row a (sample, repeat), as a pandas DataFrame.
+    """All answers of the runs in folders that match, one row a (sample, repeat), as a pandas DataFrame.
 
     Columns: `task`, `model`, `path`, then those of a record; `metrics`, `metadata`, `verdicts` and `tool_calls` stay
-    objects.
+    objects. `value` is null where an answer errored, which is neither right nor wrong.
     UsageError if no run is there.
     """
     import pandas
 
-    folders = sorted(map(Path, glob.glob(str(pattern), recursive=True)))  # noqa: PTH207 - absolute patterns too
     rows = [
         {
             **about,
@@ -75,19 +74,64 @@ def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
             "tool_calls": record.tool_calls,
             "verdicts": record.verdicts,
         }
-        for folder in folders
-        if (folder / "run.json").is_file() and (folder / "samples.jsonl").is_file()
-        for about in [_about(folder)]
-        for record in records(folder / "samples.jsonl")
+        for about, _, found in _runs(pattern)
+        for record in found
     ]
     if not rows:
         raise UsageError(f"no finished samples of a run in {pattern}")
-    return pandas.DataFrame(rows)
+    frame = pandas.DataFrame(rows)
+    frame["value"] = frame["value"].astype(float)  # a column of nulls alone would hold objects
+    return frame
 
 
-def _about(folder: Path) -> dict[str, str]:
-    meta = metadata.read(folder / "run.json")
-    return {"task": meta.get("task", ""), "model": meta.get("model", ""), "path": str(folder)}
+def read_results(pattern: str | Path = "results/**") -> "pandas.DataFrame":
+    """All samples of the runs in folders that match, one row a sample, as a pandas DataFrame.
+
+    Columns: `task`, `model`, `path`, `id`, `group` (the value of the column that the task averages over, else empty),
+    `score` (the mean of the sample's scored answers; null if there is none), `answers` (their number), `errored` (how
+    many errored besides) and `tokens` (the mean of new tokens of its scored answers). The mean of `score` within each
+    group, and of these means, is the score of the run, whatever the numbers of answers. UsageError if no run is there.
+    """
+    import pandas
+
+    rows = [{**about, **sample} for about, average, found in _runs(pattern) for sample in _samples(found, average)]
+    if not rows:
+        raise UsageError(f"no finished samples of a run in {pattern}")
+    frame = pandas.DataFrame(rows)
+    for name in ("score", "tokens"):
+        frame[name] = frame[name].astype(float)
+    return frame
+
+
+def _samples(records: Iterable[Record], average: str) -> Iterator[dict[str, Any]]:
+    """One row a sample, in the order of their first answers."""
+    sums: dict[str, dict[str, Any]] = {}
+    for record in records:
+        known = sums.setdefault(
+            record.id, {"id": record.id, "group": "", "score": 0.0, "answers": 0, "errored": 0, "tokens": 0}
+        )
+        if average and average in record.metadata:
+            known["group"] = str(record.metadata[average])
+        if record.value is None:
+            known["errored"] += 1
+            continue
+        known["answers"] += 1
+        known["score"] += record.value
+        known["tokens"] += record.usage.output
+    for known in sums.values():
+        for name in ("score", "tokens"):
+            known[name] = known[name] / known["answers"] if known["answers"] else None
+        yield known
+
+
+def _runs(pattern: str | Path) -> Iterator[tuple[dict[str, str], str, Iterator[Record]]]:
+    """Task, model and path of each run that matches, the column that it averages over, and its records."""
+    for folder in sorted(map(Path, glob.glob(str(pattern), recursive=True))):  # noqa: PTH207 - absolute patterns too
+        if (folder / "run.json").is_file() and (folder / "samples.jsonl").is_file():
+            meta = metadata.read(folder / "run.json")
+            average = str(meta.get("config", {}).get("task", {}).get("average") or "")
+            about = {"task": meta.get("task", ""), "model": meta.get("model", ""), "path": str(folder)}
+            yield about, average, settled(folder / "samples.jsonl", set(meta.get("strangers", ())))
 
 
 def _batches(found: Iterable[Record]) -> Iterator[bytes]:

@@ -34,7 +34,8 @@ class Record(Struct, kw_only=True, omit_defaults=True):
     id: str
     repeat: int
     outcome: Outcome
-    value: float = 0.0
+    value: float | None = None
+    """The score in [0, 1]; None for errored ones alone, so that nobody takes them for wrong."""
     answer: str | None = None
     target: str = ""
     explanation: str = ""
@@ -53,6 +54,17 @@ class Record(Struct, kw_only=True, omit_defaults=True):
     seed: int | None = None
     time: float = 0.0
     """Seconds since 1970 when it was finished."""
+
+    def __post_init__(self) -> None:
+        if self.outcome == "errored":
+            self.value = self.value or None
+        elif self.value is None:  # lines of earlier versions leave 0 out
+            self.value = 0.0
+
+    @property
+    def score(self) -> float:
+        """The value of a record that has one; 0 for an errored one."""
+        return self.value or 0.0
 
 
 class Line(Struct):
@@ -80,9 +92,9 @@ SHOWN = 10
 
 def fault(line: "Line | Record") -> str:
     """What in a line cannot be; empty if it may count."""
-    usage, total, seed = line.usage, line.timing.total, line.seed
+    usage, total, seed, value = line.usage, line.timing.total, line.seed, line.value or 0.0
     if (
-        (line.value == (line.outcome == "right") or (line.outcome == "partial" and 0 < line.value < 1))
+        (value == (line.outcome == "right") or (line.outcome == "partial" and 0 < value < 1))
         and 0 <= line.repeat < MOST_REPEATS
         and 0 <= usage.prompt < MOST_TOKENS
         and 0 <= usage.cached < MOST_TOKENS
@@ -93,9 +105,9 @@ def fault(line: "Line | Record") -> str:
         and (seed is None or -(2**63) <= seed < 2**63)
     ):
         return ""
-    if line.value != (line.outcome == "right") and not (line.outcome == "partial" and 0 < line.value < 1):
-        why = f"none of outcome {line.outcome}" if 0 <= line.value <= 1 else "not in [0, 1]"
-        return f"score {line.value:g} is {why}"
+    if value != (line.outcome == "right") and not (line.outcome == "partial" and 0 < value < 1):
+        why = f"none of outcome {line.outcome}" if 0 <= value <= 1 else "not in [0, 1]"
+        return f"score {value:g} is {why}"
     if not 0 <= line.repeat < MOST_REPEATS:
         return f"repeat {_brief(line.repeat)} is not in [0, {MOST_REPEATS:,})"
     if seed is not None and not -(2**63) <= seed < 2**63:
@@ -207,8 +219,8 @@ class Done:
         return f"{show(self.path)}:{first}: {some} of no sample of the task, stay there and do not count"
 
     def counted(self) -> Iterator[Record]:
-        """The records in the file but for those of strangers."""
-        return (record for record in records(self.path) if record.id not in self.strangers)
+        """One record of each (sample, repeat) in the file but for those of strangers."""
+        return settled(self.path, self.strangers)
 
 
 class Journal(Done):
@@ -296,7 +308,7 @@ class Journal(Done):
         await done
         self._count(
             Line(
-                *(record.id, record.repeat, record.outcome, record.value),
+                *(record.id, record.repeat, record.outcome, record.score),
                 *(record.usage, record.timing, record.seed, record.error),
             )
         )
@@ -393,15 +405,45 @@ def records(path: Path) -> Iterator[Record]:
     """
     with path.open("rb") as file:
         for raw in file:
-            try:
-                record = _decode_record(raw)
-            except _NO_RECORD:
-                line = _read(raw)
-                if isinstance(line, Line):
-                    yield Record(**msgspec.structs.asdict(line))
-                continue
-            if not fault(record):
+            if (record := _record(raw)) is not None:
                 yield record
+
+
+def settled(path: Path, strangers: Set[str] = frozenset()) -> Iterator[Record]:
+    """One record of each (sample, repeat): the first score stands, else the last error; the file is read twice."""
+    scored: dict[str, int] = {}  # sample -> bits of its repeats
+    errors: dict[tuple[str, int], int] = {}  # the number of the last one
+    for number, (raw, line) in enumerate(_lines(path)):
+        if line is None or raw[-1:] != b"\n":
+            continue
+        if line.outcome == "errored":
+            errors[line.id, line.repeat] = number
+        else:
+            scored[line.id] = scored.get(line.id, 0) | 1 << line.repeat
+    left = dict(scored)
+    for number, (raw, line) in enumerate(_lines(path)):
+        if line is None or line.id in strangers or raw[-1:] != b"\n":
+            continue
+        if line.outcome == "errored":
+            if scored.get(line.id, 0) >> line.repeat & 1 or errors[line.id, line.repeat] != number:
+                continue
+        elif left[line.id] >> line.repeat & 1:
+            left[line.id] ^= 1 << line.repeat
+        else:
+            continue
+        record = _record(raw)
+        if record is not None:
+            yield record
+
+
+def _record(raw: bytes) -> Record | None:
+    """The record of a line; of one in which some field is none of a record's, what counts alone."""
+    try:
+        record = _decode_record(raw)
+    except _NO_RECORD:
+        line = _read(raw)
+        return Record(**msgspec.structs.asdict(line)) if isinstance(line, Line) else None
+    return None if fault(record) else record
 
 
 _decode_record = msgspec.json.Decoder(Record).decode
@@ -432,9 +474,10 @@ def _read(raw: bytes) -> Line | str:
 
 def _made_readable(record: Record) -> None:
     """Make plain numbers of a record's, as what a server or a plugin counts may be none; ValueError for a score."""
-    record.value = float(record.value)
-    if not 0 <= record.value <= 1:
-        raise ValueError(f"the score {record.value} is not in [0, 1]")
+    if record.value is not None:
+        record.value = float(record.value)
+        if not 0 <= record.value <= 1:
+            raise ValueError(f"the score {record.value} is not in [0, 1]")
     if not fault(record):
         return
     for name in ("prompt", "cached", "reasoning", "answer"):

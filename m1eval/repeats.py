@@ -20,7 +20,7 @@ def figures(records: Iterable[Record]) -> dict[str, float]:
             continue
         if record.value not in (0, 1):
             return {}
-        samples.setdefault(record.id, []).append((record.answer, record.value))
+        samples.setdefault(record.id, []).append((record.answer, record.score))
         voting = voting and targets.setdefault(record.id, record.target) == record.target
     k = min(map(len, samples.values()), default=0)
     if k < 2:

@@ -1,8 +1,12 @@
 """Results as tables."""
 
+import json
+import math
+
 import pytest
 
 import m1eval as package
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -35,3 +39,55 @@ def test_parquet_stands_beside_the_journal(results):
 def test_a_place_without_runs(tmp_path):
     with pytest.raises(package.UsageError, match="no finished samples of a run in"):
         package.read(str(tmp_path / "**"))
+
+
+def recipe():
+    """The code of README's section on pandas."""
+    text = (ROOT / "README.md").read_text().partition("## Results in pandas")[2]
+    return text.partition("```python\n")[2].partition("```")[0]
+
+
+@pytest.mark.parametrize(("model", "repeats"), [("echo:gold,wrong,error", 3), ("echo:error", 2), ("echo:wrong", 1)])
+def test_the_recipe_of_the_readme_gives_the_scores_of_the_table(
+    m1eval, capitals, tmp_path, monkeypatch, model, repeats
+):
+    monkeypatch.chdir(tmp_path)
+    result = m1eval("run", "--tasks", capitals, "--model", model, "--repeats", repeats, "--json")
+    (shown,) = result.json()["runs"]
+    names = {}
+    exec(recipe(), names)
+    assert list(names["scores"].index) == [("capitals", model)]
+    score = names["scores"].iloc[0]
+    assert math.isnan(score) if shown["score"] is None else score == pytest.approx(shown["score"], abs=1e-12)
+    counted = {outcome: n for (_, _, outcome), n in names["outcomes"].items()}
+    assert counted == {outcome: n for outcome, n in shown["outcomes"].items() if n}
+
+
+def test_an_errored_answer_has_no_value_anywhere(m1eval, capitals, tmp_path):
+    import pandas
+
+    folder = tmp_path / "r"
+    m1eval("run", "--tasks", capitals, "--model", "echo:wrong,error", "--out", folder)
+    frames = [package.read(str(folder)), pandas.read_parquet(folder / "samples.parquet")]
+    frames.append(pandas.read_json(folder / "samples.jsonl", lines=True))
+    for frame in frames:
+        assert 0 < (frame["outcome"] == "errored").sum() < 12
+        assert (frame["value"].isna() == (frame["outcome"] == "errored")).all()
+        assert frame["value"].mean() == 0
+    sums = package.read_results(str(folder))
+    assert list(sums["answers"] + sums["errored"]) == [1] * 12
+    assert (sums["score"].isna() == (sums["answers"] == 0)).all()
+
+
+def test_lines_that_a_later_one_supersedes_are_read_once(m1eval, capitals, tmp_path):
+    folder = tmp_path / "r"
+    m1eval("run", "--tasks", capitals, "--model", "echo:gold,error", "--out", folder)
+    journal = folder / "samples.jsonl"
+    written = journal.read_text().splitlines(keepends=True)
+    errored = next(line for line in written if '"errored"' in line)
+    right = next(line for line in written if '"right"' in line)
+    wrong = json.dumps({**json.loads(right), "outcome": "wrong", "value": 0.0})
+    journal.write_text("".join([errored, *written, right, wrong + "\n", errored, right.rstrip("\n")]))
+    frame = package.read(str(folder))
+    number = sum('"right"' in line for line in written)
+    assert dict(frame["outcome"].value_counts()) == {"right": number, "errored": 12 - number}

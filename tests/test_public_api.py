@@ -38,6 +38,7 @@ def test_exported_names():
         "load",
         "outcome_of",
         "read",
+        "read_results",
         "split_thinking",
     ]
     assert all(hasattr(m1eval, name) for name in m1eval.__all__)

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from msgspec import Struct, field
 
 from m1eval import prompts, secrets
 from m1eval.errors import Stopped, UsageError
+from m1eval.grading import MAX_TOKENS, as_number, as_timing, as_usage
 from m1eval.nouns import FinishReason, Message, Outcome, Timing, Usage, Verdict
 from m1eval.reasons import Reasons
 from m1eval.source import show
@@ -85,7 +86,8 @@ _decode_line = msgspec.json.Decoder(Line).decode
 
 MOST_REPEATS = 100_000
 """Answers to one sample; each is a bit in memory, so that a forged number must not be believed."""
-MOST_TOKENS = 2**53
+MAX_DEPTH = 64
+"""Levels of nesting in what a plugin puts into a record; deeper parts are kept as the name of their type."""
 SHOWN = 10
 """Lines that are named one by one, of those that cannot be."""
 
@@ -96,11 +98,11 @@ def fault(line: "Line | Record") -> str:
     if (
         (value == (line.outcome == "right") or (line.outcome == "partial" and 0 < value < 1))
         and 0 <= line.repeat < MOST_REPEATS
-        and 0 <= usage.prompt < MOST_TOKENS
-        and 0 <= usage.cached < MOST_TOKENS
-        and 0 <= usage.reasoning < MOST_TOKENS
-        and 0 <= usage.answer < MOST_TOKENS
-        and 0 <= usage.cost < math.inf
+        and 0 <= usage.prompt < MAX_TOKENS
+        and 0 <= usage.cached < MAX_TOKENS
+        and 0 <= usage.reasoning < MAX_TOKENS
+        and 0 <= usage.answer < MAX_TOKENS
+        and (usage.cost is None or 0 <= usage.cost < math.inf)
         and 0 <= total < math.inf
         and (seed is None or -(2**63) <= seed < 2**63)
     ):
@@ -177,7 +179,7 @@ class Done:
                 else:  # nearly always; there may be a million of them
                     scored[line.id] = scored.get(line.id, 0) | 1 << line.repeat
                     tally.add(line.id, line.outcome, line.value, line.usage, line.timing.total)
-                    self.cost += line.usage.cost
+                    self.cost += line.usage.cost or 0.0
                 self._end += len(raw) if raw[-1:] == b"\n" else 0
 
     def _count(self, line: Line) -> None:
@@ -189,14 +191,14 @@ class Done:
             self._superseded += 1
             self.tally.drop_error(before.usage, before.timing.total)
             self.reasons.drop(before.error or "")
-            self.cost -= before.usage.cost
+            self.cost -= before.usage.cost or 0.0
         if line.outcome == "errored":
             line.error = self.reasons.add(line.error, line.id)
             self._errored[key] = line
         else:
             self._scored[line.id] = self._scored.get(line.id, 0) | 1 << line.repeat
         self.tally.add(line.id, line.outcome, line.value, line.usage, line.timing.total)
-        self.cost += line.usage.cost
+        self.cost += line.usage.cost or 0.0
 
     def has(self, sample: str, repeat: int) -> bool:
         """Whether a (sample, repeat) has its score."""
@@ -293,7 +295,7 @@ class Journal(Done):
 
     async def append(self, record: Record, messages: list[Message] | None = None) -> None:
         """Write a record, and its sample's prompt if that is not there yet; returns when both are on disk."""
-        _made_readable(record)
+        line = readable(record)
         prompt = b""
         if messages is not None and record.id not in self._scored and record.id not in self._kept:
             self._kept.add(record.id)
@@ -302,7 +304,7 @@ class Journal(Done):
                 prompt = encoded(secrets.redact_tree(msgspec.json.decode(prompt)))
             prompt = prompts.frame(record.id, prompt)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append((secrets.masked_record(encoded(record), encoded) + b"\n", prompt, done))
+        self._queue.append((line, prompt, done))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._drain())
         await done
@@ -393,9 +395,24 @@ def encoded(value: Any) -> bytes:
     """JSON of whatever a runner or an episode has put into a record: odd objects as text, half characters replaced."""
     try:
         return msgspec.json.encode(value, enc_hook=str)
-    except UnicodeEncodeError:
-        text = json.dumps(msgspec.to_builtins(value, enc_hook=str), ensure_ascii=False)
-        return text.encode("utf-8", "replace")
+    except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError):
+        return json.dumps(_plain(value), ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """JSON's own types from anything: keys and odd objects as text, numbers that JSON does not have as null."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int | float):
+        kept = int(value) if isinstance(value, int) else float(value) if math.isfinite(value) else None
+        return str(kept) if isinstance(kept, int) and not -(2**63) <= kept < 2**64 else kept
+    if depth == MAX_DEPTH:
+        return type(value).__name__
+    if isinstance(value, Struct):
+        return {name: _plain(getattr(value, name), depth + 1) for name in value.__struct_fields__}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each, depth + 1) for key, each in value.items()}
+    return [_plain(each, depth + 1) for each in value] if isinstance(value, list | tuple | Set) else str(value)
 
 
 def records(path: Path) -> Iterator[Record]:
@@ -472,21 +489,35 @@ def _read(raw: bytes) -> Line | str:
     return fault(line) or line
 
 
-def _made_readable(record: Record) -> None:
-    """Make plain numbers of a record's, as what a server or a plugin counts may be none; ValueError for a score."""
-    if record.value is not None:
-        record.value = float(record.value)
-        if not 0 <= record.value <= 1:
-            raise ValueError(f"the score {record.value} is not in [0, 1]")
-    if not fault(record):
-        return
-    for name in ("prompt", "cached", "reasoning", "answer"):
-        count = getattr(record.usage, name)
-        setattr(record.usage, name, int(count) if 0 <= count < MOST_TOKENS else 0)
-    for part, names in ((record.usage, ("cost",)), (record.timing, record.timing.__struct_fields__)):
-        for name in names:
-            number = float(getattr(part, name))
-            setattr(part, name, number if 0 <= number < math.inf else 0.0)
+def readable(record: Record) -> bytes:
+    """A record as a line that reads back as it was; one that cannot be written becomes `errored` and says why.
+
+    Changes the record to what was written.
+    """
+    try:
+        if record.value is not None:
+            record.value = as_number(record.value)
+        as_usage(record.usage)
+        as_timing(record.timing)
+        return _checked(record)
+    except Exception as error:  # noqa: BLE001 - the sample boundary: whatever a plugin has put into a record
+        record.outcome, record.value, record.answer = "errored", None, None
+        record.error = f"{type(error).__name__}: what this sample gave cannot be kept: {error}"
+    record.metrics, record.verdicts, record.metadata, record.logprobs = {}, [], {}, None
+    record.text, record.reasoning, record.tool_calls = str(record.text), str(record.reasoning), []
+    record.explanation, record.finish_reason, record.retries = str(record.explanation), None, 0
+    return _checked(record)
+
+
+def _checked(record: Record) -> bytes:
+    """A record's line; ValueError or a DecodeError if it would not be read as the same one."""
+    line = secrets.masked_record(encoded(record), encoded)
+    read = _decode_record(line)
+    if why := fault(read):
+        raise ValueError(why)
+    if (read.outcome, read.score, read.usage) != (record.outcome, record.score, record.usage):
+        raise ValueError("it would be read back as another")
+    return line + b"\n"
 
 
 def _append(file: FileIO, data: bytes) -> None:

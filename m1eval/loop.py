@@ -7,7 +7,6 @@ is gone, the disk is full) stops the run after what is in flight, and nothing fi
 
 import asyncio
 import hashlib
-import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from m1eval.errors import M1evalError
+from m1eval.grading import as_output, as_score
 from m1eval.journal import Done, Journal, Record
 from m1eval.nouns import (
     Output,
@@ -267,7 +267,7 @@ async def _answers(
     except Exception as error:  # noqa: BLE001 - the sample boundary: here an error becomes data
         return [error], made.spent
     for output in answers:
-        if isinstance(output, Output):
+        if not isinstance(output, Exception):
             output.timing.total = output.timing.total or time.monotonic() - begin
     return answers, made.spent
 
@@ -312,10 +312,7 @@ async def _score(task: Task, output: Output, sample: Sample, tools: Tools) -> Sc
         score = await task.scorer.score(output, sample, tools)
     except TimeoutError as error:
         raise TimeoutError(f"{task.source.where(('scorer',))}: {error}") from error
-    if not 0 <= score.value <= 1:  # not for NaN either
-        raise ValueError(f"the scorer gave {score.value}, which is not in [0, 1]")
-    score.metrics = {name: value for name, value in score.metrics.items() if math.isfinite(value)}
-    return score
+    return as_score(score, task.scorer_file)
 
 
 def _keep(record: Record, output: Output) -> None:
@@ -347,7 +344,8 @@ class _Spent:
         """Count one request's output."""
         for mine, more in ((self.usage, output.usage), (self.timing, output.timing)):
             for name in mine.__struct_fields__:
-                setattr(mine, name, getattr(mine, name) + getattr(more, name))
+                known = [n for n in (getattr(mine, name), getattr(more, name)) if n is not None]
+                setattr(mine, name, sum(known) if known else None)
         self.retries += output.retries
 
     def tell(self, record: Output | Record) -> None:
@@ -377,7 +375,7 @@ class _Asked:
         """The task's own episode with all that its requests took, or one request and its output."""
         if not task.episode:
             request = Request(messages=self._sample.messages, tools=self._sample.tools)
-            output = await self._runner.generate(self._filled(request))
+            output = as_output(await self._runner.generate(self._filled(request)))
             self._spending.charge(output.usage)
             return output
         try:
@@ -385,17 +383,17 @@ class _Asked:
         finally:
             if self.spent.requests:
                 self._spending.before(Usage(), 1)  # limits are kept by the mean of whole episodes
-        if isinstance(output, Output) and self.spent.requests:
-            output = msgspec.structs.replace(output)  # it may be one of the outputs that were counted
+        output = msgspec.structs.replace(as_output(output))  # it may be one of the outputs that were counted
+        if self.spent.requests:
             self.spent.tell(output)
-        elif isinstance(output, Output):
+        else:
             self._spending.charge(output.usage)
         return output
 
     async def generate(self, request: Request) -> Output:
         """Ask for an episode, with what the request leaves open filled in."""
         self.spent.requests += 1
-        output = await self._runner.generate(self._filled(request))
+        output = as_output(await self._runner.generate(self._filled(request)))
         self._spending.charge(output.usage, requests=0)
         self.spent.add(output)
         return output
@@ -405,7 +403,8 @@ class _Asked:
         several: Callable[[Request, int], Awaitable[Sequence[Output | Exception]]] = self._runner.several  # type: ignore[attr-defined]
         outputs = await several(self._filled(request), n)
         for number, output in enumerate(outputs):
-            if isinstance(output, Output):
+            if not isinstance(output, Exception):
+                as_output(output)
                 self._spending.charge(output.usage, shared=number > 0)
         return outputs
 

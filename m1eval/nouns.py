@@ -109,8 +109,8 @@ class Usage(Struct, kw_only=True, omit_defaults=True):
     cached: int = 0
     reasoning: int = 0
     answer: int = 0
-    cost: float = 0.0
-    """US dollars; 0 where no price is known."""
+    cost: float | None = None
+    """US dollars; None where no price is known."""
 
     @property
     def output(self) -> int:

@@ -21,7 +21,7 @@ class Spending:
 
     def before(self, usage: Usage, requests: int) -> None:
         """Count what the journals hold."""
-        self.cost += usage.cost
+        self.cost += usage.cost or 0.0
         self.tokens += usage.prompt + usage.output
         self._requests += requests
 
@@ -30,7 +30,7 @@ class Spending:
 
         `requests`: how many it counts as for the mean; a turn of an episode, which is counted as a whole, as none.
         """
-        if not usage.cost and self.prices:
+        if usage.cost is None and self.prices:
             paid = Usage(answer=usage.output) if shared else usage
             usage.cost = self.prices(paid)
         self.before(Usage(answer=usage.output, cost=usage.cost) if shared else usage, requests)

@@ -439,7 +439,7 @@ def test_odd_outputs_and_scores_do_not_end_a_run(shell, capitals, tmp_path):
     read = {line["target"]: line for line in lines(tmp_path / "x" / "samples.jsonl")}
     assert read["Lima"]["text"] == "half ? a character"
     assert read["Lima"]["metrics"] == {"b": 1.0}
-    assert read["Paris"]["error"] == "ValueError: the scorer gave nan, which is not in [0, 1]"
+    assert read["Paris"]["error"] == "ValueError: scorers/exact.py: the scorer gave nan, which is not in [0, 1]"
     assert (tmp_path / "x" / "samples.parquet").exists()
 
 

@@ -37,10 +37,10 @@ class Continuation:
         total = sum(output.usage.output for output in outputs)
         thought = len(split.reasoning) / max(1, len(split.reasoning) + len(split.text))
         reasoning = outputs[0].usage.output if forced and most else round(total * thought)
-        prompts = {
-            name: sum(getattr(output.usage, name) for output in outputs) for name in ("prompt", "cached", "cost")
-        }
+        prompts = {name: sum(getattr(output.usage, name) for output in outputs) for name in ("prompt", "cached")}
         usage = Usage(**prompts, reasoning=reasoning, answer=total - reasoning)  # both prompts are read and paid for
+        costs = [output.usage.cost for output in outputs if output.usage.cost is not None]
+        usage.cost = sum(costs) if costs else None
         timing = outputs[0].timing
         timing.total = time.monotonic() - begin
         return Output(

@@ -112,7 +112,8 @@ def _output(answer: _Answer, split: Split, told: dict[str, Any], tokens: int, *,
     said, (reason, raw) = answer.message, answer.finish
     counts = usage.read(told, tokens, len(split.reasoning), len(split.text), alone=alone)
     if not first:
-        counts.cached, counts.cost = counts.prompt, 0.0
+        counts.cached = counts.prompt
+        counts.cost = None if counts.cost is None else 0.0  # the first has it all
     metadata: dict[str, Any] = {"finish_reason": raw} if raw is not None else {}
     if said.refused:
         metadata["refusal"] = True

@@ -85,7 +85,7 @@ def read(told: Mapping[str, Any], total: int, thoughts: int, answer: int, *, alo
     for name in _COSTS:
         if name in told and (cost := dollars(told[name])):
             break
-    return Usage(prompt=prompt, cached=cached, reasoning=reasoning, answer=total - reasoning, cost=cost)
+    return Usage(prompt=prompt, cached=cached, reasoning=reasoning, answer=total - reasoning, cost=cost or None)
 
 
 def merged(before: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -283,16 +283,16 @@ def test_counts_are_whole_numbers_within_reason_or_not_known(usage: Any, expecte
         (1, 1.0),
         ("0.5", 0.5),
         ({"total_cost": 0.125}, 0.125),
-        (-1, 0.0),
-        (1e300, 0.0),
-        (True, 0.0),
-        *[(float("nan"), 0.0), (float("inf"), 0.0), ("free", 0.0), (None, 0.0), ([1], 0.0), (2**70, 0.0)],
+        (-1, None),
+        (1e300, None),
+        (True, None),
+        *[(float("nan"), None), (float("inf"), None), ("free", None), (None, None), ([1], None), (2**70, None)],
     ],
 )
-def test_costs_are_dollars_or_not_known(cost: Any, expected: float):
+def test_costs_are_dollars_or_not_known(cost: Any, expected: float | None):
     body = answer("Paris", usage={"prompt_tokens": 1, "completion_tokens": 1, "cost": cost}).body
     [output] = http.outputs.read(http.replies.parsed(json.dumps(body).encode()), None)
-    assert (output.usage.cost, type(output.usage.cost)) == (expected, float)
+    assert (output.usage.cost, type(output.usage.cost)) == (expected, type(expected))
 
 
 def test_counts_of_a_stream_may_come_early_late_and_twice(server: Loopback):

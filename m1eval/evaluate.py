@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from m1eval.workers import Pool
 
 CONCURRENCY = 16
+APPROXIMATE = "no tokenizer of the model is at hand: prompt lengths count four characters as a token"
 
 
 class House:
@@ -113,11 +114,8 @@ async def evaluate(
                     await run.go(asking)
                 finally:
                     display.end()
-        runs[0].notes += getattr(runner, "notes", [])
-        if tokenizer.approximate:
-            runs[0].notes.append(
-                "no tokenizer of the model is at hand: prompt lengths count four characters as a token"
-            )
+            await _compare_answers(opened, asking)
+        runs[0].notes += getattr(runner, "notes", []) + ([APPROXIMATE] if tokenizer.approximate else [])
     except BaseException as error:
         for run in opened:
             _close(run, error)
@@ -134,6 +132,13 @@ async def evaluate(
 def _check_runner(runs: Sequence[Run], runner: Runner) -> None:
     for run in runs:
         run.check_runner(runner)
+
+
+async def _compare_answers(runs: Sequence[Run], asking: loop.Asking) -> None:
+    """For runs that were finished by an earlier command, which may have been killed before it had done so."""
+    for run in runs:
+        if run.compares:
+            await run.compare_answers(asking)
 
 
 def _close(run: Run, error: BaseException) -> None:

@@ -247,7 +247,10 @@ class Scorer(Protocol):
 
     A scorer may also have: `gold(sample) -> str`, the text of an answer that must score 1 (default: the target);
     `needs_judge: bool`; `figures(records) -> dict[str, float]`, figures of a whole run beside its score, from the
-    records of its journal, such as rates by kind or a calibration error.
+    records of its journal, such as rates by kind or a calibration error; None for one that is not known. For a majority
+    vote of several answers: `vote(record) -> str | None`, what an answer says in a form that equal ones share (default:
+    the answer as it is written; `vote = None` if there is no such form), and `async same(first, second, tools) ->
+    bool`, whether two votes that are written differently are one.
     """
 
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:

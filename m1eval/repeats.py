@@ -1,36 +1,234 @@
-"""What several answers to each sample say beyond their mean: pass@k, the majority's answer, and how steady they are."""
+"""What several answers to each sample say beyond their mean: pass@k, the majority's answer, and how steady they are.
 
-from collections.abc import Iterable
+For a majority vote, answers that are the same have to be found. All right ones are: they equal the reference. Wrong
+ones are the same if they are written alike or the scorer says so.
+"""
+
+import asyncio
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from msgspec import Struct, ValidationError, convert, field, to_builtins
 
 from m1eval import stats
 from m1eval.journal import Record
+from m1eval.stats_repeats import Ballot, g_pass_at_k, maj_at_k, pass_at_k
+
+Same = Callable[[str, str], Awaitable[bool]]
+AT_ONCE = 8
+"""Samples whose answers are compared at the same time."""
+LONG = 1000
+"""Characters of a vote beyond which its hash stands for it."""
+SHARE = 0.5
+"""Of the samples that a figure has to rest on; from fewer it is not given."""
 
 
-def figures(records: Iterable[Record]) -> dict[str, float]:
-    """pass@k, maj@k and G-Pass@k at one half, k the fewest answers of a sample; nothing for one answer or for shares.
+class Answers(Struct):
+    """The answers to one sample. `votes`: by repeat, what each wrong answer says; None: it has no answer."""
 
-    Errored answers are none. maj@k lets answers vote that are written alike; there is none where the reference differs
-    between the repeats of a sample, as with options in a new order, since the same letter then means something else.
-    """
-    targets: dict[str, str] = {}
-    voting = True
-    samples: dict[str, list[tuple[str | None, float]]] = {}
+    right: int = 0
+    votes: dict[int, str | None] = field(default_factory=dict)
+    target: str | None = None
+    comparable: bool = True
+    """False if the reference differs between repeats: the same letter may then mean another option."""
+
+    @property
+    def count(self) -> int:
+        """Answers that have a score."""
+        return self.right + len(self.votes)
+
+    def ballot(self, same: Mapping[str, str]) -> Ballot:
+        """The votes counted; `same`: another way of writing a wrong answer."""
+        given = [same.get(vote, vote) for vote in self.votes.values() if vote is not None]
+        return Ballot(self.right, tuple(Counter(given).values()), len(self.votes) - len(given))
+
+
+class Collected(Struct):
+    """The answers of a run by sample; `figures` turns them into numbers."""
+
+    samples: dict[str, Answers] = field(default_factory=dict)
+    fractional: bool = False
+    """Whether an answer is neither right nor wrong: nothing is said of such a run."""
+    votes: bool = True
+    """Whether it is known which wrong answers are the same."""
+    same: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By sample, the wrong answers that are another one, written differently."""
+
+
+class Figure(Struct, frozen=True, kw_only=True):
+    """A figure of a run whose samples have several answers."""
+
+    name: str
+    value: float
+    """Mean over the samples that have k answers."""
+    interval: tuple[float, float] | None
+    """95%, for problems like these; None for fewer than two samples."""
+    samples: int
+    """Samples in `value`."""
+    left_out: int
+    """Samples with fewer than k answers that have a score."""
+    bounds: tuple[float, float]
+    """The figure of all samples if every missing answer were wrong, and if every one were right."""
+
+
+def collect(records: Iterable[Record], scorer: Any = None) -> Collected:
+    """The answers by sample, in one pass. Errored ones are not answers, but their samples are there."""
+    found = Collected()
+    vote = getattr(scorer, "vote", _written)
     for record in records:
+        answers = found.samples.setdefault(record.id, Answers())
         if record.outcome == "errored":
             continue
-        if record.value not in (0, 1):
-            return {}
-        samples.setdefault(record.id, []).append((record.answer, record.score))
-        voting = voting and targets.setdefault(record.id, record.target) == record.target
-    k = min(map(len, samples.values()), default=0)
-    if k < 2:
-        return {}
-    found = {f"pass@{k}": 0.0} | ({f"maj@{k}": 0.0} if voting else {}) | {f"G-Pass@{k} (half)": 0.0}
-    for answers in samples.values():
-        n, right = len(answers), sum(value == 1 for _, value in answers)
-        found[f"pass@{k}"] += stats.pass_at_k(n, right, k) / len(samples)
-        if voting:
-            given, values = zip(*answers, strict=True)
-            found[f"maj@{k}"] += stats.maj_at_k(given, values, k, draws=200) / len(samples)
-        found[f"G-Pass@{k} (half)"] += stats.g_pass_at_k(n, right, k, 0.5) / len(samples)
+        if answers.target is None:
+            answers.target = record.target
+        answers.comparable = answers.comparable and answers.target == record.target
+        if record.value == 1:
+            answers.right += 1
+        elif record.value == 0:
+            answered = vote is not None and record.outcome == "wrong"
+            answers.votes[record.repeat] = _shortened(vote(record)) if answered else None
+        else:
+            found.fractional = True
+    found.votes = vote is not None and all(answers.comparable for answers in found.samples.values())
     return found
+
+
+async def compare(
+    found: Collected, k: int, scorer: Any, tools: Any, stopped: Callable[[], bool] = lambda: False
+) -> None:
+    """Find the wrong answers that the scorer takes for the same although they are written differently.
+
+    They are compared in the order of the repeats, whatever the order in which they came. If it was `stopped`, votes
+    are not known.
+    """
+    same = getattr(scorer, "same", None)
+    if same is None or not found.votes or found.fractional:
+        return
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(name: str, votes: Sequence[str]) -> None:
+        async with places:
+            if stopped():
+                found.votes = False
+            else:
+                found.same[name] = await _groups(votes, partial(same, tools=tools))
+
+    async with asyncio.TaskGroup() as group:
+        for name, answers in found.samples.items():
+            wrong = dict.fromkeys(vote for _, vote in sorted(answers.votes.items()) if vote is not None)
+            decided = answers.count == k and answers.right > len(answers.votes)
+            if len(wrong) > 1 and not decided:
+                group.create_task(one(name, list(wrong)))
+
+
+async def _groups(votes: Sequence[str], same: Same) -> dict[str, str]:
+    """By vote, the first one that is the same; each is compared with the first of each group alone.
+
+    A comparison that takes too long says that they are not. A vote is compared no more once two of its comparisons
+    have taken too long, so that slow ones are at most twice as many as the votes.
+    """
+    leaders: list[str] = []
+    slow: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for vote in votes:
+        for leader in leaders:
+            if slow[vote] > 1:
+                break
+            if slow[leader] > 1:
+                continue
+            try:
+                if await same(leader, vote):
+                    first[vote] = leader
+                    break
+            except TimeoutError:
+                slow.update((leader, vote))
+        else:
+            leaders.append(vote)
+        await asyncio.sleep(0)  # the display and Ctrl-C go on meanwhile
+    return first
+
+
+def figures(found: Collected, k: int, planned: int | None = None) -> list[Figure]:
+    """pass@k for k and the powers of two below it, maj@k and G-Pass@k at one half; none if answers have other scores
+    than 0 and 1.
+
+    A sample with fewer than k answers is left out of `value` and stands in `bounds`; a figure that less than half of
+    the samples would be left in is not given. `planned`: the samples asked for, if some may have no record yet.
+    """
+    if k < 2 or found.fractional or not found.samples:
+        return []
+    ballots = [answers.ballot(found.same.get(name, {})) for name, answers in found.samples.items()]
+    ballots += [Ballot(0)] * ((planned or 0) - len(ballots))
+    powers = [2**i for i in range(1, k.bit_length()) if 2**i < k]
+    wanted: list[tuple[str, int, Callable[[Ballot], float]]] = [
+        (f"pass@{size}", size, partial(_pass, size)) for size in (*powers, k)
+    ]
+    if found.votes:
+        wanted.append((f"maj@{k}", k, lambda ballot: maj_at_k(ballot, k)))
+    wanted.append((f"G-Pass@{k} (half)", k, lambda ballot: g_pass_at_k(ballot.answers, ballot.right, k, 0.5)))
+    made = (_figure(name, size, value, ballots) for name, size, value in wanted)
+    return [figure for figure in made if figure is not None]
+
+
+def _figure(name: str, k: int, value: Callable[[Ballot], float], ballots: Sequence[Ballot]) -> Figure | None:
+    values, low, high = [], [], []
+    for ballot in ballots:
+        missing = k - ballot.answers
+        if missing <= 0:
+            values.append(value(ballot))
+        else:
+            low.append(value(_lost_wrong(ballot, missing)))
+            high.append(value(ballot._replace(right=ballot.right + missing)))
+    if not values or len(values) < SHARE * len(ballots):
+        return None
+    return Figure(
+        name=name,
+        value=math.fsum(values) / len(values),
+        interval=tuple(stats.interval(values)) if len(values) > 1 else None,
+        samples=len(values),
+        left_out=len(low),
+        bounds=(math.fsum([*values, *low]) / len(ballots), math.fsum([*values, *high]) / len(ballots)),
+    )
+
+
+def _pass(k: int, ballot: Ballot) -> float:
+    return pass_at_k(ballot.answers, ballot.right, k)
+
+
+def _lost_wrong(ballot: Ballot, missing: int) -> Ballot:
+    """As if the missing answers were wrong, and the same as the wrong answer that was given most often."""
+    first, *others = sorted(ballot.wrong, reverse=True) or [0]
+    return ballot._replace(wrong=(first + missing, *others))
+
+
+def _written(record: Record) -> str | None:
+    """The answer as it is written; the whole text where only its beginning was kept."""
+    if record.answer is None:
+        return None
+    return (record.text if record.answer.endswith("…") and record.text else record.answer).strip()
+
+
+def _shortened(vote: str | None) -> str | None:
+    if vote is None or len(vote) <= LONG:
+        return vote
+    return hashlib.sha256(vote.encode("utf-8", "replace")).hexdigest()
+
+
+def written(found: Sequence[Figure]) -> dict[str, dict[str, Any]]:
+    """What belongs to the values of figures, by name, as plain data."""
+    return {
+        figure.name: {key: value for key, value in to_builtins(figure).items() if key not in ("name", "value")}
+        for figure in found
+    }
+
+
+def read(values: Mapping[str, float | None], about: Any) -> list[Figure]:
+    """Figures from their values and what `written` made; none where an earlier version has not written it."""
+    try:
+        return [convert({"name": name, "value": values[name], **each}, Figure) for name, each in about.items()]
+    except (AttributeError, KeyError, TypeError, ValidationError):
+        return []

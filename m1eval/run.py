@@ -20,7 +20,8 @@ from typing import Any
 import msgspec
 
 import m1eval
-from m1eval import adaptive, baselines, loop, metadata, plugins, profile, repeats, secrets, source
+from m1eval import adaptive, baselines, loop, metadata, plugins, profile, secrets, source
+from m1eval import repeats as repeats_
 from m1eval.credentials import hide_command
 from m1eval.errors import UsageError
 from m1eval.journal import Done, Journal
@@ -76,8 +77,11 @@ class Run:
         self.until_se = until_se
         self.judge_files = list(judge_files) if self.judges else []
         self.profile_file = profile_file
-        self.figures: dict[str, float] = {}
+        self.figures: dict[str, float | None] = {}
         """What the scorer says of the whole run, and what the judges cost; known at the end."""
+        self.repeat_figures: list[repeats_.Figure] = []
+        """Those of several answers a sample among them, with their intervals."""
+        self._answers: repeats_.Collected | None = None
         self.work: loop.Work | None = None
         self.notes: list[str] = []
         self.seconds = 0.0
@@ -266,6 +270,7 @@ class Run:
             self._meta["overlength"] = self.work.overlength.saved()
             self._meta["runner"] = dict(getattr(asking.runner, "describe", _nothing)())
             self._meta["seconds"] = self._meta.get("seconds", 0.0) + self.seconds
+        await self.compare_answers(asking)
 
     def _more(self, work: loop.Work, batch: int = 1) -> dict[str, int]:
         """The samples that `until_se` wants more answers to, with the number of answers each should have."""
@@ -277,6 +282,26 @@ class Run:
         if not all(n for _, n in counts.values()) or adaptive.error(counts) <= self.until_se:
             return {}
         return adaptive.more(counts, self.until_se, self.repeats * adaptive.MOST, batch)
+
+    async def compare_answers(self, asking: loop.Asking) -> None:
+        """Find out which of several answers to a sample are the same, for the votes of a majority."""
+        if self.work is None or self.repeats < 2 or not hasattr(self.task.scorer, "same"):
+            return
+        collected = repeats_.collect(self.work.done.counted(), self.task.scorer)
+        await repeats_.compare(collected, self.repeats, self.task.scorer, asking.tools, asking.stop.is_set)
+        self._answers = collected
+
+    @property
+    def _known_figures(self) -> dict[str, float | None] | None:
+        """The figures that an earlier command has written, if nothing was added since."""
+        known: dict[str, float | None] | None = self._meta.get("summary", {}).get("figures")
+        return known if not self.seconds and self._answers is None else None
+
+    @property
+    def compares(self) -> bool:
+        """Whether answers may still have to be compared for the figures of the run."""
+        known = self._meta.get("summary", {}).get("figures") or {}
+        return self.repeats > 1 and self._answers is None and f"maj@{self.repeats}" not in known
 
     def close(self) -> None:
         """Write the summary and let go of the folder."""
@@ -291,8 +316,10 @@ class Run:
             self._journal = None
             return
         if self.work is not None:
-            known = self._meta.get("summary", {}).get("figures") if not self.seconds else None
+            known = self._known_figures
             self.figures = self._figures() if known is None else known
+            if known is not None:
+                self.repeat_figures = repeats_.read(known, self._meta["summary"].get("figure_intervals"))
         if self.work is not None and self.seconds:
             self._meta["summary"] = self.summary()
             if not self._meta["summary"]["owed"]:
@@ -340,6 +367,7 @@ class Run:
             "cost": round(self.work.done.cost, 6) or None,
             "seconds": tally.seconds,
             "figures": self.figures,
+            "figure_intervals": repeats_.written(self.repeat_figures),
             **self._adaptive(),
             "path": str(self.folder),
         }
@@ -359,11 +387,18 @@ class Run:
         span = {"answers_least": min(numbers), "answers_most": max(numbers)}
         return {"adaptive": {"until_se": self.until_se, "answer_stderr": error, **span}}
 
-    def _figures(self) -> dict[str, float]:
+    def _figures(self) -> dict[str, float | None]:
         """What several answers a sample say, the scorer's own figures of the run, and the tokens of its judges."""
         assert self.work is not None
         done = self.work.done
-        found = repeats.figures(done.counted()) if self.repeats > 1 else {}
+        found: dict[str, float | None] = {}
+        if self.repeats > 1:
+            collected = self._answers or repeats_.collect(done.counted(), self.task.scorer)
+            if self._answers is None and hasattr(self.task.scorer, "same"):
+                collected.votes = False
+            planned = len(self.work.numbers) - self.work.skipped
+            self.repeat_figures = repeats_.figures(collected, self.repeats, planned)
+            found = {figure.name: figure.value for figure in self.repeat_figures}
         figures = getattr(self.task.scorer, "figures", None)
         if figures is not None:
             found |= figures(record for record in done.counted() if record.outcome != "errored")

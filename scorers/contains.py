@@ -22,6 +22,8 @@ class Scorer:
     there by chance.
     """
 
+    vote = None  # the whole output is the answer, and no two are worded alike
+
     def __init__(
         self,
         *,

@@ -3,6 +3,8 @@
 Letters are compared as characters, not as code points: "é" is the same in one and in two of them (Unicode's form C).
 """
 
+from typing import Any
+
 from m1eval import Output, Sample, Score, Tools
 from m1eval.report.words import short
 
@@ -27,6 +29,11 @@ class Scorer:
             answer=short(answer),
             explanation=f"exact: {'the same text' if same else 'another text'}",
         )
+
+    def vote(self, record: Any) -> str | None:
+        """What an answer votes for, in the form that is compared."""
+        text = composed(record.text.strip())
+        return (composed(text.casefold()) if self.ignore_case else text) or None
 
     def gold(self, sample: Sample) -> str:
         """The target; UsageError if there is none."""

@@ -25,6 +25,8 @@ class Scorer:
     The references are the target, split at `separator` if one is given; the best one counts.
     """
 
+    vote = None  # the whole output is the answer, and no two are worded alike
+
     def __init__(self, *, separator: str | None = None) -> None:
         if separator == "":
             raise UsageError("separator is empty; leave it out for a single reference")

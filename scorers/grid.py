@@ -58,6 +58,11 @@ class Scorer:
             metrics={"cells": share},
         )
 
+    def vote(self, record: Any) -> str | None:
+        """The cells of a grid in one order."""
+        given = RULES[self.rule](record.text)
+        return None if given is None else json.dumps(given, ensure_ascii=True, sort_keys=True)
+
     def gold(self, sample: Sample) -> str:
         """The reference in the form that the puzzle's prompt asks for."""
         return json.dumps({"reasoning": "", "solution": _reference_of(sample)}, ensure_ascii=False)

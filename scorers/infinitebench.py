@@ -46,6 +46,8 @@ class Scorer:
     `at_most` says what its F could have been: the reference is the task's, so it is the answer that takes so long.
     """
 
+    vote = None  # the whole output is the answer, and no two are worded alike
+
     def __init__(self, *, rule: Rule = "fixed", timeout: float = 60.0) -> None:
         if rule not in ("fixed", "first"):
             raise UsageError(f"rule is 'fixed' or 'first', not '{rule}'")

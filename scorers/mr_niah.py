@@ -20,6 +20,8 @@ _CHINESE = re.compile("[\u4e00-\u9fff]")
 class Scorer:
     """The share of the target's parts that the answer contains."""
 
+    vote = None  # the whole output is the answer, and no two are worded alike
+
     async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
         """Compare by the official rule."""
         text, wanted = output.text, _wanted(sample)

@@ -1,7 +1,7 @@
 """The text that a pattern finds, against the target."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from m1eval import Output, Sample, Score, Tools, UsageError
 from m1eval.report.words import short
@@ -56,6 +56,13 @@ class Scorer:
         answer = found.strip()
         same = composed(answer.casefold()) == composed(target.casefold()) if self.ignore_case else answer == target
         return Score(value=float(same), answer=short(answer), explanation=f"regex: the {self.take} match")
+
+    def vote(self, record: Any) -> str | None:
+        """What an answer votes for, in the form that is compared; of a long one the whole output."""
+        if record.answer is None:
+            return None
+        answer = composed(record.text if record.answer.endswith("…") else record.answer)
+        return composed(answer.casefold()) if self.ignore_case else answer
 
     def gold(self, sample: Sample) -> str:
         """The target; UsageError if there is none."""

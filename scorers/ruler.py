@@ -19,6 +19,8 @@ _CONTROL = re.compile(r"[\x00-\x1f]")
 class Scorer:
     """Looks for the texts of the column `outputs`; `match`: all (their share counts) or part (one will do)."""
 
+    vote = None  # the whole output is the answer, and no two are worded alike
+
     def __init__(self, *, match: Literal["all", "part"] = "all") -> None:
         if match not in ("all", "part"):
             raise UsageError(f"match is 'all' or 'part', not '{match}'")

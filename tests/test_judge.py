@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -213,7 +214,10 @@ def test_figures_of_a_run():
     assert figures["correct given attempted"] == pytest.approx(0.75)
     assert figures["F1"] == pytest.approx(2 * 0.75 * 0.6 / 1.35)
     assert (figures["a"], figures["b"], figures["mean of axis"]) == (0.75, 0, 0.375)
-    assert figures["calibration error"] == pytest.approx(abs(0.74 - 0.6))
+    assert figures["calibration error"] is None, "one bin of five answers says nothing"
+    assert figures["calibration error by HLE's code"] is None
+    many = scorer.figures(records * 40)["calibration error"]
+    assert many == pytest.approx(math.sqrt((0.13**2 + 0.15**2) / 2))  # .58 sure and .45 right, .90 sure and .75 right
     assert scorer.figures([]) == {}
 
 

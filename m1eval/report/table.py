@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from m1eval import baselines, terminal
-from m1eval.report import by_length
+from m1eval.report import by_length, figures
 from m1eval.report.against import against
 from m1eval.report.against import lines as compared
 from m1eval.report.words import count, score, span
@@ -33,20 +33,20 @@ def show(runs: Sequence[Run]) -> None:
 def cells(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
     """Header and rows as text; published models that no task has a figure of are left out."""
     published = [_published(run) for run in runs]
-    models = [model for model in BESIDE if any(model in figures for figures in published)]
+    models = [model for model in BESIDE if any(model in scores for scores in published)]
     errors = any(run.tally.outcomes["errored"] for run in runs)
     head = ["task", "score", "n", "k", "tokens/sample", "truncated", *(["errored"] if errors else []), "time"]
     costs = any(run.cost for run in runs)
     head += ["cost"] if costs else []
     rows = []
-    for run, figures in zip(runs, published, strict=True):
+    for run, scores in zip(runs, published, strict=True):
         tally = run.tally
         each = tally.usage.output / tally.finished if tally.finished else 0
         cut = f"{100 * tally.outcomes['truncated'] / tally.scored:.1f}%" if tally.scored else "–"
         row = [run.task.name, score(tally.score, tally.stderr), _size(run), str(run.repeats), count(each), cut]
         row += [str(tally.outcomes["errored"])] if errors else []
         row += [span(run.seconds_total), *([f"${run.cost:.2f}" if run.cost else "–"] if costs else [])]
-        rows.append([*row, *(figures.get(model, "–") for model in models)])
+        rows.append([*row, *(scores.get(model, "–") for model in models)])
     return [*head, *(BESIDE[model] for model in models)], rows
 
 
@@ -103,17 +103,12 @@ def notes(runs: Sequence[Run]) -> list[str]:
                 f"{name}: adaptive, {found['answers_least']} to {found['answers_most']} answers a sample; "
                 f"the error of sampling answers is {found['answer_stderr']:.4f}{wanted}"
             )
-        if run.figures:
-            lines.append(f"{name}: {' · '.join(f'{key} {_figure(value)}' for key, value in run.figures.items())}")
+        lines += [f"{name}: {text}" for text in figures.lines(run.figures, run.repeat_figures)]
         lines += [f"{name}: {note}" for note in dict.fromkeys(run.notes)]
     lines += _sources(runs)
     lines += compared(against(runs, list(BESIDE)), BESIDE)
     lines += [f"{run.task.name}: {run.folder}" for run in runs]
     return lines
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value > 1 else f"{value:.3f}"
 
 
 def _beside(published: baselines.Baseline) -> list[baselines.Figure]:

@@ -103,6 +103,25 @@ class Scorer:
         right, how = verdict
         return Score(value=float(right), answer=answer, explanation=how)
 
+    async def same(self, first: str, second: str, tools: Tools) -> bool:
+        """Whether two answers are one vote, by the rule that grades; TimeoutError if that takes too long to tell."""
+        if first == second:
+            return True
+        if any(len(text) > LONGEST or reference_fault(text) or may_explode(text) for text in (first, second)):
+            return False
+        if self.rule != "m1eval":
+            modules = [_Imported(name) for name in published.MODULES[self.rule]]
+            call: tuple[Any, ...] = (by_rule, self.rule, f"\\boxed{{{second}}}", first, *modules)
+        elif verdict := quick(first, second, self.precision):
+            return verdict[0]
+        else:
+            call = (slow, first, second, self.precision, _Imported("math_verify", units=converts(first, second)))
+        try:
+            verdict = await tools.workers.run(*call, timeout=self.timeout)
+        except (RuntimeError, ValueError):  # too much memory for one of them
+            return False
+        return bool(verdict[1] if self.rule != "m1eval" else verdict[0])
+
     async def _slow(self, gold: str, answer: str, tools: Tools) -> Verdict:
         """The verdict of a worker; an answer that it cannot evaluate in its limits is wrong."""
         library, spent = _Imported("math_verify", units=converts(gold, answer)), 0.0

@@ -188,7 +188,7 @@ def _figure(name: str, k: int, value: Callable[[Ballot], float], ballots: Sequen
     return Figure(
         name=name,
         value=math.fsum(values) / len(values),
-        interval=tuple(stats.interval(values)) if len(values) > 1 else None,
+        interval=stats.interval(values) if len(values) > 1 else None,
         samples=len(values),
         left_out=len(low),
         bounds=(math.fsum([*values, *low]) / len(ballots), math.fsum([*values, *high]) / len(ballots)),

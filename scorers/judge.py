@@ -194,7 +194,7 @@ class Scorer:
         groups: dict[str, dict[str, list[float]]] = {}
         stated: list[tuple[str, int, float, float]] = []
         for number, record in enumerate(records):
-            sample = str(getattr(record, "id", number))
+            sample = str(getattr(record, "id", f"{number:09}"))
             given = {name: record.metrics.get(f"verdict {name}", 0.0) for name in self.verdicts}
             if self.attempted and not any(given.values()):
                 given[self.attempted["none"]] = 1.0

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from m1eval import load, repeats
 from m1eval.evaluate import House
 from m1eval.journal import Record
+from m1eval.nouns import Outcome
 from m1eval.stats_repeats import Ballot, g_pass_at_k, maj_at_k, pass_at_k
 from tests.conftest import lines, write
 
@@ -39,9 +40,9 @@ class Runner:
 """
 
 
-def record(name: str, repeat: int, answer: str | None, right: bool = False, **more: object) -> Record:
-    outcome = "right" if right else "wrong" if answer is not None else "unparsed"
-    return Record(**{"id": name, "repeat": repeat, "outcome": outcome, "value": float(right), "answer": answer, **more})
+def record(name: str, repeat: int, answer: str | None, right: bool = False) -> Record:
+    outcome: Outcome = "right" if right else "wrong" if answer is not None else "unparsed"
+    return Record(id=name, repeat=repeat, outcome=outcome, value=float(right), answer=answer)
 
 
 def brute(ballot: Ballot, k: int) -> Fraction:

@@ -356,15 +356,16 @@ def lengths(
     m1eval lengths results/needle/mymodel
     m1eval lengths results/longbench_v2/mymodel --edges 32k,128k --by difficulty
     """
+    from m1eval.definition import Rule
     from m1eval.report import by_length
     from m1eval.report.lengths import RULER
 
     ends = [_tokens(text) for text in _names(edges)] if edges else []
-    least = RULER if threshold == "ruler" else _share(threshold)
+    rule = Rule(RULER, "RULER", 13) if threshold == "ruler" else Rule(_share(threshold))
     if svg and len(runs) > 1:
         raise UsageError("--svg goes with one run")
     for run in runs:
-        by_length.show(run, edges=ends, threshold=least, by=by, svg=svg, as_json=as_json)
+        by_length.show(run, edges=ends, rule=rule, by=by, svg=svg, as_json=as_json)
     return 0
 
 

@@ -49,6 +49,15 @@ class Related(Struct, forbid_unknown_fields=True):
     related: str
 
 
+class Rule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """When a prompt length counts as one that a model can use."""
+
+    threshold: Annotated[float, Meta(ge=0, le=1, description="The score that a length must reach.")]
+    name: Annotated[str, Meta(description="The benchmark; tasks of one name have a mean by length together.")] = ""
+    subtasks: Annotated[int, Meta(ge=0, description="How many subtasks the mean must be of; 0: any number.")] = 0
+    without: Annotated[str, Meta(description="What it means if there are fewer.")] = ""
+
+
 class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A task file."""
 
@@ -97,6 +106,9 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
     protocols: Annotated[
         dict[str, dict[str, Any]], Meta(description="Other ways to run the task, by name: the keys that differ.")
     ] = {}
+    effective_length: Annotated[
+        Rule | None, Meta(description="When a prompt length counts as one the model can use, as the authors have it.")
+    ] = None
     baselines: Annotated[str | Related | None, Meta(description="Key of the published figures.")] = None
 
 

@@ -23,7 +23,18 @@ from m1eval.published_texts import PublishedTexts
 from m1eval.samples import About, Samples
 from m1eval.source import Key, Source
 
-ABOUT = {"title", "description", "tags", "source", "url", "licence", "baselines", "repeats", "protocols"}
+ABOUT = {
+    "title",
+    "description",
+    "tags",
+    "source",
+    "url",
+    "licence",
+    "baselines",
+    "repeats",
+    "protocols",
+    "effective_length",
+}
 """Keys that change nothing of what is asked or how it is graded."""
 ABOUT_DATA = {"rows", "gated", "mirror"}
 """Those of them that stand under `dataset`."""

@@ -1,6 +1,7 @@
 """Scores by prompt length, the heat map, the effective length, and prompts that are longer than the window."""
 
 import json
+import math
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -8,9 +9,13 @@ from xml.etree import ElementTree
 import pytest
 
 from m1eval import Sample, task
+from m1eval.definition import Rule
+from m1eval.nouns import Usage
 from m1eval.overlength import Overlength
 from m1eval.report import heatmap, lengths
-from m1eval.report.lengths import Entry
+from m1eval.report.effective import effective, verdict
+from m1eval.report.lengths import Band, Entry
+from m1eval.stats import Tally
 from m1eval.tokens import Approximate
 from tests.conftest import Characters, lines, write
 
@@ -27,7 +32,9 @@ def test_a_run_over_lengths_ends_with_its_report(m1eval, tmp_path):
     table = re.findall(r"^\| (\d+k) +\| +(1\.000 ± 0\.000) \| +(\S+) \| +(\d+) \|", result.out, re.MULTILINE)
     assert table == [(length, "1.000 ± 0.000", "0.610–1.000", "6") for length in ("2k", "4k", "8k")]
     assert len(re.findall(r"██ 1\.00", result.out)) == 9
-    assert "needle: effective context length: 8,192 tokens (the largest with score ≥ 0.85)" in result.out
+    assert (
+        "needle: effective context length: not known (score ≥ 0.85); undecided at 2k, 4k, 8k (n = 6 is too few to tell)"
+    ) in result.out
     picture = (tmp_path / "x" / "heatmap.svg").read_text()
     assert len(ElementTree.fromstring(picture).findall(".//{http://www.w3.org/2000/svg}g")) == 9
 
@@ -35,7 +42,7 @@ def test_a_run_over_lengths_ends_with_its_report(m1eval, tmp_path):
 def test_wrong_answers_make_an_empty_map_and_no_effective_length(m1eval, tmp_path):
     result = m1eval(*SWEEP, "--model", "echo:wrong", "--out", tmp_path / "x")
     assert len(re.findall(r" 0\.00(?!0)", result.out)) == 9
-    assert "effective context length: none (no length with score ≥ 0.85)" in result.out
+    assert "effective context length: none (score ≥ 0.85), not even 2k; not 4k, 8k" in result.out
 
 
 def test_other_runs_have_no_such_report(m1eval, tmp_path, capitals):
@@ -61,9 +68,11 @@ def test_any_run_can_be_split_by_the_tokens_of_its_prompts(m1eval, tmp_path):
         "lengths", tmp_path / "x", "--edges", "100,1k", "--by", "topic", "--json", "--threshold", "ruler"
     ).json()
     assert [(band["longest"], band["samples"]) for band in shown["lengths"]] == [(100, 2), (1024, 1), (2048, 1)]
-    assert (shown["threshold"], shown["effective"]) == (0.856, 2048)
+    assert (shown["threshold"], shown["effective"]) == (0.856, None)
     assert {cell["row"] for cell in shown["grid"]["cells"]} == {"even", "odd"}
-    assert shown["lengths"][0]["interval"] == pytest.approx([0.342, 1.0], abs=1e-3)
+    assert shown["lengths"][1]["interval"] is None, "one sample"
+    assert shown["lengths"][0]["interval"][0] < 0.5
+    assert {band["standing"] for band in shown["lengths"]} == {"undecided"}
     text = m1eval("lengths", tmp_path / "x", "--edges", "1k").out
     assert "| ≤ 1k " in text
 
@@ -86,21 +95,77 @@ def test_what_cannot_be_shown_is_an_error_in_one_line(m1eval, tmp_path, monkeypa
     assert message in result.err
 
 
-def test_the_interval_is_wilsons():
-    bands = lengths.bands([entry(i, float(i < 9), length=4096) for i in range(10)])
-    assert lengths.interval(bands[0].tally) == pytest.approx(
-        (0.5958, 0.9821), abs=1e-4
-    )  # R: prop.test without correction
+def sweep(rights: dict[int, int], n: int) -> list[Band]:
+    """Lengths with so many right answers of n."""
+    return lengths.bands(
+        entry(length + i, float(i < right), length=length) for length, right in rights.items() for i in range(n)
+    )
 
 
-def test_the_effective_length_is_the_largest_good_one_and_names_gaps():
-    scores = {1024: 1.0, 2048: 0.5, 4096: 1.0, 8192: 0.0}
-    found = [
-        entry(length + i, float(i < 10 * score), length=length) for length, score in scores.items() for i in range(10)
-    ]
-    bands = lengths.bands(found)
-    assert lengths.effective(bands, 0.85) == 4096
-    assert lengths.verdict(bands, 0.85).endswith("4,096 tokens (the largest with score ≥ 0.85; below at 2k)")
+def test_the_tables_by_length_and_of_results_have_one_interval(m1eval, tmp_path):
+    command = ("run", "--tasks", "needle", "--lengths", "2k", "--set", "depths=[0,50,100]", "--out", tmp_path / "x")
+    m1eval(*command, "--model", "echo:gold,wrong,gold,gold")
+    records = lines(tmp_path / "x" / "samples.jsonl")
+    (band,) = m1eval("lengths", tmp_path / "x", "--json").json()["lengths"]
+    tally = Tally()
+    for record in records:
+        tally.add(record["id"], record["outcome"], record["value"], Usage())
+    assert band["interval"] == list(tally.interval or ())
+    assert band["score"] == tally.score
+
+
+def test_lengths_are_reached_missed_or_undecided():
+    rule = Rule(0.85)
+    bands = sweep({1024: 50, 2048: 49, 4096: 43, 8192: 20, 16384: 50}, 50)
+    assert effective(bands, 0.85).standings == ("reached", "reached", "undecided", "missed", "reached")
+    assert verdict(bands, rule) == (
+        "effective context length: at least 2k (score ≥ 0.85); not 8k; undecided at 4k;"
+        " reached at 16k, but not at every shorter length"
+    )
+    assert verdict(sweep({1024: 5, 2048: 10}, 10), rule) == (
+        "effective context length: none (score ≥ 0.85), not even 1k; undecided at 2k (n = 10 is too few to tell)"
+    )
+    assert verdict(sweep({1024: 43, 2048: 10}, 50), rule).startswith(
+        "effective context length: not known (score ≥ 0.85); not 2k; undecided at 1k"
+    )
+
+
+def named(n: int, truth: float, threshold: float) -> float:
+    """The exact chance that a length is named as reached."""
+    return sum(
+        math.comb(n, right) * truth**right * (1 - truth) ** (n - right)
+        for right in range(n + 1)
+        if effective(sweep({1024: right}, n), threshold).longest
+    )
+
+
+@pytest.mark.parametrize("n", [2, 10, 16, 20, 30, 50, 100])
+def test_a_length_that_is_not_reached_is_named_in_at_most_5_percent_of_runs(n):
+    assert named(n, 0.80, 0.85) <= 0.05
+    assert named(n, 0.5, 0.6) <= 0.05
+
+
+def test_more_lengths_make_no_false_one_likelier():
+    numpy = pytest.importorskip("numpy")
+    drawn = numpy.random.default_rng(0)
+    for truths in ([0.80] * 6, [0.97, 0.97, 0.80, 0.80, 0.80, 0.80]):
+        limit = 2 ** (10 + sum(truth >= 0.85 for truth in truths))
+        too_long = 0
+        for rights in drawn.binomial(30, truths, size=(400, 6)):
+            found = effective(sweep({2 ** (10 + i): int(right) for i, right in enumerate(rights)}, 30), 0.85)
+            too_long += (found.longest or 0) >= limit
+        assert too_long / 400 <= 0.05
+
+
+def test_subtasks_weigh_the_same_by_length():
+    found = [entry(i, float(i % 4 != 0), length=4096, subtask="a") for i in range(40)]
+    found += [entry(100 + i, 1.0, length=4096, subtask="b") for i in range(10)]
+    (band,) = lengths.bands(found)
+    assert band.score == pytest.approx((0.75 + 1) / 2)
+    assert band.stderr == pytest.approx((0.75 * 0.25 / 39) ** 0.5 / 2)
+    low, high = band.bounds() or (0, 0)
+    assert low < 0.875 - 1.96 * (band.stderr or 0)  # the ten right ones are not certain either
+    assert 0.875 < high < 1
 
 
 def test_many_depths_are_put_into_tenths_and_cells_without_samples_stay_open():
@@ -239,3 +304,64 @@ def test_the_picture_has_no_scripts_and_opens_alone(tmp_path):
     picture = heatmap.svg(grid, "needle")
     Path(tmp_path / "x.svg").write_text(picture)
     assert not re.search(r"<script|href|url\(", picture)
+
+
+def of_a_benchmark(folder: Path, name: str, subtasks: list[str], rule: str) -> Path:
+    """A task over two lengths; a runner that gives the gold answer is right in every row but those of `wrong`."""
+    rows = [
+        {"subtask": part, "length": length, "a": "x", "i": i}
+        for part in subtasks
+        for length in (4096, 8192)
+        for i in range(4)
+    ]
+    write(folder / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    keys = f"title: T\ndataset: {{file: {name}.jsonl}}\nprompt: '{{{{ subtask }}}}'\ntarget: '{{{{ a }}}}'\n"
+    return write(folder / f"{name}.yaml", f"{keys}scorer: exact\neffective_length: {rule}\n")
+
+
+def test_the_mean_of_a_benchmarks_tasks_by_length_is_printed_by_its_own_rule(m1eval, tmp_path):
+    rule = "{name: GAUGE, threshold: 0.7, subtasks: 3, without: the third is hard}"
+    of_a_benchmark(tmp_path, "a", ["one", "two"], rule)
+    of_a_benchmark(tmp_path, "b", ["three"], rule)
+    write(tmp_path / "both.yaml", "title: B\ntasks: [a.yaml, b.yaml]\n")
+    command = ("run", "--model", "echo:gold,wrong,gold", "--out")
+    out = m1eval(*command, tmp_path / "x", "--tasks", tmp_path / "both.yaml").out
+    parts: dict[int, dict[str, list[float]]] = {}
+    for name in "ab":
+        for record in lines(tmp_path / "x" / name / "samples.jsonl"):
+            about = record["metadata"]
+            parts.setdefault(about["length"], {}).setdefault(about["subtask"], []).append(record["value"])
+    assert "GAUGE, mean over 3 subtasks:" in out
+    table = out[out.index("GAUGE, mean over 3 subtasks:") :]
+    for length, label in ((4096, "4k"), (8192, "8k")):
+        means = [sum(values) / len(values) for values in parts[length].values()]
+        assert re.search(rf"^\| {label} +\| +{sum(means) / 3:.3f} ± .*\| 12 \|", table, re.MULTILINE), table
+    assert "(score ≥ 0.7, the threshold of GAUGE)" in table
+    assert "not GAUGE's rule" not in out
+    alone = m1eval(*command, tmp_path / "y", "--tasks", tmp_path / "a.yaml").out
+    assert "a: a mean of 2 of 3 subtasks, which is not GAUGE's rule; the third is hard" in alone
+
+
+def test_a_killed_run_counts_each_answer_once(m1eval, tmp_path):
+    m1eval("run", "--tasks", "needle_small", "--model", "echo:gold", "--out", tmp_path / "x")
+    before = m1eval("lengths", tmp_path / "x", "--json").json()
+    journal = tmp_path / "x" / "samples.jsonl"
+    first, *_ = lines(journal)
+    wrong = json.dumps(first | {"outcome": "wrong", "value": 0.0}) + "\n"
+    lost = json.dumps({"id": first["id"], "repeat": 0, "outcome": "errored", "error": "lost"}) + "\n"
+    journal.write_text(lost + journal.read_text() + wrong)
+    assert m1eval("lengths", tmp_path / "x", "--json").json() == before
+
+
+def test_cells_say_how_few_samples_they_hold():
+    found = [entry(i // 2, 1.0, length=4096, depth=50) for i in range(4)]
+    found += [entry(100 + i, 0.0, length=8192, depth=50) for i in range(5)]
+    grid = lengths.grid(found)
+    assert grid is not None
+    text, picture = heatmap.blocks(grid, "t"), heatmap.svg(grid, "t")
+    assert "1.00*" in text
+    assert "0.00*" not in text
+    assert "* fewer than 5 samples" in text
+    assert "depth 50, 4k: 1.000, 2 samples, 4 answers" in picture
+    assert "depth 50, 8k: 0.000, 5 samples<" in picture
+    assert "* fewer than 5 samples" in picture

@@ -4,10 +4,13 @@ from html import escape as _escape
 
 from m1eval import terminal
 from m1eval.report.lengths import Grid
+from m1eval.stats import Tally
 
 BLOCKS = " ░▒▓█"
 SCALE = ((0, 34, 78), (60, 77, 110), (124, 123, 120), (188, 175, 111), (255, 234, 70))
 """Cividis (Nuñez, Anderton, Renslow 2018), which colour-blind readers see as others do."""
+FEW = 5
+"""Samples in a cell below which it is marked."""
 WIDTH, HEIGHT, LEFT, TOP = 76, 30, 130, 56
 
 
@@ -16,11 +19,13 @@ def blocks(grid: Grid, title: str) -> str:
     grid, title = _plain(grid), terminal.cell(title)
     rows = [f"{title}: {grid.name} × prompt tokens, 0 {BLOCKS[1:]} 1"]
     left = max(len(name) for name in [*grid.rows, grid.name])
-    width = max(8, *(len(name) for name in grid.columns)) + 1
+    width = max(9, *(len(name) for name in grid.columns)) + 1
     rows.append(f"{grid.name:>{left}} " + "".join(f"{name:>{width}}" for name in grid.columns))
     for row in grid.rows:
         cells = [_block(grid, row, column) for column in grid.columns]
         rows.append(f"{row:>{left}} " + "".join(f"{cell:>{width}}" for cell in cells))
+    if any(map(_few, grid.cells.values())):
+        rows.append(f"* fewer than {FEW} samples")
     return "\n".join(rows)
 
 
@@ -54,6 +59,8 @@ def svg(grid: Grid, title: str) -> str:
         for i, column in enumerate(grid.columns):
             parts += _cell(grid, row, column, LEFT + WIDTH * i, y)
     parts += _legend(TOP + HEIGHT * len(grid.rows) + 20)
+    if any(map(_few, grid.cells.values())):
+        parts.append(_text(LEFT + 190, TOP + HEIGHT * len(grid.rows) + 30, f"* fewer than {FEW} samples", "start"))
     return "\n".join([*parts, "</svg>\n"])
 
 
@@ -62,7 +69,7 @@ def _block(grid: Grid, row: str, column: str) -> str:
     if tally is None or tally.score is None:
         return "–"
     shade = BLOCKS[min(len(BLOCKS) - 1, int(tally.score * (len(BLOCKS) - 1) + 0.5))]
-    return f"{shade * 2} {tally.score:.2f}"
+    return f"{shade * 2} {tally.score:.2f}{'*' if _few(tally) else ''}"
 
 
 def _cell(grid: Grid, row: str, column: str, x: float, y: float) -> list[str]:
@@ -71,12 +78,23 @@ def _cell(grid: Grid, row: str, column: str, x: float, y: float) -> list[str]:
     size = f'x="{x}" y="{y}" width="{WIDTH - 2}" height="{HEIGHT - 2}"'
     if tally is None or value is None:
         return [f'<rect {size} fill="none" stroke="#bbb"/>']
-    tip = escape(f"{grid.name} {row}, {column}: {value:.3f}, n = {tally.samples}")
+    tip = escape(f"{grid.name} {row}, {column}: {value:.3f}, {_size(tally)}")
     ink = "#000" if value > 0.5 else "#fff"
+    shown = f"{value:.2f}{'*' if _few(tally) else ''}"
     return [
         f'<g><title>{tip}</title><rect {size} fill="{_colour(value)}"/>',
-        f"{_text(x + WIDTH / 2 - 1, y + HEIGHT / 2 + 3, f'{value:.2f}', 'middle', ink)}</g>",
+        f"{_text(x + WIDTH / 2 - 1, y + HEIGHT / 2 + 3, shown, 'middle', ink)}</g>",
     ]
+
+
+def _size(tally: Tally) -> str:
+    """Samples, and answers if there are more."""
+    samples = f"{tally.samples} sample{'s' if tally.samples > 1 else ''}"
+    return samples if tally.scored == tally.samples else f"{samples}, {tally.scored} answers"
+
+
+def _few(tally: Tally | None) -> bool:
+    return tally is not None and 0 < tally.samples < FEW
 
 
 def _legend(y: float) -> list[str]:

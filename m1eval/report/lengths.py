@@ -4,14 +4,15 @@ The length is the one a task was asked for (column `length`), else the tokens th
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 from msgspec import Struct, field
 
+from m1eval import stats
 from m1eval.errors import UsageError
+from m1eval.journal import settled
 from m1eval.nouns import Outcome, Timing, Usage
 from m1eval.report.words import score
 from m1eval.source import show
@@ -22,8 +23,9 @@ RULER = 0.856
 THRESHOLD = 0.85
 ROWS = ("depth", "subtask")
 """Columns that make the rows of a heat map, the first that is there."""
+PART = "subtask"
+"""The column whose values weigh the same in the score of a length."""
 MOST_ROWS = 21
-Z = 1.959964
 
 
 class Entry(Struct):
@@ -45,23 +47,79 @@ class Entry(Struct):
 
 
 class Band(NamedTuple):
-    """The samples of one length, or of a range of lengths."""
+    """The samples of one length, or of a range of lengths, in all and by subtask."""
 
     longest: int
     label: str
     tally: Tally
+    parts: dict[str, Tally]
+
+    @property
+    def samples(self) -> int:
+        """Samples with at least one score."""
+        return self.tally.samples
+
+    @property
+    def score(self) -> float | None:
+        """Mean over the subtasks of their scores; None if one of them has none."""
+        scores = [part.score for part in self.parts.values()]
+        known = [score for score in scores if score is not None]
+        return math.fsum(known) / len(known) if known and len(known) == len(scores) else None
+
+    @property
+    def stderr(self) -> float | None:
+        """Standard error of the score, the subtasks being independent."""
+        errors = [part.stderr for part in self.parts.values()]
+        known = [error for error in errors if error is not None]
+        return math.hypot(*known) / len(known) if known and len(known) == len(errors) else None
+
+    def bounds(self, confidence: float = 0.95) -> tuple[float, float] | None:
+        """The interval of the score, as in the table of results; None for fewer than two samples."""
+        return mean_bounds([_means(part) for part in self.parts.values()], confidence)
+
+    def perfect(self) -> "Band":
+        """The same numbers of samples, all right."""
+        return self._replace(parts={name: _all_right(part.samples) for name, part in self.parts.items()})
 
 
-def entries(folder: Path) -> Iterator[Entry]:
-    """The records of a run; UsageError if there is none."""
+def mean_bounds(groups: Sequence[Sequence[float]], confidence: float) -> tuple[float, float] | None:
+    """The interval of the unweighted mean of groups' means, from the groups' own intervals.
+
+    Distances to their ends are added as squares (Zou and Donner 2008), so that groups in which all came out alike
+    still count with what is not known of them. None if a group has fewer than two samples.
+    """
+    if not groups or min(map(len, groups)) < 2:
+        return None
+    if len(groups) == 1:
+        return stats.interval(groups[0], confidence)
+    means = [math.fsum(group) / len(group) for group in groups]
+    ends = [stats.interval(group, confidence) for group in groups]
+    mean = math.fsum(means) / len(means)
+    below = math.hypot(*(own - end.low for own, end in zip(means, ends, strict=True))) / len(means)
+    above = math.hypot(*(end.high - own for own, end in zip(means, ends, strict=True))) / len(means)
+    return max(0.0, mean - below), min(1.0, mean + above)
+
+
+def _means(tally: Tally) -> list[float]:
+    return [total / n for total, n in tally.counts.values()]
+
+
+def _all_right(samples: int) -> Tally:
+    tally = Tally()
+    for i in range(samples):
+        tally.add(str(i), "right", 1.0, Usage())
+    return tally
+
+
+def entries(folder: Path, strangers: Set[str] = frozenset()) -> Iterator[Entry]:
+    """What counts in a run: one record of each (sample, repeat), without those of `strangers`.
+
+    UsageError if there is no journal.
+    """
     journal = folder / "samples.jsonl" if folder.is_dir() else folder
     try:
-        with journal.open("rb") as file:
-            for raw in file:
-                try:
-                    yield msgspec.json.decode(raw, type=Entry)
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    continue
+        for record in settled(journal, strangers):
+            yield Entry(record.id, record.outcome, record.score, record.usage, record.timing, record.metadata)
     except OSError as error:
         raise UsageError(f"{show(folder)} is no run: {error.strerror}") from None
 
@@ -70,53 +128,26 @@ def bands(found: Iterable[Entry], edges: Sequence[int] = ()) -> list[Band]:
     """Samples by length: exact lengths where the task set them, else by `edges` or powers of two."""
     listed = list(found)
     asked = not edges and all(isinstance(entry.metadata.get("length"), int) for entry in listed)
-    tallies: dict[int, Tally] = {}
+    made: dict[int, Band] = {}
     for entry in listed:
         longest = entry.length if asked else _edge(entry.length, edges)
-        tally = tallies.setdefault(longest, Tally())
-        tally.add(entry.id, entry.outcome, entry.value, entry.usage, entry.timing.total)
-    ordered = sorted(tallies)
-    return [Band(longest, _label(longest, edges, exact=asked), tallies[longest]) for longest in ordered]
-
-
-def interval(tally: Tally) -> tuple[float, float] | None:
-    """95 % interval of the mean of the samples' means, after Wilson (1927); too wide, never too narrow, for scores
-    between 0 and 1. None if nothing was scored."""
-    n, mean = tally.samples, tally.score
-    if mean is None:
-        return None
-    middle, spread = mean + Z * Z / (2 * n), Z * math.sqrt(mean * (1 - mean) / n + Z * Z / (4 * n * n))
-    scale = 1 + Z * Z / n
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
-
-
-def effective(found: Sequence[Band], threshold: float) -> int | None:
-    """The largest length with a score of at least `threshold`; None if there is none."""
-    good = [band.longest for band in found if band.tally.score is not None and band.tally.score >= threshold]
-    return max(good, default=None)
+        band = made.setdefault(longest, Band(longest, _label(longest, edges, exact=asked), Tally(), {}))
+        part = band.parts.setdefault(str(entry.metadata.get(PART, "")), Tally())
+        for tally in (band.tally, part):
+            tally.add(entry.id, entry.outcome, entry.value, entry.usage, entry.timing.total)
+    return [made[longest] for longest in sorted(made)]
 
 
 def rows(found: Sequence[Band]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table by length."""
-    head = ["prompt tokens", "score", "95 % interval", "n", "truncated", "refused"]
+    head = ["prompt tokens", "score", "95% interval", "n", "truncated", "refused"]
     lines = []
     for band in found:
-        tally, bounds = band.tally, interval(band.tally)
+        bounds = band.bounds()
         within = f"{bounds[0]:.3f}–{bounds[1]:.3f}" if bounds else "–"
-        counts = [tally.samples, tally.outcomes["truncated"], tally.outcomes["refused_context"]]
-        lines.append([band.label, score(tally.score, tally.stderr), within, *map(str, counts)])
+        counts = [band.samples, band.tally.outcomes["truncated"], band.tally.outcomes["refused_context"]]
+        lines.append([band.label, score(band.score, band.stderr), within, *map(str, counts)])
     return head, lines
-
-
-def verdict(found: Sequence[Band], threshold: float) -> str:
-    """Effective context length, in a line."""
-    longest = effective(found, threshold)
-    rule = f"score ≥ {threshold:g}" + (", RULER's rule" if threshold == RULER else "")
-    if longest is None:
-        return f"effective context length: none (no length with {rule})"
-    weak = [band.label for band in found if band.longest < longest and (band.tally.score or 0) < threshold]
-    gaps = f"; below at {', '.join(weak)}" if weak else ""
-    return f"effective context length: {longest:,} tokens (the largest with {rule}{gaps})"
 
 
 class Grid(NamedTuple):

@@ -6,6 +6,7 @@ from m1eval import baselines, terminal
 from m1eval.report import by_length, figures
 from m1eval.report.against import against
 from m1eval.report.against import lines as compared
+from m1eval.report.markdown import markdown
 from m1eval.report.words import count, score, span
 from m1eval.run import Run
 
@@ -24,8 +25,7 @@ def show(runs: Sequence[Run]) -> None:
         _aligned(head, rows)
     else:
         terminal.block(markdown(head, rows))
-    for run in runs:
-        by_length.after_run(run.folder, run.task.name)
+    by_length.after_runs(runs)
     for note in notes(runs):
         terminal.line(note)
 
@@ -48,26 +48,6 @@ def cells(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
         row += [span(run.seconds_total), *([f"${run.cost:.2f}" if run.cost else "–"] if costs else [])]
         rows.append([*row, *(scores.get(model, "–") for model in models)])
     return [*head, *(BESIDE[model] for model in models)], rows
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, its columns padded so that it reads well as text too."""
-    head, rows = [_markdown_cell(text) for text in head], [[_markdown_cell(text) for text in row] for row in rows]
-    widths = [max(len(line[i]) for line in [head, *rows]) for i in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *others = (
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return f"| {' | '.join([first, *others])} |"
-
-    rule = "|".join("-" * (width + 1) + (":" if i else "-") for i, width in enumerate(widths))
-    return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
-
-
-def _markdown_cell(text: str) -> str:
-    return terminal.cell(text).replace("|", "\\|")
 
 
 def notes(runs: Sequence[Run]) -> list[str]:

@@ -90,7 +90,7 @@ async def evaluate(
                 run.plan(tokenizer, journal)
             except WindowUnknown:
                 late[run] = journal
-            if judges is not None:
+            if judges is not None and not redo:
                 judges.remember(journal.path)
             spending.before(msgspec.structs.replace(journal.tally.usage, cost=journal.cost), journal.tally.finished)
         places = loop.Places(lambda: concurrency or int(getattr(runner, "concurrency", CONCURRENCY)))
@@ -121,8 +121,7 @@ async def evaluate(
             _close(run, error)
         raise
     else:
-        for run in opened:
-            run.close()
+        _close_all(opened)
     finally:
         await runner.aclose()
         await tools.aclose()
@@ -139,6 +138,18 @@ async def _compare_answers(runs: Sequence[Run], asking: loop.Asking) -> None:
     for run in runs:
         if run.compares:
             await run.compare_answers(asking)
+
+
+def _close_all(runs: Sequence[Run]) -> None:
+    """Close every run, also where one of them cannot be; raises the first error."""
+    first: BaseException | None = None
+    for run in runs:
+        try:
+            run.close()
+        except (M1evalError, OSError) as error:
+            first = first or error
+    if first is not None:
+        raise first
 
 
 def _close(run: Run, error: BaseException) -> None:

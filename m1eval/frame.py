@@ -21,8 +21,25 @@ BATCH = 2**20
 """Bytes that are held at once while Parquet is written."""
 
 
-def write_parquet(found: Iterable[Record], table: Path) -> None:
-    """Write records as Parquet, a few megabytes at a time; replaces the file at once, at the end."""
+_MADE_OF = b"m1eval.journal"
+
+
+def made_of(table: Path) -> str:
+    """The digest of the journal that a Parquet file was made of; empty if it does not say or cannot be read."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return ((parquet.read_schema(table).metadata or {}).get(_MADE_OF) or b"").decode()
+    except (OSError, ValueError, pyarrow.ArrowException):
+        return ""
+
+
+def write_parquet(found: Iterable[Record], table: Path, digest: str = "") -> None:
+    """Write records as Parquet, a few megabytes at a time; replaces the file at once, at the end.
+
+    `digest`: that of the journal, by which the file tells later whether it is up to date.
+    """
     import pyarrow
     from pyarrow import json as arrow_json
     from pyarrow import parquet
@@ -32,7 +49,7 @@ def write_parquet(found: Iterable[Record], table: Path) -> None:
     names = list(row(Record(id="", repeat=0, outcome="errored")))
     for name in names:
         kinds.setdefault(name, whole if name.endswith("_tokens") else number if name.endswith("_seconds") else text)
-    schema = pyarrow.schema([(name, kinds[name]) for name in names])
+    schema = pyarrow.schema([(name, kinds[name]) for name in names], metadata={_MADE_OF: digest})
     parse = arrow_json.ParseOptions(explicit_schema=schema)
     fresh = table.with_suffix(".parquet.new")
     with parquet.ParquetWriter(fresh, schema, compression="zstd") as writer:

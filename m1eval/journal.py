@@ -6,22 +6,23 @@ each sample's prompt once: one zstandard frame of one JSON line each, so `zstd -
 """
 
 import asyncio
-import fcntl
 import gc
 import itertools
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 from msgspec import Struct, field
 
 from m1eval import prompts, secrets
 from m1eval.errors import Stopped, UsageError
+from m1eval.folder import drop_aside, locked, move_aside, put_back, refuse_links, same
 from m1eval.grading import MAX_TOKENS, as_number, as_timing, as_usage
 from m1eval.nouns import FinishReason, Message, Outcome, Timing, Usage, Verdict
 from m1eval.reasons import Reasons
@@ -88,6 +89,8 @@ MOST_REPEATS = 100_000
 """Answers to one sample; each is a bit in memory, so that a forged number must not be believed."""
 MAX_DEPTH = 64
 """Levels of nesting in what a plugin puts into a record; deeper parts are kept as the name of their type."""
+MAX_LINE = 2**28
+"""Bytes of a last line that is looked at though its end is missing."""
 SHOWN = 10
 """Lines that are named one by one, of those that cannot be."""
 
@@ -228,29 +231,67 @@ class Done:
 class Journal(Done):
     """The open journal of one run folder; there is one writer at a time."""
 
-    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
+    def __init__(self, folder: Path, *, redo: bool = False) -> None:
         """Open or create the journal, mend its end, and count what is done; UsageError if it cannot be written.
 
-        `fresh` throws away what is there, once it is certain that nobody else writes to it.
+        `redo`: what is there does not count; it stays as it is until `begin`, and until the first answer is written.
         """
-        self.path = path = folder / "samples.jsonl"
+        self.folder = folder
         self.prompts = folder / "prompts.zst"
         self._queue: list[tuple[bytes, bytes, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._set_aside: list[str] = []
+        self._stop: Stopped | None = None
+        self._before: FileIO | None = None
+        """The locked journal of the earlier run, while `--redo` has no answer."""
+        self._begun = not redo
+        self.path = folder / "samples.jsonl"
         try:
+            self._existed = folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self._locked(path)
-            self._prompt_file = self.prompts.open("ab", buffering=0)
-            if fresh:
-                self._file.truncate(0)
-                self._prompt_file.truncate(0)
+            refuse_links(folder)
+            self._file = locked(self.path)
+            if redo:
+                Done.__init__(self, Path(os.devnull))
+                self.path = folder / "samples.jsonl"
+                self._kept: set[str] = set()
+                return
+            self._prompt_file = _appending(self.prompts)
+            self._end_last_line()
         except OSError as error:
             raise UsageError(f"{show(folder)} cannot be written: {error.strerror}; --out another folder") from None
-        super().__init__(path)
+        super().__init__(self.path)
         self._file.truncate(self._end)
         self._kept = self._mended_prompts()
         """Samples whose prompt is kept, besides those that have a score."""
+
+    def begin(self) -> None:
+        """Make room for the answers of `--redo`: the earlier run is moved aside until the first of them is written."""
+        if self._begun:
+            return
+        self._begun = True
+        try:
+            if self._file.seek(0, os.SEEK_END) or (self.folder / "run.json").exists():
+                move_aside(self.folder)
+                self._before, self._file = self._file, locked(self.path)
+            self._prompt_file = _appending(self.prompts)
+        except OSError as error:
+            raise UsageError(f"{show(self.folder)} cannot be written: {error.strerror}") from None
+
+    def _end_last_line(self) -> None:
+        """End a last line that is whole but for its end, such as one that an editor has saved."""
+        size = self._file.seek(0, os.SEEK_END)
+        if not size:
+            return
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) == b"\n":
+                return
+            start = max(0, size - MAX_LINE)
+            file.seek(start)
+            last = file.read().rpartition(b"\n")[2]
+        if len(last) < MAX_LINE and isinstance(_read(last), Line):
+            _append(self._file, b"\n")
 
     def _mended_prompts(self) -> set[str]:
         """Cut off the torn end of the prompts; the samples, besides the scored ones, whose prompt is there.
@@ -264,22 +305,13 @@ class Journal(Done):
             aside = self.prompts.with_suffix(".zst.damaged")
             self.prompts.replace(aside)
             self._prompt_file.close()
-            self._prompt_file = self.prompts.open("ab", buffering=0)
+            self._prompt_file = _appending(self.prompts)
             self._set_aside.append(
                 f"{show(self.prompts)} is damaged and set aside as {aside.name}; the scores are whole"
             )
             kept, end = set(), 0
         self._prompt_file.truncate(end)
         return kept | {line.id for line in self._errored.values() if line.seed is not None}
-
-    def _locked(self, path: Path) -> FileIO:
-        file = path.open("ab", buffering=0)  # a buffer would try again to write what a full disk has refused
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise UsageError(f"{show(path.parent)} is being written by another run; wait, or --out elsewhere") from None
-        return file
 
     @property
     def notes(self) -> list[str]:
@@ -308,12 +340,23 @@ class Journal(Done):
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._drain())
         await done
+        if self._before is not None and record.outcome != "errored":
+            self._drop_before()
         self._count(
             Line(
                 *(record.id, record.repeat, record.outcome, record.score),
                 *(record.usage, record.timing, record.seed, record.error),
             )
         )
+        if self._stop:
+            raise self._stop
+
+    def _drop_before(self) -> None:
+        """The first answer of `--redo` is on disk: the earlier run goes."""
+        before, self._before = self._before, None
+        if before is not None:
+            drop_aside(self.folder)
+            before.close()
 
     async def settled(self) -> None:
         """Wait until nothing is being written any more, for requests that were cancelled too."""
@@ -342,6 +385,8 @@ class Journal(Done):
                     done.set_result(None)
 
     def _write(self, batch: list[tuple[bytes, bytes, asyncio.Future[None]]]) -> None:
+        if not same(self._file, self.path):
+            self._rescue()
         for file, data in (
             (self._prompt_file, b"".join(prompt for _, prompt, _ in batch)),
             (self._file, b"".join(line for line, _, _ in batch)),
@@ -349,12 +394,62 @@ class Journal(Done):
             if data:
                 _append(file, data)
 
-    def close(self) -> None:
-        """Let go of the folder; takes superseded lines out first."""
-        if self._superseded:
-            self._compact()
+    def _rescue(self) -> None:
+        """Write what our open file holds under its own name again, or another if that is taken, and stop the run."""
+        content = bytearray()
+        while part := os.pread(self._file.fileno(), 2**24, len(content)):
+            content += part
+        was, taken = self.path, os.path.lexists(self.path)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if taken:
+            self.path = _free(was.with_suffix(".jsonl.rescued"))
+        file = locked(self.path)
+        _append(file, bytes(content))
         self._file.close()
-        self._prompt_file.close()
+        self._file = file
+        if not same(self._prompt_file, self.prompts) and not os.path.lexists(self.prompts):
+            self._prompt_file.close()
+            self._prompt_file = _appending(self.prompts)
+        how = "replaced by another file" if taken else "deleted"
+        self._stop = Stopped(
+            f"{show(was)} was {how} while the run went on; all answers so far are in {show(self.path)}"
+            + ("; put it back in place to continue" if taken else "; the same command continues")
+        )
+
+    def close(self) -> None:
+        """Let go of the folder; takes superseded lines out first, where there is room to do so.
+
+        An earlier run that `--redo` has moved aside comes back if no answer has taken its place.
+        """
+        try:
+            if self._superseded and not self._before and same(self._file, self.path):
+                self._compact()
+        except OSError as error:
+            self._set_aside = [f"{show(self.path)} keeps lines that are out of date: {error.strerror}; nothing is lost"]
+        finally:
+            if self._before is not None:
+                put_back(self.folder)
+                self._before.close()
+                self._set_aside = [f"{show(self.folder)}: no new answer came; the earlier run is back in place"]
+            self._file.close()
+            if self._begun:
+                self._prompt_file.close()
+
+    def release(self) -> None:
+        """Let go of the folder and leave it as it is."""
+        self._file.close()
+        if self._begun:
+            self._prompt_file.close()
+
+    @property
+    def late_notes(self) -> list[str]:
+        """What was found amiss while closing."""
+        return self._set_aside
+
+    @property
+    def untouched(self) -> bool:
+        """Whether `--redo` has not taken the place of the earlier run, so that nothing is to be written beside it."""
+        return not self._begun or self._before is not None
 
     @property
     def empty(self) -> bool:
@@ -362,33 +457,67 @@ class Journal(Done):
         return not (self.tally.finished or self.invalid or self.strange_lines)
 
     def discard(self) -> None:
-        """Let go of a folder in which nothing was finished, and take the empty files away."""
+        """Let go of a folder in which nothing was finished, and take away what is ours: empty files and run.json."""
         self._superseded = 0
+        for path in (self.folder / "run.json", self.prompts, self.path):
+            path.unlink(missing_ok=True)
         self.close()
-        self.path.unlink(missing_ok=True)
-        self.prompts.unlink(missing_ok=True)
+        if not self._existed:
+            with suppress(OSError):
+                self.folder.rmdir()
 
     def _compact(self) -> None:
         """Write the journal anew with one line for each (sample, repeat), in place of the old one at once."""
-        kept: set[tuple[str, int]] = set()
         fresh = self.path.with_suffix(".jsonl.new")
         last_error = {}
         for number, (_, line) in enumerate(_lines(self.path)):
             if line and line.outcome == "errored":
                 last_error[line.id, line.repeat] = number
-        with fresh.open("wb") as file:
-            for number, (raw, line) in enumerate(_lines(self.path)):
-                if line is None or line.id in self.strangers:  # nobody knows what it was to be; it stays
-                    file.write(raw)
-                    continue
-                key = (line.id, line.repeat)
-                stale = self.has(*key) or last_error[key] != number if line.outcome == "errored" else key in kept
-                if not stale:
-                    kept.add(key)
-                    file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.path)
+        try:
+            unreadable = self._unreadable()
+            if unreadable:
+                with locked(self.path.with_suffix(".jsonl.unreadable")) as kept_aside:
+                    _append(kept_aside, unreadable)
+            fresh.unlink(missing_ok=True)
+            with fresh.open("xb") as file:
+                self._write_current(file, last_error)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
+        except OSError:
+            with suppress(OSError):
+                fresh.unlink()
+            raise
+
+    def _write_current(self, file: IO[bytes], last_error: dict[tuple[str, int], int]) -> None:
+        kept: set[tuple[str, int]] = set()
+        for number, (raw, line) in enumerate(_lines(self.path)):
+            if line is None or line.id in self.strangers:  # nobody knows what it was to be; it stays
+                file.write(raw)
+                continue
+            key = (line.id, line.repeat)
+            stale = self.has(*key) or last_error[key] != number if line.outcome == "errored" else key in kept
+            if not stale:
+                kept.add(key)
+                file.write(raw)
+
+    def _unreadable(self) -> bytes:
+        """The lines that are no JSON."""
+        if not self.torn:
+            return b""
+        with self.path.open("rb") as file:
+            return b"".join(raw for raw in file if not _read(raw) and raw.endswith(b"\n"))
+
+
+def _appending(path: Path) -> FileIO:
+    """A file to append to; a symbolic link is not followed."""
+    return FileIO(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "ab")
+
+
+def _free(path: Path) -> Path:
+    """The path, or one with a number behind it if that is taken."""
+    names = itertools.chain([path], (path.with_name(f"{path.name}.{n}") for n in itertools.count(1)))
+    return next(each for each in names if not os.path.lexists(each))
 
 
 def encoded(value: Any) -> bytes:

@@ -9,6 +9,9 @@ from msgspec import Meta, Struct, field
 from m1eval.errors import UsageError
 from m1eval.source import show
 
+_BEGIN = b'{\n "m1eval": '
+"""How each run.json of ours begins."""
+
 
 class _Summary(Struct):
     figures: dict[str, float | None] = field(default_factory=dict)
@@ -49,3 +52,16 @@ def read(path: Path, remedy: str = "") -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
         raise UsageError(f"{show(path)} cannot be read: {error}{remedy}") from None
     return data
+
+
+def damaged(path: Path) -> bool:
+    """Whether a run.json that cannot be read was written by a run and then cut off or changed: it is no JSON."""
+    try:
+        content = path.read_bytes()
+        msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        begin = content[: len(_BEGIN)].rstrip(b"\0")
+        return _BEGIN.startswith(begin) or not content.strip(b"\0 \r\n")
+    except (RecursionError, OSError):
+        return False
+    return False

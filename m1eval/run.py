@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 import m1eval
-from m1eval import adaptive, baselines, loop, metadata, plugins, profile, secrets, source
+from m1eval import adaptive, baselines, folder, loop, metadata, plugins, profile, secrets, source
 from m1eval import repeats as repeats_
 from m1eval.credentials import hide_command
 from m1eval.errors import UsageError
@@ -87,6 +87,7 @@ class Run:
         self.seconds = 0.0
         self._journal: Journal | None = None
         self._meta: dict[str, Any] = {}
+        self._damaged = False
         self.partial = bool(limit or ids)
 
     def config(self) -> dict[str, Any]:
@@ -109,8 +110,17 @@ class Run:
     def open(self, *, redo: bool = False) -> Journal:
         """Take the folder: refuse another run's, continue the own, or begin; the journal knows what is done."""
         config = self.shown_config()
-        before = {} if redo else self._before(config)
-        self._journal = Journal(self.folder, fresh=redo)
+        self._recover()
+        if redo:
+            self._refuse_foreign()
+        else:
+            self._before(config)
+        self._journal = Journal(self.folder, redo=redo)
+        try:  # once more, as another command may have ended in between
+            before = {} if redo else self._before(config)
+        except UsageError:
+            self._journal.release()
+            raise
         self.notes += self._journal.notes
         fresh = not self._journal.tally.finished
         self._meta = {} if fresh else before
@@ -131,9 +141,20 @@ class Run:
             "git": _git(),
             "hardware": {"machine": platform.platform(), "cpus": os.cpu_count()},
         }
-        if fresh:
+        if self._damaged and not redo:
+            self._set_damaged_aside()
+        if (fresh and not redo) or self._damaged:
             self._save()
         return self._journal
+
+    def _recover(self) -> None:
+        """Put an earlier run back that a killed `--redo` has moved aside."""
+        try:
+            folder.refuse_links(self.folder)
+            if line := folder.recover(self.folder):
+                self.notes.append(line)
+        except OSError as error:
+            raise UsageError(f"{source.show(self.folder)} cannot be written: {error.strerror}") from None
 
     @property
     def described(self) -> dict[str, Any]:
@@ -150,20 +171,58 @@ class Run:
 
         A folder in which nothing was finished belongs to nobody, whatever its run.json says.
         """
-        known, journal = self.folder / "run.json", self.folder / "samples.jsonl"
-        if not known.exists():
-            if journal.exists():
-                where = source.show(self.folder)
-                raise UsageError(f"{where} holds samples.jsonl without run.json; --out elsewhere, or --redo")
+        journal = self.folder / "samples.jsonl"
+        folder.refuse_links(self.folder)
+        meta = self._refuse_foreign()
+        if meta is None:
             return {}
         try:
-            meta = metadata.read(known, "; --out elsewhere, or --redo")
             self._refuse_if_other(meta.get("config", {}), config)
-        except UsageError:
-            if Done(journal).tally.finished:  # asked only now, as it reads the whole journal
-                raise
+        except UsageError as error:
+            if again := _again(Done(journal)):  # asked only now, as it reads the whole journal
+                raise UsageError(f"{error}, which {again}") from None
             return {}
         return meta
+
+    def _refuse_foreign(self) -> dict[str, Any] | None:
+        """What run.json says, None if there is none to go by; UsageError if the folder's files are not a run's."""
+        folder.refuse_foreign(self.folder)
+        known = self.folder / "run.json"
+        self._damaged = False
+        if not known.exists():
+            return None
+        try:
+            meta = metadata.read(known, "; put it right, or choose another folder with --out")
+        except UsageError:
+            if not metadata.damaged(known):
+                raise
+            self._damaged = True
+            self._refuse_other_seed()
+            return None
+        if not {"m1eval", "task", "config"} <= set(meta):
+            raise UsageError(f"{source.show(known)} was not written by m1eval; choose another folder with --out")
+        return meta
+
+    def _refuse_other_seed(self) -> None:
+        """UsageError if answers were asked for with another seed than this command's, where run.json cannot say so."""
+        for record in Done(self.folder / "samples.jsonl").counted():
+            if record.seed is None:
+                continue
+            seeds = (loop.seed_of(self.seed, record.id, n) for n in range(record.repeat, -1, -1))
+            if record.seed not in seeds:  # answers that came in one request have the seed of the first
+                where = source.show(self.folder)
+                raise UsageError(f"{where}: run.json is damaged, and the answers were made with another --seed")
+
+    def _set_damaged_aside(self) -> None:
+        known = self.folder / "run.json"
+        try:
+            known.replace(known.with_name("run.json.damaged"))
+        except OSError as error:
+            raise UsageError(f"{source.show(known)} cannot be set aside: {error.strerror}") from None
+        self.notes.append(
+            f"{source.show(known)} was damaged, is set aside as run.json.damaged and rebuilt from the journal and this "
+            "command; make sure that this is the command that made the run"
+        )
 
     def _refuse_if_other(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         new = msgspec.json.decode(msgspec.json.encode(new))  # as the file has it: a tuple has become a list
@@ -247,6 +306,7 @@ class Run:
         """Do what is owed and write it down."""
         assert self.work is not None
         assert self._journal is not None
+        self._journal.begin()
         begin = time.monotonic()
         for name in ("summary", "finished"):
             self._meta.pop(name, None)
@@ -305,30 +365,36 @@ class Run:
 
     def close(self) -> None:
         """Write the summary and let go of the folder."""
-        if self._journal is None:
+        journal, self._journal = self._journal, None
+        if journal is None:
             return
-        if self._journal.empty:
+        if journal.untouched:
+            journal.close()
+            self.notes += journal.late_notes
+            return
+        if journal.empty:
             # Nothing came of it: leave no trace that a mended command would stumble on.
-            self._journal.discard()
-            (self.folder / "run.json").unlink(missing_ok=True)
-            with suppress(OSError):
-                self.folder.rmdir()
-            self._journal = None
+            journal.discard()
             return
+        try:
+            self._sum_up()
+        finally:
+            journal.close()
+            self.notes += journal.late_notes
         if self.work is not None:
-            known = self._known_figures
-            self.figures = self._figures() if known is None else known
-            if known is not None:
-                self.repeat_figures = repeats_.read(known, self._meta["summary"].get("figure_intervals"))
-        if self.work is not None and self.seconds:
+            self._parquet(self.work.done)
+
+    def _sum_up(self) -> None:
+        """Write the summary into run.json."""
+        if self.work is None:
+            return
+        known = self._meta.get("summary", {}).get("figures") if not self.seconds else None
+        self.figures = self._figures() if known is None else known
+        if self.seconds:
             self._meta["summary"] = self.summary()
             if not self._meta["summary"]["owed"]:
                 self._meta["finished"] = _now()
             self._save()
-        self._journal.close()
-        if self.work is not None:
-            self._parquet(self.work.done)
-        self._journal = None
 
     @property
     def tally(self) -> Tally:
@@ -414,21 +480,46 @@ class Run:
         fresh = self.folder / "run.json.new"
         try:
             meta = secrets.redact_tree(msgspec.to_builtins(self._meta, enc_hook=str))
-            fresh.write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")
+            fresh.unlink(missing_ok=True)
+            with fresh.open("x", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(json.dumps(meta, indent=1, ensure_ascii=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
             fresh.replace(self.folder / "run.json")
         except OSError as error:
+            with suppress(OSError):
+                fresh.unlink()
             raise UsageError(f"{source.show(fresh)} cannot be written: {error.strerror}") from None
 
     def _parquet(self, done: Done) -> None:
-        from m1eval.frame import write_parquet
+        """Write the table, unless the one that is there was made of the same journal."""
+        from m1eval.frame import made_of, write_parquet
 
-        journal, table = self.folder / "samples.jsonl", self.folder / "samples.parquet"
-        if table.exists() and table.stat().st_mtime_ns >= journal.stat().st_mtime_ns:
-            return
+        table, fresh = self.folder / "samples.parquet", self.folder / "samples.parquet.new"
         try:
-            write_parquet(done.counted(), table)
+            digest = folder.digest(done.path)
+            if table.exists() and made_of(table) == digest:
+                return
+            fresh.unlink(missing_ok=True)
+            write_parquet(done.counted(), table, digest)
         except ModuleNotFoundError as error:
             self.notes.append(f"samples.parquet is not written, which needs {plugins.remedy(str(error.name))}")
+        except (OSError, ValueError) as error:  # pyarrow's own errors are of these
+            reason = getattr(error, "strerror", None) or error
+            self.notes.append(f"samples.parquet is not written ({reason}); the journal has everything")
+        finally:
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)
+
+
+def _again(done: Done) -> str:
+    """What it costs to ask again for what is done; empty if nothing is."""
+    if not done.tally.finished:
+        return ""
+    tokens = done.tally.usage.prompt + done.tally.usage.output
+    answers = "1 answer" if done.tally.finished == 1 else f"{done.tally.finished:,} answers"
+    dollars = f", ${done.cost:.2f}" if done.cost else ""
+    return f"asks again for {answers} ({tokens:,} tokens{dollars} so far)"
 
 
 def _as_stored(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,361 @@
+"""The folder of a run: nothing of anybody's is overwritten, followed or lost, whatever happens to its files."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from m1eval import folder as folders
+from m1eval import frame
+from m1eval.errors import Stopped
+from m1eval.journal import Journal, Record
+from tests.conftest import lines, write
+from tests.serving import Closed
+
+
+def _command(capitals: Path, out: Path, *more: Any) -> tuple[Any, ...]:
+    return ("run", "--tasks", capitals, "--model", "echo:gold", "--out", out, "--display", "none", *more)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+# --redo
+
+
+def test_redo_replaces_a_run(m1eval, capitals, tmp_path):
+    m1eval(*_command(capitals, tmp_path / "x"))
+    before = _files(tmp_path / "x")
+    result = m1eval(*_command(capitals, tmp_path / "x", "--redo", "--repeats", 2))
+    assert (result.code, len(lines(tmp_path / "x" / "samples.jsonl"))) == (0, 24)
+    assert not folders.aside(tmp_path / "x").exists()
+    assert set(_files(tmp_path / "x")) == set(before)
+
+
+def test_redo_of_a_server_that_does_not_answer_changes_nothing(m1eval, capitals, tmp_path):
+    shutil.copy(capitals, tmp_path / "b.yaml")
+    both = f"{capitals},{tmp_path / 'b.yaml'}"
+    m1eval(*_command(Path(both), tmp_path / "x"))
+    before = {name: _files(tmp_path / "x" / name) for name in ("capitals", "b")}
+    with Closed() as port:
+        model = ("--model", "http:m", "--base-url", f"http://127.0.0.1:{port}/v1", "-o", "patience=0")
+        result = m1eval("run", "--tasks", both, *model, "--out", tmp_path / "x", "--redo", "--display", "none")
+    assert result.code != 0
+    assert {name: _files(tmp_path / "x" / name) for name in ("capitals", "b")} == before
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["b", "capitals"]
+
+
+def test_redo_with_errors_alone_leaves_the_earlier_run(m1eval, capitals, tmp_path):
+    m1eval(*_command(capitals, tmp_path / "x"))
+    before = _files(tmp_path / "x")
+    result = m1eval(
+        "run", "--tasks", capitals, "--model", "echo:error", "--out", tmp_path / "x", "--redo", "--display", "none"
+    )
+    assert (result.code, "the earlier run is back in place" in result.out) == (3, True)
+    assert _files(tmp_path / "x") == before
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_kill_at_any_step_of_redo_is_put_right_by_the_next_command(tmp_path, answered):
+    """Each system call that changes a folder is made the last one in turn, as a kill would."""
+    script = """
+        import os, sys
+        from pathlib import Path
+        from m1eval import folder
+        left = int(sys.argv[3])
+        def counted(call):
+            def count(*args, **kwargs):
+                global left
+                if left == 0:
+                    os._exit(9)
+                left -= 1
+                return call(*args, **kwargs)
+            return count
+        for name in ("mkdir", "rename", "replace", "unlink", "rmdir"):
+            setattr(os, name, counted(getattr(os, name)))
+        run = Path(sys.argv[1])
+        with folder.locked(run / "samples.jsonl"):
+            folder.move_aside(run)
+            (run / "samples.jsonl").write_text(sys.argv[2])
+            (run / "run.json").write_text("new")
+            folder.drop_aside(run) if sys.argv[2] else folder.put_back(run)
+        print("done")
+    """
+    file = write(tmp_path / "redo.py", script)
+    line = '{"id":"a","repeat":0,"outcome":"right","value":1.0}\n' if answered else ""
+    old = {"samples.jsonl": b"old", "run.json": b"old", "prompts.zst": b"old", "samples.parquet": b"old"}
+    new = {"samples.jsonl": line.encode(), "run.json": b"new"}
+    for last in range(40):
+        run = tmp_path / f"r{last}"
+        run.mkdir()
+        for name, content in old.items():
+            (run / name).write_bytes(content)
+        done = subprocess.run([sys.executable, file, run, line, str(last)], capture_output=True, text=True, check=False)
+        while folders.aside(run).exists():
+            folders.recover(run)
+        found = _files(run)
+        assert found == old or (answered and found == new), (last, found)
+        if done.stdout:
+            break
+    else:
+        pytest.fail("it never came to its end")
+    assert (found == new) is answered
+
+
+# Foreign files
+
+
+@pytest.mark.parametrize(
+    "content", ['{"name": "a package"}', "not JSON", '{"task": "x", "config": {}}', "[1, 2]", '{"summary": {}}']
+)
+@pytest.mark.parametrize("redo", [(), ("--redo",)])
+def test_a_foreign_run_json_is_refused_and_kept(m1eval, capitals, tmp_path, content, redo):
+    write(tmp_path / "x" / "run.json", content)
+    (tmp_path / "x" / "notes.txt").write_text("mine")
+    before = _files(tmp_path / "x")
+    result = m1eval(*_command(capitals, tmp_path / "x", *redo))
+    assert (result.code, result.err.count("\n"), "run.json" in result.err) == (2, 1, True)
+    assert _files(tmp_path / "x") == before
+
+
+@pytest.mark.parametrize("name", ["samples.jsonl", "prompts.zst", "samples.parquet"])
+@pytest.mark.parametrize("redo", [(), ("--redo",)])
+def test_files_without_run_json_are_refused_and_kept(m1eval, capitals, tmp_path, name, redo):
+    write(tmp_path / "x" / name, "mine")
+    result = m1eval(*_command(capitals, tmp_path / "x", *redo))
+    assert (result.code, f"holds {name} without run.json" in result.err) == (2, True)
+    assert _files(tmp_path / "x") == {name: b"mine"}
+
+
+def test_a_run_that_comes_to_nothing_leaves_what_was_there(m1eval, capitals, tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "notes.txt").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    with Closed() as port:
+        model = ("--model", "http:m", "--base-url", f"http://127.0.0.1:{port}/v1", "-o", "patience=0")
+        for out in ("x", "empty", "new"):
+            assert m1eval("run", "--tasks", capitals, *model, "--out", tmp_path / out).code != 0
+    assert _files(tmp_path / "x") == {"notes.txt": b"mine"}
+    assert ((tmp_path / "empty").is_dir(), (tmp_path / "new").exists()) == (True, False)
+
+
+@pytest.mark.parametrize("name", [*folders.FILES, "run.json.new", "samples.jsonl.new", "samples.parquet.new"])
+@pytest.mark.parametrize("redo", [(), ("--redo",)])
+def test_links_in_the_folder_are_not_followed(m1eval, capitals, tmp_path, name, redo):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "x" / name).symlink_to(tmp_path / "precious")
+    result = m1eval(*_command(capitals, tmp_path / "x", *redo))
+    assert (result.code, f"{name} is a symbolic link" in result.err) == (2, True)
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_folder_may_be_a_link(m1eval, capitals, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "x").symlink_to(tmp_path / "real")
+    for more in ((), ("--redo",)):
+        assert m1eval(*_command(capitals, tmp_path / "x", *more)).code == 0
+    assert (tmp_path / "x").is_symlink()
+    assert len(lines(tmp_path / "real" / "samples.jsonl")) == 12
+
+
+# Damage
+
+
+@pytest.mark.parametrize("left", [0, 1, 20, 200, -3])
+def test_a_cut_off_run_json_is_rebuilt(m1eval, capitals, tmp_path, left):
+    m1eval(*_command(capitals, tmp_path / "x"))
+    file = tmp_path / "x" / "run.json"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:left] if left else b"\0" * 512)
+    result = m1eval(*_command(capitals, tmp_path / "x", "--limit", 3))
+    assert (result.code, "rebuilt from the journal and this command" in result.out) == (0, True)
+    assert json.loads(file.read_text())["config"] == json.loads(whole)["config"] | {"limit": 3}
+    assert (tmp_path / "x" / "run.json.damaged").exists()
+    assert len(lines(tmp_path / "x" / "samples.jsonl")) == 12
+
+
+def test_a_cut_off_run_json_and_another_seed_are_refused(m1eval, capitals, tmp_path):
+    m1eval(*_command(capitals, tmp_path / "x"))
+    (tmp_path / "x" / "run.json").write_text('{\n "m1eval": "0.')
+    before = _files(tmp_path / "x")
+    result = m1eval(*_command(capitals, tmp_path / "x", "--seed", 1))
+    assert (result.code, "another --seed" in result.err, "--redo" in result.err) == (2, True, False)
+    assert _files(tmp_path / "x") == before
+
+
+def test_a_changed_setting_says_what_asking_again_costs(m1eval, capitals, tmp_path):
+    m1eval(*_command(capitals, tmp_path / "x"))
+    result = m1eval(*_command(capitals, tmp_path / "x", "--set", "scorer=contains"))
+    assert result.code == 2
+    assert "--redo, which asks again for 12 answers (" in result.err
+    assert " tokens so far)" in result.err
+
+
+def test_lines_that_are_no_json_are_set_aside_and_never_deleted(m1eval, capitals, tmp_path):
+    m1eval(*_command(capitals, tmp_path / "x"))
+    file = tmp_path / "x" / "samples.jsonl"
+    whole = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([b"\x00\x01 rubbish\n", *whole[:4], b'{"id": "capi\n', *whole[5:]]))
+    result = m1eval(*_command(capitals, tmp_path / "x"))
+    assert (result.code, len(lines(file))) == (0, 12)
+    assert (tmp_path / "x" / "samples.jsonl.unreadable").read_bytes() == b'\x00\x01 rubbish\n{"id": "capi\n'
+
+
+def test_a_whole_last_line_without_its_end_counts(m1eval, capitals, tmp_path):
+    m1eval(*_command(capitals, tmp_path / "x"))
+    file = tmp_path / "x" / "samples.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole.rstrip(b"\n"))
+    assert m1eval(*_command(capitals, tmp_path / "x")).code == 0
+    assert file.read_bytes() == whole
+
+
+def test_parquet_is_as_new_as_the_journal_whatever_the_clock_says(m1eval, capitals, tmp_path):
+    m1eval(*_command(capitals, tmp_path / "x", "--limit", 3))
+    table, file = tmp_path / "x" / "samples.parquet", tmp_path / "x" / "samples.jsonl"
+    os.utime(table, (4e9, 4e9))
+    m1eval(*_command(capitals, tmp_path / "x"))
+    assert frame.made_of(table) == folders.digest(file)
+    before = table.stat().st_ino
+    os.utime(file, (4e9, 4e9))
+    m1eval(*_command(capitals, tmp_path / "x"))
+    assert table.stat().st_ino == before, "it is written only where it is out of date"
+    table.write_bytes(b"PAR1")
+    m1eval(*_command(capitals, tmp_path / "x"))
+    assert frame.made_of(table) == folders.digest(file)
+
+
+# While a run goes on
+
+
+def _record(n: int) -> Record:
+    return Record(id=f"a{n}", repeat=0, outcome="right", value=1.0)
+
+
+def _disturb(folder: Path, how: str) -> None:
+    file = folder / "samples.jsonl"
+    if how == "replaced":
+        (folder / "other").write_text("other\n")
+        (folder / "other").replace(file)
+    elif how == "folder deleted":
+        shutil.rmtree(folder)
+    else:
+        file.unlink()
+
+
+@pytest.mark.parametrize("how", ["deleted", "folder deleted", "replaced"])
+def test_a_journal_that_goes_while_the_run_goes_on_is_written_again(tmp_path, how):
+    async def scenario() -> Journal:
+        kept = Journal(tmp_path / "x")
+        await kept.append(_record(1))
+        await kept.append(_record(2))
+        _disturb(tmp_path / "x", how)
+        with pytest.raises(Stopped, match="while the run went on; all answers so far are in"):
+            await kept.append(_record(3))
+        kept.close()
+        return kept
+
+    kept = asyncio.run(scenario())
+    assert [line["id"] for line in lines(kept.path)] == ["a1", "a2", "a3"]
+    assert kept.tally.scored == 3
+    if how == "replaced":
+        assert (tmp_path / "x" / "samples.jsonl").read_text() == "other\n"
+
+
+def test_fifty_times_two_commands_at_once_in_one_folder(tmp_path):
+    """Each of two processes takes the folder as a run does; exactly one may, however they meet."""
+    script = """
+        import sys
+        from pathlib import Path
+        from m1eval.errors import UsageError
+        from m1eval.journal import Journal
+        for n in range(50):
+            sys.stdin.readline()
+            try:
+                journal = Journal(Path(sys.argv[1]) / str(n))
+                print("took", flush=True)
+            except UsageError:
+                journal = None
+                print("refused", flush=True)
+            sys.stdin.readline()
+            if journal:
+                journal.discard()
+            print("left", flush=True)
+    """
+    file = write(tmp_path / "take.py", script)
+    pair = [
+        subprocess.Popen([sys.executable, file, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = []
+    for _ in range(50):
+        for part in ("take", "leave"):
+            for each in pair:
+                assert each.stdin is not None
+                each.stdin.write("\n")
+                each.stdin.flush()
+            answers = [each.stdout.readline().strip() for each in pair if each.stdout]
+            if part == "take":
+                said.append(sorted(answers))
+    for each in pair:
+        each.communicate()
+    assert said == [["refused", "took"]] * 50
+
+
+def test_a_lock_on_a_file_that_is_gone_does_not_count(tmp_path, monkeypatch):
+    path = tmp_path / "samples.jsonl"
+    first = folders.locked(path)
+    opened = os.open
+
+    def late(*args: Any) -> int:  # the other run ends, and takes its empty journal away, between open and lock
+        number = opened(*args)
+        monkeypatch.setattr(os, "open", opened)
+        path.unlink()
+        first.close()
+        return number
+
+    monkeypatch.setattr(os, "open", late)
+    with folders.locked(path) as file:
+        assert folders.same(file, path)
+
+
+# A full disk
+
+
+def test_a_full_disk_while_closing_is_a_line_each_and_leaves_nothing_half_written(tmp_path, capitals):
+    script = """
+        import resource, signal, sys
+        from m1eval import cli
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+        cli.main(sys.argv[2:])
+    """
+    file = write(tmp_path / "full.py", script)
+    run = tmp_path / "x"
+    command = [str(arg) for arg in _command(capitals, run, "--repeats", 4)]
+    start: Callable[[int], Any] = lambda size: subprocess.run(  # noqa: E731
+        [sys.executable, file, str(size), *command], capture_output=True, text=True, check=False
+    )
+    assert start(-1).returncode == 0
+    journal_file = run / "samples.jsonl"
+    whole = journal_file.read_bytes().splitlines(keepends=True)
+    journal_file.write_bytes(whole[0] + b"".join(whole))  # a line that compaction takes out
+    content = journal_file.read_bytes()
+    (run / "samples.parquet").unlink()
+    room = start(1000)
+    assert "Traceback" not in room.stderr + room.stdout
+    assert journal_file.read_bytes() == content
+    assert [path.name for path in run.iterdir() if path.name.endswith(".new")] == []
+    assert "keeps lines that are out of date: File too large" in room.stdout
+    assert "samples.parquet is not written" in room.stdout
+    assert start(-1).returncode == 0
+    assert journal_file.read_bytes() == b"".join(whole)

@@ -230,7 +230,9 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: 
         terminal.line("interrupted; the same command continues", err=True)
         return 130
     if given["as_json"]:
-        terminal.json({"runs": [run.summary() for run in runs]})
+        from m1eval.report.table import built
+
+        terminal.json({"runs": built(runs)})
         for run in runs:
             for note in run.notes:
                 terminal.line(f"{run.task.name}: {note}", err=True)

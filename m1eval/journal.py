@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from io import FileIO
@@ -91,6 +92,8 @@ MAX_DEPTH = 64
 """Levels of nesting in what a plugin puts into a record; deeper parts are kept as the name of their type."""
 MAX_LINE = 2**28
 """Bytes of a last line that is looked at though its end is missing."""
+COUNTED = ("prompt", "cached", "reasoning", "answer")
+"""Fields of usage that are numbers of tokens."""
 SHOWN = 10
 """Lines that are named one by one, of those that cannot be."""
 
@@ -141,7 +144,11 @@ class Done:
         self.reasons = Reasons()
         """Why samples are errored."""
         self.cost = 0.0
-        """US dollars."""
+        """US dollars, of the answers whose price is known."""
+        self.priced = 0
+        """How many these are."""
+        self.unpriced = 0
+        """Answers that took tokens of which the price is not known."""
         self.torn: list[int] = []
         """The numbers of lines that are no records."""
         self.invalid: dict[int, str] = {}
@@ -182,7 +189,7 @@ class Done:
                 else:  # nearly always; there may be a million of them
                     scored[line.id] = scored.get(line.id, 0) | 1 << line.repeat
                     tally.add(line.id, line.outcome, line.value, line.usage, line.timing.total)
-                    self.cost += line.usage.cost or 0.0
+                    self._pay(line.usage)
                 self._end += len(raw) if raw[-1:] == b"\n" else 0
 
     def _count(self, line: Line) -> None:
@@ -194,14 +201,21 @@ class Done:
             self._superseded += 1
             self.tally.drop_error(before.usage, before.timing.total)
             self.reasons.drop(before.error or "")
-            self.cost -= before.usage.cost or 0.0
+            self._pay(before.usage, -1)
         if line.outcome == "errored":
             line.error = self.reasons.add(line.error, line.id)
             self._errored[key] = line
         else:
             self._scored[line.id] = self._scored.get(line.id, 0) | 1 << line.repeat
         self.tally.add(line.id, line.outcome, line.value, line.usage, line.timing.total)
-        self.cost += line.usage.cost or 0.0
+        self._pay(line.usage)
+
+    def _pay(self, usage: Usage, sign: int = 1) -> None:
+        if usage.cost is not None:
+            self.cost += sign * usage.cost
+            self.priced += sign
+        elif usage.prompt or usage.output:
+            self.unpriced += sign
 
     def has(self, sample: str, repeat: int) -> bool:
         """Whether a (sample, repeat) has its score."""
@@ -215,6 +229,15 @@ class Done:
         """The ids of all lines that count, some more than once."""
         yield from self._scored
         yield from (name for name, _ in self._errored)
+
+    def errored(self) -> Counter[str]:
+        """The samples that have errored answers, with their number."""
+        return Counter(name for name, _ in self._errored)
+
+    def errored_usage(self) -> Usage:
+        """What the errored answers took."""
+        lines = self._errored.values()
+        return Usage(**{name: sum(getattr(line.usage, name) for line in lines) for name in COUNTED})
 
     def leave_out(self, strangers: Set[str]) -> str:
         """Count anew without the lines of ids that are no sample's, which stay in the file; a note on them."""

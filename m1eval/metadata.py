@@ -15,6 +15,18 @@ _BEGIN = b'{\n "m1eval": '
 
 class _Summary(Struct):
     figures: dict[str, float | None] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class _Plan(Struct):
+    samples: Annotated[int, Meta(ge=0)] = 0
+    in_set: Annotated[int, Meta(ge=0)] = 0
+    skipped: Annotated[int, Meta(ge=0)] = 0
+    truncated_prompts: Annotated[int, Meta(ge=0)] = 0
+    repeats: Annotated[int, Meta(ge=1)] = 1
+    answers: Annotated[int, Meta(ge=0)] = 0
+    until_se: float | None = None
+    wants_more: bool = False
 
 
 class _Described(Struct):
@@ -41,6 +53,10 @@ class _Shape(Struct):
     data: _Data = field(default_factory=_Data)
     overlength: dict[str, list[str]] | None = None
     summary: _Summary | None = None
+    plan: _Plan = field(default_factory=_Plan)
+    changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    strangers: list[str] = field(default_factory=list)
+    protocol: str = ""
     seconds: Annotated[float, Meta(ge=0)] = 0.0
 
 

@@ -22,14 +22,16 @@ import msgspec
 import m1eval
 from m1eval import adaptive, baselines, folder, loop, metadata, plugins, profile, secrets, source
 from m1eval import repeats as repeats_
+from m1eval.changes import changed
 from m1eval.credentials import hide_command
+from m1eval.description import RunDescription, describe
 from m1eval.errors import UsageError
 from m1eval.journal import Done, Journal
 from m1eval.model import Model
 from m1eval.nouns import Runner, Tokenizer
 from m1eval.overlength import Overlength
 from m1eval.samples import Samples
-from m1eval.stats import OUTCOMES, Tally
+from m1eval.stats import Tally
 from m1eval.task import Task
 
 PACKAGES = (
@@ -77,17 +79,18 @@ class Run:
         self.until_se = until_se
         self.judge_files = list(judge_files) if self.judges else []
         self.profile_file = profile_file
+        self.work: loop.Work | None = None
+        self.notes: list[str] = []
+        self.seconds = 0.0
+        self._journal: Journal | None = None
         self.figures: dict[str, float | None] = {}
         """What the scorer says of the whole run, and what the judges cost; known at the end."""
         self.repeat_figures: list[repeats_.Figure] = []
         """Those of several answers a sample among them, with their intervals."""
         self._answers: repeats_.Collected | None = None
-        self.work: loop.Work | None = None
-        self.notes: list[str] = []
-        self.seconds = 0.0
-        self._journal: Journal | None = None
         self._meta: dict[str, Any] = {}
         self._damaged = False
+        self._described: RunDescription | None = None
         self.partial = bool(limit or ids)
 
     def config(self) -> dict[str, Any]:
@@ -130,6 +133,8 @@ class Run:
             "model": self.model.spec,
             "protocol": self.task.protocol,
             "config": config,
+            "baselines": self.task.baselines,
+            "changed": secrets.redact_tree(changed(self.task, self.data_dir)),
             "created": self._meta.get("created", _now()),
             "command": hide_command(sys.argv),
             "files": {
@@ -310,6 +315,7 @@ class Run:
         begin = time.monotonic()
         for name in ("summary", "finished"):
             self._meta.pop(name, None)
+        self._meta["plan"] = self._planned(self.work)
         self._save()
         try:
             await loop.run(self.work, self._journal, asking)
@@ -411,47 +417,43 @@ class Run:
         """Wall time of all commands that worked on this run."""
         return float(self._meta.get("seconds", 0.0))
 
-    def summary(self) -> dict[str, Any]:
-        """The result as `--json` prints it."""
-        tally = self.tally
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What run.json says, or is going to."""
+        return self._meta
+
+    def description(self) -> RunDescription:
+        """What the run is, and how it stands now."""
         assert self.work is not None
+        if self._described is None or self._journal is not None:
+            self._meta["plan"] = self._planned(self.work)
+            self._described = describe(self._meta, self.work.done, self.folder)
+        notes = list(dict.fromkeys(self.notes))
+        return msgspec.structs.replace(
+            self._described,
+            figures=self.figures,
+            figure_intervals=repeats_.written(self.repeat_figures),
+            notes=notes,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """The description as `--json` prints it."""
+        return self.description().built()
+
+    def _planned(self, work: loop.Work) -> dict[str, Any]:
+        """What is to be done, for those who read the folder later."""
+        if work.done.strangers:
+            self._meta["strangers"] = sorted(work.done.strangers)
         return {
-            "task": self.task.name,
-            "model": self.model.spec,
-            "samples": len(self.work.numbers),
+            "samples": len(work.numbers),
+            "in_set": len(work.samples),
+            "skipped": work.skipped,
+            "truncated_prompts": len(work.overlength.cut),
             "repeats": self.repeats,
-            "score": tally.score,
-            "stderr": tally.stderr,
-            "score_with_errors": tally.score_with_errors,
-            "partial": self.partial,
-            "skipped": self.work.skipped,
-            "truncated_prompts": len(self.work.overlength.cut),
-            "outcomes": {outcome: tally.outcomes[outcome] for outcome in OUTCOMES},
-            **self._errors(),
-            "owed": max(0, self.work.total - tally.scored),
-            "tokens": {name: getattr(tally.usage, name) for name in ("prompt", "cached", "reasoning", "answer")},
-            "cost": round(self.work.done.cost, 6) or None,
-            "seconds": tally.seconds,
-            "figures": self.figures,
-            "figure_intervals": repeats_.written(self.repeat_figures),
-            **self._adaptive(),
-            "path": str(self.folder),
+            "answers": work.total,
+            "until_se": self.until_se,
+            "wants_more": bool(self._more(work)),
         }
-
-    def _errors(self) -> dict[str, Any]:
-        """Why samples errored, if some did."""
-        found = self.work.done.reasons.built() if self.work else []
-        return {"errors": found} if found else {}
-
-    def _adaptive(self) -> dict[str, Any]:
-        """What a reader must know of a run whose samples have unequal numbers of answers."""
-        counts = self.tally.counts
-        numbers = [n for _, n in counts.values()]
-        if not numbers or (not self.until_se and max(numbers) <= self.repeats):
-            return {}
-        error = adaptive.error(counts)
-        span = {"answers_least": min(numbers), "answers_most": max(numbers)}
-        return {"adaptive": {"until_se": self.until_se, "answer_stderr": error, **span}}
 
     def _figures(self) -> dict[str, float | None]:
         """What several answers a sample say, the scorer's own figures of the run, and the tokens of its judges."""

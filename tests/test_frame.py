@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_the_recipe_of_the_readme_gives_the_scores_of_the_table(
     monkeypatch.chdir(tmp_path)
     result = m1eval("run", "--tasks", capitals, "--model", model, "--repeats", repeats, "--json")
     (shown,) = result.json()["runs"]
-    names = {}
+    names: dict[str, Any] = {}
     exec(recipe(), names)
     assert list(names["scores"].index) == [("capitals", model)]
     score = names["scores"].iloc[0]

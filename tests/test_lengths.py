@@ -202,7 +202,7 @@ def test_what_was_cached_is_shown(m1eval, tmp_path):
         """,
     )
     result = m1eval("run", "--tasks", "needle_small", "--model", tmp_path / "cached.py", "--out", tmp_path / "x")
-    assert "needle_small: 9,000 of 12.0k prompt tokens (75%) were not read anew" in result.out
+    assert "needle_small: 9,000 of 12.0k prompt tokens (75%) came from the prefix cache" in result.out
 
 
 OVER = ("run", "--tasks", "needle", "--lengths", "4k,8k", "--set", "depths=[50]", "--max-tokens", "100")

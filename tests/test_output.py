@@ -13,7 +13,7 @@ import pytest
 from m1eval.report.words import count, score, span
 from tests.conftest import write
 
-COLUMNS = ["task", "score", "n", "k", "tokens/sample", "truncated", "time"]
+COLUMNS = ["task", "score", "95% interval", "n", "k", "tokens/sample", "truncated", "time"]
 
 
 @pytest.fixture
@@ -25,8 +25,10 @@ def aime(tmp_path):
     return ("run", "--tasks", "aime", "--data-dir", tmp_path / "data", "--out", tmp_path / "x", "--repeats", 2)
 
 
-def table(text):
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+def table(text, number=0):
+    """A table of an output by its number: header, rule and rows."""
+    found = re.findall(r"(?:^\|.*\n)+", text, re.M)[number]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in found.splitlines()]
     return rows[0], rows[1], rows[2:]
 
 
@@ -38,8 +40,9 @@ def test_the_table_is_markdown_with_the_published_figures(m1eval, aime):
     assert all(re.fullmatch(r"-+:?", cell) for cell in rule)
     assert [row[0] for row in rows] == ["aime24", "aime25"]
     assert [row[-3:] for row in rows] == [["0.860", "0.914", "0.857"], ["0.769", "0.875", "0.815"]]
-    assert re.fullmatch(r"0\.\d{3} ± 0\.\d{3}", rows[0][1])
-    assert rows[0][2:4] == ["8", "2"]
+    assert re.fullmatch(r"0\.\d{3}", rows[0][1])
+    assert re.fullmatch(r"0\.\d{3}–[01]\.\d{3}", rows[0][2])
+    assert rows[0][3:5] == ["8", "2"]
     assert re.search(r"aime24: \d+ of 16 outputs hit the token limit before an answer and count as wrong", result.out)
     assert "published, AIME 2024: MiniMax-M1-80k avg@32 T=1.0 thinking 80K" in result.out
     assert "x/aime24" in result.out
@@ -49,16 +52,18 @@ def test_errors_are_left_out_and_both_means_are_shown(m1eval, aime):
     result = m1eval(*aime, "--model", "echo:gold,error")
     assert result.code == 3
     head, _, rows = table(result.out)
-    assert head[6] == "errored"
+    assert head[7] == "errored"
     assert rows[0][1].startswith("1.000")
     assert re.search(
-        r"aime24: (\d+) errored and are left out \(counted as 0 the score is 0\.\d{3}\); the same command", result.out
+        r"aime24: \d+ errored and are left out \(counted as 0 the score is 0\.\d{3}, counted as 1 it is 1\.000; "
+        r"if hard problems err more often, the score flatters\); the same command tries them again",
+        result.out,
     )
 
 
 def test_a_limited_run_is_marked_partial(m1eval, aime):
     result = m1eval(*aime, "--model", "echo:gold", "--limit", 3)
-    assert table(result.out)[2][0][2] == "3 of 8"
+    assert table(result.out)[2][0][3] == "3 of 8"
     assert "aime24: partial, 3 of 8 samples; not comparable with a whole run" in result.out
 
 
@@ -74,8 +79,11 @@ def test_json_is_all_that_stands_on_standard_output(m1eval, aime):
     runs = result.json()["runs"]
     assert [run["task"] for run in runs] == ["aime24", "aime25"]
     assert set(runs[0]) == {
-        *("task", "model", "samples", "repeats", "score", "stderr", "score_with_errors", "partial"),
-        *("skipped", "truncated_prompts", "outcomes", "cost", "owed", "tokens", "seconds", "figures", "path"),
+        *("task", "model", "protocol", "samples", "samples_chosen", "samples_in_set", "skipped", "partial"),
+        *("repeats", "repeats_most", "repeats_asked", "answers", "answers_wanted", "owed", "finished"),
+        *("score", "stderr", "interval", "these_problems", "score_bounds", "score_with_errors", "outcomes"),
+        *("tokens", "tokens_errored", "tokens_per_answer", "truncated_prompts", "cost", "cost_complete"),
+        *("seconds", "request_seconds", "changed", "figures", "figure_intervals", "notes", "published", "path"),
     }
     assert set(runs[0]["outcomes"]) == {
         *("right", "wrong", "partial", "truncated", "unparsed", "refused_context", "errored")
@@ -131,7 +139,9 @@ def test_a_dry_run_shows_everything_and_runs_nothing(m1eval, aime, tmp_path):
 def test_plain_progress_counts_outcomes_and_tokens(shell, aime):
     result = shell(*aime, "--model", "echo:gold,wrong", "-o", "latency=0.3", "--concurrency", 4, "--display", "plain")
     line = result.err.splitlines()[-1]
-    assert re.match(r"aime25 16/16 · score 0\.\d+ ± 0\.\d+   right \d+ · wrong \d+ · out [\d.,k]+ tok/s · in ", line)
+    assert re.match(
+        r"aime25 16/16 · score 0\.\d+ \(95% 0\.\d+–[01]\.\d+\)   right \d+ · wrong \d+ · out [\d.,k]+ tok/s · in ", line
+    )
     assert "ETA" in result.err
     assert "in flight 0/4 · retries 0" in line
 

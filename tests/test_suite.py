@@ -272,10 +272,15 @@ def test_a_score_is_set_against_the_published_figures(m1eval, tmp_path):
     (tmp_path / "aime24.jsonl").write_text("\n".join(rows) + "\n")
     run = ("run", "--tasks", "aime24", "--data-dir", tmp_path, "-k", 4, "--display", "none")
     shown = m1eval(*run, "--model", "echo:gold,wrong", "--out", tmp_path / "a").out
-    line = next(line for line in shown.splitlines() if line.startswith("aime24: MiniMax-M1-80k 0.860"))
-    assert "outside the 95% interval" in line
-    assert "adjusted for 3 comparisons" in line
-    assert "differs in repeats 4 (there 32)" in line
+    line = next(line for line in shown.splitlines() if line.startswith("| aime24 | MiniMax-M1-80k "))
+    _, _, _, published, here, difference, interval, p, differs, _ = (cell.strip() for cell in line.split("|"))
+    low, high = map(float, interval.split(" … "))
+    assert published == "0.860"
+    assert float(difference) == pytest.approx(float(here) - 0.86, abs=0.0011)
+    assert low < float(difference) < high < 0
+    assert p == "< 0.001"
+    assert differs.startswith("repeats 4 (there 32)")
+    assert "adjusted for 3 comparisons" in shown
     assert "pass@4" in shown
     assert "maj@4" in shown
     partial = m1eval(*run, "--model", "echo:gold,wrong", "--limit", 10, "--out", tmp_path / "b").out

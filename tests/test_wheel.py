@@ -98,7 +98,7 @@ def test_a_task_a_scorer_and_a_runner_in_an_empty_folder_run_by_name(python, tmp
     command = [python, "-m", "m1eval", "run", "--tasks", "sums", "--model", "mine:x", "-o", "word=three"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "| sums | 0.250 ± 0.000 | 2 | 2 |" in done.stdout
+    assert "| sums | 0.250 |" in done.stdout
     assert (tmp_path / "results" / "sums" / "x" / "samples.parquet").exists()
     told = [python, "-c", "import m1eval; print(m1eval.__file__)"]
     where = subprocess.run(told, cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from m1eval import terminal
-from m1eval.report.words import count, score, short, span
+from m1eval.report.words import count, dollars, interval, score, short, span
 from m1eval.run import Run
 from m1eval.stats import OUTCOMES
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
+    from m1eval.description import RunDescription
     from m1eval.loop import Asking
 
 Mode = Literal["full", "plain", "none"]
 PLAIN_SECONDS = 60.0
 WINDOW = 30.0
 """Seconds over which token rates are taken."""
+STALE = 50
+"""Times what a description costs, in seconds, that it is shown before a new one is made."""
 
 
 class Terminal:
@@ -34,6 +37,8 @@ class Terminal:
         self._status = ""
         self._said: tuple[str, float] = ("", 0.0)  # the last plain line's mark (status or tenth) and its time
         self._run: Run | None = None
+        self._about: RunDescription | None = None
+        self._about_until = 0.0
         self._asking: Asking | None = None
         self._begin = time.monotonic()
         self._first = (0, 0)  # finished and output tokens when the run began
@@ -78,6 +83,7 @@ class Terminal:
     def begin(self, run: Run, asking: "Asking") -> None:
         """Follow a run."""
         self._run, self._asking = run, asking
+        self._about, self._about_until = None, 0.0
         self._begin = time.monotonic()
         self._first = (run.tally.finished, self._output)
         self._rates.clear()
@@ -98,6 +104,10 @@ class Terminal:
 
     def _draw(self, *, last: bool = False) -> None:
         now = time.monotonic()
+        if self._run and self._run.work and (last or now >= self._about_until):
+            # It goes through all samples: that of a million is made anew now and then, and at the end.
+            self._about = self._run.description()
+            self._about_until = now + STALE * (time.monotonic() - now)
         self._rates.append((now, self._prompt, self._output))
         while now - self._rates[0][0] > WINDOW:
             del self._rates[0]
@@ -166,14 +176,16 @@ class Terminal:
     def _done(self) -> tuple[int, int]:
         assert self._run is not None
         assert self._run.work is not None
-        return min(self._run.tally.finished, self._run.work.total), self._run.work.total
+        total = self._about.answers_wanted if self._about else self._run.work.total
+        return min(self._run.tally.finished, total), total
 
     def _counts(self) -> str:
         assert self._run is not None
-        tally = self._run.tally
-        always = ("right", "wrong")
-        shown = [f"{o} {tally.outcomes[o]}" for o in OUTCOMES if tally.outcomes[o] or o in always]
-        return f"score {score(tally.score, tally.stderr)}   {' · '.join(shown)}"
+        outcomes, always = self._run.tally.outcomes, ("right", "wrong")
+        shown = [f"{o} {outcomes[o]}" for o in OUTCOMES if outcomes[o] or o in always]
+        about = self._about
+        known = f" (95% {interval(about.interval)})" if about and about.interval else ""
+        return f"score {score(about.score if about else None)}{known}   {' · '.join(shown)}"
 
     def _reason(self) -> str:
         """Why most of the errored samples are; nothing if none is."""
@@ -185,13 +197,12 @@ class Terminal:
         (begin, prompt, output), (now, *_) = self._rates[0], self._rates[-1]
         seconds = max(now - begin, 1e-9)
         rate_in, rate_out = ((self._prompt - prompt) / seconds, (self._output - output) / seconds)
-        tally = self._run.tally if self._run else None
-        each = f" · {count(tally.usage.output / tally.finished)} tok/sample" if tally and tally.finished else ""
+        about = self._about
+        mean = about.tokens_per_answer if about else None
+        each = "" if mean is None else f" · {count(mean)} tok/sample"
         if seconds < 0.2:
             rate_in = rate_out = 0.0
-        spent = (
-            f" · ${self._run.work.done.cost:.2f}" if self._run and self._run.work and self._run.work.done.cost else ""
-        )
+        spent = f" · {dollars(about.cost, complete=about.cost_complete)}" if about and about.cost is not None else ""
         places = self._asking.places if self._asking else None
         flying = f" · in flight {places.taken}/{places.wanted()}" if places else ""
         speed = f"out {count(rate_out)} tok/s · in {count(rate_in)} tok/s{each}{spent}{flying}"

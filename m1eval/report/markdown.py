@@ -1,24 +1,21 @@
 """Markdown tables that read well as text too."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from m1eval import terminal
+from m1eval.report.layout import padded, width_of
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, its columns padded so that it reads well as text too."""
-    head, rows = [_markdown_cell(text) for text in head], [[_markdown_cell(text) for text in row] for row in rows]
-    widths = [max(len(line[i]) for line in [head, *rows]) for i in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *others = (
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return f"| {' | '.join([first, *others])} |"
-
-    rule = "|".join("-" * (width + 1) + (":" if i else "-") for i, width in enumerate(widths))
-    return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[int] = (0,)) -> str:
+    """A Markdown table, its columns padded so that it reads well as text too; columns of `words` stand left."""
+    lines = [[_markdown_cell(text) for text in row] for row in (head, *rows)]
+    widths = [max(map(width_of, column)) for column in zip(*lines, strict=True)]
+    if len(head) - 1 in words:
+        widths[-1] = width_of(lines[0][-1])  # long words at the end need no padding
+    left = [i in words for i in range(len(head))]
+    rule = "|".join("-" * (width + 1) + ("-" if words else ":") for width, words in zip(widths, left, strict=True))
+    first, *others = (f"| {' | '.join(map(padded, line, widths, left))} |" for line in lines)
+    return "\n".join([first, f"|{rule}|", *others])
 
 
 def _markdown_cell(text: str) -> str:

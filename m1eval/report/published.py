@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 
 from m1eval import baselines, terminal
-from m1eval.report.table import how, markdown
+from m1eval.report.markdown import markdown
+from m1eval.report.table import how
 
 
 def show(benchmark: str | None, *, as_json: bool) -> int:

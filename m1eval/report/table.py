@@ -1,13 +1,14 @@
 """The table at the end: what came out, how sure that is, and what was published."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from m1eval import baselines, terminal
-from m1eval.report import by_length, figures
-from m1eval.report.against import against
-from m1eval.report.against import lines as compared
+from m1eval.description import RunDescription
+from m1eval.repeats import read as read_figures
+from m1eval.report import against, by_length, figures, layout
 from m1eval.report.markdown import markdown
-from m1eval.report.words import count, score, span
+from m1eval.report.words import count, dollars, interval, plural, score, span
 from m1eval.run import Run
 
 BESIDE = {
@@ -20,87 +21,197 @@ BESIDE = {
 
 def show(runs: Sequence[Run]) -> None:
     """Print the table and its notes on standard output: aligned on a terminal, Markdown when piped."""
-    head, rows = cells(runs)
-    if terminal.is_terminal():
-        _aligned(head, rows)
-    else:
-        terminal.block(markdown(head, rows))
+    about = [run.description() for run in runs]
+    _show_results(about, [run.task.baselines for run in runs])
     by_length.after_runs(runs)
-    for note in notes(runs):
+    found = comparisons(runs)
+    if found:
+        head, rows = against.cells(found, BESIDE)
+        terminal.line()
+        _print(head, rows, words=(0, 1, len(head) - 1))
+        terminal.line()
+    for note in [*notes(about), *against.lines(found), *_sources(runs), *(f"{run.task}: {run.path}" for run in about)]:
         terminal.line(note)
 
 
-def cells(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows as text; published models that no task has a figure of are left out."""
-    published = [_published(run) for run in runs]
-    models = [model for model in BESIDE if any(model in scores for scores in published)]
-    errors = any(run.tally.outcomes["errored"] for run in runs)
-    head = ["task", "score", "n", "k", "tokens/sample", "truncated", *(["errored"] if errors else []), "time"]
-    costs = any(run.cost for run in runs)
-    head += ["cost"] if costs else []
+def built(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The runs as `--json` prints them: each description with its published comparisons."""
+    import msgspec
+
+    found = msgspec.to_builtins(comparisons(runs))
+    return [run.summary() | {"published": [each for each in found if each["task"] == run.task.name]} for run in runs]
+
+
+def comparisons(runs: Sequence[Run]) -> list[against.BaselineComparison]:
+    """All runs next to the published figures, with p values adjusted for their number."""
+    found = [each for run in runs for each in against.compare(run.description(), run.meta, run.tally, list(BESIDE))]
+    against.adjust(found)
+    return found
+
+
+def cells(about: Sequence[RunDescription]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the results as text."""
+    errors = any(run.outcomes["errored"] for run in about)
+    costs = any(run.cost is not None for run in about)
+    head = ["task", "score", "95% interval", "n", "k", "tokens/sample", "truncated"]
+    head += [*(["errored"] if errors else []), "time", *(["cost"] if costs else [])]
     rows = []
-    for run, scores in zip(runs, published, strict=True):
-        tally = run.tally
-        each = tally.usage.output / tally.finished if tally.finished else 0
-        cut = f"{100 * tally.outcomes['truncated'] / tally.scored:.1f}%" if tally.scored else "–"
-        row = [run.task.name, score(tally.score, tally.stderr), _size(run), str(run.repeats), count(each), cut]
-        row += [str(tally.outcomes["errored"])] if errors else []
-        row += [span(run.seconds_total), *([f"${run.cost:.2f}" if run.cost else "–"] if costs else [])]
-        rows.append([*row, *(scores.get(model, "–") for model in models)])
-    return [*head, *(BESIDE[model] for model in models)], rows
+    for run in about:
+        each = "–" if run.tokens_per_answer is None else count(run.tokens_per_answer)
+        cut = f"{100 * run.outcomes['truncated'] / run.answers:.1f}%" if run.answers else "–"
+        row = [run.task, score(run.score), interval(run.interval), size(run), repeats(run), each, cut]
+        row += [f"{run.outcomes['errored']:,}"] if errors else []
+        row += [span(run.seconds), *([dollars(run.cost, complete=run.cost_complete)] if costs else [])]
+        rows.append(row)
+    return head, rows
 
 
-def notes(runs: Sequence[Run]) -> list[str]:
+def size(run: RunDescription) -> str:
+    """The samples with a score, of how many where these are not all: 30, or 8 of 40."""
+    return f"{run.samples}" if run.samples == run.samples_in_set else f"{run.samples} of {run.samples_in_set}"
+
+
+def repeats(run: RunDescription) -> str:
+    """The answers that the samples have: 4, 2–9, or 1 of 4 where more were asked for."""
+    asked = f" of {run.repeats_asked}" if run.repeats_most < run.repeats_asked else ""
+    return against.repeats(run) + asked
+
+
+def notes(about: Sequence[RunDescription]) -> list[str]:
     """One line for each thing that a reader of the table must know."""
+    lines = _uncertainty(about)
+    common = [note for note in about[0].notes if len(about) > 1 and all(note in run.notes for run in about)]
+    for run in about:
+        lines += [f"{run.task}: {note}" for note in [*_outcomes(run), *_completeness(run), *_prompts(run)]]
+        of = "" if run.finished else f" (unfinished: of {run.samples} of {plural(run.samples_chosen, 'sample')})"
+        repeated = read_figures(run.figures, run.figure_intervals)
+        lines += [f"{run.task}: {text}{of}" for text in figures.lines(run.figures, repeated)]
+        lines += [f"{run.task}: {note}" for note in run.notes if note not in common]
+    return lines + [f"all tasks: {note}" for note in common]
+
+
+def _uncertainty(about: Sequence[RunDescription]) -> list[str]:
+    """What the intervals of the table say, and those for the very problems that were asked."""
+    if not any(run.interval for run in about):
+        return []
+    these = [
+        f"{run.task} {interval(run.these_problems.interval)}"
+        for run in about
+        if run.these_problems is not None and run.these_problems.interval is not None
+    ]
+    other = f"; for these very problems it is {', '.join(these)}" if these else ""
+    return [f"95% interval: for problems like these, of which other ones might have been asked{other}"]
+
+
+def _outcomes(run: RunDescription) -> list[str]:
+    """What became of the answers that are not plainly right or wrong."""
     lines = []
-    for run in runs:
-        tally, name = run.tally, run.task.name
-        for outcome, words in (
-            ("truncated", "hit the token limit before an answer and count as wrong"),
-            ("unparsed", "had no answer in them and count as wrong"),
-            ("refused_context", "were refused, their prompt is longer than the window, and count as wrong"),
-        ):
-            if number := tally.outcomes[outcome]:  # type: ignore[index]
-                lines.append(f"{name}: {number} of {tally.scored} outputs {words}")
-        if number := tally.outcomes["errored"]:
-            as_zero = f"counted as 0 the score is {score(tally.score_with_errors)}"
-            lines.append(f"{name}: {number} errored and are left out ({as_zero}); the same command tries them again")
-            lines += [f"{name}: errored {text}" for text in run.work.done.reasons.lines()] if run.work else []
-        if run.work and (number := run.work.skipped):
-            lines.append(f"{name}: {number} samples are left out, their prompt is longer than the window")
-        if run.work and (number := len(run.work.overlength.cut)):
-            lines.append(f"{name}: {number} prompts were longer than the window and lost their middle")
-        if tally.usage.cached:
-            share, read = tally.usage.cached / max(1, tally.usage.prompt), count(tally.usage.prompt)
-            lines.append(
-                f"{name}: {count(tally.usage.cached)} of {read} prompt tokens ({share:.0%}) were not read anew"
-            )
-        if run.partial:
-            lines.append(f"{name}: partial, {_size(run)} samples; not comparable with a whole run")
-        if found := run.summary().get("adaptive"):
-            wanted = f", wanted {found['until_se']:g}" if found["until_se"] else ""
-            lines.append(
-                f"{name}: adaptive, {found['answers_least']} to {found['answers_most']} answers a sample; "
-                f"the error of sampling answers is {found['answer_stderr']:.4f}{wanted}"
-            )
-        lines += [f"{name}: {text}" for text in figures.lines(run.figures, run.repeat_figures)]
-        lines += [f"{name}: {note}" for note in dict.fromkeys(run.notes)]
-    lines += _sources(runs)
-    lines += compared(against(runs, list(BESIDE)), BESIDE)
-    lines += [f"{run.task.name}: {run.folder}" for run in runs]
+    for outcome, words, many in (
+        ("truncated", "hit the token limit before an answer and counts as wrong", "and count as wrong"),
+        ("unparsed", "had no answer in it and counts as wrong", "had no answer in them and count as wrong"),
+        (
+            "refused_context",
+            "was refused, its prompt is longer than the window, and counts as wrong",
+            "were refused, their prompts are longer than the window, and count as wrong",
+        ),
+    ):
+        if number := run.outcomes[outcome]:
+            said = words if number == 1 else many
+            if outcome == "truncated" and number > 1:
+                said = f"hit the token limit before an answer {many}"
+            lines.append(f"{number:,} of {plural(run.answers, 'output')} {said}")
+    if number := run.outcomes["errored"]:
+        lines.append(_errored(run, number))
+        lines += [
+            f"errored {each['count']:,} × {each['reason']} (such as {each['example']})" for each in run.errors[:3]
+        ]
+        if rest := run.errors[3:]:
+            total = sum(each["count"] for each in rest)
+            lines.append(f"errored {total:,} × {plural(len(rest), 'more kind')}")
     return lines
+
+
+def _errored(run: RunDescription, number: int) -> str:
+    left = "is left out" if number == 1 else "are left out"
+    again = "the same command tries it again" if number == 1 else "the same command tries them again"
+    assert run.score_bounds is not None
+    low, high = run.score_bounds
+    bounds = f"counted as 0 the score is {score(low)}, counted as 1 it is {score(high)}"
+    hard = ""
+    if run.score is not None and max(run.score - low, high - run.score) > 0.01:
+        hard = "; if hard problems err more often, the score flatters"
+    return f"{number:,} errored and {left} ({bounds}{hard}); {again}"
+
+
+def _completeness(run: RunDescription) -> list[str]:
+    """What part of the benchmark and of the answers there is."""
+    lines = []
+    if not run.finished:
+        lines.append(f"{run.answers:,} of {plural(run.answers_wanted, 'answer')}; unfinished")
+    if run.partial:
+        chosen = f"{run.samples_chosen - run.skipped} of {plural(run.samples_in_set, 'sample')}"
+        lines.append(f"partial, {chosen}; not comparable with a whole run")
+    if found := run.adaptive:
+        wanted = f", wanted {found.until_se:g}" if found.until_se else ""
+        lines.append(
+            f"adaptive, {found.answers_least} to {found.answers_most} answers a sample; "
+            f"the error of sampling answers is {found.answer_stderr:.4f}{wanted}"
+        )
+    return lines
+
+
+def _prompts(run: RunDescription) -> list[str]:
+    """What became of long prompts, and of what prompts share."""
+    lines = []
+    if run.skipped:
+        theirs = "its prompt is" if run.skipped == 1 else "their prompt is"
+        lines.append(f"{plural(run.skipped, 'sample')} {_is(run.skipped)} left out, {theirs} longer than the window")
+    if number := run.truncated_prompts:
+        lines.append(
+            f"{plural(number, 'prompt')} {'was' if number == 1 else 'were'} longer than the window and lost "
+            f"{'its' if number == 1 else 'their'} middle"
+        )
+    if cached := run.tokens["cached"]:
+        read = run.tokens["prompt"]
+        share = cached / max(1, read)
+        lines.append(f"{count(cached)} of {count(read)} prompt tokens ({share:.0%}) came from the prefix cache")
+    return lines
+
+
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _show_results(about: Sequence[RunDescription], keys: Sequence[tuple[str, bool] | None]) -> None:
+    """Print the results; published scores stand in the same table where nothing has to wrap for them."""
+    head, rows = cells(about)
+    published = [_published(key) for key in keys]
+    models = [model for model in BESIDE if any(model in scores for scores in published)]
+    wide = [*head, *(BESIDE[model] for model in models)]
+    wide_rows = [
+        [*row, *(scores.get(model, "–") for model in models)] for row, scores in zip(rows, published, strict=True)
+    ]
+    if not terminal.is_terminal() or layout.fits(wide, wide_rows, terminal.console().width):
+        head, rows = wide, wide_rows
+    _print(head, rows, words=(0,))
+
+
+def _print(head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int]) -> None:
+    if terminal.is_terminal():
+        terminal.block(layout.aligned(head, rows, terminal.console().width, words))
+    else:
+        terminal.block(markdown(head, rows, words))
 
 
 def _beside(published: baselines.Baseline) -> list[baselines.Figure]:
     return [figure for figure in published.figures if figure.model in BESIDE]
 
 
-def _published(run: Run) -> dict[str, str]:
+def _published(key: tuple[str, bool] | None) -> dict[str, str]:
     """The figures beside a run's score in [0, 1]; with ~ if they are on other data of the same form."""
-    if not run.task.baselines:
+    if not key:
         return {}
-    key, same = run.task.baselines
-    return {figure.model: f"{'' if same else '~'}{figure.score / 100:.3f}" for figure in _beside(baselines.read(key))}
+    return {each.model: f"{'' if key[1] else '~'}{each.score / 100:.3f}" for each in _beside(baselines.read(key[0]))}
 
 
 def _sources(runs: Sequence[Run]) -> list[str]:
@@ -126,21 +237,3 @@ def how(protocol: baselines.Protocol) -> str:
         protocol.subset or "",
     ]
     return " ".join(filter(None, words)) or "protocol not stated"
-
-
-def _size(run: Run) -> str:
-    assert run.work is not None
-    chosen = len(run.work.numbers) - run.work.skipped
-    return f"{chosen} of {len(run.work.samples)}" if run.partial or run.work.skipped else str(chosen)
-
-
-def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for i, name in enumerate(head):
-        table.add_column(terminal.styled(name), justify="left" if i == 0 else "right", no_wrap=i < 2)
-    for row in rows:
-        table.add_row(*map(terminal.styled, row))
-    terminal.console().print(table)

@@ -1,5 +1,7 @@
 """Numbers as people read them."""
 
+from collections.abc import Sequence
+
 
 def count(number: float) -> str:
     """12, 2,410, 24.9k, 1.2M."""
@@ -24,6 +26,37 @@ def score(value: float | None, stderr: float | None = None) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" if stderr is None else f"{value:.3f} ± {stderr:.3f}"
+
+
+def interval(bounds: Sequence[float] | None, *, signed: bool = False) -> str:
+    """0.610–0.860, signed as -0.120 … +0.040, or a dash."""
+    if bounds is None:
+        return "–"
+    low, high = bounds
+    return f"{low:+.3f} … {high:+.3f}" if signed else f"{low:.3f}–{high:.3f}"
+
+
+def p_value(p: float) -> str:
+    """p = 0.042, or p < 0.001."""
+    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+
+
+def dollars(cost: float | None, *, complete: bool = True) -> str:
+    """$12.34, $0.0042, ≥ $1.20 where a part is not known, or a dash."""
+    if cost is None:
+        return "–"
+    text = f"${cost:,.2f}" if cost >= 0.995 or not cost else f"${cost:.{_places(cost)}f}"
+    return text if complete else f"≥ {text}"
+
+
+def _places(cost: float) -> int:
+    """Decimals that show two figures of a small amount, two at least."""
+    return max(2, min(6, 1 - int(f"{cost:e}".partition("e")[2])))
+
+
+def plural(number: int, noun: str, many: str = "") -> str:
+    """1 sample, 2 samples, 1,200 samples."""
+    return f"{number:,} {noun if number == 1 else many or noun + 's'}"
 
 
 def short(text: str, most: int = 80) -> str:

@@ -115,7 +115,9 @@ async def evaluate(
                 finally:
                     display.end()
             await _compare_answers(opened, asking)
-        runs[0].notes += getattr(runner, "notes", []) + ([APPROXIMATE] if tokenizer.approximate else [])
+        shared = [*getattr(runner, "notes", []), *([APPROXIMATE] if tokenizer.approximate else [])]
+        for run in runs:
+            run.notes += shared
     except BaseException as error:
         for run in opened:
             _close(run, error)

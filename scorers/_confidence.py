@@ -79,7 +79,7 @@ def _behind(text: str, place: int) -> float | None:
         return min(1.0, _float(first) / total) if total else None
     if last is not None:
         percent = sign or last_sign
-        return (_share(_stated(first, percent)) + _share(_stated(last, percent))) / 2
+        return round((_share(_stated(first, percent)) + _share(_stated(last, percent))) / 2, 9)
     return _share(_stated(first, sign))
 
 

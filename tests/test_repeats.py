@@ -256,3 +256,38 @@ def test_lost_answers_are_said_below_the_table(m1eval, tmp_path, capitals):
     assert "pass@2 0.000 (95% 0.000–0." in out
     assert "1 of 12 samples left out of pass@2, maj@2 and G-Pass@2 (half) (too few scored answers)" in out
     assert "pass@2 0.000 to 0.083" in out
+
+
+def test_what_cannot_be_compared_is_not_the_same_and_a_stopped_comparison_gives_no_vote():
+    class Broken:
+        async def same(self, first, second, tools):
+            raise KeyError(first)
+
+    assert compared(Broken(), ["a", "b", "a"]) == (1, 2)
+    found = repeats.collect([record("s", r, answer) for r, answer in enumerate("aabc")], Broken())
+    asyncio.run(repeats.compare(found, 4, Broken(), None, stopped=lambda: True))
+    assert "maj@4" not in {figure.name for figure in repeats.figures(found, 4)}
+
+
+def test_free_text_and_changed_references_have_no_majority():
+    answers = [record("s", r, f"answer {r}") for r in range(4)]
+    judged = repeats.collect(answers, load("scorers", "judge").Scorer(rubric="x", verdicts={"A": 1, "B": 0}))
+    assert {figure.name for figure in repeats.figures(judged, 4)} == {"pass@2", "pass@4", "G-Pass@4 (half)"}
+    answers[3].target = "another"
+    assert "maj@4" not in {figure.name for figure in repeats.figures(repeats.collect(answers), 4)}
+
+
+def test_samples_with_more_answers_than_asked_for_are_counted_over_all_subsets():
+    answers = [record("s", r, "xxyyz"[r], right="xxyyz"[r] == "x") for r in range(5)]
+    answers += [record("t", r, "y") for r in range(2)]
+    found = {figure.name: figure for figure in repeats.figures(repeats.collect(answers), 2)}
+    assert found["pass@2"].value == (1 - 3 / 10) / 2
+    assert found["maj@2"].value == float(brute(Ballot(2, (2, 1)), 2)) / 2
+
+
+def test_answers_that_are_cut_in_the_record_vote_by_their_whole_text():
+    answers = [record("s", r, f"{'x' * 79}…") for r in range(3)]
+    for one, text in zip(answers, ("x" * 100 + "a", "x" * 100 + "b", "x" * 100 + "a"), strict=True):
+        one.text = text
+    found = repeats.collect(answers)
+    assert sorted(found.samples["s"].ballot({}).wrong) == [1, 2]

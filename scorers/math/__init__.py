@@ -116,10 +116,7 @@ class Scorer:
             return verdict[0]
         else:
             call = (slow, first, second, self.precision, _Imported("math_verify", units=converts(first, second)))
-        try:
-            verdict = await tools.workers.run(*call, timeout=self.timeout)
-        except (RuntimeError, ValueError):  # too much memory for one of them
-            return False
+        verdict = await tools.workers.run(*call, timeout=self.timeout)
         return bool(verdict[1] if self.rule != "m1eval" else verdict[0])
 
     async def _slow(self, gold: str, answer: str, tools: Tools) -> Verdict:

@@ -394,8 +394,10 @@ class Run:
         """Write the summary into run.json."""
         if self.work is None:
             return
-        known = self._meta.get("summary", {}).get("figures") if not self.seconds else None
+        known = self._known_figures
         self.figures = self._figures() if known is None else known
+        if known is not None:
+            self.repeat_figures = repeats_.read(known, self._meta["summary"].get("figure_intervals"))
         if self.seconds:
             self._meta["summary"] = self.summary()
             if not self._meta["summary"]["owed"]:

@@ -26,10 +26,14 @@ class Dataset(Struct, forbid_unknown_fields=True, omit_defaults=True):
     generate: Annotated[str | None, Meta(description="A function of a Python file beside the task: _file.name")] = None
 
 
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+"""Who says a message."""
+
+
 class MessageTemplate(Struct, forbid_unknown_fields=True):
     """One chat message whose content is a template."""
 
-    role: str
+    role: Role
     content: str
 
 

@@ -58,6 +58,8 @@ class Recipe(Struct, kw_only=True, frozen=True):
     build: Callable[[], Mapping[str, Any]]
     """Returns the row's columns; deterministic, called again when a run continues."""
     prefix_key: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """Columns known before the row is built, such as length, depth or subtask: `--limit` takes as many of each."""
     build_repeat: Callable[[int], Mapping[str, Any]] | None = None
     """In place of `build`, for benchmarks that draw the prompt of each repeat anew; takes the repeat, from 0."""
 

@@ -9,13 +9,14 @@ import csv
 import gzip
 import hashlib
 import itertools
+import re
 import tempfile
 import weakref
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -32,6 +33,10 @@ BOMB = 2**30, 500
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 
 
+T = TypeVar("T")
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
+
+
 class Rows(Protocol):
     """A table that is read row by row."""
 
@@ -42,9 +47,10 @@ class Rows(Protocol):
 class JsonLines:
     """A file of JSON objects, one a line, of which only the positions are held."""
 
-    def __init__(self, file: IO[bytes], name: str) -> None:
+    def __init__(self, file: IO[bytes], name: str, *, spooled: bool = False) -> None:
         self._file = file
         self._name = name
+        self._spooled = spooled
         weakref.finalize(self, file.close)
         self._starts = array("Q")
         self._lines = array("Q")
@@ -59,13 +65,45 @@ class JsonLines:
         return len(self._starts)
 
     def __getitem__(self, index: int) -> Row:
+        return self._decoded(index, _OBJECT)
+
+    def where(self, index: int) -> str:
+        """The place of a row in the file: its line, or its number where the file is not of lines."""
+        if self._spooled:
+            return f"{self._name}, row {index + 1}"
+        return f"{self._name}:{self._lines[index]}"
+
+    def columns(self, names: Iterable[str]) -> dict[str, list[Any]]:
+        """The values of those columns that the first row has, without the rest of the rows; None where one lacks it."""
+        wanted = [name for name in names if len(self) and name in self[0]]
+        if not wanted:
+            return {}
+        part = msgspec.defstruct("Part", [(f"c{i}", Any, None) for i in range(len(wanted))], rename=wanted)
+        decoder = msgspec.json.Decoder(part)
+        parts = [self._decoded(index, decoder) for index in range(len(self))]
+        return {name: [getattr(each, f"c{i}") for each in parts] for i, name in enumerate(wanted)}
+
+    def _decoded(self, index: int, decoder: msgspec.json.Decoder[T]) -> T:
         self._file.seek(self._starts[index])
+        line = self._file.readline().removeprefix(codecs.BOM_UTF8)
         try:
-            return msgspec.json.decode(self._file.readline().removeprefix(codecs.BOM_UTF8), type=dict[str, Any])
+            return decoder.decode(line)
         except RecursionError:
-            raise UsageError(f"{self._name}:{self._lines[index]}: nested too deep to be read") from None
+            raise UsageError(f"{self.where(index)}: nested too deep to be read") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{self._name}:{self._lines[index]}: not a JSON object: {error}") from None
+            hint = _hint(line, error)
+            raise UsageError(f"{self.where(index)}: not a JSON object: {error}{hint}") from None
+
+
+def _hint(data: bytes, error: Exception) -> str:
+    """What to do about a file that is nearly JSON."""
+    if isinstance(error, UnicodeDecodeError):
+        return "; save the file as UTF-8"
+    if number := re.search(rb"[:\[,]\s*(-?(?:NaN|Infinity))", data):
+        return f"; {number[1].decode()} is not JSON, write null or leave the row out"
+    if data.lstrip().startswith(b"["):
+        return "; a file of one list is .json, not .jsonl"
+    return ""
 
 
 def read(paths: Iterable[Path]) -> Rows:
@@ -75,7 +113,20 @@ def read(paths: Iterable[Path]) -> Rows:
         return JsonLines(_open(files[0]), show(files[0]))
     encode = msgspec.json.Encoder(enc_hook=str).encode
     spool = _temporary(encode(row) + b"\n" for path in files for row in _stream(path))
-    return JsonLines(spool, show(files[0]))
+    return JsonLines(spool, show(files[0]), spooled=True)
+
+
+def where(rows: Rows, index: int) -> str:
+    """The place of a row in its file, `rows.jsonl:3`; empty where there is none."""
+    return rows.where(index) if isinstance(rows, JsonLines) else ""
+
+
+def columns(rows: Rows, names: Iterable[str]) -> dict[str, list[Any]]:
+    """The values of those of the columns that there are, read without building the rows."""
+    if isinstance(rows, JsonLines):
+        return rows.columns(names)
+    table: Any = rows
+    return {name: list(table[name]) for name in names if name in getattr(table, "column_names", ())}
 
 
 def in_folder(folder: Path, name: str) -> Path:
@@ -112,8 +163,12 @@ def _stream(path: Path) -> Iterator[Row]:
                 data = file.read(LARGEST_JSON + 1)
                 if len(data) > LARGEST_JSON:
                     raise UsageError(f"{show(path)}: more than {LARGEST_JSON >> 30} GiB of JSON; write it as .jsonl")
-                for item in msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8), type=list[msgspec.Raw]):
-                    yield msgspec.json.decode(item, type=dict[str, Any])
+                items = msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8), type=list[msgspec.Raw])
+                for number, item in enumerate(items, 1):
+                    try:
+                        yield _OBJECT.decode(item)
+                    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                        raise UsageError(f"{show(path)}, row {number}: not a JSON object: {error}") from None
         elif suffix == ".csv":
             yield from _csv(path)
         elif suffix == ".parquet":
@@ -123,16 +178,26 @@ def _stream(path: Path) -> Iterator[Row]:
     except RecursionError:
         raise UsageError(f"{show(path)}: nested too deep to be read") from None
     except (msgspec.DecodeError, UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError, csv.Error) as error:
-        raise UsageError(f"{show(path)}: cannot be read as {suffix[1:]}: {error}") from None
+        hint = "; NaN and Infinity are not JSON, write null" if "invalid character" in str(error) else ""
+        raise UsageError(f"{show(path)}: cannot be read as {suffix[1:]}: {error}{hint}") from None
 
 
 def _csv(path: Path) -> Iterator[Row]:
     with _open(path) as raw:
         lines = (line.decode("utf-8-sig" if i == 0 else "utf-8") for i, line in enumerate(_lines(raw, show(path))))
-        for row in csv.DictReader(lines, strict=True):
-            if None in row or None in row.values():
-                raise csv.Error("a row has more or fewer cells than the header")
-            yield row
+        reader = csv.DictReader(lines, strict=True)
+        try:
+            names = list(reader.fieldnames or ())
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise csv.Error(f"two columns have the name '{twice}'")
+            for row in reader:
+                if None in row or None in row.values():
+                    raise csv.Error("a row has more or fewer cells than the header")
+                yield row
+        except (csv.Error, UnicodeDecodeError) as error:
+            line = reader.line_num + 1 if isinstance(error, UnicodeDecodeError) else reader.line_num or 1
+            hint = _hint(b"", error)
+            raise UsageError(f"{show(path)}: cannot be read as csv: {error} (line {line}){hint}") from None
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -150,9 +215,16 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 def _open(path: Path) -> IO[bytes]:
     try:
-        return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+        if path.suffix == ".gz":
+            return cast("IO[bytes]", gzip.open(path))
+        file = path.open("rb")
     except OSError as error:
         raise UsageError(f"{show(path)}: cannot be read: {error.strerror}") from None
+    if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        file.close()
+        raise UsageError(f"{show(path)}:1: the file is UTF-16; save it as UTF-8")
+    file.seek(0)
+    return file
 
 
 def _spooled(path: Path) -> IO[bytes]:

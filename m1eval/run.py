@@ -258,11 +258,8 @@ class Run:
         samples = self.task.samples(tokenizer, self.seed, self.data_dir)
         self._note_data(samples)
         numbers = samples.chosen(limit=self.limit, ids=self.ids, seed=self.seed)
-        seen: set[str] = set()
-        for number in () if samples.numbered else numbers:
-            if (name := samples.id(number)) in seen:
-                raise self.task.source.error(("id",), f"two samples have the id '{name}'")
-            seen.add(name)
+        seen = set[str]() if samples.numbered else samples.check_ids(numbers)
+        samples.check_rows(numbers)
         if strangers := samples.strangers(done.samples(), seen):
             self.notes.append(done.leave_out(strangers))
         self.partial = len(numbers) < len(samples)

@@ -2,15 +2,15 @@
 
 import hashlib
 import math
-import random
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 
-from m1eval.definition import Definition
+from m1eval import rows, selection
+from m1eval.definition import Definition, Role
 from m1eval.errors import UsageError
 from m1eval.nouns import Message, Recipe, Sample, Scorer
 from m1eval.plugins import unknown
@@ -64,7 +64,8 @@ class Samples:
     def chosen(self, *, limit: int | None, ids: Sequence[str] | None, seed: int) -> list[int]:
         """The numbers of the samples to run: all, the named ones, or `limit` random ones, the same for every model.
 
-        A larger limit with the same seed holds the smaller one, so that a run can grow.
+        Of each length, depth and subtask there are as many as can be. A larger limit with the same seed holds the
+        smaller one, so that a run can grow.
         """
         numbers = list(range(len(self)))
         if ids:
@@ -73,13 +74,26 @@ class Samples:
                 raise UsageError(f"task {self._name}: {unknown('id', missing[0], known)}")
             numbers = sorted({known[name] for name in ids})
         if limit is not None and limit < len(numbers):
-            random.Random(seed).shuffle(numbers)
-            numbers = sorted(numbers[:limit])
+            columns = {name: [values[i] for i in numbers] for name, values in self.even.items()}
+            numbers = selection.limited(numbers, limit, seed, columns)
         if not self._recipes and not self._definition.prefix:
             return numbers
         # Equal prefixes follow one another, in the order of their first appearance.
         first: dict[str, int] = {}
         return sorted(numbers, key=lambda i: first.setdefault(self.prefix_key(i) or f"\0{i}", len(first)))
+
+    @cached_property
+    def even(self) -> dict[str, list[Any]]:
+        """The columns of which `--limit` takes as many of each value, with the values of all samples."""
+        if self._recipes is None:
+            return rows.columns(self._rows, selection.COLUMNS)
+        names = dict.fromkeys(name for recipe in self._recipes for name in recipe.columns)
+        return {name: [recipe.columns.get(name) for recipe in self._recipes] for name in names}
+
+    def named(self, number: int) -> str:
+        """The sample for messages: its id, and the place of its row."""
+        place = rows.where(self._rows, number) if self._recipes is None else ""
+        return f"{self.id(number)} ({place})" if place else self.id(number)
 
     def id(self, number: int) -> str:
         """The sample's id: the recipe's, the `id` template's, or task name and number from 1."""
@@ -130,26 +144,81 @@ class Samples:
         row = self._row(number, repeat)
         templates, column = self._templates, self._definition.messages
         seen = {**row, **self._texts} if self._texts else row
-        messages: list[Message] = [{"role": role, "content": render(seen)} for role, render in templates.messages]
-        if isinstance(column, str):
-            messages += _messages(self._file, column, row)
         self._check_nulls(number, row)
-        sample = Sample(
-            id=self.id(number),
-            messages=messages,
-            target=templates.target(row),
-            metadata={key: value for key, value in row.items() if key != column},
-            tools=row.get("tools") or [],
-            prefix_key=self.prefix_key(number),
-        )
-        sample.gold = templates.gold(row) if templates.gold else self._gold(sample)
+        with self._saying(number):
+            messages: list[Message] = [{"role": role, "content": render(seen)} for role, render in templates.messages]
+            if isinstance(column, str):
+                messages += _messages(self._file, column, row)
+            sample = Sample(
+                id=self.id(number),
+                messages=messages,
+                target=templates.target(row),
+                metadata={key: value for key, value in row.items() if key != column},
+                tools=_tools(self._file, row),
+                prefix_key=self.prefix_key(number),
+            )
+            if templates.gold:
+                sample.gold = templates.gold(row)
+        if not templates.gold:
+            sample.gold = self._gold(sample)
         return sample
 
-    def _gold(self, sample: Sample) -> str:
+    @contextmanager
+    def _saying(self, number: int) -> Iterator[None]:
+        """Errors inside say which sample they are about."""
+        try:
+            yield
+        except UsageError as error:
+            raise UsageError(f"{error} ({self._told(number)})") from error
+
+    def _told(self, number: int) -> str:
+        """The sample by its id and place, by what can be told of it."""
+        try:
+            return f"sample {self.named(number)}"
+        except UsageError:  # its id cannot be made
+            return f"row {number + 1}"
+
+    def check_ids(self, numbers: Iterable[int]) -> set[str]:
+        """The ids of samples; UsageError if two are the same, with both rows."""
+        seen: dict[str, int] = {}
+        for number in numbers:
+            with self._saying_row(number):
+                name = self.id(number)
+            if not name:
+                raise self._file.error(("id",), f"the id of {rows.where(self._rows, number)} is empty")
+            if (first := seen.setdefault(name, number)) != number:
+                both = " and ".join(rows.where(self._rows, n) or f"row {n + 1}" for n in (first, number))
+                key = ("id",) if self._recipes is None else ("dataset", "generate")
+                raise self._file.error(key, f"two samples have the id '{name}': {both}")
+        return set(seen)
+
+    def check_rows(self, numbers: Iterable[int]) -> None:
+        """UsageError for a row without a reference or a question, so that it is found before anything is asked.
+
+        Of rows that are read from a table; what a generator builds may take long, and is seen when it is built.
+        """
+        if self._recipes is not None:
+            return
+        for number in numbers:
+            row = self._rows[number]
+            self._check_nulls(number, row)
+            with self._saying(number):
+                self._templates.target(row)
+
+    @contextmanager
+    def _saying_row(self, number: int) -> Iterator[None]:
+        try:
+            yield
+        except UsageError as error:
+            place = rows.where(self._rows, number) if self._recipes is None else ""
+            raise UsageError(f"{error} ({place or f'row {number + 1}'})") from error
+
+    def _gold(self, sample: Sample) -> str | None:
         """The reference as an answer, by the scorer; its refusal of a target names the line of the task file."""
         gold = getattr(self._scorer, "gold", None)
         try:
-            return str(gold(sample)) if gold else sample.target
+            answer = gold(sample) if gold else sample.target
+            return None if answer is None else str(answer)
         except UsageError as error:
             raise self._file.error(("target",), str(error)) from None
 
@@ -160,20 +229,28 @@ class Samples:
                 value = row.get(name, ...)
                 if value is None or (isinstance(value, float) and math.isnan(value)):
                     text = f"{self.id(number)}: '{name}' is null, so there is no {what}"
-                    raise self._file.error(key, f"{text}; leave the row out, or give a value for it in the template")
+                    text += "; leave the row out, or give a value for it in the template"
+                    place = rows.where(self._rows, number) if self._recipes is None else ""
+                    raise self._file.error(key, f"{text} ({place})" if place else text)
 
     def _row(self, number: int, repeat: int) -> Row:
         if not self._recipes:
             return self._rows[number]
         recipe = self._recipes[number]
         try:
-            return recipe.build_repeat(repeat) if recipe.build_repeat else recipe.build()
+            row = recipe.build_repeat(repeat) if recipe.build_repeat else recipe.build()
         except KeyError as error:  # as for a template: data of another form are wrong as a whole
             name = error.args[0] if error.args else error
             raise self._file.error(("dataset", "generate"), f"{self.id(number)}: the data have no {name!r}") from error
         except (TypeError, ValueError, AttributeError, IndexError) as error:
             text = f"{self.id(number)}: the data have another form: {type(error).__name__}: {error}"
             raise self._file.error(("dataset", "generate"), text) from error
+        except (SystemExit, GeneratorExit, StopIteration) as error:  # which would end more than this sample
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        if not isinstance(row, Mapping):
+            text = f"{self.id(number)}: its build gives {type(row).__name__}, not a mapping of columns"
+            raise self._file.error(("dataset", "generate"), text)
+        return row
 
     @cached_property
     def _templates(self) -> "_Templates":
@@ -182,21 +259,25 @@ class Samples:
         definition, file = self._definition, self._file
 
         def one(key: str, text: str | None) -> Render | None:
-            return None if text is None else compiled(file, (key,), text)
+            return None if text is None else compiled(file, (key,), text, lists=key == "prefix")
 
         messages = [
             (role, compiled(file, (key,), text))
             for role, key, text in (("system", "system", definition.system), ("user", "prompt", definition.prompt))
             if text is not None
         ]
-        for i, message in enumerate(definition.messages if isinstance(definition.messages, list) else ()):
+        listed = definition.messages if isinstance(definition.messages, list) else []
+        for i, message in enumerate(listed):
             messages.append((message.role, compiled(file, ("messages", i, "content"), message.content)))
-        target = compiled(file, ("target",), definition.target)
+        target = compiled(file, ("target",), definition.target, lists=False)
         name, gold, prefix = (one(key, getattr(definition, key)) for key in ("id", "gold", "prefix"))
         shown: list[tuple[Key, str, list[str]]] = [
             ((key,), "text to ask", columns(text))
             for key, text in (("system", definition.system), ("prompt", definition.prompt))
             if text
+        ]
+        shown += [
+            (("messages", i, "content"), "text to ask", columns(message.content)) for i, message in enumerate(listed)
         ]
         shown.append((("target",), "reference to grade by", columns(definition.target)))
         return _Templates(name, messages, target, shown, gold, prefix)
@@ -216,8 +297,27 @@ def _messages(file: Source, column: str, row: Row) -> list[Message]:
         raise file.error(("messages",), unknown("column", column, row))
     found = row[column]
     try:
-        if isinstance(found, str):
-            return msgspec.json.decode(found, type=list[Message])
-        return msgspec.convert(found, list[Message])
+        messages: list[Message] = (
+            msgspec.json.decode(found, type=list[Message])
+            if isinstance(found, str)
+            else msgspec.convert(found, list[Message])
+        )
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise file.error(("messages",), f"column '{column}' holds no list of messages: {error}") from None
+    for number, message in enumerate(messages, 1):
+        if (role := message.get("role")) not in get_args(Role):
+            known = ", ".join(get_args(Role))
+            text = f"message {number} of column '{column}' has the role {role!r}; roles are {known}"
+            raise file.error(("messages",), text)
+        if not isinstance(message.get("content"), str | list | None):
+            text = f"message {number} of column '{column}' has the content {message['content']!r}, which is no text"
+            raise file.error(("messages",), text)
+    return messages
+
+
+def _tools(file: Source, row: Row) -> list[dict[str, Any]]:
+    """The column `tools`, if it is what it must be."""
+    try:
+        return msgspec.convert(row.get("tools") or [], list[dict[str, Any]])
+    except msgspec.ValidationError as error:
+        raise file.error((), f"column 'tools' holds no list of tools: {error}") from None

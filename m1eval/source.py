@@ -90,6 +90,9 @@ class Source:
         if text.startswith("Object contains unknown field"):
             name = text.split("`")[1]
             return self.error((*key, name), unknown("key", name, _fields(type_, key)))
+        if text.startswith("Invalid enum value") and (known := _choices(type_, key)):
+            given = text.partition("'")[2].rpartition("'")[0]
+            return self.error(key, f"{'.'.join(map(str, key))}: {unknown('value', given, known)}")
         if text.startswith("Object missing required field"):
             return self.error(key, f"the key '{text.split('`')[1]}' is missing")
         return self.error(key, f"{'.'.join(map(str, key)) or 'the file'}: {text[0].lower()}{text[1:]}")
@@ -158,9 +161,23 @@ def _parse(path: Path, lines: dict[Key, tuple[Path, int]]) -> Any:
         line = mark.line + 1 if mark else 1
         problem = error.problem or error.context
         problem = f"{error.context}, {problem}" if problem == "second occurrence" else problem
-        raise UsageError(f"{show(path)}:{line}: not valid YAML: {problem}") from None
+        raise UsageError(f"{show(path)}:{line}: not valid YAML: {problem}{_quote_hint(data, line)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{show(path)}:1: not valid YAML: {str(error).splitlines()[0]}") from None
+
+
+def _quote_hint(data: bytes, line: int) -> str:
+    """The remedy where YAML reads a template, or a text with a colon, as something else."""
+    rows = data.decode("utf-8", "replace").splitlines()
+    text = rows[line - 1] if line <= len(rows) else ""
+    key, colon, rest = text.partition(":")
+    if "\t" in text[: len(text) - len(text.lstrip())]:
+        return "; indent with spaces, not tabs"
+    if not colon or rest.strip()[:1] in ("'", '"', "|", ">", ""):
+        return ""
+    if rest.strip().startswith(("{{", "{%", "@", "`", "%", "*", "&", "!")) or ": " in rest:
+        return f"; quote the text: {key.strip()}: '…'"
+    return ""
 
 
 def _depth(data: bytes | str) -> int:
@@ -222,6 +239,10 @@ class _Building:
             return self._scalar(node)
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if isinstance(key_node, yaml.MappingNode):
+                name = at[-1] if at else "key"
+                remedy = f'; quote a template: {name}: "{{{{ … }}}}"' if isinstance(name, str) else ""
+                raise self._error(key_node.start_mark.line + 1, f"a key must be text, not a mapping{remedy}")
             key = self._scalar(key_node)
             line = key_node.start_mark.line + 1
             if not isinstance(key, str):
@@ -254,17 +275,31 @@ def _key(path: str) -> Key:
     return tuple(int(p[1:-1]) if p[1:-1].isdigit() else p for p in parts if p and p != "[" and "..." not in p)
 
 
+def _choices(type_: Any, key: Key) -> list[str]:
+    """The texts that a key may have, where they are listed."""
+    *above, last = [name for name in key if isinstance(name, str)] or [""]
+    struct = _struct(type_, tuple(above))
+    inner = [f.type for f in msgspec.structs.fields(struct) if f.encode_name == last] if struct else []
+    return [text for type_ in inner for text in _parts(type_) if isinstance(text, str)]
+
+
 def _fields(type_: Any, key: Key) -> list[str]:
     """The names that a struct nested at `key` knows."""
+    struct = _struct(type_, key)
+    return [field.encode_name for field in msgspec.structs.fields(struct)] if struct else []
+
+
+def _struct(type_: Any, key: Key) -> Any:
+    """The struct nested at `key`; None if there is none."""
     for name in (name for name in key if isinstance(name, str)):
         inner = [f.type for f in msgspec.structs.fields(type_) if f.encode_name == name]
         if not inner:
-            return []
+            return None
         structs = [t for t in _parts(inner[0]) if isinstance(t, type) and issubclass(t, msgspec.Struct)]
         if not structs:
-            return []
+            return None
         type_ = structs[0]
-    return [field.encode_name for field in msgspec.structs.fields(type_)]
+    return type_
 
 
 def _parts(type_: Any) -> Iterator[Any]:

@@ -1,19 +1,14 @@
 """Tasks: one YAML file each, read, checked and turned into samples when they are due."""
 
-import hashlib
-import importlib
-import inspect
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from m1eval import hub, plugins, rows, source
+from m1eval import foreign, hub, plugins, rows, source, task_code
 from m1eval.definition import Dataset, Definition, Related, check
 from m1eval.errors import UsageError
 from m1eval.hub_errors import ACCESS, PAGES, HubError
@@ -61,13 +56,7 @@ class Task:
     def scorer(self) -> Scorer:
         """The scorer, made with its options."""
         name, options = self._scorer
-        made = _scorer_class(self, name)
-        plugins.check_options(made, options, f"scorer {name}", lambda o: self.source.where(("scorer", name, o)))
-        try:
-            scorer: Scorer = made(**options, **self._published(made))
-        except (TypeError, ValueError, UsageError) as error:
-            raise self.source.error(("scorer", name), f"scorer {name}: {error}") from error
-        return scorer
+        return task_code.scorer(self.source, name, self._scorer_path, options, self.texts)
 
     @property
     def scorer_file(self) -> Path:
@@ -86,7 +75,7 @@ class Task:
     def episode(self) -> Episode | None:
         """The task's own way of asking, if it has one."""
         name = self.definition.episode
-        return self._beside(("episode",), name) if name else None
+        return task_code.episode(self.source, self.path, name) if name else None
 
     @property
     def baselines(self) -> tuple[str, bool] | None:
@@ -114,24 +103,21 @@ class Task:
         table = self._rows(tokenizer, seed, data_dir, about)
         return Samples(self.name, self.definition, self.source, self.scorer, table, texts, about)
 
-    def _published(self, made: Any) -> dict[str, Any]:
-        """The task's published texts as the argument of a function that takes `texts`."""
-        return {"texts": self.texts.variables} if "texts" in inspect.signature(made).parameters else {}
-
     def resolved(self, data_dir: Path | None = None) -> dict[str, Any]:
         """The definition as it will be run, and the digests of the files that decide what is asked and graded."""
         definition = {k: v for k, v in msgspec.to_builtins(self.definition).items() if k not in ABOUT}
         definition["dataset"] = {k: v for k, v in definition["dataset"].items() if k not in ABOUT_DATA}
+        _ = self.episode  # what is wrong with it is said before anything is asked
         used = [("scorer", self.scorer_file)]
-        used += [(f"scorer {path.name}", path) for path in _neighbours(self.scorer_file)]
+        used += [(f"scorer {path.name}", path) for path in foreign.imported_files(self.scorer_file)]
         dataset = self.definition.dataset or Dataset()
         for name, key, function in (
             ("generator", ("dataset", "generate"), dataset.generate),
             ("episode", ("episode",), self.definition.episode),
         ):
             if function:
-                self._file_of(key, function)
-                used += [(f"{name} {path.name}", path) for path in sorted(self.path.parent.glob("_*.py"))]
+                file = task_code.file_of(self.source, self.path, key, function)
+                used += [(f"{name} {path.name}", path) for path in (file, *foreign.imported_files(file))]
         if data_dir and (dataset.hub or dataset.file or not dataset.generate):
             used.append(("data", rows.in_folder(data_dir, self.name)))
         elif dataset.file:
@@ -149,14 +135,18 @@ class Task:
         assert dataset is not None
         if not dataset.generate:
             return self._table(dataset, data_dir, about)
+        generator = task_code.Generator(
+            dataset.generate,
+            task_code.function(self.source, self.path, ("dataset", "generate"), dataset.generate),
+            self.definition.options,
+        )
         given: dict[str, Any] = {"tokenizer": tokenizer, "seed": seed, "texts": self.texts.load(data_dir)}
         given["note"] = about.notes.append
         if dataset.hub or dataset.file:
-            wanted = inspect.signature(self._beside(("dataset", "generate"), dataset.generate)).parameters
-            if "rows" in wanted:
+            if "rows" in task_code.parameters(generator):
                 given["rows"] = self._table(dataset, data_dir, about)
             given["table"] = partial(self._other, dataset, data_dir, about)
-        return self._generated(dataset.generate, given)
+        return task_code.generated(self.source, self.name, self.path, generator, given)
 
     def _other(self, dataset: Dataset, data_dir: Path | None, about: About, beside: str = "", **keys: Any) -> rows.Rows:
         """Rows of another config, split or file of the dataset; with --data-dir those of `<task>_<beside>`."""
@@ -195,36 +185,6 @@ class Task:
             raise self.source.error(("dataset", "file"), f"no file {name} beside {self.path.name}")
         return path
 
-    def _generated(self, name: str, given: Mapping[str, Any]) -> list[Recipe]:
-        function = self._beside(("dataset", "generate"), name)
-        options = self.definition.options
-        plugins.check_options(function, options, name, lambda option: self.source.where(("options", option)))
-        wanted = inspect.signature(function).parameters
-        try:
-            made = list(function(**{k: v for k, v in given.items() if k in wanted}, **options))
-        except (TypeError, ValueError, LookupError) as error:
-            place = ("options",) if self.definition.options else ("dataset", "generate")
-            raise self.source.error(place, f"{name}: {type(error).__name__}: {error}") from error
-        width = len(str(len(made)))
-        return [
-            row if isinstance(row, Recipe) else Recipe(id=f"{self.name}-{i:0{width}}", build=partial(dict, row))
-            for i, row in enumerate(made, 1)
-        ]
-
-    def _file_of(self, key: Key, name: str) -> Path:
-        path = self.path.parent / f"{name.partition('.')[0]}.py"
-        if not path.is_file():
-            raise self.source.error(key, f"no file {path.name} beside {self.path.name}")
-        return path
-
-    def _beside(self, key: Key, name: str) -> Any:
-        """The function `_file.name` of a Python file beside the task."""
-        path = self._file_of(key, name)
-        module = _module(path)
-        if not hasattr(module, function := name.partition(".")[2]):
-            raise self.source.error(key, f"{path.name} has no function '{function}'")
-        return getattr(module, function)
-
 
 def load(
     names: Sequence[str],
@@ -258,14 +218,6 @@ def load(
                 _put(file, place, value, text)
         tasks.append(Task(name, path, file))
     return tasks
-
-
-def _neighbours(file: Path) -> list[Path]:
-    """The other files of a plugin that is a folder, and the shared ones beside a plugin that it names."""
-    inside = sorted(file.parent.glob("*.py")) if file.name == "__init__.py" else []
-    text = "\n".join(path.read_text("utf-8", "replace") for path in (inside or [file]))
-    shared = sorted((file.parent.parent if inside else file.parent).glob("_*.py"))
-    return [path for path in (*inside, *(path for path in shared if path.stem in text)) if path != file]
 
 
 def _check_protocol(files: Sequence[tuple[str, Path, Source]], protocol: str) -> None:
@@ -338,6 +290,8 @@ def _expanded(names: Sequence[str], within: tuple[Path, ...]) -> Iterator[tuple[
             yield path.stem, path, file
             continue
         group = file.convert(Definition)
+        if not group.tasks:
+            raise file.error(("tasks",), "the group has no members; write tasks: [NAME, NAME]")
         if extra := set(file.data) - {"title", "description", "tags", "tasks"}:
             raise file.error((min(extra),), f"a group has title, description, tags and tasks, no '{min(extra)}'")
         for i, member in enumerate(group.tasks):
@@ -350,32 +304,3 @@ def _expanded(names: Sequence[str], within: tuple[Path, ...]) -> Iterator[tuple[
                 if item[1] not in seen:
                     seen.add(item[1])
                     yield item
-
-
-def _scorer_class(task: Task, name: str) -> Any:
-    try:
-        module = plugins.load("scorers", task._scorer_path)
-    except UsageError as error:
-        raise task.source.error(("scorer",), str(error)) from error
-    made = getattr(module, "Scorer", None)
-    if made is None:
-        raise UsageError(
-            f"{source.show(Path(module.__file__ or name))}: a scorer file has a class Scorer; this has none"
-        )
-    return made
-
-
-def _module(path: Path) -> ModuleType:
-    """A Python file beside a task, in a package of its folder: it may import its neighbours, `from ._text import x`."""
-    folder = str(path.parent)
-    package = f"m1eval.plugins.tasks_{hashlib.sha256(folder.encode()).hexdigest()[:8]}"
-    if package not in sys.modules:
-        made = ModuleType(package)
-        made.__path__ = [folder]
-        sys.modules[package] = made
-    try:
-        return importlib.import_module(f"{package}.{path.stem}")
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith(package):
-            raise
-        raise plugins.missing_package(source.show(path), error) from error

@@ -1,8 +1,9 @@
 """Jinja2 templates of task files: sandboxed, limited in their work, and an undefined variable is an error."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, wraps
 from typing import Any, NamedTuple
 
 import jinja2
@@ -13,8 +14,15 @@ from m1eval.source import Key, Source
 
 MOST_PARTS = 100
 """Parts up to which a template is filled in without Jinja."""
-_PRINTED = frozenset({str, int, float, bool, type(None)})
-"""Types of values that Jinja shows as `str` does."""
+_PRINTED = frozenset({str, int, bool})
+"""Types of values that Jinja shows as `str` does, and that are always shown."""
+
+
+_TEXT_FILTERS = (
+    *("capitalize", "center", "e", "escape", "forceescape", "indent", "lower", "replace", "string", "striptags"),
+    *("title", "trim", "truncate", "upper", "urlize", "wordwrap"),
+)
+"""Filters that make text of any value, as Python writes it."""
 
 
 class _Part(NamedTuple):
@@ -24,16 +32,71 @@ class _Part(NamedTuple):
     named: bool
 
 
+class _NotTextError(Exception):
+    """A template would show a value as Python writes it, which nobody means."""
+
+
 @cache
-def environment() -> LimitedEnvironment:
-    """Where templates are compiled; they reach nothing but their variables, and always end."""
-    return LimitedEnvironment(undefined=jinja2.StrictUndefined)
+def environment(*, lists: bool = True) -> LimitedEnvironment:
+    """Where templates are compiled; they reach nothing but their variables, and always end.
+
+    `lists`: whether lists and mappings may be shown, as Python writes them.
+    """
+    made = LimitedEnvironment(undefined=jinja2.StrictUndefined)
+    count: Any = made.finalize
+
+    def finalize(value: Any) -> Any:
+        if fault := _not_text(value, lists=lists):
+            raise _NotTextError(fault)
+        return count(value)
+
+    made.finalize = finalize
+    for name in _TEXT_FILTERS:
+        made.filters[name] = _of_text(made.filters[name], lists=lists)
+    joined: Any = made.limit_joined  # type: ignore[attr-defined]
+    setattr(made, "limit_joined", _of_text(joined, lists=lists, all_of_them=True))  # noqa: B010
+    return made
 
 
-def compiled(source: Source, key: Key, text: str) -> Callable[[Mapping[str, Any]], str]:
-    """A template as a function of a row; errors name the file and line where the template stands."""
+def _of_text(function: Callable[..., Any], *, lists: bool, all_of_them: bool = False) -> Callable[..., Any]:
+    """A filter, or `~`, that makes text of what it is given: it refuses what cannot be shown as text."""
+    at = 1 if hasattr(function, "jinja_pass_arg") else 0
+
+    @wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        for value in args if all_of_them else args[at : at + 1]:
+            if fault := _not_text(value, lists=lists):
+                raise _NotTextError(fault)
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _not_text(value: Any, *, lists: bool) -> str:
+    """Why a value cannot be shown as text; empty if it can."""
+    if isinstance(value, str | int):
+        return ""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "it shows a value that is null; leave the row out, or write {{ NAME or 'something' }}"
+    if callable(value) and not isinstance(value, jinja2.Undefined):
+        return f"it shows a function, {getattr(value, '__name__', 'unnamed')}; write parentheses behind its name"
+    if isinstance(value, Iterator):
+        return "it shows a filter's result that is no text yet; write … | join(', ') behind it"
+    if not lists and isinstance(value, list | tuple | dict | set | frozenset | bytes):
+        kind = {dict: "a mapping", tuple: "a tuple", bytes: "bytes"}.get(type(value), "a list")
+        brief = str(value) if len(str(value)) <= 60 else f"{str(value)[:59]}…"
+        remedy = "{{ NAME | tojson }}, {{ NAME[0] }} or {{ NAME | join(', ') }}, as the scorer wants it"
+        return f"it shows {kind} as Python writes it, {brief}; write {remedy}"
+    return ""
+
+
+def compiled(source: Source, key: Key, text: str, *, lists: bool = True) -> Callable[[Mapping[str, Any]], str]:
+    """A template as a function of a row; errors name the file and line where the template stands.
+
+    `lists`: whether it may show lists and mappings, which a reference or an id may not.
+    """
     try:
-        template = environment().compiled(text)
+        template = environment(lists=lists).compiled(text)
     except jinja2.TemplateSyntaxError as error:
         raise source.error(key, f"template error in line {error.lineno} of '{key[-1]}': {error.message}") from None
     except jinja2.TemplateError as error:
@@ -45,9 +108,13 @@ def compiled(source: Source, key: Key, text: str) -> Callable[[Mapping[str, Any]
         if parts and (filled := _filled(parts, row)) is not None:
             return filled
         try:
-            return environment().render(template, row)
+            return environment(lists=lists).render(template, row)
         except jinja2.UndefinedError as error:
             raise source.error(key, _undefined(str(error), row)) from None
+        except _NotTextError as error:
+            names = set(columns(text))
+            said = str(error).replace("NAME", names.pop()) if len(names) == 1 else str(error)
+            raise source.error(key, f"the template of '{key[-1]}' cannot be filled in: {said}") from None
         except TemplateLimitError as error:
             raise source.error(key, f"the template of '{key[-1]}' does not end: {error}") from None
         except Exception as error:  # noqa: BLE001 - whatever the template's own operations raise

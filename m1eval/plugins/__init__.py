@@ -22,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from m1eval import foreign
 from m1eval.errors import UsageError
 
 _here = Path(__file__).resolve().parent
@@ -124,12 +125,22 @@ def load(kind: str, name: str) -> ModuleType:
     path = find(kind, name)
     if _is_path(name):
         name = path.stem
-    try:
-        return importlib.import_module(module_name(kind, path))
-    except ModuleNotFoundError as error:
-        if (error.name or "m1eval").partition(".")[0] == "m1eval":
-            raise
-        raise missing_package(f"{kind.removesuffix('s')} '{name}'", error) from error
+    return import_file(kind, path, f"{kind.removesuffix('s')} '{name}'")
+
+
+def import_file(kind: str, path: Path, who: str) -> ModuleType:
+    """Import a Python file as a plugin; what it misses or raises is a UsageError that says `who` and where."""
+    with foreign.reported(path, who):
+        try:
+            return importlib.import_module(module_name(kind, path))
+        except ModuleNotFoundError as error:
+            missing = error.name or __name__
+            if missing.startswith(f"{__name__}."):
+                place, file = foreign.place_of(error, path), f"{missing.rpartition('.')[2]}.py"
+                raise UsageError(f"{place}: there is no file {file} beside it") from error
+            if missing.partition(".")[0] == "m1eval":
+                raise
+            raise missing_package(who, error) from error
 
 
 def check_options(made: Any, options: Mapping[str, Any], noun: str, where: Callable[[str], str] | None = None) -> None:

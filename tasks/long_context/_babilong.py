@@ -39,7 +39,8 @@ def samples(
             kept = [i for i in range(len(rows)) if _is(rows[i], name, subtask)]
             for i in kept[:samples]:
                 build = partial(_row, rows, i, name, subtask, texts or {})
-                yield Recipe(id=f"{subtask}-{name}-{i + 1}", build=build)
+                columns = {"length": name, "subtask": subtask}
+                yield Recipe(id=f"{subtask}-{name}-{i + 1}", build=build, columns=columns)
 
 
 def _is(row: Mapping[str, Any], length: str, subtask: str) -> bool:

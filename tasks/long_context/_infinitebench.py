@@ -58,7 +58,9 @@ def samples(
         for i in kept:
             key = hashlib.sha256(rows[i]["context"].encode("utf-8", "replace")).hexdigest()[:16]
             build = partial(_row, rows, i, subtask, texts or {})
-            yield Recipe(id=f"{subtask}-{i + 1}", build=build, prefix_key=f"{subtask}-{key}")
+            yield Recipe(
+                id=f"{subtask}-{i + 1}", build=build, prefix_key=f"{subtask}-{key}", columns={"subtask": subtask}
+            )
 
 
 def _row(rows: Sequence[Mapping[str, Any]], i: int, subtask: str, texts: Mapping[str, Any]) -> dict[str, Any]:

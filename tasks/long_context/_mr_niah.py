@@ -11,7 +11,8 @@ def samples(*, rows: Sequence[Mapping[str, Any]]) -> Iterator[Recipe]:
     """Each row, with `length` (its length class) and `depth` (percent of the messages before the wanted one)."""
     width = len(str(len(rows)))
     for i in range(len(rows)):
-        yield Recipe(id=f"mr_niah-{i + 1:0{width}}", build=partial(_row, rows, i))
+        columns = {"length": rows[i].get("length_class")}
+        yield Recipe(id=f"mr_niah-{i + 1:0{width}}", build=partial(_row, rows, i), columns=columns)
 
 
 def _row(rows: Sequence[Mapping[str, Any]], i: int) -> dict[str, Any]:

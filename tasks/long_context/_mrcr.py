@@ -93,7 +93,8 @@ def conversations(
                 raise ValueError(f"{count} needles need a length of at least {least} tokens, not {length}")
             for i in range(samples):
                 build = partial(_row, pool, f"{seed}/mrcr/{length}/{count}/{i}", length, count)
-                yield Recipe(id=f"{length}-{count}n-{i + 1}", build=build)
+                columns = {"length": length, "needles": count}
+                yield Recipe(id=f"{length}-{count}n-{i + 1}", build=build, columns=columns)
 
 
 class Turns:

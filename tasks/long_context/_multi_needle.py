@@ -57,6 +57,7 @@ def haystacks(
                         id=f"{length}-{count}n-{i + 1}" + (f"-q{question + 1}" if questions_per_haystack > 1 else ""),
                         build=partial(_row, build, key, question),
                         prefix_key=f"{length}-{count}-{i + 1}" if questions_per_haystack > 1 else "",
+                        columns={"length": length, "needles": count},
                     )
 
 

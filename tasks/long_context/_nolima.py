@@ -144,7 +144,8 @@ def haystacks(
             for hop in hops:
                 depth = 100 * i / (samples - 1) if samples > 1 else 50.0
                 build = partial(_row, gauge, shelf, f"{seed}/nolima/{length}/{i}", length, depth, hop)
-                yield Recipe(id=f"{length}-{hop}-{i + 1}", build=build, prefix_key=f"{length}-{i + 1}")
+                columns = {"length": length, "depth": depth, "hops": hop}
+                yield Recipe(id=f"{length}-{hop}-{i + 1}", build=build, prefix_key=f"{length}-{i + 1}", columns=columns)
 
 
 def _row(gauge: Gauge, shelf: Shelf, seed: str, length: int, depth: float, hop: str) -> dict[str, Any]:

@@ -124,7 +124,8 @@ def samples(
                 ask = partial(
                     _row, gauge, shelves, subtask, length, answer_prefix, f"{seed}/ruler/{subtask}/{length}/{i}"
                 )
-                yield Recipe(id=f"{subtask}-{length}-{i + 1}", build=ask)
+                columns = {"length": length, "subtask": subtask}
+                yield Recipe(id=f"{subtask}-{length}-{i + 1}", build=ask, columns=columns)
 
 
 class _Shelves:

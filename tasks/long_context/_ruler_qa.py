@@ -99,7 +99,8 @@ def _samples(
             raise ValueError(f"question answering needs a length of at least {LEAST} tokens, not {length}")
         for i in range(samples):
             ask = partial(maker.row, questions[i], length, f"{seed}/ruler/{subtask}/{length}/{i}")
-            yield Recipe(id=f"{subtask}-{length}-{i + 1}", build=partial(_named, subtask, ask))
+            build = partial(_named, subtask, ask)
+            yield Recipe(id=f"{subtask}-{length}-{i + 1}", build=build, columns={"length": length})
 
 
 def _named(subtask: str, build: Any) -> dict[str, Any]:

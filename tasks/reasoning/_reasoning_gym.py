@@ -45,7 +45,7 @@ def problems(
     for index in range(samples):
         for name, maker in makers.items():
             build = partial(_row, name, json.dumps(configs[name], sort_keys=True), maker, index)
-            yield Recipe(id=f"{name}-{index + 1}", build=build)
+            yield Recipe(id=f"{name}-{index + 1}", build=build, columns={"dataset": name})
 
 
 def _row(name: str, config: str, maker: Any, index: int) -> dict[str, Any]:

@@ -1,0 +1,98 @@
+"""Which samples `--limit` takes: random ones, as many of each length, depth and subtask as can be.
+
+One order is made of all samples, and a limit is its beginning, so that a larger limit holds the smaller one.
+"""
+
+import math
+import random
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+COLUMNS = ("length", "depth", "subtask")
+"""Columns of a table that are kept even."""
+MOST_VALUES = 64
+"""Different values of a column up to which each is kept even by itself; more are put together."""
+MOST_CELLS = 512
+"""Combinations of values in a grid with holes up to which they are kept even; above, the last column is left out."""
+
+Cell = tuple[Hashable, ...]
+"""A combination of values, one of each column."""
+
+
+def limited(numbers: Sequence[int], limit: int, seed: int, columns: Mapping[str, Sequence[Any]]) -> list[int]:
+    """`limit` of the numbers, in their order; `columns` has the values of each column for these numbers."""
+    order = list(range(len(numbers)))
+    random.Random(seed).shuffle(order)
+    factors = [factor for values in columns.values() if len(set(factor := _factor(values))) > 1]
+    if factors:
+        order = _even(order, factors, seed)
+    return sorted(numbers[i] for i in order[:limit])
+
+
+def _factor(values: Sequence[Any]) -> Sequence[Hashable]:
+    """The values to keep even: those of the column, or of many numbers their powers of two or tenths of the range."""
+    texts = [value if isinstance(value, int | float | str) else repr(value) for value in values]
+    if len(set(texts)) <= MOST_VALUES:
+        return texts
+    if not all(isinstance(value, int | float) and abs(value) < 2**63 for value in texts):
+        return [""] * len(texts)
+    figures = [float(value) for value in texts]
+    low, high = min(figures), max(figures)
+    if low > 0 and high / low > 10:
+        return [int(value).bit_length() for value in figures]
+    return [min(int((value - low) / (high - low) * 10), 9) for value in figures]
+
+
+def _even(order: Sequence[int], factors: Sequence[Sequence[Hashable]], seed: int) -> list[int]:
+    """The order with one sample of each combination of values in turn, until there are no more of it."""
+    cells = _cells(order, factors)
+    while len(cells) > MOST_CELLS and not _is_grid(cells):
+        factors = factors[:-1]
+        cells = _cells(order, factors)
+    queues = [cells[cell] for cell in (_diagonals(cells, seed) if _is_grid(cells) else _rarest_first(cells))]
+    return [queue[n] for n in range(max(map(len, queues))) for queue in queues if n < len(queue)]
+
+
+def _cells(order: Sequence[int], factors: Sequence[Sequence[Hashable]]) -> dict[Cell, list[int]]:
+    """The numbers of each combination of values, those that are there, in the order given."""
+    cells: dict[Cell, list[int]] = {}
+    for i in order:
+        cells.setdefault(tuple(factor[i] for factor in factors), []).append(i)
+    return cells
+
+
+def _is_grid(cells: Mapping[Cell, object]) -> bool:
+    """Whether every combination of the values is there."""
+    return math.prod(len(set(values)) for values in zip(*cells, strict=True)) == len(cells)
+
+
+def _diagonals(cells: Iterable[Cell], seed: int) -> list[Cell]:
+    """All combinations of a whole grid, so that each value comes as often as the others, or once less, at any point.
+
+    The grid is walked through along its diagonals; the values of a column are taken in random order.
+    """
+    values = [list(dict.fromkeys(column)) for column in zip(*cells, strict=True)]
+    for column in values:
+        random.Random(f"{seed}/{len(column)}").shuffle(column)
+    turns: list[Cell] = [()]
+    for column in values:
+        both = math.lcm(len(turns), len(column))
+        turns = [
+            (*turns[i % len(turns)], column[(i + i // both) % len(column)]) for i in range(len(turns) * len(column))
+        ]
+    return turns
+
+
+def _rarest_first(cells: Iterable[Cell]) -> list[Cell]:
+    """All combinations of a grid with holes, next always one whose values have come least often."""
+    left = dict.fromkeys(cells)
+    counts: list[Counter[Hashable]] = [Counter() for _ in next(iter(left))]
+    turns = []
+    while left:
+        cell = min(left, key=lambda cell: sum(count[value] for count, value in zip(counts, cell, strict=True)))
+        del left[cell]
+        turns.append(cell)
+        for count, value in zip(counts, cell, strict=True):
+            count[value] += 1
+    return turns

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from m1eval import hub, plugins, rows
+from m1eval import foreign, hub, plugins, rows
 from m1eval.errors import M1evalError, NoJudge
 from m1eval.evaluate import House
+from m1eval.grading import as_score
 from m1eval.nouns import Output, Sample
 from m1eval.samples import Samples
 from m1eval.task import Task, UnknownProtocol, load
@@ -81,12 +82,16 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
         if data_dir and task.needs_network and not named and not rows.known(data_dir, task.name):
             return Result(task.name, "skipped", f"no data in {data_dir}; the file itself is sound")
         samples = task.samples(Approximate(), 0, data_dir)
+        if not samples.numbered:
+            samples.check_ids(range(len(samples)))
+        samples.check_rows(range(len(samples)))
         if fault := await _gold_fault(task, samples, tools) or await _first_fault(task, samples, tools):
             return Result(task.name, "failed", fault)
     except M1evalError as error:
         return Result(task.name, "failed", str(error))
     except Exception as error:  # noqa: BLE001 - whatever a generator raises is what is wrong with the task
-        return Result(task.name, "failed", f"a sample cannot be made: {type(error).__name__}: {error}")
+        place = foreign.place_of(error, task.path)
+        return Result(task.name, "failed", f"a sample cannot be made: {foreign.words(error)} ({place})")
     tried = f"{len(samples)} samples; {min(SAMPLES, len(samples))} rendered"
     text = f"{tried}, gold scores 1, empty scores 0"
     if getattr(task.scorer, "needs_judge", False):
@@ -119,13 +124,14 @@ async def _fault(task: Task, sample: Sample, tools: House) -> str | None:
         return f"{sample.id}: the prompt is empty"
     for noun, text, wanted in (("gold", sample.gold or "", 1.0), ("empty", "", 0.0)):
         try:
-            score = await task.scorer.score(Output(text=text), sample, tools)
+            score = as_score(await task.scorer.score(Output(text=text), sample, tools), task.scorer_file)
         except NoJudge:
             continue  # what a judge would say is the judge's; that the rubric can be filled in was seen
         except M1evalError as error:
             return str(error)
-        except Exception as error:  # noqa: BLE001 - whatever a scorer raises is what is wrong with the task
-            return f"{sample.id}: the scorer fails on the {noun} answer: {type(error).__name__}: {error}"
+        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - what is wrong with the task
+            place = foreign.place_of(error, task.scorer_file)
+            return f"{sample.id}: the scorer fails on the {noun} answer: {foreign.words(error)} ({place})"
         if abs(score.value - wanted) > 1e-9:
             answer = f"the {noun} answer {text[:60]!r}"
             return f"{sample.id}: {answer} scores {score.value:g}, not {wanted:g} ({score.explanation})"

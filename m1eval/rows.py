@@ -78,10 +78,11 @@ class JsonLines:
         wanted = [name for name in names if len(self) and name in self[0]]
         if not wanted:
             return {}
-        part = msgspec.defstruct("Part", [(f"c{i}", Any, None) for i in range(len(wanted))], rename=wanted)
+        fields = {f"c{i}": name for i, name in enumerate(wanted)}
+        part = msgspec.defstruct("Part", [(field, Any, None) for field in fields], rename=fields)
         decoder = msgspec.json.Decoder(part)
         parts = [self._decoded(index, decoder) for index in range(len(self))]
-        return {name: [getattr(each, f"c{i}") for each in parts] for i, name in enumerate(wanted)}
+        return {name: [getattr(each, field) for each in parts] for field, name in fields.items()}
 
     def _decoded(self, index: int, decoder: msgspec.json.Decoder[T]) -> T:
         self._file.seek(self._starts[index])

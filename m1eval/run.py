@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 import m1eval
-from m1eval import adaptive, baselines, folder, loop, metadata, plugins, profile, secrets, source
+from m1eval import adaptive, baselines, folder, foreign, loop, metadata, plugins, profile, secrets, source
 from m1eval import repeats as repeats_
 from m1eval.changes import changed
 from m1eval.credentials import hide_command
@@ -46,6 +46,8 @@ PACKAGES = (
     "reasoning-gym",
 )
 GROWS = ("repeats", "limit", "ids")
+HELPERS = ("digests.generator ", "digests.episode ", "digests.scorer ")
+"""Digests of files that others import."""
 
 
 class Run:
@@ -233,6 +235,9 @@ class Run:
         new = msgspec.json.decode(msgspec.json.encode(new))  # as the file has it: a tuple has become a list
         was, is_ = dict(flat(old)), dict(flat(new))
         differing = [k for k in dict.fromkeys([*was, *is_]) if k not in GROWS and was.get(k) != is_.get(k)]
+        # A helper that only one of them imports says nothing: the file that imports it is another too, or it was not
+        # looked for in the same way.
+        differing = [k for k in differing if not (k.startswith(HELPERS) and (k not in was or k not in is_))]
         differing += [k for k in GROWS if not _grows(k, old.get(k), new.get(k))]
         if not differing:
             return
@@ -256,8 +261,9 @@ class Run:
     def plan(self, tokenizer: Tokenizer, done: Done) -> loop.Work:
         """Choose the samples; UsageError if two have the same id."""
         samples = self.task.samples(tokenizer, self.seed, self.data_dir)
-        self._note_data(samples)
-        numbers = samples.chosen(limit=self.limit, ids=self.ids, seed=self.seed)
+        even = self._chooses_evenly
+        self._note_data(samples, even=even)
+        numbers = samples.chosen(limit=self.limit, ids=self.ids, seed=self.seed, even=even)
         seen = set[str]() if samples.numbered else samples.check_ids(numbers)
         samples.check_rows(numbers)
         if strangers := samples.strangers(done.samples(), seen):
@@ -273,9 +279,16 @@ class Run:
             self.work.more = {name: n for name, n in more.items() if name in names}
         return self.work
 
-    def _note_data(self, samples: Samples) -> None:
+    @property
+    def _chooses_evenly(self) -> bool:
+        """Whether a limit takes as many of each length, depth and subtask; runs begun before that was done do not."""
+        return "data" not in self._meta or self._meta["data"].get("choice") == "even"
+
+    def _note_data(self, samples: Samples, *, even: bool) -> None:
         """Keep of which commits the data are; UsageError if the answers that there are were given to others."""
         data = {"tables": samples.about.tables, "notes": samples.about.notes}
+        if even:
+            data["choice"] = "even"
         was: list[dict[str, Any]] = self._meta.get("data", {}).get("tables", [])
         both = (was, samples.about.tables)
         for key in ("commit", "digest"):
@@ -468,7 +481,11 @@ class Run:
             found = {figure.name: figure.value for figure in self.repeat_figures}
         figures = getattr(self.task.scorer, "figures", None)
         if figures is not None:
-            found |= figures(record for record in done.counted() if record.outcome != "errored")
+            try:
+                with foreign.reported(self.task.scorer_file, "the scorer's figures are left out"):
+                    found |= dict(figures(record for record in done.counted() if record.outcome != "errored"))
+            except UsageError as error:  # the answers and their scores stand
+                self.notes.append(str(error))
         if not self.judges:
             return found
         usage = {verdict.key: verdict.usage for record in done.counted() for verdict in record.verdicts}

@@ -61,11 +61,11 @@ class Samples:
         """Whether ids are made of the samples' numbers, so that no two can be the same."""
         return self._recipes is None and self._definition.id is None
 
-    def chosen(self, *, limit: int | None, ids: Sequence[str] | None, seed: int) -> list[int]:
+    def chosen(self, *, limit: int | None, ids: Sequence[str] | None, seed: int, even: bool = True) -> list[int]:
         """The numbers of the samples to run: all, the named ones, or `limit` random ones, the same for every model.
 
-        Of each length, depth and subtask there are as many as can be. A larger limit with the same seed holds the
-        smaller one, so that a run can grow.
+        Of each length, depth and subtask there are as many as can be, unless `even` is False. A larger limit with the
+        same seed holds the smaller one, so that a run can grow.
         """
         numbers = list(range(len(self)))
         if ids:
@@ -74,7 +74,7 @@ class Samples:
                 raise UsageError(f"task {self._name}: {unknown('id', missing[0], known)}")
             numbers = sorted({known[name] for name in ids})
         if limit is not None and limit < len(numbers):
-            columns = {name: [values[i] for i in numbers] for name, values in self.even.items()}
+            columns = {name: [values[i] for i in numbers] for name, values in self.even.items()} if even else {}
             numbers = selection.limited(numbers, limit, seed, columns)
         if not self._recipes and not self._definition.prefix:
             return numbers

@@ -19,8 +19,8 @@ _PRINTED = frozenset({str, int, bool})
 
 
 _TEXT_FILTERS = (
-    *("capitalize", "center", "e", "escape", "forceescape", "indent", "lower", "replace", "string", "striptags"),
-    *("title", "trim", "truncate", "upper", "urlize", "wordwrap"),
+    *("capitalize", "center", "e", "escape", "forceescape", "format", "indent", "join", "lower", "replace", "string"),
+    *("striptags", "title", "trim", "truncate", "upper", "urlize", "wordwrap"),
 )
 """Filters that make text of any value, as Python writes it."""
 
@@ -36,40 +36,67 @@ class _NotTextError(Exception):
     """A template would show a value as Python writes it, which nobody means."""
 
 
+class _Environment(LimitedEnvironment):
+    """An environment in which nothing is shown as Python writes it; `lists`: but for lists and mappings."""
+
+    def __init__(self, *, lists: bool) -> None:
+        super().__init__(undefined=jinja2.StrictUndefined)
+        self._lists = lists
+        count: Any = self.finalize
+        self.finalize = lambda value: count(self._text(value))
+        for name in _TEXT_FILTERS:
+            self.filters[name] = self._of_text(name, self.filters[name])
+        joined: Callable[..., str] = vars(self)["limit_joined"]
+        vars(self)["limit_joined"] = lambda *parts: joined(*map(self._text, parts))
+
+    def _text(self, value: Any) -> Any:
+        """The value; _NotTextError if it is not to be shown."""
+        if fault := _not_text(value, lists=self._lists):
+            raise _NotTextError(fault)
+        return value
+
+    def _of_text(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter that makes text of what it is given: of all it joins or formats, else of its value."""
+        at = 1 if hasattr(function, "jinja_pass_arg") else 0
+
+        @wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            given = args[at : at + 1]
+            if name == "join" and not isinstance(args[at], str) and len(args) < at + 3 and "attribute" not in kwargs:
+                items = list(args[at])
+                args = (*args[:at], items, *args[at + 1 :])
+                given = tuple(items)
+            elif name == "format":
+                given = (*args[at:], *kwargs.values())
+            for value in given:
+                self._text(value)
+            return function(*args, **kwargs)
+
+        return checked
+
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+        """A call; what `'{}'.format(…)` is given must be text."""
+        owner = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)
+        if isinstance(owner, str) and getattr(__obj, "__name__", "") == "format":
+            for value in (*args, *kwargs.values()):
+                __self._text(value)
+        return super().call(__context, __obj, *args, **kwargs)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """An operator; what `'%s' % …` is given must be text."""
+        if operator == "%" and isinstance(left, str) and not isinstance(right, dict):
+            for value in right if isinstance(right, tuple) else (right,):
+                self._text(value)
+        return super().call_binop(context, operator, left, right)
+
+
 @cache
 def environment(*, lists: bool = True) -> LimitedEnvironment:
     """Where templates are compiled; they reach nothing but their variables, and always end.
 
     `lists`: whether lists and mappings may be shown, as Python writes them.
     """
-    made = LimitedEnvironment(undefined=jinja2.StrictUndefined)
-    count: Any = made.finalize
-
-    def finalize(value: Any) -> Any:
-        if fault := _not_text(value, lists=lists):
-            raise _NotTextError(fault)
-        return count(value)
-
-    made.finalize = finalize
-    for name in _TEXT_FILTERS:
-        made.filters[name] = _of_text(made.filters[name], lists=lists)
-    joined: Any = made.limit_joined  # type: ignore[attr-defined]
-    setattr(made, "limit_joined", _of_text(joined, lists=lists, all_of_them=True))  # noqa: B010
-    return made
-
-
-def _of_text(function: Callable[..., Any], *, lists: bool, all_of_them: bool = False) -> Callable[..., Any]:
-    """A filter, or `~`, that makes text of what it is given: it refuses what cannot be shown as text."""
-    at = 1 if hasattr(function, "jinja_pass_arg") else 0
-
-    @wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        for value in args if all_of_them else args[at : at + 1]:
-            if fault := _not_text(value, lists=lists):
-                raise _NotTextError(fault)
-        return function(*args, **kwargs)
-
-    return checked
+    return _Environment(lists=lists)
 
 
 def _not_text(value: Any, *, lists: bool) -> str:

@@ -135,3 +135,70 @@ def test_a_broken_reference_is_named_wherever_it_stands(m1eval, capitals, scorer
     assert result.code == 1
     assert "capitals-23" in result.out
     assert words in result.out
+
+
+FAULTY = {
+    "float('nan')": "which is not in [0, 1]",
+    "2.0": "which is not in [0, 1]",
+    "-0.5": "which is not in [0, 1]",
+    "'1'": "is not a number",
+    "None": "is not a number",
+    "[1.0]": "is not a number",
+    "1j": "is not a real number",
+}
+
+
+@pytest.mark.parametrize("value", FAULTY)
+@pytest.mark.parametrize("empty", ["same", "0.0"])
+def test_a_score_that_cannot_be_is_found(m1eval, capitals, value, empty):
+    other = value if empty == "same" else empty
+    write(
+        capitals.with_name("s.py"),
+        f"""
+        from m1eval import Score
+
+        class Scorer:
+            async def score(self, output, sample, tools):
+                return Score(value={value} if output.text else {other}, answer="x")
+        """,
+    )
+    capitals.write_text(capitals.read_text().replace("scorer: exact", "scorer: ./s.py"))
+    result = m1eval("check", capitals)
+    assert result.code == 1
+    assert FAULTY[value] in result.out
+    assert "the scorer fails on the gold answer" in result.out
+    assert "s.py" in result.out
+
+
+@pytest.mark.parametrize("returned", ["None", "1.0", "True", "{'value': 1.0}"])
+def test_what_is_no_score_is_found(m1eval, capitals, returned):
+    code = f"class Scorer:\n    async def score(self, output, sample, tools):\n        return {returned}\n"
+    capitals.with_name("s.py").write_text(code)
+    capitals.write_text(capitals.read_text().replace("scorer: exact", "scorer: ./s.py"))
+    result = m1eval("check", capitals)
+    assert result.code == 1
+    assert "not a Score" in result.out
+
+
+@pytest.mark.parametrize("value", ["output.text == sample.target", "Fraction(int(output.text == sample.target))"])
+def test_a_score_of_another_kind_of_number_is_sound(m1eval, capitals, value):
+    code = "from fractions import Fraction\nfrom m1eval import Score\n\nclass Scorer:\n"
+    code += f"    async def score(self, output, sample, tools):\n        return Score(value={value}, answer='x')\n"
+    capitals.with_name("s.py").write_text(code)
+    capitals.write_text(capitals.read_text().replace("scorer: exact", "scorer: ./s.py"))
+    assert m1eval("check", capitals).code == 0
+
+
+def test_one_id_of_two_rows_is_found_by_check_and_run(m1eval, capitals, tmp_path):
+    rows = [{"country": f"Land {n}", "city": "Rome", "n": n % 9} for n in range(1, 13)]
+    capitals.with_name("capitals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    capitals.write_text(capitals.read_text() + 'id: "n{{ n }}"\n')
+    words = "two samples have the id 'n1': "
+    result = m1eval("check", capitals)
+    assert result.code == 1
+    assert words in result.out
+    assert "capitals.jsonl:1 and " in result.out
+    assert result.out.endswith("capitals.jsonl:10\n")
+    ran = m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x")
+    assert (ran.code, words in ran.err) == (2, True)
+    assert not (tmp_path / "x").exists()

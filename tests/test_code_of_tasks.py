@@ -200,3 +200,16 @@ def test_an_unrelated_neighbour_stops_no_run(other, tmp_path, m1eval):
     result = m1eval(*command, "--repeats", 3)
     assert result.code == 2
     assert "generator _deep.py file" in result.err
+
+
+@pytest.mark.parametrize("body", ["raise RuntimeError('f')", "return None", "return 3", "raise SystemExit(2)"])
+def test_figures_that_fail_lose_no_scores(body, tmp_path, m1eval):
+    code = f"{SCORE}def figures(self, records): {body}\n"
+    code += "    async def score(self, output, sample, tools): return Score(value=1.0, answer='x')\n"
+    write(tmp_path / "s.py", code)
+    write(tmp_path / "t.jsonl", '{"q": "x"}\n')
+    task = write(tmp_path / "t.yaml", MADE.replace("generate: _made.rows", "file: t.jsonl").replace("exact", "./s.py"))
+    result = m1eval("run", "--tasks", task, "--model", "echo:gold", "--out", tmp_path / "x", "--json")
+    assert (result.code, result.json()["runs"][0]["score"]) == (0, 1.0)
+    assert "the scorer's figures are left out: " in result.err
+    assert "s.py" in result.err

@@ -345,12 +345,12 @@ def bench(model: str, options: Sequence[str], lengths: str | None, batches: str 
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--edges", metavar="TOKENS", help="Upper ends of the ranges: 8k,32k,128k; default: powers of two.")
-@click.option("--threshold", default="0.85", show_default=True, help="Of the effective length; ruler is 0.856.")
+@click.option("--threshold", help="Of the effective length; ruler is 0.856; default: the task's own, else 0.85.")
 @click.option("--by", metavar="COLUMN", help="Rows of the heat map; default: depth, where samples have one.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Write the heat map to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a line each run.")
 def lengths(
-    runs: Sequence[Path], edges: str | None, threshold: str, by: str | None, svg: Path | None, as_json: bool
+    runs: Sequence[Path], edges: str | None, threshold: str | None, by: str | None, svg: Path | None, as_json: bool
 ) -> int:
     """Show the scores of runs by prompt length, with intervals, heat map and effective context length.
 
@@ -358,16 +358,14 @@ def lengths(
     m1eval lengths results/needle/mymodel
     m1eval lengths results/longbench_v2/mymodel --edges 32k,128k --by difficulty
     """
-    from m1eval.definition import Rule
     from m1eval.report import by_length
     from m1eval.report.lengths import RULER
 
     ends = [_tokens(text) for text in _names(edges)] if edges else []
-    rule = Rule(RULER, "RULER", 13) if threshold == "ruler" else Rule(_share(threshold))
+    least = None if threshold is None else RULER if threshold == "ruler" else _share(threshold)
     if svg and len(runs) > 1:
         raise UsageError("--svg goes with one run")
-    for run in runs:
-        by_length.show(run, edges=ends, rule=rule, by=by, svg=svg, as_json=as_json)
+    by_length.show(runs, edges=ends, threshold=least, by=by, svg=svg, as_json=as_json)
     return 0
 
 

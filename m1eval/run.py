@@ -136,6 +136,7 @@ class Run:
             "protocol": self.task.protocol,
             "config": config,
             "baselines": self.task.baselines,
+            "effective_length": msgspec.to_builtins(self.task.definition.effective_length),
             "changed": secrets.redact_tree(changed(self.task, self.data_dir)),
             "created": self._meta.get("created", _now()),
             "command": hide_command(sys.argv),

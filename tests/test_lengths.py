@@ -338,6 +338,17 @@ def test_the_mean_of_a_benchmarks_tasks_by_length_is_printed_by_its_own_rule(m1e
         assert re.search(rf"^\| {label} +\| +{sum(means) / 3:.3f} ± .*\| 12 \|", table, re.MULTILINE), table
     assert "(score ≥ 0.7, the threshold of GAUGE)" in table
     assert "not GAUGE's rule" not in out
+    assert "effective" not in out[: out.index("GAUGE, mean")], "not of the parts"
+    stored = m1eval("lengths", tmp_path / "x" / "a", tmp_path / "x" / "b").out
+    assert table[: table.index("subtasks, which weigh")] in stored
+    shown = [
+        json.loads(line)
+        for line in m1eval("lengths", tmp_path / "x" / "b", tmp_path / "x" / "a", "--json").out.splitlines()
+    ]
+    assert [(each["task"], each["threshold"], bool(each["caution"])) for each in shown] == [
+        *(("b", 0.7, True), ("a", 0.7, True), ("GAUGE", 0.7, False)),
+    ]
+    assert shown[2]["tasks"] == ["b", "a"]
     alone = m1eval(*command, tmp_path / "y", "--tasks", tmp_path / "a.yaml").out
     assert "a: a mean of 2 of 3 subtasks, which is not GAUGE's rule; the third is hard" in alone
 

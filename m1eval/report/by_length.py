@@ -1,9 +1,10 @@
 """The report by prompt length: after a run that has lengths, and for any run by `m1eval lengths`."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from m1eval import metadata, terminal
 from m1eval.definition import Rule
@@ -16,24 +17,32 @@ from m1eval.run import Run
 from m1eval.source import show as show_path
 
 
+class Stored(NamedTuple):
+    """What is needed here of a run."""
+
+    folder: Path
+    task: str
+    model: str
+    rule: Rule
+    entries: list[lengths.Entry]
+
+
 def after_runs(runs: Sequence[Run]) -> None:
     """Print what runs over lengths have to say and draw their heat maps; then the means over tasks of one benchmark.
 
     Nothing for other runs.
     """
-    found = [(run, entries) for run in runs if (entries := _over_lengths(run))]
-    rules = {run: run.task.definition.effective_length or Rule(lengths.THRESHOLD) for run, _ in found}
-    names = Counter(rule.name for rule in rules.values() if rule.name)
-    for run, entries in found:
-        rule = rules[run]
-        alone = names[rule.name] < 2
-        terminal.block(f"\n{_text(run.folder, run.task.name, entries, (), rule if alone else None, None)}\n")
-    for name in (name for name, number in names.items() if number > 1):
-        every = [entry for run, entries in found for entry in entries if rules[run].name == name]
-        bands, rule = lengths.bands(every), next(rule for rule in rules.values() if rule.name == name)
-        title = f"{name}, mean over {max(len(band.parts) for band in bands)} subtasks"
-        verdicts = [f"{title}: {line}" for line in _verdict(bands, rule)]
-        terminal.block("\n".join(["", f"{title}:", "", markdown(*lengths.rows(bands)), *verdicts, ""]))
+    found = []
+    for run in runs:
+        if entries := _over_lengths(run):
+            rule = run.task.definition.effective_length or Rule(lengths.THRESHOLD)
+            found.append(Stored(run.folder, run.task.name, run.model.spec, rule, entries))
+    together = _together(found)
+    for each in found:
+        alone = not any(each in parts for parts in together)
+        terminal.block(f"\n{_text(each, (), None, alone=alone)}\n")
+    for parts in together:
+        terminal.block(f"\n{_mean(parts, ())}\n")
 
 
 def _over_lengths(run: Run) -> list[lengths.Entry]:
@@ -45,37 +54,96 @@ def _over_lengths(run: Run) -> list[lengths.Entry]:
     return list(lengths.entries(run.folder, run.work.done.strangers))
 
 
-def show(folder: Path, *, edges: Sequence[int], rule: Rule, by: str | None, svg: Path | None, as_json: bool) -> None:
-    """Print the scores of a run by prompt length, as text or JSON; UsageError if it is no run or has no lengths."""
-    found = list(lengths.entries(folder))
+def show(
+    folders: Sequence[Path],
+    *,
+    edges: Sequence[int],
+    threshold: float | None,
+    by: str | None,
+    svg: Path | None,
+    as_json: bool,
+) -> None:
+    """Print the scores of runs by prompt length, as text or JSON, and the means over tasks of one benchmark.
+
+    `threshold`: of the effective length; None: the task's own, else 0.85. `svg`: where the heat map of a single run
+    goes. UsageError if a folder is no run or has no lengths.
+    """
+    found = [_stored(folder, threshold) for folder in folders]
+    if svg and (grid := lengths.grid(found[0].entries, by, edges)):
+        svg.write_text(heatmap.svg(grid, found[0].task), encoding="utf-8")
+    together = _together(found)
+    if as_json:
+        for each in found:
+            terminal.json(_data(each, edges, by))
+        for parts in together:
+            terminal.json(_data(_joined(parts), edges, by) | {"tasks": [each.task for each in parts]})
+        return
+    for each in found:
+        terminal.block(_text(each, edges, by, alone=not any(each in parts for parts in together)))
+    for parts in together:
+        terminal.block(f"\n{_mean(parts, edges)}")
+
+
+def _stored(folder: Path, threshold: float | None) -> Stored:
+    """A run as it is on disk."""
+    about = _about(folder)
+    found = list(lengths.entries(folder, set(about.get("strangers") or ())))
     if not any(entry.length for entry in found):
         raise UsageError(f"{show_path(folder)}: no sample says how long its prompt was")
-    name = _name(folder)
-    if svg and (grid := lengths.grid(found, by, edges)):
-        svg.write_text(heatmap.svg(grid, name), encoding="utf-8")
-    if as_json:
-        terminal.json(_data(name, found, edges, rule, by))
+    own = _rule(about)
+    if threshold is None:
+        rule = own or Rule(lengths.THRESHOLD)
+    elif threshold == lengths.RULER:
+        rule = own if own and own.threshold == threshold else Rule(threshold, "RULER", 13)
     else:
-        terminal.block(_text(folder, name, found, edges, rule, by))
+        rule = Rule(threshold, own.name) if own else Rule(threshold)
+    return Stored(folder, str(about.get("task") or folder.name), str(about.get("model", "")), rule, found)
 
 
-def _text(
-    folder: Path,
-    name: str,
-    found: Sequence[lengths.Entry],
-    edges: Sequence[int],
-    rule: Rule | None,
-    by: str | None,
-) -> str:
-    bands = lengths.bands(found, edges)
+def _together(found: Sequence[Stored]) -> list[list[Stored]]:
+    """The runs of one model on tasks of one benchmark, where there are several."""
+    groups: dict[tuple[str, str], dict[str, Stored]] = {}
+    for each in found:
+        if each.rule.name:
+            groups.setdefault((each.rule.name, each.model), {}).setdefault(each.task, each)
+    return [list(parts.values()) for parts in groups.values() if len(parts) > 1]
+
+
+def _joined(parts: Sequence[Stored]) -> Stored:
+    """Several tasks as one; samples of two tasks never have the same id."""
+    entries = [
+        msgspec.structs.replace(entry, id=f"{each.task}\0{entry.id}") for each in parts for entry in each.entries
+    ]
+    first = parts[0]
+    return first._replace(task=first.rule.name, entries=entries)
+
+
+def _mean(parts: Sequence[Stored], edges: Sequence[int]) -> str:
+    """The table and the verdict of several tasks' mean by length."""
+    joined = _joined(parts)
+    bands = lengths.bands(joined.entries, edges)
+    title = terminal.cell(f"{joined.task}, mean over {max(len(band.parts) for band in bands)} subtasks")
+    return "\n".join(
+        [
+            f"{title}:",
+            "",
+            markdown(*lengths.rows(bands)),
+            *(f"{title}: {line}" for line in _verdict(bands, joined.rule)),
+        ]
+    )
+
+
+def _text(run: Stored, edges: Sequence[int], by: str | None, *, alone: bool) -> str:
+    """The table by length, the heat map, and unless the run is a part of a benchmark's mean the verdict."""
+    bands = lengths.bands(run.entries, edges)
     parts = [markdown(*lengths.rows(bands))]
-    grid = lengths.grid(found, by, edges)
+    grid = lengths.grid(run.entries, by, edges)
     if grid and len(grid.rows) * len(grid.columns) > 1:
-        parts += ["", heatmap.blocks(grid, name), ""]
-        if folder.is_dir():
-            (folder / "heatmap.svg").write_text(heatmap.svg(grid, name), encoding="utf-8")
-    if rule is not None:
-        parts += [f"{terminal.cell(name)}: {line}" for line in _verdict(bands, rule)]
+        parts += ["", heatmap.blocks(grid, run.task), ""]
+        if run.folder.is_dir():
+            (run.folder / "heatmap.svg").write_text(heatmap.svg(grid, run.task), encoding="utf-8")
+    if alone:
+        parts += [f"{terminal.cell(run.task)}: {line}" for line in _verdict(bands, run.rule)]
     return "\n".join(parts)
 
 
@@ -88,15 +156,13 @@ def _verdict(bands: Sequence[lengths.Band], rule: Rule) -> list[str]:
     return lines + list(filter(None, [caution(known, rule)]))
 
 
-def _data(
-    name: str, found: Sequence[lengths.Entry], edges: Sequence[int], rule: Rule, by: str | None
-) -> dict[str, Any]:
-    bands = lengths.bands(found, edges)
-    grid = lengths.grid(found, by, edges)
+def _data(run: Stored, edges: Sequence[int], by: str | None) -> dict[str, Any]:
+    bands, rule = lengths.bands(run.entries, edges), run.rule
+    grid = lengths.grid(run.entries, by, edges)
     result = effective([band for band in bands if band.longest], rule.threshold)
     standings = dict(zip((band.longest for band in bands if band.longest), result.standings, strict=True))
     return {
-        "task": name,
+        "task": run.task,
         "lengths": [
             {
                 "longest": band.longest,
@@ -112,6 +178,7 @@ def _data(
         ],
         "threshold": rule.threshold,
         "effective": result.longest,
+        "caution": caution([band for band in bands if band.longest], rule) or None,
         "grid": grid
         and {
             "by": grid.name,
@@ -123,8 +190,17 @@ def _data(
     }
 
 
-def _name(folder: Path) -> str:
+def _about(folder: Path) -> dict[str, Any]:
+    """What run.json says; nothing if there is none that can be read."""
     try:
-        return str(metadata.read(folder / "run.json")["task"])
-    except (UsageError, KeyError):
-        return folder.name
+        return metadata.read(folder / "run.json")
+    except UsageError:
+        return {}
+
+
+def _rule(about: dict[str, Any]) -> Rule | None:
+    """The task's rule, as the run has written it."""
+    try:
+        return msgspec.convert(about["effective_length"], Rule)
+    except (KeyError, msgspec.ValidationError):
+        return None

@@ -117,9 +117,9 @@ def _side(path: Path) -> Side:
     tokens = number = 0
     for record in _last(path / "samples.jsonl"):
         outcomes[record.outcome] += 1
-        tokens += record.usage.output
-        number += 1
         if record.outcome != "errored":
+            tokens += record.usage.output
+            number += 1
             values.setdefault(record.id, {})[record.repeat] = record.score
     each = {sample: list(repeats.values()) for sample, repeats in values.items()}
     return Side(path, metadata.read(path / "run.json"), each, outcomes, tokens / number if number else 0.0)

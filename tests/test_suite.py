@@ -274,7 +274,7 @@ def test_a_score_is_set_against_the_published_figures(m1eval, tmp_path):
     shown = m1eval(*run, "--model", "echo:gold,wrong", "--out", tmp_path / "a").out
     line = next(line for line in shown.splitlines() if line.startswith("| aime24 | MiniMax-M1-80k "))
     _, _, _, published, here, difference, interval, p, differs, _ = (cell.strip() for cell in line.split("|"))
-    low, high = map(float, interval.split(" … "))
+    low, high = map(float, interval.split(" to "))
     assert published == "0.860"
     assert float(difference) == pytest.approx(float(here) - 0.86, abs=0.0011)
     assert low < float(difference) < high < 0

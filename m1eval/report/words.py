@@ -29,11 +29,11 @@ def score(value: float | None, stderr: float | None = None) -> str:
 
 
 def interval(bounds: Sequence[float] | None, *, signed: bool = False) -> str:
-    """0.610–0.860, signed as -0.120 … +0.040, or a dash."""
+    """0.610–0.860, signed as -0.120 to +0.040, or a dash."""
     if bounds is None:
         return "–"
     low, high = bounds
-    return f"{low:+.3f} … {high:+.3f}" if signed else f"{low:.3f}–{high:.3f}"
+    return f"{low:+.3f} to {high:+.3f}" if signed else f"{low:.3f}–{high:.3f}"
 
 
 def p_value(p: float) -> str:

@@ -115,9 +115,12 @@ def differing(about: RunDescription, meta: Mapping[str, Any], protocol: baseline
     found = [f"protocol {about.protocol}"] if about.protocol != "default" else []
     if protocol.repeats is not None and {about.repeats, about.repeats_most} != {protocol.repeats}:
         found.append(f"repeats {repeats(about)} (there {protocol.repeats})")
+    refused = _refused(meta)
     for name in SETTINGS:
         ours, theirs = task.get("generation", {}).get(name), getattr(protocol, name)
         was = changed.pop(f"generation.{name}", None)
+        if name in refused:
+            continue
         if theirs is not None and theirs != ours:
             found.append(f"{name} {_value(ours)} (there {_value(theirs)})")
         elif theirs is None and was:
@@ -128,8 +131,11 @@ def differing(about: RunDescription, meta: Mapping[str, Any], protocol: baseline
         found.append(f"thinking {'not capped' if budget is None else f'{budget:,}'} (there {protocol.thinking})")
     elif think and not protocol.thinking:
         found.append(f"thinking budget {_value(budget)} (the task has {_value(think[0])}; there not stated)")
-    found += _refused(meta)
-    found += _changes(changed)
+    found += [*refused.values(), *_changes(changed)]
+    own = (line.partition(" is used in place of the built-in ") for line in meta.get("shadowing", ()))
+    found += [
+        f"{path} in place of {built_in}" for path, _, built_in in own if built_in.startswith(("tasks", "scorers"))
+    ]
     if about.partial or about.samples < about.samples_chosen:
         found.append(f"subset {about.samples} of {about.samples_in_set}")
     elif protocol.subset:
@@ -155,16 +161,18 @@ def _measure(found: BaselineComparison, about: RunDescription, tally: Tally) -> 
     found.interval = (max(-1.0, found.difference - reach), min(1.0, found.difference + reach))
 
 
-def _refused(meta: Mapping[str, Any]) -> list[str]:
-    """Settings that the server does not take."""
+def _refused(meta: Mapping[str, Any]) -> dict[str, str]:
+    """Settings that the server does not take, by name."""
     learnt = (meta.get("runner") or {}).get("parameters")
-    found = []
+    found = {}
     for name, entry in learnt.items() if isinstance(learnt, Mapping) else ():
         action = entry.get("action") if isinstance(entry, Mapping) else None
         if action == "drop":
-            found.append(f"{name} not sent (the server refuses it)")
+            found[name] = f"{name} not sent (the server refuses it)"
         elif action == "cap":
-            found.append(f"{name} {_value(entry.get('to'))} (the server's limit)")
+            found[name] = f"{name} {_value(entry.get('to'))} (the server's limit)"
+        elif action == "move":
+            found[name] = "system prompt (sent in another role, as the server refuses it)"
     return found
 
 

@@ -1,18 +1,19 @@
-"""Commands that look at results: `m1eval compare` and `m1eval baselines`. They parse, call and print; no more."""
+"""Commands that look at results or measure: `compare`, `baselines`, `lengths`, `bench`. They parse, call and print."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from m1eval import plugins, terminal
+from m1eval import completion, plugins, terminal
 from m1eval.errors import UsageError
+from m1eval.options import FilePath, Number, NumberList, Once, Text, Threshold, TokenList, runner_options, writable
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="A B…", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, metavar="A B…", type=FilePath())
 @click.option(
-    "--fail-if-worse", type=click.FloatRange(0, 1), metavar="BY", help="Exit with 1 if B's score is lower by more."
+    "--fail-if-worse", cls=Once, type=Number(0, 1), metavar="BY", help="Exit with 1 if B's score is lower by more."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(runs: Sequence[Path], fail_if_worse: float | None, as_json: bool) -> int:
@@ -22,7 +23,7 @@ def compare(runs: Sequence[Path], fail_if_worse: float | None, as_json: bool) ->
     McNemar's exact test), adjusted if several tasks or runs are compared. Folders of several runs are matched by task.
 
     \b
-    m1eval compare results/aime24/qwen3-8b results/aime24/qwen3-14b
+    m1eval compare results/aime24/qwen--qwen3-8b results/aime24/qwen--qwen3-14b
     m1eval compare nightly/monday nightly/tuesday --fail-if-worse 0.02
     """
     import msgspec
@@ -44,7 +45,7 @@ def compare(runs: Sequence[Path], fail_if_worse: float | None, as_json: bool) ->
 
 
 @click.command()
-@click.argument("benchmark", required=False)
+@click.argument("benchmark", required=False, type=Text(), shell_complete=completion.baselines)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def baselines(benchmark: str | None, as_json: bool) -> int:
     """List the published figures, of all benchmarks or of one, with how each was made.
@@ -56,3 +57,77 @@ def baselines(benchmark: str | None, as_json: bool) -> int:
     from m1eval.report import published
 
     return published.show(benchmark, as_json=as_json)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=FilePath())
+@click.option(
+    "--edges", cls=TokenList, metavar="TOKENS", help="Upper ends of the ranges: 8k,32k,128k; default: powers of two."
+)
+@click.option(
+    "--threshold",
+    cls=Once,
+    type=Threshold(),
+    help="The score that counts as effective, between 0 and 1, or ruler (0.856); default: the task's own, else 0.85.",
+)
+@click.option(
+    "--by",
+    cls=Once,
+    type=Text(),
+    metavar="COLUMN",
+    help="Rows of the heat map; default: depth, where samples have one.",
+)
+@click.option("--svg", cls=Once, type=FilePath(file=True), metavar="FILE", help="Write the heat map to this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one line per run.")
+def lengths(
+    runs: Sequence[Path],
+    edges: Sequence[int],
+    threshold: float | str | None,
+    by: str | None,
+    svg: Path | None,
+    as_json: bool,
+) -> int:
+    """Show the scores of runs by prompt length, with intervals, heat map and effective context length.
+
+    \b
+    m1eval lengths results/needle/mymodel
+    m1eval lengths results/longbench_v2/mymodel --edges 32k,128k --by difficulty
+    """
+    from m1eval.report import by_length
+    from m1eval.report.lengths import RULER
+
+    if svg and len(runs) > 1:
+        raise UsageError("--svg goes with one run")
+    if svg:
+        writable(svg, "--svg")
+    least = None if threshold is None else RULER if threshold == "ruler" else float(threshold)
+    by_length.show(runs, edges=edges, threshold=least, by=by, svg=svg, as_json=as_json)
+    return 0
+
+
+@click.command()
+@click.argument("model", metavar="RUNNER:NAME", type=Text(), shell_complete=completion.models)
+@click.option(
+    "--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the runner; repeatable."
+)
+@click.option("--lengths", cls=TokenList, metavar="TOKENS", help="Prompt lengths to prefill, such as 512,32k.")
+@click.option(
+    "--batches", cls=NumberList, metavar="NUMBERS", help="Numbers of sequences to decode at once, such as 1,32."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def bench(model: str, options: Sequence[str], lengths: Sequence[int], batches: Sequence[int], as_json: bool) -> int:
+    """Measure how fast a model runs on this machine, next to what the machine's memory and arithmetic allow.
+
+    \b
+    m1eval bench local:smollm2
+    m1eval bench local:/models/MiniMax-M1-40k -o gpus=8 --lengths 32k,1m --batches 1,32
+    """
+    from m1eval.model import Model
+    from m1eval.report import speed
+
+    found = speed.measure(Model(model, runner_options(options)), lengths, batches)
+    if as_json:
+        terminal.json(found)
+    else:
+        terminal.block(speed.table(found))
+    return 0

@@ -1,11 +1,14 @@
 """What a task file may say, as types; `m1eval schema` prints them for editors."""
 
+import math
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 from m1eval.nouns import Sampling
-from m1eval.source import Source
+from m1eval.plugins import unknown
+from m1eval.source import Key, Source
+from m1eval.text import parse_tokens
 
 
 class Dataset(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -116,8 +119,43 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
     baselines: Annotated[str | Related | None, Meta(description="Key of the published figures.")] = None
 
 
+ROLES = ("system", "developer", "user", "assistant", "tool")
+TOKENS: tuple[Key, ...] = (("think",), ("generation", "max_tokens"))
+"""Keys that are numbers of tokens, and may be written 32k."""
+
+
+def read(file: Source) -> Definition:
+    """What a task file says; numbers of tokens may be written as 32k. UsageError with `file:line`."""
+    for key in TOKENS:
+        above: Any = file.data if len(key) == 1 else file.data.get(key[0])
+        if isinstance(above, dict) and isinstance(text := above.get(key[-1]), str):
+            try:
+                above[key[-1]] = parse_tokens(text, least=len(key) - 1)
+            except ValueError as error:
+                raise file.error(key, f"{key[-1]}: {error}") from None
+    return file.convert(Definition)
+
+
+def _check_sampling(sampling: Sampling, file: Source) -> None:
+    """UsageError for a setting that no sampler can have."""
+    for name, sound, range_ in (
+        ("temperature", lambda x: 0 <= x < math.inf, "a number from 0 on"),
+        ("top_p", lambda x: 0 < x <= 1, "above 0 and at most 1"),
+        ("top_k", lambda x: x >= -1, "a whole number from 1 on, or 0 or -1 for no limit"),
+        ("min_p", lambda x: 0 <= x <= 1, "between 0 and 1"),
+        ("max_tokens", lambda x: x >= 1, "a number of tokens from 1 on"),
+    ):
+        value = getattr(sampling, name)
+        if value is not None and not sound(value):
+            raise file.error(("generation", name), f"{name} is {range_}, not {value}")
+
+
 def check(definition: Definition, file: Source) -> None:
     """What the types alone cannot say."""
+    _check_sampling(definition.generation, file)
+    for i, message in enumerate(definition.messages if isinstance(definition.messages, list) else ()):
+        if message.role not in ROLES:
+            raise file.error(("messages", i, "role"), unknown("role", message.role, ROLES))
     dataset = definition.dataset
     if dataset is None:
         raise file.error((), "the key 'dataset' is missing: {hub: …, revision: …}, {file: …} or {generate: …}")

@@ -1,14 +1,18 @@
 """What can go wrong, as a user meets it.
 
 M1evalError            one line on the terminal: what, where, what to do; exit code 2
-├── UsageError         a name, key, value or file that the user can mend
-│   └── NoJudge        a task wants a judge and none was named
-├── RunnerError        the model cannot be reached or loaded at all
+├── UsageError         a name, key, value, file or plugin that the user can correct
+│   ├── NoJudge        a task wants a judge and none was named
+│   └── PluginFailed   a runner plugin raised an error where it must not
+├── RunnerError        the model or its server cannot be used, or went away; exit code 4
 └── Stopped            a run that had to stop half-way; what is finished is kept; exit code 3
 
 Everything that goes wrong with a single sample is data: its outcome is `errored`, with the reason. Any other exception
-is a bug of ours and keeps its traceback.
+is a bug of ours: one line, exit code 70, and the traceback with --debug.
 """
+
+INTERNAL = 70
+"""Exit code of an internal error, as in BSD's sysexits.h (EX_SOFTWARE)."""
 
 
 class M1evalError(Exception):
@@ -25,8 +29,14 @@ class NoJudge(UsageError):
     """A task is graded by a judge, and none was named."""
 
 
+class PluginFailed(UsageError):
+    """A runner plugin raised an error while it was made, started or closed; the message names its file."""
+
+
 class RunnerError(M1evalError):
     """The model or its server cannot be used at all, so that no sample would succeed."""
+
+    exit_code = 4
 
 
 class Stopped(M1evalError):

@@ -4,6 +4,7 @@ The first Ctrl-C lets what is in flight finish; the second leaves at once. Eithe
 """
 
 import asyncio
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from m1eval import loop
-from m1eval.errors import M1evalError, NoJudge
+from m1eval.errors import M1evalError, NoJudge, PluginFailed
 from m1eval.interrupts import Interrupts
 from m1eval.journal import Journal
+from m1eval.model import Model
 from m1eval.nouns import Progress, Runner
 from m1eval.run import Run
 from m1eval.spending import Spending
@@ -98,7 +100,7 @@ async def evaluate(
         with Interrupts(stop) as interrupts, display:
             owing = [run for run in runs if run in late or run.owes]
             if owing:
-                await getattr(runner, "start", _started)(display)
+                await runs[0].model.start(runner, display)
                 if judges is not None:
                     await judges.start(display)
                 tokenizer.started = True
@@ -125,8 +127,7 @@ async def evaluate(
     else:
         _close_all(opened)
     finally:
-        await runner.aclose()
-        await tools.aclose()
+        await _give_back(runs[0].model, runner, tools, sys.exception())
     return not stop.is_set() or not any(run.owes for run in runs)
 
 
@@ -154,6 +155,18 @@ def _close_all(runs: Sequence[Run]) -> None:
         raise first
 
 
+async def _give_back(model: Model, runner: Runner, tools: House, failure: BaseException | None) -> None:
+    """Close the runner and the tools; an error of the runner's must not hide what went wrong before."""
+    try:
+        await model.aclose(runner)
+    except PluginFailed as error:
+        if failure is None:
+            raise
+        failure.add_note(str(error))
+    finally:
+        await tools.aclose()
+
+
 def _close(run: Run, error: BaseException) -> None:
     """Close after an error; a second error while closing must not hide the first."""
     try:
@@ -164,7 +177,3 @@ def _close(run: Run, error: BaseException) -> None:
 
 def _forgotten(described: Mapping[str, Any]) -> None:
     """For runners that have nothing to take over from an earlier part of the run."""
-
-
-async def _started(progress: Progress) -> None:
-    """For runners that need no start."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from m1eval import plugins, source
+from m1eval import folders, plugins, source
 from m1eval.credentials import hide, register_option
-from m1eval.errors import UsageError
-from m1eval.nouns import Runner
+from m1eval.errors import M1evalError, PluginFailed, UsageError
+from m1eval.nouns import Progress, Runner
 from m1eval.tokens import OfRunner
 
 
@@ -41,16 +41,48 @@ class Model:
     @property
     def label(self) -> str:
         """The model's name as a folder name."""
-        last = self.name.rstrip("/").rpartition("/")[2] or Path(self.kind).stem
-        return re.sub(r"[^a-z0-9.]+", "-", last.lower()).strip("-.") or "model"
+        return folders.label(self.name, Path(self.kind).stem)
+
+    @property
+    def earlier_label(self) -> str:
+        """The folder name that earlier versions gave it, without the organisation."""
+        return folders.earlier_label(self.name, Path(self.kind).stem)
 
     def runner(self) -> Runner:
         """Make the runner; RunnerError or UsageError if it cannot be."""
         try:
             runner: Runner = self._made(self.name, **self.options)
-        except TypeError as error:
-            raise UsageError(f"runner {self.kind}: {error}") from error
+        except M1evalError:
+            raise
+        except Exception as error:
+            raise self._failed("__init__", error) from error
         return runner
+
+    async def start(self, runner: Runner, progress: Progress) -> None:
+        """Start the runner; PluginFailed if its code raises anything but an error of ours."""
+        start = getattr(runner, "start", None)
+        if start is None:
+            return
+        try:
+            await start(progress)
+        except M1evalError:
+            raise
+        except Exception as error:
+            raise self._failed("start", error) from error
+
+    async def aclose(self, runner: Runner) -> None:
+        """Close the runner; PluginFailed if its code raises anything but an error of ours."""
+        try:
+            await runner.aclose()
+        except M1evalError:
+            raise
+        except Exception as error:
+            raise self._failed("aclose", error) from error
+
+    def _failed(self, where: str, error: Exception) -> PluginFailed:
+        """What is said of a runner whose code raised an error: its file, the method, the error."""
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return PluginFailed(f"{source.show(self.file)}: {where} of runner {self.kind} raised {said}")
 
     def tokenizer(self, runner: Runner) -> OfRunner:
         """What counts tokens: the named tokenizer, else the runner's."""

@@ -6,10 +6,11 @@ Prices are of a service, not of weights: the same model on a machine of one's ow
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from m1eval import plugins
 from m1eval.errors import UsageError
@@ -20,12 +21,15 @@ Prices = Callable[[Usage], float]
 """US dollars of one request."""
 
 
+Price = Annotated[float, Meta(ge=0, le=1e6)]
+
+
 class Rates(Struct, forbid_unknown_fields=True):
     """US dollars for a million tokens: of the prompt, of its cached part (default: as the rest), of what is written."""
 
-    input: float
-    output: float
-    cached: float | None = None
+    input: Price
+    output: Price
+    cached: Price | None = None
 
     def __call__(self, usage: Usage) -> float:
         """The cost of one request."""

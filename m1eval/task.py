@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from m1eval import foreign, hub, plugins, rows, source, task_code
-from m1eval.definition import Dataset, Definition, Related, check
+from m1eval.definition import Dataset, Definition, Related, check, read
 from m1eval.errors import UsageError
 from m1eval.hub_errors import ACCESS, PAGES, HubError
 from m1eval.nouns import Episode, Recipe, Scorer, Tokenizer
@@ -36,7 +36,7 @@ ABOUT_DATA = {"rows", "gated", "mirror"}
 
 
 class UnknownProtocol(UsageError):
-    """Tasks have protocols, but none of them has the one that was named."""
+    """None of the tasks has the protocol that was named."""
 
 
 class Task:
@@ -46,7 +46,7 @@ class Task:
         self.name = name
         self.path = path
         self.source = file
-        self.definition = file.convert(Definition)
+        self.definition = read(file)
         self.protocol = file.protocol
         """The name of the protocol that the task follows."""
         check(self.definition, file)
@@ -221,11 +221,11 @@ def load(
 
 
 def _check_protocol(files: Sequence[tuple[str, Path, Source]], protocol: str) -> None:
-    """UnknownProtocol if some tasks have protocols and none of them has this one."""
-    known = {name: dict(file.data.get("protocols") or {}) for name, _, file in files}
-    having = [name for name, protocols in known.items() if protocols]
-    if having and not any(protocol in protocols for protocols in known.values()):
-        raise UnknownProtocol(f"task {having[0]}: {plugins.unknown('protocol', protocol, known[having[0]])}")
+    """UnknownProtocol if none of the tasks has this one; `default` is what each has without a name."""
+    known = dict.fromkeys(["default", *(name for _, _, file in files for name in file.data.get("protocols") or {})])
+    if protocol not in known:
+        where = f"task {files[0][0]}" if len(files) == 1 else "these tasks"
+        raise UnknownProtocol(f"{where}: {plugins.unknown('protocol', protocol, known)}")
 
 
 def _follow(file: Source, protocol: str) -> None:

@@ -9,8 +9,10 @@ import asyncio
 import hashlib
 from typing import Any
 
-from m1eval import Output, Request, RunnerError, Timing, Usage, split_thinking
+from m1eval import Output, Request, Timing, Usage, UsageError, split_thinking
 from m1eval.plugins import unknown
+from m1eval.source import number_of
+from m1eval.text import parse_tokens
 from m1eval.thinking import DEFAULT, named
 from m1eval.tokens import Approximate
 
@@ -24,19 +26,25 @@ class Runner:
     loose = frozenset({"latency", "concurrency"})
 
     def __init__(
-        self, model: str = "", *, latency: float = 0.0, window: int = 0, concurrency: int = 64, think_tags: Any = None
+        self,
+        model: str = "",
+        *,
+        latency: float = 0.0,
+        window: int | str = 0,
+        concurrency: int = 64,
+        think_tags: Any = None,
     ) -> None:
         self._script = model.split(",") if model else []
         for part in self._script:
             if part not in PARTS:
-                raise RunnerError(f"echo: {unknown('part', part, PARTS)}")
+                raise UsageError(f"echo: {unknown('part', part, PARTS)}")
         try:
             self._tags = None if think_tags is None else named(think_tags)
         except ValueError as error:
-            raise RunnerError(f"echo: think_tags: {error}") from None
-        self._latency = latency
-        self.window = window or None
-        self.concurrency = concurrency
+            raise UsageError(f"echo: think_tags: {error}") from None
+        self._latency = _number("latency", latency)
+        self.window = _window(window)
+        self.concurrency = int(_number("concurrency", concurrency, 1))
         self.tokenizer = Approximate()
 
     async def generate(self, request: Request) -> Output:
@@ -78,3 +86,20 @@ class Runner:
 
     async def aclose(self) -> None:
         """Nothing to give back."""
+
+
+def _number(name: str, value: object, least: int = 0) -> float:
+    """An option that is a number from `least` on; a whole one where that is 1."""
+    number = number_of(value)
+    if number is None or number < least or (least and not number.is_integer()):
+        kind = f"a whole number from {least} on" if least else "a number of seconds from 0 on"
+        raise UsageError(f"echo: {name} is {kind}, not {str(value)[:40]!r}")
+    return number
+
+
+def _window(value: object) -> int | None:
+    """The window in tokens; 0 is any."""
+    try:
+        return parse_tokens(value) or None
+    except ValueError as error:
+        raise UsageError(f"echo: window: {error}") from None

@@ -105,8 +105,17 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+def run_of(out: Path) -> Path:
+    """The folder of the only run below `--out`; `out` itself if there is none."""
+    found = {file.parent for name in ("run.json", "samples.jsonl") for file in out.rglob(name)}
+    assert len(found) < 2, f"several runs below {out}: {sorted(found)}"
+    return found.pop() if found else out
+
+
 def lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a journal."""
+    """The records of a journal: a file, or the one of the only run below the folder where the file would be."""
+    if not path.exists():
+        path = run_of(path.parent) / path.name
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from m1eval import adaptive
-from tests.conftest import lines
+from tests.conftest import lines, run_of
 
 
 def test_the_error_is_that_of_the_answers_alone():
@@ -43,7 +43,7 @@ def test_a_run_adds_answers_until_the_error_is_small_enough(m1eval, capitals, tm
     assert told["answer_stderr"] <= 0.05
     assert told["answers_least"] >= 2
     assert told["answers_most"] > told["answers_least"]
-    records = lines(tmp_path / "r" / "samples.jsonl")
+    records = lines(run_of(tmp_path / "r") / "samples.jsonl")
     assert len(records) == sum(after["outcomes"].values()) > 24
     assert len({(record["id"], record["repeat"]) for record in records}) == len(records)
     assert after["owed"] == 0
@@ -52,7 +52,7 @@ def test_a_run_adds_answers_until_the_error_is_small_enough(m1eval, capitals, tm
     shown = m1eval(*run[:-1], "--until-se", 0.05)
     assert "adaptive, " in shown.out
     assert "wanted 0.05" in shown.out
-    meta = json.loads((tmp_path / "r" / "run.json").read_text())
+    meta = json.loads((run_of(tmp_path / "r") / "run.json").read_text())
     assert meta["summary"]["adaptive"]["until_se"] == 0.05
 
 

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a model or its server: one clear line, exit code 2, and no folder left behind."""
+"""Whatever is wrong with a model or its server: one clear line, its exit code, and no folder left behind."""
 
 import json
 import threading
@@ -37,8 +37,8 @@ def server():
     made.server_close()
 
 
-def error(result, folder):
-    assert (result.code, result.out) == (2, ""), result.err
+def error(result, folder, code=2):
+    assert (result.code, result.out) == (code, ""), result.err
     assert result.err.startswith("Error: ")
     assert result.err.count("\n") == 1, result.err
     assert "Traceback" not in result.err
@@ -67,7 +67,7 @@ def test_names_that_are_not_there(m1eval, monkeypatch, tmp_path, tasks, model, w
 def test_an_unreachable_server(m1eval, capitals, tmp_path):
     with Closed() as port:
         command = ("run", "--tasks", capitals, "--model", "http:m", "--base-url", f"http://127.0.0.1:{port}/v1")
-        said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path)
+        said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path, code=4)
     assert f"http://127.0.0.1:{port}/v1: cannot connect: connection refused" in said
     assert "is the server up, and is --base-url right?" in said
 
@@ -75,35 +75,35 @@ def test_an_unreachable_server(m1eval, capitals, tmp_path):
 def test_a_wrong_key_and_a_missing_one(m1eval, monkeypatch, capitals, tmp_path, server):
     command = ("run", "--tasks", capitals, "--model", "http:small-model", "--base-url", server)
     monkeypatch.setenv("OPENAI_API_KEY", "wrong-secret")
-    said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path)
+    said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path, code=4)
     assert "the key in $OPENAI_API_KEY is refused" in said
     assert "wrong-secret" not in said
     monkeypatch.delenv("OPENAI_API_KEY")
-    said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path)
+    said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path, code=4)
     assert "set $OPENAI_API_KEY to a key" in said
 
 
 def test_a_model_that_the_server_does_not_have(m1eval, monkeypatch, capitals, tmp_path, server):
     monkeypatch.setenv("OPENAI_API_KEY", "right")
     command = ("run", "--tasks", capitals, "--model", "http:smal-model", "--base-url", server)
-    said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path)
+    said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path, code=4)
     assert "or model 'smal-model' is not there (501 " in said
     assert "did you mean small-model? (models: small-model" in said
 
 
 @pytest.mark.parametrize(
-    ("model", "words"),
+    ("model", "words", "code"),
     [
-        ("nowhere", "no model 'nowhere': give smollm2, a folder, a .gguf file, or org/name on the hub"),
-        ("{folder}/empty", "has no config.json"),
-        ("{folder}/torn.gguf", "is no GGUF file, or torn"),
+        ("nowhere", "no model 'nowhere': give smollm2, a folder, a .gguf file, or org/name on the hub", 2),
+        ("{folder}/empty", "has no config.json", 4),
+        ("{folder}/torn.gguf", "is no GGUF file, or torn", 4),
     ],
 )
-def test_a_local_model_that_cannot_be_loaded(m1eval, capitals, tmp_path, model, words):
+def test_a_local_model_that_cannot_be_loaded(m1eval, capitals, tmp_path, model, words, code):
     (tmp_path / "empty").mkdir()
     (tmp_path / "torn.gguf").write_bytes(b"GGUF\x03\x00")
     command = ("run", "--tasks", capitals, "--model", f"local:{model.format(folder=tmp_path)}")
-    assert words in error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path)
+    assert words in error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path, code)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -118,7 +118,7 @@ def test_a_model_without_a_chat_template(m1eval, capitals, tmp_path):
     vocabulary = {letter: i for i, letter in enumerate("abcdefgh")}
     Tokenizer(models.BPE(vocab=vocabulary, merges=[])).save(str(tmp_path / "bare" / "tokenizer.json"))
     result = m1eval("run", "--tasks", capitals, "--model", f"local:{tmp_path / 'bare'}", "--out", tmp_path / "x")
-    assert result.code == 2
+    assert result.code == 4
     assert result.err.splitlines()[-1] == (
         "Error: the model has no chat template: put a chat_template.jinja into its folder, or ask by prompt"
     )

@@ -14,7 +14,7 @@ import zstandard
 from m1eval import UsageError, prompts, rows
 from m1eval.journal import MOST_REPEATS, SHOWN, Done, records
 from m1eval.prompts import frame, read_prompts
-from tests.conftest import lines, write
+from tests.conftest import lines, run_of, write
 
 GOOD: dict[str, Any] = {"id": "capitals-01", "repeat": 0, "outcome": "right", "value": 1.0}
 FORGED: dict[str, tuple[dict[str, Any], str]] = {
@@ -47,7 +47,7 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
 def test_what_cannot_be_is_named_asked_again_and_kept(m1eval, capitals, tmp_path, name):
     command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x", "--display", "none")
     first = m1eval(*command, "--json").json()["runs"][0]
-    journal = tmp_path / "x" / "samples.jsonl"
+    journal = run_of(tmp_path / "x") / "samples.jsonl"
     change, words = FORGED[name]
     whole = journal.read_bytes().splitlines(keepends=True)
     forged = msgspec.json.encode(json.loads(whole[0]) | GOOD | change) + b"\n"
@@ -129,8 +129,8 @@ def test_numbers_that_could_not_be_read_again_are_not_written(m1eval, capitals, 
     )
     command = ("run", "--tasks", capitals, "--model", f"{tmp_path / 'odd.py'}:x", "--out", tmp_path / "x")
     m1eval(*command)
-    assert {line["value"] for line in lines(tmp_path / "x" / "samples.jsonl")} == {1.0}
-    done = Done(tmp_path / "x" / "samples.jsonl")
+    assert {line["value"] for line in lines(run_of(tmp_path / "x") / "samples.jsonl")} == {1.0}
+    done = Done(run_of(tmp_path / "x") / "samples.jsonl")
     assert (done.tally.scored, done.torn, done.invalid) == (12, [], {})
 
 
@@ -156,13 +156,13 @@ def test_damaged_prompts_are_set_aside_and_the_run_goes_on(
 ):
     command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x", "--display", "none")
     m1eval(*command)
-    file = tmp_path / "x" / "prompts.zst"
+    file = run_of(tmp_path / "x") / "prompts.zst"
     file.write_bytes(damage(file.read_bytes()) if damage is not _flipped else b"".join(map(_flipped, _frames(file))))
     result = m1eval(*command, "--repeats", 2)
     assert result.code == 0, result.err
     assert "prompts.zst is damaged and set aside as prompts.zst.damaged" in result.out
-    assert (tmp_path / "x" / "prompts.zst.damaged").exists()
-    assert len(lines(tmp_path / "x" / "samples.jsonl")) == 24
+    assert (run_of(tmp_path / "x") / "prompts.zst.damaged").exists()
+    assert len(lines(run_of(tmp_path / "x") / "samples.jsonl")) == 24
     assert "is damaged" not in m1eval(*command, "--repeats", 2).out
 
 
@@ -193,7 +193,7 @@ def test_lines_of_no_sample_stay_and_do_not_count(m1eval, capitals, tmp_path, id
     capitals.write_text(capitals.read_text() + ids)
     command = ("run", "--tasks", capitals, "--model", "echo:wrong", "--repeats", 2, "--out", tmp_path / "x")
     m1eval(*command, "--limit", 3)
-    journal = tmp_path / "x" / "samples.jsonl"
+    journal = run_of(tmp_path / "x") / "samples.jsonl"
     forged = b"".join(msgspec.json.encode(line) + b"\n" for line in STRANGE)
     journal.write_bytes(journal.read_bytes() + forged)
     again = m1eval(*command)
@@ -204,7 +204,7 @@ def test_lines_of_no_sample_stay_and_do_not_count(m1eval, capitals, tmp_path, id
     assert (run["score"], run["outcomes"]["wrong"], run["outcomes"]["errored"], run["cost"]) == (0, 24, 0, None)
     assert "adaptive" not in run
     assert run["figures"]["pass@2"] == 0
-    table = pandas.read_parquet(tmp_path / "x" / "samples.parquet")
+    table = pandas.read_parquet(run_of(tmp_path / "x") / "samples.parquet")
     assert len(table) == 24
     assert not table.duplicated(["id", "repeat"]).any()
 
@@ -212,7 +212,7 @@ def test_lines_of_no_sample_stay_and_do_not_count(m1eval, capitals, tmp_path, id
 def test_lines_of_no_sample_alone_are_not_thrown_away(m1eval, capitals, tmp_path):
     command = ("run", "--tasks", capitals, "--out", tmp_path / "x", "--model")
     m1eval(*command, "echo:gold", "--limit", 1)
-    journal = tmp_path / "x" / "samples.jsonl"
+    journal = run_of(tmp_path / "x") / "samples.jsonl"
     journal.write_bytes(b"".join(msgspec.json.encode(GOOD | {"id": f"x{n}"}) + b"\n" for n in range(20)))
     before = journal.read_bytes()
     first = ", ".join(map(str, range(1, SHOWN + 1)))
@@ -253,7 +253,7 @@ def test_samples_that_this_command_does_not_ask_are_none_of_strangers(m1eval, ca
 def test_a_forged_run_json_is_one_line(m1eval, capitals, tmp_path, change):
     command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x", "--display", "none")
     m1eval(*command)
-    file = tmp_path / "x" / "run.json"
+    file = run_of(tmp_path / "x") / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     for each in (command, (*command, "--dry-run"), ("compare", tmp_path / "x", tmp_path / "x")):
         result = m1eval(*each)

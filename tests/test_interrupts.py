@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import lines, write
+from tests.conftest import lines, run_of, write
 
 RUN = ("run", "--tasks", "t.yaml", "--model", "echo", "--out", "x", "--concurrency", "1")
 FOREVER = "re.match(r'(a+)+$', 'a' * 60 + 'b')"
@@ -102,7 +102,7 @@ def test_the_third_ctrl_c_ends_a_run_whatever_holds_it(task, how):
     process = started(task, how)
     code, err = ended(process, 3)
     assert (code, "Traceback" in err) == (130, False), err
-    done = lines(task.parent / "x" / "samples.jsonl")
+    done = lines(run_of(task.parent / "x") / "samples.jsonl")
     ids = {record["id"] for record in done}
     assert len(done) >= 2, "what was finished is on disk, in whole lines"
     assert "t-03" not in ids
@@ -120,7 +120,7 @@ def test_a_grade_in_a_worker_holds_up_nobody(task, presses):
     else:
         code, err = ended(process, 2)
     assert (code, "interrupted; the same command continues" in err, "Traceback" in err) == (130, True, False), err
-    assert "t-03" not in {record["id"] for record in lines(task.parent / "x" / "samples.jsonl")}
+    assert "t-03" not in {record["id"] for record in lines(run_of(task.parent / "x") / "samples.jsonl")}
 
 
 def test_ctrl_c_of_a_terminal_reaches_the_workers_too_and_they_pass_it_over(task):
@@ -160,7 +160,7 @@ def test_check_is_interrupted_too(task):
 def test_an_interrupted_run_goes_on(task, shell):
     process = started(task, "here")
     ended(process, 3)
-    journal = task.parent / "x" / "samples.jsonl"
+    journal = run_of(task.parent / "x") / "samples.jsonl"
     with journal.open("ab") as file:
         file.write(b'{"id": "t-03", "rep')  # as a kill in the middle of a write leaves it
     again = shell(*RUN)

@@ -17,7 +17,7 @@ from benchmarks.crash import crash
 from m1eval import Stopped, prompts
 from m1eval.journal import Journal, Record, encoded
 from m1eval.prompts import frame, read_prompts
-from tests.conftest import lines, write
+from tests.conftest import lines, run_of, write
 from tests.http.conftest import Loopback, Says, server
 
 __all__ = ["server"]
@@ -67,12 +67,12 @@ def test_a_full_disk_stops_the_run_and_what_is_there_goes_on_elsewhere(tmp_path)
     assert done.returncode == 3, done.stderr
     assert "samples.jsonl: No space left on device; what is finished is kept, run it again later" in done.stderr
     assert "Traceback" not in done.stderr
-    kept = lines(tmp_path / "kept" / "samples.jsonl")
+    kept = lines(run_of(tmp_path / "kept") / "samples.jsonl")
     assert 0 < len(kept) < 400
     again = [sys.executable, "-m", "m1eval", "run", "--tasks", "t.yaml", "--model", "echo", "--out", "kept", "--json"]
     whole = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert whole.returncode == 0, whole.stderr
-    after = lines(tmp_path / "kept" / "samples.jsonl")
+    after = lines(run_of(tmp_path / "kept") / "samples.jsonl")
     assert after[: len(kept)] == kept
     assert len({line["id"] for line in after}) == len(after) == 400
 
@@ -103,7 +103,7 @@ def test_a_file_that_becomes_read_only_stops_the_run_and_keeps_what_is_there(tmp
         journal.close()
 
     asyncio.run(story())
-    assert [line["id"] for line in lines(tmp_path / "x" / "samples.jsonl")] == ["a"]
+    assert [line["id"] for line in lines(run_of(tmp_path / "x") / "samples.jsonl")] == ["a"]
 
 
 def test_a_clock_that_jumps_changes_no_duration(m1eval, capitals, tmp_path, monkeypatch):
@@ -123,8 +123,8 @@ def test_a_clock_that_jumps_changes_no_duration(m1eval, capitals, tmp_path, monk
     )
     run = m1eval(*command).json()["runs"][0]
     assert run["outcomes"]["right"] == 12
-    assert all(0.05 <= line["timing"]["total"] < 5 for line in lines(tmp_path / "x" / "samples.jsonl"))
-    assert 0 < json.loads((tmp_path / "x" / "run.json").read_text())["seconds"] < 10
+    assert all(0.05 <= line["timing"]["total"] < 5 for line in lines(run_of(tmp_path / "x") / "samples.jsonl"))
+    assert 0 < json.loads((run_of(tmp_path / "x") / "run.json").read_text())["seconds"] < 10
     assert m1eval(*command).json()["runs"][0] == run
 
 
@@ -163,7 +163,7 @@ def test_prompts_of_errored_samples_are_kept_once_and_of_unbuilt_ones_when_they_
     session((failed, said), (unbuilt, None))
     for _ in range(2):
         session(*((Record(id=name, repeat=0, outcome="right", value=1.0, seed=7), said) for name in "ab"))
-    assert [row["id"] for row in read_prompts(tmp_path / "x" / "prompts.zst")] == ["a", "b"]
+    assert [row["id"] for row in read_prompts(run_of(tmp_path / "x") / "prompts.zst")] == ["a", "b"]
 
 
 # Spending
@@ -188,7 +188,7 @@ def test_what_a_run_costs_stands_in_table_json_and_records(m1eval, server, capit
     run = ask(m1eval, server, capitals, tmp_path, *priced, "--json").json()["runs"][0]
     assert run["cost"] == pytest.approx(12 * 0.84)
     assert run["tokens"] == {"prompt": 12000, "cached": 4800, "reasoning": 0, "answer": 1200}
-    assert {line["usage"]["cost"] for line in lines(tmp_path / "x" / "samples.jsonl")} == {0.84}
+    assert {line["usage"]["cost"] for line in lines(run_of(tmp_path / "x") / "samples.jsonl")} == {0.84}
     table = ask(m1eval, server, capitals, tmp_path, *priced).out
     assert "|   cost |" in table
     assert "| $10.08 |" in table

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from m1eval import Message, Output, Sample, Score, Usage, UsageError, Verdict, load
 from m1eval.judging import Panel
-from tests.conftest import lines, write
+from tests.conftest import lines, run_of, write
 
 judge = load("scorers", "judge")
 RUBRIC = "Question: {{ question }}\nReference: {{ target }}\nAnswer:\n{{ answer }}\nVerdict?"
@@ -277,7 +277,7 @@ def test_a_run_asks_the_judge_once_for_each_answer(m1eval, judged, tmp_path):
     assert summary["figures"]["YES rate"] == pytest.approx(right / 12)
     assert summary["figures"]["judge prompt tokens"] > 0
     assert summary["figures"]["judge output tokens"] == 36
-    records = lines(tmp_path / "r" / "samples.jsonl")
+    records = lines(run_of(tmp_path / "r") / "samples.jsonl")
     assert all(record["verdicts"][0]["text"].startswith("Verdict: ") for record in records)
     asked = (tmp_path / "mine.asked").stat().st_size
     assert asked == 12

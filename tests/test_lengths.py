@@ -18,7 +18,7 @@ from m1eval.report.effective import effective, verdict
 from m1eval.report.lengths import Band, Entry
 from m1eval.stats import Tally
 from m1eval.tokens import Approximate
-from tests.conftest import Characters, lines, write
+from tests.conftest import Characters, lines, run_of, write
 
 SWEEP = ("run", "--tasks", "needle", "--lengths", "2k,4k,8k", "--set", "depths=[0,50,100]")
 
@@ -36,7 +36,7 @@ def test_a_run_over_lengths_ends_with_its_report(m1eval, tmp_path):
     assert (
         "needle: effective context length: not known (score ≥ 0.85); undecided at 2k, 4k, 8k (n = 6 is too few to tell)"
     ) in result.out
-    picture = (tmp_path / "x" / "heatmap.svg").read_text()
+    picture = (run_of(tmp_path / "x") / "heatmap.svg").read_text()
     assert len(ElementTree.fromstring(picture).findall(".//{http://www.w3.org/2000/svg}g")) == 9
 
 
@@ -49,7 +49,7 @@ def test_wrong_answers_make_an_empty_map_and_no_effective_length(m1eval, tmp_pat
 def test_other_runs_have_no_such_report(m1eval, tmp_path, capitals):
     result = m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x")
     assert "effective" not in result.out
-    assert not (tmp_path / "x" / "heatmap.svg").exists()
+    assert not (run_of(tmp_path / "x") / "heatmap.svg").exists()
 
 
 def test_any_run_can_be_split_by_the_tokens_of_its_prompts(m1eval, tmp_path):
@@ -83,8 +83,8 @@ def test_any_run_can_be_split_by_the_tokens_of_its_prompts(m1eval, tmp_path):
     [
         (("nowhere",), "nowhere is no run"),
         (("x", "--by", "topic"), "no sample has a column 'topic'"),
-        (("x", "--edges", "8q"), "'8q' is no length"),
-        (("x", "--threshold", "high"), "--threshold high: write a score"),
+        (("x", "--edges", "8q"), "--edges: '8q' is not a number of tokens"),
+        (("x", "--threshold", "high"), "'--threshold': 'high' is not a score between 0 and 1"),
         (("x", "y", "--svg", "z.svg"), "--svg goes with one run"),
     ],
 )
@@ -239,7 +239,7 @@ def test_prompts_beyond_the_window_follow_the_policy(m1eval, tmp_path, policy):
         "echo:gold",
     )
     result = m1eval(*args)
-    records = lines(tmp_path / "x" / "samples.jsonl")
+    records = lines(run_of(tmp_path / "x") / "samples.jsonl")
     outcomes = sorted(record["outcome"] for record in records)
     expected = {
         "skip": (["right"] * 2, "2 samples are left out, their prompt is longer than the window"),
@@ -255,7 +255,7 @@ def test_prompts_beyond_the_window_follow_the_policy(m1eval, tmp_path, policy):
     assert expected[1] in again.out  # known from the run's folder, nothing is asked again
     summary = m1eval(*args, "--json").json()["runs"][0]
     assert (summary["skipped"], summary["owed"]) == (2 if policy == "skip" else 0, 0)
-    assert len(lines(tmp_path / "x" / "samples.jsonl")) == len(records)
+    assert len(lines(run_of(tmp_path / "x") / "samples.jsonl")) == len(records)
 
 
 def test_without_a_window_the_policy_says_that_it_is_not_applied(m1eval, tmp_path):
@@ -301,7 +301,7 @@ def test_a_tokenizer_can_be_named(m1eval, tmp_path):
     args = ("run", "--tasks", "needle", "--lengths", "2k", "--model", "echo:gold", "--set", "depths=[50]")
     result = m1eval(*args, "--tokenizer", tmp_path, "--out", tmp_path / "x")
     assert (result.code, "no tokenizer of the model" in result.out) == (0, False)
-    (record, *_) = lines(tmp_path / "x" / "samples.jsonl")
+    (record, *_) = lines(run_of(tmp_path / "x") / "samples.jsonl")
     assert record["metadata"]["tokens"] == 2048
     assert record["usage"]["prompt"] != 2048  # echo counts four characters
     assert m1eval(*args, "--out", tmp_path / "x").code == 2  # another tokenizer makes another run

@@ -7,7 +7,7 @@ from multiprocessing import get_context
 import pytest
 
 from m1eval import UsageError, available, load, plugins
-from tests.conftest import ROOT, write
+from tests.conftest import ROOT, run_of, write
 
 SCORER = """
 from m1eval import Score
@@ -119,7 +119,7 @@ def test_a_file_that_hides_a_built_in_one_is_announced_and_recorded(tmp_path, sh
     write(tmp_path / "scorers" / "exact.py", SCORER)
     result = shell("run", "--tasks", capitals, "--model", "echo:gold", "--json", "--out", "x")
     assert "scorers/exact.py is used in place of the built-in scorers/exact.py" in result.err
-    assert "in place of" in (tmp_path / "x" / "run.json").read_text()
+    assert "in place of" in (run_of(tmp_path / "x") / "run.json").read_text()
     assert result.json()["runs"][0]["score"] == 0.25
 
 

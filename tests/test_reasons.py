@@ -8,7 +8,7 @@ import pytest
 
 from m1eval.journal import Done, Journal, Record
 from m1eval.reasons import MOST_KINDS, Reasons
-from tests.conftest import write
+from tests.conftest import run_of, write
 
 RUNNER = """
 from m1eval import Output
@@ -53,7 +53,7 @@ def test_reasons_are_grouped_below_the_table_and_in_json(shell, capitals, failin
     assert "capitals: errored 2 × ValueError: no such model 'xxxxxxx' (such as " in result.out
     assert "capitals: errored 3 × KeyError: 'a' (such as " in result.out
     assert f"· errored 6 × {first}" in result.err, "in the plain display too"
-    summary = json.loads((tmp_path / "x" / "run.json").read_text())["summary"]
+    summary = json.loads((run_of(tmp_path / "x") / "run.json").read_text())["summary"]
     assert [(each["reason"], each["count"]) for each in summary["errors"]] == [
         (first, 6),
         ("KeyError: 'a'", 3),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from m1eval.prompts import read_prompts
-from tests.conftest import lines, write
+from tests.conftest import lines, run_of, write
 
 
 def keys(path: Path) -> Counter[tuple[str, int]]:
@@ -34,7 +34,7 @@ def test_every_sample_and_repeat_is_written_once(m1eval, capitals, tmp_path):
     run = result.json()["runs"][0]
     assert (run["score"], run["samples"], run["repeats"], run["partial"]) == (1.0, 12, 3, False)
     assert run["outcomes"]["right"] == 36
-    seeds = [line["seed"] for line in lines(tmp_path / "x" / "samples.jsonl")]
+    seeds = [line["seed"] for line in lines(run_of(tmp_path / "x") / "samples.jsonl")]
     assert len(set(seeds)) == 36, "every repeat has its own seed"
 
 
@@ -52,7 +52,7 @@ def test_echo_answers_by_script(m1eval, capitals, tmp_path, script, outcome):
 
 def test_a_truncated_draft_is_kept_and_not_graded(m1eval, capitals, tmp_path):
     m1eval("run", "--tasks", capitals, "--model", "echo:truncated", "--out", tmp_path / "x")
-    line = lines(tmp_path / "x" / "samples.jsonl")[0]
+    line = lines(run_of(tmp_path / "x") / "samples.jsonl")[0]
     assert (line["outcome"], line.get("answer"), line.get("text", "")) == ("truncated", None, "")
     assert line["target"] in line["reasoning"], "the draft holds the right answer"
 
@@ -64,17 +64,17 @@ def test_a_prompt_longer_than_the_window_is_an_outcome(m1eval, capitals, tmp_pat
     outcomes = result.json()["runs"][0]["outcomes"]
     assert outcomes["refused_context"] + outcomes["right"] == 12
     assert outcomes["refused_context"] > 0
-    refused = [line for line in lines(tmp_path / "x" / "samples.jsonl") if line["outcome"] == "refused_context"]
+    refused = [line for line in lines(run_of(tmp_path / "x") / "samples.jsonl") if line["outcome"] == "refused_context"]
     assert re.match(r"prompt has \d+ tokens, the window is 11", refused[0]["error"])
 
 
 def test_the_same_command_again_asks_nothing(m1eval, capitals, tmp_path):
     command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x", "--json")
     first = m1eval(*command)
-    before = (tmp_path / "x" / "samples.jsonl").read_bytes()
+    before = (run_of(tmp_path / "x") / "samples.jsonl").read_bytes()
     again = m1eval(*command)
     assert again.json() == first.json()
-    assert (tmp_path / "x" / "samples.jsonl").read_bytes() == before
+    assert (run_of(tmp_path / "x") / "samples.jsonl").read_bytes() == before
 
 
 def test_errored_samples_are_tried_again_and_never_doubled(shell, capitals, tmp_path):
@@ -109,18 +109,18 @@ def test_errored_samples_are_tried_again_and_never_doubled(shell, capitals, tmp_
         assert (run["score"], result.code) == (1.0, 3 if errored else 0)
         assert keys(tmp_path / "x") == expected(12, 1)
         owed = errored
-    errors = [line["error"] for line in lines(tmp_path / "x" / "samples.jsonl") if line["outcome"] == "errored"]
+    errors = [line["error"] for line in lines(run_of(tmp_path / "x") / "samples.jsonl") if line["outcome"] == "errored"]
     assert errors == []
 
 
 def test_repeats_and_limit_grow_and_keep_what_is_there(m1eval, capitals, tmp_path):
     base = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x")
     m1eval(*base, "--limit", 4)
-    first = lines(tmp_path / "x" / "samples.jsonl")
+    first = lines(run_of(tmp_path / "x") / "samples.jsonl")
     m1eval(*base, "--limit", 8, "--repeats", 2)
     m1eval(*base, "--repeats", 2)
     assert keys(tmp_path / "x") == expected(12, 2)
-    assert lines(tmp_path / "x" / "samples.jsonl")[: len(first)] == first
+    assert lines(run_of(tmp_path / "x") / "samples.jsonl")[: len(first)] == first
     result = m1eval(*base)
     assert result.code == 2
     assert "was made with repeats=2; this run has 1.  --out elsewhere, or --redo" in result.err
@@ -150,12 +150,12 @@ def test_a_task_with_stop_strings_continues(m1eval, capitals, tmp_path):
 def test_another_configuration_is_refused_by_name(m1eval, capitals, tmp_path, change, words):
     base = ("run", "--tasks", capitals, "--out", tmp_path / "x", "--model", "echo:gold")
     m1eval(*base)
-    before = (tmp_path / "x" / "samples.jsonl").read_bytes()
+    before = (run_of(tmp_path / "x") / "samples.jsonl").read_bytes()
     result = m1eval(*base, *change)
     assert result.code == 2
     assert f"was made with {words}.  --out elsewhere, or --redo" in result.err
     assert result.err.count("\n") == 1
-    assert (tmp_path / "x" / "samples.jsonl").read_bytes() == before
+    assert (run_of(tmp_path / "x") / "samples.jsonl").read_bytes() == before
     assert m1eval(*base, *change, "--redo").code == 0
 
 
@@ -196,10 +196,10 @@ def test_the_folder_of_another_task(m1eval, capitals, tmp_path):
 def test_a_torn_end_and_a_torn_line_are_owed_again(m1eval, capitals, tmp_path):
     command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x", "--display", "none")
     m1eval(*command)
-    journal = tmp_path / "x" / "samples.jsonl"
+    journal = run_of(tmp_path / "x") / "samples.jsonl"
     whole = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*whole[:3], b'{"id": "capi\n', *whole[4:11], whole[11][:40]]))
-    prompts = tmp_path / "x" / "prompts.zst"
+    prompts = run_of(tmp_path / "x") / "prompts.zst"
     prompts.write_bytes(prompts.read_bytes()[:-5])
     result = m1eval(*command)
     assert result.code == 0
@@ -216,18 +216,18 @@ def test_prompts_are_kept_once_and_long_ones_as_a_hash(m1eval, tmp_path):
         tmp_path / "t.yaml", "title: T\ndataset: {file: t.jsonl}\nprompt: '{{ text }}'\ntarget: x\nscorer: exact\n"
     )
     m1eval("run", "--tasks", task, "--model", "echo:gold", "--repeats", 3, "--out", tmp_path / "x")
-    short, long = read_prompts(tmp_path / "x" / "prompts.zst")
+    short, long = read_prompts(run_of(tmp_path / "x") / "prompts.zst")
     assert short["messages"] == [{"role": "user", "content": "short"}]
     assert "messages" not in long
     assert (long["bytes"] > 500_000, len(long["sha256"])) == (True, 64)
-    assert (tmp_path / "x" / "prompts.zst").stat().st_size < 1000
+    assert (run_of(tmp_path / "x") / "prompts.zst").stat().st_size < 1000
 
 
 def test_two_runs_in_one_folder(shell, capitals, tmp_path):
     command = [sys.executable, "-m", "m1eval", "run", "--tasks", str(capitals), "--model", "echo:gold", "--out", "x"]
     first = subprocess.Popen([*command, "-o", "latency=600"], cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:
-        _wait((tmp_path / "x" / "run.json").exists)
+        _wait(lambda: any(tmp_path.rglob("run.json")))
         result = shell(*command[3:])
         assert (result.code, result.err) == (2, "Error: x is being written by another run; wait, or --out elsewhere\n")
     finally:
@@ -312,10 +312,10 @@ def test_a_full_disk_stops_the_run_and_keeps_whole_lines(tmp_path):
     assert full.returncode == 3, full.stderr
     assert "samples.jsonl: File too large; what is finished is kept" in full.stderr
     assert "Traceback" not in full.stderr
-    kept = lines(tmp_path / "x" / "samples.jsonl")
+    kept = lines(run_of(tmp_path / "x") / "samples.jsonl")
     assert 5 < len(kept) < 40
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=False).returncode == 0
-    after = lines(tmp_path / "x" / "samples.jsonl")
+    after = lines(run_of(tmp_path / "x") / "samples.jsonl")
     assert after[: len(kept)] == kept
     assert len({line["id"] for line in after}) == len(after) == 40
 
@@ -385,7 +385,7 @@ def test_an_episode_asks_as_often_as_it_likes(m1eval, tmp_path):
 
 def test_run_json_says_what_was_run(m1eval, capitals, tmp_path):
     m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--seed", 3, "--out", tmp_path / "x")
-    meta = json.loads((tmp_path / "x" / "run.json").read_text())
+    meta = json.loads((run_of(tmp_path / "x") / "run.json").read_text())
     assert meta["config"]["seed"] == 3
     assert meta["config"]["task"]["prompt"] == "What is the capital of {{ country }}?"
     assert set(meta["config"]["digests"]) == {"scorer", "scorer _rows.py", "scorer _unicode.py", "data"}
@@ -394,7 +394,7 @@ def test_run_json_says_what_was_run(m1eval, capitals, tmp_path):
 
 
 def _count(path: Path) -> int:
-    journal = path / "samples.jsonl"
+    journal = run_of(path) / "samples.jsonl"
     return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
@@ -436,11 +436,11 @@ def test_odd_outputs_and_scores_do_not_end_a_run(shell, capitals, tmp_path):
     result = shell("run", "--tasks", capitals, "--model", "odd:x", "--out", "x", "--json")
     run = result.json()["runs"][0]
     assert (run["outcomes"]["partial"], run["outcomes"]["errored"], result.code) == (10, 2, 3)
-    read = {line["target"]: line for line in lines(tmp_path / "x" / "samples.jsonl")}
+    read = {line["target"]: line for line in lines(run_of(tmp_path / "x") / "samples.jsonl")}
     assert read["Lima"]["text"] == "half ? a character"
     assert read["Lima"]["metrics"] == {"b": 1.0}
     assert read["Paris"]["error"] == "ValueError: scorers/exact.py: the scorer gave nan, which is not in [0, 1]"
-    assert (tmp_path / "x" / "samples.parquet").exists()
+    assert (run_of(tmp_path / "x") / "samples.parquet").exists()
 
 
 def test_keys_never_reach_the_disk(shell, capitals, tmp_path):
@@ -458,12 +458,12 @@ def test_keys_never_reach_the_disk(shell, capitals, tmp_path):
 def test_continuing_a_finished_run_changes_nothing_of_what_it_says(m1eval, capitals, tmp_path):
     command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x")
     m1eval(*command, "-o", "latency=0.2", "--limit", 4)
-    before = (tmp_path / "x" / "run.json").read_bytes()
+    before = (run_of(tmp_path / "x") / "run.json").read_bytes()
     m1eval(*command, "--limit", 4)
-    assert (tmp_path / "x" / "run.json").read_bytes() == before
+    assert (run_of(tmp_path / "x") / "run.json").read_bytes() == before
     first = json.loads(before)
     m1eval(*command, "-o", "latency=0.2")
-    then = json.loads((tmp_path / "x" / "run.json").read_text())
+    then = json.loads((run_of(tmp_path / "x") / "run.json").read_text())
     assert then["created"] == first["created"]
     assert then["seconds"] > first["seconds"] >= 0.2, "the time of all commands is added up"
     assert then["summary"]["samples"] == 12

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from m1eval import credentials, secrets
-from tests.conftest import write
+from tests.conftest import run_of, write
 
 KEY = "sk-proj-AbC123dEf456GhI789jKl"
 
@@ -149,12 +149,12 @@ def run(tmp_path: Path, task: Path, url: str, options: list[str], env: dict[str,
         )
         printed += done.stdout + done.stderr
     files = b"".join(path.read_bytes() for path in sorted((tmp_path / "x").rglob("*")) if path.is_file())
-    prompts = tmp_path / "x" / "prompts.zst"
+    prompts = run_of(tmp_path / "x") / "prompts.zst"
     if prompts.exists():
         from m1eval.prompts import read_prompts
 
         files += json.dumps(list(read_prompts(prompts))).encode()
-    parquet = tmp_path / "x" / "samples.parquet"
+    parquet = run_of(tmp_path / "x") / "samples.parquet"
     if parquet.exists():
         import pandas
 
@@ -244,7 +244,7 @@ def test_a_changed_key_continues_the_run_and_a_changed_option_does_not(m1eval: A
     runner = tmp_path / "runners" / "keyed.py"
     command = ("run", "--tasks", task, "--model", f"{runner}:m", "--out", tmp_path / "x", "--display", "none")
     assert m1eval(*command, "-o", "api_key=first-secret-1", "-o", 'extra={"token": "abc", "k": 1}').code == 0
-    config = json.loads((tmp_path / "x" / "run.json").read_text())["config"]["runner"]
+    config = json.loads((run_of(tmp_path / "x") / "run.json").read_text())["config"]["runner"]
     assert config == {"api_key": "***", "extra": {"token": "***", "k": 1}}
     assert m1eval(*command, "-o", "api_key=another-secret-2", "-o", 'extra={"token": "xyz", "k": 1}').code == 0
     other = m1eval(*command, "-o", "api_key=another-secret-2", "-o", 'extra={"token": "xyz", "k": 2}')
@@ -259,7 +259,7 @@ def test_grading_sees_what_the_disk_does_not(m1eval: Any, monkeypatch: pytest.Mo
     task = write(tmp_path / "t.yaml", text)
     result = m1eval("run", "--tasks", task, "--model", "echo:gold", "--out", tmp_path / "x", "--json")
     assert result.json()["runs"][0]["score"] == 1.0
-    (record,) = map(json.loads, (tmp_path / "x" / "samples.jsonl").read_text().splitlines())
+    (record,) = map(json.loads, (run_of(tmp_path / "x") / "samples.jsonl").read_text().splitlines())
     assert (record["text"], record["target"], record["outcome"]) == ("***", "***", "right")
 
 

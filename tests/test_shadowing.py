@@ -7,7 +7,7 @@ from multiprocessing import get_context
 import pytest
 
 from m1eval import load
-from tests.conftest import ROOT, write
+from tests.conftest import ROOT, run_of, write
 from tests.test_plugins import RUNNER, SCORER
 
 
@@ -22,7 +22,7 @@ def test_a_file_that_hides_a_built_in_folder_is_announced_and_recorded(file, tmp
     result = shell("run", "--tasks", capitals, "--model", model, "--out", "x")
     said = f"{file} is used in place of the built-in {kind}/{name}/"
     assert f"note: {said}\n" in result.err
-    meta = json.loads((tmp_path / "x" / "run.json").read_text())
+    meta = json.loads((run_of(tmp_path / "x") / "run.json").read_text())
     assert meta["shadowing"] == [said]
     assert meta["files"][kind.removesuffix("s")].endswith(file)
     assert f"note: {said}\n" in shell("run", "--tasks", capitals, "--model", model, "--dry-run", "--out", "y").err

@@ -9,7 +9,7 @@ import pytest
 from m1eval import UsageError, profile
 from m1eval.task import Task, load
 from m1eval.tokens import Approximate
-from tests.conftest import lines, write
+from tests.conftest import lines, run_of, write
 
 SHARED = Path(os.environ.get("M1EVAL_SHARED", Path(__file__).resolve().parents[1] / ".." / "shared"))
 SETS = {
@@ -216,7 +216,7 @@ def test_a_profile_by_flag_is_in_the_plan_and_in_the_run(m1eval, tmp_path):
     (plan,) = m1eval(*run, "--dry-run", "--json").json()["plans"]
     assert plan["config"]["task"]["generation"] == {"temperature": 0.6, "top_p": 0.95, "max_tokens": 32768}
     assert m1eval(*run, "--out", tmp_path / "r", "-k", 1).code == 0
-    assert len(lines(tmp_path / "r" / "samples.jsonl")) == 1
+    assert len(lines(run_of(tmp_path / "r") / "samples.jsonl")) == 1
     unfit = m1eval(*run[:-1], "auto")
     assert (unfit.code, "no profile fits the model 'gold'" in unfit.err) == (2, True)
     assert "did you mean 'qwen3'" in m1eval(*run[:-1], "qwen").err

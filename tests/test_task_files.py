@@ -7,7 +7,7 @@ import pytest
 from m1eval import UsageError
 from m1eval.task import load
 from m1eval.tokens import Approximate
-from tests.conftest import write
+from tests.conftest import run_of, write
 
 GOOD = """
 title: Sums
@@ -248,7 +248,7 @@ def test_a_sample_that_cannot_be_made_is_errored_and_the_others_are_run(m1eval, 
     result = m1eval("run", "--tasks", task, "--model", "echo:gold", "--out", tmp_path / "x", "--json")
     outcomes = result.json()["runs"][0]["outcomes"]
     assert (outcomes["right"], outcomes["errored"], result.code) == (3, 1, 3)
-    assert "ZeroDivisionError" in (tmp_path / "x" / "samples.jsonl").read_text()
+    assert "ZeroDivisionError" in (run_of(tmp_path / "x") / "samples.jsonl").read_text()
 
 
 def test_two_samples_with_one_id(sums, m1eval, tmp_path):

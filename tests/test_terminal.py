@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from m1eval import terminal
-from tests.conftest import ROOT, write
+from tests.conftest import ROOT, run_of, write
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\b\x7f\u202egnp.exe\u2066\u200e\u2028\ufeff\U000e0041[red]x[/red][/]|"
 RAW = re.compile(
@@ -279,8 +279,8 @@ def test_a_full_standard_output(tmp_path: Path, capitals: Path, more: list[str])
     assert done.returncode == 2
     reason = "No space left on device; results are kept in the folder"
     assert done.stderr.decode() == f"Error: standard output cannot be written: {reason}\n"
-    assert len((tmp_path / "x" / "samples.jsonl").read_text().splitlines()) == 12
-    assert json.loads((tmp_path / "x" / "run.json").read_text())["summary"]["score"] == 1.0
+    assert len((run_of(tmp_path / "x") / "samples.jsonl").read_text().splitlines()) == 12
+    assert json.loads((run_of(tmp_path / "x") / "run.json").read_text())["summary"]["score"] == 1.0
     with Path("/dev/full").open("wb") as full:
         done = run_with(["--help"], tmp_path, stdout=full)
     assert b"Traceback" not in done.stderr
@@ -295,7 +295,7 @@ def test_a_reader_that_has_gone(tmp_path: Path, capitals: Path) -> None:
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert (tmp_path / "x" / "samples.parquet").exists()
+    assert (run_of(tmp_path / "x") / "samples.parquet").exists()
 
 
 def test_a_process_without_a_standard_output(tmp_path: Path, capitals: Path) -> None:

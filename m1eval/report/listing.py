@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 
 from m1eval import plugins, terminal
-from m1eval.definition import Definition
+from m1eval.definition import read
 from m1eval.errors import UsageError
 from m1eval.source import Source
 from m1eval.source import show as show_path
+from m1eval.text import plural
 
 
-def show(names: Sequence[str], *, as_json: bool) -> int:
+def show(names: Sequence[str], tags: Sequence[str] = (), *, as_json: bool) -> int:
     """Print a line for each task, or all that the named ones say; 1 if a file is broken."""
     known = {name: plugins.find("tasks", name, "**/*.yaml") for name in names} or plugins.available(
         "tasks", "**/*.yaml"
@@ -22,12 +23,14 @@ def show(names: Sequence[str], *, as_json: bool) -> int:
     rows: list[dict[str, Any]] = []
     for name, path in known.items():
         try:
-            definition = Source.read(path).convert(Definition)
+            definition = read(Source.read(path))
         except UsageError as error:
             terminal.line(f"Error: {error}", err=True)
             broken = 1
             continue
         rows.append({"task": name, "file": show_path(path), **msgspec.to_builtins(definition)})
+    if tags:
+        rows = _tagged(rows, tags)
     if as_json:
         terminal.json(rows)
     elif names:
@@ -38,17 +41,38 @@ def show(names: Sequence[str], *, as_json: bool) -> int:
     return broken
 
 
+def _tagged(rows: list[dict[str, Any]], tags: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows with one of the tags; UsageError for a tag that none has."""
+    known = {tag for row in rows for tag in row.get("tags", [])}
+    for tag in tags:
+        if tag not in known:
+            raise UsageError(f"--tag: {plugins.unknown('tag', tag, known or ['none'])}")
+    return [row for row in rows if set(tags) & set(row.get("tags", []))]
+
+
 def _lines(rows: list[dict[str, Any]]) -> None:
-    cells = [tuple(map(terminal.cell, (row["task"], _kind(row), row["title"], _tags(row)))) for row in rows]
-    widths = [max((len(cell[i]) for cell in cells), default=0) for i in range(3)]
+    """The table: a header, a line for each task, and how many there are."""
+    cells = [("task", "graded by", "samples", "title", "tags")]
+    cells += [tuple(map(terminal.cell, (r["task"], _kind(r), _samples(r), r["title"], _tags(r)))) for r in rows]
+    widths = [max(len(cell[i]) for cell in cells) for i in range(4)]
     for cell in cells:
-        terminal.line(
-            "  ".join([*(text.ljust(width) for text, width in zip(cell, widths, strict=False)), cell[3]]).rstrip()
-        )
+        padded = [cell[i].rjust(width) if i == 2 else cell[i].ljust(width) for i, width in enumerate(widths)]
+        terminal.line("  ".join([*padded, cell[4]]).rstrip())
+    groups = sum("tasks" in row for row in rows)
+    terminal.line()
+    terminal.line(f"{plural(len(rows) - groups, 'task')}, {plural(groups, 'group')}")
+
+
+def _samples(row: dict[str, Any]) -> str:
+    """The number of samples, as far as the task file says it; the members of a group."""
+    if "tasks" in row:
+        return plural(len(row["tasks"]), "task")
+    rows = row.get("dataset", {}).get("rows", "")
+    return f"{rows:,}" if isinstance(rows, int) else "generated" if "generate" in row.get("dataset", {}) else "–"
 
 
 def _tags(row: dict[str, Any]) -> str:
-    """The tags, and whether the data are for those alone who accepted terms."""
+    """The tags, and whether the data are only for those who accepted their terms."""
     gated = row.get("dataset", {}).get("gated")
     return ", ".join([*row.get("tags", []), *(["gated (HF_TOKEN)"] if gated else [])])
 

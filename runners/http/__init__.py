@@ -82,7 +82,7 @@ class Runner:
         found = options.addresses(urls or os.environ.get("OPENAI_BASE_URL", ""))
         chosen = options.one_of("think_by", think_by, {way: way for way in budget.WAYS})
         self._way = budget.way(chosen, urlsplit(found[0].url).hostname or "")
-        self.window = None if window is None else options.whole("window", window, 1)
+        self.window = None if window is None else options.tokens("window", window)
         self.choices, self._model = options.whole("n", n, 1), model
         fixed = None if concurrency is None else options.whole("concurrency", concurrency, 1)
         limits = Limits(

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 from m1eval import UsageError, secrets
 from m1eval.credentials import register_headers, register_login, register_url
 from m1eval.source import number_of
+from m1eval.text import parse_tokens
 from m1eval.thinking import KNOWN, Form, named
 
 _ENDPOINTS = ("/chat/completions", "/completions", "/models")
@@ -105,6 +106,14 @@ def whole(name: str, value: object, least: int) -> int:
     if number is None or not number.is_integer() or number < least:
         raise UsageError(f"http: {name} is a whole number from {least} on, not {_brief(value)}")
     return int(number)
+
+
+def tokens(name: str, value: object) -> int:
+    """An option that is a number of tokens, such as 8192 or 32k."""
+    try:
+        return parse_tokens(value, least=1)
+    except ValueError as error:
+        raise UsageError(f"http: {name}: {error}") from None
 
 
 def seconds(name: str, value: object, *, zero: bool = False) -> float:

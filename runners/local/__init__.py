@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import torch
 
-from m1eval import Likelihood, Output, Progress, Request, RunnerError, Timing, Usage
+from m1eval import Likelihood, Output, Progress, Request, RunnerError, Timing, Usage, UsageError
 from m1eval.thinking import DEFAULT, KNOWN, Form, form_of, named, opened_by, split_thinking
 
 from . import options
@@ -87,23 +87,23 @@ class Runner:
         on_gpu, self.gpus = self.device.type != "cpu", options.whole("gpus", gpus)
         self.dtype = dtype or ("bfloat16" if on_gpu else "float32")
         if self.dtype not in DTYPES:
-            raise RunnerError(f"local: no dtype '{self.dtype}'; there are {', '.join(DTYPES)}")
+            raise UsageError(f"local: no dtype '{self.dtype}'; there are {', '.join(DTYPES)}")
         self._check_gpus()
         try:
             self.think_tags = KNOWN if think_tags is None else named(think_tags)
         except ValueError as error:
-            raise RunnerError(f"local: think_tags: {error}") from None
+            raise UsageError(f"local: think_tags: {error}") from None
         if think_end is not None and not any(form.ends(think_end) for form in self.think_tags):
-            raise RunnerError(f"local: think_end must contain {self.think_tags[0].close}")
+            raise UsageError(f"local: think_end must contain {self.think_tags[0].close}")
         self.batch = options.whole("batch", (256 if on_gpu else 16) if batch is None else batch)
-        tokens = options.whole("chunk", (32768 if on_gpu else 512) if chunk is None else chunk)
+        tokens = options.tokens("chunk", (32768 if on_gpu else 512) if chunk is None else chunk)
         self.chunk = -(-tokens // BLOCK) * BLOCK
         self.memory = None if memory is None else int(options.positive("memory", memory, "GiB") * GIB)
         self.invariant = options.switch("invariant", invariant)
         self.prefix_cache = options.switch("prefix_cache", prefix_cache) and not self.invariant
         self.graphs, self.think_end = on_gpu if graphs is None else options.switch("graphs", graphs), think_end
         self.concurrency = 2 * self.batch  # so that a place that falls free is taken at once
-        self.window = None if window is None else options.whole("window", window)
+        self.window = None if window is None else options.tokens("window", window)
         self.tokenizer: ModelTokenizer | None = None
         self._loaded: Loaded | None = None
         self._engine: Engine | None = None
@@ -141,9 +141,9 @@ class Runner:
     def _check_gpus(self) -> None:
         if self.gpus > 1 and self.device.type == "cuda":
             if self.device.index:
-                raise RunnerError(f"local: gpus={self.gpus} takes the first ones: hide others by CUDA_VISIBLE_DEVICES")
+                raise UsageError(f"local: gpus={self.gpus} takes the first ones: hide others by CUDA_VISIBLE_DEVICES")
             if self.gpus > (there := torch.cuda.device_count()):
-                raise RunnerError(f"local: gpus={self.gpus}, and there {'is' if there == 1 else 'are'} {there} here")
+                raise UsageError(f"local: gpus={self.gpus}, and there {'is' if there == 1 else 'are'} {there} here")
 
     def _load(self, progress: Progress) -> None:
         source, dtype = find(self.model, self.revision, progress), getattr(torch, self.dtype)
@@ -162,7 +162,7 @@ class Runner:
         model = cast(Language, self._loaded.model)
         self.window = self.window or model.window
         if self.window > model.window:
-            raise RunnerError(f"local: a window of {self.window} is more than the model's {model.window}")
+            raise UsageError(f"local: a window of {self.window} is more than the model's {model.window}")
         self._engine = self.engine(model, self.window)
 
     def engine(self, model: Language, window: int) -> Engine:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from m1eval import RunnerError
+from m1eval import RunnerError, UsageError
 
 WHERE = "config.json of the model"
 """How errors about a config begin; the loader adds the path."""
@@ -94,7 +94,7 @@ def config_keys(option: str | Sequence[str]) -> tuple[str, ...]:
     """The keys that the option ignore_config_keys names: with commas between, or a list of them."""
     names = option.split(",") if isinstance(option, str) else option
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise RunnerError(f"local: ignore_config_keys is {str(option)[:60]!r}: name keys of config.json, as in a,b")
+        raise UsageError(f"local: ignore_config_keys is {str(option)[:60]!r}: name keys of config.json, as in a,b")
     return tuple(name.strip() for name in names if name.strip())
 
 

@@ -13,7 +13,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import nn
 
-from m1eval import Progress, RunnerError
+from m1eval import Progress, RunnerError, UsageError
 
 from . import gguf_split, tokenizer_files, tokenizer_gguf
 from .checkpoint import Checkpoint, Safetensors
@@ -47,7 +47,7 @@ def find(model: str, revision: str | None, progress: Progress) -> Path:
     if path.exists():
         return path
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
-        raise RunnerError(f"no model '{model}': give {EMBEDDED}, a folder, a .gguf file, or org/name on the hub")
+        raise UsageError(f"no model '{model}': give {EMBEDDED}, a folder, a .gguf file, or org/name on the hub")
     progress.status(f"fetching {model}")
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=_WANTED))
@@ -197,15 +197,15 @@ def weight_bytes(model: nn.Module) -> int:
 
 def _gguf(source: Path) -> Path | None:
     if not source.is_dir() and not source.is_file():
-        raise RunnerError(f"{source} is neither a file nor a folder: give a .gguf file, or the folder with config.json")
+        raise UsageError(f"{source} is neither a file nor a folder: give a .gguf file, or the folder with config.json")
     if source.is_file():
         if source.suffix != ".gguf":
-            raise RunnerError(f"{source} is not a .gguf file: give that, or the folder with config.json")
+            raise UsageError(f"{source} is not a .gguf file: give that, or the folder with config.json")
         return source
     found = gguf_split.whole_files([file for file in source.glob("*.gguf") if file.is_file()])
     found = [file for file in found if not file.name.startswith("mmproj")] or found  # that is for images
     if len(found) > 1 and not list(source.glob("*.safetensors")):
-        raise RunnerError(f"{source} has {len(found)} GGUF files: name one, e.g. {found[0]}")
+        raise UsageError(f"{source} has {len(found)} GGUF files: name one, e.g. {found[0]}")
     return found[0] if found and not list(source.glob("*.safetensors")) else None
 
 

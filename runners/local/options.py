@@ -2,8 +2,9 @@
 
 import torch
 
-from m1eval import RunnerError
+from m1eval import UsageError
 from m1eval.source import number_of
+from m1eval.text import parse_tokens
 
 DEVICES = ("cpu", "cuda")
 _SWITCHES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -13,15 +14,23 @@ def whole(name: str, value: object, least: int = 1) -> int:
     """An option that is a whole number of at least `least`."""
     number = number_of(value)
     if number is None or not number.is_integer() or number < least:
-        raise RunnerError(f"local: {name} is a whole number from {least} on, not {str(value)[:40]!r}")
+        raise UsageError(f"local: {name} is a whole number from {least} on, not {str(value)[:40]!r}")
     return int(number)
+
+
+def tokens(name: str, value: object) -> int:
+    """An option that is a number of tokens, such as 8192 or 32k."""
+    try:
+        return parse_tokens(value, least=1)
+    except ValueError as error:
+        raise UsageError(f"local: {name}: {error}") from None
 
 
 def positive(name: str, value: object, unit: str) -> float:
     """An option that is a number above 0."""
     number = number_of(value)
     if number is None or number <= 0:
-        raise RunnerError(f"local: {name} is a number of {unit} above 0, not {str(value)[:40]!r}")
+        raise UsageError(f"local: {name} is a number of {unit} above 0, not {str(value)[:40]!r}")
     return number
 
 
@@ -29,7 +38,7 @@ def switch(name: str, value: object) -> bool:
     """An option that is true or false."""
     known = _SWITCHES.get(str(value).lower())
     if known is None:
-        raise RunnerError(f"local: {name} is true or false, not {str(value)[:40]!r}")
+        raise UsageError(f"local: {name} is true or false, not {str(value)[:40]!r}")
     return known
 
 
@@ -41,9 +50,9 @@ def device(value: object) -> torch.device:
     except RuntimeError:
         found = None
     if found is None or found.type not in DEVICES:
-        raise RunnerError(f"local: no device {name[:40]!r}; there are cpu, cuda, cuda:0, cuda:1, …")
+        raise UsageError(f"local: no device {name[:40]!r}; there are cpu, cuda, cuda:0, cuda:1, …")
     there = torch.cuda.device_count()
     if found.type == "cuda" and (found.index or 0) >= there:
         have = "no GPU" if not there else "1 GPU" if there == 1 else f"{there} GPUs"
-        raise RunnerError(f"local: device={name} is not here: PyTorch finds {have}; -o device=cpu")
+        raise UsageError(f"local: device={name} is not here: PyTorch finds {have}; -o device=cpu")
     return found

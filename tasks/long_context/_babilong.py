@@ -5,9 +5,9 @@ from functools import partial
 from typing import Any
 
 from m1eval import Recipe
+from m1eval.text import parse_tokens
 
 from ._gauge import user
-from ._lengths import UNITS
 
 HEAD = (
     "In the following text, facts about people, places and things are scattered among much else. "
@@ -56,7 +56,7 @@ def _row(
         text = _official(row, texts["prompts"][subtask], f"{texts['task']}\n\n{texts['user']}")
     else:
         text = f"{HEAD}{row['input'].strip()}{TAIL.format(question=row['question'].strip())}"
-    length = int(name[:-1]) * UNITS[name[-1].lower()]
+    length = parse_tokens(name)
     return {
         "messages": [user(text)],
         "question": row["question"],

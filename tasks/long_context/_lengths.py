@@ -1,14 +1,13 @@
 """Lengths of prompts as people write them: numbers, 32k, 1m, a range of powers of two, or `auto`."""
 
-import re
 from collections.abc import Sequence
 
 from m1eval import Tokenizer
+from m1eval.text import parse_tokens
 
 Lengths = str | int | Sequence[str | int]
 FIRST = 4_096
 """The shortest length of `auto`."""
-UNITS = {"": 1, "k": 2**10, "m": 2**20}
 
 
 def lengths_of(lengths: Lengths, tokenizer: Tokenizer) -> list[int]:
@@ -35,10 +34,10 @@ def _lengths(text: str, tokenizer: Tokenizer) -> list[int]:
 
 
 def _number(text: str) -> int:
-    found = re.fullmatch(r"(\d+)([km]?)", text)
-    if not found or not int(found[1]):
-        raise ValueError(f"'{text}' is no length: write 4096, 32k, 1m, 4k-1m or auto")
-    return int(found[1]) * UNITS[found[2]]
+    try:
+        return parse_tokens(text, least=1)
+    except ValueError as error:
+        raise ValueError(f"{error}, or a range such as 4k-1m, or auto") from None
 
 
 def _rungs(window: int | None) -> list[int]:

@@ -15,8 +15,8 @@ import msgspec
 
 from m1eval import Message, Recipe, Tokenizer, UsageError
 from m1eval.named import Tik
+from m1eval.text import parse_tokens
 
-from ._lengths import UNITS
 from ._shelf import cache, keep
 
 EDGES = tuple(2**i for i in range(13, 21))
@@ -32,8 +32,7 @@ def samples(*, rows: Any, tokenizer: Tokenizer, up_to: str | int = "1m") -> Iter
 
     `counted_by` says which tokenizer counted: o200k_base, or the model's where o200k_base is not at hand.
     """
-    text = str(up_to).lower()
-    most = int(text[:-1]) * UNITS[text[-1]] if text[-1:] in ("k", "m") else int(text)
+    most = parse_tokens(up_to, least=1)
     count = _Count(tokenizer)
     width = len(str(len(rows)))
     characters = rows["n_chars"] if hasattr(rows, "column_names") and most < EDGES[-1] else None

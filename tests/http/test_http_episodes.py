@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Result, lines, write
+from tests.conftest import Result, lines, run_of, write
 from tests.http.conftest import Asked, Loopback, Says, answer
 
 GENERATION = "{temperature: 0.7, top_p: 0.9, top_k: 20, min_p: 0.05, max_tokens: 500, stop: ['###']}"
@@ -42,7 +42,7 @@ def episode(server: Loopback, m1eval: Callable[..., Result], tmp_path: Path) -> 
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    return lines(folder / "x" / "samples.jsonl")
+    return lines(run_of(folder / "x") / "samples.jsonl")
 
 
 def test_five_turns_count_as_five(server: Loopback, episode: Callable[..., Result], tmp_path: Path):

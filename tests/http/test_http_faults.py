@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Result, lines, write
+from tests.conftest import Result, lines, run_of, write
 from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, one_line, question, start, streamed
 from tests.serving import Server
 
@@ -115,9 +115,9 @@ def test_two_thousand_samples_with_a_third_of_the_replies_at_fault(
 
     server.script = says
     first: Result = shell(*command(server, tmp_path), timeout=110)
-    records = {line["id"]: line for line in lines(tmp_path / "x" / "samples.jsonl")}
+    records = {line["id"]: line for line in lines(run_of(tmp_path / "x") / "samples.jsonl")}
     assert len(records) == n, "none is lost"
-    assert len(lines(tmp_path / "x" / "samples.jsonl")) == n, "none is doubled"
+    assert len(lines(run_of(tmp_path / "x") / "samples.jsonl")) == n, "none is doubled"
     for sample, record in records.items():
         name, kind = kinds.get(sample, ("", ""))
         outcome, reason = LASTING[name][1:] if kind == "l" else ("right", None)
@@ -178,8 +178,8 @@ def test_a_model_that_vanishes_ends_the_run_and_keeps_what_is_there(
     result = shell(*command(server, tmp_path, "-j", 2))
     assert result.code == 2
     assert "model 'm' is not there (404 no model loaded)" in result.err
-    assert {line["outcome"] for line in lines(tmp_path / "x" / "samples.jsonl")} == {"right"}
-    assert 18 <= len(lines(tmp_path / "x" / "samples.jsonl")) <= 20
+    assert {line["outcome"] for line in lines(run_of(tmp_path / "x") / "samples.jsonl")} == {"right"}
+    assert 18 <= len(lines(run_of(tmp_path / "x") / "samples.jsonl")) <= 20
 
 
 def test_an_account_without_money_ends_the_run(server: Loopback) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from m1eval import RunnerError, Sampling, read
-from tests.conftest import lines
+from tests.conftest import lines, run_of
 from tests.http.conftest import Asked, Failed, Loopback, Says, Watch, answer, ask, event, http, question
 
 WHOLE = (
@@ -324,9 +324,9 @@ def test_a_run_with_absurd_counts_ends_and_is_read_back(server: Loopback, m1eval
     command = ("run", "--tasks", tmp_path / "t.yaml", "--model", "http:m", "--base-url", server.url, "--json")
     first = m1eval(*command, "--out", tmp_path / "x")
     assert first.code == 0, first.err
-    assert len(lines(tmp_path / "x" / "samples.jsonl")) == len(absurd)
+    assert len(lines(run_of(tmp_path / "x") / "samples.jsonl")) == len(absurd)
     again = m1eval(*command, "--out", tmp_path / "x")
     assert (again.code, again.json(), len(server.posts)) == (0, first.json(), len(absurd)), "nothing is asked again"
     frame = read(str(tmp_path / "x"))
     assert (len(frame), frame["value"].mean()) == (len(absurd), 1.0)
-    assert (tmp_path / "x" / "samples.parquet").stat().st_size > 0
+    assert (run_of(tmp_path / "x") / "samples.parquet").stat().st_size > 0

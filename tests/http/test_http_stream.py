@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from m1eval import RunnerError, Sampling
+from tests.conftest import run_of
 from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, event, http, question, runner, streamed
 
 
@@ -167,7 +168,7 @@ def test_one_request_brings_several_repeats_and_each_is_a_record(server: Loopbac
     assert (summary["tokens"]["prompt"], summary["tokens"]["cached"]) == (1600, 1200)
     from tests.conftest import lines
 
-    records = lines(tmp_path / "x" / "samples.jsonl")
+    records = lines(run_of(tmp_path / "x") / "samples.jsonl")
     assert len({(record["id"], record["repeat"]) for record in records}) == 16
     assert {record["metadata"]["choices"] for record in records} == {4}
 

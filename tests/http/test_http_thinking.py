@@ -7,7 +7,7 @@ import pytest
 
 from m1eval import RunnerError, Sampling, UsageError
 from m1eval.thinking import KNOWN, Form
-from tests.conftest import lines, write
+from tests.conftest import lines, run_of, write
 from tests.http.conftest import Asked, Loopback, Says, answer, ask, question, streamed
 
 FORMS = {form.name: form for form in KNOWN}
@@ -51,7 +51,7 @@ def graded(m1eval: Any, server: Loopback, folder: Any, cases: dict[str, tuple[st
     where = ("--model", "http:m", "--base-url", server.url, "--out", folder / "run")
     result = m1eval("run", "--tasks", task, *where, "-o", "stream=no", *more, "--json")
     assert result.code == 0, result.err
-    assert {record["id"]: record["outcome"] for record in lines(folder / "run" / "samples.jsonl")} == {
+    assert {record["id"]: record["outcome"] for record in lines(run_of(folder / "run") / "samples.jsonl")} == {
         name: outcome for name, (_, _, outcome) in cases.items()
     }
 
@@ -69,7 +69,7 @@ def test_tags_of_ones_own_are_named_by_an_option_and_kept_in_the_run(
         "a known form is content": ("<thought>12</thought>", "stop", "wrong")
     }
     graded(m1eval, server, tmp_path, cases, "-o", "think_tags=<my_draft>,</my_draft>")
-    config = json.loads((tmp_path / "run" / "run.json").read_text())["config"]
+    config = json.loads((run_of(tmp_path / "run") / "run.json").read_text())["config"]
     assert config["runner"] == {"think_tags": "<my_draft>,</my_draft>"}
 
 

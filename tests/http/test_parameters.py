@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from m1eval import RunnerError, Sampling
-from tests.conftest import Result, lines, write
+from tests.conftest import Result, lines, run_of, write
 from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, http, one_line, question, runner, streamed
 
 parameters = importlib.import_module(f"{http.__name__}.parameters")
@@ -234,7 +234,7 @@ def test_a_run_on_gpt5_finishes_and_says_what_was_not_sent(
     server.script = gpt5 = Gpt5()
     result = go(shell, server, "-j", 8)
     assert result.code == 0, result.err
-    records = lines(tmp_path / "x" / "samples.jsonl")
+    records = lines(run_of(tmp_path / "x") / "samples.jsonl")
     assert [record["outcome"] for record in records] == ["right"] * 40, "the stop string is cut off here"
     assert all(record.get("retries", 0) == 0 for record in records)
     assert len(server.posts) == 40 + len(gpt5.refused)
@@ -247,7 +247,7 @@ def test_a_run_on_gpt5_finishes_and_says_what_was_not_sent(
         "stop=[' END'] was refused by the server and is not sent; answers are cut at these strings here",
     ):
         assert words in result.out
-    about = json.loads((tmp_path / "x" / "run.json").read_text())
+    about = json.loads((run_of(tmp_path / "x") / "run.json").read_text())
     learnt = about["runner"]["parameters"]
     assert learnt["max_tokens"]["to"] == "max_completion_tokens"
     assert (learnt["temperature"]["action"], learnt["temperature"]["value"]) == ("drop", 0.6)
@@ -260,7 +260,7 @@ def test_a_run_on_gpt5_finishes_and_says_what_was_not_sent(
     assert len(server.posts) == asked + 40
     assert not {"max_tokens", "temperature", "top_p", "seed", "stop"} & set(server.posts[-1].body)
     assert "temperature=0.6 was refused" in more.out
-    assert json.loads((tmp_path / "x" / "run.json").read_text())["runner"]["parameters"] == learnt
+    assert json.loads((run_of(tmp_path / "x") / "run.json").read_text())["runner"]["parameters"] == learnt
 
 
 @pytest.mark.parametrize("status", [400, 422, 500, 200])

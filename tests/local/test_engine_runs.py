@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.engine_schedules import models
+from tests.conftest import run_of
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_an_invariant_run_goes_on_only_in_the_same_shapes(
     assert run("loose", 1, "batch=4").code == 0
     assert run("loose", 2, "batch=8").code == 0
     assert run("pinned", 1, "invariant=true", "batch=4").code == 0
-    said = json.loads((tmp_path / "pinned" / "run.json").read_text())
+    said = json.loads((run_of(tmp_path / "pinned") / "run.json").read_text())
     assert said["runner"]["pinned"]["batch"] == said["config"]["runner"]["batch"] == 4
     refused = run("pinned", 2, "invariant=true", "batch=8")
     assert refused.code == 2

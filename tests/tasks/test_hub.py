@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import write
+from tests.conftest import run_of, write
 from tests.tasks import hub_rows
 from tests.tasks.conftest import definitions, pins
 
@@ -82,7 +82,7 @@ def test_a_task_is_read_from_the_hub_and_its_gold_answers_are_right(hub, send, t
     assert (summary["score"], summary["samples"]) == (1.0, SAMPLES[name])
     dataset = definitions()[name].dataset
     assert dataset
-    tables = json.loads((tmp_path / "out" / "run.json").read_text())["data"]["tables"]
+    tables = json.loads((run_of(tmp_path / "out") / "run.json").read_text())["data"]["tables"]
     assert {each["hub"] for each in tables} == {dataset.hub}
     assert {each["commit"] for each in tables} == {None if dataset.hub == "json" else dataset.revision}
 
@@ -94,4 +94,4 @@ def test_rows_that_need_an_image_are_counted(hub, send, tmp_path):
     said = "1 of 4 rows need an image and are left out"
     assert said in checked.out
     assert f"hle: {said}" in done.err
-    assert json.loads((tmp_path / "out" / "run.json").read_text())["data"]["notes"] == [said]
+    assert json.loads((run_of(tmp_path / "out") / "run.json").read_text())["data"]["notes"] == [said]

@@ -19,7 +19,7 @@ from m1eval.plugins import available
 from m1eval.published_texts import constant
 from m1eval.task import Task, load
 from m1eval.tokens import Approximate
-from tests.conftest import ROOT, lines, write
+from tests.conftest import ROOT, lines, run_of, write
 
 ROWS = json.loads((ROOT / "tests/tasks/official_rows.json").read_text("utf-8"))
 RECORDED = json.loads(DIGESTS.read_text("utf-8"))
@@ -98,7 +98,7 @@ def test_a_run_with_prompts_of_their_own_for_repeats_grades_each_by_its_own_orde
     run = ("run", *asked, "--out", tmp_path / "r", "--json")
     (summary,) = m1eval(*run, "--repeats", "3").json()["runs"]
     assert summary["score"] == 1
-    records = lines(tmp_path / "r" / "samples.jsonl")
+    records = lines(run_of(tmp_path / "r") / "samples.jsonl")
     assert len(records) == 18
     orders = {(record["id"], record["repeat"]): record["metadata"]["order"] for record in records}
     assert len({orders["gpqa_diamond-1", repeat] for repeat in range(3)}) > 1
@@ -204,7 +204,9 @@ def test_without_a_network_the_error_names_the_file_and_the_folder(tmp_path: Pat
     result = m1eval("run", "--tasks", path, "--model", "echo:gold", "--out", tmp_path / "r")
     assert result.code == 2
     assert "put the file grader.py into a folder and give it with --data-dir" in result.err
-    assert not (tmp_path / "r" / "samples.jsonl").exists() or not lines(tmp_path / "r" / "samples.jsonl")
+    assert not (run_of(tmp_path / "r") / "samples.jsonl").exists() or not lines(
+        run_of(tmp_path / "r") / "samples.jsonl"
+    )
 
 
 def test_another_version_of_a_text_is_refused(tmp_path: Path, served: tuple[str, Path]) -> None:

@@ -1,0 +1,55 @@
+"""Completion of names on the command line, from file names alone: no task file is read."""
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from m1eval import plugins, terminal
+
+VARIABLE = "_M1EVAL_COMPLETE"
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> int:
+    """Print the completion script of a shell.
+
+    \b
+    bash: eval "$(m1eval completion bash)", in ~/.bashrc
+    zsh:  eval "$(m1eval completion zsh)", in ~/.zshrc, after compinit
+    fish: m1eval completion fish > ~/.config/fish/completions/m1eval.fish
+    """
+    made = get_completion_class(shell)
+    if made is None:  # pragma: no cover - click has all three
+        raise click.UsageError(f"no completion for {shell}")
+    found = made(ctx.find_root().command, {}, "m1eval", VARIABLE)
+    terminal.block((found.source_template % found.source_vars()).strip())
+    return 0
+
+
+def tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Task names; of several with commas between, the last one."""
+    before, comma, last = incomplete.rpartition(",")
+    return [
+        CompletionItem(f"{before}{comma}{name}")
+        for name in plugins.available("tasks", "**/*.yaml")
+        if name.startswith(last)
+    ]
+
+
+def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of runners with their colon."""
+    return [CompletionItem(f"{name}:") for name in plugins.available("runners") if name.startswith(incomplete)]
+
+
+def baselines(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of published benchmarks."""
+    names = plugins.available("results/baselines", "*.yaml")
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def profiles(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of profiles, and auto."""
+    names = ["auto", *plugins.available("runners/profiles", "*.yaml")]
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -393,3 +393,12 @@ def test_cells_say_how_few_samples_they_hold():
     assert "depth 50, 4k: 1.000, 2 samples, 4 answers" in picture
     assert "depth 50, 8k: 0.000, 5 samples<" in picture
     assert "* fewer than 5 samples" in picture
+
+
+def test_a_sample_that_could_not_be_built_hides_no_lengths():
+    found = [entry(i, 1.0, length=3000) for i in range(3)]
+    lost = Entry(id="lost", outcome="errored")
+    assert [band.label for band in lengths.bands([*found, lost])] == ["3,000"]
+    later = Entry(id="late", outcome="errored", metadata={"length": 3000})
+    (band,) = lengths.bands([*found, later])
+    assert (band.samples, band.tally.outcomes["errored"]) == (3, 1)

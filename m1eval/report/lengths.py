@@ -126,7 +126,7 @@ def entries(folder: Path, strangers: Set[str] = frozenset()) -> Iterator[Entry]:
 
 def bands(found: Iterable[Entry], edges: Sequence[int] = ()) -> list[Band]:
     """Samples by length: exact lengths where the task set them, else by `edges` or powers of two."""
-    listed = list(found)
+    listed = _placed(found)
     asked = not edges and all(isinstance(entry.metadata.get("length"), int) for entry in listed)
     made: dict[int, Band] = {}
     for entry in listed:
@@ -161,7 +161,7 @@ class Grid(NamedTuple):
 
 def grid(found: Iterable[Entry], by: str | None = None, edges: Sequence[int] = ()) -> Grid | None:
     """Length × depth, or whatever other column there is; None if there is none. Many depths are put into tenths."""
-    listed = list(found)
+    listed = _placed(found)
     name = by or next((name for name in ROWS if any(name in entry.metadata for entry in listed)), None)
     if name is None:
         return None
@@ -184,6 +184,11 @@ def grid(found: Iterable[Entry], by: str | None = None, edges: Sequence[int] = (
             entry.id, entry.outcome, entry.value, entry.usage, entry.timing.total
         )
     return Grid(name, [columns[key] for key in sorted(columns)], sorted(labels, key=labels.__getitem__), cells)
+
+
+def _placed(found: Iterable[Entry]) -> list[Entry]:
+    """All but those that errored before their length was known, which would hide that the others' was asked for."""
+    return [entry for entry in found if entry.outcome != "errored" or entry.length]
 
 
 def _edge(length: int, edges: Sequence[int]) -> int:

@@ -83,7 +83,12 @@ def test_errored_samples_are_left_out_and_counted(m1eval, runs):
     assert pair["errored"][1] > 0
     assert pair["samples"] == 24 - pair["errored"][1]
     assert pair["left_out"] == pair["errored"][1]
-    assert "errored and left out" in m1eval("compare", runs["all"], runs["errors"]).out
+    shown = m1eval("compare", runs["all"], runs["errors"]).out
+    lost = pair["errored"][1]
+    right = round(pair["scores"][1] * (24 - lost))
+    low, high = right / 24 - 1, (right + lost) / 24 - 1
+    assert f"errored and left out: A 0, B {lost}; whatever they were, Δ of all samples is between {low:+.3f}" in shown
+    assert f"and {high:+.3f}; hard problems may err more often" in shown
 
 
 def test_what_cannot_be_compared_is_said_in_one_line(m1eval, runs, capitals, tmp_path):

@@ -1,11 +1,12 @@
 """`m1eval compare`: what it prints."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from m1eval import terminal
+from m1eval import description, terminal
 from m1eval.compare import Pair
-from m1eval.report.words import count, short
+from m1eval.report.words import count, interval, p_value, plural, short
 
 NAMES = 12
 """Flipped samples that are named."""
@@ -23,12 +24,12 @@ def show(pairs: Sequence[Pair]) -> None:
 def lines(pair: Pair, *, several: bool = False) -> list[str]:
     """One comparison: settings first, then scores, tokens and flips."""
     changed = "; ".join(f"{key} {_setting(one)} → {_setting(other)}" for key, (one, other) in pair.config.items())
-    error = f" ± {pair.stderr:.3f}" if pair.stderr is not None else ""
-    p = f"p = {_p(pair.p)}"
+    error = f" (standard error {pair.stderr:.3f})" if pair.stderr is not None else ""
+    p = p_value(pair.p)
     if pair.p_adjusted is not None:
-        p += f", adjusted {_p(pair.p_adjusted)}"
+        p += f", adjusted {p_value(pair.p_adjusted)}"
     most = dict.fromkeys(pair.repeats)
-    repeats = f"{pair.samples} samples" + ("" if [*most] == [1] else f" × {' and '.join(map(str, most))}")
+    repeats = plural(pair.samples, "sample") + ("" if [*most] == [1] else f" × {' and '.join(map(str, most))}")
     one, other = pair.tokens
     growth = f"   {100 * (other / one - 1):+.0f}%" if one else ""
     found = [
@@ -42,12 +43,24 @@ def lines(pair: Pair, *, several: bool = False) -> list[str]:
         f"only B {len(pair.only_b)}{_named('only B', pair.only_b)}{_named('only A', pair.only_a)}",
     ]
     if pair.interval is not None:
-        found.append(f"Δ lies in {pair.interval[0]:+.3f} … {pair.interval[1]:+.3f} (95%)" + _needed(pair))
+        found.append(f"Δ lies in {interval(pair.interval, signed=True)} (95%)" + _needed(pair))
     if pair.left_out:
-        found.append(f"{pair.left_out} samples are scored on one side only and left out")
+        are = "is" if pair.left_out == 1 else "are"
+        found.append(f"{plural(pair.left_out, 'sample')} {are} scored on one side only and left out")
     if any(pair.errored):
-        found.append(f"errored and left out: A {pair.errored[0]}, B {pair.errored[1]}")
+        found.append(f"errored and left out: A {pair.errored[0]:,}, B {pair.errored[1]:,}{_bounds(pair)}")
     return found
+
+
+def _bounds(pair: Pair) -> str:
+    """What the errored answers might do to the difference of the runs."""
+    bounds = [description.read(Path(folder)).score_bounds for folder in (pair.a, pair.b)]
+    if bounds[0] is None or bounds[1] is None:
+        return ""
+    (low_a, high_a), (low_b, high_b) = bounds
+    low, high = low_b - high_a, high_b - low_a
+    warning = "; hard problems may err more often" if high - low > 0.01 else ""
+    return f"; whatever they were, Δ of all samples is between {low:+.3f} and {high:+.3f}{warning}"
 
 
 def _needed(pair: Pair) -> str:
@@ -67,7 +80,3 @@ def _setting(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return "–" if value is None else short(" ".join(str(value).split()), 40)
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else "< 0.001"

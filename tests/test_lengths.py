@@ -402,3 +402,29 @@ def test_a_sample_that_could_not_be_built_hides_no_lengths():
     later = Entry(id="late", outcome="errored", metadata={"length": 3000})
     (band,) = lengths.bands([*found, later])
     assert (band.samples, band.tally.outcomes["errored"]) == (3, 1)
+
+
+def test_a_first_sample_that_cannot_be_built_hides_no_report(m1eval, tmp_path):
+    write(
+        tmp_path / "_made.py",
+        """
+        from functools import partial
+
+        from m1eval import Recipe
+
+        def samples(*, tokenizer, seed):
+            for i in range(6):
+                yield Recipe(id=f"made-{i}", build=partial(row, i))
+
+        def row(i):
+            if i == 0:
+                raise OSError("no such text")
+            return {"q": "x", "a": "y", "length": 3000}
+        """,
+    )
+    keys = "title: T\ndataset: {generate: _made.samples}\nprompt: '{{ q }}'\ntarget: '{{ a }}'\nscorer: exact\n"
+    write(tmp_path / "made.yaml", keys)
+    result = m1eval("run", "--tasks", tmp_path / "made.yaml", "--model", "echo:gold", "--out", tmp_path / "x", "-j", 1)
+    assert result.code == 3, result.err
+    assert lines(tmp_path / "x" / "samples.jsonl")[0]["outcome"] == "errored"
+    assert re.search(r"^\| 3,000 +\| +1\.000 .*\| +5 \|", result.out, re.MULTILINE), result.out

@@ -48,7 +48,8 @@ def after_runs(runs: Sequence[Run]) -> None:
 def _over_lengths(run: Run) -> list[lengths.Entry]:
     """The records of a run if its samples have lengths that were asked for."""
     journal = run.folder / "samples.jsonl"
-    first = next(records(journal), None) if journal.is_file() else None
+    scored = (record for record in records(journal) if record.outcome != "errored")
+    first = next(scored, None) if journal.is_file() else None
     if first is None or run.work is None or not isinstance(first.metadata.get("length"), int):
         return []
     return list(lengths.entries(run.folder, run.work.done.strangers))

@@ -110,32 +110,40 @@ async def compare(
         return
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def one(name: str, votes: Sequence[str]) -> None:
+    async def one(name: str, votes: Mapping[str, int], enough: int | None) -> None:
         async with places:
             if stopped():
                 found.votes = False
             else:
-                found.same[name] = await _groups(votes, partial(same, tools=tools))
+                found.same[name] = await _groups(votes, partial(same, tools=tools), enough)
 
     async with asyncio.TaskGroup() as group:
         for name, answers in found.samples.items():
-            wrong = dict.fromkeys(vote for _, vote in sorted(answers.votes.items()) if vote is not None)
-            decided = answers.count == k and answers.right > len(answers.votes)
-            if len(wrong) > 1 and not decided:
-                group.create_task(one(name, list(wrong)))
+            votes = Counter(vote for _, vote in sorted(answers.votes.items()) if vote is not None)
+            whole = answers.count == k  # a single vote of all answers, in which only more than the right ones count
+            if _open(answers, votes, k):
+                group.create_task(one(name, votes, answers.right if whole else None))
 
 
-async def _groups(votes: Sequence[str], same: Same) -> dict[str, str]:
+def _open(answers: Answers, votes: Mapping[str, int], k: int) -> bool:
+    """Whether it matters for a vote of k which wrong answers are the same."""
+    if len(votes) < 2 or (not answers.right and answers.count >= k):
+        return False
+    return answers.count != k or max(votes.values()) <= answers.right <= sum(votes.values())
+
+
+async def _groups(votes: Mapping[str, int], same: Same, enough: int | None) -> dict[str, str]:
     """By vote, the first one that is the same; each is compared with the first of each group alone.
 
-    A comparison that takes too long says that they are not. A vote is compared no more once two of its comparisons
-    have taken too long, so that slow ones are at most twice as many as the votes.
+    The most frequent come first, and it ends when a group has more than `enough` votes. A comparison that takes too
+    long says that they are not the same. A vote is compared no more once two of its comparisons have taken too long,
+    so that slow ones are at most twice as many as the votes.
     """
-    leaders: list[str] = []
+    sizes: dict[str, int] = {}
     slow: Counter[str] = Counter()
     first: dict[str, str] = {}
-    for vote in votes:
-        for leader in leaders:
+    for vote in sorted(votes, key=votes.__getitem__, reverse=True):
+        for leader in sizes:
             if slow[vote] > 1:
                 break
             if slow[leader] > 1:
@@ -143,13 +151,16 @@ async def _groups(votes: Sequence[str], same: Same) -> dict[str, str]:
             try:
                 if await same(leader, vote):
                     first[vote] = leader
+                    sizes[leader] += votes[vote]
                     break
             except TimeoutError:
                 slow.update((leader, vote))
             except Exception:  # noqa: BLE001 - the sample boundary: what cannot be compared is not the same
                 continue
         else:
-            leaders.append(vote)
+            sizes[vote] = votes[vote]
+        if enough is not None and max(sizes.values(), default=0) > enough:
+            break
         await asyncio.sleep(0)  # the display and Ctrl-C go on meanwhile
     return first
 

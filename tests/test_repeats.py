@@ -148,7 +148,7 @@ def compared(scorer: object, answers: list[str], right: int = 0) -> tuple[int, .
         house = House()
         try:
             found = repeats.collect([record("s", r, answer) for r, answer in enumerate(answers)], scorer)
-            await repeats.compare(found, len(answers), scorer, house)
+            await repeats.compare(found, len(answers) + 1, scorer, house)  # one is missing, so that all are compared
         finally:
             await house.aclose()
         return found.samples["s"].ballot(found.same.get("s", {})).wrong
@@ -265,8 +265,11 @@ def test_what_cannot_be_compared_is_not_the_same_and_a_stopped_comparison_gives_
 
     assert compared(Broken(), ["a", "b", "a"]) == (1, 2)
     found = repeats.collect([record("s", r, answer) for r, answer in enumerate("aabc")], Broken())
-    asyncio.run(repeats.compare(found, 4, Broken(), None, stopped=lambda: True))
-    assert "maj@4" not in {figure.name for figure in repeats.figures(found, 4)}
+    asyncio.run(repeats.compare(found, 3, Broken(), None, stopped=lambda: True))
+    assert "maj@3" in {figure.name for figure in repeats.figures(found, 3)}, "no answer is right, whatever is the same"
+    found.samples["s"].right = 1
+    asyncio.run(repeats.compare(found, 3, Broken(), None, stopped=lambda: True))
+    assert "maj@3" not in {figure.name for figure in repeats.figures(found, 3)}
 
 
 def test_free_text_and_changed_references_have_no_majority():
@@ -291,3 +294,45 @@ def test_answers_that_are_cut_in_the_record_vote_by_their_whole_text():
         one.text = text
     found = repeats.collect(answers)
     assert sorted(found.samples["s"].ballot({}).wrong) == [1, 2]
+
+
+class Letters:
+    """Answers with the same first letter are the same; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def same(self, first, second, tools):
+        self.calls += 1
+        return first[0] == second[0]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 5), st.lists(st.sampled_from(["a1", "a2", "b1", "b2", "b3", "c1", "d1"]), max_size=8), st.booleans()
+)
+def test_comparing_only_what_matters_gives_the_same_vote(right, wrong, less):
+    k = right + len(wrong) - less
+    if k < 2:
+        return
+    answers = [record("s", r, "z", right=True) for r in range(right)]
+    answers += [record("s", right + r, text) for r, text in enumerate(wrong)]
+    scorer = Letters()
+    found = repeats.collect(answers, scorer)
+    asyncio.run(repeats.compare(found, k, scorer, None))
+    plain = repeats.collect([record(each.id, each.repeat, (each.answer or "")[0], each.value == 1) for each in answers])
+    by_name, expected = ({f.name: f.value for f in repeats.figures(each, k)} for each in (found, plain))
+    assert by_name == expected
+
+
+def test_what_cannot_change_the_vote_is_not_compared():
+    scorer = Letters()
+    for right, wrong in (
+        (0, [f"{letter}1" for letter in "abcdefgh"]),
+        (5, ["a1", "b1"]),
+        (2, ["a1"] * 3 + ["b1", "c1"]),
+    ):
+        answers = [record("s", r, "z", right=True) for r in range(right)]
+        answers += [record("s", right + r, text) for r, text in enumerate(wrong)]
+        asyncio.run(repeats.compare(repeats.collect(answers, scorer), len(answers), scorer, None))
+    assert scorer.calls == 0

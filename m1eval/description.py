@@ -183,9 +183,10 @@ def _bounds(tally: Tally, errored: Counter[str]) -> tuple[float, float] | None:
     """The score with all errored answers wrong, and right."""
     if not errored:
         return (tally.score, tally.score) if tally.score is not None else None
+    counts = tally.counts
     low, high = [], []
-    for name in tally.counts.keys() | errored.keys():
-        total, n = tally.counts.get(name, (0.0, 0))
+    for name in counts.keys() | errored.keys():
+        total, n = counts.get(name, (0.0, 0))
         low.append(total / (n + errored[name]))
         high.append((total + errored[name]) / (n + errored[name]))
     return math.fsum(low) / len(low), math.fsum(high) / len(high)

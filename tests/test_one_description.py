@@ -6,6 +6,7 @@ All that is said of a run is parsed back and compared with a slow recount of its
 import json
 import math
 import re
+import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import pytest
 
 import m1eval as package
 from m1eval import description
+from m1eval.journal import Done
 from m1eval.stats import OUTCOMES
 from tests.conftest import lines, write
 
@@ -370,3 +372,20 @@ def test_lines_that_a_later_one_supersedes_change_nothing(m1eval, tmp_path, monk
     )
     assert [getattr(after[0], name) for name in names] == [getattr(before[0], name) for name in names]
     assert len(package.read("a")) == 6
+
+
+def test_a_description_takes_time_in_proportion_to_the_samples(tmp_path):
+    def took(number: int) -> float:
+        rows = (
+            {"id": f"s{i}", "repeat": 0, "outcome": "errored" if i % 7 == 0 else "wrong", "error": "x"}
+            for i in range(number)
+        )
+        (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        done = Done(tmp_path / "samples.jsonl")
+        begin = time.process_time()
+        description.describe({"config": {"repeats": 1}}, done, tmp_path)
+        return time.process_time() - begin
+
+    took(100)
+    small = min(took(2_000) for _ in range(3))
+    assert took(20_000) < 40 * small, "ten times the samples"

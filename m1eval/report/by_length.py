@@ -124,14 +124,8 @@ def _mean(parts: Sequence[Stored], edges: Sequence[int]) -> str:
     joined = _joined(parts)
     bands = lengths.bands(joined.entries, edges)
     title = terminal.cell(f"{joined.task}, mean over {max(len(band.parts) for band in bands)} subtasks")
-    return "\n".join(
-        [
-            f"{title}:",
-            "",
-            markdown(*lengths.rows(bands)),
-            *(f"{title}: {line}" for line in _verdict(bands, joined.rule)),
-        ]
-    )
+    verdicts = [f"{title}: {line}" for line in _verdict(bands, joined.rule, titled=True)]
+    return "\n".join([f"{title}:", "", markdown(*lengths.rows(bands)), "", *verdicts])
 
 
 def _text(run: Stored, edges: Sequence[int], by: str | None, *, alone: bool) -> str:
@@ -139,8 +133,9 @@ def _text(run: Stored, edges: Sequence[int], by: str | None, *, alone: bool) -> 
     bands = lengths.bands(run.entries, edges)
     parts = [markdown(*lengths.rows(bands))]
     grid = lengths.grid(run.entries, by, edges)
+    parts.append("")
     if grid and len(grid.rows) * len(grid.columns) > 1:
-        parts += ["", heatmap.blocks(grid, run.task), ""]
+        parts += [heatmap.blocks(grid, run.task), ""]
         if run.folder.is_dir():
             (run.folder / "heatmap.svg").write_text(heatmap.svg(grid, run.task), encoding="utf-8")
     if alone:
@@ -148,11 +143,11 @@ def _text(run: Stored, edges: Sequence[int], by: str | None, *, alone: bool) -> 
     return "\n".join(parts)
 
 
-def _verdict(bands: Sequence[lengths.Band], rule: Rule) -> list[str]:
-    """The effective length, and what a reader must know of the means it rests on."""
+def _verdict(bands: Sequence[lengths.Band], rule: Rule, *, titled: bool = False) -> list[str]:
+    """The effective length, and what a reader must know of the means it rests on, unless a title says so."""
     known = [band for band in bands if band.longest]
     lines = [verdict(known, rule)]
-    if (most := max(len(band.parts) for band in bands)) > 1:
+    if (most := max(len(band.parts) for band in bands)) > 1 and not titled:
         lines.append(f"scores by length are means over {most} subtasks, which weigh the same")
     return lines + list(filter(None, [caution(known, rule)]))
 

@@ -14,7 +14,7 @@ from m1eval import stats
 from m1eval.errors import UsageError
 from m1eval.journal import settled
 from m1eval.nouns import Outcome, Timing, Usage
-from m1eval.report.words import score
+from m1eval.report.words import interval, score
 from m1eval.source import show
 from m1eval.stats import Tally
 
@@ -139,14 +139,14 @@ def bands(found: Iterable[Entry], edges: Sequence[int] = ()) -> list[Band]:
 
 
 def rows(found: Sequence[Band]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table by length."""
-    head = ["prompt tokens", "score", "95% interval", "n", "truncated", "refused"]
+    """Header and rows of the table by length; `n` counts samples, what follows it answers."""
+    several = any(band.tally.scored > band.samples for band in found)
+    head = ["prompt tokens", "score", "95% interval", "n", *(["answers"] if several else []), "truncated", "refused"]
     lines = []
     for band in found:
-        bounds = band.bounds()
-        within = f"{bounds[0]:.3f}–{bounds[1]:.3f}" if bounds else "–"
-        counts = [band.samples, band.tally.outcomes["truncated"], band.tally.outcomes["refused_context"]]
-        lines.append([band.label, score(band.score, band.stderr), within, *map(str, counts)])
+        counts = [band.samples, *([band.tally.scored] if several else [])]
+        counts += [band.tally.outcomes["truncated"], band.tally.outcomes["refused_context"]]
+        lines.append([band.label, score(band.score), interval(band.bounds()), *map(str, counts)])
     return head, lines
 
 

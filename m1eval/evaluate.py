@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
 from m1eval import loop
 from m1eval.errors import M1evalError, NoJudge, PluginFailed
 from m1eval.interrupts import Interrupts
 from m1eval.journal import Journal
 from m1eval.model import Model
-from m1eval.nouns import Progress, Runner
+from m1eval.nouns import Progress, Runner, Tokenizer
 from m1eval.run import Run
 from m1eval.spending import Spending
 from m1eval.tokens import WindowUnknown
@@ -81,6 +79,7 @@ async def evaluate(
     stop = asyncio.Event()
     tools = House(judges)
     tokenizer = runs[0].model.tokenizer(runner)
+    _set_up(spending, runner, tokenizer, judges)
     opened: list[Run] = []
     late: dict[Run, Journal] = {}  # runs whose samples depend on the model's window
     try:
@@ -94,15 +93,13 @@ async def evaluate(
                 late[run] = journal
             if judges is not None and not redo:
                 judges.remember(journal.path)
-            spending.before(msgspec.structs.replace(journal.tally.usage, cost=journal.cost), journal.tally.finished)
+            spending.before(run.spent_before)
         places = loop.Places(lambda: concurrency or int(getattr(runner, "concurrency", CONCURRENCY)))
         asking = loop.Asking(runner, tools, display, places, spending, stop)
         with Interrupts(stop) as interrupts, display:
             owing = [run for run in runs if run in late or run.owes]
             if owing:
-                await runs[0].model.start(runner, display)
-                if judges is not None:
-                    await judges.start(display)
+                await _start(runs[0].model, runner, judges, display)
                 tokenizer.started = True
                 _check_runner(owing, runner)
             for run, journal in late.items():
@@ -129,6 +126,22 @@ async def evaluate(
     finally:
         await _give_back(runs[0].model, runner, tools, sys.exception())
     return not stop.is_set() or not any(run.owes for run in runs)
+
+
+async def _start(model: Model, runner: Runner, judges: "Panel | None", display: Display) -> None:
+    """Load or connect to the model and to the judges."""
+    await model.start(runner, display)
+    if judges is not None:
+        await judges.start(display)
+
+
+def _set_up(spending: Spending, runner: Runner, tokenizer: Tokenizer, judges: "Panel | None") -> None:
+    """Let the limits know what requests may take, and count those to judges."""
+    spending.meter.tokenizer = tokenizer
+    spending.meter.window = lambda: getattr(runner, "window", None)
+    if judges is not None:
+        judges.spending = spending
+        spending.judges = judges.meters
 
 
 def _check_runner(runs: Sequence[Run], runner: Runner) -> None:

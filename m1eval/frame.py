@@ -62,7 +62,11 @@ def write_parquet(found: Iterable[Record], table: Path, digest: str = "") -> Non
 
 def row(record: Record) -> dict[str, Any]:
     """A record as flat columns."""
-    flat = {name: getattr(record, name) for name in record.__struct_fields__ if name not in {"usage", "timing"}}
+    flat = {
+        name: getattr(record, name)
+        for name in record.__struct_fields__
+        if name not in {"usage", "timing", "judge_replies"}
+    }
     if record.verdicts:
         flat["verdicts"] = msgspec.to_builtins(record.verdicts)
     for name in NESTED:

@@ -129,6 +129,14 @@ def as_timing(timing: Timing) -> Timing:
     return timing
 
 
+def add_usage(usage: Usage, more: Usage) -> None:
+    """Add counts to others; a cost that one of them does not know is the other's."""
+    for name in _COUNTS:
+        setattr(usage, name, getattr(usage, name) + getattr(more, name))
+    if more.cost is not None:
+        usage.cost = (usage.cost or 0.0) + more.cost
+
+
 def _count(value: Any) -> int:
     number = _finite(value)
     return int(number) if number is not None and 0 <= number < MAX_TOKENS else 0

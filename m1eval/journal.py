@@ -24,7 +24,7 @@ from msgspec import Struct, field
 from m1eval import prompts, secrets
 from m1eval.errors import Stopped, UsageError
 from m1eval.folder import drop_aside, locked, move_aside, put_back, refuse_links, same
-from m1eval.grading import MAX_TOKENS, as_number, as_timing, as_usage
+from m1eval.grading import MAX_TOKENS, add_usage, as_number, as_timing, as_usage
 from m1eval.nouns import FinishReason, Message, Outcome, Timing, Usage, Verdict
 from m1eval.reasons import Reasons
 from m1eval.source import show
@@ -44,6 +44,8 @@ class Record(Struct, kw_only=True, omit_defaults=True):
     explanation: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
+    judge_replies: list[Verdict] = field(default_factory=list)
+    """What judges said besides: replies that were unclear or cut off, and all where no grade came of them."""
     text: str = ""
     reasoning: str = ""
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
@@ -458,6 +460,40 @@ class Journal(Done):
             if self._begun:
                 self._prompt_file.close()
 
+    def superseded(self, *, judges: bool = True) -> Usage:
+        """What the lines took that later ones supersede, which go when the journal is closed; judges' replies too."""
+        gone = Usage()
+        if not self._superseded or not self._begun:
+            return gone
+        kept: set[tuple[str, int]] = set()
+        last_error = self._last_errors()
+        for number, (raw, line) in enumerate(_lines(self.path)):
+            if line is None or line.id in self.strangers or not self._stale(line, number, kept, last_error):
+                continue
+            record = _record(raw) if judges else None
+            replies = (*record.verdicts, *record.judge_replies) if record else ()
+            for usage in (line.usage, *(reply.usage for reply in replies)):
+                add_usage(gone, usage)
+        return gone
+
+    def _last_errors(self) -> dict[tuple[str, int], int]:
+        """Which line is the last error of each (sample, repeat)."""
+        return {
+            (line.id, line.repeat): number
+            for number, (_, line) in enumerate(_lines(self.path))
+            if line and line.outcome == "errored"
+        }
+
+    def _stale(
+        self, line: Line, number: int, kept: set[tuple[str, int]], last_error: dict[tuple[str, int], int]
+    ) -> bool:
+        """Whether another line supersedes this one; `kept` gets those that stay."""
+        key = (line.id, line.repeat)
+        stale = self.has(*key) or last_error[key] != number if line.outcome == "errored" else key in kept
+        if not stale:
+            kept.add(key)
+        return stale
+
     def release(self) -> None:
         """Let go of the folder and leave it as it is."""
         self._file.close()
@@ -492,10 +528,6 @@ class Journal(Done):
     def _compact(self) -> None:
         """Write the journal anew with one line for each (sample, repeat), in place of the old one at once."""
         fresh = self.path.with_suffix(".jsonl.new")
-        last_error = {}
-        for number, (_, line) in enumerate(_lines(self.path)):
-            if line and line.outcome == "errored":
-                last_error[line.id, line.repeat] = number
         try:
             unreadable = self._unreadable()
             if unreadable:
@@ -503,7 +535,7 @@ class Journal(Done):
                     _append(kept_aside, unreadable)
             fresh.unlink(missing_ok=True)
             with fresh.open("xb") as file:
-                self._write_current(file, last_error)
+                self._write_current(file)
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self.path)
@@ -512,16 +544,12 @@ class Journal(Done):
                 fresh.unlink()
             raise
 
-    def _write_current(self, file: IO[bytes], last_error: dict[tuple[str, int], int]) -> None:
+    def _write_current(self, file: IO[bytes]) -> None:
         kept: set[tuple[str, int]] = set()
+        last_error = self._last_errors()
         for number, (raw, line) in enumerate(_lines(self.path)):
-            if line is None or line.id in self.strangers:  # nobody knows what it was to be; it stays
-                file.write(raw)
-                continue
-            key = (line.id, line.repeat)
-            stale = self.has(*key) or last_error[key] != number if line.outcome == "errored" else key in kept
-            if not stale:
-                kept.add(key)
+            # Of lines that cannot be and those of strangers nobody knows what they were to be; they stay.
+            if line is None or line.id in self.strangers or not self._stale(line, number, kept, last_error):
                 file.write(raw)
 
     def _unreadable(self) -> bytes:
@@ -655,7 +683,8 @@ def readable(record: Record) -> bytes:
     except Exception as error:  # noqa: BLE001 - the sample boundary: whatever a plugin has put into a record
         record.outcome, record.value, record.answer = "errored", None, None
         record.error = f"{type(error).__name__}: what this sample gave cannot be kept: {error}"
-    record.metrics, record.verdicts, record.metadata, record.logprobs = {}, [], {}, None
+    record.metrics, record.metadata, record.logprobs = {}, {}, None
+    record.verdicts, record.judge_replies = [], []
     record.text, record.reasoning, record.tool_calls = str(record.text), str(record.reasoning), []
     record.explanation, record.finish_reason, record.retries = str(record.explanation), None, 0
     return _checked(record)

@@ -6,6 +6,7 @@ answered from there, in this run and when the run continues.
 
 import asyncio
 import hashlib
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,15 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from m1eval import prices
 from m1eval.errors import UsageError
+from m1eval.grading import as_output
 from m1eval.journal import records
+from m1eval.judge_replies import add
 from m1eval.model import Model
-from m1eval.nouns import Message, Output, Progress, Request, Runner, Sampling, Usage, Verdict
+from m1eval.nouns import Message, Progress, Request, Runner, Sampling, Usage, Verdict
 from m1eval.source import value
+from m1eval.spending import Meter, Spending, paying
 
 CONCURRENCY = 16
 MOST_TOKENS = 4096
@@ -26,6 +31,14 @@ MOST_TOKENS = 4096
 
 class ContextLengthExceeded(RuntimeError):
     """What a judge was asked is longer than its window."""
+
+
+class Incomplete(RuntimeError):
+    """A judge gave no whole reply; `replies` has those of the others, in the order of the judges."""
+
+    def __init__(self, message: str, replies: Sequence[Verdict | BaseException]) -> None:
+        super().__init__(message)
+        self.replies = replies
 
 
 class Panel:
@@ -37,6 +50,11 @@ class Panel:
             raise UsageError("--judge names a judge twice; name several different ones")
         self._runners: list[Runner] = [_runner(model) for model in self.models]
         self._gates = [asyncio.Semaphore(int(getattr(r, "concurrency", CONCURRENCY))) for r in self._runners]
+        self.spending = Spending()
+        self.meters = [Meter() for _ in self.models]
+        for meter, judge in zip(self.meters, self._runners, strict=True):
+            meter.usual_output = MOST_TOKENS
+            meter.window = lambda judge=judge: getattr(judge, "window", None)  # type: ignore[misc]
         self._known: dict[str, Verdict] = {}
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -47,10 +65,25 @@ class Panel:
                 await start(progress)
 
     def remember(self, journal: Path) -> None:
-        """Take over what a journal knows, so that nothing is asked twice."""
-        if journal.exists():
-            for record in records(journal):
-                self._known |= {verdict.key: verdict for verdict in record.verdicts}
+        """Take over what a journal knows, so that nothing is asked twice, and count what it cost."""
+        seen: dict[str, Verdict] = {}
+        for record in records(journal) if journal.exists() else ():
+            seen |= {reply.key: reply for reply in (*record.verdicts, *record.judge_replies)}
+        for reply in seen.values():
+            self.spending.before(reply.usage)
+        self._known |= {key: reply for key, reply in seen.items() if reply.error is None}
+
+    def price(self, file: Path | None, *, required: bool) -> None:
+        """Find what the judges cost; UsageError if that is not known and a limit needs it."""
+        for model, judge, meter in zip(self.models, self._runners, self.meters, strict=True):
+            address = getattr(judge, "address", None)
+            try:
+                meter.prices = prices.find(model.name, address, file)
+            except UsageError:
+                if required:
+                    raise
+            if required and meter.prices is None:
+                raise UsageError(f"--max-cost: no prices of the judge '{model.name}' are known; give --prices FILE")
 
     def config(self) -> list[dict[str, Any]]:
         """What must be the same for a run to continue."""
@@ -61,7 +94,15 @@ class Panel:
 
         RuntimeError for a judge that gives no whole reply, ContextLengthExceeded if its window is too small.
         """
-        return list(await asyncio.gather(*(self._ask(i, messages, attempt) for i in range(len(self._runners)))))
+        asked = (self._ask(i, messages, attempt) for i in range(len(self._runners)))
+        replies = await asyncio.gather(*asked, return_exceptions=True)
+        verdicts = [reply for reply in replies if isinstance(reply, Verdict)]
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                if type(reply) is RuntimeError:
+                    raise Incomplete(str(reply), replies) from reply
+                raise reply
+        return verdicts
 
     async def _ask(self, number: int, messages: list[Message], attempt: int) -> Verdict:
         key = _key(self.models[number].config(), messages, attempt)
@@ -72,21 +113,36 @@ class Panel:
     async def _new(self, number: int, key: str, messages: list[Message], attempt: int) -> Verdict:
         spec = self.models[number].spec
         sampling = Sampling(temperature=0, max_tokens=MOST_TOKENS, seed=attempt)
+        request = Request(messages=messages, sampling=sampling)
         async with self._gates[number]:
-            output: Output = await self._runners[number].generate(Request(messages=messages, sampling=sampling))
+            with paying(await self.spending.reserve(request, 1, meter=self.meters[number], inner=True)) as reservation:
+                try:
+                    output = as_output(await self._runners[number].generate(request))
+                    reservation.settle([output])
+                finally:
+                    for usage in reservation.discarded:
+                        add(_useless(spec, key, "", usage, "its reply could not be used"))
         if output.finish_reason == "refused_context":
             raise ContextLengthExceeded(f"judge {spec}: {output.error or 'the prompt is longer than its window'}")
-        if output.error or output.finish_reason != "stop" or output.unfinished_thinking:
-            raise RuntimeError(f"judge {spec}: {output.error or 'its reply has no end: ' + output.finish_reason}")
         usage = msgspec.structs.replace(output.usage)
+        if output.error or output.finish_reason != "stop" or output.unfinished_thinking:
+            why = output.error or f"its reply has no end: {output.finish_reason}"
+            add(_useless(spec, key, output.text, usage, why))
+            raise RuntimeError(f"judge {spec}: {why}")
         verdict = Verdict(judge=spec, key=key, text=output.text, usage=usage)
         self._known[key] = verdict
+        add(verdict)
         return verdict
 
     async def aclose(self) -> None:
         """Let go of the judges."""
         for runner in self._runners:
             await runner.aclose()
+
+
+def _useless(judge: str, key: str, text: str, usage: Usage, error: str) -> Verdict:
+    """A reply that was paid for; its key is its own, as the question will be asked again."""
+    return Verdict(judge=judge, key=f"{key}-{secrets.token_hex(4)}", text=text, usage=usage, error=error)
 
 
 def spent(verdicts: Sequence[Verdict]) -> Usage:

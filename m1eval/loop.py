@@ -8,15 +8,16 @@ is gone, the disk is full) stops the run after what is in flight, and nothing fi
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
 
 from m1eval.errors import M1evalError
-from m1eval.grading import as_output, as_score
+from m1eval.grading import add_usage, as_output, as_score
 from m1eval.journal import Done, Journal, Record
+from m1eval.judge_replies import judge_replies
 from m1eval.nouns import (
     Output,
     Progress,
@@ -28,11 +29,12 @@ from m1eval.nouns import (
     Timing,
     Tools,
     Usage,
+    Verdict,
     outcome_of,
 )
 from m1eval.overlength import Overlength
 from m1eval.samples import Samples
-from m1eval.spending import Spending
+from m1eval.spending import Episode, LimitReached, Reservation, Spending, paying
 from m1eval.task import Task
 
 BACKLOG = 64
@@ -167,6 +169,8 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
         try:
             came = await _outputs(work, sample, repeats, asking)
             await _recorded(work, sample, came, built, journal, asking)
+        except LimitReached:
+            stop.set()
         except M1evalError as error:
             fatal.append(error)
             stop.set()
@@ -193,7 +197,7 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
             for first in range(0, len(repeats), together):
                 await backlog.take()
                 await places.take()
-                if not asking.spending.allows((places.taken - 1) * together):
+                if asking.spending.reached:
                     stop.set()
                 if stop.is_set():
                     places.give()
@@ -245,6 +249,10 @@ async def _outputs(work: Work, sample: Sample, repeats: list[int], asking: Askin
             seed = seed_of(work.seed, sample.id, owed[0])
             answers, spent = await _answers(work, sample, owed, seed, asking)
             outputs += [_Came(owed.pop(0), seed, answer, spent) for answer in answers]
+    except LimitReached:
+        asking.stop.set()
+        if not outputs:
+            raise
     finally:
         asking.places.give()
     return outputs
@@ -262,6 +270,11 @@ async def _answers(
             answers = await made.several(Request(messages=sample.messages, tools=sample.tools), len(repeats))
         else:
             answers = [await made.episode(work.task, asking.tools)]
+    except LimitReached as error:
+        asking.stop.set()
+        if not made.spent.requests:
+            raise
+        return [error], made.spent  # what was spent is kept, also by those who ask on another day
     except M1evalError:
         raise
     except Exception as error:  # noqa: BLE001 - the sample boundary: here an error becomes data
@@ -274,28 +287,44 @@ async def _answers(
 
 async def _graded(work: Work, sample: Sample, came: _Came, asking: Asking) -> Record:
     """Grade what came; whatever goes wrong with it becomes its record."""
-    output = came.output
     record = Record(id=sample.id, repeat=came.repeat, outcome="errored", target=sample.target, seed=came.seed)
     record.metadata = {k: v for k, v in sample.metadata.items() if _small(v)}
+    replies: list[Verdict] = []
+    token = judge_replies.set(replies)
+    asking.spending.grading()
     try:
-        if isinstance(output, Exception):
-            if came.spent:
-                came.spent.tell(record)
-            raise output
-        _keep(record, output)
-        score = await _score(work.task, output, sample, asking.tools)
-        record.outcome = outcome_of(output, score)
-        graded = record.outcome not in {"truncated", "refused_context"}
-        record.value = score.value if graded else 0.0
-        record.answer = score.answer if graded else None
-        record.explanation, record.metrics = score.explanation, score.metrics
-        record.verdicts = score.verdicts
+        await _grade(record, work.task, sample, came, asking.tools)
+    except LimitReached as error:
+        asking.stop.set()
+        record.error = f"not graded: {error}"
     except M1evalError:
         raise
     except Exception as error:  # noqa: BLE001 - the sample boundary: here an error becomes data
         record.error = _words(error)
+    finally:
+        judge_replies.reset(token)
+        asking.spending.graded([reply.usage for reply in replies])
+    known = {verdict.key for verdict in record.verdicts}
+    record.judge_replies = [reply for reply in replies if reply.key not in known]
     record.time = time.time()
     return record
+
+
+async def _grade(record: Record, task: Task, sample: Sample, came: _Came, tools: Tools) -> None:
+    """Put what came and its grade into a record."""
+    output = came.output
+    if isinstance(output, Exception):
+        if came.spent:
+            came.spent.tell(record)
+        raise output
+    _keep(record, output)
+    score = await _score(task, output, sample, tools)
+    record.outcome = outcome_of(output, score)
+    graded = record.outcome not in {"truncated", "refused_context"}
+    record.value = score.value if graded else 0.0
+    record.answer = score.answer if graded else None
+    record.explanation, record.metrics = score.explanation, score.metrics
+    record.verdicts = score.verdicts
 
 
 def _words(error: Exception) -> str:
@@ -329,6 +358,14 @@ def seed_of(run_seed: int, sample: str, repeat: int) -> int:
     return int.from_bytes(hashlib.sha256(key).digest()[:4], "big") >> 1
 
 
+def total(usages: Iterable[Usage]) -> Usage:
+    """The sum of some usages."""
+    whole = Usage()
+    for usage in usages:
+        add_usage(whole, usage)
+    return whole
+
+
 class _Spent:
     """What the requests of one episode took together, counted where they are made.
 
@@ -342,10 +379,9 @@ class _Spent:
 
     def add(self, output: Output) -> None:
         """Count one request's output."""
-        for mine, more in ((self.usage, output.usage), (self.timing, output.timing)):
-            for name in mine.__struct_fields__:
-                known = [n for n in (getattr(mine, name), getattr(more, name)) if n is not None]
-                setattr(mine, name, sum(known) if known else None)
+        add_usage(self.usage, output.usage)
+        for name in self.timing.__struct_fields__:
+            setattr(self.timing, name, getattr(self.timing, name) + getattr(output.timing, name))
         self.retries += output.retries
 
     def tell(self, record: Output | Record) -> None:
@@ -361,6 +397,8 @@ class _Asked:
     def __init__(self, asking: Asking, sample: Sample, repeat: int, task: Task, seed: int) -> None:
         self.spent = _Spent()
         self._runner, self._progress, self._spending = asking.runner, asking.progress, asking.spending
+        self._stop = asking.stop
+        self._episode: Episode | None = None
         self._sample = sample
         self._repeat = repeat
         self._sampling = msgspec.structs.replace(task.definition.generation, seed=seed)
@@ -374,17 +412,14 @@ class _Asked:
     async def episode(self, task: Task, tools: Tools) -> Output:
         """The task's own episode with all that its requests took, or one request and its output."""
         if not task.episode:
-            request = Request(messages=self._sample.messages, tools=self._sample.tools)
-            output = as_output(await self._runner.generate(self._filled(request)))
-            self._spending.charge(output.usage)
-            return output
+            return await self._one(Request(messages=self._sample.messages, tools=self._sample.tools))
+        first = self._filled(Request(messages=self._sample.messages, tools=self._sample.tools))
+        self._episode = await self._spending.begin_episode(first, self._stop)
         try:
-            output = await task.episode(self._sample, self, tools)
+            output = msgspec.structs.replace(as_output(await task.episode(self._sample, self, tools)))
         finally:
-            if self.spent.requests:
-                self._spending.before(Usage(), 1)  # limits are kept by the mean of whole episodes
-        output = msgspec.structs.replace(as_output(output))  # it may be one of the outputs that were counted
-        if self.spent.requests:
+            self._spending.end_episode(self._episode, self.spent.usage)
+        if self.spent.requests:  # the output may be one of those that were counted, hence the copy
             self.spent.tell(output)
         else:
             self._spending.charge(output.usage)
@@ -392,20 +427,62 @@ class _Asked:
 
     async def generate(self, request: Request) -> Output:
         """Ask for an episode, with what the request leaves open filled in."""
-        self.spent.requests += 1
-        output = as_output(await self._runner.generate(self._filled(request)))
-        self._spending.charge(output.usage, requests=0)
+        output = await self._one(request, turn=True)
         self.spent.add(output)
+        if self._episode:
+            self._episode.spent(output.usage)
         return output
+
+    async def _one(self, request: Request, *, turn: bool = False) -> Output:
+        """One request that is paid for; LimitReached if there is no room for it, or it was cut off for that."""
+        request = self._filled(request)
+        with paying(await self._spending.reserve(request, 1, self._stop, inner=turn)) as reservation:
+            self.spent.requests += turn
+            try:
+                output = as_output(await self._runner.generate(_capped(request, reservation)))
+            except Exception as error:
+                self._discarded(reservation, error)
+                raise
+            reservation.settle([output])
+        for usage in reservation.discarded:
+            self.spent.add(Output(usage=usage)) if turn else add_usage(output.usage, usage)
+        if output.finish_reason == "length" and reservation.max_tokens is not None:
+            self.spent.requests += not turn
+            self.spent.add(output)
+            self._spending.cut_off()
+        return output
+
+    def _discarded(self, reservation: Reservation, error: Exception) -> None:
+        """Keep what replies took that could not be used, and an error that tells its usage."""
+        if isinstance(usage := getattr(error, "usage", None), Usage):
+            with suppress(LimitReached):
+                reservation.discard(usage)
+        for each in reservation.discarded:
+            self.spent.requests += not self.spent.requests
+            self.spent.add(Output(usage=each))
 
     async def several(self, request: Request, n: int) -> Sequence[Output | Exception]:
         """Up to `n` answers to one prompt."""
         several: Callable[[Request, int], Awaitable[Sequence[Output | Exception]]] = self._runner.several  # type: ignore[attr-defined]
-        outputs = await several(self._filled(request), n)
-        for number, output in enumerate(outputs):
-            if not isinstance(output, Exception):
-                as_output(output)
-                self._spending.charge(output.usage, shared=number > 0)
+        request = self._filled(request)
+        with paying(await self._spending.reserve(request, n, self._stop)) as reservation:
+            try:
+                outputs = await several(_capped(request, reservation), n)
+                for output in outputs:
+                    if not isinstance(output, Exception):
+                        as_output(output)
+            except Exception as error:
+                self._discarded(reservation, error)
+                raise
+            reservation.settle(outputs)
+        first = next((each for each in outputs if isinstance(each, Output)), None)
+        for usage in reservation.discarded if first else ():
+            assert first is not None
+            add_usage(first.usage, usage)
+        if reservation.max_tokens is not None:
+            for output in outputs:
+                if isinstance(output, Output) and output.finish_reason == "length":
+                    output.error = "cut off by the limit of what may be spent"
         return outputs
 
     def _filled(self, request: Request) -> Request:
@@ -422,6 +499,14 @@ class _Asked:
 
     async def aclose(self) -> None:
         """The runner is not an episode's to close."""
+
+
+def _capped(request: Request, reservation: Reservation) -> Request:
+    """The request with the limit of new tokens that its reservation sets."""
+    if reservation.max_tokens is None:
+        return request
+    sampling = msgspec.structs.replace(request.sampling, max_tokens=reservation.max_tokens)
+    return msgspec.structs.replace(request, sampling=sampling)
 
 
 def _completed(sampling: Sampling, default: Sampling) -> Sampling:

@@ -169,6 +169,8 @@ class Verdict(Struct, kw_only=True, omit_defaults=True):
     """A hash of all that the judge was asked."""
     text: str
     usage: Usage = field(default_factory=Usage)
+    error: str | None = None
+    """Why the reply is of no use, such as that it was cut off; it is paid for nevertheless."""
 
 
 class Score(Struct, kw_only=True):

@@ -28,7 +28,7 @@ from m1eval.description import RunDescription, describe
 from m1eval.errors import UsageError
 from m1eval.journal import Done, Journal
 from m1eval.model import Model
-from m1eval.nouns import Runner, Tokenizer
+from m1eval.nouns import Runner, Tokenizer, Usage
 from m1eval.overlength import Overlength
 from m1eval.samples import Samples
 from m1eval.stats import Tally
@@ -168,6 +168,22 @@ class Run:
     def described(self) -> dict[str, Any]:
         """What the runner said of itself when it last worked on this run."""
         return dict(self._meta.get("runner") or {})
+
+    @property
+    def spent_before(self) -> Usage:
+        """Tokens and dollars of all answers so far, those that later ones have replaced among them."""
+        done = self._journal
+        if done is None:
+            return Usage()
+        parts = (done.tally.usage, Usage(cost=done.cost), done.superseded(judges=False), self._superseded())
+        return loop.total(parts)
+
+    def _superseded(self) -> Usage:
+        """What answers took that are no longer in the journal."""
+        try:
+            return msgspec.convert(self._meta.get("superseded") or {}, Usage)
+        except msgspec.ValidationError:
+            return Usage()
 
     def peek(self) -> Done:
         """What is done in the folder, without touching it; UsageError if it is another run's."""
@@ -394,14 +410,14 @@ class Run:
             journal.discard()
             return
         try:
-            self._sum_up()
+            self._sum_up(journal)
         finally:
             journal.close()
             self.notes += journal.late_notes
         if self.work is not None:
             self._parquet(self.work.done)
 
-    def _sum_up(self) -> None:
+    def _sum_up(self, journal: Journal) -> None:
         """Write the summary into run.json."""
         if self.work is None:
             return
@@ -409,10 +425,14 @@ class Run:
         self.figures = self._figures() if known is None else known
         if known is not None:
             self.repeat_figures = repeats_.read(known, self._meta["summary"].get("figure_intervals"))
+        gone = journal.superseded()
+        if gone != Usage():
+            self._meta["superseded"] = msgspec.to_builtins(loop.total((gone, self._superseded())))
         if self.seconds:
             self._meta["summary"] = self.summary()
             if not self._meta["summary"]["owed"]:
                 self._meta["finished"] = _now()
+        if self.seconds or gone != Usage():
             self._save()
 
     @property
@@ -489,7 +509,9 @@ class Run:
                 self.notes.append(str(error))
         if not self.judges:
             return found
-        usage = {verdict.key: verdict.usage for record in done.counted() for verdict in record.verdicts}
+        usage = {
+            reply.key: reply.usage for record in done.counted() for reply in (*record.verdicts, *record.judge_replies)
+        }
         if usage:  # a reply that decides on several equal answers was paid for once
             found["judge prompt tokens"] = sum(each.prompt for each in usage.values())
             found["judge output tokens"] = sum(each.output for each in usage.values())

@@ -387,6 +387,8 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: 
     display = Terminal("none" if given["as_json"] and not given["display"] else given["display"])
     runner = model.runner()
     spending = _spending(model, getattr(runner, "address", None), given)
+    if judges is not None:
+        judges.price(given["prices"], required=given["max_cost"] is not None)
     keep = {name: given[name] for name in ("concurrency", "redo")}
     try:
         finished = asyncio.run(evaluate(runs, runner, display, spending=spending, judges=judges, **keep))

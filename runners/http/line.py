@@ -16,6 +16,8 @@ from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 import aiohttp
 from yarl import URL
 
+from m1eval.spending import discard
+
 from .options import Address
 from .pace import Pace
 from .proxies import Proxy
@@ -160,10 +162,12 @@ class Line:
                 return Reply(200, {}, b"")
             silent = reader is not None and reader.heard and time.monotonic() - begin < limits.total
             limit = f"not a byte for {limits.read:g} s" if silent else f"no answer within {limits.total:g} s"
+            _discard(method)
             raise TryAgain(limit, "late") from None
         except (aiohttp.ClientError, OSError) as error:
             if reader is not None and reader.ended:
                 return Reply(200, {}, b"")
+            _discard(method)
             raise TryAgain(f"the connection broke: {str(error) or type(error).__name__}") from None
 
     def _kept_out(self, error: aiohttp.ClientHttpProxyError) -> NoReturn:
@@ -266,3 +270,9 @@ def _reason(error: aiohttp.ClientError) -> str:
     if isinstance(getattr(error, "os_error", None), ConnectionRefusedError):
         return "connection refused"
     return getattr(error, "strerror", None) or str(error) or "no connection in time"
+
+
+def _discard(method: str) -> None:
+    """Have a request counted that the server may have answered at a cost, though nobody will know."""
+    if method == "POST":
+        discard(None)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from m1eval import Output, Split, split_thinking
+from m1eval.spending import discard
 from m1eval.thinking import Form
 
 from . import finish_reasons, message, replies, reported, usage
@@ -40,14 +41,19 @@ def read(
     counts as cached in all but the first, as it was read once.
     """
     data = replies.unwrapped(data) if isinstance(data, dict) else data
+    told = data["usage"] if isinstance(data, dict) and isinstance(data.get("usage"), dict) else {}
+    tokens = usage.output_tokens(told)
     try:
         choices = _choices(data)[:most]
-        told = data["usage"] if isinstance(data.get("usage"), dict) else {}
-        tokens = usage.output_tokens(told)
         at_limit = bool(limit) and len(choices) == 1 and tokens >= (limit or 0)
         answers = _answers(choices, tools, at_limit)
+        if not any(isinstance(answer, _Answer) for answer in answers):
+            _discard(told, tokens)
     except RecursionError:
         raise TryAgain("the reply is nested too deeply") from None
+    except (TryAgain, RequestFailed):
+        _discard(told, tokens)
+        raise
     found: list[Output | RequestFailed] = []
     shares = _shares(tokens, [answer.size for answer in answers if isinstance(answer, _Answer)])
     alone, first = len(choices) == 1, True
@@ -63,6 +69,12 @@ def read(
         found.append(output)
         first = False
     return found
+
+
+def _discard(told: dict[str, Any], tokens: int) -> None:
+    """Have a reply counted that was paid for and holds no answer."""
+    if told:
+        discard(usage.read(told, tokens, 0, 0, alone=True))
 
 
 def _answers(choices: Sequence[Any], tools: Collection[str], at_limit: bool) -> list[_Answer | RequestFailed]:

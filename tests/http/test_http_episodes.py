@@ -61,16 +61,16 @@ def test_five_turns_count_as_five(server: Loopback, episode: Callable[..., Resul
     assert run["cost"] == pytest.approx(0.55)
 
 
-def test_a_limit_counts_every_turn_and_is_kept_by_the_mean_of_episodes(
+def test_a_limit_counts_every_turn_and_no_episode_begins_that_may_not_end(
     server: Loopback, episode: Callable[..., Result], tmp_path: Path
 ):
     server.says(answer("right", usage=USAGE))
     result = episode(FIVE, "--max-cost", 2, "-j", 1, samples=10)
-    assert (result.code, len(records(tmp_path)), len(server.posts)) == (3, 3, 15)
-    assert "--max-cost 2: $1.65 are spent" in result.err
-    assert sum(record["usage"]["cost"] for record in records(tmp_path)) == pytest.approx(1.65)
+    assert (result.code, len(records(tmp_path)), len(server.posts)) == (3, 2, 10)
+    assert "--max-cost 2: $1.10 are spent" in result.err
+    assert sum(record["usage"]["cost"] for record in records(tmp_path)) == pytest.approx(1.10)
     again = episode(FIVE, "--max-cost", 4, "-j", 1, samples=10)
-    assert (again.code, len(records(tmp_path)), len(server.posts)) == (3, 7, 35), again.err
+    assert (again.code, len(records(tmp_path)), len(server.posts)) == (3, 6, 30), again.err
 
 
 def test_an_episode_may_ask_at_once_and_go_on_without_one_that_fails(
@@ -100,9 +100,9 @@ def test_what_a_failed_episode_has_spent_is_kept(server: Loopback, episode: Call
     server.script = lambda asked: answer(usage=USAGE) if len(server.posts) <= 3 else answer("no", "content_filter")
     result = episode(FIVE, samples=2, *("-j", 1))  # noqa: B026
     first = records(tmp_path)[0]
-    assert (first["outcome"], first["usage"]["prompt"], first["metadata"]["requests"]) == ("errored", 300, 4)
-    assert first["usage"]["cost"] == pytest.approx(0.33)
-    assert result.json()["runs"][0]["cost"] == pytest.approx(0.33)
+    assert (first["outcome"], first["usage"]["prompt"], first["metadata"]["requests"]) == ("errored", 310, 4)
+    assert first["usage"]["cost"] == pytest.approx(0.33 + 0.018), "the filtered answer is paid for too"
+    assert result.json()["runs"][0]["cost"] == pytest.approx(0.33 + 2 * 0.018)
 
 
 def test_an_episode_without_requests_says_itself_what_it_took(episode: Callable[..., Result], tmp_path: Path):

@@ -1,0 +1,14 @@
+"""The replies of judges about the answer that is being graded: all of them are paid for, also those of no use."""
+
+from contextvars import ContextVar
+
+from m1eval.nouns import Verdict
+
+judge_replies: ContextVar[list[Verdict] | None] = ContextVar("judge_replies", default=None)
+"""Where judges put each new reply; None while nothing is graded."""
+
+
+def add(reply: Verdict) -> None:
+    """Keep a reply with the answer that is being graded."""
+    if (kept := judge_replies.get()) is not None:
+        kept.append(reply)

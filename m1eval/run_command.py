@@ -99,7 +99,7 @@ def _how_much(command: Any) -> Any:
         _option(
             "How much",
             "--max-tokens-total",
-            type=Tokens(),
+            type=Tokens(least=0),
             metavar="TOKENS",
             help="Stop before more tokens than this go in and out, such as 900k or 5m.",
         ),

@@ -209,7 +209,7 @@ def test_a_run_stops_before_it_costs_more(m1eval, server, capitals, tmp_path):
 
 def test_a_run_stops_before_it_takes_more_tokens(m1eval, server, capitals, tmp_path):
     server.says(counted(900, 100))
-    result = ask(m1eval, server, capitals, tmp_path, "--max-tokens-total", "4k")
+    result = ask(m1eval, server, capitals, tmp_path, "--max-tokens-total", 4000)
     assert (result.code, len(server.posts)) == (3, 4)
     assert "stopped by --max-tokens-total 4000: 4,000 are used" in result.err
 

@@ -72,7 +72,7 @@ def _protocol(task: Task) -> str:
 
 async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool, named: bool) -> Result:
     try:
-        _ = task.scorer, task.episode
+        task.check()
         if task.needs_network and not data_dir and not fetch:
             dataset = task.definition.dataset
             place = hub.place(dataset.hub or "", dataset.files) if dataset else None

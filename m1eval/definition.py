@@ -29,14 +29,10 @@ class Dataset(Struct, forbid_unknown_fields=True, omit_defaults=True):
     generate: Annotated[str | None, Meta(description="A function of a Python file beside the task: _file.name")] = None
 
 
-Role = Literal["system", "developer", "user", "assistant", "tool"]
-"""Who says a message."""
-
-
 class MessageTemplate(Struct, forbid_unknown_fields=True):
     """One chat message whose content is a template."""
 
-    role: Role
+    role: str
     content: str
 
 
@@ -105,10 +101,11 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
         Literal["fail", "skip", "truncate_middle"],
         Meta(description="A prompt longer than the window counts as wrong, is left out, or loses its middle."),
     ] = "fail"
-    repeats: Annotated[int, Meta(ge=1)] = 1
+    repeats: Annotated[int, Meta(ge=1, le=100_000)] = 1
     generation: Sampling = Sampling()
     think: Annotated[
-        Annotated[int, Meta(ge=0)] | None, Meta(description="Most thinking tokens; then its end is forced.")
+        Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
+        Meta(description="Most thinking tokens; then its end is forced."),
     ] = None
     protocols: Annotated[
         dict[str, dict[str, Any]], Meta(description="Other ways to run the task, by name: the keys that differ.")
@@ -136,7 +133,7 @@ def read(file: Source) -> Definition:
     return file.convert(Definition)
 
 
-def _check_sampling(sampling: Sampling, file: Source) -> None:
+def check_sampling(sampling: Sampling, file: Source, key: Key = ("generation",)) -> None:
     """UsageError for a setting that no sampler can have."""
     for name, sound, range_ in (
         ("temperature", lambda x: 0 <= x < math.inf, "a number from 0 on"),
@@ -147,12 +144,12 @@ def _check_sampling(sampling: Sampling, file: Source) -> None:
     ):
         value = getattr(sampling, name)
         if value is not None and not sound(value):
-            raise file.error(("generation", name), f"{name} is {range_}, not {value}")
+            raise file.error((*key, name), f"{name} is {range_}, not {value}")
 
 
 def check(definition: Definition, file: Source) -> None:
     """What the types alone cannot say."""
-    _check_sampling(definition.generation, file)
+    check_sampling(definition.generation, file)
     for i, message in enumerate(definition.messages if isinstance(definition.messages, list) else ()):
         if message.role not in ROLES:
             raise file.error(("messages", i, "role"), unknown("role", message.role, ROLES))

@@ -16,12 +16,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from m1eval import plugins
-from m1eval.errors import UsageError
+from m1eval.errors import RunnerError, UsageError
 from m1eval.nouns import Message, Tokenizer
 from m1eval.tokens import MESSAGE, Approximate
 
 CONNECTIONS = 8
 """Requests to a server's /tokenize at a time."""
+BESIDE = (
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
+    "chat_template.json",
+)
+"""Files that say more of a tokenizer.json, where there are any."""
 LARGEST = 64 * 2**20
 """Bytes of a reply of a server's that are read; a million token ids are some eight million."""
 
@@ -47,40 +52,37 @@ def find(name: str, options: Mapping[str, Any], model: str) -> Tokenizer:
 
 
 class File:
-    """A tokenizer.json, with the chat template beside it where there is one."""
+    """A tokenizer.json with the files beside it, read and rendered by the same code as the `local` runner's."""
 
     def __init__(self, path: Path) -> None:
-        import tokenizers
-
+        files = plugins.import_part("runners", "local", "tokenizer_files", "--tokenizer")
         try:
-            self._core = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
+            self._own = files.from_folder(path.parent) if path.name == "tokenizer.json" else files.from_file(path)
+        except RunnerError as error:
             raise UsageError(f"--tokenizer {path}: {error}") from None
-        self._core.no_truncation()
-        self._core.no_padding()
-        self._template = _Template.beside(path.parent)
 
     def encode(self, text: str) -> list[int]:
         """Token ids, nothing added."""
-        ids: list[int] = self._core.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self._own.encode(text)
         return ids
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, on all cores."""
         found: list[int] = []
         for i in range(0, len(texts), 64):  # an encoding takes a hundred times the memory of its count
-            found += map(len, self._core.encode_batch_fast(list(texts[i : i + 64]), add_special_tokens=False))
+            found += map(len, self._own.core.encode_batch_fast(list(texts[i : i + 64]), add_special_tokens=False))
         return found
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens included."""
-        text: str = self._core.decode(list(ids), skip_special_tokens=False)
+        text: str = self._own.decode(ids)
         return text
 
     def count(self, messages: Sequence[Message]) -> int:
         """Tokens after the chat template; without one, of the texts and four for each message."""
-        if self._template:
-            return len(self.encode(self._template.render(messages)))
+        if self._own.template:
+            count: int = self._own.count(messages)
+            return count
         return sum(len(self.encode(str(m.get("content") or ""))) + MESSAGE for m in messages)
 
 
@@ -229,42 +231,11 @@ def _close(lines: Sequence[http.client.HTTPConnection]) -> None:
         line.close()
 
 
-class _Template:
-    """The chat template beside a tokenizer.json; rendered as transformers does it, in a sandbox and within limits."""
-
-    def __init__(self, source: str, specials: Mapping[str, str]) -> None:
-        from datetime import datetime
-
-        from jinja2.ext import loopcontrols
-
-        from m1eval.limited_template import LimitedEnvironment
-
-        self._environment = LimitedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-        self._environment.globals["strftime_now"] = datetime.now().strftime
-        self._compiled, self._specials = self._environment.compiled(source), specials
-
-    @classmethod
-    def beside(cls, folder: Path) -> "_Template | None":
-        """From chat_template.jinja or tokenizer_config.json."""
-        file, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
-        known: dict[str, Any] = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-        source = file.read_text(encoding="utf-8") if file.is_file() else known.get("chat_template")
-        if isinstance(source, list):
-            source = next((entry["template"] for entry in source if entry["name"] == "default"), None)
-        texts = {k: v["content"] if isinstance(v, dict) else v for k, v in known.items() if k.endswith("_token")}
-        return cls(source, {k: v for k, v in texts.items() if isinstance(v, str)}) if source else None
-
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt, generation prompt included."""
-        variables = {"messages": list(messages), "add_generation_prompt": True, **self._specials}
-        return self._environment.render(self._compiled, variables)
-
-
 def _downloaded(name: str) -> Path:
     import huggingface_hub
 
     try:
-        for beside in ("tokenizer_config.json", "chat_template.jinja"):
+        for beside in BESIDE:
             try:
                 huggingface_hub.hf_hub_download(name, beside)
             except huggingface_hub.errors.EntryNotFoundError:

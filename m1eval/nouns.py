@@ -5,9 +5,9 @@ Output, a Scorer turns the Output into a Score. All of them are plain structs th
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 Message = dict[str, Any]
 """One chat message in the OpenAI form: `role` and `content`, and for tools `tool_calls`, `tool_call_id`, `name`."""
@@ -25,13 +25,14 @@ class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
     temperature: float | None = None
     """0 is greedy."""
     top_p: float | None = None
-    top_k: int | None = None
+    top_k: Annotated[int, Meta(le=2**31 - 1)] | None = None
+    """0 or -1: all tokens."""
     min_p: float | None = None
-    max_tokens: int | None = None
+    max_tokens: Annotated[int, Meta(le=2**31 - 1)] | None = None
     """Most new tokens, thinking included; None: until the model's window is full."""
-    stop: tuple[str, ...] = ()
+    stop: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
     """Strings that end the answer; not part of it."""
-    seed: int | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
 
 class Sample(Struct, kw_only=True, weakref=True):

@@ -5,14 +5,18 @@ figures were made. It is chosen by `--profile NAME`, or by the model's name with
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Struct
 
 from m1eval import plugins, source
+from m1eval.definition import check_sampling
 from m1eval.errors import UsageError
-from m1eval.source import Source
+from m1eval.nouns import Sampling
+from m1eval.source import Key, Source
 from m1eval.thinking import named
 
 if TYPE_CHECKING:
@@ -72,12 +76,30 @@ def read(name: str) -> Profile:
             re.compile(pattern)
         except re.error as error:
             raise file.error(("models", i), f"no regular expression: {error}") from None
+    _check_generation(file, ("generation",), profile.generation)
+    for tag, generation in profile.tags.items():
+        _check_generation(file, ("tags", tag), generation)
     if profile.think_tags is not None:
         try:
             named(profile.think_tags)
         except ValueError as error:
             raise file.error(("think_tags",), str(error)) from None
     return profile
+
+
+def _check_generation(file: Source, key: Key, generation: Mapping[str, Any]) -> None:
+    """UsageError at its line for a setting that cannot be; null takes one of the task's away."""
+    known = Sampling.__struct_fields__
+    for name, value in generation.items():
+        if name not in known:
+            raise file.error((*key, name), plugins.unknown("key", name, known))
+        if value is None:
+            continue
+        try:
+            check_sampling(msgspec.convert({name: value}, Sampling), file, key)
+        except msgspec.ValidationError as error:
+            text = str(error).partition(" - at ")[0]
+            raise file.error((*key, name), f"{name}: {text[0].lower()}{text[1:]}") from None
 
 
 def file(name: str) -> Path:

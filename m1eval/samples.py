@@ -5,12 +5,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import msgspec
 
 from m1eval import rows, selection
-from m1eval.definition import Definition, Role
+from m1eval.definition import ROLES, Definition
 from m1eval.errors import UsageError
 from m1eval.nouns import Message, Recipe, Sample, Scorer
 from m1eval.plugins import unknown
@@ -305,8 +305,8 @@ def _messages(file: Source, column: str, row: Row) -> list[Message]:
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise file.error(("messages",), f"column '{column}' holds no list of messages: {error}") from None
     for number, message in enumerate(messages, 1):
-        if (role := message.get("role")) not in get_args(Role):
-            known = ", ".join(get_args(Role))
+        if (role := message.get("role")) not in ROLES:
+            known = ", ".join(ROLES)
             text = f"message {number} of column '{column}' has the role {role!r}; roles are {known}"
             raise file.error(("messages",), text)
         if not isinstance(message.get("content"), str | list | None):

@@ -48,13 +48,21 @@ class Source:
         if not isinstance(data, dict):
             raise UsageError(f"{show(path)}:1: a mapping of keys is wanted here, not {_kind(data)}")
         included = data.pop("include", [])
-        base = cls(path, {}, {})
-        for name in [included] if isinstance(included, str) else included:
-            file = (path.parent / str(name)).resolve()
+        included = [included] if isinstance(included, str) else [] if included is None else included
+        if not isinstance(included, list) or not all(isinstance(name, str) and name for name in included):
             where = f"{show(path)}:{lines[('include',)][1]}"
+            raise UsageError(f"{where}: include: write the name of a file beside this one, or a list of such")
+        base = cls(path, {}, {})
+        for name in included:
+            where = f"{show(path)}:{lines[('include',)][1]}"
+            try:
+                file = (path.parent / name).resolve()
+                found = file.is_file()
+            except (OSError, RuntimeError, ValueError):
+                raise UsageError(f"{where}: no file {name[:80]} to include beside {path.name}") from None
             if file in (*including, path):
                 raise UsageError(f"{where}: {name} includes itself")
-            if not file.is_file():
+            if not found:
                 raise UsageError(f"{where}: no file {name} to include beside {path.name}")
             if next(count) > MOST_INCLUDED:
                 raise UsageError(f"{where}: more than {MOST_INCLUDED} files are included, some of them again and again")
@@ -160,10 +168,14 @@ def _parse(path: Path, lines: dict[Key, tuple[Path, int]]) -> Any:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         problem = error.problem or error.context
+        if str(problem).endswith("'tag:yaml.org,2002:merge'"):
+            problem = "merge keys (<<) are not read here; use include: FILE"
         problem = f"{error.context}, {problem}" if problem == "second occurrence" else problem
         raise UsageError(f"{show(path)}:{line}: not valid YAML: {problem}{_quote_hint(data, line)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{show(path)}:1: not valid YAML: {str(error).splitlines()[0]}") from None
+        problem = str(error).splitlines()[0]
+        hint = "; save the file as UTF-8" if "UTF-8" in problem or isinstance(error, UnicodeDecodeError) else ""
+        raise UsageError(f"{show(path)}:1: not valid YAML: {problem}{hint}") from None
 
 
 def _quote_hint(data: bytes, line: int) -> str:

@@ -1,6 +1,7 @@
 """Tasks: one YAML file each, read, checked and turned into samples when they are due."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from m1eval import foreign, hub, plugins, rows, source, task_code
+from m1eval import baselines, foreign, hub, plugins, rows, source, task_code
 from m1eval.definition import Dataset, Definition, Related, check, read
 from m1eval.errors import UsageError
 from m1eval.hub_errors import ACCESS, PAGES, HubError
@@ -83,6 +84,12 @@ class Task:
         key = self.definition.baselines
         return (key.related, False) if isinstance(key, Related) else (key, True) if key else None
 
+    def check(self) -> None:
+        """UsageError for a scorer, an episode or published figures that are not there or cannot be used."""
+        _ = self.scorer, self.episode
+        if (key := self.baselines) and key[0] not in (known := plugins.available(baselines.KIND, "*.yaml")):
+            raise self.source.error(("baselines",), plugins.unknown("baseline", key[0], known))
+
     @property
     def needs_network(self) -> bool:
         """Whether the rows come from the hub."""
@@ -107,7 +114,7 @@ class Task:
         """The definition as it will be run, and the digests of the files that decide what is asked and graded."""
         definition = {k: v for k, v in msgspec.to_builtins(self.definition).items() if k not in ABOUT}
         definition["dataset"] = {k: v for k, v in definition["dataset"].items() if k not in ABOUT_DATA}
-        _ = self.episode  # what is wrong with it is said before anything is asked
+        self.check()  # what is wrong with it is said before anything is asked
         used = [("scorer", self.scorer_file)]
         used += [(f"scorer {path.name}", path) for path in foreign.imported_files(self.scorer_file)]
         dataset = self.definition.dataset or Dataset()
@@ -195,10 +202,12 @@ def load(
 ) -> list[Task]:
     """The tasks of names, paths and groups, each once: with a protocol of their own, a profile, then `key=value`."""
     files = list(_expanded(names, ()))
-    if protocol:
+    if protocol == "default":  # what a task is run by without the option
+        protocol = None
+    if protocol is not None:
         _check_protocol(files, protocol)
     for _, _, file in files:
-        if protocol:
+        if protocol is not None:
             _follow(file, protocol)
         if profile:
             profile.apply(file)
@@ -221,16 +230,38 @@ def load(
 
 
 def _check_protocol(files: Sequence[tuple[str, Path, Source]], protocol: str) -> None:
-    """UnknownProtocol if none of the tasks has this one; `default` is what each has without a name."""
-    known = dict.fromkeys(["default", *(name for _, _, file in files for name in file.data.get("protocols") or {})])
-    if protocol not in known:
+    """UnknownProtocol if none of the tasks has a protocol of this name; tasks without any may go by those of others."""
+    known = {name: _protocols(file) for name, _, file in files}
+    if any(protocol in protocols for protocols in known.values()):
+        return
+    having = [name for name, protocols in known.items() if protocols]
+    if having:
+        raise UnknownProtocol(f"task {having[0]}: {plugins.unknown('protocol', protocol, known[having[0]])}")
+    if protocol not in (others := _protocols_of_all()):
         where = f"task {files[0][0]}" if len(files) == 1 else "these tasks"
-        raise UnknownProtocol(f"{where}: {plugins.unknown('protocol', protocol, known)}")
+        raise UnknownProtocol(f"{where}: {plugins.unknown('protocol', protocol, ['default', *others])}")
+
+
+def _protocols_of_all() -> set[str]:
+    """The protocols of all tasks that there are."""
+    found = set[str]()
+    for path in plugins.available("tasks", "**/*.yaml").values():
+        with suppress(UsageError):  # another task's file is not what was asked for
+            found |= set(_protocols(Source.read(path)))
+    return found
+
+
+def _protocols(file: Source) -> dict[str, Any]:
+    """The protocols of a task file, if they are what they must be."""
+    protocols = file.data.get("protocols") or {}
+    if not isinstance(protocols, dict) or not all(isinstance(keys, dict) for keys in protocols.values()):
+        file.convert(Definition)  # which says what is wrong
+    return dict(protocols)
 
 
 def _follow(file: Source, protocol: str) -> None:
     """Lay a protocol of the task upon it; a task that has no such protocol is run as it always is."""
-    known = file.data.get("protocols") or {}
+    known = _protocols(file)
     if protocol in known:
         file.protocol = protocol
         file.data = source.merged(file.data, known[protocol])
@@ -272,7 +303,10 @@ def _put(file: Source, key: Key, value: Any, text: str) -> None:
     for name in reversed(key):
         nested = {name: nested}
     file.data = source.merged(file.data, nested)
-    file.lines[key] = (Path(f"--set {text}"), 0)
+    place = (Path(f"--set {text}"), 0)
+    for length in range(1, len(key)):
+        file.lines.setdefault(key[:length], place)
+    file.lines[key] = place
 
 
 def _expanded(names: Sequence[str], within: tuple[Path, ...]) -> Iterator[tuple[str, Path, Source]]:

@@ -102,9 +102,17 @@ def available(kind: str, pattern: str = "*.py") -> dict[str, Path]:
 def find(kind: str, name: str, pattern: str = "*.py") -> Path:
     """The file of one plugin, by name or by path; a typo is answered with the nearest name."""
     if _is_path(name):
-        path = Path(name).expanduser().resolve()
-        if not path.is_file():
-            raise UsageError(f"no file {name}")
+        try:
+            path = Path(name).expanduser().resolve()
+            found, folder = path.is_file(), path.is_dir()
+        except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, no such user, a NUL
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise UsageError(f"no file {name[:80]}: {reason}") from None
+        if not found:
+            suffix = Path(pattern).suffix
+            inside = sorted(path.glob(f"*{suffix}")) if folder else []
+            hint = f" is a folder; name a file in it, such as {source_path(inside[0])}" if inside else " is a folder"
+            raise UsageError(f"{name}{hint}" if folder else f"no file {name}")
         return path
     known = available(kind, pattern)
     if name in known:
@@ -141,6 +149,12 @@ def import_file(kind: str, path: Path, who: str) -> ModuleType:
             if missing.partition(".")[0] == "m1eval":
                 raise
             raise missing_package(who, error) from error
+
+
+def import_part(kind: str, folder: str, name: str, who: str) -> ModuleType:
+    """A file of a built-in plugin's folder by itself, without what the plugin as a whole imports (torch, say)."""
+    paths = (Path(root, kind, folder, f"{name}.py") for root in _builtin)
+    return import_file(kind, next(path for path in paths if path.is_file()), who)
 
 
 def check_options(made: Any, options: Mapping[str, Any], noun: str, where: Callable[[str], str] | None = None) -> None:

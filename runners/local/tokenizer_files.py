@@ -52,6 +52,17 @@ def from_folder(folder: Path, gguf: Mapping[str, Any] | None = None) -> ModelTok
     return assemble(core, sources, specials, ends, str(folder))
 
 
+def from_file(file: Path) -> ModelTokenizer:
+    """From a tokenizer file of any name, with the chat template and special tokens beside it."""
+    tree, text = _tree(file)
+    check(tree, text, file)
+    config = read_json(file.parent / "tokenizer_config.json")
+    names = {**read_json(file.parent / "special_tokens_map.json"), **config}
+    sources = chat_templates(file.parent, config.get("chat_template"))
+    core = _core(file, tree, text, {})
+    return assemble(core, sources, _specials(file.parent, names), set(), str(file))
+
+
 def assemble(
     core: Core, sources: Mapping[str, str], specials: Mapping[str, str], ends: set[int], where: str
 ) -> ModelTokenizer:

@@ -164,7 +164,7 @@ def describe(meta: Mapping[str, Any], done: Done, folder: Path) -> RunDescriptio
         adaptive=_adaptive(tally, plan, config),
         changed=dict(meta.get("changed", {})),
         figures=dict(summary.get("figures", {})),
-        figure_intervals=dict(summary.get("figure_intervals") or {}),
+        figure_intervals=_mapping(summary.get("figure_intervals")),
         notes=list(summary.get("notes", ())),
         path=str(folder),
     )
@@ -176,7 +176,10 @@ def _plan(meta: Mapping[str, Any], tally: Tally, errored: Counter[str]) -> dict[
     repeats = int(meta.get("config", {}).get("repeats") or 1)
     known: dict[str, Any] = {"samples": seen, "in_set": seen, "skipped": 0, "repeats": repeats, "truncated_prompts": 0}
     known |= {"answers": seen * repeats, "wants_more": False, "until_se": None}
-    return known | dict(meta.get("plan", {}))
+    plan = known | dict(meta.get("plan", {}))
+    plan["samples"] = max(plan["samples"], seen)
+    plan["in_set"] = max(plan["in_set"], plan["samples"])
+    return plan
 
 
 def _bounds(tally: Tally, errored: Counter[str]) -> tuple[float, float] | None:
@@ -190,6 +193,10 @@ def _bounds(tally: Tally, errored: Counter[str]) -> tuple[float, float] | None:
         low.append(total / (n + errored[name]))
         high.append((total + errored[name]) / (n + errored[name]))
     return math.fsum(low) / len(low), math.fsum(high) / len(high)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def _tokens(usage: Usage) -> dict[str, int]:

@@ -457,7 +457,9 @@ class Run:
 
     def description(self) -> RunDescription:
         """What the run is, and how it stands now."""
-        assert self.work is not None
+        if self.work is None:  # stopped before it was known which samples there are
+            about = {"task": self.task.name, "model": self.model.spec, **self._meta}
+            return describe(about, Done(self.folder / "samples.jsonl"), self.folder)
         if self._described is None or self._journal is not None:
             self._meta["plan"] = self._planned(self.work)
             self._described = describe(self._meta, self.work.done, self.folder)

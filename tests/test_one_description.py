@@ -15,7 +15,11 @@ import pytest
 
 import m1eval as package
 from m1eval import description
+from m1eval import task as tasks
 from m1eval.journal import Done
+from m1eval.model import Model
+from m1eval.report.table import cells as table_cells
+from m1eval.run import Run
 from m1eval.stats import OUTCOMES
 from tests.conftest import lines, write
 
@@ -389,3 +393,30 @@ def test_a_description_takes_time_in_proportion_to_the_samples(tmp_path):
     took(100)
     small = min(took(2_000) for _ in range(3))
     assert took(20_000) < 40 * small, "ten times the samples"
+
+
+def test_a_run_that_was_stopped_before_its_samples_were_known_is_described(tmp_path):
+    run = Run(tasks.load(["needle_small"])[0], Model("echo:gold", {}), tmp_path / "x")
+    about = run.description()
+    assert (about.task, about.model, about.samples, about.answers, about.score) == (
+        "needle_small",
+        "echo:gold",
+        0,
+        0,
+        None,
+    )
+    head, (row,) = table_cells([about])
+    assert dict(zip(head, row, strict=True))["score"] == "–"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [{"summary": {"figure_intervals": [1]}}, {"plan": {"samples": 0}}, {"changed": {}}, {"strangers": ["s"]}, {}],
+)
+def test_a_folder_without_a_plan_is_described_by_its_journal(tmp_path, forged):
+    (tmp_path / "run.json").write_text(json.dumps({"task": "t", "config": {"repeats": 2}, **forged}))
+    rows = [{"id": f"s{i % 3}", "repeat": i // 3, "outcome": "right", "value": 1.0} for i in range(5)]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    about = description.read(tmp_path)
+    assert (about.samples, about.answers, about.answers_wanted, about.repeats, about.repeats_most) == (3, 5, 6, 1, 2)
+    assert not about.finished

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import m1eval as package
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_of
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_read_gives_a_dataframe_over_many_runs(results):
 def test_parquet_stands_beside_the_journal(results):
     import pandas
 
-    table = pandas.read_parquet(results / "gold" / "samples.parquet")
+    table = pandas.read_parquet(run_of(results / "gold") / "samples.parquet")
     assert len(table) == 24
     assert set(table["outcome"]) == {"right"}
     assert table["value"].dtype == float
@@ -69,6 +69,7 @@ def test_an_errored_answer_has_no_value_anywhere(m1eval, capitals, tmp_path):
 
     folder = tmp_path / "r"
     m1eval("run", "--tasks", capitals, "--model", "echo:wrong,error", "--out", folder)
+    folder = run_of(folder)
     frames = [package.read(str(folder)), pandas.read_parquet(folder / "samples.parquet")]
     frames.append(pandas.read_json(folder / "samples.jsonl", lines=True))
     for frame in frames:
@@ -83,6 +84,7 @@ def test_an_errored_answer_has_no_value_anywhere(m1eval, capitals, tmp_path):
 def test_lines_that_a_later_one_supersedes_are_read_once(m1eval, capitals, tmp_path):
     folder = tmp_path / "r"
     m1eval("run", "--tasks", capitals, "--model", "echo:gold,error", "--out", folder)
+    folder = run_of(folder)
     journal = folder / "samples.jsonl"
     written = journal.read_text().splitlines(keepends=True)
     errored = next(line for line in written if '"errored"' in line)

@@ -21,7 +21,7 @@ from m1eval.model import Model
 from m1eval.report.table import cells as table_cells
 from m1eval.run import Run
 from m1eval.stats import OUTCOMES
-from tests.conftest import lines, write
+from tests.conftest import lines, run_of, write
 
 RUNNER = '''
 """Answers by a script: for each sample a letter a repeat."""
@@ -173,7 +173,7 @@ def told(request, m1eval, tmp_path, monkeypatch) -> Told:
         assert result.code == case.code, result.err
         outputs.append(result)
     (row,) = outputs[1].json()["runs"]
-    return Told(outputs[0].out, outputs[0].err, row, tmp_path / "a", tmp_path / "b")
+    return Told(outputs[0].out, outputs[0].err, row, run_of(tmp_path / "a"), run_of(tmp_path / "b"))
 
 
 class Recount(NamedTuple):
@@ -342,7 +342,7 @@ def compared(told: Told, row: dict[str, Any], m1eval: Any) -> None:
         assert pair["tokens"] == [near(row["tokens_per_answer"])] * 2
         cut = row["outcomes"]["truncated"] / row["answers"]
         assert pair["truncated"] == [near(cut)] * 2
-    if "length" in (told.folder.parent / "t.jsonl").read_text():
+    if "length" in (Path.cwd() / "t.jsonl").read_text():
         bands = m1eval("lengths", told.folder, "--json").json()["lengths"]
         assert sum(band["samples"] for band in bands) == row["samples"]
         totals: Counter[str] = Counter()
@@ -355,7 +355,7 @@ def test_lines_that_a_later_one_supersedes_change_nothing(m1eval, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     command = ("run", "--tasks", "reasoning_gym_small", "--limit", 6, "--out", "a", "--model", "echo:gold,wrong,error")
     m1eval(*command)
-    journal = tmp_path / "a" / "samples.jsonl"
+    journal = run_of(tmp_path / "a") / "samples.jsonl"
     before = (description.read(journal.parent), recount(journal.parent))
     written = journal.read_text().splitlines(keepends=True)
     later = [line.replace('"right"', '"wrong"').replace('"value":1.0', '"value":0.0') for line in written]
@@ -375,7 +375,7 @@ def test_lines_that_a_later_one_supersedes_change_nothing(m1eval, tmp_path, monk
         "tokens",
     )
     assert [getattr(after[0], name) for name in names] == [getattr(before[0], name) for name in names]
-    assert len(package.read("a")) == 6
+    assert len(package.read(str(journal.parent))) == 6
 
 
 def test_a_description_takes_time_in_proportion_to_the_samples(tmp_path):

@@ -22,9 +22,9 @@ BESIDE = {
 def show(runs: Sequence[Run]) -> None:
     """Print the table and its notes on standard output: aligned on a terminal, Markdown when piped."""
     about = [run.description() for run in runs]
-    _show_results(about, [run.task.baselines for run in runs])
+    wide = _show_results(about, [run.task.baselines for run in runs])
     by_length.after_runs(runs)
-    found = comparisons(runs)
+    found = [each for each in comparisons(runs) if each.same_data or not wide]
     if found:
         head, rows = against.cells(found, BESIDE)
         terminal.line()
@@ -182,8 +182,8 @@ def _is(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
-def _show_results(about: Sequence[RunDescription], keys: Sequence[tuple[str, bool] | None]) -> None:
-    """Print the results; published scores stand in the same table where nothing has to wrap for them."""
+def _show_results(about: Sequence[RunDescription], keys: Sequence[tuple[str, bool] | None]) -> bool:
+    """Print the results, with the published scores where nothing has to wrap for them; whether that is so."""
     head, rows = cells(about)
     published = [_published(key) for key in keys]
     models = [model for model in BESIDE if any(model in scores for scores in published)]
@@ -191,9 +191,9 @@ def _show_results(about: Sequence[RunDescription], keys: Sequence[tuple[str, boo
     wide_rows = [
         [*row, *(scores.get(model, "–") for model in models)] for row, scores in zip(rows, published, strict=True)
     ]
-    if not terminal.is_terminal() or layout.fits(wide, wide_rows, terminal.console().width):
-        head, rows = wide, wide_rows
-    _print(head, rows, words=(0,))
+    fits = not terminal.is_terminal() or layout.fits(wide, wide_rows, terminal.console().width)
+    _print(*((wide, wide_rows) if fits else (head, rows)), words=(0,))
+    return fits
 
 
 def _print(head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int]) -> None:

@@ -1,5 +1,8 @@
 """Ctrl-C, which always works: the first lets what is in flight finish, the second leaves, the third ends the process.
 
+SIGTERM and SIGHUP, with which schedulers end a job, count as Ctrl-C does, but wait for what is in flight no longer than
+DRAIN seconds.
+
 Python runs signal handlers between its own instructions, so that one that is caught in a long call in C (a regular
 expression, say, in any thread, as it holds the interpreter's lock) would never run. Therefore a handler is good for one
 signal (SA_RESETHAND): the kernel takes it away as it delivers the signal, the handler puts itself back when it runs,
@@ -32,47 +35,74 @@ class _Action(ctypes.Structure):
     )
 
 
+DRAIN = 30.0
+"""Seconds that requests in flight have after SIGTERM or SIGHUP, which schedulers follow up with SIGKILL."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_received: list[int] = []
+
+
+def exit_code() -> int:
+    """The exit code after an interruption, as a shell shows it: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+    return 128 + (_received[0] if _received else signal.SIGINT)
+
+
+def in_haste() -> bool:
+    """Whether the first signal was one that leaves no more than DRAIN seconds."""
+    return bool(_received) and _received[0] != signal.SIGINT
+
+
 class Interrupts:
-    """SIGINT while a run goes on; `stop` is set by the first if it drains, else the current task is cancelled.
+    """Signals while a run goes on; `stop` is set by the first if it drains, else the current task is cancelled.
 
     To be made and entered in the task that is to be cancelled. Does nothing outside the main thread, where Python
-    handles no signals.
+    handles no signals. SIGHUP stays ignored where it was, as under nohup.
     """
 
     def __init__(self, stop: asyncio.Event) -> None:
         self.drains = False
         """Whether requests are in flight that are worth waiting for."""
         self._stop = stop
-        self._presses = 0
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
+        _received.clear()
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._pressed)
-            _good_for_one()
+            for number in _SIGNALS:
+                if signal.getsignal(number) not in (None, signal.SIG_IGN) or number == signal.SIGINT:
+                    self._before[number] = signal.signal(number, self._pressed)
+                    _good_for_one(number)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._before is not None and signal.getsignal(signal.SIGINT) == self._pressed:
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            if before is not None and signal.getsignal(number) == self._pressed:
+                signal.signal(number, before)
 
-    def _pressed(self, *_: object) -> None:
+    def _pressed(self, number: int, _: object) -> None:
         """The handler; the loop may be in the middle of anything."""
-        self._presses += 1
-        if self._presses > 1 or not self.drains:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # to stay so: whatever hangs from now on, the next one ends it
-        else:
-            signal.signal(signal.SIGINT, self._pressed)
-            _good_for_one()
+        _received.append(number)
+        leave = len(_received) > 1 or not self.drains
+        for each in self._before:
+            if leave:
+                signal.signal(each, signal.SIG_DFL)  # to stay so: whatever hangs from now on, the next one ends it
+            elif each == number:
+                signal.signal(each, self._pressed)
+                _good_for_one(each)
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._heed, self._presses > 1 or not self.drains)
+            self._loop.call_soon_threadsafe(self._heed, leave)
 
     def _heed(self, leave: bool) -> None:
-        if self._task and leave:
-            self._task.cancel()
         self._stop.set()
+        if leave:
+            self._leave()
+        elif in_haste():
+            self._loop.call_later(DRAIN, self._leave)
+
+    def _leave(self) -> None:
+        if self._task and not self._task.done():
+            self._task.cancel()
 
 
 async def interruptible(work: Awaitable[T]) -> T:
@@ -81,11 +111,11 @@ async def interruptible(work: Awaitable[T]) -> T:
         return await work
 
 
-def _good_for_one() -> None:
-    """Let the kernel take SIGINT's handler away at the first signal; elsewhere than on Linux it stays."""
+def _good_for_one(number: int) -> None:
+    """Let the kernel take a signal's handler away as it delivers it; elsewhere than on Linux it stays."""
     if sys.platform != "linux":
         return
     libc, action = ctypes.CDLL(None, use_errno=True), _Action()
-    if not libc.sigaction(signal.SIGINT, None, ctypes.byref(action)):
+    if not libc.sigaction(number, None, ctypes.byref(action)):
         action.flags = ctypes.c_int(action.flags | _SA_RESETHAND).value
-        libc.sigaction(signal.SIGINT, ctypes.byref(action), None)
+        libc.sigaction(number, ctypes.byref(action), None)

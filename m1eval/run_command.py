@@ -381,6 +381,7 @@ def _continues(run: "Run") -> bool:
 def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: "Panel | None") -> int:
     import asyncio
 
+    from m1eval import interrupts
     from m1eval.evaluate import evaluate
     from m1eval.report.live import Terminal
 
@@ -393,8 +394,10 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: 
     try:
         finished = asyncio.run(evaluate(runs, runner, display, spending=spending, judges=judges, **keep))
     except asyncio.CancelledError:
+        if interrupts.in_haste() and (partial := [run for run in runs if run.work is not None and run.tally.finished]):
+            _show(partial, as_json=given["as_json"])
         terminal.line("interrupted; the same command continues", err=True)
-        return 130
+        return interrupts.exit_code()
     except (RunnerError, Stopped):
         if partial := [run for run in runs if run.work is not None and run.tally.finished]:
             _show(partial, as_json=given["as_json"])
@@ -405,7 +408,7 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: 
         return 3
     if not finished:
         terminal.line("interrupted; the same command continues", err=True)
-        return 130
+        return interrupts.exit_code()
     return _verdict(runs, given["fail_under"])
 
 

@@ -103,9 +103,9 @@ class _Worker(SpawnProcess):
     """pebble asks first and waits 3 s, holding up every other call; a hanging grader has nothing to save."""
 
     def start(self) -> None:
-        """Start with SIGINT blocked, which the process inherits: a terminal's Ctrl-C goes to all, and is ours alone."""
+        """Start with signals blocked, which the process inherits: those of a terminal or scheduler are for us alone."""
         resource_tracker.ensure_running()  # which would let SIGINT through again if it was started below
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         try:
             super().start()
         finally:

@@ -223,7 +223,7 @@ def test_a_price_that_the_server_tells_is_taken(m1eval, server, capitals, tmp_pa
     ("more", "words"),
     [
         (("--max-cost", 5), "--max-cost: no prices of 'm' are known"),
-        (("--prices", "none.yaml"), "cannot be read"),
+        (("--prices", "none.yaml"), "does not exist"),
         (("--prices", "other.yaml"), "no pattern fits 'm'"),
         (("--prices", "wrong.yaml"), "wrong.yaml:1: "),
         (("--max-tokens-total", "4x"), "no number of tokens"),

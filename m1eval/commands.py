@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from m1eval import completion, plugins, terminal
+from m1eval import completion, terminal
 from m1eval.errors import UsageError
 from m1eval.options import FilePath, Number, NumberList, Once, Text, Threshold, TokenList, runner_options, writable
 
@@ -13,14 +13,29 @@ from m1eval.options import FilePath, Number, NumberList, Once, Text, Threshold, 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="A B…", type=FilePath())
 @click.option(
-    "--fail-if-worse", cls=Once, type=Number(0, 1), metavar="BY", help="Exit with 1 if B's score is lower by more."
+    "--fail-if-worse",
+    cls=Once,
+    type=Number(0, 1),
+    metavar="BY",
+    help="Exit with 1 if it is certain (one-sided, 5%) that B is worse by more than BY.",
+)
+@click.option("--fail-if-inconclusive", is_flag=True, help="With --fail-if-worse: exit with 5 if it is not decided.")
+@click.option(
+    "--cluster",
+    cls=Once,
+    type=Text(),
+    metavar="COLUMN",
+    help="Samples with the same value of this column are not independent; default: those that share a text.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def compare(runs: Sequence[Path], fail_if_worse: float | None, as_json: bool) -> int:
+def compare(
+    runs: Sequence[Path], fail_if_worse: float | None, fail_if_inconclusive: bool, cluster: str | None, as_json: bool
+) -> int:
     """Compare runs of the same tasks, sample by sample: the first with each of the others.
 
-    The difference is paired over the samples that both have scored; its p is from sign flips (for single answers
-    McNemar's exact test), adjusted if several tasks or runs are compared. Folders of several runs are matched by task.
+    The difference is over the problems that both have scored, with its 95% interval and the p of the same test, for
+    these problems and for problems like these; adjusted if several tasks or runs are compared. Folders of several runs
+    are matched by task. Exit codes: 1 the gate failed, 5 it is inconclusive and that was to fail.
 
     \b
     m1eval compare results/aime24/qwen--qwen3-8b results/aime24/qwen--qwen3-14b
@@ -33,15 +48,15 @@ def compare(runs: Sequence[Path], fail_if_worse: float | None, as_json: bool) ->
 
     if len(runs) < 2:
         raise UsageError("name two runs or more: m1eval compare results/TASK/A results/TASK/B")
-    try:
-        pairs = compared(runs)
-    except ModuleNotFoundError as error:
-        raise plugins.missing_package("m1eval compare", error) from error
+    if fail_if_inconclusive and fail_if_worse is None:
+        raise UsageError("--fail-if-inconclusive goes with --fail-if-worse BY")
+    pairs = compared(runs, cluster=cluster, margin=fail_if_worse)
     if as_json:
         terminal.json({"comparisons": msgspec.to_builtins(pairs)})
     else:
         comparison.show(pairs)
-    return int(fail_if_worse is not None and any(pair.difference < -fail_if_worse for pair in pairs))
+    gates = {pair.gate for pair in pairs}
+    return 1 if "worse" in gates else 5 if fail_if_inconclusive and "inconclusive" in gates else 0
 
 
 @click.command()

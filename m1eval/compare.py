@@ -1,38 +1,64 @@
-"""Two runs of one task side by side: what was set differently, the paired difference, and which samples flipped."""
+"""Two runs of one task side by side: what was set differently, the paired difference, and which samples flipped.
+
+Samples are paired by what was asked: the digest of prompt and target that every record carries. Where only the prompt
+was changed on purpose (its template, the system message, a protocol), the same row of the same data is the same
+problem.
+"""
 
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Struct, field
 
 from m1eval import metadata, stats
 from m1eval.errors import UsageError
-from m1eval.journal import Record, records
+from m1eval.journal import Record, settled
 from m1eval.run import flat
 from m1eval.source import show
 
 QUIET = ("model", "digests", "task.title", "repeats", "limit", "ids")
 """Settings that stand elsewhere in a comparison, or of which the difference says nothing."""
+DATA = ("seed", "task.dataset", "task.options", "data_dir")
+"""Settings that decide which problems a task has; the same ids stand for the same problems only if these are equal."""
+LEVEL = 0.05
+"""Of the one-sided tests of a gate."""
+Gate = Literal["not worse", "worse", "inconclusive"]
 
 
-class Side(NamedTuple):
+class Answers(Struct):
+    """The answers of one run to one sample."""
+
+    values: list[float] = field(default_factory=list)
+    errored: int = 0
+    target: str = ""
+    digests: set[str] = field(default_factory=set)
+    cluster: str = ""
+    group: str = ""
+
+    @property
+    def mean(self) -> float:
+        """Of the scored answers."""
+        return math.fsum(self.values) / len(self.values)
+
+    def with_lost(self, worth: float) -> float:
+        """The mean if the errored answers had this score."""
+        return (math.fsum(self.values) + worth * self.errored) / (len(self.values) + self.errored)
+
+
+class Side(Struct):
     """One run as far as it is compared."""
 
     path: Path
     meta: Mapping[str, Any]
-    values: dict[str, list[float]]
-    """Values of each sample's scored repeats."""
-    outcomes: Counter[str]
-    tokens: float
-    """New tokens of an answer, in the mean."""
-
-    def mean(self, sample: str) -> float:
-        """Of a sample's repeats."""
-        return math.fsum(self.values[sample]) / len(self.values[sample])
+    samples: dict[str, Answers] = field(default_factory=dict)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    tokens: float | None = None
+    """New tokens of a scored answer, in the mean."""
 
     @property
     def truncated(self) -> float:
@@ -41,8 +67,24 @@ class Side(NamedTuple):
         return self.outcomes["truncated"] / scored if scored else 0.0
 
 
-class Pair(msgspec.Struct, kw_only=True):
-    """The comparison of one task in two runs, over the samples that both have scored; B less A."""
+class Effect(Struct, kw_only=True):
+    """The error of a difference, for one of the two things it may be said of; interval and p are of one test."""
+
+    stderr: float | None
+    interval: tuple[float, float]
+    """95%, inside [-1, 1]."""
+    p: float
+    """Two-sided, of no difference in the mean."""
+    p_adjusted: float | None = None
+    """For the number of comparisons (Benjamini-Hochberg), where there are several."""
+    minimum_detectable: float | None
+    """The smallest true difference that is found at 5% four times in five; None if not even the largest is."""
+    limits: tuple[float, float]
+    """One-sided 95% limits, below and above."""
+
+
+class Pair(Struct, kw_only=True):
+    """The comparison of one task in two runs, over the problems that both have scored; B less A."""
 
     task: str
     a: str
@@ -50,43 +92,66 @@ class Pair(msgspec.Struct, kw_only=True):
     config: dict[str, tuple[Any, Any]]
     samples: int
     repeats: tuple[int, int]
-    """The most repeats that a sample has on either side."""
+    """The most scored answers that a sample has on either side."""
+    repeats_least: tuple[int, int]
     left_out: int
     """Samples that only one side has scored."""
+    other_prompts: int
+    """Paired samples whose prompts differ although they are the same problem."""
+    clusters: int
+    """Texts that the samples are about, one that shares none counted by itself."""
     scores: tuple[float, float]
     difference: float
     stderr: float | None
-    interval: tuple[float, float] | None
-    """95% of the difference, by bootstrap of the samples."""
+    interval: tuple[float, float]
+    """95%, for problems like these, as are stderr, p, minimum_detectable and limits."""
     p: float
-    """Two-sided, by sign flips of the samples' differences: McNemar's exact test for single answers."""
     p_adjusted: float | None = None
-    """For the number of comparisons (Benjamini-Hochberg), where there are several."""
-    samples_needed: int | None
-    """To see a difference of this size four times in five."""
-    tokens: tuple[float, float]
+    minimum_detectable: float | None
+    limits: tuple[float, float]
+    these_problems: Effect
+    tokens: tuple[float | None, float | None]
     truncated: tuple[float, float]
     errored: tuple[int, int]
+    difference_errors_wrong: float | None = None
+    """The difference over all samples if every errored answer were wrong; None if none errored."""
+    difference_errors_right: float | None = None
+    difference_bounds: tuple[float, float] | None = None
+    """The least and the greatest that it can be, whatever the errored answers were."""
+    margin: float | None = None
+    """How much worse B may be."""
+    gate: Gate | None = None
+    """Whether B is worse by more than that, on these problems."""
     both_right: int
+    """Samples of which at least half of the answers are right on both sides."""
     both_wrong: int
     only_a: list[str]
     only_b: list[str]
 
 
-def compare(folders: Sequence[Path]) -> list[Pair]:
-    """The first folder against each other one, task by task; UsageError if they share no task or no sample."""
+def compare(folders: Sequence[Path], *, cluster: str | None = None, margin: float | None = None) -> list[Pair]:
+    """The first folder against each other one, task by task.
+
+    `cluster`: a column of the data whose values make clusters, in place of the texts that samples share. `margin`: how
+    much worse B may be; decides `gate`. UsageError if the runs share no task or no problem.
+    """
     first, *others = [_runs(folder) for folder in folders]
-    pairs = []
+    made: list[tuple[Pair, stats.Estimate]] = []
     for folder, other in zip(folders[1:], others, strict=True):
         shared = [task for task in first if task in other]
         if not shared:
             raise UsageError(
                 f"{show(folders[0])} has {_tasks(first)}, {show(folder)} has {_tasks(other)}: no task in both"
             )
-        pairs += [_pair(task, _side(first[task]), _side(other[task])) for task in shared]
+        made += [_pair(task, _side(first[task], cluster), _side(other[task], cluster)) for task in shared]
+    pairs = [pair for pair, _ in made]
+    if margin is not None:
+        _decide(made, margin)
     if len(pairs) > 1:
-        for pair, adjusted in zip(pairs, stats.benjamini_hochberg([pair.p for pair in pairs]), strict=True):
-            pair.p_adjusted = adjusted
+        like = stats.benjamini_hochberg([pair.p for pair in pairs])
+        these = stats.benjamini_hochberg([pair.these_problems.p for pair in pairs])
+        for pair, *adjusted in zip(pairs, like, these, strict=True):
+            pair.p_adjusted, pair.these_problems.p_adjusted = adjusted
     return pairs
 
 
@@ -111,64 +176,192 @@ def _runs(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _side(path: Path) -> Side:
-    values: dict[str, dict[int, float]] = {}
-    outcomes: Counter[str] = Counter()
-    tokens = number = 0
-    for record in _last(path / "samples.jsonl"):
-        outcomes[record.outcome] += 1
-        if record.outcome != "errored":
+def _side(path: Path, cluster: str | None) -> Side:
+    meta = metadata.read(path / "run.json")
+    side = Side(path, meta)
+    tokens = 0
+    for record in settled(path / "samples.jsonl", set(meta.get("strangers", ()))):
+        side.outcomes[record.outcome] += 1
+        answers = side.samples.setdefault(record.id, Answers())
+        answers.target, answers.group = record.target, record.group
+        answers.cluster = record.cluster if cluster is None else _column(record, cluster, path)
+        if record.digest:
+            answers.digests.add(record.digest)
+        if record.outcome == "errored":
+            answers.errored += 1
+        else:
+            answers.values.append(record.score)
             tokens += record.usage.output
-            number += 1
-            values.setdefault(record.id, {})[record.repeat] = record.score
-    each = {sample: list(repeats.values()) for sample, repeats in values.items()}
-    return Side(path, metadata.read(path / "run.json"), each, outcomes, tokens / number if number else 0.0)
+    scored = side.outcomes.total() - side.outcomes["errored"]
+    side.tokens = tokens / scored if scored else None
+    return side
 
 
-def _last(journal: Path) -> list[Record]:
-    """One record of each (sample, repeat), without its texts: the first score stands, else the last error."""
-    kept: dict[tuple[str, int], Record] = {}
-    for record in records(journal):
-        record.text = record.reasoning = ""
-        key = (record.id, record.repeat)
-        if key not in kept or kept[key].outcome == "errored":
-            kept[key] = record
-    return list(kept.values())
+def _column(record: Record, name: str, path: Path) -> str:
+    if name not in record.metadata:
+        if record.outcome == "errored":
+            return ""
+        known = ", ".join(record.metadata) or "none"
+        raise UsageError(f"--cluster {name}: {show(path)}: sample {record.id} has no such column; it has {known}")
+    return f"{name}={record.metadata[name]}"
 
 
-def _pair(task: str, a: Side, b: Side) -> Pair:
-    both = [sample for sample in a.values if sample in b.values]
+class Match(NamedTuple):
+    """One problem in both runs."""
+
+    name: str
+    """A's id of it."""
+    one: Answers
+    other: Answers
+    other_prompt: bool = False
+
+    @property
+    def group(self) -> str:
+        """What it is averaged with; a sample that could not be built does not say it."""
+        return self.one.group or self.other.group
+
+
+def _matched(a: Side, b: Side) -> Iterator[Match]:
+    """The samples of both sides that are the same problem."""
+    ours, theirs = (dict(flat(side.meta.get("config", {}))) for side in (a, b))
+    keys = [key for key in ours.keys() | theirs.keys() if key.startswith(DATA)]
+    same_data = all(ours.get(key) == theirs.get(key) for key in keys)
+    by_digest = {digest: name for name, answers in b.samples.items() for digest in answers.digests}
+    for name, one in a.samples.items():
+        other = b.samples.get(name)
+        if other and one.digests & other.digests:
+            yield Match(name, one, other)
+        elif other and one.target == other.target and (same_data or not (one.digests and other.digests)):
+            yield Match(name, one, other, bool(one.digests and other.digests))
+        else:
+            found = next((by_digest[digest] for digest in one.digests if digest in by_digest), None)
+            if found is not None and not b.samples[found].digests & a.samples.get(found, Answers()).digests:
+                yield Match(name, one, b.samples[found])
+
+
+def _pair(task: str, a: Side, b: Side) -> tuple[Pair, stats.Estimate]:
+    """The comparison, and the estimate of the difference on these problems."""
+    matched = list(_matched(a, b))
+    both = [each for each in matched if each.one.values and each.other.values]
     if not both:
-        raise UsageError(f"{show(a.path)} and {show(b.path)} have no scored sample of {task} in common")
-    means = [(a.mean(sample), b.mean(sample)) for sample in both]
-    differences = [other - one for one, other in means]
-    mean = math.fsum(differences) / len(both)
-    spread = None
-    if len(both) > 1:
-        spread = math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (len(both) - 1))
-    right = [(one >= 0.5, other >= 0.5) for one, other in means]
-    return Pair(
+        raise UsageError(_nothing_shared(task, a, b, matched))
+    like, these = _estimates(both)
+    right = [(each.name, each.one.mean >= 0.5, each.other.mean >= 0.5) for each in both]
+    counts = [len(each.one.values) for each in both], [len(each.other.values) for each in both]
+    lost = a.outcomes["errored"] + b.outcomes["errored"]
+    scored = sum(bool(answers.values) for side in (a, b) for answers in side.samples.values())
+    pair = Pair(
         task=task,
         a=str(a.path),
         b=str(b.path),
         config=_config(a.meta.get("config", {}), b.meta.get("config", {})),
         samples=len(both),
-        repeats=(max(map(len, a.values.values())), max(map(len, b.values.values()))),
-        left_out=len(a.values.keys() ^ b.values.keys()),
-        scores=(math.fsum(one for one, _ in means) / len(both), math.fsum(other for _, other in means) / len(both)),
-        difference=mean,
-        stderr=spread / math.sqrt(len(both)) if spread is not None else None,
-        interval=stats.bootstrap(differences) if spread is not None else None,
-        p=stats.sign_flip(differences),
-        samples_needed=stats.samples_needed(spread, mean) if spread and mean else None,
+        repeats=(max(counts[0]), max(counts[1])),
+        repeats_least=(min(counts[0]), min(counts[1])),
+        left_out=scored - 2 * len(both),
+        other_prompts=sum(each.other_prompt for each in both),
+        clusters=len({each.one.cluster or f"\0{each.name}" for each in both}),
+        scores=(
+            _mean((each.one.mean, each.group) for each in both),
+            _mean((each.other.mean, each.group) for each in both),
+        ),
+        difference=like.value,
+        **msgspec.structs.asdict(_effect(like)),
+        these_problems=_effect(these),
         tokens=(a.tokens, b.tokens),
         truncated=(a.truncated, b.truncated),
         errored=(a.outcomes["errored"], b.outcomes["errored"]),
-        both_right=right.count((True, True)),
-        both_wrong=right.count((False, False)),
-        only_a=[sample for sample, pair in zip(both, right, strict=True) if pair == (True, False)],
-        only_b=[sample for sample, pair in zip(both, right, strict=True) if pair == (False, True)],
+        difference_errors_wrong=_with_lost(matched, 0.0, 0.0) if lost else None,
+        difference_errors_right=_with_lost(matched, 1.0, 1.0) if lost else None,
+        difference_bounds=(_with_lost(matched, 1.0, 0.0), _with_lost(matched, 0.0, 1.0)) if lost else None,
+        both_right=sum(one and other for _, one, other in right),
+        both_wrong=sum(not one and not other for _, one, other in right),
+        only_a=[name for name, one, other in right if one and not other],
+        only_b=[name for name, one, other in right if other and not one],
     )
+    return pair, these
+
+
+def _estimates(both: Sequence[Match]) -> tuple[stats.Estimate, stats.Estimate]:
+    """The difference for problems like these, and for these problems."""
+    groups: dict[str, list[stats.Unit]] = {}
+    for each in both:
+        groups.setdefault(each.group, []).append(_difference(each.one, each.other))
+    like, these = (
+        stats.average([make(units, -1.0, 1.0) for units in groups.values()])
+        for make in (stats.problems_like_these, stats.these_problems)
+    )
+    return (like if like.effective() <= these.effective() else these), these
+
+
+def _difference(one: Answers, other: Answers) -> stats.Unit:
+    """One problem's difference, with its noise where both sides have several answers."""
+    noise, freedom = 0.0, 0
+    for values in (one.values, other.values):
+        if len(values) < 2:
+            return stats.Unit(other.mean - one.mean, cluster=one.cluster)
+        mean = math.fsum(values) / len(values)
+        noise += math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)
+        freedom += len(values) - 1
+    return stats.Unit(other.mean - one.mean, noise, min(len(one.values), len(other.values)), freedom, one.cluster)
+
+
+def _effect(found: stats.Estimate) -> Effect:
+    return Effect(
+        stderr=found.stderr,
+        interval=found.interval(),
+        p=found.p(),
+        minimum_detectable=found.detectable(),
+        limits=found.interval(1 - 2 * LEVEL),
+    )
+
+
+def _decide(made: Sequence[tuple[Pair, stats.Estimate]], margin: float) -> None:
+    """Put the gate's answers into the pairs.
+
+    "worse" if a one-sided test at 5% shows it by more than the margin, corrected for the number of pairs (Holm 1979),
+    so that at most one gate in twenty fails where nothing is worse; "not worse" if a test of its own shows that.
+    """
+    worse = stats.holm([found.p_less(-margin) for _, found in made])
+    for (pair, found), p in zip(made, worse, strict=True):
+        pair.margin = margin
+        if p < LEVEL:
+            pair.gate = "worse"
+        else:
+            pair.gate = "not worse" if found.p_greater(-margin) < LEVEL else "inconclusive"
+
+
+def _with_lost(matched: Sequence[Match], in_a: float, in_b: float) -> float:
+    """The difference over all problems of both runs, the errored answers having these scores."""
+    return _mean((each.other.with_lost(in_b) - each.one.with_lost(in_a), each.group) for each in matched)
+
+
+def _mean(values: Iterable[tuple[float, str]]) -> float:
+    """The mean over groups of the mean of their values."""
+    groups: dict[str, list[float]] = {}
+    for value, group in values:
+        groups.setdefault(group, []).append(value)
+    return math.fsum(math.fsum(each) / len(each) for each in groups.values()) / len(groups)
+
+
+def _nothing_shared(task: str, a: Side, b: Side, matched: Sequence[Match]) -> str:
+    where = f"{show(a.path)} and {show(b.path)}"
+    if matched:
+        return f"{where} have no problem of {task} that both have scored"
+    if not a.samples.keys() & b.samples.keys():
+        return f"{where} have no sample of {task} in common"
+    differing = [
+        f"{key.removeprefix('task.')} {_brief(one)} and {_brief(other)}"
+        for key, (one, other) in _config(a.meta.get("config", {}), b.meta.get("config", {})).items()
+        if f"task.{key}".startswith(DATA) or key.startswith(DATA)
+    ]
+    why = f" ({'; '.join(differing)})" if differing else ""
+    return f"{where} asked other problems of {task} under the same ids{why}; run both with the same data and --seed"
+
+
+def _brief(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 def _config(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

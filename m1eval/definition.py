@@ -101,6 +101,10 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
         Literal["fail", "skip", "truncate_middle"],
         Meta(description="A prompt longer than the window counts as wrong, is left out, or loses its middle."),
     ] = "fail"
+    average: Annotated[
+        str | None,
+        Meta(description="A column: the score is the mean over its values of their samples' mean; default: all alike."),
+    ] = None
     repeats: Annotated[int, Meta(ge=1, le=100_000)] = 1
     generation: Sampling = Sampling()
     think: Annotated[

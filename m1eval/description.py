@@ -4,7 +4,6 @@ It follows from what run.json says and one pass over the journal, and is the sam
 for another process that reads the folder later.
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -149,8 +148,8 @@ def describe(meta: Mapping[str, Any], done: Done, folder: Path) -> RunDescriptio
         score=tally.score,
         stderr=tally.stderr,
         interval=tally.interval,
-        these_problems=None,
-        score_bounds=_bounds(tally, errored),
+        these_problems=_these_problems(tally, plan),
+        score_bounds=tally.bounds,
         outcomes={outcome: tally.outcomes[outcome] for outcome in OUTCOMES},
         truncated_prompts=plan["truncated_prompts"],
         errors=done.reasons.built(),
@@ -182,17 +181,10 @@ def _plan(meta: Mapping[str, Any], tally: Tally, errored: Counter[str]) -> dict[
     return plan
 
 
-def _bounds(tally: Tally, errored: Counter[str]) -> tuple[float, float] | None:
-    """The score with all errored answers wrong, and right."""
-    if not errored:
-        return (tally.score, tally.score) if tally.score is not None else None
-    counts = tally.counts
-    low, high = [], []
-    for name in counts.keys() | errored.keys():
-        total, n = counts.get(name, (0.0, 0))
-        low.append(total / (n + errored[name]))
-        high.append((total + errored[name]) / (n + errored[name]))
-    return math.fsum(low) / len(low), math.fsum(high) / len(high)
+def _these_problems(tally: Tally, plan: Mapping[str, Any]) -> Uncertainty | None:
+    """How well the score is known for the problems of the set, of which perhaps only some were chosen."""
+    found = tally.these_problems(plan["in_set"] - plan["skipped"] if plan["samples"] < plan["in_set"] else None)
+    return Uncertainty(stderr=found.stderr, interval=found.interval()) if found else None
 
 
 def _mapping(value: Any) -> dict[str, Any]:

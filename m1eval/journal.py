@@ -57,6 +57,12 @@ class Record(Struct, kw_only=True, omit_defaults=True):
     error: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
+    cluster: str = ""
+    """Samples of one cluster share a text, so that their scores are not independent."""
+    digest: str = ""
+    """Of prompt and target: what was asked, by which samples of two runs are paired."""
+    group: str = ""
+    """What the sample is averaged with before the score is (`average` of the task)."""
     time: float = 0.0
     """Seconds since 1970 when it was finished."""
 
@@ -84,6 +90,8 @@ class Line(Struct):
     seed: int | None = None
     error: str | None = None
     """Once counted, the name of its kind."""
+    cluster: str = ""
+    group: str = ""
 
 
 _decode_line = msgspec.json.Decoder(Line).decode
@@ -190,7 +198,11 @@ class Done:
                     self._count(line)
                 else:  # nearly always; there may be a million of them
                     scored[line.id] = scored.get(line.id, 0) | 1 << line.repeat
-                    tally.add(line.id, line.outcome, line.value, line.usage, line.timing.total)
+                    tally.add(
+                        *(line.id, line.outcome, line.value, line.usage, line.timing.total),
+                        cluster=line.cluster,
+                        group=line.group,
+                    )
                     self._pay(line.usage)
                 self._end += len(raw) if raw[-1:] == b"\n" else 0
 
@@ -201,7 +213,7 @@ class Done:
             return
         if before := self._errored.pop(key, None):
             self._superseded += 1
-            self.tally.drop_error(before.usage, before.timing.total)
+            self.tally.drop_error(before.id, before.usage, before.timing.total)
             self.reasons.drop(before.error or "")
             self._pay(before.usage, -1)
         if line.outcome == "errored":
@@ -209,7 +221,9 @@ class Done:
             self._errored[key] = line
         else:
             self._scored[line.id] = self._scored.get(line.id, 0) | 1 << line.repeat
-        self.tally.add(line.id, line.outcome, line.value, line.usage, line.timing.total)
+        self.tally.add(
+            *(line.id, line.outcome, line.value, line.usage, line.timing.total), cluster=line.cluster, group=line.group
+        )
         self._pay(line.usage)
 
     def _pay(self, usage: Usage, sign: int = 1) -> None:
@@ -369,8 +383,16 @@ class Journal(Done):
             self._drop_before()
         self._count(
             Line(
-                *(record.id, record.repeat, record.outcome, record.score),
-                *(record.usage, record.timing, record.seed, record.error),
+                record.id,
+                record.repeat,
+                record.outcome,
+                record.score,
+                usage=record.usage,
+                timing=record.timing,
+                seed=record.seed,
+                error=record.error,
+                cluster=record.cluster,
+                group=record.group,
             )
         )
         if self._stop:

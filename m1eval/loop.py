@@ -16,7 +16,7 @@ import msgspec
 
 from m1eval.errors import M1evalError
 from m1eval.grading import add_usage, as_output, as_score
-from m1eval.journal import Done, Journal, Record
+from m1eval.journal import Done, Journal, Record, encoded
 from m1eval.judge_replies import judge_replies
 from m1eval.nouns import (
     Output,
@@ -43,6 +43,8 @@ QUICK = 0.001
 """Seconds: samples that are built in less are built on the spot, as a thread would cost more."""
 IN_THREADS = 64
 """Samples at most that are built in threads before it is tried again whether one on the spot is quick."""
+LONGEST_KEY = 64
+"""Characters of a prefix key that is kept as it is."""
 LOOK_AGAIN = 0.25
 """Seconds after which a runner is asked again how many requests it likes."""
 
@@ -219,8 +221,11 @@ async def _recorded(
 ) -> None:
     """Grade and write each answer by itself; the first error that ends the run, once all have been seen to."""
 
+    digest = _digest(sample)
+
     async def one(each: _Came) -> None:
         record = await _graded(work, sample, each, asking)
+        record.digest = digest
         record.timing.build = built
         await journal.append(record, sample.messages)
 
@@ -289,6 +294,7 @@ async def _graded(work: Work, sample: Sample, came: _Came, asking: Asking) -> Re
     """Grade what came; whatever goes wrong with it becomes its record."""
     record = Record(id=sample.id, repeat=came.repeat, outcome="errored", target=sample.target, seed=came.seed)
     record.metadata = {k: v for k, v in sample.metadata.items() if _small(v)}
+    record.cluster, record.group = _cluster(sample), _group(work.task, sample)
     replies: list[Verdict] = []
     token = judge_replies.set(replies)
     asking.spending.grading()
@@ -325,6 +331,29 @@ async def _grade(record: Record, task: Task, sample: Sample, came: _Came, tools:
     record.answer = score.answer if graded else None
     record.explanation, record.metrics = score.explanation, score.metrics
     record.verdicts = score.verdicts
+
+
+def _digest(sample: Sample) -> str:
+    """What was asked, in sixteen hexadecimal digits: prompt, tools and target."""
+    hashed = hashlib.blake2b(digest_size=8)
+    hashed.update(encoded([sample.messages, sample.tools, sample.target]))
+    return hashed.hexdigest()
+
+
+def _cluster(sample: Sample) -> str:
+    """The name of the text that samples share, short enough for every record."""
+    key = sample.prefix_key
+    return key if len(key) <= LONGEST_KEY else hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _group(task: Task, sample: Sample) -> str:
+    """What the sample is averaged with; UsageError if it lacks the task's column for that."""
+    column = task.definition.average
+    if column is None:
+        return ""
+    if column not in sample.metadata:
+        raise task.source.error(("average",), f"sample {sample.id} has no column '{column}'")
+    return str(sample.metadata[column])
 
 
 def _words(error: Exception) -> str:

@@ -16,7 +16,7 @@ from msgspec import Struct, ValidationError, convert, field, to_builtins
 
 from m1eval import stats
 from m1eval.journal import Record
-from m1eval.stats_repeats import Ballot, g_pass_at_k, maj_at_k, pass_at_k
+from m1eval.stats.repeats import Ballot, g_pass_at_k, maj_at_k, pass_at_k
 
 Same = Callable[[str, str], Awaitable[bool]]
 AT_ONCE = 8
@@ -33,6 +33,7 @@ class Answers(Struct):
     right: int = 0
     votes: dict[int, str | None] = field(default_factory=dict)
     target: str | None = None
+    cluster: str = ""
     comparable: bool = True
     """False if the reference differs between repeats: the same letter may then mean another option."""
 
@@ -81,6 +82,7 @@ def collect(records: Iterable[Record], scorer: Any = None) -> Collected:
     vote = getattr(scorer, "vote", _written)
     for record in records:
         answers = found.samples.setdefault(record.id, Answers())
+        answers.cluster = record.cluster
         if record.outcome == "errored":
             continue
         if answers.target is None:
@@ -183,16 +185,21 @@ def figures(found: Collected, k: int, planned: int | None = None) -> list[Figure
     if found.votes:
         wanted.append((f"maj@{k}", k, lambda ballot: maj_at_k(ballot, k)))
     wanted.append((f"G-Pass@{k} (half)", k, lambda ballot: g_pass_at_k(ballot.answers, ballot.right, k, 0.5)))
-    made = (_figure(name, size, value, ballots) for name, size, value in wanted)
+    clusters = [answers.cluster for answers in found.samples.values()]
+    made = (_figure(name, size, value, ballots, clusters) for name, size, value in wanted)
     return [figure for figure in made if figure is not None]
 
 
-def _figure(name: str, k: int, value: Callable[[Ballot], float], ballots: Sequence[Ballot]) -> Figure | None:
-    values, low, high = [], [], []
-    for ballot in ballots:
+def _figure(
+    name: str, k: int, value: Callable[[Ballot], float], ballots: Sequence[Ballot], clusters: Sequence[str]
+) -> Figure | None:
+    """A figure; `clusters`: of the samples that have a record, which come first."""
+    values, low, high, units = [], [], [], []
+    for number, ballot in enumerate(ballots):
         missing = k - ballot.answers
         if missing <= 0:
             values.append(value(ballot))
+            units.append(stats.Unit(values[-1], cluster=clusters[number]))
         else:
             low.append(value(_lost_wrong(ballot, missing)))
             high.append(value(ballot._replace(right=ballot.right + missing)))
@@ -201,7 +208,7 @@ def _figure(name: str, k: int, value: Callable[[Ballot], float], ballots: Sequen
     return Figure(
         name=name,
         value=math.fsum(values) / len(values),
-        interval=stats.interval(values) if len(values) > 1 else None,
+        interval=stats.problems_like_these(units).interval(),
         samples=len(values),
         left_out=len(low),
         bounds=(math.fsum([*values, *low]) / len(ballots), math.fsum([*values, *high]) / len(ballots)),

@@ -8,7 +8,7 @@ from msgspec import Struct
 from m1eval import baselines
 from m1eval.description import RunDescription
 from m1eval.report.words import interval, score
-from m1eval.stats import Tally, benjamini_hochberg, student, student_tail
+from m1eval.stats import Tally, benjamini_hochberg
 
 SETTINGS = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
 LABELS = {"messages": "prompt", "system": "system prompt", "think": "thinking budget", "data": "data"}
@@ -150,15 +150,15 @@ def repeats(about: RunDescription) -> str:
 
 def _measure(found: BaselineComparison, about: RunDescription, tally: Tally) -> None:
     """The difference with its interval and p, both from one estimate."""
-    assert about.score is not None
-    found.difference = about.score - found.published
-    if about.stderr is None:
+    estimate = tally.against_published(
+        found.published, repeats=found.repeats, population=about.samples_in_set if about.partial else None
+    )
+    if estimate is None:
         return
-    found.target = "problems like these"
-    error = about.stderr
-    found.p = student_tail(found.difference / error, tally.samples - 1) if error else 0.0 + (not found.difference)
-    reach = student(0.975, tally.samples - 1) * error
-    found.interval = (max(-1.0, found.difference - reach), min(1.0, found.difference + reach))
+    found.difference = estimate.value
+    found.target = "these problems"
+    found.p = estimate.p()
+    found.interval = estimate.interval()
 
 
 def _refused(meta: Mapping[str, Any]) -> dict[str, str]:

@@ -1,11 +1,10 @@
 """`m1eval compare`: what it prints."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from m1eval import description, terminal
-from m1eval.compare import Pair
+from m1eval import terminal
+from m1eval.compare import Effect, Pair
 from m1eval.report.words import count, interval, p_value, plural, short
 
 NAMES = 12
@@ -22,51 +21,82 @@ def show(pairs: Sequence[Pair]) -> None:
 
 
 def lines(pair: Pair, *, several: bool = False) -> list[str]:
-    """One comparison: settings first, then scores, tokens and flips."""
+    """One comparison: settings first, then scores, how sure the difference is, tokens and flips."""
     changed = "; ".join(f"{key} {_setting(one)} → {_setting(other)}" for key, (one, other) in pair.config.items())
-    error = f" (standard error {pair.stderr:.3f})" if pair.stderr is not None else ""
-    p = p_value(pair.p)
-    if pair.p_adjusted is not None:
-        p += f", adjusted {p_value(pair.p_adjusted)}"
-    most = dict.fromkeys(pair.repeats)
-    repeats = plural(pair.samples, "sample") + ("" if [*most] == [1] else f" × {' and '.join(map(str, most))}")
-    one, other = pair.tokens
-    growth = f"   {100 * (other / one - 1):+.0f}%" if one else ""
     found = [
         f"A {pair.a}   B {pair.b}" + (f"   {pair.task}" if several else ""),
         f"config  {changed or 'the same'}",
-        f"score   {pair.scores[0]:.3f} → {pair.scores[1]:.3f}   Δ {pair.difference:+.3f}{error}   {p} "
-        f"(paired, {repeats})",
-        f"tokens  {count(one)} → {count(other)}{growth}   "
-        f"truncated {100 * pair.truncated[0]:.1f}% → {100 * pair.truncated[1]:.1f}%",
+        f"score   {pair.scores[0]:.3f} → {pair.scores[1]:.3f}   Δ {pair.difference:+.3f}   (paired, {_size(pair)})",
+        f"        {_effect('these problems', pair.these_problems)}",
+        f"        {_effect('problems like these', pair)}",
+        _detectable(pair),
+        _tokens(pair),
         f"both right {pair.both_right} · both wrong {pair.both_wrong} · only A {len(pair.only_a)} · "
         f"only B {len(pair.only_b)}{_named('only B', pair.only_b)}{_named('only A', pair.only_a)}",
     ]
-    if pair.interval is not None:
-        found.append(f"Δ lies in {interval(pair.interval, signed=True)} (95%)" + _needed(pair))
+    if max(pair.repeats) > 1:
+        found.append("right: at least half of a sample's answers are")
+    if pair.other_prompts:
+        found.append(f"{plural(pair.other_prompts, 'sample')} had another prompt in A than in B")
     if pair.left_out:
-        are = "is" if pair.left_out == 1 else "are"
-        found.append(f"{plural(pair.left_out, 'sample')} {are} scored on one side only and left out")
+        verb = "is" if pair.left_out == 1 else "are"
+        found.append(f"{plural(pair.left_out, 'sample')} {verb} scored on one side only and left out")
     if any(pair.errored):
-        found.append(f"errored and left out: A {pair.errored[0]:,}, B {pair.errored[1]:,}{_bounds(pair)}")
+        found += _lost(pair)
+    if pair.gate is not None:
+        found.append(_gate(pair))
     return found
 
 
-def _bounds(pair: Pair) -> str:
-    """What the errored answers might do to the difference of the runs."""
-    bounds = [description.read(Path(folder)).score_bounds for folder in (pair.a, pair.b)]
-    if bounds[0] is None or bounds[1] is None:
-        return ""
-    (low_a, high_a), (low_b, high_b) = bounds
-    low, high = low_b - high_a, high_b - low_a
-    warning = "; hard problems may err more often" if high - low > 0.01 else ""
-    return f"; whatever they were, Δ of all samples is between {low:+.3f} and {high:+.3f}{warning}"
+def _effect(target: str, effect: Effect | Pair) -> str:
+    p = p_value(effect.p)
+    if effect.p_adjusted is not None:
+        p += f", adjusted {p_value(effect.p_adjusted).removeprefix('p ').removeprefix('= ')}"
+    return f"{target}: Δ in {interval(effect.interval, signed=True)} (95%), {p}"
 
 
-def _needed(pair: Pair) -> str:
-    if pair.samples_needed is None or pair.p < 0.05:
-        return ""
-    return f"; about {pair.samples_needed:,} samples would show a difference of this size"
+def _detectable(pair: Pair) -> str:
+    least = pair.these_problems.minimum_detectable
+    if least is None:
+        return "        not even the largest difference would be found with so few answers"
+    return f"        a difference of {least:.3f} on these problems would be found four times in five"
+
+
+def _size(pair: Pair) -> str:
+    sides = [
+        str(low) if low == high else f"{low}–{high}" for low, high in zip(pair.repeats_least, pair.repeats, strict=True)
+    ]
+    repeats = "" if sides == ["1", "1"] else f" × {' and '.join(dict.fromkeys(sides))}"
+    texts = "" if pair.clusters == pair.samples else f" about {pair.clusters} texts"
+    return f"{plural(pair.samples, 'sample')}{texts}{repeats}"
+
+
+def _gate(pair: Pair) -> str:
+    low, high = pair.these_problems.limits
+    allowed = f"{pair.margin or 0:g}"
+    said = {
+        "worse": f"B is worse by more than {allowed}: the difference is at most {high:+.3f}",
+        "not worse": f"B is not worse by more than {allowed}: the difference is at least {low:+.3f}",
+        "inconclusive": f"not decided whether B is worse by more than {allowed}: between {low:+.3f} and {high:+.3f}",
+    }[pair.gate or "inconclusive"]
+    return f"gate    {pair.gate}: {said} (one-sided 95% limits, these problems)"
+
+
+def _tokens(pair: Pair) -> str:
+    one, other = pair.tokens
+    growth = f"   {100 * (other / one - 1):+.0f}%" if one and other is not None else ""
+    shown = " → ".join("–" if each is None else count(each) for each in (one, other))
+    return f"tokens  {shown}{growth}   truncated {100 * pair.truncated[0]:.1f}% → {100 * pair.truncated[1]:.1f}%"
+
+
+def _lost(pair: Pair) -> list[str]:
+    assert pair.difference_bounds is not None
+    return [
+        f"errored and left out: A {pair.errored[0]:,}, B {pair.errored[1]:,}; whatever they were, Δ of all "
+        f"samples is in {interval(pair.difference_bounds, signed=True)}; hard problems may err more often",
+        f"Δ with errored answers counted: {pair.difference_errors_wrong:+.3f} as wrong, "
+        f"{pair.difference_errors_right:+.3f} as right",
+    ]
 
 
 def _named(title: str, names: Sequence[str]) -> str:

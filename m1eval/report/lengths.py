@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 
-from m1eval import stats
 from m1eval.errors import UsageError
 from m1eval.journal import settled
 from m1eval.nouns import Outcome, Timing, Usage
@@ -37,6 +36,7 @@ class Entry(Struct):
     usage: Usage = field(default_factory=Usage)
     timing: Timing = field(default_factory=Timing)
     metadata: dict[str, Any] = field(default_factory=dict)
+    cluster: str = ""
 
     @property
     def length(self) -> int:
@@ -62,53 +62,21 @@ class Band(NamedTuple):
     @property
     def score(self) -> float | None:
         """Mean over the subtasks of their scores; None if one of them has none."""
-        scores = [part.score for part in self.parts.values()]
-        known = [score for score in scores if score is not None]
-        return math.fsum(known) / len(known) if known and len(known) == len(scores) else None
+        return self.tally.score if all(part.samples for part in self.parts.values()) else None
 
     @property
     def stderr(self) -> float | None:
         """Standard error of the score, the subtasks being independent."""
-        errors = [part.stderr for part in self.parts.values()]
-        known = [error for error in errors if error is not None]
-        return math.hypot(*known) / len(known) if known and len(known) == len(errors) else None
+        return self.tally.stderr if self.score is not None else None
 
     def bounds(self, confidence: float = 0.95) -> tuple[float, float] | None:
-        """The interval of the score, as in the table of results; None for fewer than two samples."""
-        return mean_bounds([_means(part) for part in self.parts.values()], confidence)
+        """The interval of the score, as in the table of results; None if a subtask has no score."""
+        found = self.tally.like_these
+        return found.interval(confidence) if found and self.score is not None else None
 
     def perfect(self) -> "Band":
-        """The same numbers of samples, all right."""
-        return self._replace(parts={name: _all_right(part.samples) for name, part in self.parts.items()})
-
-
-def mean_bounds(groups: Sequence[Sequence[float]], confidence: float) -> tuple[float, float] | None:
-    """The interval of the unweighted mean of groups' means, from the groups' own intervals.
-
-    Distances to their ends are added as squares (Zou and Donner 2008), so that groups in which all came out alike
-    still count with what is not known of them. None if a group has fewer than two samples.
-    """
-    if not groups or min(map(len, groups)) < 2:
-        return None
-    if len(groups) == 1:
-        return stats.interval(groups[0], confidence)
-    means = [math.fsum(group) / len(group) for group in groups]
-    ends = [stats.interval(group, confidence) for group in groups]
-    mean = math.fsum(means) / len(means)
-    below = math.hypot(*(own - end.low for own, end in zip(means, ends, strict=True))) / len(means)
-    above = math.hypot(*(end.high - own for own, end in zip(means, ends, strict=True))) / len(means)
-    return max(0.0, mean - below), min(1.0, mean + above)
-
-
-def _means(tally: Tally) -> list[float]:
-    return [total / n for total, n in tally.counts.values()]
-
-
-def _all_right(samples: int) -> Tally:
-    tally = Tally()
-    for i in range(samples):
-        tally.add(str(i), "right", 1.0, Usage())
-    return tally
+        """The same samples, all right."""
+        return self._replace(tally=self.tally.all_right())
 
 
 def entries(folder: Path, strangers: Set[str] = frozenset()) -> Iterator[Entry]:
@@ -119,7 +87,9 @@ def entries(folder: Path, strangers: Set[str] = frozenset()) -> Iterator[Entry]:
     journal = folder / "samples.jsonl" if folder.is_dir() else folder
     try:
         for record in settled(journal, strangers):
-            yield Entry(record.id, record.outcome, record.score, record.usage, record.timing, record.metadata)
+            yield Entry(
+                *(record.id, record.outcome, record.score, record.usage, record.timing, record.metadata, record.cluster)
+            )
     except OSError as error:
         raise UsageError(f"{show(folder)} is no run: {error.strerror}") from None
 
@@ -133,8 +103,13 @@ def bands(found: Iterable[Entry], edges: Sequence[int] = ()) -> list[Band]:
         longest = entry.length if asked else _edge(entry.length, edges)
         band = made.setdefault(longest, Band(longest, _label(longest, edges, exact=asked), Tally(), {}))
         part = band.parts.setdefault(str(entry.metadata.get(PART, "")), Tally())
+        group = str(entry.metadata.get(PART, ""))
         for tally in (band.tally, part):
-            tally.add(entry.id, entry.outcome, entry.value, entry.usage, entry.timing.total)
+            tally.add(
+                *(entry.id, entry.outcome, entry.value, entry.usage, entry.timing.total),
+                cluster=entry.cluster,
+                group=group,
+            )
     return [made[longest] for longest in sorted(made)]
 
 

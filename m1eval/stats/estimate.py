@@ -1,0 +1,267 @@
+"""Means with their sampling error: one interval and one test for scores, differences, lengths and published figures.
+
+A score has an error for each of two questions, and every figure says which one it answers:
+
+* "these problems": how far would the score move if the same problems were answered again? Only the noise of sampling
+  answers counts.
+* "problems like these": how far would it move on other problems of the same kind? The choice of problems counts too,
+  with problems that share a text as one cluster (Miller 2024, "Adding Error Bars to Evals").
+
+Both are turned into an interval alike: the variance says how many yes-or-no values would be as uncertain (the effective
+sample size of Korn and Graubard 1998, corrected for the degrees of freedom of the variance), and the interval is the
+exact binomial one for that many, with the mid-P correction (Lancaster 1961). It stays inside the range, does not shrink
+to a point where all values came out alike, and its p is 0.05 exactly at its ends.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from m1eval.stats.distributions import NORMAL, beta_cdf, student
+
+PRIOR = 1.0
+"""Degrees of freedom that count for a variance as large as the mean allows, so that few alike values prove nothing."""
+LARGE = 100_000
+"""Effective values beyond which the score test of a proportion (Wilson 1927) stands in for the binomial law."""
+
+
+class Interval(NamedTuple):
+    """Two ends, both inside."""
+
+    low: float
+    high: float
+
+
+class Unit(NamedTuple):
+    """One problem: the mean of its answers, or the difference of two such means."""
+
+    value: float
+    noise: float | None = None
+    """Variance of the value that comes from sampling answers; None for single answers, which cannot tell."""
+    answers: float = 1
+    """Answers that the value is the mean of."""
+    freedom: float = 0
+    """Degrees of freedom of `noise`."""
+    cluster: str = ""
+    """Problems of one cluster share a text; empty: a cluster of its own."""
+
+
+class Estimate(NamedTuple):
+    """A mean of values between `low` and `high`, with the variance of that mean."""
+
+    value: float
+    variance: float
+    units: float
+    """Independent values at least: the variance cannot exceed that of so many yes-or-no values."""
+    freedom: float
+    """Degrees of freedom of the variance; 0 if nothing is known of it."""
+    low: float = 0.0
+    high: float = 1.0
+
+    @property
+    def stderr(self) -> float | None:
+        """The standard error as it is usually given; None if a single value leaves it unknown."""
+        return math.sqrt(self.variance) if self.freedom > 0 else None
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """The values that a two-sided test at 1 - `confidence` does not reject."""
+        n = self.effective(confidence)
+        tail = (1 - confidence) / 2
+        ends = self._solve(tail, n), self._solve(1 - tail, n)
+        width = self.high - self.low
+        return Interval(self.low + width * ends[0], self.low + width * ends[1])
+
+    def p(self, null: float = 0.0) -> float:
+        """The two-sided p of the hypothesis that the true mean is `null`; below 0.05 outside of `interval`."""
+        above = self._above(self._share(null), self.effective())
+        return min(1.0, 2 * min(above, 1 - above))
+
+    def p_greater(self, null: float = 0.0) -> float:
+        """The one-sided p of the hypothesis that the true mean is at most `null`; small if it is greater."""
+        return self._above(self._share(null), self.effective(0.9))
+
+    def p_less(self, null: float = 0.0) -> float:
+        """The one-sided p of the hypothesis that the true mean is at least `null`; small if it is less."""
+        return 1 - self.p_greater(null)
+
+    def detectable(self, power: float = 0.8) -> float | None:
+        """The smallest true distance from 0 that a test at 5% finds with this power; None if the range has none."""
+        if self.freedom <= 0:
+            return None
+        reach = student(0.975, self.freedom) + NORMAL.inv_cdf(power)
+        found = reach * math.sqrt(self._ratio() * max(self._spread(), -self.low * self.high) / self.units)
+        return found if found < max(-self.low, self.high) else None
+
+    def effective(self, confidence: float = 0.95) -> float:
+        """Yes-or-no values of the same mean that would be as uncertain."""
+        if self.freedom <= 0:
+            return self.units
+        normal, t = NORMAL.inv_cdf(0.5 + confidence / 2), student(0.5 + confidence / 2, self.freedom)
+        return max(self.units, self.units / self._ratio() * (normal / t) ** 2)
+
+    def smoothed(self) -> float:
+        """The variance with one more degree of freedom for the largest possible one, which is never 0."""
+        return (self.variance * self.units * self.freedom + self._prior()) / (self.freedom + PRIOR) / self.units
+
+    def _ratio(self) -> float:
+        """The variance as a share of the largest possible one, drawn towards 1 as by one more degree of freedom."""
+        known, prior = self.variance * self.units * self.freedom, self._prior()
+        return (known + prior) / (self._spread() * self.freedom + prior)
+
+    def _prior(self) -> float:
+        """The largest variance of a value, at a mean that is drawn a little to the middle."""
+        middle = (self.low + self.high) / 2
+        mean = (self.value * self.units + middle) / (self.units + 1)
+        return PRIOR * (mean - self.low) * (self.high - mean)
+
+    def _spread(self) -> float:
+        """The largest variance that a value can have at this mean."""
+        return max(0.0, (self.value - self.low) * (self.high - self.value))
+
+    def _share(self, value: float) -> float:
+        return min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
+
+    def _above(self, null: float, n: float) -> float:
+        """The chance that n values of mean `null` have as much as was seen or more, exactly as much counting half."""
+        mean = self._share(self.value)
+        if n > LARGE:
+            spread = math.sqrt(null * (1 - null) / n)
+            return NORMAL.cdf((null - mean) / spread) if spread else 0.5 * (1 + (null > mean) - (null < mean))
+        count = mean * n
+        as_much = 1.0 if count <= 1e-9 else beta_cdf(null, count, n - count + 1)
+        more = 0.0 if n - count <= 1e-9 else beta_cdf(null, count + 1, n - count)
+        return (as_much + more) / 2
+
+    def _solve(self, tail: float, n: float) -> float:
+        mean = self._share(self.value)
+        low, high = (0.0, mean) if tail < 0.5 else (mean, 1.0)
+        for _ in range(44):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._above(middle, n) < tail else (low, middle)
+        return (0.0 if low == 0 else high) if tail < 0.5 else (1.0 if high == 1 else low)
+
+
+def problems_like_these(units: Sequence[Unit], low: float = 0.0, high: float = 1.0) -> Estimate:
+    """The mean of the units with the error of choosing them, clusters chosen as a whole.
+
+    The variance is that between clusters (for unequal ones unbiased where problems of a cluster are alike), its degrees
+    of freedom after Satterthwaite as in Bell and McCaffrey (2002). A single cluster tells nothing of others: then its
+    problems count as independent, and the error is that of other questions about the same text.
+    """
+    n = len(units)
+    mean = math.fsum(unit.value for unit in units) / n
+    totals: dict[object, list[float]] = {}
+    for number, unit in enumerate(units):
+        sums = totals.setdefault(unit.cluster or number, [0.0, 0.0])
+        sums[0] += unit.value - mean
+        sums[1] += 1
+    if len(totals) == 1 and n > 1:
+        totals = {number: [unit.value - mean, 1.0] for number, unit in enumerate(units)}
+    squares = math.fsum(total * total for total, _ in totals.values()) / n**2
+    weights = [size / n for _, size in totals.values()]
+    two, three, four, five = (math.fsum(weight**power for weight in weights) for power in (2, 3, 4, 5))
+    trace = two - 2 * three + two * two
+    if len(totals) < 2 or trace <= 0:
+        return Estimate(mean, (mean - low) * (high - mean), 1, 0, low, high)
+    # The sum of squares is a quadratic form in the clusters' means; the trace of its square gives the freedom.
+    square = four - 4 * five + 4 * two * four + 2 * three**2 - 4 * two**2 * three + two**4
+    return Estimate(mean, squares * two / trace, 1 / two, trace**2 / square, low, high)
+
+
+def these_problems(
+    units: Sequence[Unit], low: float = 0.0, high: float = 1.0, *, population: int | None = None
+) -> Estimate:
+    """The mean over these very problems, with the error of sampling answers to them.
+
+    Problems with a single answer count with the spread between them, which is at least that of their answers. `units`
+    may be some of `population` problems that were chosen at random, of which the mean is then: the error of choosing
+    them counts as far as there are others (finite-population correction, Cochran 1977).
+    """
+    n = len(units)
+    mean = math.fsum(unit.value for unit in units) / n
+    single = [unit.value for unit in units if unit.noise is None]
+    parts = [(unit.noise, unit.freedom) for unit in units if unit.noise is not None]
+    freedom = math.fsum(each for _, each in parts)
+    noise = math.fsum(each for each, _ in parts)
+    if len(single) > 1:
+        middle = math.fsum(single) / len(single)
+        noise += math.fsum((value - middle) ** 2 for value in single) * len(single) / (len(single) - 1)
+        freedom += len(single) - 1
+    elif single:
+        noise += (single[0] - low) * (high - single[0])
+    answers = n**2 / math.fsum(1 / unit.answers for unit in units)
+    found = Estimate(mean, noise / n**2, answers, freedom, low, high)
+    if population is None or population <= n:
+        return found
+    share, like = n / population, problems_like_these(units, low, high)
+    variance = (1 - share) * like.variance + share * found.variance
+    if share < 0.5 or not freedom:
+        return like._replace(variance=variance)
+    return Estimate(mean, variance, found.units, like.freedom, low, high)
+
+
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """The unweighted mean of independent estimates over one range, as of the tasks of a benchmark."""
+    n = len(estimates)
+    if n == 1:
+        return estimates[0]
+    # Where all of one came out alike its variance is not 0, which only shows in a mean with others.
+    parts = [each.smoothed() / n**2 for each in estimates]
+    known = [(part, each.freedom) for part, each in zip(parts, estimates, strict=True) if each.freedom > 0]
+    squares = math.fsum(part * part / freedom for part, freedom in known)
+    variance = math.fsum(parts)
+    freedom = variance**2 / squares if squares > 0 else math.fsum(freedom for _, freedom in known)
+    return Estimate(
+        math.fsum(each.value for each in estimates) / n,
+        variance,
+        n**2 / math.fsum(1 / each.units for each in estimates),
+        freedom,
+        estimates[0].low,
+        estimates[0].high,
+    )
+
+
+def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """The interval of the mean of independent problems' values in [0, 1], for problems like these."""
+    return problems_like_these([Unit(value) for value in values]).interval(confidence)
+
+
+def against_published(
+    units: Sequence[Unit],
+    published: float,
+    *,
+    repeats: int | None = None,
+    population: int | None = None,
+    same_problems: bool = True,
+) -> Estimate:
+    """The mean of the units less a published figure of the same benchmark, with the sampling error of both.
+
+    The figure is the mean of `repeats` answers to each problem (not stated: one), and its answers are taken to vary as
+    those of the units do. `population`: the problems of the whole set, where the units are some of them chosen at
+    random. On other problems of the same kind (`same_problems` false) both choices of problems count.
+    """
+    n = len(units)
+    k = repeats or 1
+    if not same_problems:
+        found = problems_like_these(units)
+        return _shifted(found, published, found.variance, found.units)
+    found = these_problems(units, population=population)
+    noise = [(unit.noise * unit.answers, unit.freedom) for unit in units if unit.noise is not None]
+    freedom = math.fsum(each for _, each in noise)
+    if freedom:
+        answer = math.fsum(variance * each for variance, each in noise) / freedom
+    else:  # at most the spread of single answers
+        answer = problems_like_these([unit._replace(cluster="") for unit in units]).variance * n
+    theirs = (population or n) * k
+    return _shifted(found, published, answer / theirs, theirs)
+
+
+def _shifted(found: Estimate, null: float, variance: float, units: float) -> Estimate:
+    """An estimate less another one of known variance."""
+    return found._replace(
+        value=found.value - null,
+        variance=found.variance + variance,
+        units=1 / (1 / found.units + 1 / units),
+        low=found.low - null,
+        high=found.high - null,
+    )

@@ -73,6 +73,8 @@ def _protocol(task: Task) -> str:
 async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool, named: bool) -> Result:
     try:
         task.check()
+        for name in task.definition.protocols:  # which are merged, and so read, only where they are asked for
+            load([str(task.path)], protocol=name)
         if task.needs_network and not data_dir and not fetch:
             dataset = task.definition.dataset
             place = hub.place(dataset.hub or "", dataset.files) if dataset else None

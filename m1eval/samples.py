@@ -219,6 +219,8 @@ class Samples:
         try:
             answer = gold(sample) if gold else sample.target
             return None if answer is None else str(answer)
+        except SystemExit as error:
+            raise RuntimeError(f"the scorer's gold: SystemExit: {error}") from error
         except UsageError as error:
             raise self._file.error(("target",), str(error)) from None
 

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from m1eval import foreign, plugins
 from m1eval.errors import UsageError
@@ -63,22 +63,27 @@ def _with_score(scorer: Any, where: str) -> Scorer:
     for name in ("gold", "figures"):
         if (other := getattr(scorer, name, None)) is not None and not callable(other):
             raise UsageError(f"{where}: the Scorer's {name} is no method")
-    if not foreign.is_async(score):
+    if not foreign.is_async(score) or not type(scorer).__module__.startswith("m1eval.plugins.scorers."):
         try:
             scorer.score = _awaited(score)
         except AttributeError:
+            if foreign.is_async(score):
+                return cast("Scorer", scorer)
             raise UsageError(f"{where}: the Scorer's score is not async; write {SIGNATURE}") from None
     found: Scorer = scorer
     return found
 
 
 def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A plain function as one that is awaited; one that returns something to wait for is waited for."""
+    """A function as one that is awaited, plain or not; it cannot end the process, only the sample."""
 
     @wraps(function)
     async def waiting(*args: Any) -> Any:
-        result = function(*args)
-        return await result if inspect.isawaitable(result) else result
+        try:
+            result = function(*args)
+            return await result if inspect.isawaitable(result) else result
+        except SystemExit as error:
+            raise RuntimeError(f"SystemExit: {error}") from error
 
     return waiting
 
@@ -89,8 +94,7 @@ def episode(file: Source, task: Path, name: str) -> Episode:
     if not foreign.is_async(found) or not foreign.takes(found, "sample", "runner", "tools"):
         wanted = EPISODE.format(name=name.partition(".")[2])
         raise file.error(("episode",), f"{name} is no episode; write {wanted}")
-    made: Episode = found
-    return made
+    return _awaited(found)
 
 
 def file_of(file: Source, task: Path, key: Key, name: str) -> Path:

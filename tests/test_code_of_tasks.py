@@ -213,3 +213,34 @@ def test_figures_that_fail_lose_no_scores(body, tmp_path, m1eval):
     assert (result.code, result.json()["runs"][0]["score"]) == (0, 1.0)
     assert "the scorer's figures are left out: " in result.err
     assert "s.py" in result.err
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("s.py", f"{SCORE}async def score(self, output, sample, tools): raise SystemExit(0)\n"),
+        ("s.py", f"{SCORE}def gold(self, sample): raise SystemExit(0)\n    async def score(self, o, s, t): ...\n"),
+        ("_ask.py", "async def run(sample, runner, tools): raise SystemExit(0)\n"),
+        ("_made.py", f"{RECIPE}id='a', build=lambda: exit(0))\n"),
+    ],
+)
+def test_code_that_ends_the_process_ends_only_the_sample(file, code, tmp_path, m1eval):
+    (tmp_path / file).write_text(code)
+    table = MADE.replace("generate: _made.rows", "file: t.jsonl")
+    text = {"_made.py": MADE, "s.py": table.replace("exact", "./s.py"), "_ask.py": f"{table}episode: _ask.run\n"}[file]
+    write(tmp_path / "t.jsonl", '{"q": "x"}\n')
+    task = write(tmp_path / "t.yaml", text)
+    result = m1eval("run", "--tasks", task, "--model", "echo:gold", "--out", tmp_path / "x", "--json")
+    assert result.code == 3, result.err
+    assert result.json()["runs"][0]["outcomes"]["errored"] == 1
+    assert "SystemExit: 0" in (tmp_path / "x" / "samples.jsonl").read_text()
+
+
+@pytest.mark.parametrize(("keys", "words"), [("repats: 3", "unknown key 'repats'"), ("repeats: x", "expected `int`")])
+def test_check_reads_the_protocols_that_are_not_asked_for(keys, words, tmp_path, m1eval):
+    write(tmp_path / "t.jsonl", '{"q": "x"}\n')
+    text = MADE.replace("generate: _made.rows", "file: t.jsonl") + f"protocols:\n  odd:\n    {keys}\n"
+    result = m1eval("check", write(tmp_path / "t.yaml", text))
+    assert result.code == 1
+    assert "t.yaml:8: " in result.out
+    assert words in result.out

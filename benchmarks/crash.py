@@ -1,4 +1,4 @@
-"""Kill a run again and again, at random, and count what it cost: `python -m benchmarks.crash [--kills 100]`.
+"""Kill a run again and again, at random, and count what it cost: `python -m benchmarks.crash`.
 
 A server on the loopback counts every request. Each kill is a SIGKILL of the whole process; the same
 command goes on. In the end each (sample, repeat) must stand in the journal once, and no more may have been asked again
@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -20,7 +21,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-TASK = "title: T\ndataset: {file: t.jsonl}\nid: '{{ q }}'\nprompt: '{{ q }}'\ntarget: 'yes'\nscorer: contains\n"
+TASK = "title: T\ndataset: {file: t.jsonl}\nid: '{{ q }}'\nprompt: '{{ q }}'\ntarget: 'yes'\nscorer: ./odd.py\n"
+SCORER = """
+from decimal import Decimal
+from fractions import Fraction
+import numpy
+from m1eval import Score
+
+VALUES = [True, numpy.float32(1), Fraction(1, 3), Decimal("0.25"), numpy.array(0.5), numpy.int64(0), numpy.bool_(True)]
+
+
+class Scorer:
+    async def score(self, output, sample, tools):
+        return Score(value=VALUES[int(sample.id[1:]) % len(VALUES)], answer=7, metrics={1: numpy.float64(0.5)})
+"""
+"""Scores of every type that plugins return."""
 
 
 class Counting:
@@ -70,11 +85,16 @@ class Came(NamedTuple):
     """At each kill, samples that were asked and not yet on disk."""
 
 
-def crash(folder: Path, samples: int, kills: int, places: int, latency: float, seed: int) -> Came:
-    """Run `samples` in `folder` with `kills` kills spread over the whole run."""
+def crash(folder: Path, samples: int, kills: int, places: int, latency: float, seed: int, full: int = 0) -> Came:
+    """Run `samples` in `folder` with `kills` kills spread over the whole run, and `full` full disks among them.
+
+    A disk is full for a process whose files may grow by a few kilobytes only.
+    """
     server, draw, flying = Counting(latency), random.Random(seed), list[int]()
     (folder / "t.jsonl").write_text("".join(json.dumps({"q": f"q{i}"}) + "\n" for i in range(samples)))
     (folder / "t.yaml").write_text(TASK)
+    (folder / "odd.py").write_text(SCORER)
+    fill = set(draw.sample(range(kills), min(full, kills)))
     command = [
         sys.executable,
         "-m",
@@ -95,7 +115,9 @@ def crash(folder: Path, samples: int, kills: int, places: int, latency: float, s
     }
     journal = folder / "x" / "samples.jsonl"
     for kill in range(kills):
-        with subprocess.Popen(command, **quiet) as run:
+        room = (journal.stat().st_size if journal.exists() else 0) + draw.randrange(100, 4000)
+        limit = (lambda size=room: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))) if kill in fill else None
+        with subprocess.Popen(command, **quiet, preexec_fn=limit) as run:  # noqa: PLW1509 - no threads but the server's
             # Somewhere between its start and a share of the work that leaves some for the kills to come.
             most = (samples - written(journal)) / (kills - kill + 1)
             goal, before = server.requests + draw.uniform(0, 1.5) * most, server.requests - written(journal)
@@ -119,6 +141,7 @@ def written(journal: Path) -> int:
 def main() -> None:
     """Kill, and print what it came to."""
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--full", type=int, default=20, help="How many of the kills are of a process with a full disk.")
     ask.add_argument("--samples", type=int, default=1000)
     ask.add_argument("--kills", type=int, default=100)
     ask.add_argument("--concurrency", type=int, default=16)
@@ -126,11 +149,13 @@ def main() -> None:
     ask.add_argument("--seed", type=int, default=0)
     given = ask.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        came = crash(Path(folder), given.samples, given.kills, given.concurrency, given.latency, given.seed)
+        came = crash(Path(folder), given.samples, given.kills, given.concurrency, given.latency, given.seed, given.full)
     again = came.requests - given.samples
-    print("| kills | samples | journal lines | distinct | requests | again | in flight at the kills | most at one |")
-    print("|--:|--:|--:|--:|--:|--:|--:|--:|")
-    figures = (given.kills, given.samples, came.lines, came.distinct, came.requests, again)
+    print(
+        "| kills | full disks | samples | lines | distinct | requests | again | in flight at the kills | most at one |"
+    )
+    print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+    figures = (given.kills, given.full, given.samples, came.lines, came.distinct, came.requests, again)
     print(f"| {' | '.join(map(str, [*figures, sum(came.flying), max(came.flying)]))} |")
     sys.exit(not (came.lines == came.distinct == given.samples and again <= sum(came.flying)))
 

@@ -7,7 +7,7 @@ answered from there, in this run and when the run continues.
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -89,13 +89,20 @@ class Panel:
         """What must be the same for a run to continue."""
         return [model.config() for model in self.models]
 
-    async def ask(self, messages: list[Message], *, attempt: int = 0) -> list[Verdict]:
-        """One verdict of each judge, at the same time.
+    takes_known = True
+
+    async def ask(
+        self, messages: list[Message], *, attempt: int = 0, known: Mapping[int, Verdict] | None = None
+    ) -> list[Verdict]:
+        """One verdict of each judge, at the same time; judges whose verdict is `known`, by number, are not asked.
 
         RuntimeError for a judge that gives no whole reply, ContextLengthExceeded if its window is too small.
         """
-        asked = (self._ask(i, messages, attempt) for i in range(len(self._runners)))
-        replies = await asyncio.gather(*asked, return_exceptions=True)
+        known = known or {}
+        asked = [i for i in range(len(self._runners)) if i not in known]
+        came = await asyncio.gather(*(self._ask(i, messages, attempt) for i in asked), return_exceptions=True)
+        new = dict(zip(asked, came, strict=True))
+        replies = [known[i] if i in known else new[i] for i in range(len(self._runners))]
         verdicts = [reply for reply in replies if isinstance(reply, Verdict)]
         for reply in replies:
             if isinstance(reply, BaseException):

@@ -231,21 +231,25 @@ class Scorer:
         found: dict[int, tuple[str, Verdict]] = {}
         fault: Exception | None = None
         for attempt in range(ATTEMPTS):
+            known = {number: verdict for number, (_, verdict) in found.items()}
+            # Who has given a clear verdict is not paid for another.
+            more = {"known": known} if known and getattr(tools.judges, "takes_known", False) else {}
             try:
-                replies = await tools.judges.ask(messages, attempt=attempt)
+                replies: Sequence[Any] = await tools.judges.ask(messages, attempt=attempt, **more)
+                fault = None
             except ContextLengthExceeded:
                 raise
             except RuntimeError as error:
-                fault = error
-                continue
+                fault, replies = error, getattr(error, "replies", ())
             for number, reply in enumerate(replies):
-                if (name := self._read(reply.text, answer)) is not None:
+                if isinstance(reply, Verdict) and (name := self._read(reply.text, answer)) is not None:
                     found.setdefault(number, (name, reply))
-            if len(found) == len(replies):
+            if replies and len(found) == len(replies):
                 return [found[number] for number in sorted(found)]
-            unclear = next(reply for number, reply in enumerate(replies) if number not in found)
-            said = f"judge {unclear.judge} gave no clear verdict in {ATTEMPTS} replies: {short(unclear.text)!r}"
-            fault = ValueError(said)
+            if fault is None:
+                unclear = next(reply for number, reply in enumerate(replies) if number not in found)
+                said = f"judge {unclear.judge} gave no clear verdict in {ATTEMPTS} replies: {short(unclear.text)!r}"
+                fault = ValueError(said)
         assert fault is not None
         raise fault
 

@@ -361,3 +361,19 @@ def test_a_judges_headers_may_hold_commas() -> None:
     headers = '{"a": "1", "b": "2"}'
     [model] = Panel([f"http:j,base_url=http://h/v1,headers={headers},retries=2"]).models
     assert model.options == {"base_url": "http://h/v1", "headers": {"a": "1", "b": "2"}, "retries": 2}
+
+
+def test_a_clear_reply_is_kept_and_not_paid_for_twice_where_another_judge_is_cut_off(m1eval, judged, tmp_path):
+    text = (tmp_path / "mine.py").read_text()
+    (tmp_path / "cut.py").write_text(text.replace("Output(text", "Output(finish_reason='length', text"))
+    command = ("run", "--tasks", judged, "--model", "echo:gold", "--out", tmp_path / "r", "--json")
+    command += ("--judge", f"{tmp_path / 'mine.py'}:x", "--judge", f"{tmp_path / 'cut.py'}:x")
+    (summary,) = m1eval(*command).json()["runs"]
+    assert summary["outcomes"]["errored"] == 12
+    assert (tmp_path / "mine.asked").stat().st_size == 12, "one clear reply is enough"
+    asked = (tmp_path / "cut.asked").stat().st_size
+    found = [reply for line in lines(tmp_path / "r" / "samples.jsonl") for reply in line["judge_replies"]]
+    assert len(found) == 12 + asked, "all of them were paid for"
+    assert sum("error" in reply for reply in found) == asked
+    m1eval(*command)
+    assert (tmp_path / "mine.asked").stat().st_size == 12

@@ -24,6 +24,8 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], width: int, word
     head, rows = [terminal.cell(text) for text in head], [[terminal.cell(text) for text in row] for row in rows]
     widths = _natural(head, rows)
     room = width - GAP * (len(head) - 1)
+    if sum(widths) > room:  # headers wrap first
+        widths = [max(_piece(name), *(width_of(row[i]) for row in rows)) for i, name in enumerate(head)]
     while sum(widths) > room:
         widest = max(words, key=lambda i: widths[i], default=None)
         if widest is None or widths[widest] <= NARROWEST:
@@ -31,7 +33,7 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], width: int, word
         widths[widest] = max(NARROWEST, widths[widest] - (sum(widths) - room))
     lines = []
     for number, row in enumerate([head, *rows]):
-        cells = [wrapped(text, widths[i]) if i in words else [text] for i, text in enumerate(row)]
+        cells = [wrapped(text, widths[i]) if i in words or number == 0 else [text] for i, text in enumerate(row)]
         for line in range(max(map(len, cells))):
             parts = [
                 padded(cell[line] if line < len(cell) else "", widths[i], i in words) for i, cell in enumerate(cells)
@@ -78,6 +80,11 @@ def _lists(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> st
                 left, right = (part[i] if i < len(part) else "" for part in (names, texts))
                 lines.append(f"{' ' * GAP}{padded(left, label, True)}{' ' * GAP}{right}".rstrip())
     return "\n".join(lines)
+
+
+def _piece(text: str) -> int:
+    """Cells of the longest part of a header that cannot be broken."""
+    return max(map(width_of, text.replace("/", "/ ").split()), default=0)
 
 
 def _natural(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:

@@ -131,7 +131,7 @@ def _samples(records: Iterable[Record], average: str) -> Iterator[dict[str, Any]
         known = sums.setdefault(
             record.id, {"id": record.id, "group": "", "score": 0.0, "answers": 0, "errored": 0, "tokens": 0}
         )
-        known["group"] = getattr(record, "group", "") or str(record.metadata.get(average, ""))
+        known["group"] = record.group or str(record.metadata.get(average, ""))
         if record.value is None:
             known["errored"] += 1
             continue

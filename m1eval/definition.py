@@ -1,6 +1,7 @@
 """What a task file may say, as types; `m1eval schema` prints them for editors."""
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -121,7 +122,7 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
 
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
-TOKENS: tuple[Key, ...] = (("think",), ("generation", "max_tokens"))
+TOKENS: tuple[tuple[str, ...], ...] = (("think",), ("generation", "max_tokens"))
 """Keys that are numbers of tokens, and may be written 32k."""
 
 
@@ -139,13 +140,14 @@ def read(file: Source) -> Definition:
 
 def check_sampling(sampling: Sampling, file: Source, key: Key = ("generation",)) -> None:
     """UsageError for a setting that no sampler can have."""
-    for name, sound, range_ in (
+    ranges: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         ("temperature", lambda x: 0 <= x < math.inf, "a number from 0 on"),
         ("top_p", lambda x: 0 < x <= 1, "above 0 and at most 1"),
         ("top_k", lambda x: x >= -1, "a whole number from 1 on, or 0 or -1 for no limit"),
         ("min_p", lambda x: 0 <= x <= 1, "between 0 and 1"),
         ("max_tokens", lambda x: x >= 1, "a number of tokens from 1 on"),
-    ):
+    )
+    for name, sound, range_ in ranges:
         value = getattr(sampling, name)
         if value is not None and not sound(value):
             raise file.error((*key, name), f"{name} is {range_}, not {value}")

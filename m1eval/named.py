@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from m1eval import plugins
 from m1eval.errors import RunnerError, UsageError
 from m1eval.nouns import Message, Tokenizer
+from m1eval.source import expanded
 from m1eval.tokens import MESSAGE, Approximate
 
 CONNECTIONS = 8
@@ -42,7 +43,7 @@ def find(name: str, options: Mapping[str, Any], model: str) -> Tokenizer:
     if name == "server":
         url = options.get("base_url") or os.environ.get("OPENAI_BASE_URL", "")
         return Served(str(url), model, os.environ.get(str(options.get("api_key_env") or "OPENAI_API_KEY"), ""))
-    path = Path(name).expanduser()
+    path = expanded(name)
     try:
         if path.exists():
             return File(path if path.is_file() else path / "tokenizer.json")

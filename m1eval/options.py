@@ -97,9 +97,18 @@ class Text(click.ParamType[str]):
         text = str(value)
         if not text.strip():
             self.fail("it is empty.", param, ctx)
-        if "\0" in text:
-            self.fail("it holds a NUL character.", param, ctx)
+        if odd := _odd(text):
+            self.fail(f"{odd}.", param, ctx)
         return text
+
+
+def _odd(text: str) -> str:
+    """What makes a text unfit to be a name, if anything."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "it is not valid UTF-8"
+    return "it holds a NUL character" if "\0" in text else ""
 
 
 class Once(click.Option):
@@ -149,8 +158,8 @@ class Names(Once):
         names = [name.strip() for name in str(value).split(",")]
         if not all(names):
             raise UsageError(f"{self.option} '{value}': no name given" + (" between commas" if any(names) else ""))
-        if "\0" in value:
-            raise UsageError(f"{self.option}: a name holds a NUL character")
+        if odd := _odd(value):
+            raise UsageError(f"{self.option}: {odd}")
         return tuple(self.each(name) for name in dict.fromkeys(names))
 
     def each(self, name: str) -> Any:
@@ -213,7 +222,9 @@ def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
-        if not equals or not key.strip() or "\0" in text:
+        if odd := _odd(text):
+            raise UsageError(f"{option} {text}: {odd}")
+        if not equals or not key.strip():
             raise UsageError(f"{option} {text}: write key=value")
         if found.setdefault(key, value) != value:
             raise UsageError(f"{option} {key} is given twice, as '{found[key]}' and as '{value}'; give it once")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from m1eval import completion, terminal
-from m1eval.errors import RunnerError, Stopped, UsageError
+from m1eval.errors import PluginFailed, RunnerError, Stopped, UsageError
 from m1eval.options import FilePath, Grouped, LengthList, Names, Number, Once, Text, Tokens, pairs, runner_options
 
 if TYPE_CHECKING:
@@ -398,7 +398,7 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: 
             _show(partial, as_json=given["as_json"])
         terminal.line("interrupted; the same command continues", err=True)
         return interrupts.exit_code()
-    except (RunnerError, Stopped):
+    except (RunnerError, Stopped, PluginFailed):
         if partial := [run for run in runs if run.work is not None and run.tally.finished]:
             _show(partial, as_json=given["as_json"])
         raise

@@ -119,6 +119,14 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with ~ as the home folder; UsageError for the home of a user that does not exist."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{path}: there is no such user") from None
+
+
 def show(path: Path) -> str:
     """A path as a person would write it here."""
     try:

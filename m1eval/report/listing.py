@@ -52,7 +52,7 @@ def _tagged(rows: list[dict[str, Any]], tags: Sequence[str]) -> list[dict[str, A
 
 def _lines(rows: list[dict[str, Any]]) -> None:
     """The table: a header, a line for each task, and how many there are."""
-    cells = [("task", "graded by", "samples", "title", "tags")]
+    cells: list[tuple[str, ...]] = [("task", "graded by", "samples", "title", "tags")]
     cells += [tuple(map(terminal.cell, (r["task"], _kind(r), _samples(r), r["title"], _tags(r)))) for r in rows]
     widths = [max(len(cell[i]) for cell in cells) for i in range(4)]
     for cell in cells:

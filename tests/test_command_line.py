@@ -93,7 +93,7 @@ def test_names_given_several_times_add_up(m1eval, capitals, monkeypatch, tmp_pat
         (("--set", "generation.temperature=-3"), "temperature is a number from 0 on, not -3"),
         (("--set", "generation.temperature=.nan"), "temperature is a number from 0 on, not nan"),
         (("--set", "generation.top_p=2"), "top_p is above 0 and at most 1, not 2"),
-        (("--set", "messages=[{role: bot, content: x}]", "--set", "prompt=null"), "unknown value 'bot'"),
+        (("--set", "messages=[{role: bot, content: x}]", "--set", "prompt=null"), "'bot'"),
         (("--protocol", "nopeee"), "unknown protocol 'nopeee'"),
         (("-o", "latency=-1"), "echo: latency is a number of seconds from 0 on, not '-1'"),
         (("-o", "latency=.inf"), "echo: latency is a number of seconds"),

@@ -367,13 +367,13 @@ def test_a_clear_reply_is_kept_and_not_paid_for_twice_where_another_judge_is_cut
     text = (tmp_path / "mine.py").read_text()
     (tmp_path / "cut.py").write_text(text.replace("Output(text", "Output(finish_reason='length', text"))
     command = ("run", "--tasks", judged, "--model", "echo:gold", "--out", tmp_path / "r", "--json")
-    command += ("--judge", f"{tmp_path / 'mine.py'}:x", "--judge", f"{tmp_path / 'cut.py'}:x")
-    (summary,) = m1eval(*command).json()["runs"]
+    judges = ("--judge", f"{tmp_path / 'mine.py'}:x", "--judge", f"{tmp_path / 'cut.py'}:x")
+    (summary,) = m1eval(*command, *judges).json()["runs"]
     assert summary["outcomes"]["errored"] == 12
     assert (tmp_path / "mine.asked").stat().st_size == 12, "one clear reply is enough"
     asked = (tmp_path / "cut.asked").stat().st_size
     found = [reply for line in lines(tmp_path / "r" / "samples.jsonl") for reply in line["judge_replies"]]
     assert len(found) == 12 + asked, "all of them were paid for"
     assert sum("error" in reply for reply in found) == asked
-    m1eval(*command)
+    m1eval(*command, *judges)
     assert (tmp_path / "mine.asked").stat().st_size == 12

@@ -1,52 +1,87 @@
-"""`--until-se`: more answers to those samples whose answers vary most, until the score is known well enough.
+"""`--until-se`: as many answers to every sample as the error of sampling answers asks for, decided without bias.
 
-Repeats reduce one part of a score's error: that of sampling answers to these very samples. Its square is the mean over
-the n samples of their variance over their number of answers, over n. The next answer goes where it takes most off that
-(Neyman 1934). The other part, that there are only so many samples, no repeat reduces; it stays in the ± of the table.
+Answers reduce one part of a score's error: that of sampling answers to these very samples. How many are needed depends
+on how much they vary, which only answers can tell. A sample that gets more answers because its first ones varied, and
+whose first ones count as well, moves the score: by a point or two where every sample is right nine times in ten. So
+the samples are split at random into two halves, and the first answers of each half decide how many all samples of the
+*other* half get (two stages as in Stein 1945; crossed over so that no answer decides on the mean it is part of, as in
+the cross-fitting of Chernozhukov et al. 2018). Each mean then has a number of answers that its own answers have not
+influenced, and the score is what it would be without, in expectation.
 """
 
-import heapq
+import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec import Struct
 
 MOST = 16
 """Times the task's repeats: no sample gets more answers."""
-
-Counts = Mapping[str, tuple[float, int]]
-"""Sample -> the sum of its values and their number."""
-
-
-def error(counts: Counts) -> float:
-    """The standard error that comes from sampling answers; infinite while a sample has none."""
-    if not counts or any(n == 0 for _, n in counts.values()):
-        return math.inf
-    return math.sqrt(math.fsum(_variance(*count) / count[1] for count in counts.values())) / len(counts)
+PILOT = 2
+"""First answers to each sample at least, from which the variance is learnt."""
+SURE = 0.8416
+"""Normal quantile: the number is large enough for the error asked for in four of five runs, as far as chance goes."""
 
 
-def more(counts: Counts, target: float, most: int, batch: int) -> dict[str, int]:
-    """How many answers each sample should have next: at most `batch` new ones, none beyond `most` of a sample."""
-    wanted = {sample: n for sample, (_, n) in counts.items()}
-    variances = {sample: _variance(total, n) for sample, (total, n) in counts.items()}
-    left = (target * len(counts)) ** 2
-    square = math.fsum(variances[sample] / n for sample, n in wanted.items() if n)
-    heap = [(-_gain(variances[sample], n), sample) for sample, n in wanted.items() if 0 < n < most]
-    heapq.heapify(heap)
-    while heap and batch > 0 and square > left:
-        gain, sample = heapq.heappop(heap)
-        wanted[sample] += 1
-        square += gain
-        batch -= 1
-        if wanted[sample] < most:
-            heapq.heappush(heap, (-_gain(variances[sample], wanted[sample]), sample))
-    return {sample: n for sample, n in wanted.items() if n > counts[sample][1]}
+class Sums(Struct):
+    """The first answers to one sample."""
+
+    total: float = 0.0
+    squares: float = 0.0
+    n: int = 0
+
+    def add(self, value: float) -> None:
+        """Count one of them."""
+        self.total += value
+        self.squares += value * value
+        self.n += 1
+
+    @property
+    def variance(self) -> float:
+        """Of one answer."""
+        return max(0.0, self.squares - self.total * self.total / self.n) / (self.n - 1)
 
 
-def _gain(variance: float, n: int) -> float:
-    """What one more answer takes off variance / n."""
-    return variance / n - variance / (n + 1)
+def pilot(repeats: int) -> int:
+    """How many first answers each sample gets, of a task with so many repeats."""
+    return max(PILOT, repeats)
 
 
-def _variance(total: float, n: int) -> float:
-    """Of one answer, as of right and wrong; one of each is added, so that two alike do not prove it to be 0."""
-    share = (total + 1) / (n + 2)
-    return share * (1 - share)
+def answers(first: Mapping[str, Sums], target: float, repeats: int) -> dict[str, int]:
+    """The number of answers that each sample is to have, for a standard error of `target` over these samples.
+
+    `first`: what the first answers were, as many for every sample. Never fewer than these, nor more than MOST times
+    the task's repeats. A single sample cannot be decided upon without bias and stays as it is.
+    """
+    given = pilot(repeats)
+    if len(first) < 2:
+        return dict.fromkeys(first, given)
+    halves = split(first)
+    found = {}
+    for mine, others in (halves, halves[::-1]):
+        variance = likely_variance([first[name] for name in others])
+        needed = math.ceil(variance / len(first) / target**2 - 1e-9)
+        found |= dict.fromkeys(mine, min(max(given, needed), max(given, MOST * repeats)))
+    return found
+
+
+def split(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Two halves of the samples, the same in every run, whatever the order."""
+    ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode("utf-8", "replace")).digest())
+    return ordered[::2], ordered[1::2]
+
+
+def likely_variance(samples: Sequence[Sums]) -> float:
+    """An upper limit for the mean variance of an answer in the other half, exceeded in one of five runs.
+
+    One more degree of freedom counts for the largest possible variance, as in the intervals, so that a few answers that
+    agree do not prove that all would.
+    """
+    n = len(samples)
+    freedom = sum(each.n - 1 for each in samples)
+    mean = (math.fsum(each.total / each.n for each in samples) + 0.5) / (n + 1)
+    variances = [each.variance for each in samples]
+    pooled = (math.fsum(variances) / n * freedom + mean * (1 - mean)) / (freedom + 1)
+    spread = math.fsum((variance - pooled) ** 2 for variance in variances) / n
+    # Twice, as the variances of the other half differ from their mean as these do.
+    return pooled + SURE * math.sqrt(2 * spread / n)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from m1eval import adaptive, metadata
+from m1eval import metadata
 from m1eval.journal import Done
 from m1eval.nouns import Usage
 from m1eval.stats import OUTCOMES, Tally
@@ -33,7 +33,8 @@ class Adaptive(Struct, kw_only=True):
 
     until_se: float | None
     """The error of sampling answers that was asked for."""
-    answer_stderr: float
+    answer_stderr: float | None
+    """What it is; None for a single answer."""
     answers_least: int
     answers_most: int
 
@@ -201,13 +202,13 @@ def _cost(done: Done) -> tuple[float | None, bool]:
 
 
 def _adaptive(tally: Tally, plan: Mapping[str, Any], config: Mapping[str, Any]) -> Adaptive | None:
-    counts = tally.counts
-    numbers = [n for _, n in counts.values()]
-    if not numbers or (not plan["until_se"] and max(numbers) <= int(config.get("repeats") or 1)):
+    least, most = tally.answers
+    if not most or (not plan["until_se"] and most <= int(config.get("repeats") or 1)):
         return None
+    found = tally.these_problems()
     return Adaptive(
         until_se=plan["until_se"],
-        answer_stderr=adaptive.error(counts),
-        answers_least=min(numbers),
-        answers_most=max(numbers),
+        answer_stderr=found.stderr if found else None,
+        answers_least=least,
+        answers_most=most,
     )

@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ class Run:
         self.data_dir = data_dir
         self.judges = judges if getattr(task.scorer, "needs_judge", False) else None
         self.until_se = until_se
+        self._pilot: dict[str, adaptive.Sums] | None = None
         self.judge_files = list(judge_files) if self.judges else []
         self.profile_file = profile_file
         self.work: loop.Work | None = None
@@ -346,14 +347,12 @@ class Run:
         self._save()
         try:
             await loop.run(self.work, self._journal, asking)
-            while not asking.stop.is_set():
-                batch = max(asking.places.wanted(), len(self.work.numbers) // 10)
-                if not (more := self._more(self.work, batch)):
+            while not asking.stop.is_set() and not any(self.work.owed()):  # what errored comes first, in a next command
+                if not (more := self._more(self.work)):
                     break
                 self.work.more |= more
+                self._meta["plan"] = self._planned(self.work)
                 await loop.run(self.work, self._journal, asking)
-                if any(self.work.owed()):
-                    break  # something errored; the same command goes on from there
         finally:
             await self._journal.settled()
             self.seconds = time.monotonic() - begin
@@ -365,16 +364,27 @@ class Run:
             self._meta["seconds"] = self._meta.get("seconds", 0.0) + self.seconds
         await self.compare_answers(asking)
 
-    def _more(self, work: loop.Work, batch: int = 1) -> dict[str, int]:
+    def _more(self, work: loop.Work) -> dict[str, int]:
         """The samples that `until_se` wants more answers to, with the number of answers each should have."""
         if not self.until_se:
             return {}
-        names = (work.samples.id(number) for number in work.numbers)
-        chosen = [name for name in names if name not in work.overlength.skipped]
-        counts = {name: work.done.tally.counts.get(name, (0.0, 0)) for name in chosen}
-        if not all(n for _, n in counts.values()) or adaptive.error(counts) <= self.until_se:
-            return {}
-        return adaptive.more(counts, self.until_se, self.repeats * adaptive.MOST, batch)
+        names = [work.samples.id(number) for number in work.numbers]
+        names = [name for name in names if name not in work.overlength.skipped]
+        first = adaptive.pilot(self.repeats)
+        every = (1 << first) - 1
+        wanted = dict.fromkeys(names, first)
+        if all(work.done.bits(name) & every == every for name in names):
+            self._pilot = self._pilot or self._first_answers(work, set(names), first)
+            wanted = adaptive.answers(self._pilot, self.until_se, self.repeats)
+        return {name: n for name, n in wanted.items() if n > work.more.get(name, self.repeats)}
+
+    def _first_answers(self, work: loop.Work, names: Set[str], repeats: int) -> dict[str, adaptive.Sums]:
+        """What the first answers to each sample were worth."""
+        found = {name: adaptive.Sums() for name in names}
+        for record in work.done.counted():
+            if record.repeat < repeats and record.outcome != "errored" and record.id in found:
+                found[record.id].add(record.score)
+        return found
 
     async def compare_answers(self, asking: loop.Asking) -> None:
         """Find out which of several answers to a sample are the same, for the votes of a majority."""

@@ -118,7 +118,7 @@ def _how_much(command: Any) -> Any:
             "--until-se",
             type=Number(0, 1, min_open=True),
             metavar="ERROR",
-            help="Add answers where they help most until the error from sampling answers is below this.",
+            help="Give each sample as many answers as bring the error of sampling answers to this, without bias.",
         ),
         _option(
             "How much",

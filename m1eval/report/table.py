@@ -153,9 +153,10 @@ def _completeness(run: RunDescription) -> list[str]:
         lines.append(f"partial, {chosen}; not comparable with a whole run")
     if found := run.adaptive:
         wanted = f", wanted {found.until_se:g}" if found.until_se else ""
+        error = "not known" if found.answer_stderr is None else f"{found.answer_stderr:.4f}"
         lines.append(
             f"adaptive, {found.answers_least} to {found.answers_most} answers a sample; "
-            f"the error of sampling answers is {found.answer_stderr:.4f}{wanted}"
+            f"the error of sampling answers is {error}{wanted}"
         )
     return lines
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 MILLION = 2**20
 PATIENCE = 600
@@ -156,9 +157,10 @@ def variety(texts: list[Path]) -> None:
     """How much of a million tokens comes again, for the project's grammar and for texts given."""
     import zstandard
 
-    from m1eval.task import _module
+    from m1eval import plugins
 
-    corpora = _module(Path(__file__).resolve().parents[1] / "tasks" / "long_context" / "_corpus.py")
+    file = Path(__file__).resolve().parents[1] / "tasks" / "long_context" / "_corpus.py"
+    corpora: Any = plugins.import_file("tasks", file, file.name)
     print("| text | MB | sentences | of them different | different runs of 8 words | of 12 words | zstd -19 |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     for name in ["story", *map(str, texts)]:

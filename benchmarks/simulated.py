@@ -212,12 +212,14 @@ PAIRS = ((1, 1), (4, 4), (16, 16), (1, 16), (2, 8))
 
 def pair(
     chances: Sequence[tuple[float, float]], of: tuple[Kind, Kind], ks: tuple[int, int], made: random.Random
-) -> Any:
+) -> tuple[stats.Estimate, stats.Estimate]:
     """The two estimates of `compare` for problems of such chances in A and B."""
     both = []
     for i, chance in enumerate(chances):
-        sides = [Answers([kind.answer(made, c) for _ in range(k)]) for kind, c, k in zip(of, chance, ks, strict=True)]
-        both.append(Match(str(i), *sides))
+        one, other = (
+            Answers([kind.answer(made, c) for _ in range(k)]) for kind, c, k in zip(of, chance, ks, strict=True)
+        )
+        both.append(Match(str(i), one, other))
     return _estimates(both)
 
 

@@ -57,7 +57,7 @@ def answers(first: Mapping[str, Sums], target: float, repeats: int) -> dict[str,
     if len(first) < 2:
         return dict.fromkeys(first, given)
     halves = split(first)
-    found = {}
+    found: dict[str, int] = {}
     for mine, others in (halves, halves[::-1]):
         variance = likely_variance([first[name] for name in others])
         needed = math.ceil(variance / len(first) / target**2 - 1e-9)

@@ -1,8 +1,7 @@
 """Commands about tasks: `m1eval tasks`, `m1eval check` and `m1eval schema`. They parse, call and print; no more."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,7 +21,9 @@ def _named(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -
     return expanded(names)
 
 
-_names: Any = click.argument("names", nargs=-1, callback=_named, shell_complete=completion.tasks)
+def _names(function: Callable[..., int]) -> Callable[..., int]:
+    """The argument of the commands that are about named tasks."""
+    return click.argument("names", nargs=-1, callback=_named, shell_complete=completion.tasks)(function)
 
 
 @click.command()

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from m1eval import UsageError, task
+from m1eval import UsageError, plugins, task
 from m1eval.tokens import Approximate
 from tests.conftest import Characters, write
 from tests.test_needle import haystacks, text_of, trained
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tasks" / "long_context"
-corpora = task._module(FOLDER / "_corpus.py")
-lengths = task._module(FOLDER / "_lengths.py")
+corpora = plugins.import_file("tasks", FOLDER / "_corpus.py", "_corpus.py")
+lengths = plugins.import_file("tasks", FOLDER / "_lengths.py", "_lengths.py")
 SHARED = ROOT.parent / "shared" / "data" / "haystacks"
 
 
@@ -274,7 +274,7 @@ def test_several_needles_are_graded_by_their_share(m1eval, tmp_path):
 
 
 def test_a_needle_without_its_words_shares_none_with_its_question():
-    nolima = task._module(FOLDER / "_nolima.py")
+    nolima = plugins.import_file("tasks", FOLDER / "_nolima.py", "_nolima.py")
     common = set(COMMON.split())
     for link in nolima.LINKS:
         said = set(re.findall(r"\w+", link.said.lower())) - {"name"}

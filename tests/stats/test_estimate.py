@@ -181,7 +181,7 @@ def test_a_published_figure_has_an_error_of_its_own():
 
 def test_nothing_smaller_than_the_detectable_difference_is_promised():
     even = stats.problems_like_these(units([0.0] * 25), -1.0, 1.0)
-    assert 0.1 < even.detectable() < 0.35, "no difference was seen, and still small ones cannot be told"
+    assert 0.1 < (even.detectable() or 1) < 0.35, "no difference was seen, and still small ones cannot be told"
     few = stats.problems_like_these(units([1.0, -1.0]), -1.0, 1.0)
     assert few.detectable() is None
     assert stats.problems_like_these(units([0.3]), -1.0, 1.0).detectable() is None

@@ -59,8 +59,8 @@ def test_scipy_and_statsmodels_agree():
     values = [made.random() for _ in range(60)]
     names = [i // 4 for i in range(60)]
     fit = linear.OLS(values, [1.0] * 60).fit(cov_type="cluster", cov_kwds={"groups": names})
-    ours = stats.problems_like_these([stats.Unit(v, cluster=f"c{g}") for v, g in zip(values, names, strict=True)])
-    assert ours.stderr == pytest.approx(fit.bse[0])
+    clustered = stats.problems_like_these([stats.Unit(v, cluster=f"c{g}") for v, g in zip(values, names, strict=True)])
+    assert clustered.stderr == pytest.approx(fit.bse[0])
     # Many values in the middle: both are near the t interval of scipy.
     low, high = scipy.t.interval(0.95, 59, loc=sum(values) / 60, scale=scipy.sem(values))
     assert stats.interval(values) == pytest.approx((low, high), abs=0.006)

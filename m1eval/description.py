@@ -49,6 +49,8 @@ class RunDescription(Struct, kw_only=True):
     """With at least one scored answer."""
     samples_chosen: int
     samples_in_set: int
+    clusters: int
+    """Texts that the scored samples are about, a sample that shares none counted by itself."""
     skipped: int
     """Chosen samples that are left out, as their prompt is longer than the window."""
     repeats: int
@@ -102,6 +104,11 @@ class RunDescription(Struct, kw_only=True):
     notes: list[str] = field(default_factory=list)
     path: str
 
+    @property
+    def population(self) -> int:
+        """The problems of the set, those left out as too long not counted."""
+        return max(self.samples_in_set - self.skipped, self.samples)
+
     def built(self) -> dict[str, Any]:
         """Plain data, as `--json` and run.json have it."""
         data: dict[str, Any] = msgspec.to_builtins(self)
@@ -137,6 +144,7 @@ def describe(meta: Mapping[str, Any], done: Done, folder: Path) -> RunDescriptio
         samples=tally.samples,
         samples_chosen=plan["samples"],
         samples_in_set=plan["in_set"],
+        clusters=tally.clusters,
         skipped=plan["skipped"],
         repeats=fewest,
         repeats_most=most,
@@ -184,7 +192,7 @@ def _plan(meta: Mapping[str, Any], tally: Tally, errored: Counter[str]) -> dict[
 
 def _these_problems(tally: Tally, plan: Mapping[str, Any]) -> Uncertainty | None:
     """How well the score is known for the problems of the set, of which perhaps only some were chosen."""
-    found = tally.these_problems(plan["in_set"] - plan["skipped"] if plan["samples"] < plan["in_set"] else None)
+    found = tally.these_problems(max(plan["in_set"] - plan["skipped"], tally.samples))
     return Uncertainty(stderr=found.stderr, interval=found.interval()) if found else None
 
 

@@ -62,7 +62,7 @@ def compare(
         )
         if same and about.score is not None:
             found.differs_in = differing(about, meta, figure.protocol)
-            _measure(found, about, tally)
+            _measure(found, about, tally, same_problems=_same_problems(about, figure.protocol))
         yield found
 
 
@@ -148,15 +148,24 @@ def repeats(about: RunDescription) -> str:
     return str(about.repeats) if about.repeats == about.repeats_most else f"{about.repeats}–{about.repeats_most}"
 
 
-def _measure(found: BaselineComparison, about: RunDescription, tally: Tally) -> None:
+def _same_problems(about: RunDescription, protocol: baselines.Protocol) -> bool:
+    """Whether the run asked the problems of the figure, or some of them: not others, nor more."""
+    data = any(key.partition(".")[0] in ("dataset", "data", "options") for key in about.changed)
+    return not data and not protocol.subset
+
+
+def _measure(found: BaselineComparison, about: RunDescription, tally: Tally, *, same_problems: bool) -> None:
     """The difference with its interval and p, both from one estimate."""
     estimate = tally.against_published(
-        found.published, repeats=found.repeats, population=about.samples_in_set if about.partial else None
+        found.published,
+        repeats=found.repeats,
+        population=about.population,
+        same_problems=same_problems,
     )
     if estimate is None:
         return
     found.difference = estimate.value
-    found.target = "these problems"
+    found.target = "these problems" if same_problems else "problems like these"
     found.p = estimate.p()
     found.interval = estimate.interval()
 

@@ -151,6 +151,10 @@ def _completeness(run: RunDescription) -> list[str]:
     if run.partial:
         chosen = f"{run.samples_chosen - run.skipped} of {plural(run.samples_in_set, 'sample')}"
         lines.append(f"partial, {chosen}; not comparable with a whole run")
+    if 1 < run.clusters < run.samples:
+        lines.append(f"{plural(run.samples, 'sample')} about {run.clusters} texts, which count as {run.clusters} draws")
+    elif run.clusters < run.samples:
+        lines.append("all samples are about one text: the interval is for other questions about it")
     if found := run.adaptive:
         wanted = f", wanted {found.until_se:g}" if found.until_se else ""
         error = "not known" if found.answer_stderr is None else f"{found.answer_stderr:.4f}"

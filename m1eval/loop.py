@@ -342,7 +342,7 @@ def _digest(sample: Sample) -> str:
 
 def _cluster(sample: Sample) -> str:
     """The name of the text that samples share, short enough for every record."""
-    key = sample.prefix_key
+    key = sample.cluster or sample.prefix_key
     return key if len(key) <= LONGEST_KEY else hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:16]
 
 

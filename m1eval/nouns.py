@@ -50,6 +50,8 @@ class Sample(Struct, kw_only=True, weakref=True):
     """Tool definitions in the OpenAI form."""
     prefix_key: str = ""
     """Samples with the same key begin with the same long text; they run next to one another."""
+    cluster: str = ""
+    """Samples of one cluster share a text, so that their scores are not independent; empty: those of one prefix key."""
 
 
 class Recipe(Struct, kw_only=True, frozen=True):
@@ -59,6 +61,8 @@ class Recipe(Struct, kw_only=True, frozen=True):
     build: Callable[[], Mapping[str, Any]]
     """Returns the row's columns; deterministic, called again when a run continues."""
     prefix_key: str = ""
+    cluster: str = ""
+    """What text the sample is about, where that is more than a shared prefix."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Columns known before the row is built, such as length, depth or subtask: `--limit` takes as many of each."""
     build_repeat: Callable[[int], Mapping[str, Any]] | None = None

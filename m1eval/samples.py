@@ -156,6 +156,7 @@ class Samples:
                 metadata={key: value for key, value in row.items() if key != column},
                 tools=_tools(self._file, row),
                 prefix_key=self.prefix_key(number),
+                cluster=self._recipes[number].cluster if self._recipes else "",
             )
             if templates.gold:
                 sample.gold = templates.gold(row)

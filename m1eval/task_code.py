@@ -178,8 +178,9 @@ def _recipes(file: Source, name: str, generator: str, items: list[Any], width: i
 def _recipe_fault(recipe: Recipe) -> str:
     if not isinstance(recipe.id, str) or not recipe.id:
         return f"has the id {recipe.id!r}, which is not text"
-    if not isinstance(recipe.prefix_key, str):
-        return f"({recipe.id}) has the prefix_key {recipe.prefix_key!r}, which is not text"
+    for name in ("prefix_key", "cluster"):
+        if not isinstance(value := getattr(recipe, name), str):
+            return f"({recipe.id}) has the {name} {value!r}, which is not text"
     if not isinstance(recipe.columns, Mapping):
         return f"({recipe.id}) has the columns {recipe.columns!r}, which are no mapping"
     if not callable(recipe.build_repeat or recipe.build):

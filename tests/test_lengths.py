@@ -30,10 +30,11 @@ def test_a_run_over_lengths_ends_with_its_report(m1eval, tmp_path):
     result = m1eval(*SWEEP, "--model", "echo:gold", "--out", tmp_path / "x")
     assert result.code == 0
     table = re.findall(r"^\| (\d+k) +\| +(1\.000) \| +(\S+) \| +(\d+) \|", result.out, re.MULTILINE)
-    assert table == [(length, "1.000", "0.435–1.000", "6") for length in ("2k", "4k", "8k")]
+    assert table == [(length, "1.000", "0.224–1.000", "6") for length in ("2k", "4k", "8k")]
     assert len(re.findall(r"██ 1\.00", result.out)) == 9
     assert (
-        "needle: effective context length: not known (score ≥ 0.85); undecided at 2k, 4k, 8k (n = 6 is too few to tell)"
+        "needle: effective context length: not known (score ≥ 0.85); undecided at 2k, 4k, 8k "
+        "(n = 6 about 2 texts is too few to tell)"
     ) in result.out
     picture = (run_of(tmp_path / "x") / "heatmap.svg").read_text()
     assert len(ElementTree.fromstring(picture).findall(".//{http://www.w3.org/2000/svg}g")) == 9

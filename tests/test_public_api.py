@@ -49,7 +49,7 @@ def test_fields_of_the_nouns():
         noun.__name__: noun.__struct_fields__ for noun in (m1eval.Sample, m1eval.Request, m1eval.Output, m1eval.Score)
     }
     assert fields == {
-        "Sample": ("id", "messages", "target", "gold", "metadata", "tools", "prefix_key"),
+        "Sample": ("id", "messages", "target", "gold", "metadata", "tools", "prefix_key", "cluster"),
         "Request": (
             *("messages", "prompt", "token_ids", "tools", "sampling", "think_budget"),
             *("prefix_key", "logprobs", "sample", "repeat", "progress"),

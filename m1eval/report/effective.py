@@ -71,12 +71,17 @@ def verdict(bands: Sequence[Band], rule: Rule) -> str:
     if labels["missed"]:
         parts.append(f"not {', '.join(labels['missed'])}")
     if labels["undecided"]:
-        few = [band.samples for band, is_few in zip(bands, found.too_few, strict=True) if is_few]
-        why = f" (n = {min(few)} is too few to tell)" if few else ""
+        few = [band for band, is_few in zip(bands, found.too_few, strict=True) if is_few]
+        why = f" ({_size(min(few, key=lambda band: band.samples))} is too few to tell)" if few else ""
         parts.append(f"undecided at {', '.join(labels['undecided'])}{why}")
     if labels["reached"]:
         parts.append(f"reached at {', '.join(labels['reached'])}, but not at every shorter length")
     return "effective context length: " + "; ".join(parts)
+
+
+def _size(band: Band) -> str:
+    texts = band.tally.clusters
+    return f"n = {band.samples}" + (f" about {texts} texts" if 1 < texts < band.samples else "")
 
 
 def caution(bands: Sequence[Band], rule: Rule) -> str:

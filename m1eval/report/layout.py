@@ -75,6 +75,8 @@ def _lists(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> st
     for row in rows:
         lines += wrapped(row[0], width)
         for name, text in zip(head[1:], row[1:], strict=True):
+            if text == "–":  # in a list, what is not there needs no line
+                continue
             names, texts = wrapped(name, label), wrapped(text, max(NARROWEST, width - label - 2 * GAP))
             for i in range(max(len(names), len(texts))):
                 left, right = (part[i] if i < len(part) else "" for part in (names, texts))

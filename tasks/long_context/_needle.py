@@ -78,6 +78,7 @@ def haystacks(
                         id=f"{length}-d{depth:g}-{i + 1}",
                         build=partial(_row, build, text, length, together, j),
                         prefix_key=shared if depth > 0 or len(together) > 1 else "",
+                        cluster=f"{length}-{i + 1}",
                         columns={"length": length, "depth": depth},
                     )
 

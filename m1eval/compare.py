@@ -83,8 +83,11 @@ class Effect(Struct, kw_only=True):
     """One-sided 95% limits, below and above."""
 
 
-class Pair(Struct, kw_only=True):
-    """The comparison of one task in two runs, over the problems that both have scored; B less A."""
+class Pair(Effect, kw_only=True):
+    """The comparison of one task in two runs, over the problems that both have scored; B less A.
+
+    Its own error is that for problems like these.
+    """
 
     task: str
     a: str
@@ -102,13 +105,6 @@ class Pair(Struct, kw_only=True):
     """Texts that the samples are about, one that shares none counted by itself."""
     scores: tuple[float, float]
     difference: float
-    stderr: float | None
-    interval: tuple[float, float]
-    """95%, for problems like these, as are stderr, p, minimum_detectable and limits."""
-    p: float
-    p_adjusted: float | None = None
-    minimum_detectable: float | None
-    limits: tuple[float, float]
     these_problems: Effect
     tokens: tuple[float | None, float | None]
     truncated: tuple[float, float]

@@ -48,7 +48,7 @@ def lines(pair: Pair, *, several: bool = False) -> list[str]:
     return found
 
 
-def _effect(target: str, effect: Effect | Pair) -> str:
+def _effect(target: str, effect: Effect) -> str:
     p = p_value(effect.p)
     if effect.p_adjusted is not None:
         p += f", adjusted {p_value(effect.p_adjusted).removeprefix('p ').removeprefix('= ')}"

@@ -84,7 +84,7 @@ class Line(Struct):
     id: str
     repeat: int
     outcome: Outcome
-    value: float = 0.0
+    value: float | None = 0.0
     usage: Usage = field(default_factory=Usage)
     timing: Timing = field(default_factory=Timing)
     seed: int | None = None
@@ -199,7 +199,7 @@ class Done:
                 else:  # nearly always; there may be a million of them
                     scored[line.id] = scored.get(line.id, 0) | 1 << line.repeat
                     tally.add(
-                        *(line.id, line.outcome, line.value, line.usage, line.timing.total),
+                        *(line.id, line.outcome, line.value or 0.0, line.usage, line.timing.total),
                         cluster=line.cluster,
                         group=line.group,
                     )
@@ -222,7 +222,9 @@ class Done:
         else:
             self._scored[line.id] = self._scored.get(line.id, 0) | 1 << line.repeat
         self.tally.add(
-            *(line.id, line.outcome, line.value, line.usage, line.timing.total), cluster=line.cluster, group=line.group
+            *(line.id, line.outcome, line.value or 0.0, line.usage, line.timing.total),
+            cluster=line.cluster,
+            group=line.group,
         )
         self._pay(line.usage)
 

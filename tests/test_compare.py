@@ -1,10 +1,13 @@
 """`m1eval compare`: the paired difference of two runs, what was set differently, and what flipped."""
 
 import json
+import random
 
 import pytest
 
-from tests.conftest import write
+from tests.conftest import lines, run_of, write
+
+NEEDLE = ("run", "--tasks", "needle", "--lengths", "2k", "--set", "depths=[0,100]", "--model", "echo:gold")
 
 
 @pytest.fixture
@@ -104,3 +107,126 @@ def test_what_cannot_be_compared_is_said_in_one_line(m1eval, runs, capitals, tmp
         result = m1eval("compare", *arguments)
         assert (result.code, result.err.count("\n")) == (2, 1)
         assert message in result.err
+
+
+def test_other_problems_under_the_same_ids_are_refused(m1eval, tmp_path):
+    """Two seeds of a generator number other needles alike."""
+    for seed in (0, 1):
+        m1eval(*NEEDLE, "--seed", seed, "--out", tmp_path / str(seed))
+    result = m1eval("compare", tmp_path / "0", tmp_path / "1")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "other problems of needle under the same ids (seed 0 and 1)" in result.err
+
+
+def test_problems_are_paired_by_what_was_asked(m1eval, tmp_path):
+    """The same rows in another order have other ids and are the same problems."""
+    rows = [{"q": f"{i} + {i}", "a": str(2 * i)} for i in range(1, 13)]
+    keys = 'title: S\ndataset: {file: sums.jsonl}\nprompt: "{{ q }}"\ntarget: "{{ a }}"\nscorer: exact\n'
+    for name, ordered in (("a", rows), ("b", rows[::-1])):
+        write(tmp_path / name / "sums.yaml", keys)
+        write(tmp_path / name / "sums.jsonl", "".join(json.dumps(row) + "\n" for row in ordered))
+        script = "gold" if name == "a" else "gold,wrong"
+        task = tmp_path / name / "sums.yaml"
+        m1eval("run", "--tasks", task, "--model", f"echo:{script}", "--out", tmp_path / f"run-{name}")
+    (pair,) = m1eval("compare", tmp_path / "run-a", tmp_path / "run-b", "--json").json()["comparisons"]
+    assert (pair["samples"], pair["left_out"], pair["other_prompts"]) == (12, 0, 0)
+    records = {record["target"]: record for record in lines(run_of(tmp_path / "run-b") / "samples.jsonl")}
+    mine = {record["id"]: record["target"] for record in lines(run_of(tmp_path / "run-a") / "samples.jsonl")}
+    assert {mine[name] for name in pair["only_a"]} == {t for t, record in records.items() if record["value"] == 0}
+
+
+def test_a_changed_prompt_is_another_way_to_ask_the_same_problem(m1eval, sums, tmp_path):
+    for name, more in (("plain", ()), ("asked", ("--system", "Answer with a number."))):
+        m1eval("run", "--tasks", sums, "--model", "echo:gold", "--out", tmp_path / name, *more)
+    (pair,) = m1eval("compare", tmp_path / "plain", tmp_path / "asked", "--json").json()["comparisons"]
+    assert (pair["samples"], pair["other_prompts"]) == (24, 24)
+    assert (
+        "24 samples had another prompt in A than in B" in m1eval("compare", tmp_path / "plain", tmp_path / "asked").out
+    )
+
+
+def forged(folder, answers, *, cluster="", group="", columns=None):
+    """A run whose samples have such answers, by sample; None is an errored one."""
+    folder.mkdir(parents=True)
+    written = []
+    for name, values in answers.items():
+        for repeat, value in enumerate(values):
+            outcome = "errored" if value is None else "right" if value == 1 else "partial" if value else "wrong"
+            record = {"id": name, "repeat": repeat, "outcome": outcome, "value": value, "target": name}
+            record |= {"cluster": cluster and cluster(name), "group": group and group(name)}
+            record["metadata"] = columns(name) if columns else {}
+            written.append(json.dumps(record) + "\n")
+    (folder / "samples.jsonl").write_text("".join(written))
+    (folder / "run.json").write_text(json.dumps({"task": "made", "model": folder.name, "config": {}}))
+    return folder
+
+
+def test_one_answer_against_sixteen_of_the_same_model_shows_nothing(m1eval, tmp_path):
+    made = random.Random(7)
+    found = 0
+    for trial in range(40):
+        a = forged(tmp_path / f"a{trial}", {f"s{i}": [float(made.random() < 0.9)] for i in range(10)})
+        b = forged(
+            tmp_path / f"b{trial}", {f"s{i}": [float(made.random() < 0.9) for _ in range(16)] for i in range(10)}
+        )
+        (pair,) = m1eval("compare", a, b, "--json").json()["comparisons"]
+        found += pair["p"] < 0.05 or pair["these_problems"]["p"] < 0.05
+        for effect in (pair, pair["these_problems"]):
+            low, high = effect["interval"]
+            assert -1 <= low <= pair["difference"] <= high <= 1
+            assert (effect["p"] < 0.05) == (not low <= 0 <= high)
+        assert (pair["repeats"], pair["repeats_least"]) == ([1, 16], [1, 16])
+    assert found <= 4
+
+
+def test_clusters_and_groups_are_those_of_the_records(m1eval, tmp_path):
+    values = {f"s{i}": [float(i % 5 < 2)] for i in range(40)}
+    better = {f"s{i}": [float(i % 5 < 3)] for i in range(40)}
+    alone = [forged(tmp_path / name, each) for name, each in (("a", values), ("b", better))]
+    texts = {"cluster": lambda name: f"text {int(name[1:]) % 5}"}
+    shared = [forged(tmp_path / f"{name}-shared", each, **texts) for name, each in (("a", values), ("b", better))]
+    column = {"columns": lambda name: {"text": int(name[1:]) % 5}}
+    named = [forged(tmp_path / f"{name}-named", each, **column) for name, each in (("a", values), ("b", better))]
+    (plain,) = m1eval("compare", *alone, "--json").json()["comparisons"]
+    (clustered,) = m1eval("compare", *shared, "--json").json()["comparisons"]
+    (by_column,) = m1eval("compare", *named, "--cluster", "text", "--json").json()["comparisons"]
+    assert (plain["clusters"], clustered["clusters"], by_column["clusters"]) == (40, 5, 5)
+    assert plain["p"] < 0.01 < 0.1 < clustered["p"], "what is easier in one text of five may be that text's doing"
+    assert by_column["interval"] == clustered["interval"]
+    assert "about 5 texts" in m1eval("compare", *shared).out
+    refused = m1eval("compare", *named, "--cluster", "nothing")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "it has text" in refused.err
+    halves = {"group": lambda name: "few" if int(name[1:]) < 4 else "many"}
+    grouped = [forged(tmp_path / f"{name}-grouped", each, **halves) for name, each in (("a", values), ("b", better))]
+    (pair,) = m1eval("compare", *grouped, "--json").json()["comparisons"]
+    assert pair["difference"] == pytest.approx((1 / 4 + 7 / 36) / 2)
+    assert pair["scores"][0] == pytest.approx((2 / 4 + 14 / 36) / 2)
+
+
+def test_lost_answers_bound_the_difference(m1eval, tmp_path):
+    a = forged(tmp_path / "a", {f"s{i}": [1.0, 0.0] for i in range(10)})
+    b = forged(tmp_path / "b", {f"s{i}": [1.0, None] if i < 6 else [None, None] for i in range(10)})
+    (pair,) = m1eval("compare", a, b, "--json").json()["comparisons"]
+    assert (pair["samples"], pair["difference"]) == (6, 0.5)
+    assert pair["difference_errors_wrong"] == pytest.approx(0.6 * 0.5 - 0.5)
+    assert pair["difference_errors_right"] == pytest.approx(0.5)
+    assert pair["difference_bounds"] == pytest.approx([-0.2, 0.5])
+
+
+def test_a_gate_over_many_tasks_fails_on_what_is_certain_of_all(m1eval, tmp_path):
+    """Twenty tasks, one of which is just beyond 5% by itself."""
+    for i in range(20):
+        worse = 5 if i == 0 else 0
+        for side, lost in (("a", 0), ("b", worse)):
+            answers = {f"s{j}": [float(j >= lost)] for j in range(30)}
+            folder = forged(tmp_path / side / f"task{i}", answers)
+            (folder / "run.json").write_text(json.dumps({"task": f"task{i}", "model": side, "config": {}}))
+    alone = m1eval("compare", tmp_path / "a" / "task0", tmp_path / "b" / "task0", "--fail-if-worse", 0)
+    assert alone.code == 1
+    together = m1eval("compare", tmp_path / "a", tmp_path / "b", "--fail-if-worse", 0, "--json")
+    assert together.code == 0
+    assert [pair["gate"] for pair in together.json()["comparisons"]].count("worse") == 0
+    strict = m1eval("compare", tmp_path / "a", tmp_path / "b", "--fail-if-worse", 0, "--fail-if-inconclusive")
+    assert strict.code == 5
+    assert m1eval("compare", tmp_path / "a", tmp_path / "b", "--fail-if-inconclusive").code == 2

@@ -191,7 +191,8 @@ def test_clusters_and_groups_are_those_of_the_records(m1eval, tmp_path):
     (clustered,) = m1eval("compare", *shared, "--json").json()["comparisons"]
     (by_column,) = m1eval("compare", *named, "--cluster", "text", "--json").json()["comparisons"]
     assert (plain["clusters"], clustered["clusters"], by_column["clusters"]) == (40, 5, 5)
-    assert plain["p"] < 0.01 < 0.1 < clustered["p"], "what is easier in one text of five may be that text's doing"
+    assert plain["p"] < 0.01
+    assert clustered["p"] > 0.1, "what is easier in one text of five may be that text's doing"
     assert by_column["interval"] == clustered["interval"]
     assert "about 5 texts" in m1eval("compare", *shared).out
     refused = m1eval("compare", *named, "--cluster", "nothing")

@@ -222,17 +222,25 @@ def _matched(a: Side, b: Side) -> Iterator[Match]:
     ours, theirs = (dict(flat(side.meta.get("config", {}))) for side in (a, b))
     keys = [key for key in ours.keys() | theirs.keys() if key.startswith(DATA)]
     same_data = all(ours.get(key) == theirs.get(key) for key in keys)
-    by_digest = {digest: name for name, answers in b.samples.items() for digest in answers.digests}
+    left = dict(b.samples)
+    rest = []
     for name, one in a.samples.items():
         other = b.samples.get(name)
         if other and one.digests & other.digests:
-            yield Match(name, one, other)
+            yield Match(name, one, left.pop(name))
         elif other and one.target == other.target and (same_data or not (one.digests and other.digests)):
-            yield Match(name, one, other, bool(one.digests and other.digests))
+            yield Match(name, one, left.pop(name), bool(one.digests and other.digests))
         else:
-            found = next((by_digest[digest] for digest in one.digests if digest in by_digest), None)
-            if found is not None and not b.samples[found].digests & a.samples.get(found, Answers()).digests:
-                yield Match(name, one, b.samples[found])
+            rest.append((name, one))
+    # The same question may stand in the data more than once: each sample is half of one pair alone.
+    by_digest: dict[str, list[str]] = {}
+    for name, other in left.items():
+        for digest in other.digests:
+            by_digest.setdefault(digest, []).append(name)
+    for name, one in rest:
+        same = (each for digest in sorted(one.digests) for each in by_digest.get(digest, ()) if each in left)
+        if (found := next(same, None)) is not None:
+            yield Match(name, one, left.pop(found))
 
 
 def _pair(task: str, a: Side, b: Side) -> tuple[Pair, stats.Estimate]:

@@ -231,3 +231,30 @@ def test_a_gate_over_many_tasks_fails_on_what_is_certain_of_all(m1eval, tmp_path
     strict = m1eval("compare", tmp_path / "a", tmp_path / "b", "--fail-if-worse", 0, "--fail-if-inconclusive")
     assert strict.code == 5
     assert m1eval("compare", tmp_path / "a", tmp_path / "b", "--fail-if-inconclusive").code == 2
+
+
+def test_a_question_that_stands_twice_is_paired_once(m1eval, tmp_path):
+    folders = []
+    for name, right in (("a", "0000"), ("b", "0xxx")):
+        rows = [{"name": f"{name}{i}", "given": given} for i, given in enumerate(right)]
+        rows += [{"name": f"{name}-other", "given": "0"}]
+        data = "".join(
+            json.dumps({**row, "q": f"question {row['name'][1:] * (i == 4)}"}) + "\n" for i, row in enumerate(rows)
+        )
+        write(tmp_path / name / "data.jsonl", data)
+        keys = (
+            "title: T\ndataset: {file: data.jsonl}\nid: '{{ name }}'\nprompt: '{{ q }}'\ntarget: '0'\nscorer: exact\n"
+        )
+        named = write(tmp_path / name / "twice.yaml", keys)
+        folders.append(tmp_path / f"run-{name}")
+        m1eval("run", "--tasks", named, "--model", "echo:gold", "--out", folders[-1], "--display", "none")
+        journal = folders[-1] / "samples.jsonl"
+        made = [json.loads(line) for line in journal.read_text().splitlines()]
+        for record in made:
+            if record["metadata"]["given"] == "x":
+                record |= {"outcome": "wrong", "value": 0.0}
+        journal.write_text("".join(json.dumps(record) + "\n" for record in made))
+    (pair,) = m1eval("compare", *folders, "--json").json()["comparisons"]
+    assert (pair["samples"], pair["left_out"]) == (5, 0)
+    assert pair["scores"] == [1.0, 0.4], "as in the tables of the runs"
+    assert len(pair["only_a"]) == 3

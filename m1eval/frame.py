@@ -46,6 +46,7 @@ def write_parquet(found: Iterable[Record], table: Path, digest: str = "") -> Non
 
     text, number, whole = pyarrow.string(), pyarrow.float64(), pyarrow.int64()
     kinds = {"value": number, "time": number, "repeat": whole, "retries": whole, "seed": whole, "cost": number}
+    kinds["logprobs"] = pyarrow.list_(number)
     names = list(row(Record(id="", repeat=0, outcome="errored")))
     for name in names:
         kinds.setdefault(name, whole if name.endswith("_tokens") else number if name.endswith("_seconds") else text)

@@ -5,8 +5,11 @@ import math
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 import m1eval as package
+from m1eval.frame import write_parquet
+from m1eval.journal import Record
 from tests.conftest import ROOT, run_of
 
 
@@ -94,3 +97,12 @@ def test_lines_that_a_later_one_supersedes_are_read_once(m1eval, capitals, tmp_p
     frame = package.read(str(folder))
     number = sum('"right"' in line for line in written)
     assert dict(frame["outcome"].value_counts()) == {"right": number, "errored": 12 - number}
+
+
+def test_parquet_has_the_logprobs(tmp_path):
+    table = tmp_path / "samples.parquet"
+    told = [[-0.5, -1.0], None, [], [0.0]]
+    write_parquet(
+        (Record(id="a", repeat=i, outcome="right", value=1.0, logprobs=each) for i, each in enumerate(told)), table
+    )
+    assert parquet.read_table(table)["logprobs"].to_pylist() == told

@@ -11,7 +11,8 @@ influenced, and the score is what it would be without, in expectation.
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -29,6 +30,8 @@ class Sums(Struct):
     total: float = 0.0
     squares: float = 0.0
     n: int = 0
+    group: str = ""
+    """What the sample is averaged with before the score is."""
 
     def add(self, value: float) -> None:
         """Count one of them."""
@@ -57,31 +60,44 @@ def answers(first: Mapping[str, Sums], target: float, repeats: int) -> dict[str,
     if len(first) < 2:
         return dict.fromkeys(first, given)
     halves = split(first)
+    sizes = Counter(sums.group for sums in first.values())
+    # The score weighs a sample by the size of its group, and its error by the square of that.
+    weights = {name: (1 / len(sizes) / sizes[sums.group]) ** 2 for name, sums in first.items()}
     found: dict[str, int] = {}
     for mine, others in (halves, halves[::-1]):
-        variance = likely_variance([first[name] for name in others])
-        needed = math.ceil(variance / len(first) / target**2 - 1e-9)
+        variance = likely_variance([first[name] for name in others], [weights[name] for name in others])
+        needed = math.ceil(variance * math.fsum(weights.values()) / target**2 - 1e-9)
         found |= dict.fromkeys(mine, min(max(given, needed), max(given, MOST * repeats)))
     return found
 
 
-def split(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Two halves of the samples, the same in every run, whatever the order."""
-    ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode("utf-8", "replace")).digest())
+def split(first: Mapping[str, Sums]) -> tuple[list[str], list[str]]:
+    """Two halves of the samples of each group, the same in every run, whatever the order."""
+
+    def place(name: str) -> tuple[str, bytes]:
+        return first[name].group, hashlib.sha256(name.encode("utf-8", "replace")).digest()
+
+    ordered = sorted(first, key=place)
     return ordered[::2], ordered[1::2]
 
 
-def likely_variance(samples: Sequence[Sums]) -> float:
+def likely_variance(samples: Sequence[Sums], weights: Sequence[float]) -> float:
     """An upper limit for the mean variance of an answer in the other half, exceeded in one of five runs.
+
+    `weights`: what each sample counts in that mean.
 
     One more degree of freedom counts for the largest possible variance, as in the intervals, so that a few answers that
     agree do not prove that all would.
     """
-    n = len(samples)
-    freedom = sum(each.n - 1 for each in samples)
-    mean = (math.fsum(each.total / each.n for each in samples) + 0.5) / (n + 1)
+    total = math.fsum(weights)
+    shares = [weight / total for weight in weights]
+    n = 1 / math.fsum(share * share for share in shares)  # as many samples of equal weight would say as much
+    freedom = n * math.fsum(share * (each.n - 1) for share, each in zip(shares, samples, strict=True))
+    mean = math.fsum(share * each.total / each.n for share, each in zip(shares, samples, strict=True))
+    mean = (mean * n + 0.5) / (n + 1)
     variances = [each.variance for each in samples]
-    pooled = (math.fsum(variances) / n * freedom + mean * (1 - mean)) / (freedom + 1)
-    spread = math.fsum((variance - pooled) ** 2 for variance in variances) / n
+    seen = math.fsum(share * variance for share, variance in zip(shares, variances, strict=True))
+    pooled = (seen * freedom + mean * (1 - mean)) / (freedom + 1)
+    spread = math.fsum(share * (variance - pooled) ** 2 for share, variance in zip(shares, variances, strict=True))
     # Twice, as the variances of the other half differ from their mean as these do.
     return pooled + SURE * math.sqrt(2 * spread / n)

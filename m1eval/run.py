@@ -384,6 +384,7 @@ class Run:
         for record in work.done.counted():
             if record.repeat < repeats and record.outcome != "errored" and record.id in found:
                 found[record.id].add(record.score)
+                found[record.id].group = record.group
         return found
 
     async def compare_answers(self, asking: loop.Asking) -> None:

@@ -119,3 +119,18 @@ def test_it_is_the_same_whether_it_ran_in_one_command_or_in_several(m1eval, capi
 @pytest.mark.parametrize("value", ["0", "2", "x", "nan", "inf", "-1"])
 def test_an_impossible_error_is_refused(m1eval, capitals, value):
     assert m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--until-se", value).code == 2
+
+
+def test_the_error_of_a_mean_over_unequal_parts_is_reached():
+    made, target, reached = random.Random(3), 0.05, 0
+    sizes = {"a": 40, "b": 4}
+    for _ in range(200):
+        first = {}
+        for part, size in sizes.items():
+            for i in range(size):
+                values = [float(made.random() < 0.5) for _ in range(2)]
+                first[f"{part}{i}"] = Sums(sum(values), sum(values), 2, part)
+        given = adaptive.answers(first, target, 2)
+        variance = sum(0.25 / n / (2 * sizes[name[0]]) ** 2 for name, n in given.items())
+        reached += math.sqrt(variance) <= target
+    assert reached >= 150, "in about four of five runs"

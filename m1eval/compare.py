@@ -8,7 +8,7 @@ problem.
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -179,8 +179,9 @@ def _side(path: Path, cluster: str | None) -> Side:
     for record in settled(path / "samples.jsonl", set(meta.get("strangers", ()))):
         side.outcomes[record.outcome] += 1
         answers = side.samples.setdefault(record.id, Answers())
-        answers.target, answers.group = record.target, record.group
-        answers.cluster = record.cluster if cluster is None else _column(record, cluster, path)
+        answers.target, answers.group = record.target or answers.target, record.group or answers.group
+        known = record.cluster if cluster is None else _column(record, cluster, path)
+        answers.cluster = known or answers.cluster
         if record.digest:
             answers.digests.add(record.digest)
         if record.outcome == "errored":
@@ -266,8 +267,8 @@ def _pair(task: str, a: Side, b: Side) -> tuple[Pair, stats.Estimate]:
         other_prompts=sum(each.other_prompt for each in both),
         clusters=len({each.one.cluster or f"\0{each.name}" for each in both}),
         scores=(
-            _mean((each.one.mean, each.group) for each in both),
-            _mean((each.other.mean, each.group) for each in both),
+            stats.mean_over_groups((each.one.mean, each.group) for each in both),
+            stats.mean_over_groups((each.other.mean, each.group) for each in both),
         ),
         difference=like.value,
         **msgspec.structs.asdict(_effect(like)),
@@ -337,15 +338,13 @@ def _decide(made: Sequence[tuple[Pair, stats.Estimate]], margin: float) -> None:
 
 def _with_lost(matched: Sequence[Match], in_a: float, in_b: float) -> float:
     """The difference over all problems of both runs, the errored answers having these scores."""
-    return _mean((each.other.with_lost(in_b) - each.one.with_lost(in_a), each.group) for each in matched)
-
-
-def _mean(values: Iterable[tuple[float, str]]) -> float:
-    """The mean over groups of the mean of their values."""
-    groups: dict[str, list[float]] = {}
-    for value, group in values:
-        groups.setdefault(group, []).append(value)
-    return math.fsum(math.fsum(each) / len(each) for each in groups.values()) / len(groups)
+    return stats.mean_over_groups(
+        (
+            each.other.with_lost(in_b) - each.one.with_lost(in_a),
+            each.group if each.one.values or each.other.values else each.group or None,
+        )
+        for each in matched
+    )
 
 
 def _nothing_shared(task: str, a: Side, b: Side, matched: Sequence[Match]) -> str:

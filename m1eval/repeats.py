@@ -6,7 +6,6 @@ ones are the same if they are written alike or the scorer says so.
 
 import asyncio
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -34,6 +33,8 @@ class Answers(Struct):
     votes: dict[int, str | None] = field(default_factory=dict)
     target: str | None = None
     cluster: str = ""
+    group: str = ""
+    """What the sample is averaged with, as in the score."""
     comparable: bool = True
     """False if the reference differs between repeats: the same letter may then mean another option."""
 
@@ -65,7 +66,7 @@ class Figure(Struct, frozen=True, kw_only=True):
 
     name: str
     value: float
-    """Mean over the samples that have k answers."""
+    """Mean over the samples that have k answers; where the score is one over groups of samples, the mean over these."""
     interval: tuple[float, float] | None
     """95%, for problems like these; None for fewer than two samples."""
     samples: int
@@ -82,7 +83,7 @@ def collect(records: Iterable[Record], scorer: Any = None) -> Collected:
     vote = getattr(scorer, "vote", _written)
     for record in records:
         answers = found.samples.setdefault(record.id, Answers())
-        answers.cluster = record.cluster
+        answers.cluster, answers.group = record.cluster or answers.cluster, record.group or answers.group
         if record.outcome == "errored":
             continue
         if answers.target is None:
@@ -176,8 +177,6 @@ def figures(found: Collected, k: int, planned: int | None = None) -> list[Figure
     """
     if k < 2 or found.fractional or not found.samples:
         return []
-    ballots = [answers.ballot(found.same.get(name, {})) for name, answers in found.samples.items()]
-    ballots += [Ballot(0)] * ((planned or 0) - len(ballots))
     powers = [2**i for i in range(1, k.bit_length()) if 2**i < k]
     wanted: list[tuple[str, int, Callable[[Ballot], float]]] = [
         (f"pass@{size}", size, partial(_pass, size)) for size in (*powers, k)
@@ -185,33 +184,39 @@ def figures(found: Collected, k: int, planned: int | None = None) -> list[Figure
     if found.votes:
         wanted.append((f"maj@{k}", k, lambda ballot: maj_at_k(ballot, k)))
     wanted.append((f"G-Pass@{k} (half)", k, lambda ballot: g_pass_at_k(ballot.answers, ballot.right, k, 0.5)))
-    clusters = [answers.cluster for answers in found.samples.values()]
-    made = (_figure(name, size, value, ballots, clusters) for name, size, value in wanted)
+    ballots = [(answers.ballot(found.same.get(name, {})), answers) for name, answers in found.samples.items()]
+    ballots += [(Ballot(0), Answers())] * ((planned or 0) - len(ballots))
+    made = (_figure(name, size, value, ballots) for name, size, value in wanted)
     return [figure for figure in made if figure is not None]
 
 
 def _figure(
-    name: str, k: int, value: Callable[[Ballot], float], ballots: Sequence[Ballot], clusters: Sequence[str]
+    name: str, k: int, value: Callable[[Ballot], float], ballots: Sequence[tuple[Ballot, Answers]]
 ) -> Figure | None:
-    """A figure; `clusters`: of the samples that have a record, which come first."""
-    values, low, high, units = [], [], [], []
-    for number, ballot in enumerate(ballots):
-        missing = k - ballot.answers
+    """A figure, over groups of samples as the score is."""
+    groups: dict[str, list[stats.Unit]] = {}
+    low, high, number = [], [], 0
+    for ballot, answers in ballots:
+        missing, group = k - ballot.answers, answers.group if ballot.answers else answers.group or None
         if missing <= 0:
-            values.append(value(ballot))
-            units.append(stats.Unit(values[-1], cluster=clusters[number]))
+            number += 1
+            unit = stats.Unit(value(ballot), cluster=answers.cluster)
+            groups.setdefault(answers.group, []).append(unit)
+            ends = unit.value, unit.value
         else:
-            low.append(value(_lost_wrong(ballot, missing)))
-            high.append(value(ballot._replace(right=ballot.right + missing)))
-    if not values or len(values) < SHARE * len(ballots):
+            ends = value(_lost_wrong(ballot, missing)), value(ballot._replace(right=ballot.right + missing))
+        low.append((ends[0], group))
+        high.append((ends[1], group))
+    if not number or number < SHARE * len(ballots):
         return None
+    found = stats.average([stats.problems_like_these(units) for units in groups.values()])
     return Figure(
         name=name,
-        value=math.fsum(values) / len(values),
-        interval=stats.problems_like_these(units).interval(),
-        samples=len(values),
-        left_out=len(low),
-        bounds=(math.fsum([*values, *low]) / len(ballots), math.fsum([*values, *high]) / len(ballots)),
+        value=found.value,
+        interval=found.interval(),
+        samples=number,
+        left_out=len(ballots) - number,
+        bounds=(stats.mean_over_groups(low), stats.mean_over_groups(high)),
     )
 
 

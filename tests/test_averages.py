@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from m1eval import task
+from m1eval import repeats, stats, task
+from m1eval.journal import Record
+from m1eval.nouns import Usage
 from tests.conftest import lines, write
 
 SIZES = {"a": 12, "b": 3, "c": 5}
@@ -80,3 +82,48 @@ def test_rulers_score_is_the_mean_of_its_subtasks(m1eval, tmp_path):
     m1eval("run", *asked, "--model", "echo:gold,wrong,gold", "--out", tmp_path / "x", "--limit", 4)
     shown = m1eval("lengths", tmp_path / "x", "--json").json()
     assert shown["lengths"][0]["score"] == pytest.approx(slowly(tmp_path / "x", "subtask"), abs=1e-12)
+
+
+def answered(counts: dict[str, list[tuple[int, int]]]) -> list[Record]:
+    """Records of samples by group, each with a number of right and of wrong answers."""
+    return [
+        Record(id=f"{group}{i}", repeat=repeat, outcome="right" if repeat < right else "wrong", value=repeat < right)
+        for group, samples in counts.items()
+        for i, (right, wrong) in enumerate(samples)
+        for repeat in range(right + wrong)
+    ]
+
+
+def grouped(records: list[Record]) -> list[Record]:
+    for record in records:
+        record.group = record.id[0]
+    return records
+
+
+def test_figures_of_several_answers_are_means_over_the_parts():
+    records = grouped(answered({"a": [(0, 4)] * 40, "b": [(3, 1)] * 4}))
+    found = {figure.name: figure for figure in repeats.figures(repeats.collect(records), 4)}
+    for name in ("pass@2", "pass@4", "G-Pass@4 (half)"):
+        assert found[name].value == 0.5, f"{name}: none of one part and all of the other"
+        assert found[name].bounds == (0.5, 0.5)
+        low, high = found[name].interval or (1, 0)
+        assert low < 0.5 < high
+    assert found["pass@2"].value >= stats.mean_over_groups((r.score, r.group) for r in records), "as any pass@k is"
+
+
+def test_figures_of_one_part_are_what_they_are_without_parts():
+    records = answered({"a": [(1, 3), (4, 0), (0, 4), (2, 2), (3, 1)]})
+    plain = repeats.figures(repeats.collect(records), 4)
+    assert repeats.figures(repeats.collect(grouped(records)), 4) == plain
+
+
+def test_samples_that_could_not_be_built_are_no_part_of_their_own():
+    tally = stats.Tally()
+    for i in range(20):
+        tally.add(f"a{i}", "right", 1.0, Usage(), cluster="one text", group="a")
+        tally.add(f"b{i}", "wrong", 0.0, Usage(), cluster="another", group="b")
+    tally.add("lost", "errored", 0.0, Usage())
+    assert tally.bounds == pytest.approx((20 / 41, 21 / 41)), "one of 41 samples moves the score by no more"
+    tally.add("a0", "errored", 0.0, Usage())
+    assert tally.score == 0.5, "a repeat that could not be built does not take its sample out of its part"
+    assert tally.clusters == 2

@@ -14,7 +14,7 @@ from m1eval.stats.estimate import (
 )
 from m1eval.stats.multiple import benjamini_hochberg, holm
 from m1eval.stats.repeats import Ballot, g_pass_at_k, maj_at_k, pass_at_k
-from m1eval.stats.tally import OUTCOMES, Tally
+from m1eval.stats.tally import OUTCOMES, Tally, mean_over_groups
 
 __all__ = [
     "OUTCOMES",
@@ -33,6 +33,7 @@ __all__ = [
     "holm",
     "interval",
     "maj_at_k",
+    "mean_over_groups",
     "pass_at_k",
     "problems_like_these",
     "student",

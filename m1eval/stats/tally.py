@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, get_args
 
 from m1eval.nouns import Outcome, Usage
@@ -70,7 +70,9 @@ class Tally:
         self.usage.reasoning += usage.reasoning
         self.usage.answer += usage.answer
         self.seconds += seconds
-        total, n, squares, errored, _, _ = self._samples.get(sample) or _NOTHING
+        total, n, squares, errored, *known = self._samples.get(sample) or _NOTHING
+        # An answer that could not be asked for does not say what it belongs to.
+        cluster, group = cluster or known[0], group or known[1]
         if outcome == "errored":
             errored += 1
         else:
@@ -123,17 +125,26 @@ class Tally:
     @property
     def score(self) -> float | None:
         """The score in [0, 1]; None if nothing was scored."""
-        return _mean((sums.total / sums.n, sums.group) for sums in self._scored())
+        scored = [(sums.total / sums.n, sums.group) for sums in self._scored()]
+        return mean_over_groups(scored) if scored else None
 
     @property
     def bounds(self) -> tuple[float, float] | None:
         """The score if every errored (sample, repeat) were wrong, and if it were right; None if nothing finished."""
         ended = [sums for sums in self._samples.values() if sums.n + sums.errored]
+        if not ended:
+            return None
         low, high = (
-            _mean(((sums.total + worth * sums.errored) / (sums.n + sums.errored), sums.group) for sums in ended)
+            mean_over_groups(
+                (
+                    (sums.total + worth * sums.errored) / (sums.n + sums.errored),
+                    sums.group if sums.n else sums.group or None,
+                )
+                for sums in ended
+            )
             for worth in (0, 1)
         )
-        return None if low is None or high is None else (low, high)
+        return low, high
 
     @property
     def score_with_errors(self) -> float | None:
@@ -215,11 +226,17 @@ class Tally:
 _NOTHING = Sums()
 
 
-def _mean(values: "Iterator[tuple[float, str]]") -> float | None:
-    """The mean over groups of the means of their values; None of none."""
-    groups: dict[str, list[float]] = {}
+def mean_over_groups(values: Iterable[tuple[float, str | None]]) -> float:
+    """The mean over groups of the means of their values.
+
+    Values whose group is not known (None) count with the weight that one value has in the mean of all.
+    """
+    groups: dict[str | None, list[float]] = {}
     for value, group in values:
         groups.setdefault(group, []).append(value)
+    unknown = groups.pop(None, [])
     if not groups:
-        return None
-    return math.fsum(math.fsum(each) / len(each) for each in groups.values()) / len(groups)
+        return math.fsum(unknown) / len(unknown)
+    mean = math.fsum(math.fsum(each) / len(each) for each in groups.values()) / len(groups)
+    known = sum(map(len, groups.values()))
+    return (mean * known + math.fsum(unknown)) / (known + len(unknown)) if unknown else mean

@@ -292,23 +292,22 @@ def _estimates(both: Sequence[Match]) -> tuple[stats.Estimate, stats.Estimate]:
     groups: dict[str, list[stats.Unit]] = {}
     for each in both:
         groups.setdefault(each.group, []).append(_difference(each.one, each.other))
-    like, these = (
-        stats.average([make(units, -1.0, 1.0) for units in groups.values()])
-        for make in (stats.problems_like_these, stats.these_problems)
-    )
+    like = stats.groups_like_these(list(groups.values()), -1.0, 1.0)
+    these = stats.average([stats.these_problems(units, -1.0, 1.0) for units in groups.values()])
     return (like if like.effective() <= these.effective() else these), these
 
 
 def _difference(one: Answers, other: Answers) -> stats.Unit:
     """One problem's difference, with its noise where both sides have several answers."""
-    noise, freedom = 0.0, 0
+    noise, parts = 0.0, []
     for values in (one.values, other.values):
         if len(values) < 2:
             return stats.Unit(other.mean - one.mean, cluster=one.cluster)
         mean = math.fsum(values) / len(values)
         noise += math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)
-        freedom += len(values) - 1
-    return stats.Unit(other.mean - one.mean, noise, min(len(one.values), len(other.values)), freedom, one.cluster)
+        parts.append((1 / len(values), len(values) - 1))
+    answers = min(len(one.values), len(other.values))
+    return stats.Unit(other.mean - one.mean, noise, answers, stats.satterthwaite(parts), one.cluster)
 
 
 def _effect(found: stats.Estimate) -> Effect:

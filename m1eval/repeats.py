@@ -209,7 +209,7 @@ def _figure(
         high.append((ends[1], group))
     if not number or number < SHARE * len(ballots):
         return None
-    found = stats.average([stats.problems_like_these(units) for units in groups.values()])
+    found = stats.groups_like_these(list(groups.values()))
     return Figure(
         name=name,
         value=found.value,

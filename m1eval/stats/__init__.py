@@ -8,8 +8,10 @@ from m1eval.stats.estimate import (
     Unit,
     against_published,
     average,
+    groups_like_these,
     interval,
     problems_like_these,
+    satterthwaite,
     these_problems,
 )
 from m1eval.stats.multiple import benjamini_hochberg, holm
@@ -29,6 +31,7 @@ __all__ = [
     "beta_cdf",
     "calibration_error",
     "g_pass_at_k",
+    "groups_like_these",
     "hle_calibration_error",
     "holm",
     "interval",
@@ -36,6 +39,7 @@ __all__ = [
     "mean_over_groups",
     "pass_at_k",
     "problems_like_these",
+    "satterthwaite",
     "student",
     "student_tail",
     "these_problems",

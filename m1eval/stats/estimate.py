@@ -14,6 +14,7 @@ to a point where all values came out alike, and its p is 0.05 exactly at its end
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -180,16 +181,17 @@ def these_problems(
     n = len(units)
     mean = math.fsum(unit.value for unit in units) / n
     single = [unit.value for unit in units if unit.noise is None]
-    parts = [(unit.noise, unit.freedom) for unit in units if unit.noise is not None]
-    freedom = math.fsum(each for _, each in parts)
-    noise = math.fsum(each for each, _ in parts)
+    several = [unit for unit in units if unit.noise is not None]
+    noise = math.fsum(unit.noise or 0.0 for unit in several)
+    parts = [(1 / unit.answers, unit.freedom) for unit in several]
     if len(single) > 1:
         middle = math.fsum(single) / len(single)
         noise += math.fsum((value - middle) ** 2 for value in single) * len(single) / (len(single) - 1)
-        freedom += len(single) - 1
-    elif single:
-        noise += (single[0] - low) * (high - single[0])
+        parts.append((len(single), len(single) - 1))
+    elif single:  # it has nothing to be compared with: as uncertain as a value of this mean can be
+        noise += (mean - low) * (high - mean)
     answers = n**2 / math.fsum(1 / unit.answers for unit in units)
+    freedom = satterthwaite(parts)
     found = Estimate(mean, noise / n**2, answers, freedom, low, high)
     if population is None or population <= n:
         return found
@@ -198,6 +200,16 @@ def these_problems(
     if share < 0.5 or not freedom:
         return like._replace(variance=variance)
     return Estimate(mean, variance, found.units, like.freedom, low, high)
+
+
+def satterthwaite(parts: Sequence[tuple[float, float]]) -> float:
+    """The degrees of freedom of a sum of variances, after Satterthwaite (1946), from what each is expected to be.
+
+    Many answers to most problems say little of the error of a few answers to others, which may be most of the sum. By
+    the variances as they came out it would follow their chance.
+    """
+    squares = math.fsum(size * size / freedom for size, freedom in parts)
+    return math.fsum(size for size, _ in parts) ** 2 / squares if squares else 0.0
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:
@@ -211,6 +223,8 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
     squares = math.fsum(part * part / freedom for part, freedom in known)
     variance = math.fsum(parts)
     freedom = variance**2 / squares if squares > 0 else math.fsum(freedom for _, freedom in known)
+    # A few values that came out alike by chance must not leave the freedom to many others.
+    freedom = min(freedom, satterthwaite([(1 / each.units, each.freedom) for each in estimates if each.freedom > 0]))
     return Estimate(
         math.fsum(each.value for each in estimates) / n,
         variance,
@@ -218,6 +232,33 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
         freedom,
         estimates[0].low,
         estimates[0].high,
+    )
+
+
+def groups_like_these(groups: Sequence[Sequence[Unit]], low: float = 0.0, high: float = 1.0) -> Estimate:
+    """The mean over groups of the means of their units, with the error of choosing them.
+
+    Groups that share clusters, such as kinds of questions about the same texts, are not independent: then the error is
+    that of choosing clusters for all groups at once, if that is larger.
+    """
+    apart = average([problems_like_these(units, low, high) for units in groups])
+    shared = Counter(name for units in groups for name in {unit.cluster for unit in units if unit.cluster})
+    if max(shared.values(), default=0) < 2:
+        return apart
+    number = sum(map(len, groups))
+    crossed = []
+    for units in groups:
+        mean = math.fsum(unit.value for unit in units) / len(units)
+        weight = number / len(groups) / len(units)
+        # What each adds to the mean over groups: around the mean of its own group, by what that weighs.
+        crossed += [unit._replace(value=apart.value + weight * (unit.value - mean)) for unit in units]
+    together = problems_like_these(crossed, low, high)
+    if apart.variance >= together.variance:
+        return apart
+    return apart._replace(
+        variance=together.variance,
+        units=min(apart.units, together.units),
+        freedom=min(apart.freedom, together.freedom) or max(apart.freedom, together.freedom),
     )
 
 

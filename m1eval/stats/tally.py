@@ -12,7 +12,7 @@ from m1eval.stats.estimate import (
     Unit,
     against_published,
     average,
-    problems_like_these,
+    groups_like_these,
     these_problems,
 )
 
@@ -119,7 +119,7 @@ class Tally:
     @property
     def clusters(self) -> int:
         """How many texts the scored samples are about, a sample that shares none counted by itself."""
-        shared = {(sums.group, sums.cluster) for sums in self._scored() if sums.cluster}
+        shared = {sums.cluster for sums in self._scored() if sums.cluster}
         return len(shared) + sum(not sums.cluster for sums in self._scored())
 
     @property
@@ -169,7 +169,7 @@ class Tally:
         groups = self._units()
         if not groups:
             return None
-        found = average([problems_like_these(units) for units in groups])
+        found = groups_like_these(groups)
         # It cannot be known better for other problems than for these, whatever chance has made of the two variances.
         least = average([these_problems(units) for units in groups])
         return found if found.effective() <= least.effective() else least

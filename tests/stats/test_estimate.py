@@ -191,3 +191,38 @@ def test_one_value_leaves_almost_everything_possible():
     found = stats.problems_like_these(units([1.0]))
     assert found.stderr is None
     assert found.interval() == pytest.approx((0.05, 1.0))
+
+
+@pytest.mark.parametrize("counts", [[2] * 5 + [16] * 5, [1] + [16] * 5, [1, 1] + [16] * 18, [*range(1, 11)]])
+def test_problems_with_few_answers_are_not_surer_for_others_with_many(counts):
+    chance, held = random.Random(0), 0
+    for _ in range(400):
+        answers = [[float(chance.random() < 0.5) for _ in range(count)] for count in counts]
+        low, high = stats.these_problems(answered(*answers)).interval()
+        held += low <= 0.5 <= high
+    assert held > 0.91 * 400
+
+
+def test_as_many_answers_to_all_problems_have_the_freedom_of_all():
+    found = stats.these_problems(answered(*[[0.0, 1.0, 1.0, 0.0]] * 10))
+    assert found.freedom == pytest.approx(30)
+
+
+@pytest.mark.parametrize("low", [0.0, -1.0])
+def test_groups_of_questions_about_the_same_texts_are_not_independent(low):
+    groups = [[Unit(float(text % 3 == 0), cluster=str(text)) for text in range(12)] for _ in range(5)]
+    one = stats.problems_like_these(groups[0], low)
+    found = stats.groups_like_these(groups, low)
+    assert found.stderr == pytest.approx(one.stderr), "the same five times says no more"
+    assert found.interval() == pytest.approx(one.interval())
+    apart = [[unit._replace(cluster=f"{i}{unit.cluster}") for unit in each] for i, each in enumerate(groups)]
+    assert stats.groups_like_these(apart, low).variance < 0.36 * one.variance
+
+
+def test_a_mean_over_parts_rests_on_the_smallest_of_them():
+    chance, held = random.Random(0), 0
+    for _ in range(300):
+        groups = [[Unit(float(chance.random() < 0.5)) for _ in range(size)] for size in (3, 30, 300)]
+        low, high = stats.groups_like_these(groups).interval()
+        held += low <= 0.5 <= high
+    assert held > 0.91 * 300

@@ -87,3 +87,12 @@ def test_samples_of_one_text_are_counted_with_it():
     counted = tally({f"a{i}": [i % 2] for i in range(6)}, cluster="text")
     counted.add("b", "right", 1.0, Usage())
     assert (counted.samples, counted.clusters) == (7, 2)
+
+
+def test_a_repeat_that_could_not_be_built_takes_its_sample_out_of_no_group():
+    whole, broken = tally({"a": [1.0, 1.0], "b": [0.0, 1.0]}, group="x", cluster="t"), Tally()
+    for name, values in {"a": [1.0, 1.0], "b": [0.0, 1.0]}.items():
+        for value in values:
+            broken.add(name, "right" if value else "wrong", value, Usage(), cluster="t", group="x")
+    broken.add("b", "errored", 0.0, Usage())
+    assert (broken.score, broken.interval, broken.clusters) == (whole.score, whole.interval, 1)

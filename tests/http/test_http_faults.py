@@ -80,8 +80,8 @@ def grader(tmp_path: Path) -> None:
     )
 
 
-def command(server: Loopback, folder: Path, *more: object) -> list[str]:
-    options = ("-o", "backoff=0.01", "-o", "retries=2", "-o", "timeout=60")
+def command(server: Loopback, folder: Path, *more: object, retries: int = 2) -> list[str]:
+    options = ("-o", "backoff=0.01", "-o", f"retries={retries}", "-o", "timeout=60")
     whole = ("run", "--tasks", folder / "t.yaml", "--model", "http:m", "--base-url", server.url, "--out", folder / "x")
     return [str(word) for word in (*whole, *options, "--json", *more)]
 
@@ -157,9 +157,10 @@ def test_a_response_of_100_mb_is_given_up_without_holding_it(server: Loopback, h
 def test_a_server_that_restarts_in_the_middle_costs_no_sample(server: Loopback, tmp_path: Path) -> None:
     task(tmp_path, 60)
     server.script = lambda _: answer("right")._replace(wait=0.1)
-    call = [sys.executable, "-m", "m1eval", *command(server, tmp_path, "-j", 4, "-o", "retries=1")]
+    call = [sys.executable, "-m", "m1eval", *command(server, tmp_path, "-j", 4, retries=1)]
     with subprocess.Popen(call, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while len(server.posts) < 20:
+            assert process.poll() is None, "it asks"
             threading.Event().wait(0.01)
         server.pause()
         threading.Event().wait(2)
@@ -176,7 +177,7 @@ def test_a_model_that_vanishes_ends_the_run_and_keeps_what_is_there(
     task(tmp_path, 40)
     server.script = lambda _: answer("right") if len(server.posts) <= 20 else Says({"detail": "no model loaded"}, 404)
     result = shell(*command(server, tmp_path, "-j", 2))
-    assert result.code == 2
+    assert result.code == 4
     assert "model 'm' is not there (404 no model loaded)" in result.err
     assert {line["outcome"] for line in lines(run_of(tmp_path / "x") / "samples.jsonl")} == {"right"}
     assert 18 <= len(lines(run_of(tmp_path / "x") / "samples.jsonl")) <= 20
@@ -228,7 +229,7 @@ def test_a_certificate_that_is_not_trusted_ends_the_start_and_may_be_named(tmp_p
         write(tmp_path / "t.yaml", "title: T\ndataset: {file: t.jsonl}\nprompt: q\ntarget: x\nscorer: exact\n")
         run = ("run", "--tasks", "t.yaml", "--model", "http:m", "--base-url", url, "--display", "none")
         refused = shell(*run)
-        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert (refused.code, refused.err.count("\n")) == (4, 1)
         assert "its certificate is not trusted: self-signed certificate; SSL_CERT_FILE=ca.pem" in refused.err
         trusted = shell(*run, "-o", "retries=0", env={"SSL_CERT_FILE": "ca.pem"})
         assert trusted.code == 3

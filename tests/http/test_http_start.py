@@ -282,7 +282,7 @@ def test_variables_in_headers_are_filled_in(
         ({"base_url": "http://h/v1", "concurrency": True}, "concurrency is a whole number from 1 on, not True"),
         ({"base_url": "http://h/v1", "n": 0}, "n is a whole number from 1 on, not 0"),
         ({"base_url": "http://h/v1", "n": None}, "n is a whole number from 1 on, not None"),
-        ({"base_url": "http://h/v1", "window": "abc"}, "window is a whole number from 1 on, not 'abc'"),
+        ({"base_url": "http://h/v1", "window": "abc"}, "window: 'abc' is not a number of tokens"),
         ({"base_url": "http://h/v1", "timeout": "abc"}, "timeout is a number of seconds above 0, not 'abc'"),
         ({"base_url": "http://h/v1", "timeout": float("nan")}, "timeout is a number of seconds above 0, not nan"),
         ({"base_url": "http://h/v1", "timeout": 0}, "timeout is a number of seconds above 0, not 0"),

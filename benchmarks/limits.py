@@ -1,9 +1,10 @@
 """Is `--max-cost` ever exceeded? `python -m benchmarks.limits [--trials 200]`.
 
-Each trial draws prices, a limit, concurrency, repeats, lengths of answers with heavy tails, faults of the server and
-judges, and runs the real command against a server on the loopback that counts what it really served: answers that were
-cut off on the way, filtered or of no use as well. Said are how often the limit was exceeded, and how much of it was
-used where the command stopped because of it.
+Each trial draws prices, a limit, concurrency, repeats, several answers a request, lengths of answers with heavy tails,
+faults of the server, judges and episodes of several requests, and runs the real command against a server on the
+loopback that counts what it really served: answers that were cut off on the way, filtered or of no use as well. Said
+are how often the limit was exceeded, and how much of it was used where the command stopped because of it. Some servers
+ignore `max_tokens`: then exceeded is more than what one request took beyond it, or that nothing says so.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import io
 import json
+import math
 import random
 import statistics
 import sys
@@ -30,6 +32,18 @@ target: "yes"
 scorer: {scorer}
 repeats: {repeats}
 generation: {generation}
+{more}
+"""
+EPISODE = """
+from m1eval import Request
+
+
+async def run(sample, runner, tools):
+    messages = list(sample.messages)
+    for turn in range(2 + len(sample.id) % 3):
+        output = await runner.generate(Request(messages=messages))
+        messages += [{"role": "assistant", "content": output.text}, {"role": "user", "content": "And on?"}]
+    return output
 """
 RUBRIC = '{judge: {rubric: "Is it right? {{ answer }}", verdicts: {CORRECT: 1, INCORRECT: 0}}}'
 
@@ -53,11 +67,17 @@ class Setting(NamedTuple):
     """Share of requests that fail in one of several ways."""
     judged: bool
     tokens_per_byte: float
+    answers: int
+    """In one request."""
+    episode: bool
+    ignores: bool
+    """Whether the server writes on beyond the limit that it is told."""
 
     @property
     def is_fine(self) -> bool:
         """Whether one answer is small compared with the limit, so that little of it need be left over."""
         tokens = (self.max_tokens or 8 * self.mean) + 5000 * self.judged
+        tokens *= self.answers * (4 if self.episode else 1)
         return (tokens * self.output + 150 * self.input) / 1e6 < 0.1 * self.limit
 
 
@@ -67,6 +87,7 @@ def drawn(seed: int) -> Setting:
     mean, output = draw.choice((20, 200, 2000)), draw.choice((1.0, 10.0, 60.0))
     samples, repeats = draw.choice((10, 40, 80)), draw.choice((1, 2, 4))
     judged = draw.random() < 0.3
+    episode, ignores = draw.random() < 0.15, draw.random() < 0.15
     whole = samples * repeats * (mean + 1500 * judged) * output / 1e6
     return Setting(
         seed=seed,
@@ -82,6 +103,9 @@ def drawn(seed: int) -> Setting:
         faults=draw.choice((0.0, 0.0, 0.2)),
         judged=judged,
         tokens_per_byte=draw.choice((0.2, 0.3, 0.5)),
+        answers=1 if episode else draw.choice((1, 1, min(repeats, 2), repeats)),
+        episode=episode,
+        ignores=ignores,
     )
 
 
@@ -89,13 +113,13 @@ class Priced(Server):
     """An OpenAI-compatible server that counts what it served, in dollars."""
 
     def __init__(self, setting: Setting) -> None:
-        self.setting, self.served, self.answers, self.dearest = setting, 0.0, 0, 0.0
+        self.setting, self.served, self.answers, self.beyond, self.cut = setting, 0.0, 0, 0.0, 0.0
         self._draw = random.Random(setting.seed)
         super().__init__(self._exchange)
         self.url = f"http://127.0.0.1:{self.port}/v1"
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
                 size = next((int(line.split(b":")[1]) for line in head if b"content-length" in line), 0)
@@ -119,20 +143,29 @@ class Priced(Server):
             return 503, {"error": {"message": "overloaded"}}
         judge = body["model"] == "judge"
         prompt = round(len(json.dumps(body["messages"]).encode()) * self.setting.tokens_per_byte) + 10
-        wanted = round((self.setting.mean if not judge else 30) * self._draw.paretovariate(self.setting.tail) / 1.5)
         most = body.get("max_tokens") or body.get("max_completion_tokens") or 10**7
-        written = max(1, min(wanted, most))
-        cost = (prompt * self.setting.input + written * self.setting.output) / 1e6
-        self.served += cost
-        self.answers += not judge
-        self.dearest = max(self.dearest, cost)
-        reason = "length" if wanted > most else "stop"
-        if fault == "filtered":
-            reason = "content_filter"
-        text = self._draw.choice(("Verdict: CORRECT", "Verdict: INCORRECT", "Who knows")) if judge else "yes"
-        choices = [] if fault == "empty" else [{"message": {"content": text}, "finish_reason": reason}]
-        usage = {"prompt_tokens": prompt, "completion_tokens": written}
-        return 0 if fault == "broken" else 200, {"choices": choices, "usage": usage}
+        written = [self._written(judge, most) for _ in range(body.get("n") or 1)]
+        tokens = sum(count for count, _ in written)
+        self.served += (prompt * self.setting.input + tokens * self.setting.output) / 1e6
+        self.answers += 0 if judge else len(written)
+        beyond = sum(max(0, count - most) for count, _ in written) * self.setting.output / 1e6
+        self.beyond = max(self.beyond, beyond)
+        if not judge and most != self.setting.max_tokens:
+            self.cut += sum(count for count, reason in written if reason == "length") * self.setting.output / 1e6
+        choices = []
+        for number, (_, reason) in enumerate(written):
+            text = self._draw.choice(("Verdict: CORRECT", "Verdict: INCORRECT", "Who knows")) if judge else "yes"
+            finish = "content_filter" if fault == "filtered" else reason
+            choices.append({"index": number, "message": {"content": text}, "finish_reason": finish})
+        usage = {"prompt_tokens": prompt, "completion_tokens": tokens}
+        return 0 if fault == "broken" else 200, {"choices": [] if fault == "empty" else choices, "usage": usage}
+
+    def _written(self, judge: bool, most: int) -> tuple[int, str]:
+        """The tokens of an answer, and how it ends."""
+        wanted = round((30 if judge else self.setting.mean) * self._draw.paretovariate(self.setting.tail) / 1.5)
+        if self.setting.ignores and not judge:
+            return max(1, wanted), "stop"
+        return max(1, min(wanted, most)), "length" if wanted > most else "stop"
 
     def _fails(self) -> bool:
         return self._draw.random() < self.setting.faults
@@ -144,15 +177,24 @@ class Came(NamedTuple):
     setting: Setting
     code: int
     served: float
-    dearest: float
+    beyond: float
+    """US dollars of what one request took beyond the limit that it carried, at most."""
+    cut: float
+    """US dollars of answers that were cut off by a limit that only the command had set."""
     stopped: bool
     answers: int
     said: str
 
     @property
-    def exceeded(self) -> bool:
+    def over(self) -> bool:
         """Whether more was served than the limit allows."""
         return self.served > self.setting.limit * (1 + 1e-9)
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether that is more than what one request took beyond the limit that it carried, or nothing says so."""
+        said = "more than that as the server" in self.said or "is exceeded: " in self.said
+        return self.served > self.setting.limit * (1 + 1e-9) + self.beyond or (self.over and not said)
 
 
 @contextlib.contextmanager
@@ -171,7 +213,9 @@ def trial(setting: Setting, folder: Path) -> Came:
     (folder / "t.jsonl").write_text("".join(rows))
     generation = {"temperature": 1.0} | ({"max_tokens": setting.max_tokens} if setting.max_tokens else {})
     scorer = RUBRIC if setting.judged else "contains"
-    text = TASK.format(scorer=scorer, repeats=setting.repeats, generation=json.dumps(generation))
+    more = "episode: _episode.run" if setting.episode else ""
+    (folder / "_episode.py").write_text(EPISODE)
+    text = TASK.format(scorer=scorer, repeats=setting.repeats, generation=json.dumps(generation), more=more)
     (folder / "t.yaml").write_text(text)
     (folder / "p.yaml").write_text(f"'*': {{input: {setting.input}, output: {setting.output}}}\n")
     said = io.StringIO()
@@ -179,14 +223,24 @@ def trial(setting: Setting, folder: Path) -> Came:
         command = ["run", "--tasks", folder / "t.yaml", "--model", "http:m", "--base-url", server.url]
         command += ["-o", "retries=2", "-o", "backoff=0.01", "--prices", folder / "p.yaml", "--max-cost", setting.limit]
         command += ["-j", setting.concurrency, "--out", folder / "x", "--display", "none"]
+        command += ["-o", f"n={setting.answers}"] if setting.answers > 1 else []
         command += ["--judge", f"http:judge,base_url={server.url},retries=2,backoff=0.01"] if setting.judged else []
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             try:
                 cli.main([str(part) for part in command])
             except SystemExit as left:
                 code = int(left.code or 0)
-        served, dearest, answers = server.served, server.dearest, server.answers
-    return Came(setting, code, served, dearest, "stopped by --max-cost" in said.getvalue(), answers, said.getvalue())
+        text = said.getvalue()
+        return Came(setting, code, server.served, server.beyond, server.cut, "stopped by" in text, server.answers, text)
+
+
+def _kinds(found: list[Came]) -> Iterator[tuple[str, list[Came]]]:
+    """The trials by what limits answers, and whether replies broke off, which counts as all they may have taken."""
+    for name, limited in (("by max_tokens", True), ("by nothing", False)):
+        some = [c for c in found if (c.setting.max_tokens is not None) is limited and not c.setting.ignores]
+        yield f"{name}, whole replies", [c for c in some if not c.setting.faults]
+        yield f"{name}, a fifth at fault", [c for c in some if c.setting.faults]
+    yield "in vain", [c for c in found if c.setting.ignores]
 
 
 def main() -> None:
@@ -204,15 +258,21 @@ def main() -> None:
             print(came._replace(said=came.said[-600:]), file=sys.stderr)
         elif given.verbose:
             print(f"{came.served / came.setting.limit:.2f}", came, file=sys.stderr)
-    print("| answers limited | trials | exceeded | stopped by the limit | rc 3 of these | limit used, median | least |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
-    for name, limited in (("by max_tokens", True), ("by nothing", False)):
-        some = [came for came in found if (came.setting.max_tokens is not None) is limited]
+    names = "answers limited", "trials", "exceeded", "stopped by the limit", "rc 3 of these"
+    print(f"| {' | '.join([*names, 'limit used, median', 'least', 'cut off'])} |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    for name, some in _kinds(found):
         ended = [came for came in some if came.stopped]
-        fine = [came.served / came.setting.limit for came in ended if came.setting.is_fine]
-        used = (f"{statistics.median(fine):.2f}", f"{min(fine):.2f}") if fine else ("–", "–")
+        fine = [came for came in ended if came.setting.is_fine]
+        shares = [came.served / came.setting.limit for came in fine] or [math.nan]
+        used = f"{statistics.median(shares):.2f}", f"{min(shares):.2f}"
+        cut = f"{sum(came.cut for came in fine) / max(1e-9, sum(came.served for came in fine)):.1%}"
         counts = (len(some), sum(c.exceeded for c in some), len(ended), sum(c.code == 3 for c in ended))
-        print(f"| {name} | {' | '.join(map(str, [*counts, *used]))} |")
+        print(f"| {name} | {' | '.join(map(str, [*counts, *used, cut]))} |")
+    over = [came for came in found if came.over]
+    print(
+        f"{len(over)} of {sum(c.setting.ignores for c in found)} servers that ignore limits went beyond by one answer"
+    )
     sys.exit(any(came.exceeded for came in found))
 
 

@@ -19,10 +19,12 @@ from m1eval.errors import UsageError
 from m1eval.grading import as_output
 from m1eval.journal import records
 from m1eval.judge_replies import add
+from m1eval.meter import Meter
 from m1eval.model import Model
-from m1eval.nouns import Message, Progress, Request, Runner, Sampling, Usage, Verdict
+from m1eval.nouns import Message, Output, Progress, Request, Runner, Sampling, Usage, Verdict
+from m1eval.reservation import Reservation
 from m1eval.source import value
-from m1eval.spending import Meter, Spending, paying
+from m1eval.spending import Spending
 
 CONCURRENCY = 16
 MOST_TOKENS = 4096
@@ -121,14 +123,21 @@ class Panel:
         spec = self.models[number].spec
         sampling = Sampling(temperature=0, max_tokens=MOST_TOKENS, seed=attempt)
         request = Request(messages=messages, sampling=sampling)
+        discarded: list[Usage] = []
+
+        async def send(reservation: Reservation) -> Output:
+            output = as_output(await self._runners[number].generate(request))
+            reservation.settle([output])
+            return output
+
         async with self._gates[number]:
-            with paying(await self.spending.reserve(request, 1, meter=self.meters[number], inner=True)) as reservation:
-                try:
-                    output = as_output(await self._runners[number].generate(request))
-                    reservation.settle([output])
-                finally:
-                    for usage in reservation.discarded:
-                        add(_useless(spec, key, "", usage, "its reply could not be used"))
+            try:
+                output = await self.spending.paid(
+                    send, request, meter=self.meters[number], inner=True, discarded=discarded
+                )
+            finally:
+                for usage in discarded:
+                    add(_useless(spec, key, "", usage, "its reply could not be used"))
         if output.finish_reason == "refused_context":
             raise ContextLengthExceeded(f"judge {spec}: {output.error or 'the prompt is longer than its window'}")
         usage = msgspec.structs.replace(output.usage)

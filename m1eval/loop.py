@@ -33,8 +33,9 @@ from m1eval.nouns import (
     outcome_of,
 )
 from m1eval.overlength import Overlength
+from m1eval.reservation import Episode, LimitReached, Reservation
 from m1eval.samples import Samples
-from m1eval.spending import Episode, LimitReached, Reservation, Spending, paying
+from m1eval.spending import Spending
 from m1eval.task import Task
 
 BACKLOG = 64
@@ -47,6 +48,15 @@ LONGEST_KEY = 64
 """Characters of a prefix key that is kept as it is."""
 LOOK_AGAIN = 0.25
 """Seconds after which a runner is asked again how many requests it likes."""
+
+
+class CutOff(RuntimeError):
+    """An answer was cut off by the limit that it was given so that the command keeps to its own."""
+
+    def __init__(self, output: Output) -> None:
+        tokens = f"{output.usage.output:,} tokens"
+        super().__init__(f"after {tokens}, to stay within what may be spent; give the task max_tokens, or spend more")
+        self.output = output
 
 
 class Work:
@@ -320,6 +330,8 @@ async def _grade(record: Record, task: Task, sample: Sample, came: _Came, tools:
     """Put what came and its grade into a record."""
     output = came.output
     if isinstance(output, Exception):
+        if isinstance(output, CutOff):
+            _keep(record, output.output)
         if came.spent:
             came.spent.tell(record)
         raise output
@@ -463,30 +475,36 @@ class _Asked:
         return output
 
     async def _one(self, request: Request, *, turn: bool = False) -> Output:
-        """One request that is paid for; LimitReached if there is no room for it, or it was cut off for that."""
+        """One request that is paid for; LimitReached if there is no room for it, CutOff if a limit of ours cut it."""
         request = self._filled(request)
-        with paying(await self._spending.reserve(request, 1, self._stop, inner=turn)) as reservation:
+        discarded: list[Usage] = []
+
+        async def send(reservation: Reservation) -> tuple[Output, int | None]:
             self.spent.requests += turn
             try:
                 output = as_output(await self._runner.generate(_capped(request, reservation)))
             except Exception as error:
-                self._discarded(reservation, error)
+                _told(reservation, error)
                 raise
             reservation.settle([output])
-        for usage in reservation.discarded:
+            return output, reservation.max_tokens
+
+        try:
+            output, limit = await self._spending.paid(send, request, stop=self._stop, inner=turn, discarded=discarded)
+        except Exception:
+            self._discarded(discarded)
+            raise
+        for usage in discarded:
             self.spent.add(Output(usage=usage)) if turn else add_usage(output.usage, usage)
-        if output.finish_reason == "length" and reservation.max_tokens is not None:
-            self.spent.requests += not turn
-            self.spent.add(output)
-            self._spending.cut_off()
+        if output.finish_reason == "length" and limit is not None:
+            if turn:
+                self.spent.add(output)
+            raise CutOff(output)
         return output
 
-    def _discarded(self, reservation: Reservation, error: Exception) -> None:
-        """Keep what replies took that could not be used, and an error that tells its usage."""
-        if isinstance(usage := getattr(error, "usage", None), Usage):
-            with suppress(LimitReached):
-                reservation.discard(usage)
-        for each in reservation.discarded:
+    def _discarded(self, discarded: Sequence[Usage]) -> None:
+        """Keep what replies took that could not be used."""
+        for each in discarded:
             self.spent.requests += not self.spent.requests
             self.spent.add(Output(usage=each))
 
@@ -494,25 +512,30 @@ class _Asked:
         """Up to `n` answers to one prompt."""
         several: Callable[[Request, int], Awaitable[Sequence[Output | Exception]]] = self._runner.several  # type: ignore[attr-defined]
         request = self._filled(request)
-        with paying(await self._spending.reserve(request, n, self._stop)) as reservation:
+        discarded: list[Usage] = []
+
+        async def send(reservation: Reservation) -> tuple[Sequence[Output | Exception], int | None]:
             try:
                 outputs = await several(_capped(request, reservation), n)
                 for output in outputs:
                     if not isinstance(output, Exception):
                         as_output(output)
             except Exception as error:
-                self._discarded(reservation, error)
+                _told(reservation, error)
                 raise
             reservation.settle(outputs)
+            return outputs, reservation.max_tokens
+
+        try:
+            outputs, limit = await self._spending.paid(send, request, n, stop=self._stop, discarded=discarded)
+        except Exception:
+            self._discarded(discarded)
+            raise
         first = next((each for each in outputs if isinstance(each, Output)), None)
-        for usage in reservation.discarded if first else ():
+        for usage in discarded if first else ():
             assert first is not None
             add_usage(first.usage, usage)
-        if reservation.max_tokens is not None:
-            for output in outputs:
-                if isinstance(output, Output) and output.finish_reason == "length":
-                    output.error = "cut off by the limit of what may be spent"
-        return outputs
+        return [CutOff(each) if limit and _is_cut(each) else each for each in outputs]
 
     def _filled(self, request: Request) -> Request:
         """A copy of the request, as an episode may use it again for another turn or sample."""
@@ -528,6 +551,17 @@ class _Asked:
 
     async def aclose(self) -> None:
         """The runner is not an episode's to close."""
+
+
+def _told(reservation: Reservation, error: Exception) -> None:
+    """Count what an error says that it took."""
+    if isinstance(usage := getattr(error, "usage", None), Usage):
+        with suppress(LimitReached):
+            reservation.discard(usage)
+
+
+def _is_cut(output: Output | Exception) -> bool:
+    return isinstance(output, Output) and output.finish_reason == "length"
 
 
 def _capped(request: Request, reservation: Reservation) -> Request:

@@ -406,6 +406,8 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: 
     if spending.reached:
         terminal.line(f"stopped by {spending.reached}; the same command with a higher limit continues", err=True)
         return 3
+    if spending.overrun:
+        terminal.line(f"note: {spending.overrun}", err=True)
     if not finished:
         terminal.line("interrupted; the same command continues", err=True)
         return interrupts.exit_code()

@@ -1,195 +1,33 @@
 """What a command spends in tokens and money, and when it has to stop: `--max-cost`, `--max-tokens-total`.
 
-A limit is never exceeded: each request is priced by what it may cost at most before it goes, and that much is reserved
-until its answer has come. A request for which there is no room waits for those in flight, which mostly cost less than
-was reserved; when none is left, the command stops.
+A limit is never exceeded by a server that keeps to `max_tokens`: each request is priced by what it may cost at most
+before it goes, and that much is reserved until its answer has come. Where neither the task nor the window limits an
+answer, or too little is left for the longest, the request carries a limit of its own. A request for which there is no
+room waits for those in flight, which mostly cost less than was reserved; when none is left, the command stops.
 """
 
 import asyncio
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
-from typing import NamedTuple, NoReturn
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NoReturn, TypeVar
 
-from m1eval.errors import Stopped, UsageError
-from m1eval.grading import as_usage
-from m1eval.nouns import Output, Request, Tokenizer, Usage
+from m1eval.errors import UsageError
+from m1eval.meter import MARGIN, Amount, Meter
+from m1eval.nouns import Request, Usage
 from m1eval.prices import Prices
-from m1eval.tokens import Approximate
+from m1eval.reservation import Episode, LimitReached, NoRoomNow, Reservation, paying
+
+T = TypeVar("T")
 
 FIRST_SHARE = 0.1
 """Share of a limit that may be in flight while no answer has shown whether requests cost what was expected."""
-BYTES = 4
-"""Bytes in a token of an estimate by length alone; no text has more tokens than bytes."""
-MARGIN = 1.15
-"""By how much a prompt may exceed its estimate, beyond the worst that was seen."""
-GROWTH, SLACK = 4, 16
-"""Where nothing limits an answer: the multiple of the longest so far that is reserved for it, and how many times that
-must be left for it to go without a limit of its own."""
-RUBRIC = 1000
-"""Tokens of what a judge is asked besides the answer, before one has been asked."""
-LONGEST = 65536
-"""Tokens of the first answer, where nothing limits it; beyond, it is not worth telling the server a limit."""
-
-
-class LimitReached(Stopped):
-    """There is no room for a request below the limit."""
-
-
-class _Amount(NamedTuple):
-    cost: float = 0.0
-    tokens: float = 0
-
-
-class Meter:
-    """Prices the requests to one model: at most, before they go, and as they were, when their answers have come."""
-
-    def __init__(self, prices: Prices | None = None, tokenizer: Tokenizer | None = None) -> None:
-        self.prices = prices
-        self.tokenizer: Tokenizer = tokenizer or Approximate()
-        self.window: Callable[[], int | None] = lambda: None
-        self.usual_output = 0
-        """Tokens that an answer is mostly asked to have at most; of a judge."""
-        self.answers = 0
-        """How many have come."""
-        self.longest = 0
-        """Tokens of the longest answer."""
-        self._largest_estimate = 0
-        self._smallest_prompt, self._largest_prompt = math.inf, 0
-        self._prompt_ratio = self._output_ratio = self._cost_ratio = 1.0
-
-    def estimate(self, request: Request) -> int:
-        """Tokens of a prompt, about."""
-        if getattr(self.tokenizer, "approximate", False):  # bytes tell more than characters
-            return -(-_size(request) // 4)
-        tools = len(json.dumps(request.tools, default=str)) if request.tools else 0
-        if request.token_ids is not None:
-            return len(request.token_ids)
-        with suppress(Exception):  # a template or an image that the tokenizer cannot take
-            if request.messages is not None:
-                return self.tokenizer.count(request.messages) + tools
-            return len(self.tokenizer.encode(request.prompt or ""))
-        return _size(request)
-
-    def most_prompt(self, request: Request, estimate: int) -> int:
-        """Tokens that a prompt may have at most: by the answers so far, before them by its bytes."""
-        approximate = getattr(self.tokenizer, "approximate", False)
-        if not self.answers:
-            return max(estimate, _size(request)) if approximate else math.ceil(estimate * MARGIN) + 16
-        if self._smallest_prompt == self._largest_prompt and estimate <= self._largest_estimate:
-            return self._largest_prompt
-        more = max(0, estimate - self._largest_estimate)
-        by_ratio = estimate * self._prompt_ratio
-        by_largest = self._largest_prompt + more * (BYTES if approximate else 1)
-        return math.ceil(MARGIN * min(by_ratio, by_largest))
-
-    def most_output(self, request: Request, estimate: int) -> int | None:
-        """Tokens that an answer may have at most; None if nothing says."""
-        declared = self._declared(request, estimate)
-        return None if declared is None else math.ceil(declared * self._output_ratio)
-
-    def _declared(self, request: Request, estimate: int) -> int | None:
-        window = self.window()
-        limits = [request.sampling.max_tokens, None if window is None else max(1, window - estimate // 2)]
-        return min((limit for limit in limits if limit is not None), default=None)
-
-    def usual_prompt(self, answer: int) -> int:
-        """Tokens of a judge's prompt about an answer of so many, at most."""
-        return math.ceil(MARGIN * self._largest_prompt) if self.answers else answer + RUBRIC
-
-    def amount(self, prompt: int, output: int) -> _Amount:
-        """Cost and tokens of a request."""
-        cost = self.prices(Usage(prompt=prompt, answer=output)) * self._cost_ratio if self.prices else 0.0
-        return _Amount(cost, prompt + output)
-
-    def saw(self, request: Request, estimate: int, usage: Usage) -> None:
-        """Learn from an answer whether such requests take more than was expected."""
-        self.answers += 1
-        self.longest = max(self.longest, usage.output)
-        if usage.prompt:
-            self._largest_estimate = max(self._largest_estimate, estimate)
-            self._smallest_prompt = min(self._smallest_prompt, usage.prompt)
-            self._largest_prompt = max(self._largest_prompt, usage.prompt)
-            self._prompt_ratio = max(self._prompt_ratio, usage.prompt / max(1, estimate))
-        declared = self._declared(request, estimate)
-        if declared and usage.output > declared:
-            self._output_ratio = max(self._output_ratio, MARGIN * usage.output / declared)
-        if usage.cost and self.prices and (expected := self.prices(usage)):
-            self._cost_ratio = max(self._cost_ratio, usage.cost / expected)
-
-
-class Reservation:
-    """What is set aside for one request while it is in flight."""
-
-    def __init__(self, spending: "Spending", meter: Meter, request: Request, estimate: int, amount: _Amount) -> None:
-        self.amount = amount
-        self.max_tokens: int | None = None
-        """The limit that the request is to carry, where nothing else limits it."""
-        self.discarded: list[Usage] = []
-        """What replies took that were paid for and could not be used."""
-        self._spending, self._meter, self._request, self._estimate = spending, meter, request, estimate
-
-    def settle(self, outputs: Sequence[Output | Exception]) -> None:
-        """Put a price on what came and count it; several outputs share one prompt."""
-        first = True
-        for output in outputs:
-            if isinstance(output, Output):
-                self._spending.charge(output.usage, self._meter, shared=not first)
-                self._meter.saw(self._request, self._estimate, output.usage)
-                first = False
-        self.release()
-
-    def discard(self, usage: Usage | None) -> None:
-        """Count a reply that cannot be used, None if nobody knows what it took; LimitReached if no other may follow."""
-        if usage is None:
-            self._spending.lost(self.amount)
-        else:
-            self.discarded.append(as_usage(usage))
-            self._spending.charge(usage, self._meter)
-        self._spending.see_whether_over()
-
-    def release(self) -> None:
-        """Nothing more comes."""
-        self._spending.free(self)
-
-
-class Episode:
-    """Room that is kept for an episode of several requests."""
-
-    def __init__(self, spending: "Spending", left: _Amount) -> None:
-        self.left = left
-        """What it will still take, if it is as dear as the dearest so far."""
-        self._spending = spending
-
-    def spent(self, usage: Usage) -> None:
-        """A turn has taken some of it."""
-        tokens = usage.prompt + usage.output
-        self.left = _Amount(max(0.0, self.left.cost - (usage.cost or 0.0)), max(0, self.left.tokens - tokens))
-
-
-_current: ContextVar[Reservation | None] = ContextVar("reservation", default=None)
-
-
-@contextmanager
-def paying(reservation: Reservation) -> Iterator[Reservation]:
-    """While a runner is asked: its reservation takes what `discard` is told, and is given back at the end."""
-    token = _current.set(reservation)
-    try:
-        yield reservation
-    finally:
-        _current.reset(token)
-        reservation.release()
-
-
-def discard(usage: Usage | None) -> None:
-    """For runners: a reply had to be paid for and cannot be used; None if nobody knows how much it took.
-
-    Raises LimitReached where a limit leaves no room to ask again.
-    """
-    if (reservation := _current.get()) is not None:
-        reservation.discard(usage)
+MOST = 10**9
+"""Tokens: no answer is longer."""
+ENOUGH = 20
+"""Answers after which the last one may be given a smaller limit than it was to have."""
+AGAIN = 3
+"""How often a request is begun anew whose replies were of no use, and that had to wait for others meanwhile."""
+ROUNDING = 1e-12
 
 
 class Spending:
@@ -204,25 +42,64 @@ class Spending:
         self.meter = Meter(prices)
         self.cost = 0.0
         self.tokens = 0
-        self.reached = ""
-        """Which limit ended the command, in words; empty if none has."""
         self.judges: Sequence[Meter] = ()
         """Those of the judges that are asked about each answer, for whom room must be left."""
         self._max_cost, self._max_tokens = max_cost, max_tokens
         self._flying: set[Reservation] = set()
         self._grading = 0
-        self._judging = self._lost = _Amount()
+        self._judging = self._lost = Amount()
         self._longest_asked = 0
         self._episodes: set[Episode] = set()
-        self._episode = _Amount()
+        self._episode = Amount()
         self._graded = 0
         self._asked = 0
+        self._charged = Amount()
+        self._ended: tuple[bool, str] | None = None  # by --max-cost, and what else there is to say
         self._changed = asyncio.Event()
 
     @property
     def limited(self) -> bool:
         """Whether there is a limit."""
         return self._max_cost is not None or self._max_tokens is not None
+
+    @property
+    def reached(self) -> str:
+        """Which limit ended the command, in words; empty if none has."""
+        if self._ended is None:
+            return ""
+        by_cost, more = self._ended
+        if by_cost:
+            lost = (
+                f" (and up to ${self._lost.cost:.2g} by replies that broke off or do not tell it)"
+                if self._lost.cost
+                else ""
+            )
+            return f"--max-cost {self._max_cost:g}: ${self.cost:.2f} are spent{lost}{self._why_over}{more}"
+        return f"--max-tokens-total {self._max_tokens}: {self.tokens:,} are used{self._why_over}{more}"
+
+    @property
+    def overrun(self) -> str:
+        """That a limit was exceeded although nothing was left to be stopped, in words; empty if it was not."""
+        if self._ended is not None or not self._why_over:
+            return ""
+        spent = f"{self.tokens:,} tokens are used" if self._max_cost is None else f"${self.cost:.2f} are spent"
+        most = f"--max-tokens-total {self._max_tokens}" if self._max_cost is None else f"--max-cost {self._max_cost:g}"
+        return f"{most} is exceeded: {spent}{self._why_over}"
+
+    @property
+    def _why_over(self) -> str:
+        """Why more was spent than may be, by this command; empty if it was not."""
+        for most, spent, charged in (
+            (self._max_cost, self.cost, self._charged.cost),
+            (self._max_tokens, self.tokens, self._charged.tokens),
+        ):
+            if most is not None and spent > most * (1 + ROUNDING) >= spent - charged:
+                excess = max((meter.excess for meter in (self.meter, *self.judges) if meter.excess), default=None)
+                if excess is None:
+                    return ", more than that as the server counts more tokens than were expected"
+                told = f"wrote {excess.output:,} tokens where max_tokens was {excess.allowed:,}"
+                return f", more than that as the server {told}"
+        return ""
 
     def before(self, usage: Usage) -> None:
         """Count what was spent before."""
@@ -236,6 +113,34 @@ class Spending:
         if usage.cost is None and meter.prices:
             usage.cost = paid.cost = meter.prices(paid)
         self.before(paid)
+        known, tokens = self._charged, paid.prompt + paid.output
+        self._charged = Amount(known.cost + (paid.cost or 0.0), known.tokens + tokens)
+
+    async def paid(
+        self,
+        send: Callable[[Reservation], Awaitable[T]],
+        request: Request,
+        n: int = 1,
+        *,
+        stop: asyncio.Event | None = None,
+        meter: Meter | None = None,
+        inner: bool = False,
+        discarded: list[Usage] | None = None,
+    ) -> T:
+        """Send a request for `n` answers once there is room, and anew if a reply of no use left none to ask again.
+
+        `meter`: of a judge. `inner`: the request belongs to what was begun and had room kept for it. `discarded` gets
+        what replies took that could not be used. Raises LimitReached if there is no room.
+        """
+        discarded = [] if discarded is None else discarded
+        for _ in range(1 + AGAIN):
+            with paying(await self.reserve(request, n, stop, meter, inner=inner)) as reservation:
+                reservation.discarded = discarded
+                try:
+                    return await send(reservation)
+                except NoRoomNow:
+                    continue
+        raise RuntimeError(f"no reply could be used, {1 + AGAIN} times, while little was left of what may be spent")
 
     async def reserve(
         self,
@@ -252,7 +157,7 @@ class Spending:
         """
         meter = meter or self.meter
         if not self.limited:
-            return self._take(meter, request, 0, _Amount())
+            return self._take(meter, request, 0, Amount())
         estimate = meter.estimate(request)
         while True:
             if (stop and stop.is_set() and not inner) or (self.reached and not inner):
@@ -264,7 +169,7 @@ class Spending:
             self._changed.clear()
             await self._changed.wait()
 
-    async def begin_episode(self, request: Request, stop: asyncio.Event) -> "Episode":
+    async def begin_episode(self, request: Request, stop: asyncio.Event) -> Episode:
         """Keep room for an episode that costs as much as the dearest so far; LimitReached if there is none.
 
         The first goes alone.
@@ -274,11 +179,12 @@ class Spending:
             if stop.is_set() or self.reached:
                 raise LimitReached(self.reached or "interrupted")
             estimate = self.meter.estimate(request)
-            output = self.meter.most_output(request, estimate) or GROWTH * self.meter.longest
+            output = self.meter.most_output(request, estimate)
+            output = output if output and request.sampling.max_tokens else self.meter.typical
             turn = self.meter.amount(self.meter.most_prompt(request, estimate), output)
             episode.left = self._episode
             alone = not (self._flying or self._grading or self._episodes)
-            room = self._fits(_Amount(*map(sum, zip(turn, self._episode, strict=True))), inner=False)
+            room = self._fits(Amount(turn.cost + self._episode.cost, turn.tokens + self._episode.tokens), inner=False)
             if room and (alone or self._episode.tokens):
                 break
             if alone:
@@ -288,26 +194,27 @@ class Spending:
         self._episodes.add(episode)
         return episode
 
-    def end_episode(self, episode: "Episode", spent: Usage) -> None:
+    def end_episode(self, episode: Episode, spent: Usage) -> None:
         """An episode has come to its end, and took so much."""
         self._episodes.discard(episode)
         known, tokens = self._episode, spent.prompt + spent.output
-        self._episode = _Amount(max(known.cost, spent.cost or 0.0), max(known.tokens, tokens))
+        self._episode = Amount(max(known.cost, spent.cost or 0.0), max(known.tokens, tokens))
         self._changed.set()
 
-    def lost(self, amount: _Amount) -> None:
+    def lost(self, amount: Amount) -> None:
         """Count towards the limits what may have been spent, though nobody knows."""
-        self._lost = _Amount(self._lost.cost + amount.cost, self._lost.tokens + amount.tokens)
+        self._lost = Amount(self._lost.cost + amount.cost, self._lost.tokens + amount.tokens)
 
-    def see_whether_over(self) -> None:
-        """LimitReached if what is in flight may go beyond a limit."""
-        if self.limited and not self._fits(_Amount(), inner=True):
-            cost = self._max_cost is not None and self.cost + self._lost.cost >= self._max_cost * (1 - FIRST_SHARE)
-            self._stop(cost=cost or self._max_tokens is None, more="")
+    @property
+    def has_room(self) -> bool:
+        """Whether what is in flight cannot go beyond a limit."""
+        return not self.limited or self._fits(Amount(), inner=True)
 
-    def cut_off(self) -> NoReturn:
-        """An answer came to the end of what may be spent: LimitReached."""
-        self._stop(cost=self._max_cost is not None, more=", and the last answer was cut off there")
+    def stop_at_cut(self) -> None:
+        """An answer came to the end of what may be spent: the command ends."""
+        if self._ended is None:
+            self._ended = self._max_cost is not None, ", and the last answer was cut off there"
+        self._changed.set()
 
     def free(self, reservation: Reservation) -> None:
         """Give back what was set aside."""
@@ -325,7 +232,7 @@ class Spending:
         cost = sum(usage.cost or 0.0 for usage in usages)
         tokens = sum(usage.prompt + usage.output for usage in usages)
         known = self._judging
-        self._judging = _Amount(max(known.cost, MARGIN * cost), max(known.tokens, MARGIN * tokens))
+        self._judging = Amount(max(known.cost, MARGIN * cost), max(known.tokens, MARGIN * tokens))
         self._changed.set()
 
     def _tried(self, meter: Meter, request: Request, estimate: int, n: int, *, inner: bool) -> Reservation | None:
@@ -334,100 +241,115 @@ class Spending:
         if not alone and self.judges and not inner and not self._graded:
             return None
         prompt, output = meter.most_prompt(request, estimate), meter.most_output(request, estimate)
-        if output is None:
-            return self._unlimited(meter, request, estimate, n, prompt, alone=alone, inner=inner)
-        amount = meter.amount(prompt, output * n)
-        if not inner:
+        if request.sampling.max_tokens and output and not inner:
             self._longest_asked = max(self._longest_asked, output)
-        if not self._fits(amount, inner=inner):
+        if output is not None:
+            amount = meter.amount(prompt, output * n)
+            if self._fits(amount, inner=inner) and (alone or self._may_go_beside(meter, amount, prompt, output * n)):
+                return self._take(meter, request, estimate, amount)
+        elif meter.answers and not meter.longest and self._fits(meter.amount(prompt, 0), inner=inner):
+            return self._take(meter, request, estimate, meter.amount(prompt, 0))  # new tokens are not counted there
+        limit, is_last = self._limit(meter, request, prompt, output, n, alone=alone, inner=inner)
+        if not limit:
             return None
-        if not (alone or meter.answers or self._fits(amount, inner=inner, share=FIRST_SHARE)):
-            return None
-        return self._take(meter, request, estimate, amount)
-
-    def _unlimited(
-        self, meter: Meter, request: Request, estimate: int, n: int, prompt: int, *, alone: bool, inner: bool
-    ) -> Reservation | None:
-        """A reservation for a request that nothing limits: it gets a limit itself where there is little room."""
-        most = GROWTH * SLACK * max(LONGEST, meter.longest) * n
-        room = self._room(meter, prompt, most, inner=inner)
-        want = GROWTH * meter.longest * n if meter.answers else LONGEST * n
-        if meter.answers and room >= SLACK * want:
-            return self._take(meter, request, estimate, meter.amount(prompt, want))
-        if not alone or room < max(n, meter.longest * n if meter.answers else n):
-            return None
-        taken = self._take(meter, request, estimate, meter.amount(prompt, min(room, max(want, n))))
-        if room < want or meter.answers:
-            taken.amount = meter.amount(prompt, room)
-            taken.max_tokens = room // n
+        taken = self._take(meter, request, estimate, meter.amount(prompt, limit * n))
+        taken.max_tokens, taken.is_last = limit, is_last
         return taken
 
-    def _room(self, meter: Meter, prompt: int, most: int, *, inner: bool) -> int:
-        """New tokens that there is room for beside a prompt, up to `most`; -1 if there is none for the prompt."""
+    def _may_go_beside(self, meter: Meter, amount: Amount, prompt: int, output: int) -> bool:
+        """Whether a request may go beside others, as far as it is known what such requests take."""
+        if not meter.answers and not self._fits_share(amount):
+            return False
+        worst = meter.amount(prompt, meter.most_unkept(output))
+        several = 1 + len(self._flying)
+        return meter.is_proven or self._fits(Amount(worst.cost * several, worst.tokens * several), inner=True)
+
+    def _limit(
+        self, meter: Meter, request: Request, prompt: int, output: int | None, n: int, *, alone: bool, inner: bool
+    ) -> tuple[int, bool]:
+        """The limit that a request is to carry, and whether that is all that is left; 0 if it cannot go now."""
+        if request.sampling.max_tokens is not None and (inner or not alone or meter.answers < ENOUGH):
+            return 0, False
+        if not alone and sum(each.meter is meter for each in self._flying) > meter.answers:  # two, four, eight at once
+            return 0, False
+        room = self._room(meter, prompt, inner=inner) // n
+        wanted = min(meter.reach(room), MOST if output is None else output)
+        if request.sampling.max_tokens is not None:
+            wanted = MOST
+        if room >= wanted:
+            amount = meter.amount(prompt, wanted * n)
+            return (wanted if alone or self._may_go_beside(meter, amount, prompt, wanted * n) else 0), False
+        is_enough = alone and room >= max(1, meter.typical) and not meter.excess
+        return (room, True) if is_enough else (0, False)
+
+    def _room(self, meter: Meter, prompt: int, *, inner: bool) -> int:
+        """New tokens that there is room for beside a prompt; -1 if there is none for the prompt."""
         if not self._fits(meter.amount(prompt, 0), inner=inner):
             return -1
-        low, high = 0, most
+        low, high = 0, MOST
+        left = self._left(inner=inner)
         while low < high:
             middle = (low + high + 1) // 2
-            if self._fits(meter.amount(prompt, middle), inner=inner):
-                low = middle
-            else:
-                high = middle - 1
+            low, high = (middle, high) if left.holds(meter.amount(prompt, middle)) else (low, middle - 1)
         return low
 
-    def _take(self, meter: Meter, request: Request, estimate: int, amount: _Amount) -> Reservation:
+    def _take(self, meter: Meter, request: Request, estimate: int, amount: Amount) -> Reservation:
         self._asked += 1
         taken = Reservation(self, meter, request, estimate, amount)
         self._flying.add(taken)
         return taken
 
-    def _fits(self, amount: _Amount, *, inner: bool, share: float = 1.0) -> bool:
+    def _fits(self, amount: Amount, *, inner: bool) -> bool:
         """Whether an amount is left below all limits, and at least something of them."""
-        others = () if inner else [each.left for each in self._episodes]
-        held = 0 if inner or not self.judges else self._grading + len(self._flying) + 1
-        judging = self._most_judging() if held else _Amount()
-        flying = [*(each.amount for each in self._flying), *others]
+        return self._left(inner=inner).holds(amount)
+
+    def _fits_share(self, amount: Amount) -> bool:
+        """Whether so little is in flight, this amount included, as may be before any answer has come."""
+        reserved = self._reserved(inner=False)
+        flying = Amount(reserved.cost + amount.cost, reserved.tokens + amount.tokens)
+        cost, tokens = self._max_cost, self._max_tokens
+        return Amount(
+            math.inf if cost is None else FIRST_SHARE * cost, math.inf if tokens is None else FIRST_SHARE * tokens
+        ).holds(flying)
+
+    def _left(self, *, inner: bool) -> Amount:
+        """What is left of the limits beside all that is reserved; less than nothing where a limit is 0."""
+        reserved = self._reserved(inner=inner)
+        left = []
         for most, spent, number in ((self._max_cost, self.cost, 0), (self._max_tokens, self.tokens, 1)):
             if most is None:
-                continue
-            reserved = sum(each[number] for each in flying) + held * judging[number] + amount[number]
-            used = spent + self._lost[number] if share == 1 else 0.0
-            if most == 0 or used + reserved > most * share * (1 + 1e-12):
-                return False
-        return True
+                left.append(math.inf)
+            else:
+                left.append(most * (1 + ROUNDING) - spent - self._lost[number] - reserved[number] if most else -1.0)
+        return Amount(*left)
 
-    def _most_judging(self) -> _Amount:
+    def _reserved(self, *, inner: bool) -> Amount:
+        """What is set aside for what is in flight, and for judges of it and of one more answer."""
+        others = () if inner else [each.left for each in self._episodes]
+        held = 0 if inner or not self.judges else self._grading + len(self._flying) + 1
+        judging = self._most_judging() if held else Amount()
+        flying = [*(each.amount for each in self._flying), *others]
+        cost, tokens = sum(each.cost for each in flying), sum(each.tokens for each in flying)
+        return Amount(cost + held * judging.cost, tokens + held * judging.tokens)
+
+    def _most_judging(self) -> Amount:
         """What the judges of one answer may take at most."""
         answer = self._longest_asked or self.meter.longest
         each = [meter.amount(meter.usual_prompt(answer), meter.usual_output) for meter in self.judges]
         cost, tokens = sum(one.cost for one in each), sum(one.tokens for one in each)
-        return _Amount(max(cost, self._judging.cost), max(tokens, self._judging.tokens))
+        return Amount(max(cost, self._judging.cost), max(tokens, self._judging.tokens))
 
-    def _refuse(self, meter: Meter, request: Request, estimate: int, n: int) -> None:
-        output = meter.most_output(request, estimate) or meter.longest or 1
-        one = meter.amount(meter.most_prompt(request, estimate), output * n)
-        judging = self._most_judging()
-        one = _Amount(one.cost + judging.cost, one.tokens + judging.tokens)
-        cost = self._max_cost is not None and (self._max_cost == 0 or self.cost + one.cost > self._max_cost)
-        cost = cost or self._max_tokens is None
-        most = f"cost up to ${one.cost:.2g}" if cost else f"take up to {math.ceil(one.tokens):,}"
-        self._stop(cost=cost, more="" if self._asked else f", and one more request may {most}")
-
-    def _stop(self, *, cost: bool, more: str) -> NoReturn:
+    def _refuse(self, meter: Meter, request: Request, estimate: int, n: int) -> NoReturn:
         """Say which limit is reached, and raise LimitReached."""
-        if cost:
-            lost = f" (and up to ${self._lost.cost:.2g} by replies that broke off)" if self._lost.cost else ""
-            self.reached = f"--max-cost {self._max_cost:g}: ${self.cost:.2f} are spent{lost}{more}"
-        else:
-            self.reached = f"--max-tokens-total {self._max_tokens}: {self.tokens:,} are used{more}"
+        output = meter.most_output(request, estimate) if request.sampling.max_tokens else None
+        one = meter.amount(meter.most_prompt(request, estimate), (output or meter.typical or 1) * n)
+        judging = self._most_judging()
+        one = Amount(one.cost + judging.cost, one.tokens + judging.tokens)
+        spent = self.cost + self._lost.cost
+        by_cost = self._max_cost is not None and (self._max_cost == 0 or spent + one.cost > self._max_cost)
+        by_cost = by_cost or self._max_tokens is None
+        most = f"cost up to ${one.cost:.2g}" if by_cost else f"take up to {math.ceil(one.tokens):,}"
+        if self._ended is None:
+            self._ended = by_cost, "" if self._asked else f", and one more request may {most}"
         self._changed.set()
         raise LimitReached(self.reached)
-
-
-def _size(request: Request) -> int:
-    """Bytes of a prompt, which has no more tokens than that, and of what a chat template adds to it, about."""
-    if request.messages is None:
-        return len((request.prompt or "").encode("utf-8", "replace"))
-    texts = [json.dumps(request.messages, ensure_ascii=False, default=str)]
-    texts += [json.dumps(request.tools, default=str)] if request.tools else []
-    return sum(len(text.encode("utf-8", "replace")) for text in texts)

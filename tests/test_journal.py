@@ -226,7 +226,7 @@ def test_a_price_that_the_server_tells_is_taken(m1eval, server, capitals, tmp_pa
         (("--prices", "none.yaml"), "does not exist"),
         (("--prices", "other.yaml"), "no pattern fits 'm'"),
         (("--prices", "wrong.yaml"), "wrong.yaml:1: "),
-        (("--max-tokens-total", "4x"), "no number of tokens"),
+        (("--max-tokens-total", "4x"), "is not a number of tokens"),
     ],
 )
 def test_wrong_prices_are_answered_with_what_to_do(m1eval, server, capitals, tmp_path, monkeypatch, more, words):

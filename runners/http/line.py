@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 import aiohttp
 from yarl import URL
 
-from m1eval.spending import discard
+from m1eval.reservation import discard
 
 from .options import Address
 from .pace import Pace

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from m1eval import Output, Split, split_thinking
-from m1eval.spending import discard
+from m1eval.reservation import discard
 from m1eval.thinking import Form
 
 from . import finish_reasons, message, replies, reported, usage

@@ -535,7 +535,7 @@ class _Asked:
         for usage in discarded if first else ():
             assert first is not None
             add_usage(first.usage, usage)
-        return [CutOff(each) if limit and _is_cut(each) else each for each in outputs]
+        return [_whole(each) for each in outputs] if limit else outputs
 
     def _filled(self, request: Request) -> Request:
         """A copy of the request, as an episode may use it again for another turn or sample."""
@@ -560,8 +560,9 @@ def _told(reservation: Reservation, error: Exception) -> None:
             reservation.discard(usage)
 
 
-def _is_cut(output: Output | Exception) -> bool:
-    return isinstance(output, Output) and output.finish_reason == "length"
+def _whole(output: Output | Exception) -> Output | Exception:
+    """What came; CutOff in place of an answer that a limit of ours cut off."""
+    return CutOff(output) if isinstance(output, Output) and output.finish_reason == "length" else output
 
 
 def _capped(request: Request, reservation: Reservation) -> Request:

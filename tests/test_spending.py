@@ -132,9 +132,7 @@ def test_answers_of_a_server_that_tells_no_usage_count_by_their_length(m1eval, s
     assert (result.code, 5 <= len(server.posts) <= 8) == (3, True), result.err
 
 
-def test_useless_replies_while_all_is_reserved_wait_for_the_others_and_stop_nothing(
-    m1eval, server, capitals, tmp_path
-):
+def test_useless_replies_while_all_is_reserved_wait_for_the_others_and_stop_nothing(m1eval, server, capitals, tmp_path):
     whole, broken = counted(100)._replace(wait=0.05), counted(100)._replace(cut=30, wait=0.02)
     server.script = lambda _: broken if len(server.posts) % 4 == 0 and len(server.posts) < 60 else whole
     limits = ("--max-tokens", 1000, "-j", 60, "--repeats", 5, "--max-cost", 0.3, "-o", "retries=5")

@@ -25,9 +25,9 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
     "a wrong answer with a score": ({"outcome": "wrong"}, "score 1 is none of outcome wrong"),
     "an error with a score": ({"outcome": "errored"}, "score 1 is none of outcome errored"),
     "a part that is the whole": ({"outcome": "partial"}, "score 1 is none of outcome partial"),
-    "a score of text": ({"value": "1"}, "Expected `float`, got `str` - at `$.value`"),
-    "a score of truth": ({"value": True}, "Expected `float`, got `bool` - at `$.value`"),
-    "a score of nothing": ({"value": None}, "Expected `float`, got `null` - at `$.value`"),
+    "a score of text": ({"value": "1"}, "Expected `float | null`, got `str` - at `$.value`"),
+    "a score of truth": ({"value": True}, "Expected `float | null`, got `bool` - at `$.value`"),
+    "a score of nothing": ({"value": None}, "score 0 is none of outcome right"),
     "repeat -1": ({"repeat": -1}, "repeat -1 is not in [0, 100,000)"),
     "repeat 1e9": ({"repeat": 10**9}, "repeat 1000000000 is not in [0, 100,000)"),
     "repeat 2^63": ({"repeat": 2**63}, "repeat 9.22e+18 is not in"),
@@ -59,7 +59,9 @@ def test_what_cannot_be_is_named_asked_again_and_kept(m1eval, capitals, tmp_path
     assert journal.read_bytes().startswith(forged), "what nobody understands is not thrown away"
     assert len(list(records(journal))) == 12
     last = m1eval(*command, "--json").json()["runs"][0]
-    assert {**last, "seconds": 0, "tokens": 0} == {**first, "seconds": 0, "tokens": 0}
+    assert [f"samples.jsonl:1: {words}" in note for note in last["notes"]] == [True], "as long as the line is there"
+    timed = {"seconds": 0, "request_seconds": 0, "tokens": 0, "notes": []}
+    assert {**last, **timed} == {**first, **timed}
 
 
 ODD: dict[str, dict[str, Any]] = {

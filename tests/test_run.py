@@ -148,15 +148,16 @@ def test_a_task_with_stop_strings_continues(m1eval, capitals, tmp_path):
     ],
 )
 def test_another_configuration_is_refused_by_name(m1eval, capitals, tmp_path, change, words):
-    base = ("run", "--tasks", capitals, "--out", tmp_path / "x", "--model", "echo:gold")
-    m1eval(*base)
+    base = ("run", "--tasks", capitals, "--out", tmp_path / "x")
+    gold = () if "--model" in change else ("--model", "echo:gold")
+    m1eval(*base, "--model", "echo:gold")
     before = (run_of(tmp_path / "x") / "samples.jsonl").read_bytes()
-    result = m1eval(*base, *change)
+    result = m1eval(*base, *gold, *change)
     assert result.code == 2
     assert f"was made with {words}.  --out elsewhere, or --redo" in result.err
     assert result.err.count("\n") == 1
     assert (run_of(tmp_path / "x") / "samples.jsonl").read_bytes() == before
-    assert m1eval(*base, *change, "--redo").code == 0
+    assert m1eval(*base, *gold, *change, "--redo").code == 0
 
 
 def test_other_data_or_another_scorer_is_refused(shell, capitals, tmp_path):
@@ -263,8 +264,10 @@ def test_kill_9_at_any_time_loses_and_doubles_nothing(tmp_path, capitals, shell)
 
 def test_ctrl_c_drains_and_the_same_command_continues(tmp_path, capitals, shell):
     command = [sys.executable, "-m", "m1eval", "run", "--tasks", str(capitals), "--model", "echo:gold"]
-    command += ["-o", "latency=3", "--concurrency", "4", "--out", "x"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command += ["--concurrency", "4", "--out", "x", "-o"]
+    process = subprocess.Popen(
+        [*command, "latency=3"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     _wait(lambda: _count(tmp_path / "x") >= 4)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
@@ -272,7 +275,7 @@ def test_ctrl_c_drains_and_the_same_command_continues(tmp_path, capitals, shell)
     assert "interrupted; the same command continues" in err
     assert "capitals" in out
     assert _count(tmp_path / "x") == 8, "what was in flight is finished, nothing new is begun"
-    assert shell(*command[3:], "-o", "latency=0").code == 0
+    assert shell(*command[3:], "latency=0").code == 0
     assert keys(tmp_path / "x") == expected(12, 1)
 
 
@@ -356,9 +359,9 @@ def test_a_runner_that_fails_at_all_ends_the_run_with_one_line(shell, capitals, 
         """,
     )
     result = shell("run", "--tasks", capitals, "--model", "gone:x", "--out", "x", "--display", "none")
-    assert (result.code, result.err) == (2, "Error: the server is gone; start it again\n")
+    assert (result.code, result.err) == (4, "Error: the server is gone; start it again\n")
     assert _count(tmp_path / "x") == 3
-    assert shell("run", "--tasks", capitals, "--model", "gone:x", "--out", "x", "--display", "none").code == 2
+    assert shell("run", "--tasks", capitals, "--model", "gone:x", "--out", "x", "--display", "none").code == 4
     assert _count(tmp_path / "x") == 6
 
 

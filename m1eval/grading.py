@@ -16,6 +16,8 @@ from m1eval.source import show
 
 MAX_TOKENS = 2**53
 """Token counts from here on cannot be right, and could not be kept exactly."""
+MAX_AMOUNT = 1e12
+"""Dollars or seconds of one answer from here on cannot be right, and the sum of many would be infinite."""
 
 _COUNTS = ("prompt", "cached", "reasoning", "answer")
 _FINISH_REASONS = frozenset(get_args(FinishReason))
@@ -86,6 +88,20 @@ def _plain_metrics(metrics: Mapping[Any, Any]) -> dict[str, float]:
     return plain
 
 
+def as_figures(figures: Any) -> dict[str, float | None]:
+    """Figures of a run as a scorer gave them, with plain numbers; those that are not finite are not known."""
+    if not isinstance(figures, Mapping):
+        raise TypeError(f"figures are {_named(figures)}, not a dict")
+    plain: dict[str, float | None] = {}
+    for name, value in figures.items():
+        try:
+            number = None if value is None else as_number(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"figure '{name}': {error}") from None
+        plain[_text(name)] = number if number is not None and math.isfinite(number) else None
+    return plain
+
+
 def as_output(output: Any) -> Output:
     """The output that a runner or an episode returned, with plain numbers and text; TypeError if it is none.
 
@@ -117,7 +133,7 @@ def as_usage(usage: Usage) -> Usage:
             setattr(usage, name, _count(count))
     if usage.cost is not None:
         cost = _finite(usage.cost)
-        usage.cost = cost if cost is not None and cost >= 0 else None
+        usage.cost = cost if cost is not None and 0 <= cost < MAX_AMOUNT else None
     return usage
 
 
@@ -125,7 +141,7 @@ def as_timing(timing: Timing) -> Timing:
     """The same timing with plain numbers: seconds that cannot be right become 0."""
     for name in timing.__struct_fields__:
         seconds = _finite(getattr(timing, name))
-        setattr(timing, name, seconds if seconds is not None and seconds >= 0 else 0.0)
+        setattr(timing, name, seconds if seconds is not None and 0 <= seconds < MAX_AMOUNT else 0.0)
     return timing
 
 

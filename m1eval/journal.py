@@ -24,7 +24,7 @@ from msgspec import Struct, field
 from m1eval import prompts, secrets
 from m1eval.errors import Stopped, UsageError
 from m1eval.folder import drop_aside, locked, move_aside, put_back, refuse_links, same
-from m1eval.grading import MAX_TOKENS, add_usage, as_number, as_timing, as_usage
+from m1eval.grading import MAX_AMOUNT, MAX_TOKENS, add_usage, as_number, as_timing, as_usage
 from m1eval.nouns import FinishReason, Message, Outcome, Timing, Usage, Verdict
 from m1eval.reasons import Reasons
 from m1eval.source import show
@@ -118,8 +118,8 @@ def fault(line: "Line | Record") -> str:
         and 0 <= usage.cached < MAX_TOKENS
         and 0 <= usage.reasoning < MAX_TOKENS
         and 0 <= usage.answer < MAX_TOKENS
-        and (usage.cost is None or 0 <= usage.cost < math.inf)
-        and 0 <= total < math.inf
+        and (usage.cost is None or 0 <= usage.cost < MAX_AMOUNT)
+        and 0 <= total < MAX_AMOUNT
         and (seed is None or -(2**63) <= seed < 2**63)
     ):
         return ""
@@ -130,7 +130,7 @@ def fault(line: "Line | Record") -> str:
         return f"repeat {_brief(line.repeat)} is not in [0, {MOST_REPEATS:,})"
     if seed is not None and not -(2**63) <= seed < 2**63:
         return f"seed {_brief(seed)} has more than 64 bits"
-    if not 0 <= total < math.inf:
+    if not 0 <= total < MAX_AMOUNT:
         return f"a time of {total:g} s cannot be"
     return "its usage is negative or more than can be"
 

@@ -26,7 +26,8 @@ from m1eval.changes import changed
 from m1eval.credentials import hide_command
 from m1eval.description import RunDescription, describe
 from m1eval.errors import UsageError
-from m1eval.journal import Done, Journal
+from m1eval.grading import as_figures
+from m1eval.journal import Done, Journal, encoded
 from m1eval.model import Model
 from m1eval.nouns import Runner, Tokenizer, Usage
 from m1eval.overlength import Overlength
@@ -517,7 +518,8 @@ class Run:
         if figures is not None:
             try:
                 with foreign.reported(self.task.scorer_file, "the scorer's figures are left out"):
-                    found |= dict(figures(record for record in done.counted() if record.outcome != "errored"))
+                    given = figures(record for record in done.counted() if record.outcome != "errored")
+                    found |= as_figures(given)
             except UsageError as error:  # the answers and their scores stand
                 self.notes.append(str(error))
         if not self.judges:
@@ -533,7 +535,8 @@ class Run:
     def _save(self) -> None:
         fresh = self.folder / "run.json.new"
         try:
-            meta = secrets.redact_tree(msgspec.to_builtins(self._meta, enc_hook=str))
+            # Through JSON, as Python would write numbers that are not finite in a way that cannot be read back.
+            meta = secrets.redact_tree(msgspec.json.decode(encoded(self._meta)))
             fresh.unlink(missing_ok=True)
             with fresh.open("x", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(json.dumps(meta, indent=1, ensure_ascii=False) + "\n")

@@ -326,3 +326,61 @@ def test_a_line_that_is_too_long_is_named(tmp_path, monkeypatch):
     (tmp_path / "x.jsonl").write_text('{"a": 1}\n{"a": "' + "x" * 2000 + '"}\n')
     with pytest.raises(UsageError, match=r"x\.jsonl:2: a line of more than"):
         read(tmp_path / "x.jsonl")
+
+
+def test_amounts_without_bound_add_up_to_nothing_that_cannot_be_read(shell, capitals, tmp_path):
+    write(
+        tmp_path / "runners" / "odd.py",
+        """
+        from m1eval import Output, Timing, Usage
+
+        class Runner:
+            def __init__(self, model: str): ...
+
+            def describe(self):
+                return {"scale": float("nan"), "pinned": {"limit": float("inf")}}
+
+            async def generate(self, request):
+                usage = Usage(prompt=5, answer=2, cost=1.7e308)
+                return Output(text=request.sample.gold, usage=usage, timing=Timing(total=1.7e308))
+
+            async def aclose(self): ...
+        """,
+    )
+    command = ("run", "--tasks", capitals, "--model", "odd:x", "--out", "x", "--json")
+    (run,) = shell(*command).json()["runs"]
+    assert (run["score"], run["cost"], run["request_seconds"] < 60) == (1.0, None, True)
+    again = shell(*command)
+    assert "damaged" not in again.out + again.err
+    assert "Infinity" not in again.out + (tmp_path / "x" / "run.json").read_text()
+
+
+@pytest.mark.parametrize(("key", "value"), [("usage", {"cost": 1e308}), ("timing", {"total": 1e308})])
+def test_lines_with_amounts_that_cannot_be_do_not_count(tmp_path, key, value):
+    path = tmp_path / "samples.jsonl"
+    path.write_text("".join(json.dumps(GOOD | {key: value, "repeat": n}) + "\n" for n in range(3)))
+    done = Done(path)
+    assert (len(done.invalid), done.cost, done.tally.seconds) == (3, 0, 0)
+
+
+@pytest.mark.parametrize("figures", ["{'a': numpy.float64(0.5), 'b': float('inf'), 3: None}", "{'a': 'much'}", "[1]"])
+def test_figures_of_any_type_leave_a_run_that_is_whole(shell, capitals, tmp_path, figures):
+    write(
+        tmp_path / "scorers" / "exact.py",
+        f"""
+        import numpy
+        from m1eval import Score
+
+        class Scorer:
+            async def score(self, output, sample, tools):
+                return Score(value=1.0)
+
+            def figures(self, records):
+                return {figures}
+        """,
+    )
+    done = shell("run", "--tasks", capitals, "--model", "echo:gold", "--out", "x", "--json")
+    run = done.json()["runs"][0]
+    assert run["figures"] == ({"a": 0.5, "b": None, "3": None} if "0.5" in figures else {})
+    assert any("figures are left out" in note for note in run["notes"]) == (not run["figures"])
+    assert json.loads((tmp_path / "x" / "run.json").read_text())["summary"]["score"] == 1.0

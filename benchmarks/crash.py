@@ -1,8 +1,10 @@
-"""Kill a run again and again, at random, and count what it cost: `python -m benchmarks.crash`.
+"""Kill runs, fill their disks and start them all at once, and count what it cost: `python -m benchmarks.crash`.
 
-A server on the loopback counts every request. Each kill is a SIGKILL of the whole process; the same
-command goes on. In the end each (sample, repeat) must stand in the journal once, and no more may have been asked again
-than was in flight at the kills: asked and not yet on disk.
+A server on the loopback counts every request. *Kills* are SIGKILLs of the whole process at random, and the same command
+goes on; *full disks* are a small tmpfs that grows a little each time, or a limit of the size of files where nobody may
+mount one. In the end each (sample, repeat) must stand in the journal once, and no more may have been asked again than
+was in flight: asked and not yet on disk. After a kill of `--redo`, the earlier run must be back or the new one begun.
+Of many commands that start at once, one may run.
 """
 
 import argparse
@@ -44,6 +46,9 @@ class Counting:
     def __init__(self, latency: float) -> None:
         self.requests = 0
         """Requests for answers that have come."""
+        self.opened = threading.Event()
+        """Set while answers are given; they are held back meanwhile."""
+        self.opened.set()
         self._latency = latency
         self._loop = asyncio.new_event_loop()
         server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
@@ -71,93 +76,223 @@ class Counting:
             return json.dumps({"data": [{"id": "m"}]}).encode()
         self.requests += 1
         await asyncio.sleep(self._latency)
+        while not self.opened.is_set():  # noqa: ASYNC110 - it is set in another thread
+            await asyncio.sleep(0.01)
         choice = {"message": {"content": "yes"}, "finish_reason": "stop"}
         return json.dumps({"choices": [choice], "usage": {"completion_tokens": 1}}).encode()
 
 
 class Came(NamedTuple):
-    """What a run with kills came to: lines of the journal, requests for its samples, and what was in flight."""
+    """What a run with crashes came to: lines of the journal, requests for its samples, and what was in flight."""
 
     lines: int
     distinct: int
     requests: int
     flying: list[int]
-    """At each kill, samples that were asked and not yet on disk."""
+    """At each crash, samples that were asked and not yet on disk."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is lost or doubled, and nothing was asked again but what was in flight."""
+        return self.lines == self.distinct and self.requests - self.lines <= sum(self.flying)
 
 
-def crash(folder: Path, samples: int, kills: int, places: int, latency: float, seed: int, full: int = 0) -> Came:
-    """Run `samples` in `folder` with `kills` kills spread over the whole run, and `full` full disks among them.
+class Runs:
+    """One run of the real command, begun again and again in one folder."""
 
-    A disk is full for a process whose files may grow by a few kilobytes only.
-    """
-    server, draw, flying = Counting(latency), random.Random(seed), list[int]()
-    (folder / "t.jsonl").write_text("".join(json.dumps({"q": f"q{i}"}) + "\n" for i in range(samples)))
-    (folder / "t.yaml").write_text(TASK)
-    (folder / "odd.py").write_text(SCORER)
-    fill = set(draw.sample(range(kills), min(full, kills)))
-    command = [
-        sys.executable,
-        "-m",
-        "m1eval",
-        "run",
-        "--tasks",
-        "t.yaml",
-        "--model",
-        "http:m",
-        "--base-url",
-        server.url,
-    ]
-    command += ["-j", str(places), "--out", "x", "--display", "none"]
-    quiet: dict[str, Any] = {
-        "stdout": subprocess.DEVNULL,
-        "env": {**os.environ, "PYTHONPATH": str(ROOT)},
-        "cwd": folder,
-    }
-    journal = folder / "x" / "samples.jsonl"
+    def __init__(self, folder: Path, samples: int, places: int, latency: float) -> None:
+        self.server = Counting(latency)
+        self.folder, self.samples, self.latency = folder, samples, latency
+        (folder / "t.jsonl").write_text("".join(json.dumps({"q": f"q{i}"}) + "\n" for i in range(samples)))
+        (folder / "t.yaml").write_text(TASK)
+        (folder / "odd.py").write_text(SCORER)
+        what = ["--tasks", "t.yaml", "--model", "http:m", "--base-url", self.server.url]
+        self._command = [sys.executable, "-m", "m1eval", "run", *what, "-j", str(places), "--out", "x"]
+
+    @property
+    def journal(self) -> Path:
+        """The journal; where it will be if it is not there."""
+        return next((self.folder / "x").rglob("samples.jsonl"), self.folder / "x" / "samples.jsonl")
+
+    @property
+    def written(self) -> int:
+        """Whole lines on disk."""
+        return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The records."""
+        return [json.loads(line) for line in self.journal.read_text().splitlines()]
+
+    def start(self, *more: str, most: int | None = None, **how: Any) -> "subprocess.Popen[str]":
+        """The command; `most`: bytes up to which its files may grow."""
+        limit = None if most is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        return subprocess.Popen(
+            [*self._command, "--display", "none", *more],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            preexec_fn=limit,  # noqa: PLW1509 - no threads but the server's
+            text=True,
+            **how,
+        )
+
+    def end(self) -> None:
+        """Run to the end."""
+        with self.start() as run:
+            if code := run.wait():
+                raise SystemExit(f"the last command ends with {code}")
+
+    def came(self, flying: list[int]) -> Came:
+        """What it came to."""
+        keys = {(line["id"], line["repeat"]) for line in self.lines}
+        return Came(len(self.lines), len(keys), self.server.requests, flying)
+
+
+def crash(folder: Path, samples: int, kills: int, places: int, latency: float, seed: int) -> Came:
+    """Run `samples` with `kills` kills spread over the whole run."""
+    runs, draw, flying = Runs(folder, samples, places, latency), random.Random(seed), list[int]()
     for kill in range(kills):
-        room = (journal.stat().st_size if journal.exists() else 0) + draw.randrange(100, 4000)
-        limit = (lambda size=room: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))) if kill in fill else None
-        with subprocess.Popen(command, **quiet, preexec_fn=limit) as run:  # noqa: PLW1509 - no threads but the server's
+        with runs.start() as run:
             # Somewhere between its start and a share of the work that leaves some for the kills to come.
-            most = (samples - written(journal)) / (kills - kill + 1)
-            goal, before = server.requests + draw.uniform(0, 1.5) * most, server.requests - written(journal)
-            while server.requests <= goal and run.poll() is None:
+            most = (samples - runs.written) / (kills - kill + 1)
+            goal, before = runs.server.requests + draw.uniform(0, 1.5) * most, runs.server.requests - runs.written
+            while runs.server.requests <= goal and run.poll() is None:
                 time.sleep(0.001)
             time.sleep(draw.uniform(0, 1.5 * latency))
             run.send_signal(signal.SIGKILL)
             run.wait()
         time.sleep(2 * latency)  # the server takes what was still on the line
-        flying.append(server.requests - written(journal) - before)
-    subprocess.run(command, check=True, **quiet)
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    return Came(len(lines), len({(line["id"], line["repeat"]) for line in lines}), server.requests, flying)
+        flying.append(runs.server.requests - runs.written - before)
+    runs.end()
+    return runs.came(flying)
 
 
-def written(journal: Path) -> int:
-    """Whole lines on disk."""
-    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+def fill(folder: Path, samples: int, times: int, places: int, latency: float, *, mount: bool) -> tuple[Came, list[int]]:
+    """Run `samples` on a disk that is full `times` times, and what the commands ended with."""
+    runs, flying, codes = Runs(folder, samples, places, latency), list[int](), list[int]()
+    room = 420 * samples // times  # bytes of a line, about
+    disk = folder / "x"
+    disk.mkdir()
+    for time_ in range(times):
+        size = (time_ + 1) * room
+        if mount:
+            how = f"remount,size={size + 24000}" if time_ else f"size={size + 24000}"
+            subprocess.run(["mount", "-t", "tmpfs", "-o", how, "none", disk], check=True)
+        before = runs.server.requests - runs.written
+        with runs.start(most=None if mount else size, stderr=subprocess.DEVNULL) as run:
+            codes.append(run.wait())
+        flying.append(runs.server.requests - runs.written - before)
+    if mount:
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+    runs.end()
+    came = runs.came(flying)
+    if mount:
+        subprocess.run(["umount", disk], check=True)
+    return came, codes
+
+
+class Redone(NamedTuple):
+    """After kills of `--redo`: how often the earlier run was back, the new one begun, or something else there."""
+
+    back: int
+    begun: int
+    lost: int
+
+
+def redo(folder: Path, samples: int, kills: int, places: int, latency: float, seed: int) -> Redone:
+    """Kill `--redo` at random moments, from its start to its first answers."""
+    runs, draw, found = Runs(folder, samples, places, latency), random.Random(seed), {"back": 0, "begun": 0, "lost": 0}
+    runs.end()
+    for _ in range(kills):
+        begin, before, times = time.time(), runs.server.requests, [line["time"] for line in runs.lines]
+        with runs.start("--redo") as run:
+            goal = before + draw.choice((0, 0, 1, places, 2 * places))
+            while runs.server.requests < goal and run.poll() is None:
+                time.sleep(0.001)
+            time.sleep(draw.uniform(0, 0.7) if goal == before else draw.uniform(0, 2 * latency))
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+        time.sleep(2 * latency)
+        asked = runs.server.requests
+        runs.end()
+        now = [line["time"] for line in runs.lines]
+        kept = samples - (runs.server.requests - asked)  # answers of the killed command that were not asked again
+        if now == times and kept == samples:
+            found["back"] += 1
+        elif len(now) == samples and min(now) > begin and kept > 0:
+            found["begun"] += 1
+        else:
+            found["lost"] += 1
+    return Redone(**found)
+
+
+def starts(folder: Path, samples: int, many: int) -> tuple[list[int], int]:
+    """Start `many` commands at once in one folder: what they end with, and how many requests came."""
+    runs = Runs(folder, samples, samples, 0.0)
+    runs.server.opened.clear()
+    those = [runs.start(stderr=subprocess.PIPE) for _ in range(many)]
+    while sum(each.poll() is None for each in those) > 1:
+        time.sleep(0.01)
+    runs.server.opened.set()
+    said = [(each.communicate()[1], each.returncode) for each in those]
+    if not all(code == 0 or "is being written by another run" in words for words, code in said):
+        raise SystemExit(f"said is {said}")
+    return sorted(code for _, code in said), runs.server.requests
+
+
+def _mounts() -> bool:
+    """Whether this process may mount a file system."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(["mount", "-t", "tmpfs", "none", folder], capture_output=True, check=False)
+        if done.returncode == 0:
+            subprocess.run(["umount", folder], check=True)
+        return done.returncode == 0
 
 
 def main() -> None:
-    """Kill, and print what it came to."""
+    """Crash in all ways, and print what it came to."""
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--full", type=int, default=20, help="How many of the kills are of a process with a full disk.")
-    ask.add_argument("--samples", type=int, default=1000)
-    ask.add_argument("--kills", type=int, default=100)
-    ask.add_argument("--concurrency", type=int, default=16)
+    for name, number, words in (
+        ("samples", 1000, "of the run that is killed"),
+        ("kills", 100, ""),
+        ("full", 20, "full disks"),
+        ("redos", 20, "kills of --redo"),
+        ("starts", 50, "at once"),
+        ("concurrency", 16, ""),
+        ("seed", 0, ""),
+    ):
+        ask.add_argument(f"--{name}", type=int, default=number, help=words)
     ask.add_argument("--latency", type=float, default=0.05)
-    ask.add_argument("--seed", type=int, default=0)
     given = ask.parse_args()
+    how, failed = (given.concurrency, given.latency), False
+    print("| what | samples | lines | distinct | requests | again | in flight | most at one |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:
-        came = crash(Path(folder), given.samples, given.kills, given.concurrency, given.latency, given.seed, given.full)
-    again = came.requests - given.samples
-    print(
-        "| kills | full disks | samples | lines | distinct | requests | again | in flight at the kills | most at one |"
-    )
-    print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
-    figures = (given.kills, given.full, given.samples, came.lines, came.distinct, came.requests, again)
-    print(f"| {' | '.join(map(str, [*figures, sum(came.flying), max(came.flying)]))} |")
-    sys.exit(not (came.lines == came.distinct == given.samples and again <= sum(came.flying)))
+        came = crash(Path(folder), given.samples, given.kills, *how, given.seed)
+        failed |= _print(f"{given.kills} kills", given.samples, came)
+    mount = _mounts()
+    with tempfile.TemporaryDirectory() as folder:
+        came, codes = fill(Path(folder), given.samples, given.full, *how, mount=mount)
+        ways = "on a tmpfs" if mount else "by the size of files"
+        failed |= _print(f"{given.full} full disks {ways}, exit codes {sorted(set(codes))}", given.samples, came)
+    with tempfile.TemporaryDirectory() as folder:
+        redone = redo(Path(folder), 60, given.redos, 4, given.latency, given.seed)
+        print(f"{given.redos} kills of --redo: {redone.back} back, {redone.begun} begun, {redone.lost} lost")
+    with tempfile.TemporaryDirectory() as folder:
+        ends, requests = starts(Path(folder), 20, given.starts)
+        print(
+            f"{given.starts} starts at once: {ends.count(0)} ran, {ends.count(2)} refused, {requests} requests for 20"
+        )
+    sys.exit(failed or redone.lost > 0 or ends.count(0) != 1 or requests != 20)
+
+
+def _print(what: str, samples: int, came: Came) -> bool:
+    """Print a row; whether something was lost, doubled or asked in vain."""
+    again = came.requests - samples
+    figures = (samples, came.lines, came.distinct, came.requests, again, sum(came.flying), max(came.flying))
+    print(f"| {what} | {' | '.join(map(str, figures))} |", flush=True)
+    return not came.is_whole or came.lines != samples
 
 
 if __name__ == "__main__":

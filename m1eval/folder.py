@@ -118,7 +118,10 @@ def recover(folder: Path) -> str:
     were moved aside, all files in the folder are the new run's; else what was moved aside belongs to the folder's.
     """
     kept = aside(folder)
-    if not kept.is_dir() or kept.is_symlink() or {each.name for each in kept.iterdir()} - set(FILES):
+    if not kept.is_dir() or kept.is_symlink():
+        return ""
+    (kept / "run.json.new").unlink(missing_ok=True)  # of a kill while what the new answers took was being kept
+    if {each.name for each in kept.iterdir()} - set(FILES):
         return ""
     if not (kept / JOURNAL).exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -436,6 +436,8 @@ class Journal(Done):
     def _write(self, batch: list[tuple[bytes, bytes, asyncio.Future[None]]]) -> None:
         if not same(self._file, self.path):
             self._rescue()
+        if not same(self._prompt_file, self.prompts):
+            self._rescue_prompts()
         for file, data in (
             (self._prompt_file, b"".join(prompt for _, prompt, _ in batch)),
             (self._file, b"".join(line for line, _, _ in batch)),
@@ -445,25 +447,40 @@ class Journal(Done):
 
     def _rescue(self) -> None:
         """Write what our open file holds under its own name again, or another if that is taken, and stop the run."""
-        content = bytearray()
-        while part := os.pread(self._file.fileno(), 2**24, len(content)):
-            content += part
+        content = _content(self._file)
         was, taken = self.path, os.path.lexists(self.path)
         self.folder.mkdir(parents=True, exist_ok=True)
         if taken:
             self.path = _free(was.with_suffix(".jsonl.rescued"))
         file = locked(self.path)
-        _append(file, bytes(content))
+        _append(file, content)
         self._file.close()
         self._file = file
-        if not same(self._prompt_file, self.prompts) and not os.path.lexists(self.prompts):
-            self._prompt_file.close()
-            self._prompt_file = _appending(self.prompts)
         how = "replaced by another file" if taken else "deleted"
         self._stop = Stopped(
             f"{show(was)} was {how} while the run went on; all answers so far are in {show(self.path)}"
             + ("; put it back in place to continue" if taken else "; the same command continues")
         )
+
+    def _rescue_prompts(self) -> None:
+        """Write what our open file of prompts holds under its own name again, or another if that is taken."""
+        was, taken = self.prompts, os.path.lexists(self.prompts)
+        if taken:
+            self.prompts = _free(was.with_suffix(".zst.rescued"))
+        file = _appending(self.prompts)
+        _append(file, _content(self._prompt_file))
+        self._prompt_file.close()
+        self._prompt_file = file
+        how = "replaced by another file" if taken else "deleted"
+        self._set_aside.append(f"{show(was)} was {how} while the run went on; all prompts are in {show(self.prompts)}")
+
+    def attempted(self) -> Usage:
+        """What the answers of a `--redo` took that came to nothing, judges' replies too."""
+        gone = Usage()
+        for record in records(self.path) if self._before is not None else ():
+            for usage in (record.usage, *(reply.usage for reply in (*record.verdicts, *record.judge_replies))):
+                add_usage(gone, usage)
+        return gone
 
     def close(self) -> None:
         """Let go of the folder; takes superseded lines out first, where there is room to do so.
@@ -474,12 +491,13 @@ class Journal(Done):
             if self._superseded and not self._before and same(self._file, self.path):
                 self._compact()
         except OSError as error:
-            self._set_aside = [f"{show(self.path)} keeps lines that are out of date: {error.strerror}; nothing is lost"]
+            line = f"{show(self.path)} keeps lines that are out of date: {error.strerror}; nothing is lost"
+            self._set_aside.append(line)
         finally:
             if self._before is not None:
                 put_back(self.folder)
                 self._before.close()
-                self._set_aside = [f"{show(self.folder)}: no new answer came; the earlier run is back in place"]
+                self._set_aside.append(f"{show(self.folder)}: no new answer came; the earlier run is back in place")
             self._file.close()
             if self._begun:
                 self._prompt_file.close()
@@ -586,7 +604,7 @@ class Journal(Done):
 
 def _appending(path: Path) -> FileIO:
     """A file to append to; a symbolic link is not followed."""
-    return FileIO(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "ab")
+    return FileIO(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a+")
 
 
 def _free(path: Path) -> Path:
@@ -723,6 +741,14 @@ def _checked(record: Record) -> bytes:
     if (read.outcome, read.score, read.usage) != (record.outcome, record.score, record.usage):
         raise ValueError("it would be read back as another")
     return line + b"\n"
+
+
+def _content(file: FileIO) -> bytes:
+    """All that an open file holds, whatever has become of its name."""
+    content = bytearray()
+    while part := os.pread(file.fileno(), 2**24, len(content)):
+        content += part
+    return bytes(content)
 
 
 def _append(file: FileIO, data: bytes) -> None:

@@ -202,7 +202,8 @@ class Run:
         meta = self._refuse_foreign()
         if meta is None:
             return {}
-        try:
+        try:  # two tasks of equal content are two all the same: the ids of their samples differ
+            self._refuse_if_other({"task": meta["task"]}, {"task": self.task.name})
             self._refuse_if_other(meta.get("config", {}), config)
         except UsageError as error:
             if again := _again(Done(journal)):  # asked only now, as it reads the whole journal
@@ -414,6 +415,7 @@ class Run:
         if journal is None:
             return
         if journal.untouched:
+            self._add_attempted(journal.attempted())
             journal.close()
             self.notes += journal.late_notes
             return
@@ -428,6 +430,18 @@ class Run:
             self.notes += journal.late_notes
         if self.work is not None:
             self._parquet(self.work.done)
+
+    def _add_attempted(self, gone: Usage) -> None:
+        """Keep what a `--redo` took that came to nothing, in the run.json of the earlier run, which is put back."""
+        before = folder.aside(self.folder) / "run.json"
+        if gone == Usage() or not before.exists():
+            return
+        try:
+            self._meta = metadata.read(before)
+            self._meta["superseded"] = msgspec.to_builtins(loop.total((gone, self._superseded())))
+            self._save(before)
+        except UsageError as error:  # the earlier run comes back as it was
+            self.notes.append(f"what the new answers took is not kept: {error}")
 
     def _sum_up(self, journal: Journal) -> None:
         """Write the summary into run.json."""
@@ -532,8 +546,9 @@ class Run:
             found["judge output tokens"] = sum(each.output for each in usage.values())
         return found
 
-    def _save(self) -> None:
-        fresh = self.folder / "run.json.new"
+    def _save(self, path: Path | None = None) -> None:
+        path = path or self.folder / "run.json"
+        fresh = path.with_name("run.json.new")
         try:
             # Through JSON, as Python would write numbers that are not finite in a way that cannot be read back.
             meta = secrets.redact_tree(msgspec.json.decode(encoded(self._meta)))
@@ -542,7 +557,7 @@ class Run:
                 file.write(json.dumps(meta, indent=1, ensure_ascii=False) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            fresh.replace(self.folder / "run.json")
+            fresh.replace(path)
         except OSError as error:
             with suppress(OSError):
                 fresh.unlink()

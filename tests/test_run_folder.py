@@ -3,20 +3,27 @@
 import asyncio
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.crash import redo, starts
 from m1eval import folder as folders
 from m1eval import frame
-from m1eval.errors import Stopped
+from m1eval.errors import Stopped, UsageError
 from m1eval.journal import Journal, Record
-from tests.conftest import lines, write
+from m1eval.model import Model
+from m1eval.prompts import read_prompts
+from m1eval.run import Run
+from m1eval.task import load as load_tasks
+from tests.conftest import lines, run_of, write
 from tests.serving import Closed
 
 
@@ -61,6 +68,42 @@ def test_redo_with_errors_alone_leaves_the_earlier_run(m1eval, capitals, tmp_pat
     )
     assert (result.code, "the earlier run is back in place" in result.out) == (3, True)
     assert _files(tmp_path / "x") == before
+
+
+def test_what_a_redo_with_errors_alone_took_is_kept_with_the_earlier_run(m1eval, capitals, tmp_path):
+    runner = """
+        from m1eval import Output, Usage
+
+        class Broken(RuntimeError):
+            usage = Usage(prompt=10, answer=90, cost=0.25)
+
+        class Runner:
+            def __init__(self, model: str): ...
+
+            async def generate(self, request):
+                if (FLAG).exists():
+                    raise Broken("it broke")
+                return Output(text=request.sample.gold, usage=Usage(prompt=10, answer=1, cost=0.01))
+
+            async def aclose(self): ...
+    """
+    flag = f"__import__('pathlib').Path({str(tmp_path / 'broken')!r})"
+    file = write(tmp_path / "mine.py", runner.replace("FLAG", flag))
+    command = ("run", "--tasks", capitals, "--model", f"{file}:m", "--out", tmp_path / "x", "--display", "none")
+    assert m1eval(*command).code == 0
+    run = run_of(tmp_path / "x")
+    before = _files(run)
+    (tmp_path / "broken").touch()
+    result = m1eval(*command, "--redo")
+    assert (result.code, "the earlier run is back in place" in result.out) == (3, True), result.err
+    known, now = json.loads(before["run.json"]), json.loads((run / "run.json").read_text())
+    gone = now.pop("superseded")
+    assert (gone["prompt"], gone["answer"], gone["cost"]) == (120, 1080, pytest.approx(3))
+    assert now == known
+    assert {**_files(run), "run.json": b""} == {**before, "run.json": b""}
+    (tmp_path / "broken").unlink()
+    limited = m1eval(*command, "--repeats", 2, "--max-tokens-total", 1300)
+    assert "stopped by --max-tokens-total 1300: 1,332 are used" in limited.err
 
 
 @pytest.mark.parametrize("answered", [False, True])
@@ -269,6 +312,82 @@ def test_a_journal_that_goes_while_the_run_goes_on_is_written_again(tmp_path, ho
     assert kept.tally.scored == 3
     if how == "replaced":
         assert (tmp_path / "x" / "samples.jsonl").read_text() == "other\n"
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_prompts_that_go_while_the_run_goes_on_are_written_again(shell, capitals, tmp_path, how):
+    runner = """
+        from pathlib import Path
+        from m1eval import Output
+
+        HERE = Path(__file__).parent
+
+        class Runner:
+            concurrency = 1
+
+            def __init__(self, model: str): ...
+
+            async def generate(self, request):
+                if request.sample.id.endswith("07"):
+                    for file in HERE.rglob("prompts.zst"):
+                        file.unlink()
+                        if "HOW" == "replaced":
+                            file.write_text("mine")
+                return Output(text=request.sample.gold)
+
+            async def aclose(self): ...
+    """
+    write(tmp_path / "mine.py", runner.replace("HOW", how))
+    command = ("run", "--tasks", capitals, "--model", "./mine.py:m", "--out", "x", "--display", "none")
+    result = shell(*command)
+    name = "prompts.zst" if how == "deleted" else "prompts.zst.rescued"
+    run = run_of(tmp_path / "x")
+    assert (result.code, f"was {how}" in result.out, "all prompts are in x" in result.out) == (0, True, True), result
+    assert [row["id"] for row in read_prompts(run / name)] == [line["id"] for line in lines(run / "samples.jsonl")]
+    if how == "replaced":
+        assert (run / "prompts.zst").read_text() == "mine"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_flipped_bytes_in_the_prompts_are_a_line_at_most_and_cost_nothing(shell, capitals, tmp_path, seed):
+    draw = random.Random(seed)
+    command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", "x", "--display", "none")
+    assert shell(*command, "--limit", 6).code == 0
+    file = run_of(tmp_path / "x") / "prompts.zst"
+    content = bytearray(file.read_bytes())
+    for place in draw.sample(range(len(content)), 2):
+        content[place] ^= draw.randrange(1, 256)
+    file.write_bytes(content)
+    before = lines(file.with_name("samples.jsonl"))
+    again = shell(*command)
+    assert (again.code, again.err) == (0, "")
+    after = lines(file.with_name("samples.jsonl"))
+    assert (after[:6], len(after)) == (before, 12)
+    damaged = file.with_suffix(".zst.damaged")
+    assert damaged.exists() == ("is damaged and set aside" in again.out)
+    assert (damaged if damaged.exists() else file).read_bytes()[: len(content)].startswith(content[:100])
+
+
+def test_another_task_of_equal_content_is_refused(m1eval, capitals, tmp_path):
+    folder = tmp_path / "x"
+    m1eval(*_command(capitals, folder))
+    run = run_of(folder)
+    shutil.copy(capitals, tmp_path / "b.yaml")
+    task, model = load_tasks([str(tmp_path / "b.yaml")])[0], Model("echo:gold", {})
+    before = _files(run)
+    with pytest.raises(UsageError, match="was made with task=capitals; this run has b"):
+        Run(task, model, run).open()
+    assert _files(run) == before
+
+
+def test_of_many_commands_at_once_one_runs(tmp_path):
+    codes, requests = starts(tmp_path, 5, 4)
+    assert (codes, requests) == ([0, 2, 2, 2], 5)
+
+
+def test_kills_of_redo_leave_the_earlier_run_or_a_new_one_with_answers(tmp_path):
+    redone = redo(tmp_path, samples=12, kills=2, places=3, latency=0.05, seed=int(time.time()))
+    assert (redone.lost, redone.back + redone.begun) == (0, 2)
 
 
 def test_fifty_times_two_commands_at_once_in_one_folder(tmp_path):

@@ -150,8 +150,13 @@ class Meter:
         cost = self.prices(Usage(prompt=prompt, answer=output)) * self._cost_ratio if self.prices else 0.0
         return Amount(cost, prompt + output)
 
-    def saw(self, request: Request, estimate: int, output: Output, usage: Usage, limit: int | None) -> None:
-        """Learn from an answer, which was asked for with this `limit` of ours if any, whether others take more."""
+    def saw(
+        self, request: Request, estimate: int, output: Output, usage: Usage, limit: int | None, mean: float
+    ) -> None:
+        """Learn from an answer, which was asked for with this `limit` of ours if any, whether others take more.
+
+        `mean`: tokens of all answers of its request on average, as servers tell their sum alone.
+        """
         insort(self._lengths, usage.output)
         if usage.prompt:
             self._largest_estimate = max(self._largest_estimate, estimate)
@@ -160,10 +165,10 @@ class Meter:
             self._prompt_ratio = max(self._prompt_ratio, usage.prompt / max(1, estimate))
         told = limit or request.sampling.max_tokens
         declared = limit or self._declared(request, estimate)
-        if declared and usage.output > declared:
-            self._output_ratio = max(self._output_ratio, MARGIN * usage.output / declared)
-        if told and usage.output > told + SLIP:
-            self.excess = max(self.excess or Excess(0, 0), Excess(usage.output, told))
+        if declared and mean > declared:
+            self._output_ratio = max(self._output_ratio, MARGIN * mean / declared)
+        if told and mean > told + SLIP:
+            self.excess = max(self.excess or Excess(0, 0), Excess(math.ceil(mean), told))
         elif told and output.finish_reason == "length":
             self._kept = True
         if usage.cost and self.prices and (expected := self.prices(usage)):

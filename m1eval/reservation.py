@@ -40,15 +40,16 @@ class Reservation:
     def settle(self, outputs: Sequence[Output | Exception]) -> None:
         """Put a price on what came and count it; several outputs share one prompt."""
         first = True
-        for output in outputs:
-            if not isinstance(output, Output) or output.finish_reason == "refused_context":
-                continue
+        came = [output for output in outputs if isinstance(output, Output)]
+        came = [output for output in came if output.finish_reason != "refused_context"]
+        mean = sum(output.usage.output for output in came) / max(1, len(came))
+        for output in came:
             told = output.usage
             if self._spending.limited and not (told.prompt or told.output):
                 told = self._most(output, first=first)
                 self._spending.lost(self.meter.amount(told.prompt, told.answer))
             self._spending.charge(output.usage, self.meter, shared=not first)
-            self.meter.saw(self._request, self._estimate, output, told, self.max_tokens)
+            self.meter.saw(self._request, self._estimate, output, told, self.max_tokens, mean)
             if self.max_tokens and self.is_last and output.finish_reason == "length":
                 self._spending.stop_at_cut()
             first = False

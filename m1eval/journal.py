@@ -158,7 +158,7 @@ class Done:
         self.priced = 0
         """How many these are."""
         self.unpriced = 0
-        """Answers that took tokens of which the price is not known."""
+        """Answers of which the price is not known, among them those that do not say what they took."""
         self.torn: list[int] = []
         """The numbers of lines that are no records."""
         self.invalid: dict[int, str] = {}
@@ -203,7 +203,7 @@ class Done:
                         cluster=line.cluster,
                         group=line.group,
                     )
-                    self._pay(line.usage)
+                    self._pay(line)
                 self._end += len(raw) if raw[-1:] == b"\n" else 0
 
     def _count(self, line: Line) -> None:
@@ -215,7 +215,7 @@ class Done:
             self._superseded += 1
             self.tally.drop_error(before.id, before.usage, before.timing.total)
             self.reasons.drop(before.error or "")
-            self._pay(before.usage, -1)
+            self._pay(before, -1)
         if line.outcome == "errored":
             line.error = self.reasons.add(line.error, line.id)
             self._errored[key] = line
@@ -226,13 +226,14 @@ class Done:
             cluster=line.cluster,
             group=line.group,
         )
-        self._pay(line.usage)
+        self._pay(line)
 
-    def _pay(self, usage: Usage, sign: int = 1) -> None:
+    def _pay(self, line: Line, sign: int = 1) -> None:
+        usage = line.usage
         if usage.cost is not None:
             self.cost += sign * usage.cost
             self.priced += sign
-        elif usage.prompt or usage.output:
+        elif usage.prompt or usage.output or line.outcome not in {"errored", "refused_context"}:
             self.unpriced += sign
 
     def has(self, sample: str, repeat: int) -> bool:

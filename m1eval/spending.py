@@ -110,7 +110,9 @@ class Spending:
         """Put a price on an output and count it; `shared`: its prompt is paid for by another."""
         meter = meter or self.meter
         paid = Usage(answer=usage.output, cost=usage.cost) if shared else usage
-        if usage.cost is None and meter.prices:
+        if (
+            usage.cost is None and meter.prices and (paid.prompt or paid.output)
+        ):  # nobody knows the price of nothing told
             usage.cost = paid.cost = meter.prices(paid)
         self.before(paid)
         known, tokens = self._charged, paid.prompt + paid.output

@@ -164,3 +164,16 @@ def test_a_window_bounds_answers_and_does_not_hold_up_small_limits(m1eval, serve
     more = ("--max-cost", 1, "--repeats", 5, "-o", "window=131072")  # $1.31 for a whole window
     result = ask(m1eval, server, capitals, tmp_path, *more)
     assert (result.code, len(server.posts)) == (0, 60), result.err
+
+
+def test_a_price_of_no_known_tokens_is_not_known(m1eval, server, capitals, tmp_path):
+    silent = counted(0)
+    silent.body["usage"] = None
+    server.script = lambda asked: silent if len(server.posts) % 2 else counted(980)
+    (run,) = ask(m1eval, server, capitals, tmp_path, "-j", 1, "--json").json()["runs"]
+    assert (run["cost"], run["cost_complete"]) == (pytest.approx(0.06), False), "half of the answers"
+    prices = [line["usage"].get("cost") for line in lines(tmp_path / "x" / "samples.jsonl")]
+    assert sorted(prices, key=str) == [0.01] * 6 + [None] * 6
+    server.says(silent)
+    (run,) = ask(m1eval, server, capitals, tmp_path, "--json", "--redo").json()["runs"]
+    assert (run["cost"], run["cost_complete"]) == (None, False)

@@ -184,7 +184,10 @@ class Tally:
             return None
         # Groups are sampled alike; what is not scored of them is spread in proportion.
         more = population / self.samples if population else 1
-        return average([these_problems(units, population=round(len(units) * more)) for units in groups])
+        found = average([these_problems(units, population=round(len(units) * more)) for units in groups])
+        like = self.like_these
+        # These problems are known at least as well as others, whatever chance has made of the two variances.
+        return like if population and like and found.effective() < like.effective() else found
 
     def against_published(
         self, published: float, *, repeats: int | None = None, population: int | None = None, same_problems: bool = True

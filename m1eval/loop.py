@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -37,6 +37,8 @@ from m1eval.reservation import Episode, LimitReached, Reservation
 from m1eval.samples import Samples
 from m1eval.spending import Spending
 from m1eval.task import Task
+
+T = TypeVar("T")
 
 BACKLOG = 64
 """How many outputs may wait for their grade or the disk, beside the requests in flight."""
@@ -282,9 +284,10 @@ async def _answers(
     answers: Sequence[Output | Exception]
     try:
         if len(repeats) > 1 and made.varies:
-            answers = await made.several(Request(messages=sample.messages, tools=sample.tools), len(repeats))
+            request = Request(messages=sample.messages, tools=sample.tools)
+            answers = await _contained(made.several(request, len(repeats)))
         else:
-            answers = [await made.episode(work.task, asking.tools)]
+            answers = [await _contained(made.episode(work.task, asking.tools))]
     except LimitReached as error:
         asking.stop.set()
         if not made.spent.requests:
@@ -300,6 +303,19 @@ async def _answers(
     return answers, made.spent
 
 
+async def _contained(doing: Awaitable[T]) -> T:
+    """What it comes to; code of others that ends the process, or cancels what nobody has, only fails."""
+    try:
+        return await doing
+    except SystemExit as error:
+        raise RuntimeError(f"SystemExit: {error}") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError(f"CancelledError: {error}".rstrip(": ")) from error
+
+
 async def _graded(work: Work, sample: Sample, came: _Came, asking: Asking) -> Record:
     """Grade what came; whatever goes wrong with it becomes its record."""
     record = Record(id=sample.id, repeat=came.repeat, outcome="errored", target=sample.target, seed=came.seed)
@@ -309,7 +325,7 @@ async def _graded(work: Work, sample: Sample, came: _Came, asking: Asking) -> Re
     token = judge_replies.set(replies)
     asking.spending.grading()
     try:
-        await _grade(record, work.task, sample, came, asking.tools)
+        await _contained(_grade(record, work.task, sample, came, asking.tools))
     except LimitReached as error:
         asking.stop.set()
         record.error = f"not graded: {error}"

@@ -470,3 +470,18 @@ def test_continuing_a_finished_run_changes_nothing_of_what_it_says(m1eval, capit
     assert then["created"] == first["created"]
     assert then["seconds"] > first["seconds"] >= 0.2, "the time of all commands is added up"
     assert then["summary"]["samples"] == 12
+
+
+@pytest.mark.parametrize("odd", ["raise SystemExit(0)", "raise asyncio.CancelledError", "sys.exit('gone')"])
+def test_a_runner_that_ends_by_itself_ends_only_its_sample(shell, capitals, tmp_path, odd):
+    write(
+        tmp_path / "runners" / "odd.py",
+        "import asyncio\nimport sys\nfrom m1eval import Output\nclass Runner:\n    asked = 0\n"
+        "    def __init__(self, model): ...\n    async def generate(self, request):\n        self.asked += 1\n"
+        f"        if self.asked == 4:\n            {odd}\n        return Output(text=request.sample.gold)\n"
+        "    async def aclose(self): ...\n",
+    )
+    result = shell("run", "--tasks", capitals, "--model", "odd:x", "-j", "1", "--out", "x", "--json")
+    (run,) = result.json()["runs"]
+    assert (result.code, run["answers"], run["outcomes"]["errored"], run["finished"]) == (3, 11, 1, True)
+    assert len(lines(tmp_path / "x" / "samples.jsonl")) == 12

@@ -90,7 +90,7 @@ class Estimate(NamedTuple):
         if self.freedom <= 0:
             return None
         reach = student(0.975, self.freedom) + NORMAL.inv_cdf(power)
-        found = reach * math.sqrt(self._ratio() * max(self._spread(), -self.low * self.high) / self.units)
+        found = reach * math.sqrt(self.share_of_largest() * max(self._spread(), -self.low * self.high) / self.units)
         return found if found < max(-self.low, self.high) else None
 
     def effective(self, confidence: float = 0.95) -> float:
@@ -98,13 +98,13 @@ class Estimate(NamedTuple):
         if self.freedom <= 0:
             return self.units
         normal, t = NORMAL.inv_cdf(0.5 + confidence / 2), student(0.5 + confidence / 2, self.freedom)
-        return max(self.units, self.units / self._ratio() * (normal / t) ** 2)
+        return max(self.units, self.units / self.share_of_largest() * (normal / t) ** 2)
 
     def smoothed(self) -> float:
         """The variance with one more degree of freedom for the largest possible one, which is never 0."""
         return (self.variance * self.units * self.freedom + self._prior()) / (self.freedom + PRIOR) / self.units
 
-    def _ratio(self) -> float:
+    def share_of_largest(self) -> float:
         """The variance as a share of the largest possible one, drawn towards 1 as by one more degree of freedom."""
         known, prior = self.variance * self.units * self.freedom, self._prior()
         return (known + prior) / (self._spread() * self.freedom + prior)
@@ -298,11 +298,19 @@ def against_published(
 
 
 def _shifted(found: Estimate, null: float, variance: float, units: float) -> Estimate:
-    """An estimate less another one of known variance."""
+    """An estimate less another one of known variance, the mean of so many values.
+
+    That one is drawn to the middle by half a value where it bounds the range: a figure of 0 or 1 is a mean of answers
+    like any other, and no proof that another score cannot be the same.
+    """
+    bound = (null * units + 0.5) / (units + 1)
+    # If nothing differs, both vary as values of the mean of both do, though all that were seen may be alike.
+    mean = (found.value * found.units + null * units) / (found.units + units)
+    expected = found.share_of_largest() * mean * (1 - mean) * (1 / found.units + 1 / units)
     return found._replace(
         value=found.value - null,
-        variance=found.variance + variance,
+        variance=max(found.variance + variance, expected),
         units=1 / (1 / found.units + 1 / units),
-        low=found.low - null,
-        high=found.high - null,
+        low=found.low - bound,
+        high=found.high - bound,
     )

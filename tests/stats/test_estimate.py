@@ -170,13 +170,14 @@ def test_a_published_figure_has_an_error_of_its_own():
     for repeats, factor in ((32, 1 / 32), (1, 1), (None, 1)):
         found = stats.against_published(run, mean - 0.05, repeats=repeats)
         assert found.value == pytest.approx(0.05)
-        assert found.variance == pytest.approx(answer / 30 * (1 / 32 + factor))
+        least = answer / 30 * (1 / 32 + factor)
+        assert least <= found.variance < 1.1 * least, "a little more for a mean of both that is nearer to the middle"
     assert stats.against_published(run, mean - 0.07, repeats=32).p() < 0.05
     assert stats.against_published(run, mean - 0.07).p() > 0.05, "a single draw is that far off by chance"
     other = stats.against_published(run, mean - 0.07, repeats=32, same_problems=False)
-    assert other.variance == pytest.approx(2 * stats.problems_like_these(run).variance)
+    assert 1 <= other.variance / stats.problems_like_these(run).variance / 2 < 1.3
     low, high = stats.against_published(run, 0.98, repeats=32).interval()
-    assert -0.98 <= low < high <= 0.02 + 1e-9
+    assert -0.98 <= low < high < 0.021
 
 
 def test_nothing_smaller_than_the_detectable_difference_is_promised():
@@ -226,3 +227,16 @@ def test_a_mean_over_parts_rests_on_the_smallest_of_them():
         low, high = stats.groups_like_these(groups).interval()
         held += low <= 0.5 <= high
     assert held > 0.91 * 300
+
+
+@pytest.mark.parametrize(("share", "n", "k", "published"), [(0.97, 30, 1, 1), (0.99, 100, 1, 1), (0.1, 10, 4, 1)])
+def test_a_published_figure_near_the_end_of_the_range_is_no_proof(share, n, k, published):
+    chance, found = random.Random(0), 0
+
+    def mean(answers):
+        return statistics.fmean(float(chance.random() < share) for _ in range(answers))
+
+    for _ in range(300):
+        ours = answered(*[[float(chance.random() < share) for _ in range(k)] for _ in range(n)])
+        found += stats.against_published(ours, mean(n * published), repeats=published).p() < 0.05
+    assert found < 0.09 * 300

@@ -16,8 +16,9 @@ import msgspec
 from msgspec import Struct, field
 
 from m1eval import metadata, stats
+from m1eval.done import settled
 from m1eval.errors import UsageError
-from m1eval.journal import Record, settled
+from m1eval.record import Record
 from m1eval.run import flat
 from m1eval.source import show
 

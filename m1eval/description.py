@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct, field
 
 from m1eval import metadata
-from m1eval.journal import Done
+from m1eval.done import Done
 from m1eval.nouns import Usage
 from m1eval.stats import OUTCOMES, Tally
 

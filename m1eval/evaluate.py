@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from m1eval import loop
+from m1eval.asking import Asking, Places
 from m1eval.errors import M1evalError, NoJudge, PluginFailed
 from m1eval.interrupts import Interrupts
 from m1eval.journal import Journal
@@ -60,7 +60,7 @@ class Display(Progress, Protocol):
 
     def __enter__(self) -> "Display": ...
     def __exit__(self, *exc: object) -> None: ...
-    def begin(self, run: Run, asking: loop.Asking) -> None: ...
+    def begin(self, run: Run, asking: Asking) -> None: ...
     def end(self) -> None: ...
 
 
@@ -94,8 +94,8 @@ async def evaluate(
             if judges is not None and not redo:
                 judges.remember(journal.path)
             spending.before(run.spent_before)
-        places = loop.Places(lambda: concurrency or int(getattr(runner, "concurrency", CONCURRENCY)))
-        asking = loop.Asking(runner, tools, display, places, spending, stop)
+        places = Places(lambda: concurrency or int(getattr(runner, "concurrency", CONCURRENCY)))
+        asking = Asking(runner, tools, display, places, spending, stop)
         with Interrupts(stop) as interrupts, display:
             owing = [run for run in runs if run in late or run.owes]
             if owing:
@@ -149,7 +149,7 @@ def _check_runner(runs: Sequence[Run], runner: Runner) -> None:
         run.check_runner(runner)
 
 
-async def _compare_answers(runs: Sequence[Run], asking: loop.Asking) -> None:
+async def _compare_answers(runs: Sequence[Run], asking: Asking) -> None:
     """For runs that were finished by an earlier command, which may have been killed before it had done so."""
     for run in runs:
         if run.compares:

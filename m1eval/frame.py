@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from m1eval import metadata
+from m1eval.done import settled
 from m1eval.errors import UsageError
-from m1eval.journal import Record, settled
+from m1eval.record import Record
 
 if TYPE_CHECKING:
     import pandas

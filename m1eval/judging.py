@@ -15,9 +15,9 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from m1eval import prices
+from m1eval.done import records
 from m1eval.errors import UsageError
 from m1eval.grading import as_output
-from m1eval.journal import records
 from m1eval.judge_replies import add
 from m1eval.meter import Meter
 from m1eval.model import Model

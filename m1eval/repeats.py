@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct, ValidationError, convert, field, to_builtins
 
 from m1eval import stats
-from m1eval.journal import Record
+from m1eval.record import Record
 from m1eval.stats.repeats import Ballot, g_pass_at_k, maj_at_k, pass_at_k
 
 Same = Callable[[str, str], Awaitable[bool]]

@@ -22,18 +22,22 @@ import msgspec
 import m1eval
 from m1eval import adaptive, baselines, folder, foreign, loop, metadata, plugins, profile, secrets, source
 from m1eval import repeats as repeats_
+from m1eval.asking import Asking, seed_of, total
 from m1eval.changes import changed
 from m1eval.credentials import hide_command
 from m1eval.description import RunDescription, describe
+from m1eval.done import Done
 from m1eval.errors import UsageError
 from m1eval.grading import as_figures
-from m1eval.journal import Done, Journal, encoded
+from m1eval.journal import Journal
 from m1eval.model import Model
 from m1eval.nouns import Runner, Tokenizer, Usage
 from m1eval.overlength import Overlength
+from m1eval.record import encoded
 from m1eval.samples import Samples
 from m1eval.stats import Tally
 from m1eval.task import Task
+from m1eval.work import Work
 
 PACKAGES = (
     "torch",
@@ -83,7 +87,7 @@ class Run:
         self._pilot: dict[str, adaptive.Sums] | None = None
         self.judge_files = list(judge_files) if self.judges else []
         self.profile_file = profile_file
-        self.work: loop.Work | None = None
+        self.work: Work | None = None
         self.notes: list[str] = []
         self.seconds = 0.0
         self._journal: Journal | None = None
@@ -178,7 +182,7 @@ class Run:
         if done is None:
             return Usage()
         parts = (done.tally.usage, Usage(cost=done.cost), done.superseded(judges=False), self._superseded())
-        return loop.total(parts)
+        return total(parts)
 
     def _superseded(self) -> Usage:
         """What answers took that are no longer in the journal."""
@@ -235,7 +239,7 @@ class Run:
         for record in Done(self.folder / "samples.jsonl").counted():
             if record.seed is None:
                 continue
-            seeds = (loop.seed_of(self.seed, record.id, n) for n in range(record.repeat, -1, -1))
+            seeds = (seed_of(self.seed, record.id, n) for n in range(record.repeat, -1, -1))
             if record.seed not in seeds:  # answers that came in one request have the seed of the first
                 where = source.show(self.folder)
                 raise UsageError(f"{where}: run.json is damaged, and the answers were made with another --seed")
@@ -278,7 +282,7 @@ class Run:
             used.append((baselines.KIND, figures, "*.yaml"))
         return list(dict.fromkeys(line for each in used for line in plugins.notice(*each)))
 
-    def plan(self, tokenizer: Tokenizer, done: Done) -> loop.Work:
+    def plan(self, tokenizer: Tokenizer, done: Done) -> Work:
         """Choose the samples; UsageError if two have the same id."""
         samples = self.task.samples(tokenizer, self.seed, self.data_dir)
         even = self._chooses_evenly
@@ -293,7 +297,7 @@ class Run:
         met = Overlength(
             definition.overlength, tokenizer, definition.generation.max_tokens, self._meta.get("overlength")
         )
-        self.work = loop.Work(self.task, samples, numbers, self.repeats, self.seed, done, met)
+        self.work = Work(self.task, samples, numbers, self.repeats, self.seed, done, met)
         if more := {name: n for name, (_, n) in done.tally.counts.items() if n > self.repeats}:
             names = {samples.id(number) for number in numbers}
             self.work.more = {name: n for name, n in more.items() if name in names}
@@ -337,7 +341,7 @@ class Run:
             self._refuse_if_other({"runner": was}, {"runner": about.get("pinned", {})})
         self._meta["runner"] = about
 
-    async def go(self, asking: loop.Asking) -> None:
+    async def go(self, asking: Asking) -> None:
         """Do what is owed and write it down."""
         assert self.work is not None
         assert self._journal is not None
@@ -366,7 +370,7 @@ class Run:
             self._meta["seconds"] = self._meta.get("seconds", 0.0) + self.seconds
         await self.compare_answers(asking)
 
-    def _more(self, work: loop.Work) -> dict[str, int]:
+    def _more(self, work: Work) -> dict[str, int]:
         """The samples that `until_se` wants more answers to, with the number of answers each should have."""
         if not self.until_se:
             return {}
@@ -380,7 +384,7 @@ class Run:
             wanted = adaptive.answers(self._pilot, self.until_se, self.repeats)
         return {name: n for name, n in wanted.items() if n > work.more.get(name, self.repeats)}
 
-    def _first_answers(self, work: loop.Work, names: Set[str], repeats: int) -> dict[str, adaptive.Sums]:
+    def _first_answers(self, work: Work, names: Set[str], repeats: int) -> dict[str, adaptive.Sums]:
         """What the first answers to each sample were worth."""
         found = {name: adaptive.Sums() for name in names}
         for record in work.done.counted():
@@ -389,7 +393,7 @@ class Run:
                 found[record.id].group = record.group
         return found
 
-    async def compare_answers(self, asking: loop.Asking) -> None:
+    async def compare_answers(self, asking: Asking) -> None:
         """Find out which of several answers to a sample are the same, for the votes of a majority."""
         if self.work is None or self.repeats < 2 or not hasattr(self.task.scorer, "same"):
             return
@@ -438,7 +442,7 @@ class Run:
             return
         try:
             self._meta = metadata.read(before)
-            self._meta["superseded"] = msgspec.to_builtins(loop.total((gone, self._superseded())))
+            self._meta["superseded"] = msgspec.to_builtins(total((gone, self._superseded())))
             self._save(before)
         except UsageError as error:  # the earlier run comes back as it was
             self.notes.append(f"what the new answers took is not kept: {error}")
@@ -453,7 +457,7 @@ class Run:
             self.repeat_figures = repeats_.read(known, self._meta["summary"].get("figure_intervals"))
         gone = journal.superseded()
         if gone != Usage():
-            self._meta["superseded"] = msgspec.to_builtins(loop.total((gone, self._superseded())))
+            self._meta["superseded"] = msgspec.to_builtins(total((gone, self._superseded())))
         if self.seconds:
             self._meta["summary"] = self.summary()
             if not self._meta["summary"]["owed"]:
@@ -501,7 +505,7 @@ class Run:
         """The description as `--json` prints it."""
         return self.description().built()
 
-    def _planned(self, work: loop.Work) -> dict[str, Any]:
+    def _planned(self, work: Work) -> dict[str, Any]:
         """What is to be done, for those who read the folder later."""
         if work.done.strangers:
             self._meta["strangers"] = sorted(work.done.strangers)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from m1eval import loop
+from m1eval import work as works
 
 
 def work(build: Any) -> tuple[Any, Any]:
@@ -20,7 +20,7 @@ def built(monkeypatch):
     """A function that builds samples by kind, on a clock of its own, and says which were built on the spot."""
     now = SimpleNamespace(wall=0.0, busy=0.0)
     clock = SimpleNamespace(monotonic=lambda: now.wall, thread_time=lambda: now.busy)
-    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(works, "time", clock)
 
     def build(kinds):
         on_the_spot = []
@@ -32,7 +32,7 @@ def built(monkeypatch):
             return number
 
         async def every():
-            building = loop._Building(*work(one))
+            building = works.Building(*work(one))
             return [await building.sample(number) for number in range(len(kinds))]
 
         took = [0.0 if kind == "quick" else 2.0 for kind in kinds]
@@ -66,7 +66,7 @@ def test_an_error_of_one_is_that_ones(built):
         raise ValueError(number)
 
     async def twice():
-        building = loop._Building(*work(fails))
+        building = works.Building(*work(fails))
         for number in range(3):
             with pytest.raises(ValueError, match=str(number)):
                 await building.sample(number)

@@ -12,8 +12,9 @@ import pytest
 import zstandard
 
 from m1eval import UsageError, prompts, rows
-from m1eval.journal import MOST_REPEATS, SHOWN, Done, records
+from m1eval.done import SHOWN, Done, records
 from m1eval.prompts import frame, read_prompts
+from m1eval.record import MOST_REPEATS
 from tests.conftest import lines, run_of, write
 
 GOOD: dict[str, Any] = {"id": "capitals-01", "repeat": 0, "outcome": "right", "value": 1.0}

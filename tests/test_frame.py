@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 import m1eval as package
 from m1eval.frame import write_parquet
-from m1eval.journal import Record
+from m1eval.record import Record
 from tests.conftest import ROOT, run_of
 
 

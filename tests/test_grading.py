@@ -11,8 +11,9 @@ import numpy
 import pytest
 
 from m1eval import Output, Score, Usage
+from m1eval.done import Done, records
 from m1eval.grading import as_number, as_output, as_score
-from m1eval.journal import Done, Record, readable, records
+from m1eval.record import Record, readable
 from tests.conftest import lines, write
 
 

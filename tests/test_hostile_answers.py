@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.hostile_answers import ANSWERS, measure
 from m1eval import Output, Sample, Usage, Verdict, load
-from m1eval.loop import Asking, Places, _Came, _graded
+from m1eval.asking import Asking, Places
+from m1eval.graded import Came, graded_record
 from m1eval.workers import Pool
 from tests.hostile import FORMS
 
@@ -58,7 +59,9 @@ async def story(name: str) -> tuple[dict[str, str], float]:
     """The errors of the forms that errored, and the longest time for which the loop did nothing else."""
     scorer, options, target, row = CASES[name]
     task = SimpleNamespace(
-        scorer=load("scorers", scorer).Scorer(**options), source=SimpleNamespace(where=lambda key: "task.yaml:1")
+        scorer=load("scorers", scorer).Scorer(**options),
+        source=SimpleNamespace(where=lambda key: "task.yaml:1"),
+        definition=SimpleNamespace(average=None),
     )
     longest, errors = 0.0, {}
 
@@ -80,7 +83,7 @@ async def story(name: str) -> tuple[dict[str, str], float]:
         work: Any = SimpleNamespace(task=task)
         for form, make in list(FORMS.items())[:: EVERY.get(name, 1)]:
             text = ("key" if scorer == "mrcr" else "") + make(SIZE)
-            record = await _graded(work, sample, _Came(0, 1, Output(text=text)), asking)
+            record = await graded_record(work, sample, Came(0, 1, Output(text=text)), asking)
             if record.outcome == "errored":
                 errors[form] = record.error or ""
         beating.cancel()

@@ -15,8 +15,9 @@ import zstandard
 
 from benchmarks.crash import crash
 from m1eval import Stopped, prompts
-from m1eval.journal import Journal, Record, encoded
+from m1eval.journal import Journal
 from m1eval.prompts import frame, read_prompts
+from m1eval.record import Record, encoded
 from tests.conftest import lines, run_of, write
 from tests.http.conftest import Loopback, Says, server
 

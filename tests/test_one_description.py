@@ -16,7 +16,7 @@ import pytest
 import m1eval as package
 from m1eval import description
 from m1eval import task as tasks
-from m1eval.journal import Done
+from m1eval.done import Done
 from m1eval.model import Model
 from m1eval.report.table import cells as table_cells
 from m1eval.run import Run

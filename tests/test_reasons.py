@@ -6,8 +6,10 @@ import tracemalloc
 
 import pytest
 
-from m1eval.journal import Done, Journal, Record
+from m1eval.done import Done
+from m1eval.journal import Journal
 from m1eval.reasons import MOST_KINDS, Reasons
+from m1eval.record import Record
 from tests.conftest import run_of, write
 
 RUNNER = """

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from m1eval import load, repeats
 from m1eval.evaluate import House
-from m1eval.journal import Record
 from m1eval.nouns import Outcome
+from m1eval.record import Record
 from m1eval.stats.repeats import Ballot, g_pass_at_k, maj_at_k, pass_at_k
 from tests.conftest import lines, write
 

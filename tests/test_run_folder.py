@@ -18,9 +18,10 @@ from benchmarks.crash import redo, starts
 from m1eval import folder as folders
 from m1eval import frame
 from m1eval.errors import Stopped, UsageError
-from m1eval.journal import Journal, Record
+from m1eval.journal import Journal
 from m1eval.model import Model
 from m1eval.prompts import read_prompts
+from m1eval.record import Record
 from m1eval.run import Run
 from m1eval.task import load as load_tasks
 from tests.conftest import lines, run_of, write

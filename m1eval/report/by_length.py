@@ -8,8 +8,8 @@ import msgspec
 
 from m1eval import metadata, terminal
 from m1eval.definition import Rule
+from m1eval.done import records
 from m1eval.errors import UsageError
-from m1eval.journal import records
 from m1eval.report import heatmap, lengths
 from m1eval.report.effective import caution, effective, verdict
 from m1eval.report.markdown import markdown

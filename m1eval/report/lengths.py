@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 
+from m1eval.done import settled
 from m1eval.errors import UsageError
-from m1eval.journal import settled
 from m1eval.nouns import Outcome, Timing, Usage
 from m1eval.report.words import interval, score
 from m1eval.source import show

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
+    from m1eval.asking import Asking
     from m1eval.description import RunDescription
-    from m1eval.loop import Asking
 
 Mode = Literal["full", "plain", "none"]
 PLAIN_SECONDS = 60.0

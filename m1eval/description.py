@@ -64,6 +64,9 @@ class RunDescription(Struct, kw_only=True):
     """(sample, repeat)s without a score; the same command asks them, errored ones again."""
     finished: bool
     """Whether all of them were asked, those that errored too."""
+    unlike: list[str]
+    """Columns of which the chosen samples have other shares than the set (`ids` if they were named): their score does
+    not estimate that of the set."""
     partial: bool
     """Whether only a part of the set was chosen."""
     score: float | None
@@ -106,8 +109,9 @@ class RunDescription(Struct, kw_only=True):
 
     @property
     def population(self) -> int:
-        """The problems of the set, those left out as too long not counted."""
-        return max(self.samples_in_set - self.skipped, self.samples)
+        """The problems that the score estimates that of: the set, or the scored ones where they do not stand for it."""
+        whole = not self.unlike and (self.finished or self.samples >= self.samples_chosen - self.skipped)
+        return max(self.samples_in_set - self.skipped, self.samples) if whole else self.samples
 
     def built(self) -> dict[str, Any]:
         """Plain data, as `--json` and run.json have it."""
@@ -137,7 +141,7 @@ def describe(meta: Mapping[str, Any], done: Done, folder: Path) -> RunDescriptio
     wanted = max(plan["answers"], tally.scored + lost)
     scored_tokens = tally.usage.output - lost_usage.output
     cost, complete = _cost(done)
-    return RunDescription(
+    found = RunDescription(
         task=str(meta.get("task", "")),
         model=str(meta.get("model", "")),
         protocol=str(meta.get("protocol", "default")),
@@ -153,11 +157,12 @@ def describe(meta: Mapping[str, Any], done: Done, folder: Path) -> RunDescriptio
         answers_wanted=wanted,
         owed=wanted - tally.scored,
         finished=tally.scored + lost >= wanted and not plan["wants_more"],
+        unlike=plan["unlike"],
         partial=plan["samples"] < plan["in_set"],
         score=tally.score,
         stderr=tally.stderr,
         interval=tally.interval,
-        these_problems=_these_problems(tally, plan),
+        these_problems=None,
         score_bounds=tally.bounds,
         outcomes={outcome: tally.outcomes[outcome] for outcome in OUTCOMES},
         truncated_prompts=plan["truncated_prompts"],
@@ -176,6 +181,10 @@ def describe(meta: Mapping[str, Any], done: Done, folder: Path) -> RunDescriptio
         notes=list(summary.get("notes", ())),
         path=str(folder),
     )
+    estimate = tally.these_problems(found.population)
+    if estimate:
+        found.these_problems = Uncertainty(stderr=estimate.stderr, interval=estimate.interval())
+    return found
 
 
 def _plan(meta: Mapping[str, Any], tally: Tally, errored: Counter[str]) -> dict[str, Any]:
@@ -183,17 +192,11 @@ def _plan(meta: Mapping[str, Any], tally: Tally, errored: Counter[str]) -> dict[
     seen = len(tally.counts.keys() | errored.keys())
     repeats = int(meta.get("config", {}).get("repeats") or 1)
     known: dict[str, Any] = {"samples": seen, "in_set": seen, "skipped": 0, "repeats": repeats, "truncated_prompts": 0}
-    known |= {"answers": seen * repeats, "wants_more": False, "until_se": None}
+    known |= {"answers": seen * repeats, "wants_more": False, "until_se": None, "unlike": []}
     plan = known | dict(meta.get("plan", {}))
     plan["samples"] = max(plan["samples"], seen)
     plan["in_set"] = max(plan["in_set"], plan["samples"])
     return plan
-
-
-def _these_problems(tally: Tally, plan: Mapping[str, Any]) -> Uncertainty | None:
-    """How well the score is known for the problems of the set, of which perhaps only some were chosen."""
-    found = tally.these_problems(max(plan["in_set"] - plan["skipped"], tally.samples))
-    return Uncertainty(stderr=found.stderr, interval=found.interval()) if found else None
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class _Plan(Struct):
     answers: Annotated[int, Meta(ge=0)] = 0
     until_se: float | None = None
     wants_more: bool = False
+    unlike: list[str] = field(default_factory=list)
 
 
 class _Described(Struct):

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 import m1eval
-from m1eval import adaptive, baselines, folder, foreign, loop, metadata, plugins, profile, secrets, source
+from m1eval import adaptive, baselines, folder, foreign, loop, metadata, plugins, profile, secrets, selection, source
 from m1eval import repeats as repeats_
 from m1eval.asking import Asking, seed_of, total
 from m1eval.changes import changed
@@ -100,6 +100,7 @@ class Run:
         self._damaged = False
         self._described: RunDescription | None = None
         self.partial = bool(limit or ids)
+        self._unlike: list[str] = []
 
     def config(self) -> dict[str, Any]:
         """Everything that decides what is asked, how it is answered and graded."""
@@ -293,6 +294,7 @@ class Run:
         if strangers := samples.strangers(done.samples(), seen):
             self.notes.append(done.leave_out(strangers))
         self.partial = len(numbers) < len(samples)
+        self._unlike = self._differences(samples, numbers)
         definition = self.task.definition
         met = Overlength(
             definition.overlength, tokenizer, definition.generation.max_tokens, self._meta.get("overlength")
@@ -302,6 +304,14 @@ class Run:
             names = {samples.id(number) for number in numbers}
             self.work.more = {name: n for name, n in more.items() if name in names}
         return self.work
+
+    def _differences(self, samples: Samples, numbers: Sequence[int]) -> list[str]:
+        """In what the chosen samples are not as the set is, so that their score does not estimate that of the set."""
+        if not self.partial:
+            return []
+        if self.ids:
+            return ["ids"]
+        return [name for name in selection.unlike(samples.even, numbers) if name != self.task.definition.average]
 
     @property
     def _chooses_evenly(self) -> bool:
@@ -516,6 +526,7 @@ class Run:
             "truncated_prompts": len(work.overlength.cut),
             "repeats": self.repeats,
             "answers": work.total,
+            "unlike": self._unlike,
             "until_se": self.until_se,
             "wants_more": bool(self._more(work)),
         }

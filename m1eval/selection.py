@@ -30,6 +30,18 @@ def limited(numbers: Sequence[int], limit: int, seed: int, columns: Mapping[str,
     return sorted(numbers[i] for i in order[:limit])
 
 
+def unlike(columns: Mapping[str, Sequence[Any]], chosen: Sequence[int]) -> list[str]:
+    """The columns whose values have other shares among the chosen numbers than among all, by more than one sample."""
+    found = []
+    for name, values in columns.items():
+        factor = _factor(values)
+        whole, part = Counter(factor), Counter(factor[i] for i in chosen)
+        share = len(chosen) / len(factor)
+        if any(abs(part[value] - number * share) > 1 for value, number in whole.items()):
+            found.append(name)
+    return found
+
+
 def _factor(values: Sequence[Any]) -> Sequence[Hashable]:
     """The values to keep even: those of the column, or of many numbers their powers of two or tenths of the range."""
     texts = [value if isinstance(value, int | float | str) else repr(value) for value in values]

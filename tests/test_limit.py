@@ -182,3 +182,25 @@ def test_a_limited_run_of_before_continues_with_its_own_samples(tmp_path, m1eval
     records = (tmp_path / "x" / "samples.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in records][:4] == before
     assert {json.loads(line)["id"] for line in records} == set(after)
+
+
+def test_a_choice_that_is_not_as_the_set_is_does_not_estimate_it(m1eval, tmp_path):
+    """Eight of 40 easy and 4 hard ones: half of each, while the set is mostly easy."""
+    rows = [{"q": f"{i}", "a": "x", "subtask": "hard" if i < 4 else "easy"} for i in range(44)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    keys = 'title: T\ndataset: {file: t.jsonl}\nprompt: "{{ q }}"\ntarget: "{{ a }}"\nscorer: exact\n'
+    (tmp_path / "t.yaml").write_text(keys)
+    (tmp_path / "average.yaml").write_text(keys + "average: subtask\n")
+    command = ("run", "--model", "echo:gold,wrong", "--limit", 8)
+    (run,) = m1eval(*command, "--tasks", tmp_path / "t.yaml", "--out", tmp_path / "a", "--json").json()["runs"]
+    assert run["unlike"] == ["subtask"]
+    assert run["these_problems"]["interval"] == run["interval"], "it is said of these eight alone"
+    shown = m1eval(*command, "--tasks", tmp_path / "t.yaml", "--out", tmp_path / "a").out
+    assert "nor an estimate of it: --limit takes as many of each subtask, the set has not" in shown
+    averaged = m1eval(*command, "--tasks", tmp_path / "average.yaml", "--out", tmp_path / "v", "--json")
+    (named,) = m1eval(
+        *("run", "--model", "echo:gold", "--tasks", tmp_path / "t.yaml", "--ids", "t-01,t-02"),
+        *("--out", tmp_path / "n", "--json"),
+    ).json()["runs"]
+    assert named["unlike"] == ["ids"]
+    assert averaged.json()["runs"][0]["unlike"] == [], "the subtasks weigh the same in the score of the whole set too"

@@ -81,7 +81,17 @@ def test_json_is_all_that_stands_on_standard_output(m1eval, aime):
     assert set(runs[0]) == {
         *("task", "model", "protocol", "samples", "samples_chosen", "samples_in_set", "skipped", "partial"),
         *("repeats", "repeats_most", "repeats_asked", "answers", "answers_wanted", "owed", "finished"),
-        *("score", "stderr", "interval", "these_problems", "score_bounds", "score_with_errors", "outcomes", "clusters"),
+        *(
+            "score",
+            "stderr",
+            "interval",
+            "these_problems",
+            "score_bounds",
+            "score_with_errors",
+            "outcomes",
+            "clusters",
+            "unlike",
+        ),
         *("tokens", "tokens_errored", "tokens_per_answer", "truncated_prompts", "cost", "cost_complete"),
         *("seconds", "request_seconds", "changed", "figures", "figure_intervals", "notes", "published", "path"),
     }

@@ -62,7 +62,8 @@ def compare(
         )
         if same and about.score is not None:
             found.differs_in = differing(about, meta, figure.protocol)
-            _measure(found, about, tally, same_problems=_same_problems(about, figure.protocol))
+            if not about.unlike:
+                _measure(found, about, tally, same_problems=_same_problems(about, figure.protocol))
         yield found
 
 

@@ -150,7 +150,7 @@ def _completeness(run: RunDescription) -> list[str]:
         lines.append(f"{run.answers:,} of {plural(run.answers_wanted, 'answer')}; unfinished")
     if run.partial:
         chosen = f"{run.samples_chosen - run.skipped} of {plural(run.samples_in_set, 'sample')}"
-        lines.append(f"partial, {chosen}; not comparable with a whole run")
+        lines.append(f"partial, {chosen}; not comparable with a whole run{_unlike(run)}")
     if 1 < run.clusters < run.samples:
         lines.append(f"{plural(run.samples, 'sample')} about {run.clusters} texts, which count as {run.clusters} draws")
     elif run.clusters < run.samples:
@@ -163,6 +163,14 @@ def _completeness(run: RunDescription) -> list[str]:
             f"the error of sampling answers is {error}{wanted}"
         )
     return lines
+
+
+def _unlike(run: RunDescription) -> str:
+    if not run.unlike:
+        return ""
+    if run.unlike == ["ids"]:
+        return ", nor an estimate of it: the samples were named"
+    return f", nor an estimate of it: --limit takes as many of each {' and '.join(run.unlike)}, the set has not"
 
 
 def _prompts(run: RunDescription) -> list[str]:

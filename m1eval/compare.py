@@ -18,6 +18,7 @@ from msgspec import Struct, field
 from m1eval import metadata, stats
 from m1eval.done import settled
 from m1eval.errors import UsageError
+from m1eval.folders import below
 from m1eval.record import Record
 from m1eval.run import flat
 from m1eval.source import show
@@ -161,13 +162,11 @@ def _runs(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UsageError(f"no folder {folder}; name a run, such as results/aime24/mymodel")
     found: dict[str, Path] = {}
-    for file in sorted([folder / "run.json"] if (folder / "run.json").is_file() else folder.glob("**/run.json")):
-        if not (file.parent / "samples.jsonl").is_file():
-            continue
-        task = str(metadata.read(file).get("task"))
+    for run in below(folder):
+        task = str(metadata.read(run / "run.json").get("task"))
         if task in found:
-            raise UsageError(f"{show(folder)} holds two runs of {task}: {show(found[task])} and {show(file.parent)}")
-        found[task] = file.parent
+            raise UsageError(f"{show(folder)} holds two runs of {task}: {show(found[task])} and {show(run)}")
+        found[task] = run
     if not found:
         raise UsageError(f"{show(folder)} holds no run")
     return found

@@ -7,6 +7,7 @@ removed last, so that after a kill at any moment it is plain which of the two ru
 import fcntl
 import hashlib
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -20,6 +21,34 @@ from m1eval.source import show
 JOURNAL = "samples.jsonl"
 FILES = (JOURNAL, "run.json", "prompts.zst", "samples.parquet", "heatmap.svg")
 """What a run writes; the journal first."""
+ASIDE = ".before-redo"
+"""How the folder ends in which an earlier run is kept."""
+
+
+def make(folder: Path) -> list[Path]:
+    """Make a folder and those above it that are missing; the folders that were made, the innermost first.
+
+    OSError if one of them cannot be made; none is left behind then.
+    """
+    missing = []
+    for each in (folder, *folder.parents):
+        if each.exists():
+            break
+        missing.append(each)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        remove_empty(missing)
+        raise
+    return missing
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the innermost first, up to the first that is not empty."""
+    with suppress(OSError):
+        for each in folders:
+            if each.exists():
+                each.rmdir()
 
 
 def refuse_links(folder: Path) -> None:
@@ -75,7 +104,7 @@ def digest(path: Path) -> str:
 def aside(folder: Path) -> Path:
     """Where the earlier run is kept while `--redo` has no answer yet."""
     place = folder.resolve()
-    return place.with_name(f"{place.name}.before-redo")
+    return place.with_name(f"{place.name}{ASIDE}")
 
 
 def move_aside(folder: Path) -> None:

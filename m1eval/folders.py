@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from m1eval import secrets
 from m1eval.errors import UsageError
+from m1eval.folder import ASIDE, JOURNAL, aside
 from m1eval.source import show
 
 RESULTS = Path("results")
@@ -39,15 +40,14 @@ def earlier_label(name: str, fallback: str) -> str:
 
 
 def choose(out: Path | None, task: str, spec: str, names: tuple[str, str], *, alone: bool) -> Place:
-    """The folder for a task and a model (`spec`, with its label and earlier label); UsageError if `out` is another's.
+    """The folder for a task and a model (`spec`, with its label and earlier label).
 
-    A folder that another model's run holds already (names that differ in case or signs alone) is left to it.
+    `alone`: this is the only task of the command. UsageError if `out` is itself the folder of another run. A folder
+    that another model's run holds already (names that differ in case or signs alone) is left to it.
     """
     label, earlier = names
-    if out and (not alone and owner(out)):
-        raise UsageError(f"--out {show(out)} holds the run of one task; for several tasks name another folder")
-    if out:
-        return Place(out if alone else out / task)
+    if out and (flat := _flat(out, task, spec, alone=alone)):
+        return flat
     base = (out or RESULTS) / task
     first, second = base / label, base / f"{label}-{_digest(spec)}"
     mine = next((folder for folder in (second, first) if owner(folder) == (task, _shown(spec))), None)
@@ -60,21 +60,37 @@ def choose(out: Path | None, task: str, spec: str, names: tuple[str, str], *, al
     return Place(folder)
 
 
+def below(folder: Path) -> list[Path]:
+    """The run that a folder is, or else the runs in the folders below it, in order; empty if there are none.
+
+    Earlier runs that `--redo` keeps for as long as the new one has no answer are not among them.
+    """
+    if _is_run(folder):
+        return [folder]
+    found = sorted(file.parent for file in folder.glob("**/run.json") if _is_run(file.parent))
+    return [each for each in found if not each.name.endswith(ASIDE)]
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "run.json").is_file() and (folder / JOURNAL).is_file()
+
+
 def owner(folder: Path) -> tuple[str, str] | None:
-    """Task and model of the run in a folder; None if there is none, or it cannot be told."""
-    meta = _meta(folder)
+    """Task and model of the run in a folder; None if there is none, or it cannot be told.
+
+    A run that a killed `--redo` has moved aside is still the folder's.
+    """
+    meta = _meta(folder) or _meta(aside(folder))
     return (str(meta.get("task")), str(meta.get("model"))) if "config" in meta else None
 
 
 def _flat(out: Path, task: str, spec: str, *, alone: bool) -> Place | None:
     """The folder itself, if it is that of this very run, or of one whose run.json is damaged."""
-    if not (out / "run.json").exists():
-        return None
     holder = owner(out)
     if holder is None:
-        return Place(out) if alone and (out / "samples.jsonl").exists() else None
+        return Place(out) if alone and all((out / name).exists() for name in ("run.json", "samples.jsonl")) else None
     if alone and holder == (task, _shown(spec)):
-        return Place(out, f"{show(out)} is the folder of this run already, so it continues there")
+        return Place(out, f"{show(out)} is the folder of this run already; it continues there")
     run = f"{holder[0]} with {holder[1]}"
     raise UsageError(f"--out {show(out)} is itself the folder of a run ({run}); name a folder that holds runs")
 

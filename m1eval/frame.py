@@ -11,6 +11,7 @@ import msgspec
 from m1eval import metadata
 from m1eval.done import settled
 from m1eval.errors import UsageError
+from m1eval.folders import below
 from m1eval.record import Record
 
 if TYPE_CHECKING:
@@ -148,12 +149,17 @@ def _samples(records: Iterable[Record], average: str) -> Iterator[dict[str, Any]
 
 def _runs(pattern: str | Path) -> Iterator[tuple[dict[str, str], str, Iterator[Record]]]:
     """Task, model and path of each run that matches, the column that it averages over, and its records."""
-    for folder in sorted(map(Path, glob.glob(str(pattern), recursive=True))):  # noqa: PTH207 - absolute patterns too
-        if (folder / "run.json").is_file() and (folder / "samples.jsonl").is_file():
-            meta = metadata.read(folder / "run.json")
-            average = str(meta.get("config", {}).get("task", {}).get("average") or "")
-            about = {"task": meta.get("task", ""), "model": meta.get("model", ""), "path": str(folder)}
-            yield about, average, settled(folder / "samples.jsonl", set(meta.get("strangers", ())))
+    for folder in _folders(str(pattern)):
+        meta = metadata.read(folder / "run.json")
+        average = str(meta.get("config", {}).get("task", {}).get("average") or "")
+        about = {"task": meta.get("task", ""), "model": meta.get("model", ""), "path": str(folder)}
+        yield about, average, settled(folder / "samples.jsonl", set(meta.get("strangers", ())))
+
+
+def _folders(pattern: str) -> list[Path]:
+    """The folders of runs that match, and those below a folder that matches and is none itself."""
+    found = [Path(pattern)] if Path(pattern).is_dir() else map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns too
+    return sorted({run for folder in found for run in below(folder)})
 
 
 def _batches(found: Iterable[Record]) -> Iterator[bytes]:

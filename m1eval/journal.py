@@ -18,7 +18,7 @@ import msgspec
 from m1eval import prompts, secrets
 from m1eval.done import SHOWN, Done, lines_of, records
 from m1eval.errors import Stopped, UsageError
-from m1eval.folder import drop_aside, locked, move_aside, put_back, refuse_links, same
+from m1eval.folder import drop_aside, locked, make, move_aside, put_back, refuse_links, remove_empty, same
 from m1eval.grading import add_usage
 from m1eval.nouns import Message, Usage
 from m1eval.record import Line, Record, encoded, line_of, readable, record_of
@@ -45,10 +45,10 @@ class Journal(Done):
         self._before: FileIO | None = None
         """The locked journal of the earlier run, while `--redo` has no answer."""
         self._begun = not redo
+        self._made: list[Path] = []
         self.path = folder / "samples.jsonl"
         try:
-            self._existed = folder.exists()
-            folder.mkdir(parents=True, exist_ok=True)
+            self._made = make(folder)
             refuse_links(folder)
             self._file = locked(self.path)
             if redo:
@@ -59,6 +59,7 @@ class Journal(Done):
             self._prompt_file = _appending(self.prompts)
             self._end_last_line()
         except OSError as error:
+            remove_empty(self._made)
             raise UsageError(f"{show(folder)} cannot be written: {error.strerror}; --out another folder") from None
         super().__init__(self.path)
         self._file.truncate(self._end)
@@ -322,9 +323,7 @@ class Journal(Done):
         for path in (self.folder / "run.json", self.prompts, self.path):
             path.unlink(missing_ok=True)
         self.close()
-        if not self._existed:
-            with suppress(OSError):
-                self.folder.rmdir()
+        remove_empty(self._made)
 
     def _compact(self) -> None:
         """Write the journal anew with one line for each (sample, repeat), in place of the old one at once."""

@@ -39,6 +39,10 @@ class Runner:
 TASK = "title: T\ndataset: {file: t.jsonl}\nprompt: '{{ q }}'\ntarget: x\nscorer: exact\n"
 
 
+RUN = Path("x") / "t" / "x"
+"""The folder of the run below that of the benchmark."""
+
+
 def prepare(folder: Path, samples: int, repeats: int) -> list[str]:
     """A run's folder in which all but the last repeat of the last sample is done; returns its command."""
     with (folder / "t.jsonl").open("w") as rows:
@@ -53,7 +57,8 @@ def prepare(folder: Path, samples: int, repeats: int) -> list[str]:
     subprocess.run([*command, "--limit", "1"], cwd=folder, env=env, check=True, capture_output=True)
     text, usage, timing = "Some reasoning. " * 12, Usage(prompt=120, answer=60), Timing(queue=0.1, total=2.5)
     width = len(str(samples))
-    with (folder / "x" / "samples.jsonl").open("wb") as journal, (folder / "x" / "prompts.zst").open("wb") as prompts:
+    made = folder / RUN
+    with (made / "samples.jsonl").open("wb") as journal, (made / "prompts.zst").open("wb") as prompts:
         for i in range(samples):
             name = f"t-{i + 1:0{width}}"
             prompts.write(frame(name, encoded([{"role": "user", "content": f"question {i}"}])))
@@ -63,9 +68,9 @@ def prepare(folder: Path, samples: int, repeats: int) -> list[str]:
                 record.text, record.usage, record.timing, record.target = text, usage, timing, "x"
                 record.answer, record.seed, record.time = "x", 12345, 1.7e9
                 journal.write(encoded(record) + b"\n")
-    meta = json.loads((folder / "x" / "run.json").read_text())
+    meta = json.loads((made / "run.json").read_text())
     meta["config"]["limit"] = None
-    (folder / "x" / "run.json").write_text(json.dumps(meta))
+    (made / "run.json").write_text(json.dumps(meta))
     return command
 
 
@@ -81,7 +86,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             folder, samples = Path(place), given.records // repeats
             command = prepare(folder, samples, repeats)
-            size = (folder / "x" / "samples.jsonl").stat().st_size / 2**20
+            size = (folder / RUN / "samples.jsonl").stat().st_size / 2**20
             begin = time.time()
             env = {**os.environ, "PYTHONPATH": str(ROOT)}
             run = subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)

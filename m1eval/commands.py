@@ -104,15 +104,16 @@ def lengths(
 ) -> int:
     """Show the scores of runs by prompt length, with intervals, heat map and effective context length.
 
+    A folder that holds runs stands for all of them.
+
     \b
     m1eval lengths results/needle/mymodel
+    m1eval lengths nightly/monday
     m1eval lengths results/longbench_v2/mymodel --edges 32k,128k --by difficulty
     """
     from m1eval.report import by_length
     from m1eval.report.lengths import RULER
 
-    if svg and len(runs) > 1:
-        raise UsageError("--svg goes with one run")
     if svg:
         writable(svg, "--svg")
     least = None if threshold is None else RULER if threshold == "ruler" else float(threshold)

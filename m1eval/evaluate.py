@@ -118,7 +118,7 @@ async def evaluate(
         for run in runs:
             run.notes += shared
     except BaseException as error:
-        for run in opened:
+        for run in reversed(opened):
             _close(run, error)
         raise
     else:
@@ -159,7 +159,7 @@ async def _compare_answers(runs: Sequence[Run], asking: Asking) -> None:
 def _close_all(runs: Sequence[Run]) -> None:
     """Close every run, also where one of them cannot be; raises the first error."""
     first: BaseException | None = None
-    for run in runs:
+    for run in reversed(runs):  # the first may have made a folder that others are in
         try:
             run.close()
         except (M1evalError, OSError) as error:

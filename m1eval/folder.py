@@ -44,11 +44,10 @@ def make(folder: Path) -> list[Path]:
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove folders, the innermost first, up to the first that is not empty."""
-    with suppress(OSError):
-        for each in folders:
-            if each.exists():
-                each.rmdir()
+    """Remove those of the folders, the innermost first, that are there and empty."""
+    for each in folders:
+        with suppress(OSError):
+            each.rmdir()
 
 
 def refuse_links(folder: Path) -> None:
@@ -103,7 +102,7 @@ def digest(path: Path) -> str:
 
 def aside(folder: Path) -> Path:
     """Where the earlier run is kept while `--redo` has no answer yet."""
-    place = folder.resolve()
+    place = Path(os.path.realpath(folder))  # Path.resolve raises RuntimeError where links go round in circles
     return place.with_name(f"{place.name}{ASIDE}")
 
 

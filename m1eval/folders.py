@@ -81,7 +81,7 @@ def owner(folder: Path) -> tuple[str, str] | None:
     A run that a killed `--redo` has moved aside is still the folder's.
     """
     meta = _meta(folder) or _meta(aside(folder))
-    return (str(meta.get("task")), str(meta.get("model"))) if "config" in meta else None
+    return (str(meta["task"]), str(meta.get("model"))) if {"m1eval", "task", "config"} <= set(meta) else None
 
 
 def _flat(out: Path, task: str, spec: str, *, alone: bool) -> Place | None:

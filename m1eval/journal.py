@@ -258,9 +258,7 @@ class Journal(Done):
                 put_back(self.folder)
                 self._before.close()
                 self._set_aside.append(f"{show(self.folder)}: no new answer came; the earlier run is back in place")
-            self._file.close()
-            if self._begun:
-                self._prompt_file.close()
+            self.release()
 
     def superseded(self, *, judges: bool = True) -> Usage:
         """What the lines took that later ones supersede, which go when the journal is closed; judges' replies too."""
@@ -298,6 +296,9 @@ class Journal(Done):
 
     def release(self) -> None:
         """Let go of the folder and leave it as it is."""
+        if self._made and not self._begun:  # --redo in a folder that was not there
+            self.path.unlink(missing_ok=True)
+            remove_empty(self._made)
         self._file.close()
         if self._begun:
             self._prompt_file.close()

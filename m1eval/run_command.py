@@ -224,7 +224,12 @@ def _where_and_show(command: Any) -> Any:
             type=click.Choice(["full", "plain", "none"]),
             help="Progress on standard error; default: full on a terminal, else plain.",
         ),
-        _option("Where", "--redo", is_flag=True, help="Discard what the folder holds and start over."),
+        _option(
+            "Where",
+            "--redo",
+            is_flag=True,
+            help="Move the old run aside and start over; it comes back if nothing is answered.",
+        ),
         _option(
             "Where",
             "--out",

@@ -25,11 +25,19 @@ from m1eval.record import Record
 from m1eval.run import Run
 from m1eval.task import load as load_tasks
 from tests.conftest import lines, run_of, write
+from tests.http.conftest import Says, server
 from tests.serving import Closed
+
+__all__ = ["server"]
 
 
 def _command(capitals: Path, out: Path, *more: Any) -> tuple[Any, ...]:
     return ("run", "--tasks", capitals, "--model", "echo:gold", "--out", out, "--display", "none", *more)
+
+
+def _run(out: Path) -> Path:
+    """The folder of the run that `_command` makes."""
+    return out / "capitals" / "gold"
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -41,34 +49,55 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def test_redo_replaces_a_run(m1eval, capitals, tmp_path):
     m1eval(*_command(capitals, tmp_path / "x"))
-    before = _files(tmp_path / "x")
+    before = _files(_run(tmp_path / "x"))
     result = m1eval(*_command(capitals, tmp_path / "x", "--redo", "--repeats", 2))
-    assert (result.code, len(lines(tmp_path / "x" / "samples.jsonl"))) == (0, 24)
-    assert not folders.aside(tmp_path / "x").exists()
-    assert set(_files(tmp_path / "x")) == set(before)
+    assert (result.code, len(lines(_run(tmp_path / "x") / "samples.jsonl"))) == (0, 24)
+    assert not folders.aside(_run(tmp_path / "x")).exists()
+    assert set(_files(_run(tmp_path / "x"))) == set(before)
 
 
-def test_redo_of_a_server_that_does_not_answer_changes_nothing(m1eval, capitals, tmp_path):
+def test_redo_of_a_server_that_does_not_answer_changes_nothing(m1eval, server, capitals, tmp_path):
     shutil.copy(capitals, tmp_path / "b.yaml")
-    both = f"{capitals},{tmp_path / 'b.yaml'}"
-    m1eval(*_command(Path(both), tmp_path / "x"))
-    before = {name: _files(tmp_path / "x" / name) for name in ("capitals", "b")}
+    command = ("run", "--model", "http:m", "--out", tmp_path / "x", "--display", "none")
+    both = ("--tasks", f"{capitals},{tmp_path / 'b.yaml'}")
+    server.says(Says({"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}]}))
+    assert m1eval(*command, *both, "--base-url", server.url).code == 0
+    runs = [tmp_path / "x" / name / "m" for name in ("capitals", "b")]
+    before = [_files(run) for run in runs]
+    shutil.copy(capitals, tmp_path / "new.yaml")
     with Closed() as port:
-        model = ("--model", "http:m", "--base-url", f"http://127.0.0.1:{port}/v1", "-o", "patience=0")
-        result = m1eval("run", "--tasks", both, *model, "--out", tmp_path / "x", "--redo", "--display", "none")
-    assert result.code != 0
-    assert {name: _files(tmp_path / "x" / name) for name in ("capitals", "b")} == before
-    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["b", "capitals"]
+        closed = ("--base-url", f"http://127.0.0.1:{port}/v1", "-o", "patience=0", "--redo")
+        assert m1eval(*command, *both, *closed).code == 4
+        assert m1eval(*command, "--tasks", tmp_path / "new.yaml", *closed).code == 4
+    assert [_files(run) for run in runs] == before
+    assert sorted((tmp_path / "x").rglob("*/")) == sorted({each for run in runs for each in (run.parent, run)})
 
 
 def test_redo_with_errors_alone_leaves_the_earlier_run(m1eval, capitals, tmp_path):
-    m1eval(*_command(capitals, tmp_path / "x"))
-    before = _files(tmp_path / "x")
-    result = m1eval(
-        "run", "--tasks", capitals, "--model", "echo:error", "--out", tmp_path / "x", "--redo", "--display", "none"
+    runner = write(
+        tmp_path / "moody.py",
+        """
+        from m1eval import Output
+
+        class Runner:
+            def __init__(self, model, *, fails=False):
+                self.fails = fails
+
+            async def generate(self, request):
+                if self.fails:
+                    raise ValueError("not today")
+                return Output(text=request.sample.gold)
+
+            async def aclose(self):
+                pass
+        """,
     )
+    command = ("run", "--tasks", capitals, "--model", f"{runner}:gold", "--out", tmp_path / "x", "--display", "none")
+    assert m1eval(*command).code == 0
+    before = _files(_run(tmp_path / "x"))
+    result = m1eval(*command, "-o", "fails=true", "--redo")
     assert (result.code, "the earlier run is back in place" in result.out) == (3, True)
-    assert _files(tmp_path / "x") == before
+    assert _files(_run(tmp_path / "x")) == before
 
 
 def test_what_a_redo_with_errors_alone_took_is_kept_with_the_earlier_run(m1eval, capitals, tmp_path):
@@ -162,21 +191,21 @@ def test_a_kill_at_any_step_of_redo_is_put_right_by_the_next_command(tmp_path, a
 )
 @pytest.mark.parametrize("redo", [(), ("--redo",)])
 def test_a_foreign_run_json_is_refused_and_kept(m1eval, capitals, tmp_path, content, redo):
-    write(tmp_path / "x" / "run.json", content)
-    (tmp_path / "x" / "notes.txt").write_text("mine")
-    before = _files(tmp_path / "x")
+    write(_run(tmp_path / "x") / "run.json", content)
+    (_run(tmp_path / "x") / "notes.txt").write_text("mine")
+    before = _files(_run(tmp_path / "x"))
     result = m1eval(*_command(capitals, tmp_path / "x", *redo))
     assert (result.code, result.err.count("\n"), "run.json" in result.err) == (2, 1, True)
-    assert _files(tmp_path / "x") == before
+    assert _files(_run(tmp_path / "x")) == before
 
 
 @pytest.mark.parametrize("name", ["samples.jsonl", "prompts.zst", "samples.parquet"])
 @pytest.mark.parametrize("redo", [(), ("--redo",)])
 def test_files_without_run_json_are_refused_and_kept(m1eval, capitals, tmp_path, name, redo):
-    write(tmp_path / "x" / name, "mine")
+    write(_run(tmp_path / "x") / name, "mine")
     result = m1eval(*_command(capitals, tmp_path / "x", *redo))
     assert (result.code, f"holds {name} without run.json" in result.err) == (2, True)
-    assert _files(tmp_path / "x") == {name: b"mine"}
+    assert _files(_run(tmp_path / "x")) == {name: b"mine"}
 
 
 def test_a_run_that_comes_to_nothing_leaves_what_was_there(m1eval, capitals, tmp_path):
@@ -185,18 +214,21 @@ def test_a_run_that_comes_to_nothing_leaves_what_was_there(m1eval, capitals, tmp
     (tmp_path / "empty").mkdir()
     with Closed() as port:
         model = ("--model", "http:m", "--base-url", f"http://127.0.0.1:{port}/v1", "-o", "patience=0")
-        for out in ("x", "empty", "new"):
+        for out in ("x", "empty", "new", "new/and/below"):
             assert m1eval("run", "--tasks", capitals, *model, "--out", tmp_path / out).code != 0
     assert _files(tmp_path / "x") == {"notes.txt": b"mine"}
-    assert ((tmp_path / "empty").is_dir(), (tmp_path / "new").exists()) == (True, False)
+    assert _files(tmp_path / "empty") == {}
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["empty", "x"]
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["notes.txt"]
+    assert list((tmp_path / "empty").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", [*folders.FILES, "run.json.new", "samples.jsonl.new", "samples.parquet.new"])
 @pytest.mark.parametrize("redo", [(), ("--redo",)])
 def test_links_in_the_folder_are_not_followed(m1eval, capitals, tmp_path, name, redo):
-    (tmp_path / "x").mkdir()
+    _run(tmp_path / "x").mkdir(parents=True)
     (tmp_path / "precious").write_text("mine")
-    (tmp_path / "x" / name).symlink_to(tmp_path / "precious")
+    (_run(tmp_path / "x") / name).symlink_to(tmp_path / "precious")
     result = m1eval(*_command(capitals, tmp_path / "x", *redo))
     assert (result.code, f"{name} is a symbolic link" in result.err) == (2, True)
     assert (tmp_path / "precious").read_text() == "mine"
@@ -204,10 +236,12 @@ def test_links_in_the_folder_are_not_followed(m1eval, capitals, tmp_path, name, 
 
 def test_a_folder_may_be_a_link(m1eval, capitals, tmp_path):
     (tmp_path / "real").mkdir()
-    (tmp_path / "x").symlink_to(tmp_path / "real")
+    link = _run(tmp_path / "x")
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "real")
     for more in ((), ("--redo",)):
         assert m1eval(*_command(capitals, tmp_path / "x", *more)).code == 0
-    assert (tmp_path / "x").is_symlink()
+    assert link.is_symlink()
     assert len(lines(tmp_path / "real" / "samples.jsonl")) == 12
 
 
@@ -217,23 +251,23 @@ def test_a_folder_may_be_a_link(m1eval, capitals, tmp_path):
 @pytest.mark.parametrize("left", [0, 1, 20, 200, -3])
 def test_a_cut_off_run_json_is_rebuilt(m1eval, capitals, tmp_path, left):
     m1eval(*_command(capitals, tmp_path / "x"))
-    file = tmp_path / "x" / "run.json"
+    file = _run(tmp_path / "x") / "run.json"
     whole = file.read_bytes()
     file.write_bytes(whole[:left] if left else b"\0" * 512)
     result = m1eval(*_command(capitals, tmp_path / "x", "--limit", 3))
     assert (result.code, "rebuilt from the journal and this command" in result.out) == (0, True)
     assert json.loads(file.read_text())["config"] == json.loads(whole)["config"] | {"limit": 3}
-    assert (tmp_path / "x" / "run.json.damaged").exists()
-    assert len(lines(tmp_path / "x" / "samples.jsonl")) == 12
+    assert (_run(tmp_path / "x") / "run.json.damaged").exists()
+    assert len(lines(_run(tmp_path / "x") / "samples.jsonl")) == 12
 
 
 def test_a_cut_off_run_json_and_another_seed_are_refused(m1eval, capitals, tmp_path):
     m1eval(*_command(capitals, tmp_path / "x"))
-    (tmp_path / "x" / "run.json").write_text('{\n "m1eval": "0.')
-    before = _files(tmp_path / "x")
+    (_run(tmp_path / "x") / "run.json").write_text('{\n "m1eval": "0.')
+    before = _files(_run(tmp_path / "x"))
     result = m1eval(*_command(capitals, tmp_path / "x", "--seed", 1))
     assert (result.code, "another --seed" in result.err, "--redo" in result.err) == (2, True, False)
-    assert _files(tmp_path / "x") == before
+    assert _files(_run(tmp_path / "x")) == before
 
 
 def test_a_changed_setting_says_what_asking_again_costs(m1eval, capitals, tmp_path):
@@ -246,17 +280,17 @@ def test_a_changed_setting_says_what_asking_again_costs(m1eval, capitals, tmp_pa
 
 def test_lines_that_are_no_json_are_set_aside_and_never_deleted(m1eval, capitals, tmp_path):
     m1eval(*_command(capitals, tmp_path / "x"))
-    file = tmp_path / "x" / "samples.jsonl"
+    file = _run(tmp_path / "x") / "samples.jsonl"
     whole = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join([b"\x00\x01 rubbish\n", *whole[:4], b'{"id": "capi\n', *whole[5:]]))
     result = m1eval(*_command(capitals, tmp_path / "x"))
     assert (result.code, len(lines(file))) == (0, 12)
-    assert (tmp_path / "x" / "samples.jsonl.unreadable").read_bytes() == b'\x00\x01 rubbish\n{"id": "capi\n'
+    assert (_run(tmp_path / "x") / "samples.jsonl.unreadable").read_bytes() == b'\x00\x01 rubbish\n{"id": "capi\n'
 
 
 def test_a_whole_last_line_without_its_end_counts(m1eval, capitals, tmp_path):
     m1eval(*_command(capitals, tmp_path / "x"))
-    file = tmp_path / "x" / "samples.jsonl"
+    file = _run(tmp_path / "x") / "samples.jsonl"
     whole = file.read_bytes()
     file.write_bytes(whole.rstrip(b"\n"))
     assert m1eval(*_command(capitals, tmp_path / "x")).code == 0
@@ -265,7 +299,7 @@ def test_a_whole_last_line_without_its_end_counts(m1eval, capitals, tmp_path):
 
 def test_parquet_is_as_new_as_the_journal_whatever_the_clock_says(m1eval, capitals, tmp_path):
     m1eval(*_command(capitals, tmp_path / "x", "--limit", 3))
-    table, file = tmp_path / "x" / "samples.parquet", tmp_path / "x" / "samples.jsonl"
+    table, file = _run(tmp_path / "x") / "samples.parquet", _run(tmp_path / "x") / "samples.jsonl"
     os.utime(table, (4e9, 4e9))
     m1eval(*_command(capitals, tmp_path / "x"))
     assert frame.made_of(table) == folders.digest(file)
@@ -460,8 +494,8 @@ def test_a_full_disk_while_closing_is_a_line_each_and_leaves_nothing_half_writte
         cli.main(sys.argv[2:])
     """
     file = write(tmp_path / "full.py", script)
-    run = tmp_path / "x"
-    command = [str(arg) for arg in _command(capitals, run, "--repeats", 4)]
+    run = _run(tmp_path / "x")
+    command = [str(arg) for arg in _command(capitals, tmp_path / "x", "--repeats", 4)]
     start: Callable[[int], Any] = lambda size: subprocess.run(  # noqa: E731
         [sys.executable, file, str(size), *command], capture_output=True, text=True, check=False
     )

@@ -124,7 +124,8 @@ def command(device: str, folder: Path) -> Found:
     if done.returncode:
         return Found(differing=(done.stderr.strip(),))
     answers: dict[str, set[str]] = {}
-    lines = (folder / "x" / "samples.jsonl").read_text().splitlines()
+    (journal,) = (folder / "x").glob("*/*/samples.jsonl")
+    lines = journal.read_text().splitlines()
     for record in map(json.loads, lines):
         answers.setdefault(record["id"], set()).add(record["text"])
     differing = tuple(f"{len(texts)} answers to {name} tokens" for name, texts in answers.items() if len(texts) > 1)

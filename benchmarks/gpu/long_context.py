@@ -26,6 +26,12 @@ NEW = 64
 QUESTIONS = 8
 
 
+def records(out: Path) -> list[dict[str, Any]]:
+    """The records of the runs below a folder."""
+    journals = sorted(out.glob("*/*/samples.jsonl"))
+    return [json.loads(line) for file in journals for line in file.read_text().splitlines()]
+
+
 def run(folder: Path, out: Path, tokens: int) -> list[dict[str, Any]]:
     """Run both tasks with one sample each, and return their records."""
     code = "import sys; from m1eval.cli import main; main(sys.argv[1:])"
@@ -35,7 +41,7 @@ def run(folder: Path, out: Path, tokens: int) -> list[dict[str, Any]]:
     began = time.monotonic()
     subprocess.run(command, check=True)
     print(f"whole command: {time.monotonic() - began:.1f} s")
-    return [json.loads(line) for file in sorted(out.glob("*/samples.jsonl")) for line in file.read_text().splitlines()]
+    return records(out)
 
 
 def one_text(folder: Path, out: Path, tokens: int) -> list[dict[str, Any]]:
@@ -46,7 +52,7 @@ def one_text(folder: Path, out: Path, tokens: int) -> list[dict[str, Any]]:
     command += ["--set", f"lengths=[{tokens}]", "--set", "samples=1", "--set", f"depths={depths}"]
     command += ["--set", f"questions_per_haystack={QUESTIONS}", "--max-tokens", "8", "-o", "memory=20", "-o", "batch=8"]
     subprocess.run([*command, "--display", "plain"], check=True)
-    return [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+    return records(out)
 
 
 async def shared(folder: Path, tokens: int) -> dict[str, float]:

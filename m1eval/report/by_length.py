@@ -10,11 +10,17 @@ from m1eval import metadata, terminal
 from m1eval.definition import Rule
 from m1eval.done import records
 from m1eval.errors import UsageError
+from m1eval.folders import below
 from m1eval.report import heatmap, lengths
 from m1eval.report.effective import caution, effective, verdict
 from m1eval.report.markdown import markdown
 from m1eval.run import Run
 from m1eval.source import show as show_path
+from m1eval.text import plural
+
+
+class NoLengths(UsageError):
+    """No sample of a run says how long its prompt was."""
 
 
 class Stored(NamedTuple):
@@ -66,10 +72,13 @@ def show(
 ) -> None:
     """Print the scores of runs by prompt length, as text or JSON, and the means over tasks of one benchmark.
 
+    `folders`: runs, or folders that hold runs; of the latter, runs without lengths are left out with a note.
     `threshold`: of the effective length; None: the task's own, else 0.85. `svg`: where the heat map of a single run
     goes. UsageError if a folder is no run or has no lengths.
     """
-    found = [_stored(folder, threshold) for folder in folders]
+    found = [each for folder in folders for each in _found(folder, threshold)]
+    if svg and len(found) > 1:
+        raise UsageError(f"--svg goes with one run, and these are {len(found)}")
     if svg and (grid := lengths.grid(found[0].entries, by, edges)):
         svg.write_text(heatmap.svg(grid, found[0].task), encoding="utf-8")
     together = _together(found)
@@ -79,10 +88,36 @@ def show(
         for parts in together:
             terminal.json(_data(_joined(parts), edges, by) | {"tasks": [each.task for each in parts]})
         return
-    for each in found:
+    for number, each in enumerate(found):
+        if len(found) > 1:
+            terminal.block(("\n" if number else "") + f"{_title(each)}:\n")
         terminal.block(_text(each, edges, by, alone=not any(each in parts for parts in together)))
     for parts in together:
         terminal.block(f"\n{_mean(parts, edges)}")
+
+
+def _title(run: Stored) -> str:
+    return terminal.cell(f"{run.task}, {run.model} ({show_path(run.folder)})")
+
+
+def _found(folder: Path, threshold: float | None) -> list[Stored]:
+    """The run in a folder, or those below it whose samples have lengths."""
+    runs = below(folder)
+    if not runs or runs == [folder]:
+        return [_stored(folder, threshold)]
+    found, without = [], []
+    for run in runs:
+        try:
+            found.append(_stored(run, threshold))
+        except NoLengths:
+            without.append(run)
+    if not found:
+        raise UsageError(
+            f"{show_path(folder)}: no sample of the {plural(len(runs), 'run')} says how long its prompt was"
+        )
+    for run in without:
+        terminal.line(f"note: {show_path(run)} is left out: no sample says how long its prompt was", err=True)
+    return found
 
 
 def _stored(folder: Path, threshold: float | None) -> Stored:
@@ -90,7 +125,7 @@ def _stored(folder: Path, threshold: float | None) -> Stored:
     about = _about(folder)
     found = list(lengths.entries(folder, set(about.get("strangers") or ())))
     if not any(entry.length for entry in found):
-        raise UsageError(f"{show_path(folder)}: no sample says how long its prompt was")
+        raise NoLengths(f"{show_path(folder)}: no sample says how long its prompt was")
     own = _rule(about)
     if threshold is None:
         rule = own or Rule(lengths.THRESHOLD)

@@ -10,6 +10,11 @@ if sys.argv[:1] == ["-m"]:
     if sys.path[:1] in ([""], [_here]) and not __file__.startswith(_here + os.sep):
         del sys.path[0]
 
+if sys.argv[:1] == ["-m"] or "".join(sys.argv[:1]).endswith("m1eval"):
+    from m1eval import early
+
+    early.guard()
+
 from typing import TYPE_CHECKING
 
 from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError

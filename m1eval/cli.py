@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from m1eval import __version__, commands, completion, run_command, secrets, task_commands, terminal
+from m1eval import __version__, commands, completion, early, run_command, secrets, task_commands, terminal
 from m1eval.credentials import register_command
 from m1eval.errors import INTERNAL, M1evalError
 
@@ -23,6 +23,13 @@ class _Default(click.Group):
         if first is not None and first.startswith("-") and first not in own:
             args.insert(args.index(first), "run")
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do what the command says; Ctrl-C is an Abort at once, for which click would print an empty line."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
 
 
 @click.group(cls=_Default, context_settings=CONTEXT)
@@ -61,17 +68,22 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(given: list[str], *, debug: bool) -> int:
     """Do what the command line says; the exit code."""
+    guarded = False
     try:
+        guarded = early.unguard()
         code: Any = cli.main(given, prog_name="m1eval", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         terminal.line("interrupted; the same command continues", err=True)
-        return 130
+        return early.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - everything ends in one line, a bug of ours too
         if debug:
             _traceback()
         text, code = _explained(error)
         if not debug:
             terminal.line(f"Error: {text}", err=True)
+    finally:
+        if guarded:
+            early.guard(again=True)
     return int(code or 0)
 
 

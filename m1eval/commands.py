@@ -35,7 +35,7 @@ def compare(
 
     The difference is over the problems that both have scored, with its 95% interval and the p of the same test, for
     these problems and for problems like these; adjusted if several tasks or runs are compared. Folders of several runs
-    are matched by task. Exit codes: 1 the gate failed, 5 it is inconclusive and that was to fail.
+    are matched by task. Exits with 1 if the gate fails, and with 5 if it is inconclusive and that is to fail.
 
     \b
     m1eval compare results/aime24/qwen--qwen3-8b results/aime24/qwen--qwen3-14b

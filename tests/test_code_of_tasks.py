@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.conftest import write
+from tests.conftest import run_of, write
 
 MADE = """
 title: Made
@@ -174,7 +174,7 @@ def test_a_helper_beside_a_task_works_in_worker_processes(tmp_path, shell):
     text = MADE.replace("generate: _made.rows", "file: t.jsonl") + "episode: _ask.run\n"
     write(tmp_path / "t.yaml", text)
     result = shell("run", "--tasks", "./t.yaml", "--model", "echo:gold", "--out", "x")
-    (record,) = (tmp_path / "x" / "samples.jsonl").read_text().splitlines()
+    (record,) = (run_of(tmp_path / "x") / "samples.jsonl").read_text().splitlines()
     assert json.loads(record)["text"] == "abab", result.err
 
 
@@ -187,7 +187,7 @@ def test_an_unrelated_neighbour_stops_no_run(other, tmp_path, m1eval):
     task = write(tmp_path / "t.yaml", MADE)
     command = ("run", "--tasks", task, "--model", "echo:gold", "--out", tmp_path / "x", "--json")
     assert m1eval(*command).code == 0
-    digests = json.loads((tmp_path / "x" / "run.json").read_text())["config"]["digests"]
+    digests = json.loads((run_of(tmp_path / "x") / "run.json").read_text())["config"]["digests"]
     assert {name for name in digests if name.startswith("generator")} == {
         "generator _made.py",
         "generator _used.py",
@@ -233,7 +233,7 @@ def test_code_that_ends_the_process_ends_only_the_sample(file, code, tmp_path, m
     result = m1eval("run", "--tasks", task, "--model", "echo:gold", "--out", tmp_path / "x", "--json")
     assert result.code == 3, result.err
     assert result.json()["runs"][0]["outcomes"]["errored"] == 1
-    assert "SystemExit: 0" in (tmp_path / "x" / "samples.jsonl").read_text()
+    assert "SystemExit: 0" in (run_of(tmp_path / "x") / "samples.jsonl").read_text()
 
 
 @pytest.mark.parametrize(("keys", "words"), [("repats: 3", "unknown key 'repats'"), ("repeats: x", "expected `int`")])

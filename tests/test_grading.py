@@ -14,7 +14,7 @@ from m1eval import Output, Score, Usage
 from m1eval.done import Done, records
 from m1eval.grading import as_number, as_output, as_score
 from m1eval.record import Record, readable
-from tests.conftest import lines, write
+from tests.conftest import lines, run_of, write
 
 
 class Half(float):
@@ -177,7 +177,7 @@ def test_a_run_of_odd_types_is_kept_whole_and_asks_nothing_again(shell, capitals
     first = shell(*command)
     run = first.json()["runs"][0]
     assert (first.code, run["outcomes"]["errored"], run["owed"]) == (3, 4, 4), first.err
-    journal = tmp_path / "x" / "samples.jsonl"
+    journal = run_of(tmp_path / "x") / "samples.jsonl"
     before = {line["id"]: line for line in lines(journal)}
     assert sum("scorers/exact.py" in line.get("error", "") for line in before.values()) == 4
     again = shell(*command)

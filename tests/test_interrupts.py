@@ -21,7 +21,7 @@ SCORER = f"""
     from m1eval import Score
 
     BEGUN = Path(__file__).with_suffix(".begun")
-    JOURNAL = Path(__file__).with_name("x") / "samples.jsonl"
+    JOURNAL = Path(__file__).with_name("x") / "t" / "echo" / "samples.jsonl"
 
     def hang():
         BEGUN.touch()

@@ -358,7 +358,7 @@ def test_the_mean_of_a_benchmarks_tasks_by_length_is_printed_by_its_own_rule(m1e
 def test_a_killed_run_counts_each_answer_once(m1eval, tmp_path):
     m1eval("run", "--tasks", "needle_small", "--model", "echo:gold", "--out", tmp_path / "x")
     before = m1eval("lengths", tmp_path / "x", "--json").json()
-    journal = tmp_path / "x" / "samples.jsonl"
+    journal = run_of(tmp_path / "x") / "samples.jsonl"
     first, *_ = lines(journal)
     wrong = json.dumps(first | {"outcome": "wrong", "value": 0.0}) + "\n"
     lost = json.dumps({"id": first["id"], "repeat": 0, "outcome": "errored", "error": "lost"}) + "\n"

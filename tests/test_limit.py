@@ -11,7 +11,7 @@ import pytest
 from m1eval import rows, selection
 from m1eval.task import load
 from m1eval.tokens import Approximate
-from tests.conftest import write
+from tests.conftest import run_of, write
 
 TASK = """
 title: T
@@ -171,7 +171,7 @@ def test_a_limited_run_of_before_continues_with_its_own_samples(tmp_path, m1eval
     )
     command = ("run", "--tasks", tmp_path / "t.yaml", "--model", "echo:gold", "--out", tmp_path / "x", "--json")
     assert m1eval(*command, "--ids", ",".join(before)).code == 0
-    path = tmp_path / "x" / "run.json"
+    path = run_of(tmp_path / "x") / "run.json"
     meta = json.loads(path.read_text())
     meta["config"] |= {"ids": [], "limit": 4}
     del meta["data"]["choice"]
@@ -179,7 +179,7 @@ def test_a_limited_run_of_before_continues_with_its_own_samples(tmp_path, m1eval
     result = m1eval(*command, "--limit", 8)
     (run,) = result.json()["runs"]
     assert (result.code, run["samples"], run["outcomes"]["right"]) == (0, 8, 8)
-    records = (tmp_path / "x" / "samples.jsonl").read_text().splitlines()
+    records = (run_of(tmp_path / "x") / "samples.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in records][:4] == before
     assert {json.loads(line)["id"] for line in records} == set(after)
 

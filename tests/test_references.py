@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.conftest import write
+from tests.conftest import run_of, write
 
 TASK = """
 title: T
@@ -124,7 +124,7 @@ def test_what_is_made_into_text_is_taken(run, tmp_path, target, value):
     row = {"q": "x", "a": None, "b": ["y", 1], "c": {"v": None}}
     checked, result = run({}, ('"{{ a }}"', json.dumps(target)), row)
     assert (result.code, checked.code) == (0, 0), result.err + checked.out
-    records = [json.loads(line) for line in (tmp_path / "x" / "samples.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (run_of(tmp_path / "x") / "samples.jsonl").read_text().splitlines()]
     assert {record["target"] for record in records} == {value}
 
 

@@ -14,7 +14,7 @@ from m1eval.evaluate import House
 from m1eval.nouns import Outcome
 from m1eval.record import Record
 from m1eval.stats.repeats import Ballot, g_pass_at_k, maj_at_k, pass_at_k
-from tests.conftest import lines, write
+from tests.conftest import lines, run_of, write
 
 SAYS = """
 import json
@@ -231,13 +231,13 @@ def test_a_run_that_was_killed_and_continued_has_the_figures_of_one_that_was_not
     write(tmp_path / "said.json", json.dumps(said))
     command = ("run", "--tasks", tmp_path / "t.yaml", "--model", tmp_path / "says.py", "-k", 4, "--json", "--out")
     (whole,) = m1eval(*command, tmp_path / "a").json()["runs"]
-    journal = tmp_path / "a" / "samples.jsonl"
+    journal = run_of(tmp_path / "a") / "samples.jsonl"
     records = journal.read_bytes().splitlines(keepends=True)
     figures = whole["figures"]
     for kept in (7, len(records)):  # killed in the middle, and after the last answer but before the summary
         folder = tmp_path / f"b{kept}"
-        folder.mkdir()
-        meta = json.loads((tmp_path / "a" / "run.json").read_text())
+        folder.mkdir()  # one without tasks below it, as an earlier version made it
+        meta = json.loads((run_of(tmp_path / "a") / "run.json").read_text())
         del meta["summary"]
         (folder / "run.json").write_text(json.dumps(meta))
         (folder / "samples.jsonl").write_bytes(b"".join(reversed(records[:kept])))

@@ -181,17 +181,15 @@ def test_what_does_not_matter_may_change(m1eval, capitals, tmp_path):
 
 def test_the_folder_of_another_task(m1eval, capitals, tmp_path):
     m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x")
-    result = m1eval("run", "--tasks", "needle", "--model", "echo:gold", "--limit", 1, "--out", tmp_path / "x")
-    assert result.code == 2
-    assert "was made with" in result.err
-    several = m1eval(
-        "run", "--tasks", f"needle,{capitals}", "--model", "echo:gold", "--limit", 1, "--out", tmp_path / "x"
-    )
-    assert (several.code, "holds the run of one task" in several.err) == (2, True)
-    (tmp_path / "y").mkdir()
-    (tmp_path / "y" / "samples.jsonl").write_text("{}\n")
-    strange = m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "y")
-    assert (strange.code, "holds samples.jsonl without run.json" in strange.err) == (2, True)
+    made = run_of(tmp_path / "x")
+    for tasks in ("needle", f"needle,{capitals}"):
+        result = m1eval("run", "--tasks", tasks, "--model", "echo:gold", "--limit", 1, "--out", made)
+        assert (result.code, "is itself the folder of a run (capitals with echo:gold)" in result.err) == (2, True)
+    strange = tmp_path / "y" / "capitals" / "gold"
+    strange.mkdir(parents=True)
+    (strange / "samples.jsonl").write_text("{}\n")
+    result = m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "y")
+    assert (result.code, "holds samples.jsonl without run.json" in result.err) == (2, True)
 
 
 def test_a_torn_end_and_a_torn_line_are_owed_again(m1eval, capitals, tmp_path):

@@ -195,7 +195,7 @@ def test_what_is_wrong_is_one_line_with_its_place(sums, m1eval, monkeypatch, tmp
     assert result.err.startswith(f"Error: {words}"), result.err
     assert result.err.count("\n") == 1
     assert result.out == ""
-    assert not list(tmp_path.glob("x/samples.parquet"))
+    assert not list(tmp_path.glob("x/**/samples.parquet"))
 
 
 def test_one_broken_file_does_not_hide_the_others(tmp_path, shell):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import lines, write
+from tests.conftest import lines, run_of, write
 
 SCRIPT = """
     import sys
@@ -57,7 +57,7 @@ def started(capitals: Path, drain: float) -> subprocess.Popen[str]:
     assert process.stdout is not None
     for _ in range(2):
         assert process.stdout.readline() == "in flight\n"
-    journal = folder / "x" / "samples.jsonl"
+    journal = folder / "x" / "capitals" / "x" / "samples.jsonl"
     while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 6):
         time.sleep(0.01)
     return process
@@ -73,7 +73,7 @@ def test_what_is_in_flight_ends_and_the_summary_is_printed(capitals, shell, numb
     assert "interrupted; the same command continues" in err
     done = {line["id"] for line in lines(capitals.parent / "x" / "samples.jsonl")}
     assert {"capitals-07", "capitals-08"} <= done
-    assert json.loads((capitals.parent / "x" / "run.json").read_text())["summary"]["owed"] == 12 - len(done)
+    assert json.loads((run_of(capitals.parent / "x") / "run.json").read_text())["summary"]["owed"] == 12 - len(done)
     again = shell("run", "--tasks", capitals, "--model", "./gated.py:x", "--out", "x", "--display", "none")
     assert (again.code, len(lines(capitals.parent / "x" / "samples.jsonl"))) == (0, 12), again.err
 

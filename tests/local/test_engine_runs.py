@@ -34,7 +34,7 @@ def task(tmp_path: Path) -> Callable[..., Path]:
 def answers(out: Path) -> dict[str, set[str]]:
     """The different texts of each sample."""
     found: dict[str, set[str]] = {}
-    for line in (out / "samples.jsonl").read_text().splitlines():
+    for line in (run_of(out) / "samples.jsonl").read_text().splitlines():
         record = json.loads(line)
         found.setdefault(record["id"], set()).add(record["text"])
     return found

@@ -14,7 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from m1eval.hub_errors import explained
-from tests.conftest import write
+from tests.conftest import run_of, write
 from tests.tasks.conftest import Done, environment
 from tests.tasks.hub import STRANGER, TOKEN, Handler, Hub, Repository
 from tests.tasks.hub_rows import IMAGE, PNG, card, columns, jsonl, table
@@ -74,7 +74,7 @@ def refused(done: Done, *words: str, remedy: str = "") -> None:
 
 
 def commits(folder: Path, name: str = "t") -> list[str | None]:
-    data = json.loads((folder / "out" / name / "run.json").read_text())["data"]
+    data = json.loads((run_of(folder / "out" / name) / "run.json").read_text())["data"]
     return [each["commit"] for each in data["tables"]]
 
 
@@ -94,7 +94,9 @@ def test_the_pinned_commit_is_found_in_the_cache_though_another_is_newer(small, 
     done = send([run(pinned, "--out", "first"), run(main)]) + send([run(pinned)], offline=True)
     assert [each.code for each in done] == [0, 0, 0], done
     assert commits(tmp_path) == [A]
-    assert [s["target"] for s in map(json.loads, (tmp_path / "out/t/samples.jsonl").read_text().splitlines())] == [
+    assert [
+        s["target"] for s in map(json.loads, (run_of(tmp_path / "out/t") / "samples.jsonl").read_text().splitlines())
+    ] == [
         "ONE",
         "TWO",
     ]
@@ -195,7 +197,9 @@ def test_files_chosen_by_name_are_not_mixed_up_without_a_network(small, task, se
     assert [each.code for each in done] == [0, 0, 0, 0, 2]
     refused(done[-1], "HF_HUB_OFFLINE is set")
     for name, text in (("one", "X1"), ("two", "X2")):
-        assert f'"target":"{text}"' in (tmp_path / "out" / name / "samples.jsonl").read_text().replace('": "', '":"')
+        assert f'"target":"{text}"' in (run_of(tmp_path / "out" / name) / "samples.jsonl").read_text().replace(
+            '": "', '":"'
+        )
 
 
 def test_a_server_that_is_gone_is_the_same_as_no_network(small, task, hub, tmp_path):
@@ -414,7 +418,7 @@ def test_a_folder_that_is_called_as_the_dataset_is_not_loaded_in_its_place(small
     (done,) = send([run(task())])
     assert done.code == 0, done
     assert commits(tmp_path) == [A]
-    assert "HERE" not in (tmp_path / "out/t/samples.jsonl").read_text()
+    assert "HERE" not in (run_of(tmp_path / "out/t") / "samples.jsonl").read_text()
 
 
 def test_a_data_folder_takes_the_place_of_the_hub(small, task, send, hub, tmp_path):
@@ -422,7 +426,7 @@ def test_a_data_folder_takes_the_place_of_the_hub(small, task, send, hub, tmp_pa
     hub.seen.clear()
     (done,) = send([run(task(), "--data-dir", "data")])
     assert (done.code, hub.seen) == (0, [])
-    assert json.loads((tmp_path / "out/t/run.json").read_text())["data"]["tables"] == []
+    assert json.loads((run_of(tmp_path / "out/t") / "run.json").read_text())["data"]["tables"] == []
 
 
 def test_two_processes_load_at_once(small, task, hub, tmp_path):
@@ -636,7 +640,7 @@ def test_what_a_url_gives_is_told_from_what_it_gave_before(task, hub, tmp_path):
     assert "was made with digest.json=" in other.err
     assert "--out elsewhere, or --redo" in other.err
     assert anew.code == 0, anew
-    assert '"target":"C"' in (tmp_path / "out/t/samples.jsonl").read_text()
+    assert '"target":"C"' in (run_of(tmp_path / "out/t") / "samples.jsonl").read_text()
 
 
 def test_rows_of_a_folder_that_changed_are_not_gone_on_with(task, send, tmp_path):
@@ -771,7 +775,7 @@ def test_a_column_of_numbers_and_words_is_kept(small, task, send, tmp_path):
     done = send([run(task(**files)), run(task("u", columns=["q", "a", "o"], **files))])
     assert [each.code for each in done] == [0, 0], done
     for name in ("t", "u"):
-        samples = map(json.loads, (tmp_path / f"out/{name}/samples.jsonl").read_text().splitlines())
+        samples = map(json.loads, (run_of(tmp_path / f"out/{name}") / "samples.jsonl").read_text().splitlines())
         assert [each["target"] for each in samples] == ["A", "3"]
 
 

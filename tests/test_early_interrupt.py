@@ -1,0 +1,62 @@
+"""Ctrl-C at any moment of the command's start and end: 130, and never a traceback."""
+
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+
+RUN = ("run", "--tasks", "./capitals.yaml", "--model", "echo", "-o", "latency=0.3", "-j", "4", "--display", "none")
+
+
+def interrupted(cwd, words, after):
+    """Exit code and standard error of a command that gets SIGINT while it is imported.
+
+    `after`: how many lines about imports come before, from the first of m1eval's own on; they are left out.
+    """
+    command = [sys.executable, "-X", "importtime", "-m", "m1eval", *words]
+    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        said, seen = [], -1
+        for line in run.stderr:
+            said.append(line)
+            if seen >= 0 or "m1eval" in line:
+                seen += 1
+                if seen == after:
+                    run.send_signal(signal.SIGINT)
+    return run.returncode, [line for line in said if not line.startswith("import time:")]
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_at_any_moment_of_the_start(capitals, tmp_path, part):
+    """Twenty moments in all, drawn anew from each quarter of the imports."""
+    draw = random.Random()
+    for _ in range(5):
+        after = draw.randrange(part * 60, part * 60 + 60)
+        code, said = interrupted(tmp_path, RUN, after)
+        assert code == 130, (after, said)
+        assert said in ([], ["interrupted; the same command continues\n"]), after
+
+
+def test_after_the_last_line_of_the_output(tmp_path):
+    """Whether it still comes in time or not, there is no traceback."""
+    command = [sys.executable, "-m", "m1eval", "tasks"]
+    for _ in range(3):
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+            assert run.stdout is not None
+            assert run.stderr is not None
+            for line in run.stdout:
+                if b" groups" in line:
+                    run.send_signal(signal.SIGINT)
+            assert run.stderr.read() in (b"", b"interrupted; the same command continues\n")
+        assert run.returncode in {0, 130, -signal.SIGINT}
+
+
+def test_a_program_that_imports_the_package_keeps_its_own_interrupts():
+    for argv in ("['-c']", "['x/m1eval']", "['-m']"):
+        code = (
+            f"import sys, signal; sys.argv = {argv}; import m1eval.cli; print(signal.getsignal(signal.SIGINT).__name__)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout == "default_int_handler\n"

@@ -11,6 +11,7 @@ from m1eval.grading import as_score
 from m1eval.nouns import Output, Sample
 from m1eval.samples import Samples
 from m1eval.task import Task, UnknownProtocol, load
+from m1eval.text import plural
 from m1eval.tokens import Approximate
 
 SAMPLES = 5
@@ -94,7 +95,7 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
     except Exception as error:  # noqa: BLE001 - whatever a generator raises is what is wrong with the task
         place = foreign.place_of(error, task.path)
         return Result(task.name, "failed", f"a sample cannot be made: {foreign.words(error)} ({place})")
-    tried = f"{len(samples)} samples; {min(SAMPLES, len(samples))} rendered"
+    tried = f"{plural(len(samples), 'sample')}; {min(SAMPLES, len(samples))} rendered"
     text = f"{tried}, gold scores 1, empty scores 0"
     if getattr(task.scorer, "needs_judge", False):
         text = f"{tried} with their rubric, empty scores 0; what a judge says is not checked"

@@ -10,6 +10,7 @@ from m1eval.reasons import Reasons
 from m1eval.record import Line, Record, line_of, record_of
 from m1eval.source import show
 from m1eval.stats import Tally
+from m1eval.text import is_are, plural
 
 COUNTED = ("prompt", "cached", "reasoning", "answer")
 """Fields of usage that are numbers of tokens."""
@@ -140,8 +141,9 @@ class Done:
         """Count anew without the lines of ids that are no sample's, which stay in the file; a note on them."""
         Done.__init__(self, self.path, strangers)
         first = ", ".join(map(str, self.strange)) + (", …" if self.strange_lines > SHOWN else "")
-        some = "1 line is" if self.strange_lines == 1 else f"{self.strange_lines:,} lines are"
-        return f"{show(self.path)}:{first}: {some} of no sample of the task, stay there and do not count"
+        some = f"{plural(self.strange_lines, 'line')} {is_are(self.strange_lines)} of no sample of the task"
+        one = self.strange_lines == 1
+        return f"{show(self.path)}:{first}: {some}, {'stays' if one else 'stay'} there and {'does' if one else 'do'} not count"
 
     def counted(self) -> Iterator[Record]:
         """One record of each (sample, repeat) in the file but for those of strangers."""

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from m1eval import secrets
+from m1eval.text import plural
 
 MOST_KINDS = 100
 """Kinds that are told apart; what comes beyond goes by its first words, and beyond twice as many under one name."""
@@ -84,4 +85,4 @@ class Reasons:
 
 
 def _more(rest: Sequence[Reason]) -> str:
-    return "1 more kind" if len(rest) == 1 else f"{len(rest)} more kinds"
+    return plural(len(rest), "more kind")

@@ -37,6 +37,7 @@ from m1eval.record import encoded
 from m1eval.samples import Samples
 from m1eval.stats import Tally
 from m1eval.task import Task
+from m1eval.text import plural
 from m1eval.work import Work
 
 PACKAGES = (
@@ -604,9 +605,8 @@ def _again(done: Done) -> str:
     if not done.tally.finished:
         return ""
     tokens = done.tally.usage.prompt + done.tally.usage.output
-    answers = "1 answer" if done.tally.finished == 1 else f"{done.tally.finished:,} answers"
     dollars = f", ${done.cost:.2f}" if done.cost else ""
-    return f"asks again for {answers} ({tokens:,} tokens{dollars} so far)"
+    return f"asks again for {plural(done.tally.finished, 'answer')} ({plural(tokens, 'token')}{dollars} so far)"
 
 
 def _as_stored(config: dict[str, Any]) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def _mean(parts: Sequence[Stored], edges: Sequence[int]) -> str:
     """The table and the verdict of several tasks' mean by length."""
     joined = _joined(parts)
     bands = lengths.bands(joined.entries, edges)
-    title = terminal.cell(f"{joined.task}, mean over {max(len(band.parts) for band in bands)} subtasks")
+    title = terminal.cell(f"{joined.task}, mean over {plural(max(len(band.parts) for band in bands), 'subtask')}")
     verdicts = [f"{title}: {line}" for line in _verdict(bands, joined.rule, titled=True)]
     return "\n".join([f"{title}:", "", markdown(*lengths.rows(bands)), "", *verdicts])
 

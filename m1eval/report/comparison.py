@@ -5,7 +5,7 @@ from typing import Any
 
 from m1eval import terminal
 from m1eval.compare import Effect, Pair
-from m1eval.report.words import count, interval, p_value, plural, short
+from m1eval.report.words import count, interval, is_are, p_value, plural, short
 
 NAMES = 12
 """Flipped samples that are named."""
@@ -39,8 +39,7 @@ def lines(pair: Pair, *, several: bool = False) -> list[str]:
     if pair.other_prompts:
         found.append(f"{plural(pair.other_prompts, 'sample')} had another prompt in A than in B")
     if pair.left_out:
-        verb = "is" if pair.left_out == 1 else "are"
-        found.append(f"{plural(pair.left_out, 'sample')} {verb} scored on one side only and left out")
+        found.append(f"{plural(pair.left_out, 'sample')} {is_are(pair.left_out)} scored on one side only and left out")
     if any(pair.errored):
         found += _lost(pair)
     if pair.gate is not None:

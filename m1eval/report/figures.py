@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from m1eval.repeats import Figure
+from m1eval.text import plural
 
 
 def lines(figures: Mapping[str, float | None], repeated: Sequence[Figure]) -> list[str]:
@@ -30,7 +31,7 @@ def _left_out(repeated: Sequence[Figure]) -> list[str]:
         total = number + figures[0].samples
         ranges = ", ".join(f"{each.name} {each.bounds[0]:.3f} to {each.bounds[1]:.3f}" for each in figures)
         lines.append(
-            f"{number} of {total} samples left out of {_names(figures)} (too few scored answers); "
+            f"{number:,} of {plural(total, 'sample')} left out of {_names(figures)} (too few scored answers); "
             f"if their missing answers were all wrong or all right: {ranges}"
         )
     return lines

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from m1eval import terminal
-from m1eval.report.words import count, dollars, interval, score, short, span
+from m1eval.report.words import count, dollars, interval, plural, score, short, span
 from m1eval.run import Run
 from m1eval.stats import OUTCOMES
 
@@ -169,7 +169,7 @@ class Terminal:
         shape = f"{len(self._run.work.numbers)} × {self._run.repeats}"
         return " · ".join(
             filter(
-                None, [self._run.task.name, self._run.model.spec, shape, f"max {count(most)} tokens" if most else ""]
+                None, [self._run.task.name, self._run.model.spec, shape, f"max {plural(most, 'token')}" if most else ""]
             )
         )
 

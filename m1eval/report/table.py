@@ -8,7 +8,7 @@ from m1eval.description import RunDescription
 from m1eval.repeats import read as read_figures
 from m1eval.report import against, by_length, figures, layout
 from m1eval.report.markdown import markdown
-from m1eval.report.words import count, dollars, interval, plural, score, span
+from m1eval.report.words import count, dollars, interval, is_are, plural, score, span
 from m1eval.run import Run
 
 BESIDE = {
@@ -132,7 +132,6 @@ def _outcomes(run: RunDescription) -> list[str]:
 
 
 def _errored(run: RunDescription, number: int) -> str:
-    left = "is left out" if number == 1 else "are left out"
     again = "the same command tries it again" if number == 1 else "the same command tries them again"
     assert run.score_bounds is not None
     low, high = run.score_bounds
@@ -140,7 +139,7 @@ def _errored(run: RunDescription, number: int) -> str:
     hard = ""
     if run.score is not None and max(run.score - low, high - run.score) > 0.01:
         hard = "; if hard problems err more often, the score flatters"
-    return f"{number:,} errored and {left} ({bounds}{hard}); {again}"
+    return f"{number:,} errored and {is_are(number)} left out ({bounds}{hard}); {again}"
 
 
 def _completeness(run: RunDescription) -> list[str]:
@@ -152,7 +151,9 @@ def _completeness(run: RunDescription) -> list[str]:
         chosen = f"{run.samples_chosen - run.skipped} of {plural(run.samples_in_set, 'sample')}"
         lines.append(f"partial, {chosen}; not comparable with a whole run{_unlike(run)}")
     if 1 < run.clusters < run.samples:
-        lines.append(f"{plural(run.samples, 'sample')} about {run.clusters} texts, which count as {run.clusters} draws")
+        lines.append(
+            f"{plural(run.samples, 'sample')} about {plural(run.clusters, 'text')}, which count as {run.clusters} draws"
+        )
     elif run.clusters < run.samples:
         lines.append("all samples are about one text: the interval is for other questions about it")
     if found := run.adaptive:
@@ -178,7 +179,7 @@ def _prompts(run: RunDescription) -> list[str]:
     lines = []
     if run.skipped:
         theirs = "its prompt is" if run.skipped == 1 else "their prompt is"
-        lines.append(f"{plural(run.skipped, 'sample')} {_is(run.skipped)} left out, {theirs} longer than the window")
+        lines.append(f"{plural(run.skipped, 'sample')} {is_are(run.skipped)} left out, {theirs} longer than the window")
     if number := run.truncated_prompts:
         lines.append(
             f"{plural(number, 'prompt')} {'was' if number == 1 else 'were'} longer than the window and lost "
@@ -189,10 +190,6 @@ def _prompts(run: RunDescription) -> list[str]:
         share = cached / max(1, read)
         lines.append(f"{count(cached)} of {count(read)} prompt tokens ({share:.0%}) came from the prefix cache")
     return lines
-
-
-def _is(number: int) -> str:
-    return "is" if number == 1 else "are"
 
 
 def _show_results(about: Sequence[RunDescription], keys: Sequence[tuple[str, bool] | None]) -> bool:

@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 
+from m1eval.text import is_are, p_value, plural
+
+__all__ = ["count", "dollars", "interval", "is_are", "p_value", "plural", "score", "short", "span"]
+
 
 def count(number: float) -> str:
     """12, 2,410, 24.9k, 1.2M."""
@@ -36,11 +40,6 @@ def interval(bounds: Sequence[float] | None, *, signed: bool = False) -> str:
     return f"{low:+.3f} to {high:+.3f}" if signed else f"{low:.3f}–{high:.3f}"
 
 
-def p_value(p: float) -> str:
-    """p = 0.042, or p < 0.001."""
-    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
-
-
 def dollars(cost: float | None, *, complete: bool = True) -> str:
     """$12.34, $0.0042, ≥ $1.20 where a part is not known, or a dash."""
     if cost is None:
@@ -52,11 +51,6 @@ def dollars(cost: float | None, *, complete: bool = True) -> str:
 def _places(cost: float) -> int:
     """Decimals that show two figures of a small amount, two at least."""
     return max(2, min(6, 1 - int(f"{cost:e}".partition("e")[2])))
-
-
-def plural(number: int, noun: str, many: str = "") -> str:
-    """1 sample, 2 samples, 1,200 samples."""
-    return f"{number:,} {noun if number == 1 else many or noun + 's'}"
 
 
 def short(text: str, most: int = 80) -> str:

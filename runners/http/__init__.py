@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from m1eval import Output, Progress, Request, RunnerError, Timing, UsageError, secrets
 from m1eval.credentials import register_option
+from m1eval.text import plural
 
 from . import budget, context_length, cut_prompts, options, proxies, replies
 from .completions import RAW, Completions
@@ -269,8 +270,9 @@ class Runner:
         if most is None or self._opened is False:
             return {}
         if not budget.kept(most, output.usage.reasoning):
+            took = plural(output.usage.reasoning, "token")
             raise RunnerError(
-                f"http: the server did not keep the thinking budget ({output.usage.reasoning} tokens, not {most}): "
+                f"http: the server did not keep the thinking budget ({took}, not {most:,}): "
                 f"see that it is set up for think_by={self._way}, or -o think_by=continue"
             )
         return {"thinking": {"budget": most, "by": self._way, "tokens": output.usage.reasoning}}

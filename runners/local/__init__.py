@@ -17,6 +17,7 @@ from typing import Any, cast
 import torch
 
 from m1eval import Likelihood, Output, Progress, Request, RunnerError, Timing, Usage, UsageError
+from m1eval.text import plural
 from m1eval.thinking import DEFAULT, KNOWN, Form, form_of, named, opened_by, split_thinking
 
 from . import options
@@ -208,7 +209,7 @@ class Runner:
         engine, window = self._started()
         prompt = await asyncio.to_thread(self._prompt, request)
         if len(prompt.ids) >= window:
-            said = f"prompt has {len(prompt.ids)} tokens, the window is {window}"
+            said = f"prompt has {plural(len(prompt.ids), 'token')}, the window is {window:,}"
             return Output(finish_reason="refused_context", error=said, usage=Usage(prompt=len(prompt.ids)))
         sequence, watch, budget = await asyncio.to_thread(self._sequence, request, prompt, window)
         engine.submit(sequence)
@@ -232,7 +233,8 @@ class Runner:
         count = len(ids) - len(before.ids)
         if count < 1 or len(ids) > window:
             raise ValueError(
-                f"a continuation of {count} tokens after {len(before.ids)} cannot be scored in a window of {window}"
+                f"a continuation of {plural(count, 'token')} after {len(before.ids):,} cannot be scored in a window of "
+                f"{window:,}"
             )
         sequence = Sequence(
             prompt=ids,

@@ -81,7 +81,12 @@ def owner(folder: Path) -> tuple[str, str] | None:
     A run that a killed `--redo` has moved aside is still the folder's.
     """
     meta = _meta(folder) or _meta(aside(folder))
-    return (str(meta["task"]), str(meta.get("model"))) if {"m1eval", "task", "config"} <= set(meta) else None
+    if not {"m1eval", "config"} <= set(meta):
+        return None
+    match meta.get("task"), meta.get("model"):
+        case str(task), str(model):
+            return task, model
+    return None  # what it is instead, the run says when it reads it
 
 
 def _flat(out: Path, task: str, spec: str, *, alone: bool) -> Place | None:

@@ -81,7 +81,7 @@ def test_a_full_disk_stops_the_run_and_what_is_there_goes_on_elsewhere(tmp_path)
 def test_a_read_only_disk_is_named_at_the_start(tmp_path):
     done = mounted(tmp_path, "mkdir x; mount -o remount,ro .")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "x cannot be written: Read-only file system; --out another folder" in done.stderr
+    assert "x/t/echo cannot be written: Read-only file system; --out another folder" in done.stderr
 
 
 def test_a_file_that_becomes_read_only_stops_the_run_and_keeps_what_is_there(tmp_path):

@@ -60,7 +60,8 @@ def task(tmp_path: Path) -> Any:
 
 def run(task: str, *more: str) -> list[str]:
     name = Path(task).stem
-    return ["run", "-t", task, "-m", "echo:gold", "--json", "--display", "none", "--out", f"out/{name}", *more]
+    out = () if "--out" in more else ("--out", f"out/{name}")
+    return ["run", "-t", task, "-m", "echo:gold", "--json", "--display", "none", *out, *more]
 
 
 def refused(done: Done, *words: str, remedy: str = "") -> None:

@@ -143,7 +143,8 @@ class Done:
         first = ", ".join(map(str, self.strange)) + (", …" if self.strange_lines > SHOWN else "")
         some = f"{plural(self.strange_lines, 'line')} {is_are(self.strange_lines)} of no sample of the task"
         one = self.strange_lines == 1
-        return f"{show(self.path)}:{first}: {some}, {'stays' if one else 'stay'} there and {'does' if one else 'do'} not count"
+        stay = "stays there and does" if one else "stay there and do"
+        return f"{show(self.path)}:{first}: {some}, {stay} not count"
 
     def counted(self) -> Iterator[Record]:
         """One record of each (sample, repeat) in the file but for those of strangers."""

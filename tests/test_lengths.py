@@ -85,7 +85,7 @@ def test_any_run_can_be_split_by_the_tokens_of_its_prompts(m1eval, tmp_path):
         (("x", "--by", "topic"), "no sample has a column 'topic'"),
         (("x", "--edges", "8q"), "--edges: '8q' is not a number of tokens"),
         (("x", "--threshold", "high"), "'--threshold': 'high' is not a score between 0 and 1"),
-        (("x", "y", "--svg", "z.svg"), "--svg goes with one run"),
+        (("x", "x", "--svg", "z.svg"), "--svg goes with one run"),
     ],
 )
 def test_what_cannot_be_shown_is_an_error_in_one_line(m1eval, tmp_path, monkeypatch, args, message):

@@ -141,23 +141,21 @@ def test_a_task_with_stop_strings_continues(m1eval, capitals, tmp_path):
     [
         (("--set", "generation.temperature=0.5"), "generation.temperature=nothing; this run has 0.5"),
         (("--seed", "1"), "seed=0; this run has 1"),
-        (("--model", "echo:wrong"), "model=echo:gold; this run has echo:wrong"),
         (("-o", "window=99"), "runner.window=nothing; this run has 99"),
         (("--limit", "3"), "limit=nothing; this run has 3"),
         (("--set", "prompt=other"), "prompt=What is the capital of {{ country }}?; this run has other"),
     ],
 )
 def test_another_configuration_is_refused_by_name(m1eval, capitals, tmp_path, change, words):
-    base = ("run", "--tasks", capitals, "--out", tmp_path / "x")
-    gold = () if "--model" in change else ("--model", "echo:gold")
-    m1eval(*base, "--model", "echo:gold")
+    base = ("run", "--tasks", capitals, "--out", tmp_path / "x", "--model", "echo:gold")
+    m1eval(*base)
     before = (run_of(tmp_path / "x") / "samples.jsonl").read_bytes()
-    result = m1eval(*base, *gold, *change)
+    result = m1eval(*base, *change)
     assert result.code == 2
     assert f"was made with {words}.  --out elsewhere, or --redo" in result.err
     assert result.err.count("\n") == 1
     assert (run_of(tmp_path / "x") / "samples.jsonl").read_bytes() == before
-    assert m1eval(*base, *gold, *change, "--redo").code == 0
+    assert m1eval(*base, *change, "--redo").code == 0
 
 
 def test_other_data_or_another_scorer_is_refused(shell, capitals, tmp_path):
@@ -228,7 +226,8 @@ def test_two_runs_in_one_folder(shell, capitals, tmp_path):
     try:
         _wait(lambda: any(tmp_path.rglob("run.json")))
         result = shell(*command[3:])
-        assert (result.code, result.err) == (2, "Error: x is being written by another run; wait, or --out elsewhere\n")
+        words = "Error: x/capitals/gold is being written by another run; wait, or --out elsewhere\n"
+        assert (result.code, result.err) == (2, words)
     finally:
         first.kill()  # it holds the folder until then, however slow the machine is
         first.wait()
@@ -452,7 +451,9 @@ def test_keys_never_reach_the_disk(shell, capitals, tmp_path):
         env={"OPENAI_API_KEY": "s3cret-key"},
     )
     shell("run", "--tasks", capitals, "--model", "echo:gold", "--out", "y", env={"OPENAI_API_KEY": "s3cret-key"})
-    for path in [*tmp_path.glob("x/*"), *tmp_path.glob("y/*")]:
+    written = [path for path in (*tmp_path.glob("x/**/*"), *tmp_path.glob("y/**/*")) if path.is_file()]
+    assert run_of(tmp_path / "y") / "run.json" in written
+    for path in written:
         assert b"s3cret" not in path.read_bytes(), path
 
 

@@ -7,7 +7,7 @@ import click
 
 from m1eval import completion, terminal
 from m1eval.errors import UsageError
-from m1eval.options import FilePath, Number, NumberList, Once, Text, Threshold, TokenList, runner_options, writable
+from m1eval.options import FilePath, NonEmpty, Number, NumberList, Once, Threshold, TokenList, runner_options, writable
 
 
 @click.command()
@@ -23,7 +23,7 @@ from m1eval.options import FilePath, Number, NumberList, Once, Text, Threshold, 
 @click.option(
     "--cluster",
     cls=Once,
-    type=Text(),
+    type=NonEmpty(),
     metavar="COLUMN",
     help="Samples with the same value of this column are not independent; default: those that share a text.",
 )
@@ -60,7 +60,7 @@ def compare(
 
 
 @click.command()
-@click.argument("benchmark", required=False, type=Text(), shell_complete=completion.baselines)
+@click.argument("benchmark", required=False, type=NonEmpty(), shell_complete=completion.baselines)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def baselines(benchmark: str | None, as_json: bool) -> int:
     """List the published figures, of all benchmarks or of one, with how each was made.
@@ -88,7 +88,7 @@ def baselines(benchmark: str | None, as_json: bool) -> int:
 @click.option(
     "--by",
     cls=Once,
-    type=Text(),
+    type=NonEmpty(),
     metavar="COLUMN",
     help="Rows of the heat map; default: depth, where samples have one.",
 )
@@ -122,7 +122,7 @@ def lengths(
 
 
 @click.command()
-@click.argument("model", metavar="RUNNER:NAME", type=Text(), shell_complete=completion.models)
+@click.argument("model", metavar="RUNNER:NAME", type=NonEmpty(), shell_complete=completion.models)
 @click.option(
     "--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the runner; repeatable."
 )

@@ -88,7 +88,7 @@ class FilePath(click.ParamType[Path]):
         return [CompletionItem(incomplete, type="dir" if self.folder else "file")]
 
 
-class Text(click.ParamType[str]):
+class NonEmpty(click.ParamType[str]):
     """A text that is not empty and has no control characters that no name has."""
 
     name = "text"

@@ -8,7 +8,7 @@ import click
 
 from m1eval import completion, terminal
 from m1eval.errors import PluginFailed, RunnerError, Stopped, UsageError
-from m1eval.options import FilePath, Grouped, LengthList, Names, Number, Once, Text, Tokens, pairs, runner_options
+from m1eval.options import FilePath, Grouped, LengthList, Names, NonEmpty, Number, Once, Tokens, pairs, runner_options
 
 if TYPE_CHECKING:
     from m1eval.judging import Panel
@@ -31,7 +31,7 @@ def _what(command: Any) -> Any:
         _option(
             "What",
             "--profile",
-            type=Text(),
+            type=NonEmpty(),
             metavar="NAME",
             shell_complete=completion.profiles,
             help="Use a model family's recommended sampling: a name, or auto to go by the model's name.",
@@ -39,7 +39,7 @@ def _what(command: Any) -> Any:
         _option(
             "What",
             "--protocol",
-            type=Text(),
+            type=NonEmpty(),
             metavar="NAME",
             help="Run the tasks by another of their protocols, such as official (the benchmark's own).",
         ),
@@ -54,12 +54,12 @@ def _what(command: Any) -> Any:
         _option(
             "What",
             "--tokenizer",
-            type=Text(),
+            type=NonEmpty(),
             metavar="NAME",
             help="Count tokens with this tokenizer instead of the runner's: a tokenizer.json, org/name, server, "
             "o200k_base, chars.",
         ),
-        _option("What", "--base-url", type=Text(), metavar="URL", help="The server, for --model http:NAME."),
+        _option("What", "--base-url", type=NonEmpty(), metavar="URL", help="The server, for --model http:NAME."),
         _option(
             "What",
             "--option",
@@ -74,7 +74,7 @@ def _what(command: Any) -> Any:
             "--model",
             "-m",
             required=True,
-            type=Text(),
+            type=NonEmpty(),
             metavar="RUNNER:NAME",
             shell_complete=completion.models,
             help="The model, such as local:smollm2, http:NAME or echo:gold.",
@@ -198,7 +198,7 @@ def _how(command: Any) -> Any:
             metavar="KEY=VALUE",
             help="Override any key of the tasks, such as generation.top_p=0.9; it has the last word; repeatable.",
         ),
-        _option("How", "--system", type=Text(), metavar="TEXT", help="System prompt."),
+        _option("How", "--system", type=NonEmpty(), metavar="TEXT", help="System prompt."),
         _option("How", "--temperature", type=Number(0), metavar="T", help="Sampling temperature; 0 is greedy."),
     ):
         command = option(command)

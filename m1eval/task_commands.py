@@ -7,7 +7,7 @@ import click
 
 from m1eval import completion, terminal
 from m1eval.errors import UsageError
-from m1eval.options import FilePath, Names, Once, Text, pairs
+from m1eval.options import FilePath, Names, NonEmpty, Once, pairs
 
 
 def _named(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> list[str]:
@@ -56,7 +56,11 @@ def tasks(names: Sequence[str], tags: Sequence[str], as_json: bool) -> int:
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the tasks; repeatable.")
 @click.option(
-    "--protocol", cls=Once, type=Text(), metavar="NAME", help="Check another protocol of the tasks, such as official."
+    "--protocol",
+    cls=Once,
+    type=NonEmpty(),
+    metavar="NAME",
+    help="Check another protocol of the tasks, such as official.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(

@@ -29,7 +29,7 @@ def test_check_reads_the_data_folder(m1eval, tmp_path):
     result = m1eval("check", "aime24", "--data-dir", tmp_path)
     assert (result.code, result.out) == (
         0,
-        "passed   aime24: 1 samples; 1 rendered, gold scores 1, empty scores 0\n",
+        "passed   aime24: 1 sample; 1 rendered, gold scores 1, empty scores 0\n",
     )
 
 

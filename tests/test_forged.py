@@ -353,7 +353,7 @@ def test_amounts_without_bound_add_up_to_nothing_that_cannot_be_read(shell, capi
     assert (run["score"], run["cost"], run["request_seconds"] < 60) == (1.0, None, True)
     again = shell(*command)
     assert "damaged" not in again.out + again.err
-    assert "Infinity" not in again.out + (tmp_path / "x" / "run.json").read_text()
+    assert "Infinity" not in again.out + (run_of(tmp_path / "x") / "run.json").read_text()
 
 
 @pytest.mark.parametrize(("key", "value"), [("usage", {"cost": 1e308}), ("timing", {"total": 1e308})])
@@ -384,4 +384,4 @@ def test_figures_of_any_type_leave_a_run_that_is_whole(shell, capitals, tmp_path
     run = done.json()["runs"][0]
     assert run["figures"] == ({"a": 0.5, "b": None, "3": None} if "0.5" in figures else {})
     assert any("figures are left out" in note for note in run["notes"]) == (not run["figures"])
-    assert json.loads((tmp_path / "x" / "run.json").read_text())["summary"]["score"] == 1.0
+    assert json.loads((run_of(tmp_path / "x") / "run.json").read_text())["summary"]["score"] == 1.0

@@ -16,11 +16,11 @@ import msgspec
 from msgspec import Struct, field
 
 from m1eval import metadata, stats
+from m1eval.config import flat
 from m1eval.done import settled
 from m1eval.errors import UsageError
 from m1eval.folders import below
 from m1eval.record import Record
-from m1eval.run import flat
 from m1eval.source import show
 
 QUIET = ("model", "digests", "task.title", "repeats", "limit", "ids")

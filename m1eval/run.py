@@ -5,14 +5,11 @@ always knows whose it is. A command that asks for something else is refused with
 of the same (repeats, limit) may be added.
 """
 
-import importlib.metadata
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,10 +17,24 @@ from typing import Any
 import msgspec
 
 import m1eval
-from m1eval import adaptive, baselines, folder, foreign, loop, metadata, plugins, profile, secrets, selection, source
+from m1eval import (
+    adaptive,
+    baselines,
+    environment,
+    folder,
+    foreign,
+    loop,
+    metadata,
+    plugins,
+    profile,
+    secrets,
+    selection,
+    source,
+)
 from m1eval import repeats as repeats_
 from m1eval.asking import Asking, seed_of, total
 from m1eval.changes import changed
+from m1eval.config import difference
 from m1eval.credentials import hide_command
 from m1eval.description import RunDescription, describe
 from m1eval.done import Done
@@ -39,21 +50,6 @@ from m1eval.stats import Tally
 from m1eval.task import Task
 from m1eval.text import plural
 from m1eval.work import Work
-
-PACKAGES = (
-    "torch",
-    "transformers",
-    "tokenizers",
-    "vllm",
-    "aiohttp",
-    "datasets",
-    "math-verify",
-    "sympy",
-    "reasoning-gym",
-)
-GROWS = ("repeats", "limit", "ids")
-HELPERS = ("digests.generator ", "digests.episode ", "digests.scorer ")
-"""Digests of files that others import."""
 
 
 class Run:
@@ -153,9 +149,9 @@ class Run:
                 **({"judges": list(map(str, self.judge_files))} if self.judge_files else {}),
             },
             "shadowing": self.shadowing(),
-            "versions": _versions(),
-            "git": _git(),
-            "hardware": {"machine": platform.platform(), "cpus": os.cpu_count()},
+            "versions": environment.versions(),
+            "git": environment.git(),
+            "hardware": environment.hardware(),
         }
         if self._damaged and not redo:
             self._set_damaged_aside()
@@ -258,21 +254,8 @@ class Run:
         )
 
     def _refuse_if_other(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        new = msgspec.json.decode(msgspec.json.encode(new))  # as the file has it: a tuple has become a list
-        was, is_ = dict(flat(old)), dict(flat(new))
-        differing = [k for k in dict.fromkeys([*was, *is_]) if k not in GROWS and was.get(k) != is_.get(k)]
-        # A helper that only one of them imports says nothing: the file that imports it is another too, or it was not
-        # looked for in the same way.
-        differing = [k for k in differing if not (k.startswith(HELPERS) and (k not in was or k not in is_))]
-        differing += [k for k in GROWS if not _grows(k, old.get(k), new.get(k))]
-        if not differing:
-            return
-        then = ", ".join(f"{_short(k)}={_brief(was.get(k, old.get(k)))}" for k in differing[:4])
-        now = ", ".join(_brief(is_.get(k, new.get(k))) for k in differing[:4])
-        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
-        raise UsageError(
-            f"{source.show(self.folder)} was made with {then}{more}; this run has {now}.  --out elsewhere, or --redo"
-        )
+        if found := difference(old, new):
+            raise UsageError(f"{source.show(self.folder)} {found}.  --out elsewhere, or --redo")
 
     def shadowing(self) -> list[str]:
         """The user's files that hide built-in ones of the same name, a line each."""
@@ -618,28 +601,6 @@ def _nothing() -> dict[str, Any]:
     return {}
 
 
-def _grows(key: str, old: Any, new: Any) -> bool:
-    """Whether a run of `old` may continue as `new`."""
-    if key == "repeats":
-        return int(new or 1) >= int(old or 1)
-    if key == "limit":
-        return new is None or (old is not None and new >= old)
-    return not new or set(new) >= set(old or new)
-
-
-def flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested settings, by their dotted names."""
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
-
-
-def _short(key: str) -> str:
-    return f"{key.removeprefix('digests.')} file" if key.startswith("digests.") else key.removeprefix("task.")
-
-
 def _by_name(found: Iterable[tuple[Any, Any]]) -> dict[Any, str]:
     """Values by name; several of a name one after another."""
     values: dict[Any, list[str]] = {}
@@ -649,37 +610,5 @@ def _by_name(found: Iterable[tuple[Any, Any]]) -> dict[Any, str]:
     return {name: ", ".join(each) for name, each in values.items()}
 
 
-def _brief(value: Any) -> str:
-    text = "nothing" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"
-
-
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _git() -> dict[str, Any] | None:
-    """The commit of the checkout that m1eval runs from, if it runs from one."""
-    root = Path(m1eval.__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return None
-    try:
-        sha, changes = (
-            subprocess.run(
-                ["git", "-C", str(root), *command], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return {"sha": sha, "dirty": bool(changes)}

@@ -248,7 +248,7 @@ def test_a_question_that_stands_twice_is_paired_once(m1eval, tmp_path):
         named = write(tmp_path / name / "twice.yaml", keys)
         folders.append(tmp_path / f"run-{name}")
         m1eval("run", "--tasks", named, "--model", "echo:gold", "--out", folders[-1], "--display", "none")
-        journal = folders[-1] / "samples.jsonl"
+        journal = run_of(folders[-1]) / "samples.jsonl"
         made = [json.loads(line) for line in journal.read_text().splitlines()]
         for record in made:
             if record["metadata"]["given"] == "x":

@@ -195,10 +195,11 @@ class Asked:
 
         async def send(reservation: Reservation) -> tuple[Sequence[Output | Exception], int | None]:
             try:
-                outputs = await several(_capped(request, reservation), n)
-                for output in outputs:
-                    if not isinstance(output, Exception):
-                        as_output(output)
+                came = await several(_capped(request, reservation), n)
+                # Copies, as a runner may return one output several times and each gets a usage of its own.
+                outputs = [
+                    each if isinstance(each, Exception) else msgspec.structs.replace(as_output(each)) for each in came
+                ]
             except Exception as error:
                 _told(reservation, error)
                 raise
@@ -211,9 +212,10 @@ class Asked:
             self._discarded(discarded)
             raise
         first = next((each for each in outputs if isinstance(each, Output)), None)
-        for usage in discarded if first else ():
-            assert first is not None
-            add_usage(first.usage, usage)
+        if first is None:
+            self._discarded(discarded)
+        else:
+            first.usage = total([first.usage, *discarded])
         return [_whole(each) for each in outputs] if limit else outputs
 
     def _filled(self, request: Request) -> Request:

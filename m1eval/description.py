@@ -17,8 +17,6 @@ from m1eval.done import Done
 from m1eval.nouns import Usage
 from m1eval.stats import OUTCOMES, Tally
 
-TOKENS = ("prompt", "cached", "reasoning", "answer")
-
 
 class Uncertainty(Struct, kw_only=True):
     """How well a score is known, for one of the two things it may be said of."""
@@ -85,7 +83,7 @@ class RunDescription(Struct, kw_only=True):
     errors: list[dict[str, Any]]
     """Why answers errored: the most frequent reasons, each with its count and a sample."""
     tokens: dict[str, int]
-    """Of all answers, errored ones too."""
+    """Of all answers, errored ones too; a prompt that several answers of one request share counts once."""
     tokens_errored: dict[str, int]
     tokens_per_answer: float | None
     """New tokens, thinking and answer, of a scored answer in the mean."""
@@ -204,7 +202,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _tokens(usage: Usage) -> dict[str, int]:
-    return {name: getattr(usage, name) for name in TOKENS}
+    return {"prompt": usage.sent, "cached": usage.cached, "reasoning": usage.reasoning, "answer": usage.answer}
 
 
 def _cost(done: Done) -> tuple[float | None, bool]:

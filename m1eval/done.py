@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from pathlib import Path
 
+from m1eval.grading import COUNTS
 from m1eval.nouns import Usage
 from m1eval.reasons import Reasons
 from m1eval.record import Line, Record, line_of, record_of
@@ -12,8 +13,6 @@ from m1eval.source import show
 from m1eval.stats import Tally
 from m1eval.text import is_are, plural
 
-COUNTED = ("prompt", "cached", "reasoning", "answer")
-"""Fields of usage that are numbers of tokens."""
 SHOWN = 10
 """Lines that are named one by one, of those that cannot be."""
 
@@ -135,7 +134,7 @@ class Done:
     def errored_usage(self) -> Usage:
         """What the errored answers took."""
         lines = self._errored.values()
-        return Usage(**{name: sum(getattr(line.usage, name) for line in lines) for name in COUNTED})
+        return Usage(**{name: sum(getattr(line.usage, name) for line in lines) for name in COUNTS})
 
     def leave_out(self, strangers: Set[str]) -> str:
         """Count anew without the lines of ids that are no sample's, which stay in the file; a note on them."""

@@ -12,6 +12,7 @@ from m1eval import metadata
 from m1eval.done import settled
 from m1eval.errors import UsageError
 from m1eval.folders import below
+from m1eval.grading import COUNTS
 from m1eval.record import Record
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def row(record: Record) -> dict[str, Any]:
     for name in NESTED:
         value = flat[name]
         flat[name] = _as_json(value) if value else "{}" if type(value) is dict else "[]"
-    flat |= {f"{name}_tokens": getattr(record.usage, name) for name in ("prompt", "cached", "reasoning", "answer")}
+    flat |= {f"{name}_tokens": getattr(record.usage, name) for name in COUNTS}
     flat["cost"] = record.usage.cost
     return flat | {f"{name}_seconds": getattr(record.timing, name) for name in record.timing.__struct_fields__}
 

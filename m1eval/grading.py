@@ -19,7 +19,8 @@ MAX_TOKENS = 2**53
 MAX_AMOUNT = 1e12
 """Dollars or seconds of one answer from here on cannot be right, and the sum of many would be infinite."""
 
-_COUNTS = ("prompt", "cached", "reasoning", "answer")
+COUNTS = ("prompt", "shared", "cached", "reasoning", "answer")
+"""Fields of Usage that are numbers of tokens."""
 _FINISH_REASONS = frozenset(get_args(FinishReason))
 
 
@@ -128,9 +129,10 @@ def as_output(output: Any) -> Output:
 
 def as_usage(usage: Usage) -> Usage:
     """The same usage with plain numbers: counts that cannot be right become 0, a cost None."""
-    for name in _COUNTS:
+    for name in COUNTS:
         if type(count := getattr(usage, name)) is not int or not 0 <= count < MAX_TOKENS:
             setattr(usage, name, _count(count))
+    usage.shared = min(usage.shared, usage.prompt)
     if usage.cost is not None:
         cost = _finite(usage.cost)
         usage.cost = cost if cost is not None and 0 <= cost < MAX_AMOUNT else None
@@ -147,7 +149,7 @@ def as_timing(timing: Timing) -> Timing:
 
 def add_usage(usage: Usage, more: Usage) -> None:
     """Add counts to others; a cost that one of them does not know is the other's."""
-    for name in _COUNTS:
+    for name in COUNTS:
         setattr(usage, name, getattr(usage, name) + getattr(more, name))
     if more.cost is not None:
         usage.cost = (usage.cost or 0.0) + more.cost

@@ -161,16 +161,6 @@ def _useless(judge: str, key: str, text: str, usage: Usage, error: str) -> Verdi
     return Verdict(judge=judge, key=f"{key}-{secrets.token_hex(4)}", text=text, usage=usage, error=error)
 
 
-def spent(verdicts: Sequence[Verdict]) -> Usage:
-    """The tokens of some verdicts in all."""
-    return Usage(
-        prompt=sum(verdict.usage.prompt for verdict in verdicts),
-        cached=sum(verdict.usage.cached for verdict in verdicts),
-        reasoning=sum(verdict.usage.reasoning for verdict in verdicts),
-        answer=sum(verdict.usage.answer for verdict in verdicts),
-    )
-
-
 def _model(spec: str) -> Model:
     """`RUNNER:NAME,option=value,…`: the options of a judge's runner stand behind its name."""
     name, *pairs = _parts(spec)

@@ -112,7 +112,10 @@ async def _outputs(work: Work, sample: Sample, repeats: list[int], asking: Askin
         while owed:
             seed = seed_of(work.seed, sample.id, owed[0])
             answers, spent = await _answers(work, sample, owed, seed, asking)
-            outputs += [Came(owed.pop(0), seed, answer, spent) for answer in answers]
+            outputs += [
+                Came(owed.pop(0), seed, answer, None if number else spent)  # the first record has what all took
+                for number, answer in enumerate(answers)
+            ]
     except LimitReached:
         asking.stop.set()
         if not outputs:

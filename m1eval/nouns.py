@@ -110,9 +110,11 @@ class Request(Struct, kw_only=True):
 
 
 class Usage(Struct, kw_only=True, omit_defaults=True):
-    """Token counts of one output; `cached` is the part of `prompt` that was not prefilled again."""
+    """Token counts of one output; `cached` is the part of `prompt` that the server had in its cache."""
 
     prompt: int = 0
+    shared: int = 0
+    """Tokens of the prompt that another output of the same request pays for; not part of `cached`."""
     cached: int = 0
     reasoning: int = 0
     answer: int = 0
@@ -123,6 +125,16 @@ class Usage(Struct, kw_only=True, omit_defaults=True):
     def output(self) -> int:
         """All new tokens, thinking and answer."""
         return self.reasoning + self.answer
+
+    @property
+    def sent(self) -> int:
+        """Tokens of the prompt that this output pays for: summed up, each request's prompt counts once."""
+        return self.prompt - self.shared
+
+    @property
+    def total(self) -> int:
+        """All tokens that this output pays for, in and out."""
+        return self.sent + self.output
 
 
 class Timing(Struct, kw_only=True, omit_defaults=True):
@@ -235,13 +247,14 @@ class Runner(Protocol):
     A runner may also have: `async start(progress)`, called once before the first request (load, connect, check; raise
     RunnerError); `tokenizer: Tokenizer | None`; `window: int | None` (tokens); `concurrency: int` (requests it likes to
     see at once, asked again and again); `choices: int` and `async several(request, n) -> list[Output | Exception]`, up
-    to `choices` answers to one prompt in one request, fewer if the server gives fewer; `address: str` (of the service,
-    for its prices); `describe() -> dict` (what is worth keeping in run.json, never keys); `recall(described)`, told
-    before the start what `describe` said when the run was worked on before; `notes: list[str]`, lines for below the
-    table; `loose: frozenset[str]` (options that do not change what comes back, such as an address or a timeout);
-    `pinned(options) -> dict`, of the class (further values that must be the same for a run to continue;
-    `describe()["pinned"]` are those known once it has started); `async loglikelihood(request, continuation) ->
-    Likelihood`, how likely a given text is after the prompt, for multiple choice.
+    to `choices` answers to one prompt in one request, fewer if the server gives fewer, of which the first output pays
+    for the prompt; `address: str` (of the service, for its prices); `describe() -> dict` (what is worth keeping in
+    run.json, never keys); `recall(described)`, told before the start what `describe` said when the run was worked on
+    before; `notes: list[str]`, lines for below the table; `loose: frozenset[str]` (options that do not change what
+    comes back, such as an address or a timeout); `pinned(options) -> dict`, of the class (further values that must be
+    the same for a run to continue; `describe()["pinned"]` are those known once it has started); `async
+    loglikelihood(request, continuation) -> Likelihood`, how likely a given text is after the prompt, for multiple
+    choice.
     """
 
     async def generate(self, request: Request) -> Output:

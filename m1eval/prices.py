@@ -34,7 +34,7 @@ class Rates(Struct, forbid_unknown_fields=True):
     def __call__(self, usage: Usage) -> float:
         """The cost of one request."""
         cached = self.input if self.cached is None else self.cached
-        fresh = usage.prompt - usage.cached
+        fresh = usage.sent - usage.cached
         return (fresh * self.input + usage.cached * cached + usage.output * self.output) / 1e6
 
 
@@ -66,9 +66,7 @@ def _of_service(model: str, address: str) -> Prices | None:
         return None
 
     def cost(usage: Usage) -> float:
-        counts = genai_prices.Usage(
-            input_tokens=usage.prompt, cache_read_tokens=usage.cached, output_tokens=usage.output
-        )
+        counts = genai_prices.Usage(input_tokens=usage.sent, cache_read_tokens=usage.cached, output_tokens=usage.output)
         return float(genai_prices.calc_price(counts, model, provider_api_url=address).total_price)
 
     try:

@@ -89,7 +89,7 @@ def fault(line: "Line | Record") -> str:
     if (
         (value == (line.outcome == "right") or (line.outcome == "partial" and 0 < value < 1))
         and 0 <= line.repeat < MOST_REPEATS
-        and 0 <= usage.prompt < MAX_TOKENS
+        and 0 <= usage.shared <= usage.prompt < MAX_TOKENS
         and 0 <= usage.cached < MAX_TOKENS
         and 0 <= usage.reasoning < MAX_TOKENS
         and 0 <= usage.answer < MAX_TOKENS

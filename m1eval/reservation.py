@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from m1eval.errors import Stopped
 from m1eval.grading import as_usage
 from m1eval.meter import Amount, Meter
@@ -38,9 +40,13 @@ class Reservation:
         self._spending, self._request, self._estimate = spending, request, estimate
 
     def settle(self, outputs: Sequence[Output | Exception]) -> None:
-        """Put a price on what came and count it; several outputs share one prompt."""
+        """Put a price on what came and count it; several outputs share one prompt, which the first pays for."""
         first = True
         came = [output for output in outputs if isinstance(output, Output)]
+        _share_prompt(came)
+        for output in came:
+            if output.finish_reason == "refused_context":  # the record keeps what it says that it took, mostly nothing
+                self._spending.charge(output.usage, self.meter)
         came = [output for output in came if output.finish_reason != "refused_context"]
         mean = sum(output.usage.output for output in came) / max(1, len(came))
         for output in came:
@@ -48,7 +54,7 @@ class Reservation:
             if self._spending.limited and not (told.prompt or told.output):
                 told = self._most(output, first=first)
                 self._spending.lost(self.meter.amount(told.prompt, told.answer))
-            self._spending.charge(output.usage, self.meter, shared=not first)
+            self._spending.charge(output.usage, self.meter)
             self.meter.saw(self._request, self._estimate, output, told, self.max_tokens, mean)
             if self.max_tokens and self.is_last and output.finish_reason == "length":
                 self._spending.stop_at_cut()
@@ -77,6 +83,15 @@ class Reservation:
         self._spending.free(self)
 
 
+def _share_prompt(outputs: Sequence[Output]) -> None:
+    """Have the first output that tells the tokens of the prompt pay for it, and no other of the same request."""
+    paid = False
+    for output in outputs:
+        if paid:
+            output.usage = msgspec.structs.replace(output.usage, shared=output.usage.prompt, cached=0)
+        paid = paid or output.usage.prompt > 0
+
+
 class Episode:
     """Room that is kept for an episode of several requests."""
 
@@ -87,8 +102,7 @@ class Episode:
 
     def spent(self, usage: Usage) -> None:
         """A turn has taken some of it."""
-        tokens = usage.prompt + usage.output
-        self.left = Amount(max(0.0, self.left.cost - (usage.cost or 0.0)), max(0, self.left.tokens - tokens))
+        self.left = Amount(max(0.0, self.left.cost - (usage.cost or 0.0)), max(0, self.left.tokens - usage.total))
 
 
 _current: ContextVar[Reservation | None] = ContextVar("reservation", default=None)

@@ -541,7 +541,7 @@ class Run:
             reply.key: reply.usage for record in done.counted() for reply in (*record.verdicts, *record.judge_replies)
         }
         if usage:  # a reply that decides on several equal answers was paid for once
-            found["judge prompt tokens"] = sum(each.prompt for each in usage.values())
+            found["judge prompt tokens"] = sum(each.sent for each in usage.values())
             found["judge output tokens"] = sum(each.output for each in usage.values())
         return found
 
@@ -587,7 +587,7 @@ def _again(done: Done) -> str:
     """What it costs to ask again for what is done; empty if nothing is."""
     if not done.tally.finished:
         return ""
-    tokens = done.tally.usage.prompt + done.tally.usage.output
+    tokens = done.tally.usage.total
     dollars = f", ${done.cost:.2f}" if done.cost else ""
     return f"asks again for {plural(done.tally.finished, 'answer')} ({plural(tokens, 'token')}{dollars} so far)"
 

@@ -104,19 +104,16 @@ class Spending:
     def before(self, usage: Usage) -> None:
         """Count what was spent before."""
         self.cost += usage.cost or 0.0
-        self.tokens += usage.prompt + usage.output
+        self.tokens += usage.total
 
-    def charge(self, usage: Usage, meter: Meter | None = None, *, shared: bool = False) -> None:
-        """Put a price on an output and count it; `shared`: its prompt is paid for by another."""
+    def charge(self, usage: Usage, meter: Meter | None = None) -> None:
+        """Put a price on an output and count it."""
         meter = meter or self.meter
-        paid = Usage(answer=usage.output, cost=usage.cost) if shared else usage
-        if (
-            usage.cost is None and meter.prices and (paid.prompt or paid.output)
-        ):  # nobody knows the price of nothing told
-            usage.cost = paid.cost = meter.prices(paid)
-        self.before(paid)
-        known, tokens = self._charged, paid.prompt + paid.output
-        self._charged = Amount(known.cost + (paid.cost or 0.0), known.tokens + tokens)
+        if usage.cost is None and meter.prices and usage.total:  # nobody knows the price of nothing told
+            usage.cost = meter.prices(usage)
+        self.before(usage)
+        known = self._charged
+        self._charged = Amount(known.cost + (usage.cost or 0.0), known.tokens + usage.total)
 
     async def paid(
         self,
@@ -199,7 +196,7 @@ class Spending:
     def end_episode(self, episode: Episode, spent: Usage) -> None:
         """An episode has come to its end, and took so much."""
         self._episodes.discard(episode)
-        known, tokens = self._episode, spent.prompt + spent.output
+        known, tokens = self._episode, spent.total
         self._episode = Amount(max(known.cost, spent.cost or 0.0), max(known.tokens, tokens))
         self._changed.set()
 
@@ -232,7 +229,7 @@ class Spending:
         self._grading -= 1
         self._graded += 1
         cost = sum(usage.cost or 0.0 for usage in usages)
-        tokens = sum(usage.prompt + usage.output for usage in usages)
+        tokens = sum(usage.total for usage in usages)
         known = self._judging
         self._judging = Amount(max(known.cost, MARGIN * cost), max(known.tokens, MARGIN * tokens))
         self._changed.set()

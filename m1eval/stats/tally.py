@@ -66,6 +66,7 @@ class Tally:
         """Count one finished (sample, repeat)."""
         self.outcomes[outcome] += 1
         self.usage.prompt += usage.prompt
+        self.usage.shared += usage.shared
         self.usage.cached += usage.cached
         self.usage.reasoning += usage.reasoning
         self.usage.answer += usage.answer
@@ -83,6 +84,7 @@ class Tally:
         """Forget an errored (sample, repeat) that was tried again."""
         self.outcomes["errored"] -= 1
         self.usage.prompt -= usage.prompt
+        self.usage.shared -= usage.shared
         self.usage.cached -= usage.cached
         self.usage.reasoning -= usage.reasoning
         self.usage.answer -= usage.answer

@@ -37,8 +37,8 @@ def read(
     `opened`: does the chat template leave a think block open; None: not known. `tags`: the forms of thinking that may
     be meant; None: any known one, empty: the text is left as it is. `tools`: the names that were offered. `limit`: as
     many tokens were allowed. `stops`: strings that are to end an answer and that the server does not know, so that one
-    with such a string before the limit is whole. Tokens are divided among the choices by their length, and the prompt
-    counts as cached in all but the first, as it was read once.
+    with such a string before the limit is whole. Tokens are divided among the choices by their length, and the first
+    alone pays for the prompt.
     """
     data = replies.unwrapped(data) if isinstance(data, dict) else data
     told = data["usage"] if isinstance(data, dict) and isinstance(data.get("usage"), dict) else {}
@@ -124,7 +124,7 @@ def _output(answer: _Answer, split: Split, told: dict[str, Any], tokens: int, *,
     said, (reason, raw) = answer.message, answer.finish
     counts = usage.read(told, tokens, len(split.reasoning), len(split.text), alone=alone)
     if not first:
-        counts.cached = counts.prompt
+        counts.shared, counts.cached = counts.prompt, 0
         counts.cost = None if counts.cost is None else 0.0  # the first has it all
     metadata: dict[str, Any] = {"finish_reason": raw} if raw is not None else {}
     if said.refused:

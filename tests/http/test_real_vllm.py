@@ -109,5 +109,5 @@ async def story(url: str) -> None:
         varied = {"temperature": 1, "seed": 3}
         outputs = await runner.several(chat("Name an animal.", 12, sampling=varied), 3)
         assert len({output.text for output in outputs}) == 3
-        assert [output.usage.cached == output.usage.prompt for output in outputs] == [False, True, True]
+        assert [output.usage.shared == output.usage.prompt for output in outputs] == [False, True, True]
         await runner.aclose()

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from m1eval import Sample, stats, task
+from m1eval import Sample, stats, task, terminal
 from m1eval.definition import Rule
 from m1eval.nouns import Usage
 from m1eval.overlength import Overlength
@@ -129,6 +129,8 @@ def test_lengths_are_reached_missed_or_undecided():
     assert verdict(sweep({1024: 43, 2048: 10}, 50), rule).startswith(
         "effective context length: not known (score ≥ 0.85); not 2k; undecided at 1k"
     )
+    ranges = [band._replace(label=f"≤ {band.label}") for band in bands]
+    assert verdict(ranges, rule).startswith("effective context length: at least 2k (score ≥ 0.85); not ≤ 8k")
 
 
 def named(n: int, truth: float, threshold: float) -> float:
@@ -433,3 +435,14 @@ def test_several_answers_a_sample_have_a_column_of_their_own(m1eval, tmp_path):
     records = lines(tmp_path / "x" / "samples.jsonl")
     assert (cells["n"], cells["answers"]) == (str(len(records) // 3), str(len(records)))
     assert cells["truncated"] == str(sum(record["outcome"] == "truncated" for record in records))
+
+
+def test_on_a_terminal_the_table_by_length_fits_its_width(m1eval, tmp_path, monkeypatch):
+    monkeypatch.setattr(terminal, "is_terminal", lambda *, err=False: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    m1eval("run", "-t", "needle_small", "-m", "echo:gold", "--out", tmp_path, "--display", "none")
+    out = m1eval("lengths", tmp_path).out
+    head = next(line for line in out.splitlines() if line.startswith("prompt tokens"))
+    assert len(head) <= 60
+    assert "refused" in head
+    assert "| 512" not in out

@@ -13,7 +13,7 @@ from m1eval.errors import UsageError
 from m1eval.folders import below
 from m1eval.report import heatmap, lengths
 from m1eval.report.effective import caution, effective, verdict
-from m1eval.report.markdown import markdown
+from m1eval.report.markdown import table
 from m1eval.run import Run
 from m1eval.source import show as show_path
 from m1eval.text import plural
@@ -160,13 +160,13 @@ def _mean(parts: Sequence[Stored], edges: Sequence[int]) -> str:
     bands = lengths.bands(joined.entries, edges)
     title = terminal.cell(f"{joined.task}, mean over {plural(max(len(band.parts) for band in bands), 'subtask')}")
     verdicts = [f"{title}: {line}" for line in _verdict(bands, joined.rule, titled=True)]
-    return "\n".join([f"{title}:", "", markdown(*lengths.rows(bands)), "", *verdicts])
+    return "\n".join([f"{title}:", "", table(*lengths.rows(bands)), "", *verdicts])
 
 
 def _text(run: Stored, edges: Sequence[int], by: str | None, *, alone: bool) -> str:
     """The table by length, the heat map, and unless the run is a part of a benchmark's mean the verdict."""
     bands = lengths.bands(run.entries, edges)
-    parts = [markdown(*lengths.rows(bands))]
+    parts = [table(*lengths.rows(bands))]
     grid = lengths.grid(run.entries, by, edges)
     parts.append("")
     if grid and len(grid.rows) * len(grid.columns) > 1:

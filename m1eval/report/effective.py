@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from m1eval.definition import Rule
-from m1eval.report.lengths import Band
+from m1eval.report.lengths import Band, tokens
 
 Standing = Literal["reached", "missed", "undecided"]
 ONE_SIDED = 0.9
@@ -62,9 +62,9 @@ def verdict(bands: Sequence[Band], rule: Rule) -> str:
         if how != "reached" or (found.longest is None or band.longest > found.longest):
             labels[how].append(band.label)
     if found.longest is not None:
-        parts = [f"at least {next(band.label for band in bands if band.longest == found.longest)} ({named})"]
+        parts = [f"at least {tokens(found.longest)} ({named})"]
     elif found.standings and found.standings[0] == "missed":
-        parts = [f"none ({named}), not even {bands[0].label}"]
+        parts = [f"none ({named}), not even {tokens(bands[0].longest)}"]
         labels["missed"] = labels["missed"][1:]
     else:
         parts = [f"not known ({named})"]

@@ -1,9 +1,16 @@
-"""Markdown tables that read well as text too."""
+"""Markdown tables that read well as text too, and on a terminal tables that fit its width."""
 
 from collections.abc import Collection, Sequence
 
 from m1eval import terminal
-from m1eval.report.layout import padded, width_of
+from m1eval.report.layout import aligned, padded, width_of
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[int] = (0,)) -> str:
+    """A table for standard output; columns of `words` stand left and wrap."""
+    if terminal.is_terminal():
+        return aligned(head, rows, terminal.console().width, words)
+    return markdown(head, rows, words)
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[int] = (0,)) -> str:

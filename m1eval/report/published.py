@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from m1eval import baselines, terminal
-from m1eval.report.markdown import markdown
+from m1eval.report.markdown import table
 from m1eval.report.table import how
 
 
@@ -30,7 +30,7 @@ def show(benchmark: str | None, *, as_json: bool) -> int:
         [figure.model, f"{figure.score:g}", how(figure.protocol), figure.by, figure.date or "–", figure.confidence]
         for figure in sorted(baseline.figures, key=lambda figure: -figure.score)
     ]
-    terminal.block(markdown(["model", "score", "protocol", "by", "date", "confidence"], rows))
+    terminal.block(table(["model", "score", "protocol", "by", "date", "confidence"], rows, words=(0, 2, 3)))
     for figure in baseline.figures:
         if figure.conflict:
             terminal.line(f"{figure.model}: others report {figure.conflict}")

@@ -1,13 +1,14 @@
 """The table at the end: what came out, how sure that is, and what was published."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from m1eval import baselines, terminal
 from m1eval.description import RunDescription
 from m1eval.repeats import read as read_figures
 from m1eval.report import against, by_length, figures, layout
-from m1eval.report.markdown import markdown
+from m1eval.report.markdown import table
 from m1eval.report.words import count, dollars, interval, is_are, plural, score, span
 from m1eval.run import Run
 
@@ -30,7 +31,8 @@ def show(runs: Sequence[Run]) -> None:
         terminal.line()
         _print(head, rows, words=(0, 1, len(head) - 1))
         terminal.line()
-    for note in [*notes(about), *against.lines(found), *_sources(runs), *(f"{run.task}: {run.path}" for run in about)]:
+    places = [f"{run.task}: {run.path}" for run in about if Path(run.path).is_dir()]  # gone if no answer came
+    for note in [*notes(about), *against.lines(found), *_sources(runs), *places]:
         terminal.line(note)
 
 
@@ -159,10 +161,9 @@ def _completeness(run: RunDescription) -> list[str]:
     if found := run.adaptive:
         wanted = f", wanted {found.until_se:g}" if found.until_se else ""
         error = "not known" if found.answer_stderr is None else f"{found.answer_stderr:.4f}"
-        lines.append(
-            f"adaptive, {found.answers_least} to {found.answers_most} answers a sample; "
-            f"the error of sampling answers is {error}{wanted}"
-        )
+        several = found.answers_least < found.answers_most
+        numbers = (f"{found.answers_least} to " if several else "") + plural(found.answers_most, "answer")
+        lines.append(f"adaptive, {numbers} a sample; the error of sampling answers is {error}{wanted}")
     return lines
 
 
@@ -207,10 +208,7 @@ def _show_results(about: Sequence[RunDescription], keys: Sequence[tuple[str, boo
 
 
 def _print(head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int]) -> None:
-    if terminal.is_terminal():
-        terminal.block(layout.aligned(head, rows, terminal.console().width, words))
-    else:
-        terminal.block(markdown(head, rows, words))
+    terminal.block(table(head, rows, words))
 
 
 def _beside(published: baselines.Baseline) -> list[baselines.Figure]:

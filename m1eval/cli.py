@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from m1eval import __version__, commands, completion, early, run_command, secrets, task_commands, terminal
 from m1eval.credentials import register_command
@@ -101,6 +102,8 @@ def _explained(error: Exception) -> tuple[str, int]:
 
 def _click_message(error: click.ClickException) -> str:
     """What click says of a wrong command line, in one line, and where the options are explained."""
+    if isinstance(error, NoArgsIsHelpError):
+        return "no command given; see m1eval --help"
     text = " ".join(error.format_message().split()).rstrip(".")
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"{text}; see {error.ctx.command_path} --help"

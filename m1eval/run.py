@@ -189,8 +189,11 @@ class Run:
         except msgspec.ValidationError:
             return Usage()
 
-    def peek(self) -> Done:
-        """What is done in the folder, without touching it; UsageError if it is another run's."""
+    def peek(self, *, redo: bool = False) -> Done:
+        """What is done in the folder, without touching it; UsageError if it is another run's, unless that goes."""
+        if redo:
+            self._refuse_foreign()
+            return Done(self.folder / "nothing")
         self._before(self.shown_config())
         return Done(self.folder / "samples.jsonl")
 

@@ -285,9 +285,18 @@ def run(tasks: Sequence[str], model: str, **given: Any) -> int:
     if given["dry_run"]:
         from m1eval.report.plan import show
 
-        show(runs, chosen_model.runner(), as_json=given["as_json"])
+        show(runs, chosen_model.runner(), redo=given["redo"], as_json=given["as_json"])
         return 0
-    return _evaluate(runs, chosen_model, given, panel)
+    try:
+        return _evaluate(runs, chosen_model, given, panel)
+    finally:
+        if given["redo"] and any(_continuable(each) for each in runs):
+            terminal.line("note: with --redo the same command starts over; to continue, leave it out", err=True)
+
+
+def _continuable(run: "Run") -> bool:
+    """Whether a run has answers, and lacks others."""
+    return run.work is not None and run.tally.finished > 0 and any(run.work.owed())
 
 
 def _model(spec: str, given: dict[str, Any]) -> "Model":
@@ -448,4 +457,7 @@ def _verdict(runs: "list[Run]", fail_under: float | None) -> int:
     scores = [run.tally.score for run in runs]
     if any(score is None for score in scores) or any(run.tally.outcomes["errored"] for run in runs):
         return 3
-    return int(fail_under is not None and any(score is not None and score < fail_under for score in scores))
+    below = [run for run in runs if fail_under is not None and (run.tally.score or 0) < fail_under]
+    for run in below:
+        terminal.line(f"{run.task.name}: {run.tally.score:.4g} is below --fail-under {fail_under:g}", err=True)
+    return int(bool(below))

@@ -119,6 +119,28 @@ def test_exit_codes(m1eval, aime, more, code):
     assert m1eval(*aime, *more).code == code
 
 
+def test_a_score_below_the_gate_is_named(m1eval, aime):
+    assert "aime24: 0 is below --fail-under 0.9" in m1eval(*aime, "--model", "echo:wrong", "--fail-under", "0.9").err
+
+
+def test_without_a_command_one_line_says_where_they_are_listed(m1eval):
+    result = m1eval()
+    assert (result.code, result.err) == (2, "Error: no command given; see m1eval --help\n")
+
+
+def test_a_redo_that_lacks_answers_says_that_it_does_not_continue(m1eval, aime):
+    said = "with --redo the same command starts over"
+    assert said in m1eval(*aime, "--model", "echo:gold,error", "--redo").err
+    assert said not in m1eval(*aime, "--model", "echo:gold,error").err
+    assert said not in m1eval(*aime, "--model", "echo:gold", "--redo").err
+
+
+def test_a_folder_that_is_not_there_is_not_named(m1eval, aime, tmp_path):
+    result = m1eval(*aime, "--model", "echo:gold", "--max-tokens-total", 1)
+    assert (result.code, (tmp_path / "x").exists()) == (3, False)
+    assert "x/aime24" not in result.out
+
+
 def test_run_is_the_default_command(shell, aime):
     result = shell(*aime[1:], "--model", "echo:gold", "--json")
     assert result.json()["runs"][0]["score"] == 1.0
@@ -144,6 +166,12 @@ def test_a_dry_run_shows_everything_and_runs_nothing(m1eval, aime, tmp_path):
     m1eval(*aime, "--model", "echo:gold", "--limit", 3)
     (plan, _) = m1eval(*aime, "--model", "echo:gold", "--dry-run", "--json").json()["plans"]
     assert (plan["done"], plan["owed"], plan["samples"]) == (6, 10, 8)
+    m1eval(*aime, "--model", "echo:gold")
+    assert "output at most 0 tokens" in m1eval(*aime, "--model", "echo:gold", "--dry-run").out
+    again = m1eval(*aime, "--model", "echo:gold", "--temperature", 0, "--dry-run", "--redo").out
+    assert "0 of 16 already done" in again
+    unlimited = ("--set", "generation.max_tokens=null", "--dry-run")
+    assert "output without a limit" in m1eval(*aime, "--model", "echo:wrong", *unlimited).out
 
 
 def test_plain_progress_counts_outcomes_and_tokens(shell, aime):
@@ -192,3 +220,7 @@ def test_numbers_as_people_read_them():
     assert [count(n) for n in (12, 2410, 24_900, 1_200_000)] == ["12", "2,410", "24.9k", "1.2M"]
     assert [span(s) for s in (0.44, 12, 61, 1860, 4320, 273_600)] == ["0.4s", "12s", "1m01s", "31m00s", "1h12m", "3d4h"]
     assert [score(None), score(0.5), score(0.7416, 0.0611)] == ["–", "0.500", "0.742 ± 0.061"]
+
+
+def test_the_list_does_not_take_the_rows_that_samples_are_made_of_for_samples(m1eval):
+    assert re.search(r"ruler_qa_1 +ruler +generated", m1eval("tasks", "--tag", "long-context").out)

@@ -68,6 +68,8 @@ def _samples(row: dict[str, Any]) -> str:
     if "tasks" in row:
         return plural(len(row["tasks"]), "task")
     rows = row.get("dataset", {}).get("rows", "")
+    if "samples" in row.get("options", {}):  # made of the rows, in any number
+        return "generated"
     return f"{rows:,}" if isinstance(rows, int) else "generated" if "generate" in row.get("dataset", {}) else "–"
 
 

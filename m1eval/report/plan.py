@@ -15,10 +15,10 @@ PROBES = 8
 SHOWN = 2000
 
 
-def show(runs: Sequence[Run], runner: Runner, *, as_json: bool) -> None:
+def show(runs: Sequence[Run], runner: Runner, *, redo: bool, as_json: bool) -> None:
     """Print the plan of the runs."""
     tokenizer = runs[0].model.tokenizer(runner)
-    plans = [_plan(run, tokenizer) for run in runs]
+    plans = [_plan(run, tokenizer, redo=redo) for run in runs]
     if as_json:
         terminal.json({"plans": plans})
         return
@@ -26,8 +26,8 @@ def show(runs: Sequence[Run], runner: Runner, *, as_json: bool) -> None:
         _print(plan)
 
 
-def _plan(run: Run, tokenizer: OfRunner) -> dict[str, Any]:
-    done = run.peek()
+def _plan(run: Run, tokenizer: OfRunner, *, redo: bool) -> dict[str, Any]:
+    done = run.peek(redo=redo)
     work = run.plan(tokenizer, done)
     probes = [work.samples.sample(n) for n in work.numbers[:: max(1, len(work.numbers) // PROBES)][:PROBES]]
     lengths = [tokenizer.count(sample.messages) for sample in probes]
@@ -45,7 +45,7 @@ def _plan(run: Run, tokenizer: OfRunner) -> dict[str, Any]:
         "owed": owed,
         "prompt_tokens": round(owed * sum(lengths) / len(lengths)),
         "approximate": tokenizer.approximate,
-        "most_output_tokens": owed * most if most else None,
+        "most_output_tokens": None if most is None else owed * most,
         "config": run.shown_config(),
         "first_prompt": probes[0].messages,
     }
@@ -57,8 +57,9 @@ def _print(plan: dict[str, Any]) -> None:
     others = [name for name in plan["protocols"] if name != plan["protocol"]]
     terminal.line(f"  protocol {plan['protocol']}" + (f"; there is also {', '.join(others)}" if others else ""))
     about = "about " if plan["approximate"] else ""
-    most = count(plan["most_output_tokens"]) if plan["most_output_tokens"] else "no limit"
-    terminal.line(f"  input {about}{count(plan['prompt_tokens'])} tokens, output at most {most} tokens")
+    most = plan["most_output_tokens"]
+    output = "without a limit" if most is None else f"at most {count(most)} tokens"
+    terminal.line(f"  input {about}{count(plan['prompt_tokens'])} tokens, output {output}")
     terminal.line("  config")
     for key, value in plan["config"].items():
         if key != "task":

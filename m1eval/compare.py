@@ -104,7 +104,9 @@ class Pair(Effect, kw_only=True):
     other_prompts: int
     """Paired samples whose prompts differ although they are the same problem."""
     clusters: int
-    """Texts that the samples are about, one that shares none counted by itself."""
+    """Texts that the samples are about, one that shares none counted by itself; or values of `cluster`."""
+    cluster: str | None = None
+    """The column that makes the clusters, if one was named."""
     scores: tuple[float, float]
     difference: float
     these_problems: Effect
@@ -143,6 +145,8 @@ def compare(folders: Sequence[Path], *, cluster: str | None = None, margin: floa
             )
         made += [_pair(task, _side(first[task], cluster), _side(other[task], cluster)) for task in shared]
     pairs = [pair for pair, _ in made]
+    for pair in pairs:
+        pair.cluster = cluster
     if margin is not None:
         _decide(made, margin)
     if len(pairs) > 1:

@@ -195,6 +195,7 @@ def test_clusters_and_groups_are_those_of_the_records(m1eval, tmp_path):
     assert clustered["p"] > 0.1, "what is easier in one text of five may be that text's doing"
     assert by_column["interval"] == clustered["interval"]
     assert "about 5 texts" in m1eval("compare", *shared).out
+    assert "in 5 clusters by text" in m1eval("compare", *named, "--cluster", "text").out
     refused = m1eval("compare", *named, "--cluster", "nothing")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "it has text" in refused.err

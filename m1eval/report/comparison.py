@@ -66,8 +66,15 @@ def _size(pair: Pair) -> str:
         str(low) if low == high else f"{low}–{high}" for low, high in zip(pair.repeats_least, pair.repeats, strict=True)
     ]
     repeats = "" if sides == ["1", "1"] else f" × {' and '.join(dict.fromkeys(sides))}"
-    texts = "" if pair.clusters == pair.samples else f" about {pair.clusters} texts"
-    return f"{plural(pair.samples, 'sample')}{texts}{repeats}"
+    return f"{plural(pair.samples, 'sample')}{_clusters(pair)}{repeats}"
+
+
+def _clusters(pair: Pair) -> str:
+    if pair.clusters == pair.samples:
+        return ""
+    if pair.cluster is not None:
+        return f" in {plural(pair.clusters, 'cluster')} by {pair.cluster}"
+    return f" about {plural(pair.clusters, 'text')}"
 
 
 def _gate(pair: Pair) -> str:

@@ -32,7 +32,7 @@ def _left_out(repeated: Sequence[Figure]) -> list[str]:
         ranges = ", ".join(f"{each.name} {each.bounds[0]:.3f} to {each.bounds[1]:.3f}" for each in figures)
         lines.append(
             f"{number:,} of {plural(total, 'sample')} left out of {_names(figures)} (too few scored answers); "
-            f"if their missing answers were all wrong or all right: {ranges}"
+            f"if the answers that they lack of k were all wrong or all right: {ranges}"
         )
     return lines
 

@@ -121,8 +121,9 @@ class RunDescription(Struct, kw_only=True):
         return data
 
 
-def read(folder: Path) -> RunDescription:
+def read(folder: str | Path) -> RunDescription:
     """The description of the run in a folder; UsageError if its run.json cannot be read."""
+    folder = Path(folder)
     meta = metadata.read(folder / "run.json")
     return describe(meta, Done(folder / "samples.jsonl", set(meta.get("strangers", ()))), folder)
 

@@ -257,7 +257,7 @@ def files(told: Told, row: dict[str, Any]) -> None:
     loose = {"published", "notes"}
     assert {k: v for k, v in kept.items() if k not in loose} == {k: v for k, v in row.items() if k not in loose}
     seconds = {"seconds", "request_seconds", "path"}
-    for folder in (told.json_folder, told.folder):
+    for folder in (told.json_folder, str(told.folder)):
         again = json.loads(json.dumps(description.read(folder).built()))
         assert {k: v for k, v in again.items() if k not in loose | seconds} == {
             k: v for k, v in row.items() if k not in loose | seconds

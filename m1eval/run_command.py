@@ -331,7 +331,12 @@ def _tasks(names: Sequence[str], given: dict[str, Any], profile: Any) -> "list[T
         overrides.append("system=" + json.dumps(_literal(given["system"])))
     pairs("--set", given["overrides"])
     protocol = given["protocol"]
-    chosen = load(expanded(names), [*overrides, *given["overrides"]], protocol=protocol, profile=profile)
+    try:
+        chosen = load(expanded(names), [*overrides, *given["overrides"]], protocol=protocol, profile=profile)
+    except UsageError as error:
+        if given["lengths"] and str(error).startswith("--set lengths=") and "unknown key" in str(error):
+            raise UsageError("--lengths: none of these tasks generates prompts of a length that is asked for") from None
+        raise
     for task in chosen:
         if protocol not in (None, task.protocol):
             terminal.line(f"note: {task.name} has no protocol '{protocol}' and uses its own", err=True)

@@ -123,6 +123,11 @@ def test_a_score_below_the_gate_is_named(m1eval, aime):
     assert "aime24: 0 is below --fail-under 0.9" in m1eval(*aime, "--model", "echo:wrong", "--fail-under", "0.9").err
 
 
+def test_lengths_that_no_task_takes_are_said_by_the_option_s_own_name(m1eval, aime):
+    result = m1eval(*aime, "--model", "echo:gold", "--lengths", "4k")
+    assert (result.code, result.err.startswith("Error: --lengths: none of these tasks")) == (2, True)
+
+
 def test_without_a_command_one_line_says_where_they_are_listed(m1eval):
     result = m1eval()
     assert (result.code, result.err) == (2, "Error: no command given; see m1eval --help\n")

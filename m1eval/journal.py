@@ -45,6 +45,8 @@ class Journal(Done):
         self._before: FileIO | None = None
         """The locked journal of the earlier run, while `--redo` has no answer."""
         self._begun = not redo
+        self._prepared = False
+        self._compacted: Path | None = None
         self._made: list[Path] = []
         self.path = folder / "samples.jsonl"
         try:
@@ -242,17 +244,46 @@ class Journal(Done):
                 add_usage(gone, usage)
         return gone
 
+    def prepare(self) -> Usage:
+        """Write the journal without superseded lines beside it, for `close` to put in its place; what they took.
+
+        Nothing where there is no such line, or no room, which `late_notes` says.
+        """
+        if self._prepared:
+            return Usage()
+        self._prepared = True
+        if not self._superseded or self._before or not same(self._file, self.path):
+            return Usage()
+        try:
+            self._compacted = self._compact()
+        except OSError as error:
+            self._keep_lines(error)
+            return Usage()
+        return self.superseded()
+
+    def keep_superseded(self) -> None:
+        """Leave superseded lines where they are, after all: what they took is not written down anywhere else."""
+        self._prepared = True
+        if self._compacted:
+            with suppress(OSError):
+                self._compacted.unlink(missing_ok=True)
+            self._compacted = None
+
+    def _keep_lines(self, error: OSError) -> None:
+        line = f"{show(self.path)} keeps lines that are out of date: {error.strerror}; nothing is lost"
+        self._set_aside.append(line)
+
     def close(self) -> None:
         """Let go of the folder; takes superseded lines out first, where there is room to do so.
 
         An earlier run that `--redo` has moved aside comes back if no answer has taken its place.
         """
         try:
-            if self._superseded and not self._before and same(self._file, self.path):
-                self._compact()
+            self.prepare()
+            if self._compacted and same(self._file, self.path):
+                self._compacted.replace(self.path)
         except OSError as error:
-            line = f"{show(self.path)} keeps lines that are out of date: {error.strerror}; nothing is lost"
-            self._set_aside.append(line)
+            self._keep_lines(error)
         finally:
             if self._before is not None:
                 put_back(self.folder)
@@ -326,8 +357,8 @@ class Journal(Done):
         self.close()
         remove_empty(self._made)
 
-    def _compact(self) -> None:
-        """Write the journal anew with one line for each (sample, repeat), in place of the old one at once."""
+    def _compact(self) -> Path:
+        """Write the journal anew beside the old one, with one line for each (sample, repeat)."""
         fresh = self.path.with_suffix(".jsonl.new")
         try:
             unreadable = self._unreadable()
@@ -339,11 +370,11 @@ class Journal(Done):
                 self._write_current(file)
                 file.flush()
                 os.fsync(file.fileno())
-            fresh.replace(self.path)
         except OSError:
             with suppress(OSError):
                 fresh.unlink()
             raise
+        return fresh
 
     def _write_current(self, file: IO[bytes]) -> None:
         kept: set[tuple[str, int]] = set()

@@ -424,9 +424,12 @@ class Run:
             # Nothing came of it: leave no trace that a mended command would stumble on.
             journal.discard()
             return
+        written = False
         try:
-            self._sum_up(journal)
+            written = self._sum_up(journal)
         finally:
+            if not written:  # what superseded lines took is said by them alone
+                journal.keep_superseded()
             journal.close()
             self.notes += journal.late_notes
         if self.work is not None:
@@ -444,15 +447,15 @@ class Run:
         except UsageError as error:  # the earlier run comes back as it was
             self.notes.append(f"what the new answers took is not kept: {error}")
 
-    def _sum_up(self, journal: Journal) -> None:
-        """Write the summary into run.json."""
+    def _sum_up(self, journal: Journal) -> bool:
+        """Write the summary into run.json; whether all is there that it is to say."""
         if self.work is None:
-            return
+            return False
         known = self._known_figures
         self.figures = self._figures() if known is None else known
         if known is not None:
             self.repeat_figures = repeats_.read(known, self._meta["summary"].get("figure_intervals"))
-        gone = journal.superseded()
+        gone = journal.prepare()
         if gone != Usage():
             self._meta["superseded"] = msgspec.to_builtins(total((gone, self._superseded())))
         if self.seconds:
@@ -460,7 +463,12 @@ class Run:
             if not self._meta["summary"]["owed"]:
                 self._meta["finished"] = _now()
         if self.seconds or gone != Usage():
-            self._save()
+            try:
+                self._save()
+            except UsageError as error:  # the answers are on disk, and their table can be shown
+                self.notes.append(f"{error}; run.json is out of date, and the journal has every answer")
+                return False
+        return True
 
     @property
     def tally(self) -> Tally:

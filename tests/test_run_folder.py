@@ -513,3 +513,37 @@ def test_a_full_disk_while_closing_is_a_line_each_and_leaves_nothing_half_writte
     assert "samples.parquet is not written" in room.stdout
     assert start(-1).returncode == 0
     assert journal_file.read_bytes() == b"".join(whole)
+
+
+@pytest.mark.parametrize(("repeats", "room"), [(1, 1500), (80, 15_000)], ids=["for the journal", "for run.json"])
+def test_lines_that_are_taken_out_stay_paid_for_once_on_a_full_disk(tmp_path, capitals, repeats, room):
+    script = """
+        import resource, signal, sys
+        from m1eval import cli
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+        cli.main(sys.argv[2:])
+    """
+    file = write(tmp_path / "full.py", script)
+
+    def start(size: int, repeats: int, *more: object) -> "subprocess.CompletedProcess[str]":
+        options = map(str, _command(capitals, tmp_path / "x", "--limit", 1, "--repeats", repeats, *more))
+        done = subprocess.run([sys.executable, file, str(size), *options], capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr + done.stdout
+        return done
+
+    assert start(-1, repeats).returncode == 0
+    journal_file = _run(tmp_path / "x") / "samples.jsonl"
+    whole = journal_file.read_bytes().splitlines(keepends=True)
+    journal_file.write_bytes(whole[0] + b"".join(whole))
+    fits = journal_file.stat().st_size < room
+    assert fits != ((journal_file.parent / "run.json").stat().st_size < room), "one of them fits"
+    tokens = sum(sum(json.loads(line)["usage"].values()) for line in [whole[0], *whole])
+    for _ in range(2):
+        done = start(room, repeats)
+        assert ("run.json is out of date" if fits else "keeps lines that are out of date") in done.stdout, done.stderr
+        assert len(journal_file.read_bytes().splitlines()) == len(whole) + 1
+    for _ in range(2):  # the first takes the line out
+        done = start(-1, repeats + 1, "--max-tokens-total", 1)
+        assert f"--max-tokens-total 1: {tokens:,} are used" in done.stderr
+        assert len(journal_file.read_bytes().splitlines()) == len(whole)

@@ -159,7 +159,7 @@ def test_a_key_or_model_that_is_not_there_is_answered_with_the_nearest():
         ("benchmark: mine", "benchmark: yours", "mine.yaml:1: benchmark is 'yours', but the file is named mine.yaml"),
         ("confidence: high", "confidence: sure", "mine.yaml:12: figures.0.confidence"),
         ("{text: none}", "{text: none", "mine.yaml:1?[0-9]: not valid YAML"),
-        ("unit: percent", "unit: elo", "mine.yaml:3: unit: invalid enum value"),
+        ("unit: percent", "unit: elo", "mine.yaml:3: unit: unknown value 'elo'; there are percent"),
     ],
 )
 def test_a_wrong_file_is_an_error_at_its_line(tmp_path, old, new, message):

@@ -35,7 +35,8 @@ def compare(
 
     The difference is over the problems that both have scored, with its 95% interval and the p of the same test, for
     these problems and for problems like these; adjusted if several tasks or runs are compared. Folders of several runs
-    are matched by task. Exits with 1 if the gate fails, and with 5 if it is inconclusive and that is to fail.
+    are matched by task; a task with no problem that both have scored is skipped, and leaves the gate inconclusive.
+    Exits with 1 if the gate fails, and with 5 if it is inconclusive and that is to fail.
 
     \b
     m1eval compare results/aime24/qwen--qwen3-8b results/aime24/qwen--qwen3-14b
@@ -50,12 +51,12 @@ def compare(
         raise UsageError("name two runs or more: m1eval compare results/TASK/A results/TASK/B")
     if fail_if_inconclusive and fail_if_worse is None:
         raise UsageError("--fail-if-inconclusive goes with --fail-if-worse BY")
-    pairs = compared(runs, cluster=cluster, margin=fail_if_worse)
+    pairs, skipped = compared(runs, cluster=cluster, margin=fail_if_worse)
     if as_json:
-        terminal.json({"comparisons": msgspec.to_builtins(pairs)})
+        terminal.json({"comparisons": msgspec.to_builtins(pairs), "skipped": msgspec.to_builtins(skipped)})
     else:
-        comparison.show(pairs)
-    gates = {pair.gate for pair in pairs}
+        comparison.show(pairs, skipped)
+    gates = {pair.gate for pair in pairs} | {"inconclusive" for _ in skipped}
     return 1 if "worse" in gates else 5 if fail_if_inconclusive and "inconclusive" in gates else 0
 
 

@@ -129,21 +129,48 @@ class Pair(Effect, kw_only=True):
     only_b: list[str]
 
 
-def compare(folders: Sequence[Path], *, cluster: str | None = None, margin: float | None = None) -> list[Pair]:
-    """The first folder against each other one, task by task.
+class Skipped(Struct, kw_only=True):
+    """A task of both folders that cannot be compared."""
+
+    task: str
+    a: str
+    b: str
+    reason: str
+
+
+class Comparisons(NamedTuple):
+    """What came of comparing folders."""
+
+    pairs: list[Pair]
+    skipped: list[Skipped]
+
+
+class _NothingShared(UsageError):
+    """Two runs of a task have no problem that both have scored."""
+
+
+def compare(folders: Sequence[Path], *, cluster: str | None = None, margin: float | None = None) -> Comparisons:
+    """The first folder against each other one, task by task; tasks without a common scored problem are skipped.
 
     `cluster`: a column of the data whose values make clusters, in place of the texts that samples share. `margin`: how
-    much worse B may be; decides `gate`. UsageError if the runs share no task or no problem.
+    much worse B may be; decides `gate`. UsageError if two folders share no task, or no task can be compared.
     """
     first, *others = [_runs(folder) for folder in folders]
     made: list[tuple[Pair, stats.Estimate]] = []
+    skipped: list[Skipped] = []
     for folder, other in zip(folders[1:], others, strict=True):
         shared = [task for task in first if task in other]
         if not shared:
             raise UsageError(
                 f"{show(folders[0])} has {_tasks(first)}, {show(folder)} has {_tasks(other)}: no task in both"
             )
-        made += [_pair(task, _side(first[task], cluster), _side(other[task], cluster)) for task in shared]
+        for task in shared:
+            try:
+                made.append(_pair(task, _side(first[task], cluster), _side(other[task], cluster)))
+            except _NothingShared as error:
+                skipped.append(Skipped(task=task, a=str(first[task]), b=str(other[task]), reason=str(error)))
+    if not made:
+        raise UsageError("; ".join(each.reason for each in skipped))
     pairs = [pair for pair, _ in made]
     for pair in pairs:
         pair.cluster = cluster
@@ -154,7 +181,7 @@ def compare(folders: Sequence[Path], *, cluster: str | None = None, margin: floa
         these = stats.benjamini_hochberg([pair.these_problems.p for pair in pairs])
         for pair, *adjusted in zip(pairs, like, these, strict=True):
             pair.p_adjusted, pair.these_problems.p_adjusted = adjusted
-    return pairs
+    return Comparisons(pairs, skipped)
 
 
 def _tasks(runs: Mapping[str, Path]) -> str:
@@ -253,7 +280,7 @@ def _pair(task: str, a: Side, b: Side) -> tuple[Pair, stats.Estimate]:
     matched = list(_matched(a, b))
     both = [each for each in matched if each.one.values and each.other.values]
     if not both:
-        raise UsageError(_nothing_shared(task, a, b, matched))
+        raise _NothingShared(_nothing_shared(task, a, b, matched))
     like, these = _estimates(both)
     right = [(each.name, each.one.mean >= 0.5, each.other.mean >= 0.5) for each in both]
     counts = [len(each.one.values) for each in both], [len(each.other.values) for each in both]

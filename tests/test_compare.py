@@ -259,3 +259,53 @@ def test_a_question_that_stands_twice_is_paired_once(m1eval, tmp_path):
     assert (pair["samples"], pair["left_out"]) == (5, 0)
     assert pair["scores"] == [1.0, 0.4], "as in the tables of the runs"
     assert len(pair["only_a"]) == 3
+
+
+@pytest.fixture
+def suites(m1eval, sums, tmp_path):
+    """Folders of three tasks: one is whole in both, one errored in the second, one has other samples there."""
+    for name in ("lost", "halves"):
+        write(tmp_path / f"{name}.yaml", sums.read_text())
+    made = {}
+    for out, script in (("a", "gold"), ("b", "error")):
+        made[out] = tmp_path / out
+        common = ("--out", made[out], "--display", "none")
+        m1eval("run", "--tasks", sums, "--model", "echo:gold,wrong", *common)
+        m1eval("run", "--tasks", tmp_path / "lost.yaml", "--model", f"echo:{script}", *common)
+        ids = f"halves-0{1 if out == 'a' else 2}"
+        half = m1eval("run", "--tasks", tmp_path / "halves.yaml", "--ids", ids, "--model", "echo:gold", *common)
+        assert half.code == 0, half.err
+    return made
+
+
+def test_a_task_that_cannot_be_compared_does_not_keep_the_others_from_it(m1eval, suites):
+    result = m1eval("compare", suites["a"], suites["b"], "--json")
+    found = result.json()
+    assert (result.code, [pair["task"] for pair in found["comparisons"]]) == (0, ["sums"])
+    reasons = {each["task"]: each["reason"] for each in found["skipped"]}
+    assert set(reasons) == {"lost", "halves"}
+    assert "have no problem of lost that both have scored" in reasons["lost"]
+    assert "have no sample of halves in common" in reasons["halves"]
+    assert found["comparisons"][0].get("p_adjusted") is None, "one comparison alone needs no correction"
+    text = m1eval("compare", suites["a"], suites["b"])
+    assert text.code == 0
+    assert "skipped lost: " in text.out
+    assert "skipped halves: " in text.out
+    assert "(paired, 24 samples)" in text.out
+
+
+def test_a_task_that_is_skipped_leaves_the_gate_undecided(m1eval, suites):
+    gate = ("compare", suites["a"], suites["b"], "--fail-if-worse", 0.9)
+    assert m1eval(*gate).code == 0
+    assert m1eval(*gate, "--fail-if-inconclusive").code == 5
+    same = ("compare", suites["a"] / "sums", suites["b"] / "sums", "--fail-if-worse", 0.9, "--fail-if-inconclusive")
+    assert m1eval(*same).code == 0
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_nothing_to_compare_is_an_error_in_one_line(m1eval, suites, as_json):
+    command = ("compare", suites["a"] / "lost", suites["b"] / "lost", *(["--json"] if as_json else []))
+    result = m1eval(*command)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.count("\n") == 1
+    assert "have no problem of lost that both have scored" in result.err

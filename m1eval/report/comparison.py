@@ -4,20 +4,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from m1eval import terminal
-from m1eval.compare import Effect, Pair
+from m1eval.compare import Effect, Pair, Skipped
 from m1eval.report.words import count, interval, is_are, p_value, plural, short
 
 NAMES = 12
 """Flipped samples that are named."""
 
 
-def show(pairs: Sequence[Pair]) -> None:
-    """Print the comparisons, a block each."""
+def show(pairs: Sequence[Pair], skipped: Sequence[Skipped] = ()) -> None:
+    """Print the comparisons, a block each, then which tasks were skipped."""
     for number, pair in enumerate(pairs):
         if number:
             terminal.line()
-        for text in lines(pair, several=len(pairs) > 1):
+        for text in lines(pair, several=len(pairs) + len(skipped) > 1):
             terminal.line(text)
+    if skipped:
+        terminal.line()
+    for each in skipped:
+        terminal.line(f"skipped {each.task}: {each.reason}")
 
 
 def lines(pair: Pair, *, several: bool = False) -> list[str]:

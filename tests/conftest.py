@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 
 from m1eval import cli
@@ -17,6 +18,10 @@ from m1eval.task import load as load_tasks
 from m1eval.tokens import Approximate
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A loaded machine is no fault of an example.
+hypothesis.settings.register_profile("m1eval", deadline=None)
+hypothesis.settings.load_profile("m1eval")
 
 
 class Result(NamedTuple):

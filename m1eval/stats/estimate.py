@@ -66,7 +66,7 @@ class Estimate(NamedTuple):
 
     def interval(self, confidence: float = 0.95) -> Interval:
         """The values that a two-sided test at 1 - `confidence` does not reject."""
-        n = self.effective(confidence)
+        n = self.effective()
         tail = (1 - confidence) / 2
         ends = self._solve(tail, n), self._solve(1 - tail, n)
         width = self.high - self.low
@@ -79,7 +79,7 @@ class Estimate(NamedTuple):
 
     def p_greater(self, null: float = 0.0) -> float:
         """The one-sided p of the hypothesis that the true mean is at most `null`; small if it is greater."""
-        return self._above(self._share(null), self.effective(0.9))
+        return self._above(self._share(null), self.effective())
 
     def p_less(self, null: float = 0.0) -> float:
         """The one-sided p of the hypothesis that the true mean is at least `null`; small if it is less."""
@@ -93,11 +93,15 @@ class Estimate(NamedTuple):
         found = reach * math.sqrt(self.share_of_largest() * max(self._spread(), -self.low * self.high) / self.units)
         return found if found < max(-self.low, self.high) else None
 
-    def effective(self, confidence: float = 0.95) -> float:
-        """Yes-or-no values of the same mean that would be as uncertain."""
+    def effective(self) -> float:
+        """Yes-or-no values of the same mean that would be as uncertain.
+
+        Corrected for the degrees of freedom at 95%, for other levels and for one side too, so that no two tests of one
+        estimate contradict.
+        """
         if self.freedom <= 0:
             return self.units
-        normal, t = NORMAL.inv_cdf(0.5 + confidence / 2), student(0.5 + confidence / 2, self.freedom)
+        normal, t = NORMAL.inv_cdf(0.975), student(0.975, self.freedom)
         return max(self.units, self.units / self.share_of_largest() * (normal / t) ** 2)
 
     def smoothed(self) -> float:

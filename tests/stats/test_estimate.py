@@ -59,6 +59,10 @@ def test_interval_and_p_cannot_contradict(values, null):
         assert (found.p(null) >= 0.05) == (low < null < high)
     assert 0 <= found.p_greater(null) <= 1
     assert found.p_greater(null) + found.p_less(null) == pytest.approx(1)
+    assert found.p(null) == pytest.approx(2 * min(found.p_greater(null), found.p_less(null)), abs=1e-9)
+    one_sided = found.interval(0.9)
+    assert low <= one_sided.low + 1e-9
+    assert one_sided.high <= high + 1e-9
 
 
 @given(SHARES)

@@ -2,13 +2,13 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 
-from m1eval.grading import add_usage, as_output
+from m1eval.grading import add_usage, as_output, total
 from m1eval.nouns import (
     Output,
     Progress,
@@ -76,14 +76,6 @@ def seed_of(run_seed: int, sample: str, repeat: int) -> int:
     """The seed of one request, in [0, 2^31): the same for every model, another for every repeat."""
     key = f"{run_seed}\0{sample}\0{repeat}".encode()
     return int.from_bytes(hashlib.sha256(key).digest()[:4], "big") >> 1
-
-
-def total(usages: Iterable[Usage]) -> Usage:
-    """The sum of some usages."""
-    whole = Usage()
-    for usage in usages:
-        add_usage(whole, usage)
-    return whole
 
 
 class Spent:

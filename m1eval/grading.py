@@ -6,7 +6,7 @@ become one; anything else is an error that names the file it came from, before i
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
@@ -153,6 +153,14 @@ def add_usage(usage: Usage, more: Usage) -> None:
         setattr(usage, name, getattr(usage, name) + getattr(more, name))
     if more.cost is not None:
         usage.cost = (usage.cost or 0.0) + more.cost
+
+
+def total(usages: Iterable[Usage]) -> Usage:
+    """The sum of some usages."""
+    whole = Usage()
+    for usage in usages:
+        add_usage(whole, usage)
+    return whole
 
 
 def _count(value: Any) -> int:

@@ -19,7 +19,7 @@ from m1eval import prompts, secrets
 from m1eval.done import SHOWN, Done, lines_of, records
 from m1eval.errors import Stopped, UsageError
 from m1eval.folder import drop_aside, locked, make, move_aside, put_back, refuse_links, remove_empty, same
-from m1eval.grading import add_usage
+from m1eval.grading import add_usage, total
 from m1eval.nouns import Message, Usage
 from m1eval.record import Line, Record, encoded, line_of, readable, record_of
 from m1eval.source import show
@@ -239,10 +239,11 @@ class Journal(Done):
     def attempted(self) -> Usage:
         """What the answers of a `--redo` took that came to nothing, judges' replies too."""
         gone = Usage()
+        replies: dict[str, Usage] = {}  # by key, as one may decide on several equal answers
         for record in records(self.path) if self._before is not None else ():
-            for usage in (record.usage, *(reply.usage for reply in (*record.verdicts, *record.judge_replies))):
-                add_usage(gone, usage)
-        return gone
+            add_usage(gone, record.usage)
+            replies |= _replies(record)
+        return total((gone, *replies.values()))
 
     def prepare(self) -> Usage:
         """Write the journal without superseded lines beside it, for `close` to put in its place; what they took.
@@ -298,14 +299,18 @@ class Journal(Done):
             return gone
         kept: set[tuple[str, int]] = set()
         last_error = self._last_errors()
+        going: dict[str, Usage] = {}
+        staying: set[str] = set()
         for number, (raw, line) in enumerate(lines_of(self.path)):
+            record = record_of(raw) if judges and line else None
+            replies = _replies(record) if record else {}
             if line is None or line.id in self.strangers or not self._stale(line, number, kept, last_error):
+                staying |= replies.keys()
                 continue
-            record = record_of(raw) if judges else None
-            replies = (*record.verdicts, *record.judge_replies) if record else ()
-            for usage in (line.usage, *(reply.usage for reply in replies)):
-                add_usage(gone, usage)
-        return gone
+            add_usage(gone, line.usage)
+            going |= replies
+        # A reply that was paid for with an errored answer may have decided on the one in its place.
+        return total((gone, *(usage for key, usage in going.items() if key not in staying)))
 
     def _last_errors(self) -> dict[tuple[str, int], int]:
         """Which line is the last error of each (sample, repeat)."""
@@ -390,6 +395,11 @@ class Journal(Done):
             return b""
         with self.path.open("rb") as file:
             return b"".join(raw for raw in file if not line_of(raw) and raw.endswith(b"\n"))
+
+
+def _replies(record: Record) -> dict[str, Usage]:
+    """What the judges' replies of a record took, by their keys."""
+    return {reply.key: reply.usage for reply in (*record.verdicts, *record.judge_replies)}
 
 
 def _appending(path: Path) -> FileIO:

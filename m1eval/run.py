@@ -32,14 +32,14 @@ from m1eval import (
     source,
 )
 from m1eval import repeats as repeats_
-from m1eval.asking import Asking, seed_of, total
+from m1eval.asking import Asking, seed_of
 from m1eval.changes import changed
 from m1eval.config import difference
 from m1eval.credentials import hide_command
 from m1eval.description import RunDescription, describe
 from m1eval.done import Done
 from m1eval.errors import UsageError
-from m1eval.grading import as_figures
+from m1eval.grading import as_figures, total
 from m1eval.journal import Journal
 from m1eval.model import Model
 from m1eval.nouns import Runner, Tokenizer, Usage

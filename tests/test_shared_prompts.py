@@ -1,5 +1,6 @@
 """Several answers to one request share its prompt, which is paid for, counted and limited once."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,9 @@ from typing import Any
 import pytest
 
 import m1eval as package
-from m1eval.asking import total
-from m1eval.grading import as_usage
-from m1eval.nouns import Output, Usage
+from m1eval.grading import as_usage, total
+from m1eval.journal import Journal
+from m1eval.nouns import Output, Usage, Verdict
 from m1eval.prices import Rates
 from m1eval.record import Record, line_of, readable
 from m1eval.spending import Spending
@@ -240,3 +241,23 @@ def test_a_line_whose_share_cannot_be_does_not_count(shared):
 def test_an_output_without_a_share_is_written_without_one():
     record = Record(id="a", repeat=0, outcome="right", value=1.0, usage=Output(usage=Usage(prompt=9)).usage)
     assert json.loads(readable(record))["usage"] == {"prompt": 9}
+
+
+def test_a_judges_reply_that_decides_on_a_later_answer_is_paid_for_once(tmp_path):
+    reply = Verdict(judge="j", key="k", text="Verdict: YES", usage=Usage(prompt=500, answer=5))
+    useless = Verdict(judge="j", key="u", text="", usage=Usage(prompt=300, answer=3), error="cut off")
+    answer = Usage(prompt=100, answer=10)
+
+    async def write_all() -> Journal:
+        journal = Journal(tmp_path / "run")
+        first = Record(id="a", repeat=0, outcome="errored", error="x", usage=answer, judge_replies=[reply, useless])
+        again = Record(id="a", repeat=0, outcome="right", value=1.0, usage=answer, verdicts=[reply])
+        for record in (first, again):
+            await journal.append(record)
+        return journal
+
+    journal = asyncio.run(write_all())
+    gone = journal.prepare()
+    assert (gone.prompt, gone.answer) == (100 + 300, 10 + 3), "the reply that decides stays in the journal"
+    journal.close()
+    assert [line["outcome"] for line in lines(tmp_path / "run" / "samples.jsonl")] == ["right"]

@@ -1,6 +1,7 @@
 """The command line: `m1eval run` is the default command; errors become one line and an exit code."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from m1eval.credentials import register_command
 from m1eval.errors import INTERNAL, M1evalError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "M1EVAL", "max_content_width": 110}
+
+_UNREADABLE = re.compile(r"\S{400,}")
 
 
 class _Default(click.Group):
@@ -81,7 +84,7 @@ def _run(given: list[str], *, debug: bool) -> int:
             _traceback()
         text, code = _explained(error)
         if not debug:
-            terminal.line(f"Error: {text}", err=True)
+            terminal.line(f"Error: {_shortened(text)}", err=True)
     finally:
         if guarded:
             early.guard(again=True)
@@ -98,6 +101,12 @@ def _explained(error: Exception) -> tuple[str, int]:
         return f"{os.fsdecode(error.filename)}: {error.strerror}", 2
     said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     return f"internal error: {said}; run again with --debug for the traceback and please report it", INTERNAL
+
+
+def _shortened(text: str) -> str:
+    """A message without the middle of what is too long to be read: a value may be a whole file by mistake."""
+    text = secrets.redact(text)  # before anything is cut: half a secret would not be known as one
+    return _UNREADABLE.sub(lambda match: f"{match[0][:200]}…{match[0][-60:]}", text)
 
 
 def _click_message(error: click.ClickException) -> str:

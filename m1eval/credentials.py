@@ -98,7 +98,7 @@ def register_headers(headers: Mapping[str, Any]) -> None:
 def register_option(name: str, value: Any) -> None:
     """An option of a runner: addresses, headers, and whatever is called a key, at any depth."""
     if name == "base_url" or name.endswith(("_url", "_urls")) or name == "url":
-        for url in [value] if isinstance(value, str) else value or ():
+        for url in value if isinstance(value, list | tuple) else [value]:
             for each in str(url).replace(",", " ").split():
                 register_url(each)
     elif name == "headers" or name.endswith("_headers"):

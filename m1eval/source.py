@@ -162,9 +162,10 @@ _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticErr
 
 def _parse(path: Path, lines: dict[Key, tuple[Path, int]]) -> Any:
     try:
-        if path.stat().st_size > LARGEST:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)  # a device or a pipe has no size, and may have no end
+        if len(data) > LARGEST:
             raise UsageError(f"{show(path)}:1: longer than {LARGEST >> 20} MiB; data belong into a file of their own")
-        data = path.read_bytes()
         if _depth(data) > DEEPEST:
             raise UsageError(f"{show(path)}:{_deep_line(data)}: nested deeper than {DEEPEST} levels")
         loader = _Loader(data)

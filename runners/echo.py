@@ -17,6 +17,8 @@ from m1eval.thinking import DEFAULT, named
 from m1eval.tokens import Approximate
 
 PARTS = ("gold", "wrong", "truncated", "garbled", "error")
+LONGEST = 86_400
+"""Seconds of latency at most."""
 GARBLED = "\\boxed{\\frac{1}{ </think <thi \ufffd\u200b\x00 }{{ %% undefined $"
 
 
@@ -43,6 +45,8 @@ class Runner:
         except ValueError as error:
             raise UsageError(f"echo: think_tags: {error}") from None
         self._latency = _number("latency", latency)
+        if self._latency > LONGEST:
+            raise UsageError(f"echo: latency is at most {LONGEST} seconds, not {str(latency)[:40]!r}")
         self.window = _window(window)
         self.concurrency = int(_number("concurrency", concurrency, 1))
         self.tokenizer = Approximate()

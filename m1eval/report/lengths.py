@@ -85,6 +85,8 @@ def entries(folder: Path, strangers: Set[str] = frozenset()) -> Iterator[Entry]:
     UsageError if there is no journal.
     """
     journal = folder / "samples.jsonl" if folder.is_dir() else folder
+    if journal.exists() and not journal.is_file():  # a device may have no end, and a journal is read twice
+        raise UsageError(f"{show(folder)} is no run: {show(journal)} is not a regular file")
     try:
         for record in settled(journal, strangers):
             yield Entry(

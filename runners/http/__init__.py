@@ -78,8 +78,10 @@ class Runner:
     ) -> None:
         if not model:
             raise UsageError("http: which model? --model http:NAME, as the server calls it")
+        think_end = None if think_end is None else options.text("think_end", think_end)
         tags = options.think_tags(think_tags, think_end)
-        urls = base_url if isinstance(base_url, str | None) else ",".join(base_url)
+        listed = base_url if isinstance(base_url, list | tuple) else [base_url or ""]
+        urls = ",".join(options.text("base_url", url) for url in listed)
         found = options.addresses(urls or os.environ.get("OPENAI_BASE_URL", ""))
         chosen = options.one_of("think_by", think_by, {way: way for way in budget.WAYS})
         self._way = budget.way(chosen, urlsplit(found[0].url).hostname or "")
@@ -93,7 +95,7 @@ class Runner:
         )
         tries = options.whole("retries", retries, 0), options.seconds("backoff", backoff, zero=True)
         away = options.seconds("patience", patience, zero=True)
-        key, named = _key(api_key_env, azure=any(address.azure for address in found))
+        key, named = _key(options.text("api_key_env", api_key_env), azure=any(address.azure for address in found))
         ways = [proxies.find(address.url) for address in found]
         logins = [way.login for way in ways if way]
         sent = options.Headers(key, options.mapping("headers", headers), found, logins)

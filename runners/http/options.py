@@ -88,6 +88,13 @@ def one_of(name: str, value: object, allowed: Mapping[str, Any]) -> Any:
     return allowed[word]
 
 
+def text(name: str, value: object) -> str:
+    """An option that is a text."""
+    if not isinstance(value, str):
+        raise UsageError(f"http: {name} is a text, not {_brief(value)}; quote it if it is to be one: '\"…\"'")
+    return value
+
+
 def think_tags(value: Any, end: str | None) -> tuple[Form, ...] | None:
     """The forms of thinking that an option names, None for any known one; `end`: the text that is to end thinking."""
     try:

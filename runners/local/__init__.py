@@ -35,6 +35,8 @@ from .sizing import GIB, Room, Wanted
 from .tokens import Budget, ModelTokenizer, Watch
 
 DTYPES = ("float32", "bfloat16", "float16")
+MOST_THREADS, MOST_GPUS, MOST_ROWS = 1024, 1024, 2**20
+"""What `threads`, `gpus` and `batch` may be at most; of more, neither PyTorch nor the machine can be asked."""
 
 
 @dataclass
@@ -82,10 +84,11 @@ class Runner:
         ignore_config_keys: str | Sequence_[str] = (),
     ) -> None:
         self.ignored = config_keys(ignore_config_keys)
-        self.model, self.revision = model, revision
-        self.threads = None if threads is None else options.whole("threads", threads)
+        # A revision such as 0610417 is read as a number: what it was is not known any more, and it is refused.
+        self.model, self.revision = model, None if revision is None else options.text("revision", revision)
+        self.threads = None if threads is None else options.whole("threads", threads, MOST_THREADS)
         self.device = options.device(device)
-        on_gpu, self.gpus = self.device.type != "cpu", options.whole("gpus", gpus)
+        on_gpu, self.gpus = self.device.type != "cpu", options.whole("gpus", gpus, MOST_GPUS)
         self.dtype = dtype or ("bfloat16" if on_gpu else "float32")
         if self.dtype not in DTYPES:
             raise UsageError(f"local: no dtype '{self.dtype}'; there are {', '.join(DTYPES)}")
@@ -94,9 +97,10 @@ class Runner:
             self.think_tags = KNOWN if think_tags is None else named(think_tags)
         except ValueError as error:
             raise UsageError(f"local: think_tags: {error}") from None
+        think_end = None if think_end is None else options.text("think_end", think_end)
         if think_end is not None and not any(form.ends(think_end) for form in self.think_tags):
             raise UsageError(f"local: think_end must contain {self.think_tags[0].close}")
-        self.batch = options.whole("batch", (256 if on_gpu else 16) if batch is None else batch)
+        self.batch = options.whole("batch", (256 if on_gpu else 16) if batch is None else batch, MOST_ROWS)
         tokens = options.tokens("chunk", (32768 if on_gpu else 512) if chunk is None else chunk)
         self.chunk = -(-tokens // BLOCK) * BLOCK
         self.memory = None if memory is None else int(options.positive("memory", memory, "GiB") * GIB)

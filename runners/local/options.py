@@ -10,11 +10,13 @@ DEVICES = ("cpu", "cuda")
 _SWITCHES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-def whole(name: str, value: object, least: int = 1) -> int:
-    """An option that is a whole number of at least `least`."""
+def whole(name: str, value: object, most: int) -> int:
+    """An option that is a whole number from 1 to `most`."""
     number = number_of(value)
-    if number is None or not number.is_integer() or number < least:
-        raise UsageError(f"local: {name} is a whole number from {least} on, not {str(value)[:40]!r}")
+    if number is None or not number.is_integer() or number < 1:
+        raise UsageError(f"local: {name} is a whole number from 1 on, not {str(value)[:40]!r}")
+    if number > most:
+        raise UsageError(f"local: {name} is at most {most:,}, not {str(value)[:40]!r}")
     return int(number)
 
 
@@ -32,6 +34,13 @@ def positive(name: str, value: object, unit: str) -> float:
     if number is None or number <= 0:
         raise UsageError(f"local: {name} is a number of {unit} above 0, not {str(value)[:40]!r}")
     return number
+
+
+def text(name: str, value: object) -> str:
+    """An option that is a text."""
+    if not isinstance(value, str):
+        raise UsageError(f"local: {name} is a text, not {str(value)[:40]!r}")
+    return value
 
 
 def switch(name: str, value: object) -> bool:

@@ -1,110 +1,60 @@
-"""Odd values for every option of every command: one line, a documented exit code, nothing written elsewhere.
+"""Odd values for every option of every command and runner: one line, a documented exit code, nothing written elsewhere.
 
-The commands are made from click's own list of parameters, so that a new option is tried as soon as it is there.
+The commands are those of tests/odd.py; `python -m benchmarks.odd_commands` tries all pairs of options.
 """
 
+import random
 from pathlib import Path
-from typing import Any
 
-import click
 import pytest
 
 from m1eval.cli import cli
-
-VALUES = {
-    "empty": "",
-    "blank": " ",
-    "negative": "-3",
-    "zero": "0",
-    "huge": "1" + "0" * 30,
-    "long": "x" * 5000,
-    "nan": "nan",
-    "inf": "inf",
-    "unit": "5q",
-    "unicode": "naïve‑☃",
-    "nul": "a\0b",
-    "newline": "a\nb",
-    "escape": "\x1b[31m[red]",
-    "commas": ",,",
-    "equals": "=",
-    "key": "a=",
-    "home": "~nobody-here/x",
-    "surrogate": "\udcff",
-}
-NEEDED = {
-    "run": ["--tasks", "./t.yaml", "--model", "echo:gold", "--display", "none"],
-    "check": ["./t.yaml"],
-    "bench": ["echo:gold"],
-    "lengths": ["runs/t"],
-    "compare": ["runs/t", "runs/t"],
-    "completion": ["bash"],
-}
-"""What a command cannot do without, besides the option that is tried."""
-CODES = {0, 1, 2, 3, 4, 5}
-WRITTEN = {"results", "runs", "t.yaml", "t.jsonl"}
+from tests import odd
+from tests.serving import Closed
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder of the commands, with a task of one sample."""
+@pytest.fixture(autouse=True)
+def folder(m1eval, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of the commands, with a task of one sample and a run."""
     monkeypatch.chdir(tmp_path)
-    Path("t.jsonl").write_text('{"q": "a"}\n')
-    Path("t.yaml").write_text("title: T\ndataset: {file: t.jsonl}\nprompt: '{{ q }}'\ntarget: a\nscorer: exact\n")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    odd.make(tmp_path)
+    assert m1eval("run", *odd.NEEDED["run"], "--out", "runs/t").code == 0
     return tmp_path
 
 
-def given(command: click.Command, param: click.Parameter, value: str) -> list[str]:
-    """The words of a command line that give a value to one of its parameters."""
-    name = command.name or ""
-    if isinstance(param, click.Option):
-        words = [max(param.opts, key=len), *([] if param.is_flag else [value])]
-        return [name, *NEEDED.get(name, []), *words]
-    return [name, value] if value.startswith("-") is False else [name, "--", value]
+PARTS = [(name, part) for name in sorted(cli.commands) for part in range(4 if name == "run" else 1)]
 
 
-def odd_commands(name: str) -> list[list[str]]:
-    """Each parameter of a command with each value, and given twice."""
-    command = cli.commands[name]
-    words = []
-    for param in command.params:
-        flag = isinstance(param, click.Option) and param.is_flag
-        for value in [""] if flag else VALUES.values():
-            words.append(given(command, param, value))
-            if isinstance(param, click.Option) and not flag:
-                words.append([*given(command, param, value), max(param.opts, key=len), f"{value}1"])
-    return words
+@pytest.mark.parametrize(("name", "part"), PARTS)
+def test_odd_values_end_in_one_line(m1eval, name, part):
+    parts = sum(known == name for known, _ in PARTS)
+    problems = odd.all_wrong(m1eval, list(odd.odd_commands(name))[part::parts])
+    assert not problems, problems
 
 
-def wrong(result: Any, words: list[str], strange: set[str]) -> str:
-    """What is wrong with how a command ended, if anything."""
-    lines = [line for line in result.err.splitlines() if not line.startswith(("note:", "Usage:", "Try "))]
-    errors = [line for line in lines if "rror" in line]
-    said = result.out + result.err
-    if result.code not in CODES or "Traceback" in said or "internal error" in said or len(errors) > 1:
-        return f"{words!r:.200}: {result.code} {result.err[-400:]!r}"
-    if result.code == 2 and not errors:
-        return f"{words!r:.200}: no error line"
-    if any(ord(letter) < 32 and letter != "\n" for letter in said):
-        return f"{words!r:.200}: controls on the terminal"
-    if strange:
-        return f"{words!r:.200}: wrote {strange}"
-    return ""
+def test_there_are_more_than_a_thousand_of_them():
+    assert sum(1 for name in cli.commands for _ in odd.odd_commands(name)) > 1000
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
-def test_odd_values_end_in_one_line(m1eval, folder, name):
-    tried = odd_commands(name)
-    if name in {"lengths", "compare"}:
-        m1eval("run", *NEEDED["run"], "--out", "runs/t")
-    found, known = [], set(WRITTEN)
-    for words in tried:
-        result = m1eval(*words)
-        if "--out" in words:
-            known.add(words[words.index("--out") + 1])
-        if problem := wrong(result, words, {path.name for path in folder.iterdir()} - known):
-            found.append(problem)
-    assert not found, f"{len(found)} of {len(tried)}:\n" + "\n".join(found[:20])
+@pytest.mark.parametrize("seed", range(3))
+def test_odd_pairs_of_options_end_in_one_line(m1eval, seed):
+    pairs = [words for name in cli.commands for words in odd.odd_pairs(name)]
+    problems = odd.all_wrong(m1eval, random.Random(seed).sample(pairs, 100))
+    assert not problems, problems
 
 
-def test_there_are_hundreds_of_them():
-    assert sum(len(odd_commands(name)) for name in cli.commands) > 500
+@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize(("runner", "model"), [("echo", "echo:gold"), ("http", "http:m"), ("local", "local:./nowhere")])
+def test_odd_options_of_runners_end_in_one_line(m1eval, runner, model, part):
+    """Nothing listens on the port of the server, and there is no such checkpoint: no command does more than begin."""
+    with Closed() as port:
+        base = {"base_url": f"http://127.0.0.1:{port}/v1", "patience": "0", "retries": "0"}
+        always = base if runner == "http" else {}
+        problems = odd.all_wrong(m1eval, list(odd.odd_options(runner, model, always))[part::3])
+    assert not problems, problems
+
+
+def test_every_runner_has_options_that_are_tried():
+    for runner in ("echo", "http", "local"):
+        assert len(odd.runner_options(runner)) >= 4

@@ -142,6 +142,10 @@ class Samples:
     def sample(self, number: int, repeat: int = 0) -> Sample:
         """Build one sample, as it is asked in one repeat."""
         row = self._row(number, repeat)
+        if (average := self._definition.average) is not None and average not in row:
+            known = ", ".join(map(str, row))
+            text = f"{self.named(number)} has no column '{average}'; it has {known}"
+            raise self._file.error(("average",), text)
         templates, column = self._templates, self._definition.messages
         seen = {**row, **self._texts} if self._texts else row
         self._check_nulls(number, row)

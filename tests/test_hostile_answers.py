@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from benchmarks.hostile_answers import ANSWERS, measure
 from m1eval import Output, Sample, Usage, Verdict, load
 from m1eval.asking import Asking, Places
 from m1eval.graded import Came, graded_record
+from m1eval.spending import Spending
 from m1eval.workers import Pool
 from tests.hostile import FORMS
 
@@ -62,6 +64,7 @@ async def story(name: str) -> tuple[dict[str, str], float]:
         scorer=load("scorers", scorer).Scorer(**options),
         source=SimpleNamespace(where=lambda key: "task.yaml:1"),
         definition=SimpleNamespace(average=None),
+        scorer_file=Path("scorer.py"),
     )
     longest, errors = 0.0, {}
 
@@ -77,7 +80,7 @@ async def story(name: str) -> tuple[dict[str, str], float]:
         beating = asyncio.create_task(heart())
         asking: Any = Asking(
             *(nobody, SimpleNamespace(workers=workers, judges=Judges()), nobody),
-            *(Places(lambda: 1), nobody, asyncio.Event()),
+            *(Places(lambda: 1), Spending(), asyncio.Event()),
         )
         sample = Sample(id="s", messages=[], target=target, metadata=row)
         work: Any = SimpleNamespace(task=task)

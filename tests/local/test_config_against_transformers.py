@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from m1eval import RunnerError, load
+from m1eval import RunnerError, UsageError, load
 from tests.local.conftest import CPU, Tiny, save_tokenizer, scores
 
 local = load("runners", "local")
@@ -458,7 +458,7 @@ def test_a_refused_key_is_named_with_file_value_and_remedy(plain: Tiny, tmp_path
 def test_the_option_names_keys_with_commas_or_as_a_list() -> None:
     for given in ("a,b", "a, b,", ["a", "b"]):
         assert local.Runner(device="cpu", ignore_config_keys=given).ignored == ("a", "b")
-    with pytest.raises(RunnerError, match="ignore_config_keys is '3'"):
+    with pytest.raises(UsageError, match="ignore_config_keys is '3'"):
         local.Runner(device="cpu", ignore_config_keys=3)
     assert "ignore_config_keys" not in local.Runner.loose
 

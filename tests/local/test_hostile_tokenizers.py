@@ -241,7 +241,7 @@ def test_the_command_line_says_it_in_one_line(
     (folder / "tokenizer.json").write_text(json.dumps(TREES[kind][0]))
     model, out = f"local:{folder}", tmp_path / "out"
     done = m1eval("run", "--tasks", capitals, "--model", model, "--out", out, "--limit", 1, "--display", "none")
-    assert done.code == 2
+    assert done.code == 4
     assert "tokenizer.json" in done.err
     assert done.err.strip().count("\n") == 0
 
@@ -253,6 +253,6 @@ def test_a_chat_template_without_end_stops_the_command(
     (folder / "chat_template.jinja").write_text("{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3)
     model, out = f"local:{folder}", tmp_path / "out"
     done = m1eval("run", "--tasks", capitals, "--model", model, "--out", out, "--limit", 1, "--display", "none")
-    assert done.code == 2
+    assert done.code == 4
     assert "the chat template does not end" in done.err
     assert done.err.strip().count("\n") == 0

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from m1eval import RunnerError, Silent, load
+from m1eval import RunnerError, Silent, UsageError, load
 from tests.local.conftest import LLAMA3, scores
 
 local = load("runners", "local")
@@ -46,7 +46,7 @@ def change(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> N
 
 def refused(source: Path) -> str:
     """The one line with which a model is refused."""
-    with pytest.raises(RunnerError) as caught:
+    with pytest.raises((RunnerError, UsageError)) as caught:
         read(source)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -159,7 +159,7 @@ def test_a_gguf_file_cut_short_is_refused(tiny: Callable[..., Any], tmp_path: Pa
 
 
 def test_a_name_that_is_nothing_is_answered_with_what_there_is() -> None:
-    with pytest.raises(RunnerError, match="no model 'smollm3': give smollm2, a folder"):
+    with pytest.raises(UsageError, match="no model 'smollm3': give smollm2, a folder"):
         find("smollm3", None, Silent())
 
 

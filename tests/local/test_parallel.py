@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from m1eval import Progress, Request, RunnerError, Sampling, Silent, load
+from m1eval import Progress, Request, RunnerError, Sampling, Silent, UsageError, load
 from tests.local.conftest import save_tokenizer
 from tests.local.test_deepseek_v3 import SHAPE as DEEPSEEK
 from tests.local.test_engine import HYBRID, prompt
@@ -265,7 +265,7 @@ def test_gpus_that_are_not_there_are_refused(
     options: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(RunnerError, match=said):
+    with pytest.raises(UsageError, match=said):
         local.Runner("smollm2", **options)
 
 

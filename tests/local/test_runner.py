@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from m1eval import Output, Request, RunnerError, Sampling, Silent, load
+from m1eval import Output, Request, RunnerError, Sampling, Silent, UsageError, load
 from tests.local.conftest import read, scores
 
 local = load("runners", "local")
@@ -199,9 +199,9 @@ def test_think_tags_name_another_form(llama: Any) -> None:
     (plain,) = ask(llama.folder, Request(**prompt), window=400)
     assert not plain.unfinished_thinking
     for wrong in ("<my>,<my>", "no such form"):
-        with pytest.raises(RunnerError, match="local: think_tags: "):
+        with pytest.raises(UsageError, match="local: think_tags: "):
             local.Runner(str(llama.folder), think_tags=wrong)
-    with pytest.raises(RunnerError, match="think_end must contain </my>"):
+    with pytest.raises(UsageError, match="think_end must contain </my>"):
         local.Runner(str(llama.folder), think_tags="<my>,</my>", think_end="</think>")
 
 
@@ -320,9 +320,9 @@ def test_options_are_checked(llama: Any) -> None:
     runner = local.Runner
     with pytest.raises(TypeError, match="depth"):
         runner(str(llama.folder), depth=3)
-    with pytest.raises(RunnerError, match="no dtype 'int4'"):
+    with pytest.raises(UsageError, match="no dtype 'int4'"):
         runner(str(llama.folder), dtype="int4")
-    with pytest.raises(RunnerError, match="a window of 513 is more than the model's 512"):
+    with pytest.raises(UsageError, match="a window of 513 is more than the model's 512"):
         ask(llama.folder, window=513)
 
 
@@ -341,13 +341,13 @@ def test_a_run_keeps_what_decides_its_numbers(llama: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"chunk": -5}, "chunk is a whole number from 1 on, not '-5'"),
-        ({"chunk": 0}, "chunk is a whole number from 1 on"),
+        ({"chunk": -5}, "chunk: '-5' is not a number of tokens"),
+        ({"chunk": 0}, "chunk: '0' is out of range"),
         ({"batch": 0}, "batch is a whole number from 1 on"),
         ({"batch": 2.5}, "batch is a whole number from 1 on"),
         ({"batch": True}, "batch is a whole number from 1 on"),
         ({"threads": -1}, "threads is a whole number from 1 on"),
-        ({"window": "abc"}, "window is a whole number from 1 on, not 'abc'"),
+        ({"window": "abc"}, "window: 'abc' is not a number of tokens"),
         ({"memory": -1}, "memory is a number of GiB above 0, not '-1'"),
         ({"memory": "nan"}, "memory is a number of GiB above 0"),
         ({"prefix_cache": "maybe"}, "prefix_cache is true or false, not 'maybe'"),
@@ -358,7 +358,7 @@ def test_a_run_keeps_what_decides_its_numbers(llama: Any) -> None:
     ],
 )
 def test_options_that_cannot_be_are_refused_in_one_line(given: dict[str, Any], words: str) -> None:
-    with pytest.raises(RunnerError) as error:
+    with pytest.raises(UsageError) as error:
         local.Runner("smollm2", **given)
     assert words in str(error.value)
     assert "\n" not in str(error.value)

@@ -108,6 +108,7 @@ def test_a_task_a_scorer_and_a_runner_in_an_empty_folder_run_by_name(python, tmp
 @pytest.mark.timeout(400)  # the time of several files of tests, on a machine that may be busy
 def test_the_tests_of_what_users_see_pass_against_the_wheel(python, tmp_path):
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "README.md", tmp_path)  # whose recipes are tried
     settings = (ROOT / "pyproject.toml").read_text()
     section = "[tool.pytest.ini_options]"
     (tmp_path / "pyproject.toml").write_text(section + settings.partition(section)[2])

@@ -200,10 +200,15 @@ def these_problems(
     if population is None or population <= n:
         return found
     share, like = n / population, problems_like_these(units, low, high)
-    variance = (1 - share) * like.variance + share * found.variance
-    if share < 0.5 or not freedom:
-        return like._replace(variance=variance)
-    return Estimate(mean, variance, found.units, like.freedom, low, high)
+    others, these = (1 - share) / like.units, share / found.units  # each part as large as it can be
+    return Estimate(
+        mean,
+        (1 - share) * like.variance + share * found.variance,
+        1 / (others + these),
+        satterthwaite([(size, each) for size, each in ((others, like.freedom), (these, freedom)) if each > 0]),
+        low,
+        high,
+    )
 
 
 def satterthwaite(parts: Sequence[tuple[float, float]]) -> float:

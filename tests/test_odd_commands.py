@@ -17,7 +17,7 @@ from tests.serving import Closed
 def folder(m1eval, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder of the commands, with a task of one sample and a run."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable is read once, at the import
     odd.make(tmp_path)
     assert m1eval("run", *odd.NEEDED["run"], "--out", "runs/t").code == 0
     return tmp_path

@@ -11,6 +11,8 @@ from m1eval.source import show
 
 _BEGIN = b'{\n "m1eval": '
 """How each run.json of ours begins."""
+_MAPPINGS = ("runner", "summary")
+"""Keys that may be null, which is as good as not there."""
 
 
 class _Summary(Struct):
@@ -44,12 +46,17 @@ class _Data(Struct):
     tables: list[_Table] = field(default_factory=list)
 
 
+class _Config(Struct):
+    task: dict[str, Any] = field(default_factory=dict)
+    repeats: Annotated[int, Meta(ge=1)] | None = None
+
+
 class _Shape(Struct):
     """The parts that are read again."""
 
     task: str = ""
     model: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
+    config: _Config = field(default_factory=_Config)
     runner: _Described | None = None
     data: _Data = field(default_factory=_Data)
     overlength: dict[str, list[str]] | None = None
@@ -68,7 +75,7 @@ def read(path: Path, remedy: str = "") -> dict[str, Any]:
         msgspec.convert(data, _Shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
         raise UsageError(f"{show(path)} cannot be read: {error}{remedy}") from None
-    return data
+    return {key: value for key, value in data.items() if value is not None or key not in _MAPPINGS}
 
 
 def damaged(path: Path) -> bool:

@@ -7,7 +7,7 @@ tried as soon as it is there. `wrong` tries one and says what is wrong with how 
 import inspect
 import itertools
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path
 
 import click
@@ -113,15 +113,19 @@ def odd_options(kind: str, model: str, always: dict[str, str]) -> Iterator[list[
             yield [*words, "-o", f"{option}=11"]
 
 
-def wrong(call: Call, words: list[str]) -> str:
-    """What is wrong with how a command ends in the current folder, if anything; what it writes is taken away."""
+def wrong(call: Call, words: list[str], may_change: Set[Path] = frozenset()) -> str:
+    """What is wrong with how a command ends in the current folder, if anything; what it writes is taken away.
+
+    `may_change`: folders in which it may write, besides those that it names.
+    """
     before = _state()
     result = call(*words)
     after = _state()
     strange = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
     for path in after.keys() - before.keys():
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-    strange -= {path for path in strange if any(path == place or place in path.parents for place in _said(words))}
+    places = _said(words) | may_change
+    strange -= {path for path in strange if any(path == place or place in path.parents for place in places)}
     problem = _ended_wrong(result) or (f"wrote {', '.join(map(str, strange))}" if strange else "")
     return f"{words!r:.240}: {result.code}: {problem}\n    {result.err[-300:]!r}" if problem else ""
 

@@ -90,16 +90,6 @@ def kind(name: str) -> Kind:
     return Kind(float(name), lambda made: float(name), yes_or_no)
 
 
-def unit(values: Sequence[float], cluster: str = "") -> Unit:
-    """A problem by its answers."""
-    n = len(values)
-    mean = math.fsum(values) / n
-    if n < 2:
-        return Unit(mean, cluster=cluster)
-    noise = math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n
-    return Unit(mean, noise, n, n - 1, cluster)
-
-
 def expected(of: Kind, chance: float) -> float:
     """What an answer to a problem is worth in the mean."""
     if of.answer is f1:
@@ -110,14 +100,13 @@ def expected(of: Kind, chance: float) -> float:
 def run(of: Kind, n: int, k: int, made: random.Random) -> tuple[list[Unit], float]:
     """The problems of a run, and the truth for these very problems."""
     chances = [of.chance(made) for _ in range(n)]
-    units = [unit([of.answer(made, chance) for _ in range(k)]) for chance in chances]
+    units = [Unit.of([of.answer(made, chance) for _ in range(k)]) for chance in chances]
     return units, math.fsum(expected(of, chance) for chance in chances) / n
 
 
 def like_these(units: Sequence[Unit]) -> stats.Estimate:
-    """As a tally has it: never surer of other problems than of these."""
-    like, these = stats.problems_like_these(units), stats.these_problems(units)
-    return like if like.effective() <= these.effective() else these
+    """For problems like these, as a tally has it."""
+    return stats.both_targets([units])[0]
 
 
 def holds(found: stats.Estimate, truth: float) -> bool:
@@ -152,7 +141,7 @@ def clusters() -> Iterator[tuple[str, Trial]]:
         for text in range(texts):
             easy = made.betavariate(1.63, 0.7)  # an intra-class correlation of 0.3 at a mean of 0.7
             for _ in range(sizes[text % len(sizes)]):
-                units.append(unit([yes_or_no(made, easy) for _ in range(k)], f"text {text}"))
+                units.append(Unit.of([yes_or_no(made, easy) for _ in range(k)], f"text {text}"))
         truth = 1.63 / 2.33
         alone = stats.problems_like_these([each._replace(cluster="") for each in units])
         return {"like these": holds(like_these(units), truth), "as if independent": holds(alone, truth)}
@@ -168,7 +157,7 @@ def limited() -> Iterator[tuple[str, Trial]]:
 
     def trial(of: Kind, n: int, population: int, k: int, made: random.Random) -> dict[str, float]:
         chances = [of.chance(made) for _ in range(population)]
-        units = [unit([of.answer(made, chance) for _ in range(k)]) for chance in chances[:n]]
+        units = [Unit.of([of.answer(made, chance) for _ in range(k)]) for chance in chances[:n]]
         found = stats.these_problems(units, population=population)
         low, high = found.interval() if made.random() < 0.05 else (math.nan, math.nan)
         return {"these": holds(found, math.fsum(chances) / population), "width": high - low}
@@ -298,7 +287,7 @@ def published() -> Iterator[tuple[str, Trial]]:
     def trial(name: str, n: int, k: int, theirs: int, gap: float, made: random.Random) -> dict[str, float]:
         of = kind(name)
         chances = [of.chance(made) for _ in range(n)]
-        units = [unit([of.answer(made, chance) for _ in range(k)]) for chance in chances]
+        units = [Unit.of([of.answer(made, chance) for _ in range(k)]) for chance in chances]
         figure = math.fsum(of.answer(made, chance) for chance in chances for _ in range(theirs)) / n / theirs
         found = stats.against_published(units, min(1.0, figure + gap), repeats=theirs)
         return {"called different": found.p() < 0.05}
@@ -343,7 +332,7 @@ def until_se() -> Iterator[tuple[str, Trial]]:
         units = []
         for name_, chance in chances.items():
             more = [of.answer(made, chance) for _ in range(wanted[name_] - len(first[name_]))]
-            units.append(unit(first[name_] + more))
+            units.append(Unit.of(first[name_] + more))
         truth = math.fsum(expected(of, chance) for chance in chances.values()) / n
         found = stats.these_problems(units)
         noise = {name_: chance * (1 - chance) for name_, chance in chances.items()}

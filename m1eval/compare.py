@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct, field
 
 from m1eval import metadata, stats
-from m1eval.config import flat
+from m1eval.config import brief, flat
 from m1eval.done import settled
 from m1eval.errors import UsageError
 from m1eval.folders import below
@@ -323,22 +323,16 @@ def _estimates(both: Sequence[Match]) -> tuple[stats.Estimate, stats.Estimate]:
     groups: dict[str, list[stats.Unit]] = {}
     for each in both:
         groups.setdefault(each.group, []).append(_difference(each.one, each.other))
-    like = stats.groups_like_these(list(groups.values()), -1.0, 1.0)
-    these = stats.average([stats.these_problems(units, -1.0, 1.0) for units in groups.values()])
-    return (like if like.effective() <= these.effective() else these), these
+    return stats.both_targets(list(groups.values()), -1.0, 1.0)
 
 
 def _difference(one: Answers, other: Answers) -> stats.Unit:
     """One problem's difference, with its noise where both sides have several answers."""
-    noise, parts = 0.0, []
-    for values in (one.values, other.values):
-        if len(values) < 2:
-            return stats.Unit(other.mean - one.mean, cluster=one.cluster)
-        mean = math.fsum(values) / len(values)
-        noise += math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)
-        parts.append((1 / len(values), len(values) - 1))
-    answers = min(len(one.values), len(other.values))
-    return stats.Unit(other.mean - one.mean, noise, answers, stats.satterthwaite(parts), one.cluster)
+    a, b = stats.Unit.of(one.values), stats.Unit.of(other.values)
+    if a.noise is None or b.noise is None:
+        return stats.Unit(b.value - a.value, cluster=one.cluster)
+    freedom = stats.satterthwaite([(1 / side.answers, side.freedom) for side in (a, b)])
+    return stats.Unit(b.value - a.value, a.noise + b.noise, min(a.answers, b.answers), freedom, one.cluster)
 
 
 def _effect(found: stats.Estimate) -> Effect:
@@ -384,17 +378,12 @@ def _nothing_shared(task: str, a: Side, b: Side, matched: Sequence[Match]) -> st
     if not a.samples.keys() & b.samples.keys():
         return f"{where} have no sample of {task} in common"
     differing = [
-        f"{key.removeprefix('task.')} {_brief(one)} and {_brief(other)}"
+        f"{key.removeprefix('task.')} {brief(one)} and {brief(other)}"
         for key, (one, other) in _config(a.meta.get("config", {}), b.meta.get("config", {})).items()
         if f"task.{key}".startswith(DATA) or key.startswith(DATA)
     ]
     why = f" ({'; '.join(differing)})" if differing else ""
     return f"{where} asked other problems of {task} under the same ids{why}; run both with the same data and --seed"
-
-
-def _brief(value: Any) -> str:
-    text = "nothing" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 def _config(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -21,8 +21,8 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     differing += [k for k in GROWS if not grows(k, old.get(k), new.get(k))]
     if not differing:
         return ""
-    then = ", ".join(f"{_short(k)}={_brief(was.get(k, old.get(k)))}" for k in differing[:4])
-    now = ", ".join(_brief(is_.get(k, new.get(k))) for k in differing[:4])
+    then = ", ".join(f"{_short(k)}={brief(was.get(k, old.get(k)))}" for k in differing[:4])
+    now = ", ".join(brief(is_.get(k, new.get(k))) for k in differing[:4])
     more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
     return f"was made with {then}{more}; this run has {now}"
 
@@ -49,6 +49,7 @@ def _short(key: str) -> str:
     return f"{key.removeprefix('digests.')} file" if key.startswith("digests.") else key.removeprefix("task.")
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
+    """A setting as it is named in a message."""
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 40 else f"{text[:37]}…"

@@ -46,6 +46,15 @@ class Unit(NamedTuple):
     cluster: str = ""
     """Problems of one cluster share a text; empty: a cluster of its own."""
 
+    @classmethod
+    def of(cls, values: Sequence[float], cluster: str = "") -> "Unit":
+        """A problem by its answers."""
+        n = len(values)
+        mean = math.fsum(values) / n
+        if n < 2:
+            return cls(mean, cluster=cluster)
+        return cls(mean, math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n, n, n - 1, cluster)
+
 
 class Estimate(NamedTuple):
     """A mean of values between `low` and `high`, with the variance of that mean."""
@@ -269,6 +278,16 @@ def groups_like_these(groups: Sequence[Sequence[Unit]], low: float = 0.0, high: 
         units=min(apart.units, together.units),
         freedom=min(apart.freedom, together.freedom) or max(apart.freedom, together.freedom),
     )
+
+
+def both_targets(groups: Sequence[Sequence[Unit]], low: float = 0.0, high: float = 1.0) -> tuple[Estimate, Estimate]:
+    """The mean over groups of the means of their units, for problems like these and for these problems.
+
+    It cannot be known better for other problems than for these, whatever chance has made of the two variances.
+    """
+    like = groups_like_these(groups, low, high)
+    these = average([these_problems(units, low, high) for units in groups])
+    return (like if like.effective() <= these.effective() else these), these
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:

@@ -12,7 +12,7 @@ from m1eval.stats.estimate import (
     Unit,
     against_published,
     average,
-    groups_like_these,
+    both_targets,
     these_problems,
 )
 
@@ -171,10 +171,7 @@ class Tally:
         groups = self._units()
         if not groups:
             return None
-        found = groups_like_these(groups)
-        # It cannot be known better for other problems than for these, whatever chance has made of the two variances.
-        least = average([these_problems(units) for units in groups])
-        return found if found.effective() <= least.effective() else least
+        return both_targets(groups)[0]
 
     def these_problems(self, population: int | None = None) -> Estimate | None:
         """The score on these very problems with the error of sampling answers; None if nothing was scored.

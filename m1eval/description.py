@@ -133,8 +133,8 @@ def describe(meta: Mapping[str, Any], done: Done, folder: Path) -> RunDescriptio
     tally, config, summary = done.tally, meta.get("config", {}), meta.get("summary") or {}
     errored = done.errored()
     plan = _plan(meta, tally, errored)
-    counts = [n for _, n in tally.counts.values()]
-    fewest, most, asked = min(counts, default=0), max(counts, default=0), plan["repeats"]
+    fewest, most = tally.answers
+    like = tally.like_these
     lost = tally.outcomes["errored"]
     lost_usage = done.errored_usage()
     wanted = max(plan["answers"], tally.scored + lost)
@@ -151,7 +151,7 @@ def describe(meta: Mapping[str, Any], done: Done, folder: Path) -> RunDescriptio
         skipped=plan["skipped"],
         repeats=fewest,
         repeats_most=most,
-        repeats_asked=asked,
+        repeats_asked=plan["repeats"],
         answers=tally.scored,
         answers_wanted=wanted,
         owed=wanted - tally.scored,
@@ -159,8 +159,8 @@ def describe(meta: Mapping[str, Any], done: Done, folder: Path) -> RunDescriptio
         unlike=plan["unlike"],
         partial=plan["samples"] < plan["in_set"],
         score=tally.score,
-        stderr=tally.stderr,
-        interval=tally.interval,
+        stderr=like.stderr if like else None,
+        interval=like.interval() if like else None,
         these_problems=None,
         score_bounds=tally.bounds,
         outcomes={outcome: tally.outcomes[outcome] for outcome in OUTCOMES},

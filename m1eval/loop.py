@@ -35,10 +35,10 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
     backlog = Places(lambda: BACKLOG + places.wanted())
     fatal: list[M1evalError] = []
 
-    async def some(sample: Sample, repeats: list[int], built: float) -> None:
+    async def some(sample: Sample, repeats: list[int], digest: str, built: float) -> None:
         try:
             came = await _outputs(work, sample, repeats, asking)
-            await _recorded(work, sample, came, built, journal, asking)
+            await _recorded(work, sample, came, digest, built, journal, asking)
         except LimitReached:
             stop.set()
         except M1evalError as error:
@@ -63,6 +63,7 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
             if sample is None:
                 await asyncio.sleep(0)  # thousands may be left out, one after another
                 continue
+            digest = digest_of(sample)  # once for all of its repeats, as a prompt may be long
             together = 1 if work.task.episode else int(getattr(asking.runner, "choices", 1))
             for first in range(0, len(repeats), together):
                 await backlog.take()
@@ -72,7 +73,7 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
                 if stop.is_set():
                     places.give()
                     break
-                group.create_task(some(sample, repeats[first : first + together], built))
+                group.create_task(some(sample, repeats[first : first + together], digest, built))
             del sample  # the prompt lives as long as its requests, no longer
     if fatal:
         raise fatal[0]
@@ -85,11 +86,15 @@ async def _unbuilt(name: str, repeats: list[int], error: Exception, journal: Jou
 
 
 async def _recorded(
-    work: Work, sample: Sample, came: "Sequence[Came]", built: float, journal: Journal, asking: Asking
+    work: Work,
+    sample: Sample,
+    came: "Sequence[Came]",
+    digest: str,
+    built: float,
+    journal: Journal,
+    asking: Asking,
 ) -> None:
     """Grade and write each answer by itself; the first error that ends the run, once all have been seen to."""
-
-    digest = digest_of(sample)
 
     async def one(each: Came) -> None:
         record = await graded_record(work, sample, each, asking)

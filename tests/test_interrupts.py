@@ -113,7 +113,7 @@ def test_a_grade_in_a_worker_holds_up_nobody(task, presses):
     process = started(task, "worker")
     if presses == 1:
         process.send_signal(signal.SIGINT)
-        time.sleep(1)
+        time.sleep(1)  # that it goes on can only be seen by waiting
         assert process.poll() is None, "the first one waits for what is in flight"
         process.send_signal(signal.SIGINT)
         code, err = ended(process, 0)

@@ -277,14 +277,31 @@ def test_ctrl_c_drains_and_the_same_command_continues(tmp_path, capitals, shell)
 
 
 def test_a_second_ctrl_c_leaves_at_once(tmp_path, capitals):
-    command = [sys.executable, "-m", "m1eval", "run", "--tasks", str(capitals), "--model", "echo:gold"]
-    command += ["-o", "latency=60", "--out", "x"]
+    write(
+        tmp_path / "runners" / "patient.py",
+        """
+        import asyncio
+        from pathlib import Path
+
+        class Runner:
+            def __init__(self, model):
+                pass
+
+            async def generate(self, request):
+                Path("asked").touch()
+                await asyncio.Event().wait()
+
+            async def aclose(self):
+                pass
+        """,
+    )
+    command = [sys.executable, "-m", "m1eval", "run", "--tasks", str(capitals), "--model", "patient:x", "--out", "x"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     assert process.stderr.readline().startswith("capitals 0/12")
-    time.sleep(2)  # by now the requests are on their way
+    _wait((tmp_path / "asked").exists)
     process.send_signal(signal.SIGINT)
-    time.sleep(1)
+    time.sleep(1)  # that it goes on can only be seen by waiting
     assert process.poll() is None, "the first one waits for what is in flight"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)

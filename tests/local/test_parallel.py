@@ -231,7 +231,7 @@ def test_a_rank_that_cannot_load_is_named(checkpoint: Callable[[dict[str, Any]],
 
 def test_ranks_end_with_the_process_that_started_them(checkpoint: Callable[[dict[str, Any]], Path]) -> None:
     code = """if True:
-        import sys, time, torch
+        import sys, torch
         from importlib import import_module
         from pathlib import Path
         from m1eval import load
@@ -239,10 +239,10 @@ def test_ranks_end_with_the_process_that_started_them(checkpoint: Callable[[dict
         others = ranks.Ranks(Path(sys.argv[1]), torch.float32, torch.device("cpu"), 2)
         others._gather()
         print(others.others[0].process.pid, flush=True)
-        time.sleep(60)
+        sys.stdin.read()  # until it is killed, or the test ends
     """
     command = [sys.executable, "-c", code, str(checkpoint(KINDS["two key heads"][0]))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         rank = int(parent.stdout.readline())
         assert exists(rank)

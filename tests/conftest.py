@@ -101,6 +101,27 @@ def capitals(tmp_path: Path) -> Path:
     )
 
 
+GONE = """
+    from m1eval import Output, RunnerError
+
+    class Runner:
+        concurrency = 1
+
+        def __init__(self, model):
+            self.calls = 0
+
+        async def generate(self, request):
+            self.calls += 1
+            if self.calls > 3:
+                raise RunnerError("the server is gone; start it again")
+            return Output(text=request.sample.gold)
+
+        async def aclose(self):
+            pass
+"""
+"""A runner whose server goes away after three answers."""
+
+
 def write(path: Path, text: str) -> Path:
     """Write an indented text without its indentation."""
     import textwrap

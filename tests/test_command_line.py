@@ -9,7 +9,7 @@ import pytest
 from m1eval import folders
 from m1eval.cli import cli
 from m1eval.text import is_are, p_value, parse_tokens, plural
-from tests.conftest import lines, run_of, write
+from tests.conftest import GONE, lines, run_of, write
 from tests.serving import Closed
 
 ECHO = ("--model", "echo:gold", "--display", "none")
@@ -167,26 +167,6 @@ def test_a_server_that_is_not_there_is_not_a_usage_error(m1eval, capitals, tmp_p
             *("--out", tmp_path / "x", "--display", "none"),
         )
     assert (result.code, result.err.count("\n")) == (4, 1)
-
-
-GONE = """
-    from m1eval import Output, RunnerError
-
-    class Runner:
-        concurrency = 1
-
-        def __init__(self, model):
-            self.calls = 0
-
-        async def generate(self, request):
-            self.calls += 1
-            if self.calls > 3:
-                raise RunnerError("the server is gone; start it again")
-            return Output(text=request.sample.gold)
-
-        async def aclose(self):
-            pass
-"""
 
 
 def test_what_is_finished_is_shown_when_the_server_goes_away(shell, capitals, tmp_path):

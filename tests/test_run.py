@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from m1eval.prompts import read_prompts
-from tests.conftest import lines, run_of, write
+from tests.conftest import GONE, lines, run_of, write
 
 
 def keys(path: Path) -> Counter[tuple[str, int]]:
@@ -351,27 +351,7 @@ def test_a_folder_that_cannot_be_written(m1eval, capitals, tmp_path):
 
 
 def test_a_runner_that_fails_at_all_ends_the_run_with_one_line(shell, capitals, tmp_path):
-    write(
-        tmp_path / "runners" / "gone.py",
-        """
-        from m1eval import Output, RunnerError
-
-        class Runner:
-            concurrency = 1
-
-            def __init__(self, model):
-                self.calls = 0
-
-            async def generate(self, request):
-                self.calls += 1
-                if self.calls > 3:
-                    raise RunnerError("the server is gone; start it again")
-                return Output(text=request.sample.gold)
-
-            async def aclose(self):
-                pass
-        """,
-    )
+    write(tmp_path / "runners" / "gone.py", GONE)
     result = shell("run", "--tasks", capitals, "--model", "gone:x", "--out", "x", "--display", "none")
     assert (result.code, result.err) == (4, "Error: the server is gone; start it again\n")
     assert _count(tmp_path / "x") == 3

@@ -185,7 +185,7 @@ def layers(shape: Shape, weights: list[tuple[Tensor, Tensor, Tensor]], tokens: i
 def plain_route(x: Tensor, gate: Tensor, chosen: int) -> tuple[Tensor, Tensor]:
     """The router in PyTorch."""
     router = part("ops.router")
-    scores = part("ops.rows").plain_head(x, gate).softmax(-1)
+    scores = part("ops.gemv").plain_head(x, gate).softmax(-1)
     found: tuple[Tensor, Tensor] = router.choose(scores, None, router.Choice(chosen))
     return found
 

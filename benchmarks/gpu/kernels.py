@@ -195,9 +195,9 @@ def check_rope(board: Board, dtype: torch.dtype, bound: float) -> None:
 
         middle = (heads, kv_heads, dim, *table)
         board.check(
-            f"check {dtype} turn_and_store {tokens} tokens, {heads}/{kv_heads} heads of {dim}, {2 * half} turned",
-            partial(run, kernel.turn_and_store, qkv, pools, norms, *middle, slots=slots),
-            partial(run, plain.plain_turn_and_store, *up(qkv), copies, list(up(*norms)), *middle, slots=slots),
+            f"check {dtype} rope_and_cache {tokens} tokens, {heads}/{kv_heads} heads of {dim}, {2 * half} turned",
+            partial(run, kernel.rope_and_cache, qkv, pools, norms, *middle, slots=slots),
+            partial(run, plain.plain_rope_and_cache, *up(qkv), copies, list(up(*norms)), *middle, slots=slots),
             bound,
         )
 
@@ -245,7 +245,7 @@ def check_turn_and_attend(board: Board, dtype: torch.dtype, bound: float) -> Non
         slots = tables.gather(1, (last // 64)[:, None]).squeeze(1).long() * 64 + last % 64
         qkv, norms, table = drawn(rows, QKV, dtype=dtype), [drawn(DIM, dtype=dtype) for _ in range(2)], turned(rows)
         end = (EPS, DIM**-0.5, longest)
-        ours = partial(kernel.turn_and_attend, qkv, HEADS, *table, *pools, tables, lengths, *norms, *end)
+        ours = partial(kernel.rope_and_attend, qkv, HEADS, *table, *pools, tables, lengths, *norms, *end)
 
         def wanted(
             qkv: Any = qkv, table: Any = table, copies: Any = copies, slots: Any = slots, norms: Any = norms,
@@ -253,7 +253,7 @@ def check_turn_and_attend(board: Board, dtype: torch.dtype, bound: float) -> Non
         ) -> list[Tensor]:  # fmt: skip
             wide, *scales = up(qkv, *norms)
             store = (HEADS, KV_HEADS, DIM, *table, *copies, slots, *scales, EPS)
-            queries = rope.plain_turn_and_store(wide, *store)
+            queries = rope.plain_rope_and_cache(wide, *store)
             return [plain.plain_paged_decode(queries, *copies, tables, lengths, DIM**-0.5, longest), *copies]
 
         def found(ours: Any = ours, pools: Any = pools) -> list[Tensor]:
@@ -263,12 +263,12 @@ def check_turn_and_attend(board: Board, dtype: torch.dtype, bound: float) -> Non
                     raise ValueError("not the same again")
             return [first, *pools]
 
-        board.check(f"check {dtype} turn_and_attend {rows} rows of up to {longest}", found, wanted, bound)
+        board.check(f"check {dtype} rope_and_attend {rows} rows of up to {longest}", found, wanted, bound)
 
 
 def check_rows(board: Board, dtype: torch.dtype, bound: float) -> None:
     """Products for one row."""
-    plain, kernel = part("ops.rows"), part("kernels.rows")
+    plain, kernel = part("ops.gemv"), part("kernels.gemv")
     x, delta, scale = drawn(1, WIDTH, dtype=dtype), drawn(1, WIDTH, dtype=dtype), drawn(WIDTH, dtype=dtype)
     inner, residual = drawn(1, FFN, dtype=dtype), drawn(1, WIDTH, dtype=dtype)
     down, bias = weights(WIDTH, FFN, dtype), drawn(WIDTH, dtype=dtype)
@@ -293,18 +293,21 @@ def check_places(board: Board) -> None:
     """What a step begins and ends with, the table of positions and the likeliest tokens, exactly."""
 
     def work() -> None:
-        plain, kernel = part("ops.places"), part("kernels.places")
+        plain, kernel = part("ops.slot_mapping"), part("kernels.slot_mapping")
         ints = torch.randint(0, 300, (5, 70), device="cuda")
         ints[:, 69] = 0
         tables = torch.randint(0, 99, (70, 40), dtype=torch.int32, device="cuda")[:, :8]
         rows = torch.tensor([3, 69, 5, 69, 68], device="cuda")
-        found, wanted = kernel.begun(ints, tables, rows, 64), plain.plain_begun(ints, tables, rows, 64)
+        found, wanted = (
+            kernel.load_step_inputs(ints, tables, rows, 64),
+            plain.plain_load_step_inputs(ints, tables, rows, 64),
+        )
         pairs = list(zip((*found[:3], *found[3]), (*wanted[:3], *wanted[3]), strict=True))
         copy = ints.clone()
-        kernel.ended(ints, rows, found[0] + 1, 69, 1)
-        plain.plain_ended(copy, rows, found[0] + 1, 69, 1)
+        kernel.store_step_outputs(ints, rows, found[0] + 1, 69, 1)
+        plain.plain_store_step_outputs(copy, rows, found[0] + 1, 69, 1)
         scores = drawn(3, VOCAB, dtype=FP32)
-        pairs += [(ints, copy), (part("kernels.sample").likeliest(scores), scores.argmax(-1))]
+        pairs += [(ints, copy), (part("kernels.sample").argmax(scores), scores.argmax(-1))]
         good = all(torch.equal(a, b) for a, b in pairs)
         print(f"{'check places, likeliest':58s} {'ok' if good else 'WRONG'}")
         board.errors["places"] = good
@@ -313,7 +316,10 @@ def check_places(board: Board) -> None:
     positions, frequencies = torch.tensor([0, 5, 1000, 100_000], device="cuda"), 1e6 ** -drawn(64, dtype=FP32).abs()
     args = positions, frequencies, 1.1
     board.check(
-        "check table", partial(part("kernels.rope").table, *args), partial(part("ops.rope").plain_table, *args), 1e-6
+        "check table",
+        partial(part("kernels.rope").cos_sin, *args),
+        partial(part("ops.rope").plain_cos_sin, *args),
+        1e-6,
     )
 
 
@@ -347,7 +353,7 @@ def check_sample(board: Board, scale: float) -> None:
         alone = torch.cat(
             [kernel.sample(scores[i : i + 1], **{k: v[i : i + 1] for k, v in settings.items()}) for i in range(40)]
         )
-        greedy = kernel.likeliest(scores)
+        greedy = kernel.argmax(scores)
         far = [i for i in (found != wanted).nonzero().flatten().tolist() if not at_an_edge(scores, settings, i, found)]
         good = not far and torch.equal(alone, found[:40]) and torch.equal(greedy, scores.argmax(-1))
         apart = int((found != wanted).sum())
@@ -419,35 +425,35 @@ class Model:
 
     def through(self, x: Tensor, table: Any, slots: Tensor, lengths: Tensor) -> Tensor:
         """One token through the layers, as the runner launches them."""
-        rows, paged = part("ops.rows"), part("ops.paged")
+        gemv, paged = part("ops.gemv"), part("ops.paged")
         delta = x
         for layer in self.layers:
-            qkv, x = rows.norm_linear(x, delta, layer.norms[0], EPS, layer.qkv)
+            qkv, x = gemv.norm_linear(x, delta, layer.norms[0], EPS, layer.qkv)
             keys, values, tables, _ = layer.cache
             memory = (keys, values, slots, tables, lengths)
-            a = paged.turn_and_attend(qkv, HEADS, *table, *memory, *layer.norms[2:], EPS, DIM**-0.5, 512)
-            o = rows.linear(a.view(1, -1), layer.o)
-            h, x = rows.norm_gate_up(x, o, layer.norms[1], EPS, layer.gate_up)
-            delta = rows.linear(h, layer.down)
+            a = paged.rope_and_attend(qkv, HEADS, *table, *memory, *layer.norms[2:], EPS, DIM**-0.5, 512)
+            o = gemv.linear(a.view(1, -1), layer.o)
+            h, x = gemv.norm_gate_up(x, o, layer.norms[1], EPS, layer.gate_up)
+            delta = gemv.linear(h, layer.down)
         return x + delta
 
     def step(self) -> Tensor:
         """The next token; the row stays where it is."""
-        places, sample = part("ops.places"), part("ops.sample")
-        ids, positions, _, (slots, lengths) = places.begun(self.ints, self.layers[0].cache[2], self.row, 64)
-        hidden = self.through(self.head[ids], part("ops.rope").table(positions, self.frequencies), slots, lengths)
-        scores = part("ops.rows").head(part("ops.norm").rms_norm(hidden, self.norm, EPS), self.head)
-        token: Tensor = sample.likeliest(scores)
-        places.ended(self.ints, self.row, token, 1, 0)
+        places, sample = part("ops.slot_mapping"), part("ops.sample")
+        ids, positions, _, (slots, lengths) = places.load_step_inputs(self.ints, self.layers[0].cache[2], self.row, 64)
+        hidden = self.through(self.head[ids], part("ops.rope").cos_sin(positions, self.frequencies), slots, lengths)
+        scores = part("ops.gemv").head(part("ops.norm").rms_norm(hidden, self.norm, EPS), self.head)
+        token: Tensor = sample.argmax(scores)
+        places.store_step_outputs(self.ints, self.row, token, 1, 0)
         return token
 
 
 VARIANTS: dict[str, dict[tuple[str, str], Any]] = {
     "as it is": {},
     "turned by a kernel of its own": {("ops.paged", "FUSED"): 0},
-    "4 columns a program": {("kernels.rows", "WIDE"): 4},
-    "16 columns a program": {("kernels.rows", "WIDE"): 16},
-    "early 2048": {("kernels.rows", "EARLY"): 2048},
+    "4 columns a program": {("kernels.gemv", "WIDE"): 4},
+    "16 columns a program": {("kernels.gemv", "WIDE"): 16},
+    "early 2048": {("kernels.gemv", "EARLY"): 2048},
     "shares of 128": {("kernels.paged", "SHORT"): 128},
     "no dependent launch": {("kernels.pdl", "wanted"): lambda: False},
 }
@@ -492,11 +498,11 @@ def time_turn_and_attend(board: Board, rows: int, tokens: int = 320) -> None:
     qkv, norms, table = drawn(rows, QKV), [drawn(DIM), drawn(DIM)], turned(rows)
 
     def two(keys: Tensor, values: Tensor, tables: Tensor, lengths: Tensor, slots: Tensor) -> Tensor:
-        queries = rope.turn_and_store(qkv, HEADS, KV_HEADS, DIM, *table, keys, values, slots, *norms, EPS)
+        queries = rope.rope_and_cache(qkv, HEADS, KV_HEADS, DIM, *table, keys, values, slots, *norms, EPS)
         out: Tensor = paged.paged_decode(queries, keys, values, tables, lengths, DIM**-0.5, tokens)
         return out
 
-    one = partial(paged.turn_and_attend, qkv, HEADS, *table)
+    one = partial(paged.rope_and_attend, qkv, HEADS, *table)
     end = (*norms, EPS, DIM**-0.5, tokens)
     board.time(f"turn and attend, {rows} rows of {tokens}, one kernel", [partial(one, *s, *end) for s in sets], moved)
     board.time(
@@ -506,7 +512,7 @@ def time_turn_and_attend(board: Board, rows: int, tokens: int = 320) -> None:
 
 def time_rows(board: Board, layers: list[Layer], tiles: list[Any]) -> None:
     """Each product on its own, beside cuBLAS."""
-    kernel = part("kernels.rows")
+    kernel = part("kernels.gemv")
     x, delta = drawn(1, WIDTH), drawn(1, WIDTH)
     inputs = {"qkv": x, "o": drawn(1, HEADS * DIM), "gate_up": x, "down": drawn(1, FFN)}
     for name, given in inputs.items():
@@ -530,7 +536,7 @@ def time_head(board: Board, tiles: list[Any]) -> None:
     """The language-model head."""
     weight, x = weights(VOCAB, WIDTH), drawn(1, WIDTH)
     for tile in tiles:
-        calls = [partial(part("kernels.rows").head, x, weight, tile=tile)] * 4
+        calls = [partial(part("kernels.gemv").head, x, weight, tile=tile)] * 4
         board.time(f"head of one row, tile {tile or 'own'}", calls, 2 * weight.numel())
     calls = [partial(torch.mm, x, weight.t(), out_dtype=FP32)] * 4
     board.time("head of one row, cuBLAS", calls, 2 * weight.numel())
@@ -553,7 +559,7 @@ def time_likeliest(board: Board, rows: int, chunks: list[int | None]) -> None:
     """The greatest of a row."""
     scores = [drawn(rows, VOCAB, dtype=FP32) for _ in range(max(1, 100 // rows))]
     for chunk in chunks:
-        calls = [partial(part("kernels.sample").likeliest, given, chunk=chunk) for given in scores]
+        calls = [partial(part("kernels.sample").argmax, given, chunk=chunk) for given in scores]
         board.time(f"likeliest of {rows} rows, chunks of {chunk or 'own'}", calls, 4 * scores[0].numel())
 
 
@@ -593,8 +599,8 @@ def time_prefill(board: Board, tokens: int = 32768) -> None:
     norms = [drawn(DIM) for _ in range(2)]
     given = (qkv, HEADS, KV_HEADS, DIM, *table, *pools, slots, *norms, EPS)
     for tile in (16, 8, 32):
-        call = partial(rope.turn_and_store, *given, tile=tile)
-        board.time(f"prefill {tokens} turn_and_store, {tile} heads a program", [call], 4 * qkv.numel())
+        call = partial(rope.rope_and_cache, *given, tile=tile)
+        board.time(f"prefill {tokens} rope_and_cache, {tile} heads a program", [call], 4 * qkv.numel())
 
 
 def do_one(board: Board) -> None:

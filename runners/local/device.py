@@ -17,8 +17,9 @@ from m1eval import RunnerError
 from .cache import BLOCK
 from .models import Language
 from .ops.experts import SEPARATE
-from .ops.places import INDEX, LENGTH, begun, ended
-from .ops.sample import likeliest, sample
+from .ops.layout import INDEX, LENGTH
+from .ops.sample import argmax, sample
+from .ops.slot_mapping import load_step_inputs, store_step_outputs
 from .parallel import ALONE, Shard
 from .sequence import Likelihood, Piece, Plan, Result, Seat
 from .step import Array, Drawing, Part, Pools, Reading, send
@@ -188,7 +189,7 @@ class Device:
     def _draw(self, inputs: Tensor, *, longest: int, greedy: bool, logprobs: bool) -> tuple[Tensor, Tensor | None]:
         """One token for each of the rows [1, rows], on the device alone."""
         rows = inputs[0]
-        ids, positions, tables, places = begun(self.ints, self.tables[:, : longest // BLOCK], rows, BLOCK)
+        ids, positions, tables, places = load_step_inputs(self.ints, self.tables[:, : longest // BLOCK], rows, BLOCK)
         step = Drawing(self.pools, rows, tables, positions, places=places)
         return self._choose(self.model(ids, step), rows, greedy=greedy, logprobs=logprobs, longer=1)
 
@@ -198,13 +199,13 @@ class Device:
         """The tokens and their logprobs; the rows are noted to have drawn them and to be `longer` more."""
         scores = self.model.logits(hidden)
         if greedy:
-            tokens = likeliest(scores)
+            tokens = argmax(scores)
         else:
             _, _, seeds, indices, top_k = self.ints[:, rows].unbind()
             temperature, top_p, min_p = self.reals[:, rows].unbind()
             tokens = sample(scores, temperature, top_p, top_k.int(), min_p, seeds, indices)
         tokens = self.shard.first(tokens)  # ranks that drew different ones would go different ways for good
-        ended(self.ints, rows, tokens, self.spare, longer)
+        store_step_outputs(self.ints, rows, tokens, self.spare, longer)
         return tokens, _logprobs(scores, tokens.clamp(min=0)) if logprobs else None
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from m1eval import RunnerError
 
 from .config_keys import WHERE
-from .ops import norm, rows
-from .ops.rows import few
+from .ops import gemv, norm
+from .ops.gemv import use_gemv
 from .parallel import Shard
 
 Fields = TypeVar("Fields", bound=msgspec.Struct)
@@ -72,14 +72,14 @@ class Columns(NamedTuple):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`x @ weight.T + bias`; x [tokens, in], weight [out, in]."""
-    return rows.linear(x, weight, bias)
+    return gemv.linear(x, weight, bias)
 
 
 def logits(hidden: Tensor, weight: Tensor) -> Tensor:
     """A product in fp32 whatever the weights are, for heads and routers: bf16 logits near 20 would be steps of 1/8."""
     if weight.dtype == torch.float32:
         return linear(hidden.float(), weight)
-    return rows.head(hidden, weight)
+    return gemv.head(hidden, weight)
 
 
 class Linear(nn.Linear):
@@ -118,8 +118,8 @@ class Packed(Linear):
 
     def after(self, before: "RMSNorm", x: Tensor, delta: Tensor | None) -> tuple[Tensor, Tensor]:
         """The product of the normed sum of `x` and `delta`, and that sum."""
-        if delta is not None and few(x):
-            return rows.norm_linear(x, delta, before.weight, before.eps, self.weight, self.bias)
+        if delta is not None and use_gemv(x):
+            return gemv.norm_linear(x, delta, before.weight, before.eps, self.weight, self.bias)
         normed, total = before.add(x, delta)
         return self(normed), total
 
@@ -222,8 +222,8 @@ class MLP(nn.Module):
 
     def after(self, before: RMSNorm, x: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
         """What it makes of the normed sum of `x` and `delta`, and that sum."""
-        if few(x) and self.gate_up.bias is None:
-            inner, total = rows.norm_gate_up(x, delta, before.weight, before.eps, self.gate_up.weight)
+        if use_gemv(x) and self.gate_up.bias is None:
+            inner, total = gemv.norm_gate_up(x, delta, before.weight, before.eps, self.gate_up.weight)
             return self.down_proj(inner), total
         normed, total = before.add(x, delta)
         return self(normed), total

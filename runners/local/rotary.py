@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from m1eval import RunnerError
 
 from .config_keys import WHERE, unused
-from .ops.rope import plain_table, table
+from .ops.rope import cos_sin, plain_cos_sin
 
 KINDS = ("default", "linear", "dynamic", "yarn", "llama3")
 _TRAINED = ("yarn", "llama3", "longrope")
@@ -136,8 +136,8 @@ class Rope(nn.Module):
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin, each [tokens, dim / 2]; computed once a step for all layers."""
         if self.dynamic is None:
-            return table(positions, self.frequencies, self.scale)
-        return plain_table(positions, self._stretched(positions, *self.dynamic), self.scale)
+            return cos_sin(positions, self.frequencies, self.scale)
+        return plain_cos_sin(positions, self._stretched(positions, *self.dynamic), self.scale)
 
     def _stretched(self, positions: Tensor, theta: float, factor: float, window: int) -> Tensor:
         """The frequencies of dynamic NTK, which change with the length of a sequence: [tokens, dim / 2].

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from .cache import BLOCK, KV, Latent, Memory, State
 from .ops.attention import LONG, Pack, Span, attend, attend_packed, packable
+from .ops.layout import SlotMapping
 from .ops.lightning import lightning_decode, lightning_prefill
-from .ops.paged import paged_decode, turn_and_attend
-from .ops.places import Places, placed
-from .ops.rope import turn_and_store
+from .ops.paged import paged_decode, rope_and_attend
+from .ops.rope import rope_and_cache
+from .ops.slot_mapping import slot_mapping
 
 Array = np.ndarray[Any, Any]
 Table = tuple[Tensor, Tensor]
@@ -241,11 +242,11 @@ class Drawing:
         tables: Tensor,
         lengths: Tensor,
         *,
-        places: Places | None = None,
+        places: SlotMapping | None = None,
         apart: bool = True,
     ) -> None:
         self.pools, self.rows, self.tables, self.positions, self.apart = pools, rows, tables, lengths, apart
-        self.slots, self.lengths = places or placed(tables, lengths, BLOCK)
+        self.slots, self.lengths = places or slot_mapping(tables, lengths, BLOCK)
         self.longest = tables.shape[1] * BLOCK
         self.asked: Callable[..., Tensor] | None = None
 
@@ -264,7 +265,7 @@ class Drawing:
             return _remember(self.pools, layer, qkv, heads, table, self.slots, q_norm, k_norm, eps)
         keys, values = self.pools.kept(layer)
         memory = (keys, values, self.slots, self.tables, self.lengths)
-        self.asked = partial(turn_and_attend, qkv, heads, *table, *memory, q_norm, k_norm, eps, longest=self.longest)
+        self.asked = partial(rope_and_attend, qkv, heads, *table, *memory, q_norm, k_norm, eps, longest=self.longest)
         return qkv.view(len(qkv), -1, keys.shape[-1])[:, :heads]
 
     def attend(self, layer: int, queries: Tensor, *, scale: float) -> Tensor:
@@ -311,7 +312,7 @@ def _remember(
 ) -> Tensor:
     keys, values = pools.kept(layer)
     kv_heads, dim = keys.shape[2:]
-    return turn_and_store(qkv, heads, kv_heads, dim, *table, keys, values, slots, q_norm, k_norm, eps)
+    return rope_and_cache(qkv, heads, kv_heads, dim, *table, keys, values, slots, q_norm, k_norm, eps)
 
 
 def _run(blocks: Array, device: torch.device) -> slice | Tensor:

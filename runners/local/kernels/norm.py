@@ -6,8 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import pdl as dependent
-from .pdl import follow
+from .pdl import launch_options, use_pdl, wait_for_previous
 
 PLAIN, ADDED, GATED = 0, 1, 2
 
@@ -38,11 +37,11 @@ def _launch(
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     total = torch.empty_like(out) if kind == ADDED else out
     block = triton.next_power_of_2(width)
-    pdl = dependent.use()
+    pdl = use_pdl()
     if len(x):
         _norm[(len(x),)](
             x, other, weight, out, total, eps, alpha, beta, x.stride(0), other.stride(0), width, kind, block,
-            pdl, num_warps=min(max(block // 512, 1), 16), **dependent.launch(pdl),
+            pdl, num_warps=min(max(block // 512, 1), 16), **launch_options(pdl),
         )  # fmt: skip
     return out.view(shape), total.view(shape)
 
@@ -56,7 +55,7 @@ def _norm(
     at = tl.arange(0, block)
     inside = at < width
     scale = tl.load(weight + at, inside, 0.0).to(tl.float32)
-    follow(pdl)
+    wait_for_previous(pdl)
     kept = tl.load(x + row * x_stride + at, inside, 0.0)
     value = kept.to(tl.float32)
     if kind == 1:
@@ -79,17 +78,17 @@ def silu_mul(gate_up: Tensor, block: int = 1024) -> Tensor:
     flat = gate_up.reshape(-1, 2 * width)
     out = torch.empty(*gate_up.shape[:-1], width, dtype=gate_up.dtype, device=gate_up.device)
     block = min(block, triton.next_power_of_2(width))
-    pdl = dependent.use()
+    pdl = use_pdl()
     if len(flat):
         _silu_mul[(len(flat), triton.cdiv(width, block))](
-            flat, out, flat.stride(0), width, block, pdl, num_warps=max(block // 256, 1), **dependent.launch(pdl)
+            flat, out, flat.stride(0), width, block, pdl, num_warps=max(block // 256, 1), **launch_options(pdl)
         )
     return out
 
 
 @triton.jit
 def _silu_mul(gate_up, out, stride, width: tl.constexpr, block: tl.constexpr, pdl: tl.constexpr):
-    follow(pdl)
+    wait_for_previous(pdl)
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * block + tl.arange(0, block)
     inside = at < width

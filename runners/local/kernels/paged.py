@@ -5,7 +5,7 @@ A program takes one row, one key head and one share of the tokens; the query hea
 matrix products, so that each key and value is read once. How many shares there are is fixed by the launch, how long
 they are by the lengths, which only the device knows. A second kernel joins the shares.
 
-`turn_and_attend` begins with what `rope.turn_and_store` does: each program turns the queries of its heads, that of the
+`rope_and_attend` begins with what `rope.rope_and_cache` does: each program turns the queries of its heads, that of the
 last share also makes the new key and value, keeps them and has them as the first token that it sees. What was kept
 earlier it asks for before it waits for the kernel that makes the queries (see pdl.py).
 """
@@ -15,8 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import pdl as dependent
-from .pdl import follow
+from .pdl import launch_options, use_pdl, wait_for_previous
 
 PROCESSORS = 132
 WAVES = 4
@@ -48,7 +47,7 @@ def paged_decode(
     return _launch(_attend, own, heads, keys, values, tables, lengths, scale, longest, pdl, tile, splits)
 
 
-def turn_and_attend(
+def rope_and_attend(
     qkv: Tensor,
     heads: int,
     cos: Tensor,
@@ -67,17 +66,17 @@ def turn_and_attend(
     tile: Tile | None = None,
     splits: int | None = None,
 ) -> Tensor:
-    """See `ops.paged.turn_and_attend`; for dims that `turnable` says."""
+    """See `ops.paged.rope_and_attend`; for dims that `can_fuse` says."""
     norms = (qkv if q_norm is None else q_norm, qkv if k_norm is None else k_norm)
     own = (
         qkv, cos, sin, *norms, eps, qkv.stride(0), cos.stride(0), sin.stride(0), cos.shape[-1],
         q_norm is not None, k_norm is not None,
     )  # fmt: skip
-    return _launch(_turn_and_attend, own, heads, keys, values, tables, lengths, scale, longest, pdl, tile, splits)
+    return _launch(_rope_and_attend, own, heads, keys, values, tables, lengths, scale, longest, pdl, tile, splits)
 
 
-def turnable(heads: int, keys: Tensor, values: Tensor) -> bool:
-    """Whether `turn_and_attend` takes heads of these dims: whole tiles, and all heads of a key head in one program."""
+def can_fuse(heads: int, keys: Tensor, values: Tensor) -> bool:
+    """Whether `rope_and_attend` takes heads of these dims: whole tiles, and all heads of a key head in one program."""
     dim = keys.shape[3]
     return dim == values.shape[3] and dim in {16, 32, 64, 128, 256} and heads // keys.shape[2] <= _most(4 * dim)
 
@@ -107,19 +106,19 @@ def _launch(
     if splits > 1:
         shares = torch.empty(rows, heads, splits, value_dim, dtype=torch.float32, device=out.device)
         weights = torch.empty(rows, heads, splits, dtype=torch.float32, device=out.device)
-    use = dependent.use(pdl)
+    use = use_pdl(pdl)
     kernel[(programs, splits)](
         *own, keys, values, tables, lengths, out, shares, weights, scale * LOG2E,
         *keys.stride()[:3], *values.stride()[:3], tables.stride(0),
         kv_heads, group, parties, members, dim, value_dim, value_pad,
         block, step, splits == 1, shortest, use, splits,
-        num_warps=warps, num_stages=stages, **dependent.launch(use),
+        num_warps=warps, num_stages=stages, **launch_options(use),
     )  # fmt: skip
     if splits > 1:
         columns = min(triton.next_power_of_2(value_dim), 128)
         _join[(rows * heads, triton.cdiv(value_dim, columns))](
             shares, weights, lengths, out, heads, value_dim, columns, 32, step, shortest, use, splits,
-            num_warps=4, **dependent.launch(use),
+            num_warps=4, **launch_options(use),
         )  # fmt: skip
     return out
 
@@ -154,7 +153,7 @@ def _attend(
     alive = member < group
     at = tl.arange(0, main)
     far = main + tl.arange(0, rest_pad)
-    follow(pdl)
+    wait_for_previous(pdl)
     length = tl.load(lengths + row)
     size, used = _shares(length, step, splits, whole, shortest)
     if tl.program_id(1) >= used:
@@ -177,7 +176,7 @@ def _attend(
 
 
 @triton.jit(do_not_specialize=["splits"])
-def _turn_and_attend(
+def _rope_and_attend(
     qkv, cos, sin, q_norm, k_norm, eps, qkv_stride, cos_stride, sin_stride,
     half: tl.constexpr, norm_q: tl.constexpr, norm_k: tl.constexpr,
     keys, values, tables, lengths, out, shares, weights, scale,
@@ -209,7 +208,7 @@ def _turn_and_attend(
     partner = tl.where(at < half, at + half, tl.where(at < 2 * half, at - half, at))
     q_scales = _scale(q_norm, at, norm_q), _scale(q_norm, partner, norm_q)
     k_scales = _scale(k_norm, at, norm_k), _scale(k_norm, partner, norm_k)
-    follow(pdl)
+    wait_for_previous(pdl)
     own = qkv + row * qkv_stride
     cos += row * cos_stride
     sin += row * sin_stride
@@ -365,7 +364,7 @@ def _join(
     """Join the shares, one program a head."""
     head = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * wide + tl.arange(0, wide)
-    follow(pdl)
+    wait_for_previous(pdl)
     used = _shares(tl.load(lengths + head // heads), step, splits, False, shortest)[1]
     best = tl.full([], float("-inf"), tl.float32)
     mass = tl.zeros([], tl.float32)

@@ -22,7 +22,7 @@ CHOICE = "M1EVAL_PDL"
 
 
 @cache
-def wanted() -> bool:
+def enabled() -> bool:
     """Whether kernels that can are launched so."""
     return os.environ.get(CHOICE, "1") != "0"
 
@@ -32,18 +32,18 @@ def _able() -> bool:
     return torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 9
 
 
-def use(pdl: bool | None = None) -> bool:
+def use_pdl(pdl: bool | None = None) -> bool:
     """The caller's choice, or the environment's for None; never on hardware without it, nor interpreted."""
-    return (wanted() if pdl is None else pdl) and _able()
+    return (enabled() if pdl is None else pdl) and _able()
 
 
-def launch(used: bool) -> dict[str, Any]:
+def launch_options(used: bool) -> dict[str, Any]:
     """What a launch is told beside its arguments."""
     return {"launch_pdl": True} if used else {}
 
 
 @triton.jit
-def follow(pdl: tl.constexpr):
+def wait_for_previous(pdl: tl.constexpr):
     """Let the next kernel start, and wait for what the ones before have written."""
     if pdl:
         cuda.gdc_launch_dependents()

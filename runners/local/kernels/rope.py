@@ -6,11 +6,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import pdl as dependent
-from .pdl import follow
+from .pdl import launch_options, use_pdl, wait_for_previous
 
 
-def turn_and_store(
+def rope_and_cache(
     qkv: Tensor,
     heads: int,
     kv_heads: int,
@@ -27,49 +26,49 @@ def turn_and_store(
     pdl: bool | None = None,
     tile: int | None = None,
 ) -> Tensor:
-    """See `ops.rope.turn_and_store`; `tile` is how many heads a program takes."""
+    """See `ops.rope.rope_and_cache`; `tile` is how many heads a program takes."""
     tokens, half = qkv.shape[0], cos.shape[-1]
     out = torch.empty(tokens, heads, dim, dtype=qkv.dtype, device=qkv.device)
     every = heads + 2 * kv_heads
     tile = min(tile or (4 if tokens <= 64 else 16), triton.next_power_of_2(every))
     rest = dim - 2 * half
-    use = dependent.use(pdl)
+    use = use_pdl(pdl)
     if tokens:
-        _turn_and_store[(tokens, triton.cdiv(every, tile))](
+        _rope_and_cache[(tokens, triton.cdiv(every, tile))](
             qkv, out, keys, values, slots, cos, sin,
             qkv if q_norm is None else q_norm, qkv if k_norm is None else k_norm,
             eps, qkv.stride(0), cos.stride(0), sin.stride(0), heads, kv_heads, dim, half, rest,
             q_norm is not None, k_norm is not None, tile, triton.next_power_of_2(half),
             triton.next_power_of_2(max(rest, 1)), use,
-            num_warps=1 if tile * dim <= 512 else 4, **dependent.launch(use),
+            num_warps=1 if tile * dim <= 512 else 4, **launch_options(use),
         )  # fmt: skip
     return out
 
 
-def table(positions: Tensor, frequencies: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def cos_sin(positions: Tensor, frequencies: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """See `ops.rope.table`."""
     shape = (len(positions), len(frequencies))
     cos, sin = (torch.empty(shape, dtype=torch.float32, device=positions.device) for _ in range(2))
-    use, wide = dependent.use(), triton.next_power_of_2(shape[1])
+    use, wide = use_pdl(), triton.next_power_of_2(shape[1])
     if shape[0]:
-        _table[(shape[0],)](
-            positions, frequencies, cos, sin, scale, shape[1], wide, use, num_warps=1, **dependent.launch(use)
+        _cos_sin[(shape[0],)](
+            positions, frequencies, cos, sin, scale, shape[1], wide, use, num_warps=1, **launch_options(use)
         )
     return cos, sin
 
 
 @triton.jit
-def _table(positions, frequencies, cos, sin, scale, half: tl.constexpr, wide: tl.constexpr, pdl: tl.constexpr):
+def _cos_sin(positions, frequencies, cos, sin, scale, half: tl.constexpr, wide: tl.constexpr, pdl: tl.constexpr):
     token = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, wide)
-    follow(pdl)
+    wait_for_previous(pdl)
     angle = tl.load(positions + token).to(tl.float32) * tl.load(frequencies + at, at < half, 0.0)
     tl.store(cos + token * half + at, tl.cos(angle) * scale, at < half)
     tl.store(sin + token * half + at, tl.sin(angle) * scale, at < half)
 
 
 @triton.jit
-def _turn_and_store(
+def _rope_and_cache(
     qkv, queries, keys, values, slots, cos, sin, q_norm, k_norm, eps, stride, cos_stride, sin_stride,
     heads: tl.constexpr, kv_heads: tl.constexpr, dim: tl.constexpr, half: tl.constexpr, rest: tl.constexpr,
     norm_q: tl.constexpr, norm_k: tl.constexpr, tile: tl.constexpr, half_pad: tl.constexpr, rest_pad: tl.constexpr,
@@ -86,7 +85,7 @@ def _turn_and_store(
     there = head < heads + 2 * kv_heads
     near = there & (low < half)
     beyond = there & (far < dim)
-    follow(pdl)
+    wait_for_previous(pdl)
     slot = tl.load(slots + token)
     c = tl.load(cos + token * cos_stride + low, low < half, 1.0)
     s = tl.load(sin + token * sin_stride + low, low < half, 0.0)

@@ -14,8 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..ops.sample import COLD, FIRST, GOLDEN, SECOND
-from . import pdl as dependent
-from .pdl import follow
+from .pdl import launch_options, use_pdl, wait_for_previous
 
 CHUNK = 4096
 RUNGS = 32
@@ -24,15 +23,15 @@ FLOOR = 32.0
 """FLOOR / RUNGS ** PASSES = 3e-5: scores closer than that to a cutoff may fall on either side of it."""
 
 
-def likeliest(scores: Tensor, *, chunk: int | None = None, warps: int = 4) -> Tensor:
-    """See `ops.sample.likeliest`; `chunk` tokens are one program's."""
+def argmax(scores: Tensor, *, chunk: int | None = None, warps: int = 4) -> Tensor:
+    """See `ops.sample.argmax`; `chunk` tokens are one program's."""
     rows = len(scores)
     tokens = torch.empty(rows, dtype=torch.int64, device=scores.device)
     if rows:
         best, place, _, _ = _bests(scores, chunk or (1024 if rows < 16 else CHUNK), warps)
-        chunks, use = best.shape[1], dependent.use()
+        chunks, use = best.shape[1], use_pdl()
         pad = triton.next_power_of_2(chunks)
-        _greedy[(rows,)](best, place, tokens, chunks, pad, use, num_warps=1, **dependent.launch(use))
+        _greedy[(rows,)](best, place, tokens, chunks, pad, use, num_warps=1, **launch_options(use))
     return tokens
 
 
@@ -56,7 +55,7 @@ def sample(
     best, place, scores, chunk = _bests(scores, chunk, warps)
     chunks, stride = best.shape[1], scores.stride(0)
     pad = triton.next_power_of_2(chunks)
-    grid, use = (rows, chunks), dependent.use()
+    grid, use = (rows, chunks), use_pdl()
     settings = (temperature, top_p, top_k, min_p)
     lows = torch.empty(2 * PASSES, rows, 2, dtype=torch.float32, device=scores.device)
     parts = torch.empty(2, rows, chunks, RUNGS, dtype=torch.float32, device=scores.device)
@@ -64,17 +63,17 @@ def sample(
     for number in range(2 * PASSES):
         _narrow[grid](
             scores, best, lows, parts, limits, *settings, stride, rows, vocab, chunks, pad, chunk, RUNGS, PASSES,
-            FLOOR, COLD, use, number, num_warps=warps, **dependent.launch(use),
+            FLOOR, COLD, use, number, num_warps=warps, **launch_options(use),
         )  # fmt: skip
     masses = torch.empty(rows, chunks, dtype=torch.float64, device=scores.device)
     cuts = torch.empty(rows, dtype=torch.float32, device=scores.device)
     _keep[grid](
         scores, best, lows, parts, limits, *settings, masses, cuts, stride, rows, vocab, chunks, pad, chunk, RUNGS,
-        PASSES, FLOOR, COLD, use, num_warps=warps, **dependent.launch(use),
+        PASSES, FLOOR, COLD, use, num_warps=warps, **launch_options(use),
     )  # fmt: skip
     _pick[(rows,)](
         scores, best, place, *settings, masses, cuts, seeds, indices, tokens, stride, vocab, chunks, pad, chunk, COLD,
-        GOLDEN, FIRST, SECOND, use, num_warps=warps, **dependent.launch(use),
+        GOLDEN, FIRST, SECOND, use, num_warps=warps, **launch_options(use),
     )  # fmt: skip
     return tokens
 
@@ -84,11 +83,11 @@ def _bests(scores: Tensor, chunk: int, warps: int) -> tuple[Tensor, Tensor, Tens
     rows, vocab = scores.shape
     scores = scores if scores.stride(1) == 1 else scores.contiguous()
     chunk = min(chunk, max(triton.next_power_of_2(vocab), 16))
-    chunks, use = triton.cdiv(vocab, chunk), dependent.use()
+    chunks, use = triton.cdiv(vocab, chunk), use_pdl()
     best = torch.empty(rows, chunks, dtype=torch.float32, device=scores.device)
     place = torch.empty(rows, chunks, dtype=torch.int32, device=scores.device)
     _best[(rows, chunks)](
-        scores, best, place, scores.stride(0), vocab, chunks, chunk, use, num_warps=warps, **dependent.launch(use)
+        scores, best, place, scores.stride(0), vocab, chunks, chunk, use, num_warps=warps, **launch_options(use)
     )
     return best, place, scores, chunk
 
@@ -99,7 +98,7 @@ def _best(scores, best, place, stride, vocab, chunks, chunk: tl.constexpr, pdl: 
     row = tl.program_id(0).to(tl.int64)
     number = tl.program_id(1)
     at = number * chunk + tl.arange(0, chunk)
-    follow(pdl)
+    wait_for_previous(pdl)
     value = tl.load(scores + row * stride + at, at < vocab, float("-inf"))
     value = tl.where(value == value, value, float("inf"))  # noqa: PLR0124  NaN is not
     top = tl.max(value, 0)
@@ -116,7 +115,7 @@ def _top(best, row, chunks, pad: tl.constexpr):
 
 
 @triton.jit
-def _likeliest(best, place, row, chunks, pad: tl.constexpr):
+def _argmax(best, place, row, chunks, pad: tl.constexpr):
     """The first token that has the greatest score of the row, -1 where that is no number."""
     at = tl.arange(0, pad)
     values = tl.load(best + row * chunks + at, at < chunks, float("-inf"))
@@ -129,8 +128,8 @@ def _likeliest(best, place, row, chunks, pad: tl.constexpr):
 @triton.jit
 def _greedy(best, place, tokens, chunks, pad: tl.constexpr, pdl: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
-    follow(pdl)
-    tl.store(tokens + row, _likeliest(best, place, row, chunks, pad))
+    wait_for_previous(pdl)
+    tl.store(tokens + row, _argmax(best, place, row, chunks, pad))
 
 
 @triton.jit
@@ -192,7 +191,7 @@ def _narrow(
     pad: tl.constexpr, chunk: tl.constexpr, rungs: tl.constexpr, passes: tl.constexpr, floor: tl.constexpr,
     cold: tl.constexpr, pdl: tl.constexpr, number,
 ):  # fmt: skip
-    follow(pdl)
+    wait_for_previous(pdl)
     row = tl.program_id(0).to(tl.int64)
     mine = tl.program_id(1)
     _drawn, by_count, by_mass = _needs(temperature, top_p, top_k, row, vocab, cold)
@@ -235,7 +234,7 @@ def _keep(
     pad: tl.constexpr, chunk: tl.constexpr, rungs: tl.constexpr, passes: tl.constexpr, floor: tl.constexpr,
     cold: tl.constexpr, pdl: tl.constexpr,
 ):  # fmt: skip
-    follow(pdl)
+    wait_for_previous(pdl)
     row = tl.program_id(0).to(tl.int64)
     mine = tl.program_id(1)
     drawn, by_count, by_mass = _needs(temperature, top_p, top_k, row, vocab, cold)
@@ -263,12 +262,12 @@ def _pick(
     chunks, pad: tl.constexpr, chunk: tl.constexpr, cold: tl.constexpr, golden: tl.constexpr, first: tl.constexpr,
     second: tl.constexpr, pdl: tl.constexpr,
 ):  # fmt: skip
-    follow(pdl)
+    wait_for_previous(pdl)
     row = tl.program_id(0).to(tl.int64)
     drawn, _by_count, _by_mass = _needs(temperature, top_p, top_k, row, vocab, cold)
     top, valid = _top(best, row, chunks, pad)
     if not (drawn & valid):
-        tl.store(tokens + row, _likeliest(best, place, row, chunks, pad))
+        tl.store(tokens + row, _argmax(best, place, row, chunks, pad))
         return
     each = tl.arange(0, pad)
     mass = tl.load(masses + row * chunks + each, each < chunks, 0.0)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import kernels
-from .rope import turn_and_store
+from .rope import rope_and_cache
 
 FUSED = 64
 """Up to so many rows are turned and stored by the kernel that attends."""
@@ -29,7 +29,7 @@ def paged_decode(
     return plain_paged_decode(queries, keys, values, tables, lengths, scale, longest)
 
 
-def turn_and_attend(
+def rope_and_attend(
     qkv: Tensor,
     heads: int,
     cos: Tensor,
@@ -45,19 +45,19 @@ def turn_and_attend(
     scale: float,
     longest: int,
 ) -> Tensor:
-    """`rope.turn_and_store`, then `paged_decode`, for rows of which none attends to what another one stores.
+    """`rope.rope_and_cache`, then `paged_decode`, for rows of which none attends to what another one stores.
 
     `lengths` count the tokens that are stored now, so none is 0; `slots` are their last places.
     """
     if kernels(qkv):
         from ..kernels import paged
 
-        if qkv.shape[0] <= FUSED and paged.turnable(heads, keys, values):
-            return paged.turn_and_attend(
+        if qkv.shape[0] <= FUSED and paged.can_fuse(heads, keys, values):
+            return paged.rope_and_attend(
                 qkv, heads, cos, sin, keys, values, tables, lengths, q_norm, k_norm, eps, scale, longest
             )
     kv_heads, dim = keys.shape[2:]
-    queries = turn_and_store(qkv, heads, kv_heads, dim, cos, sin, keys, values, slots, q_norm, k_norm, eps)
+    queries = rope_and_cache(qkv, heads, kv_heads, dim, cos, sin, keys, values, slots, q_norm, k_norm, eps)
     return paged_decode(queries, keys, values, tables, lengths, scale, longest)
 
 

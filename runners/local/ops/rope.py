@@ -7,22 +7,22 @@ from . import kernels
 from .norm import plain_rms_norm
 
 
-def table(positions: Tensor, frequencies: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+def cos_sin(positions: Tensor, frequencies: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
     """cos and sin of positions [tokens] int64 times frequencies [turned / 2] fp32, both times scale."""
     if kernels(positions):
         from ..kernels import rope
 
-        return rope.table(positions, frequencies, scale)
-    return plain_table(positions, frequencies, scale)
+        return rope.cos_sin(positions, frequencies, scale)
+    return plain_cos_sin(positions, frequencies, scale)
 
 
-def plain_table(positions: Tensor, frequencies: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+def plain_cos_sin(positions: Tensor, frequencies: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
     """`table` in PyTorch; frequencies may differ by token, [tokens, turned / 2]."""
     angles = positions.float()[:, None] * frequencies
     return angles.cos() * scale, angles.sin() * scale
 
 
-def turn_and_store(
+def rope_and_cache(
     qkv: Tensor,
     heads: int,
     kv_heads: int,
@@ -46,11 +46,11 @@ def turn_and_store(
     if kernels(qkv):
         from ..kernels import rope
 
-        return rope.turn_and_store(qkv, heads, kv_heads, dim, cos, sin, keys, values, slots, q_norm, k_norm, eps)
-    return plain_turn_and_store(qkv, heads, kv_heads, dim, cos, sin, keys, values, slots, q_norm, k_norm, eps)
+        return rope.rope_and_cache(qkv, heads, kv_heads, dim, cos, sin, keys, values, slots, q_norm, k_norm, eps)
+    return plain_rope_and_cache(qkv, heads, kv_heads, dim, cos, sin, keys, values, slots, q_norm, k_norm, eps)
 
 
-def plain_turn_and_store(
+def plain_rope_and_cache(
     qkv: Tensor,
     heads: int,
     kv_heads: int,
@@ -64,19 +64,19 @@ def plain_turn_and_store(
     k_norm: Tensor | None = None,
     eps: float = 1e-6,
 ) -> Tensor:
-    """`turn_and_store` in PyTorch."""
+    """`rope_and_cache` in PyTorch."""
     rows = qkv.view(-1, heads + 2 * kv_heads, dim)
     both, v = torch.split(rows, [heads + kv_heads, kv_heads], 1)
     if q_norm is not None or k_norm is not None:
         parts = zip(torch.split(both, [heads, kv_heads], 1), (q_norm, k_norm), strict=True)
         both = torch.cat([x if norm is None else plain_rms_norm(x, norm, eps) for x, norm in parts], 1)
-    q, k = torch.split(turn(both, cos, sin), [heads, kv_heads], 1)
+    q, k = torch.split(apply_rotary(both, cos, sin), [heads, kv_heads], 1)
     keys.view(-1, kv_heads, dim).index_copy_(0, slots, k.to(keys.dtype))
     values.view(-1, kv_heads, dim).index_copy_(0, slots, v.to(values.dtype))
     return q.contiguous()
 
 
-def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x [tokens, heads, dim] with its first dims turned by cos, sin [tokens, turned / 2] fp32; same dtype out."""
     half = cos.shape[-1]
     cos, sin = cos[:, None], sin[:, None]

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from . import kernels, rows
+from . import gemv, kernels
 
 MOST, PICKED = 256, 8
 """Experts, and chosen ones of a token, up to which the kernels go."""
@@ -52,7 +52,7 @@ def logits(x: Tensor, weight: Tensor) -> Tensor:
         from ..kernels import router
 
         return router.logits(x, weight)
-    return rows.head(x, weight)
+    return gemv.head(x, weight)
 
 
 def _quick(x: Tensor, weight: Tensor) -> bool:

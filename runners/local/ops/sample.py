@@ -54,17 +54,17 @@ def _signed(word: int) -> int:
     return word - WORD if word >= WORD // 2 else word
 
 
-def likeliest(scores: Tensor) -> Tensor:
+def argmax(scores: Tensor) -> Tensor:
     """What `sample` gives rows of a temperature of 0."""
     if kernels(scores):
         from ..kernels import sample as kernel
 
-        return kernel.likeliest(scores)
-    return plain_likeliest(scores)
+        return kernel.argmax(scores)
+    return plain_argmax(scores)
 
 
-def plain_likeliest(scores: Tensor) -> Tensor:
-    """`likeliest` in PyTorch."""
+def plain_argmax(scores: Tensor) -> Tensor:
+    """`argmax` in PyTorch."""
     best, tokens = scores.max(-1)
     return tokens.masked_fill_(~best.isfinite(), -1)
 

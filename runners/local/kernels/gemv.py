@@ -10,8 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import pdl as dependent
-from .pdl import follow
+from .pdl import launch_options, use_pdl, wait_for_previous
 
 LINEAR, NORM, GATE_UP = 0, 1, 2
 Tile = tuple[int, int, int]
@@ -31,7 +30,7 @@ def linear(
     pdl: bool | None = None,
     tile: Tile | None = None,
 ) -> Tensor:
-    """See `ops.rows.linear`."""
+    """See `ops.gemv.linear`."""
     out = torch.empty(1, weight.shape[0], dtype=x.dtype, device=x.device)
     _launch(LINEAR, x, x, weight, 0.0, weight, bias, residual, out, out, 1.0, 1.0, pdl, tile)
     return out
@@ -50,7 +49,7 @@ def norm_linear(
     pdl: bool | None = None,
     tile: Tile | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """See `ops.rows.norm_linear`."""
+    """See `ops.gemv.norm_linear`."""
     out = torch.empty(1, weight.shape[0], dtype=x.dtype, device=x.device)
     total = torch.empty(1, x.shape[1], dtype=x.dtype, device=x.device)
     _launch(NORM, x, delta, norm_weight, eps, weight, bias, None, out, total, alpha, beta, pdl, tile)
@@ -67,7 +66,7 @@ def norm_gate_up(
     pdl: bool | None = None,
     tile: Tile | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """See `ops.rows.norm_gate_up`."""
+    """See `ops.gemv.norm_gate_up`."""
     out = torch.empty(1, weight.shape[0] // 2, dtype=x.dtype, device=x.device)
     total = torch.empty(1, x.shape[1], dtype=x.dtype, device=x.device)
     _launch(GATE_UP, x, delta, norm_weight, eps, weight, None, None, out, total, 1.0, 1.0, pdl, tile)
@@ -75,7 +74,7 @@ def norm_gate_up(
 
 
 def head(x: Tensor, weight: Tensor, *, pdl: bool | None = None, tile: Tile | None = None) -> Tensor:
-    """See `ops.rows.head`."""
+    """See `ops.gemv.head`."""
     out = torch.empty(1, weight.shape[0], dtype=torch.float32, device=x.device)
     _launch(LINEAR, x, x, weight, 0.0, weight, None, None, out, out, 1.0, 1.0, pdl, tile)
     return out
@@ -112,12 +111,12 @@ def _launch(
     columns = out.shape[1]
     wide, deep, warps = tile or tile_for(columns, depth, 2 if kind == GATE_UP else 1)
     pieces = triton.cdiv(depth, deep)
-    use = dependent.use(pdl)
+    use = use_pdl(pdl)
     _row[(triton.cdiv(columns, wide),)](
         x, delta, norm_weight, eps, weight, out if bias is None else bias, out if residual is None else residual,
         out, total, alpha, beta, columns, depth, kind, bias is not None, residual is not None,
         wide, deep, pieces, min(pieces, EARLY // deep), triton.next_power_of_2(depth), use,
-        num_warps=warps, **dependent.launch(use),
+        num_warps=warps, **launch_options(use),
     )  # fmt: skip
 
 
@@ -141,7 +140,7 @@ def _row(
         tiles += (_tile(weight, start, there, i * deep + at, depth),)
         if kind == 2:
             up_tiles += (_tile(weight + columns * depth, start, there, i * deep + at, depth),)
-    follow(pdl)
+    wait_for_previous(pdl)
     root = 1.0
     if kind != 0:
         root = _root(x, delta, total, alpha, beta, eps, depth, depth_pad)

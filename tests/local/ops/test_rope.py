@@ -42,7 +42,7 @@ def test_queries_and_stored_keys_are_those_of_transformers(half, normed):
     q, k, v = torch.split(qkv.view(TOKENS, -1, DIM), [HEADS, KV_HEADS, KV_HEADS], 1)
     norms: list[Any] = [torch.randn(DIM) if normed else None for _ in range(2)]
     (cos, sin), (keys, values) = table(half), pools()
-    found = rope.turn_and_store(qkv, HEADS, KV_HEADS, DIM, cos, sin, keys, values, SLOTS, *norms, 1e-5)
+    found = rope.rope_and_cache(qkv, HEADS, KV_HEADS, DIM, cos, sin, keys, values, SLOTS, *norms, 1e-5)
     if normed:
         layers = [LlamaRMSNorm(DIM, 1e-5) for _ in range(2)]
         for layer, weight in zip(layers, norms, strict=True):
@@ -59,7 +59,7 @@ def test_queries_and_stored_keys_are_those_of_transformers(half, normed):
 def test_only_the_slots_named_are_written():
     (cos, sin), (keys, values) = table(8), pools()
     qkv = torch.randn(TOKENS, (HEADS + 2 * KV_HEADS) * DIM)
-    rope.turn_and_store(qkv, HEADS, KV_HEADS, DIM, cos, sin, keys, values, SLOTS)
+    rope.rope_and_cache(qkv, HEADS, KV_HEADS, DIM, cos, sin, keys, values, SLOTS)
     others = [slot for slot in range(16) if slot not in SLOTS.tolist()]
     assert (keys.flatten(0, 1)[others] == 7).all()
     assert (values.flatten(0, 1)[others] == 7).all()
@@ -68,6 +68,6 @@ def test_only_the_slots_named_are_written():
 def test_a_turn_keeps_the_dtype_and_is_done_in_fp32():
     cos, sin = table(8)
     x = torch.randn(TOKENS, HEADS, DIM).bfloat16()
-    found = rope.turn(x, cos, sin)
+    found = rope.apply_rotary(x, cos, sin)
     assert found.dtype == torch.bfloat16
-    assert torch.equal(found, rope.turn(x.float(), cos, sin).bfloat16())
+    assert torch.equal(found, rope.apply_rotary(x.float(), cos, sin).bfloat16())

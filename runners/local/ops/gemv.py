@@ -19,17 +19,17 @@ SOME, WIDE, PIECE = 64, 2048, 384
 """On a CPU more rows, up to SOME, take a matrix of WIDE outputs or more in pieces of so many of them."""
 
 
-def few(x: Tensor) -> bool:
+def use_gemv(x: Tensor) -> bool:
     """Whether the kernels are to be used for these rows."""
     return x.shape[0] == FEW and kernels(x)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
     """`x @ weight.T + bias + residual`: x [rows, in], weight [out, in], residual [rows, out]."""
-    if few(x):
-        from ..kernels import rows
+    if use_gemv(x):
+        from ..kernels import gemv
 
-        return rows.linear(x, weight, bias, residual)
+        return gemv.linear(x, weight, bias, residual)
     return plain_linear(x, weight, bias, residual)
 
 
@@ -44,28 +44,28 @@ def norm_linear(
     beta: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """`add_norm` followed by a linear layer: (out [rows, out], total [rows, in])."""
-    if few(x):
-        from ..kernels import rows
+    if use_gemv(x):
+        from ..kernels import gemv
 
-        return rows.norm_linear(x, delta, norm_weight, eps, weight, bias, alpha, beta)
+        return gemv.norm_linear(x, delta, norm_weight, eps, weight, bias, alpha, beta)
     return plain_norm_linear(x, delta, norm_weight, eps, weight, bias, alpha, beta)
 
 
 def norm_gate_up(x: Tensor, delta: Tensor, norm_weight: Tensor, eps: float, weight: Tensor) -> tuple[Tensor, Tensor]:
     """`add_norm`, the product with gate and up [2 * width, in], `silu_mul`: (out [rows, width], total [rows, in])."""
-    if few(x):
-        from ..kernels import rows
+    if use_gemv(x):
+        from ..kernels import gemv
 
-        return rows.norm_gate_up(x, delta, norm_weight, eps, weight)
+        return gemv.norm_gate_up(x, delta, norm_weight, eps, weight)
     return plain_norm_gate_up(x, delta, norm_weight, eps, weight)
 
 
 def head(x: Tensor, weight: Tensor) -> Tensor:
     """`x @ weight.T` as fp32, for the language-model head: bf16 logits near 20 would be steps of 1/8."""
-    if few(x):
-        from ..kernels import rows
+    if use_gemv(x):
+        from ..kernels import gemv
 
-        return rows.head(x, weight)
+        return gemv.head(x, weight)
     return plain_head(x, weight)
 
 

@@ -76,10 +76,10 @@ def test_turning_storing_and_attending_is_what_two_kernels_do(
     slots = tables.gather(1, (last // 64)[:, None]).squeeze(1).long() * 64 + last % 64
     pools = [pool.clone() for pool in (keys, values)]
     table = angles.cos(), angles.sin()
-    plain = part("ops.rope").plain_turn_and_store
+    plain = part("ops.rope").plain_rope_and_cache
     queries = plain(qkv, heads, kv_heads, dim, *table, keys, values, slots, *norms, 1e-6)
     wanted = part("ops.paged").plain_paged_decode(queries, keys, values, tables, counts, scale, max(lengths))
-    found = part("kernels.paged").turn_and_attend(
+    found = part("kernels.paged").rope_and_attend(
         qkv, heads, *table, *pools, tables, counts, *norms, 1e-6, scale, 4096, splits=splits
     )
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
@@ -89,7 +89,7 @@ def test_turning_storing_and_attending_is_what_two_kernels_do(
 def test_heads_of_odd_dims_are_left_to_two_kernels(part):
     kernel = part("kernels.paged")
     pools = {dim: torch.empty(2, 64, 2, dim) for dim in (24, 64, 128)}
-    assert kernel.turnable(4, pools[128], pools[128])
-    assert not kernel.turnable(4, pools[24], pools[24])
-    assert not kernel.turnable(4, pools[128], pools[64])
-    assert not kernel.turnable(256, pools[64], pools[64])
+    assert kernel.can_fuse(4, pools[128], pools[128])
+    assert not kernel.can_fuse(4, pools[24], pools[24])
+    assert not kernel.can_fuse(4, pools[128], pools[64])
+    assert not kernel.can_fuse(256, pools[64], pools[64])

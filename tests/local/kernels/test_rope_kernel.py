@@ -28,7 +28,7 @@ def test_queries_and_both_pools_are_those_of_pytorch(
         queries = function(qkv, heads, kv_heads, dim, angles.cos(), angles.sin(), *pools, slots, *norms)
         return [queries, *pools]
 
-    found, wanted = run(part("kernels.rope").turn_and_store), run(part("ops.rope").plain_turn_and_store)
+    found, wanted = run(part("kernels.rope").rope_and_cache), run(part("ops.rope").plain_rope_and_cache)
     torch.testing.assert_close(found, wanted)
     assert found[0].is_contiguous()
 
@@ -44,13 +44,13 @@ def test_rows_and_tables_may_stand_apart_and_the_cache_may_be_of_another_dtype(p
         return [function(qkv, 2, 1, 16, cos, sin, *pools, slots), *pools]
 
     # The plain version takes rows that follow one another.
-    found = run(part("kernels.rope").turn_and_store)
+    found = run(part("kernels.rope").rope_and_cache)
     qkv, cos, sin = qkv.contiguous(), cos.contiguous(), sin.contiguous()
-    torch.testing.assert_close(found, run(part("ops.rope").plain_turn_and_store))
+    torch.testing.assert_close(found, run(part("ops.rope").plain_rope_and_cache))
 
 
 def test_the_table_is_that_of_pytorch(part, device):
     positions = torch.tensor([0, 1, 77, 40_000, 1_000_000], device=device)
     frequencies = 1e6 ** -(torch.arange(0, 48, 2, device=device) / 48)
-    found = part("kernels.rope").table(positions, frequencies, 1.2)
-    torch.testing.assert_close(found, part("ops.rope").plain_table(positions, frequencies, 1.2))
+    found = part("kernels.rope").cos_sin(positions, frequencies, 1.2)
+    torch.testing.assert_close(found, part("ops.rope").plain_cos_sin(positions, frequencies, 1.2))

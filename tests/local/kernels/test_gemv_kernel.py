@@ -7,7 +7,7 @@ import torch
 @pytest.mark.parametrize(("depth", "out"), [(64, 24), (300, 20), (1400, 6)])
 def test_each_is_what_pytorch_computes(part, device, depth, out):
     torch.manual_seed(0)
-    plain, kernel = part("ops.rows"), part("kernels.rows")
+    plain, kernel = part("ops.gemv"), part("kernels.gemv")
 
     def drawn(*shape):
         return torch.randn(*shape, device=device)
@@ -29,7 +29,7 @@ def test_each_is_what_pytorch_computes(part, device, depth, out):
 def test_the_head_answers_in_fp32(part, device):
     torch.manual_seed(0)
     x, weight = torch.randn(1, 64, device=device).half(), torch.randn(30, 64, device=device).half()
-    found = part("kernels.rows").head(x, weight)
+    found = part("kernels.gemv").head(x, weight)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, x.float() @ weight.float().t(), rtol=1e-4, atol=1e-4)
 
@@ -38,24 +38,24 @@ def test_the_head_answers_in_fp32(part, device):
 def test_the_tile_changes_no_result(part, device, tile):
     torch.manual_seed(0)
     x, weight = torch.randn(1, 600, device=device), torch.randn(21, 600, device=device)
-    found = part("kernels.rows").linear(x, weight, tile=tile)
+    found = part("kernels.gemv").linear(x, weight, tile=tile)
     torch.testing.assert_close(found, x @ weight.t(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("early", [0, 256, 512, 4096])
 def test_how_much_is_read_before_the_wait_changes_no_result(part, device, early, monkeypatch):
     torch.manual_seed(0)
-    kernel = part("kernels.rows")
+    kernel = part("kernels.gemv")
     monkeypatch.setattr(kernel, "EARLY", early)
     x, delta, scale = (torch.randn(*shape, device=device) for shape in ((1, 600), (1, 600), (600,)))
     weight = torch.randn(22, 600, device=device) / 25
     args = x, delta, scale, 1e-5, weight
     found = kernel.norm_gate_up(*args, tile=(4, 256, 4))
-    torch.testing.assert_close(found, part("ops.rows").plain_norm_gate_up(*args), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, part("ops.gemv").plain_norm_gate_up(*args), rtol=1e-4, atol=1e-5)
 
 
 def test_tiles_give_every_processor_work_where_there_is_enough(part):
-    tile_for = part("kernels.rows").tile_for
+    tile_for = part("kernels.gemv").tile_for
     for columns, depth in ((4096, 1024), (1024, 3072), (1024, 2048), (576, 1536)):
         wide, deep, _ = tile_for(columns, depth, 1)
         assert columns // wide >= 132

@@ -6,20 +6,21 @@ import torch
 
 from m1eval import load
 
-ops = importlib.import_module(f"{load('runners', 'local').__name__}.ops.places")
+parts = load("runners", "local").__name__ + ".ops"
+ops, layout = (importlib.import_module(f"{parts}.{name}") for name in ("slot_mapping", "layout"))
 
 
 def fresh():
     ints = torch.arange(20).view(5, 4)
-    ints[ops.LAST] = torch.tensor([9, -1, 8, 0])
-    ints[ops.LENGTH] = torch.tensor([0, 5, 8, 0])
+    ints[layout.LAST] = torch.tensor([9, -1, 8, 0])
+    ints[layout.LENGTH] = torch.tensor([0, 5, 8, 0])
     ints[:, 3] = 0
     return ints
 
 
 def test_a_row_begins_with_its_last_token_at_its_own_place():
     tables = torch.tensor([[7, 0, 0], [3, 6, 0], [1, 4, 2], [0, 0, 0]], dtype=torch.int32)
-    ids, positions, own, (slots, lengths) = ops.begun(fresh(), tables, torch.tensor([2, 1, 0, 3, 3]), 4)
+    ids, positions, own, (slots, lengths) = ops.load_step_inputs(fresh(), tables, torch.tensor([2, 1, 0, 3, 3]), 4)
     assert ids.tolist() == [8, 0, 9, 0, 0]
     assert positions.tolist() == [8, 5, 0, 0, 0]
     assert own.tolist() == [[1, 4, 2], [3, 6, 0], [7, 0, 0], [0, 0, 0], [0, 0, 0]]
@@ -30,10 +31,10 @@ def test_a_row_begins_with_its_last_token_at_its_own_place():
 def test_a_row_ends_with_a_token_and_a_number_more_and_the_spare_row_at_nought():
     ints = fresh()
     before = ints.clone()
-    ops.ended(ints, torch.tensor([2, 3, 0, 3]), torch.tensor([5, 6, -1, 7]), 3, 1)
-    assert ints[ops.LAST].tolist() == [-1, -1, 5, 0]
-    assert ints[ops.LENGTH].tolist() == [1, 5, 9, 0]
-    assert (ints[ops.INDEX] - before[ops.INDEX]).tolist() == [1, 0, 1, 0]
+    ops.store_step_outputs(ints, torch.tensor([2, 3, 0, 3]), torch.tensor([5, 6, -1, 7]), 3, 1)
+    assert ints[layout.LAST].tolist() == [-1, -1, 5, 0]
+    assert ints[layout.LENGTH].tolist() == [1, 5, 9, 0]
+    assert (ints[layout.INDEX] - before[layout.INDEX]).tolist() == [1, 0, 1, 0]
     assert not ints[:, 3].any()
-    for field in (ops.SEED, ops.TOP_K):
+    for field in (layout.SEED, layout.TOP_K):
         assert torch.equal(ints[field], before[field])

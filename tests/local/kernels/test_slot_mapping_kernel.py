@@ -21,8 +21,8 @@ def held(device):
 @pytest.mark.parametrize("blocks", [20, 300])
 def test_a_step_begins_with_what_pytorch_gathers(part, held, blocks):
     ints, tables, rows = held
-    found = part("kernels.places").begun(ints, tables[:, :blocks], rows, BLOCK)
-    wanted = part("ops.places").plain_begun(ints, tables[:, :blocks], rows, BLOCK)
+    found = part("kernels.slot_mapping").load_step_inputs(ints, tables[:, :blocks], rows, BLOCK)
+    wanted = part("ops.slot_mapping").plain_load_step_inputs(ints, tables[:, :blocks], rows, BLOCK)
     for a, b in zip((*found[:3], *found[3]), (*wanted[:3], *wanted[3]), strict=True):
         assert a.dtype == b.dtype
         assert torch.equal(a, b)
@@ -34,6 +34,6 @@ def test_a_step_ends_with_what_pytorch_scatters(part, held, longer):
     ints, _, rows = held
     tokens = torch.tensor([11, -1, 12, 13, 14, 15], device=ints.device)
     wanted = ints.clone()
-    part("ops.places").plain_ended(wanted, rows, tokens, SPARE, longer)
-    part("kernels.places").ended(ints, rows, tokens, SPARE, longer)
+    part("ops.slot_mapping").plain_store_step_outputs(wanted, rows, tokens, SPARE, longer)
+    part("kernels.slot_mapping").store_step_outputs(ints, rows, tokens, SPARE, longer)
     assert torch.equal(ints, wanted)

@@ -62,7 +62,7 @@ def test_greedy_rows_take_the_lowest_of_equal_ids(part, device):
     scores[1, 699] = 2.0
     rows = settings_of(device, [(0.0, 0.9, 0, 0.0, 1, 1)] * 2)
     assert kernel.sample(scores, *rows, chunk=256).tolist() == [31, 699]
-    assert kernel.likeliest(scores, chunk=256).tolist() == [31, 699]
+    assert kernel.argmax(scores, chunk=256).tolist() == [31, 699]
 
 
 def test_a_row_that_is_not_finite_is_no_token(part, device):
@@ -75,7 +75,7 @@ def test_a_row_that_is_not_finite_is_no_token(part, device):
         tokens = kernel.sample(scores, *settings_of(device, [(temperature, 0.9, 5, 0.0, 0, 0)] * 4)).tolist()
         assert tokens[:3] == [-1, -1, -1]
         assert tokens[3] >= 0
-    tokens = kernel.likeliest(scores).tolist()
+    tokens = kernel.argmax(scores).tolist()
     assert tokens[:3] == [-1, -1, -1]
     assert tokens[3] == scores[3].argmax()
 

@@ -34,7 +34,7 @@ VALUES = [True, numpy.float32(1), Fraction(1, 3), Decimal("0.25"), numpy.array(0
 
 
 class Scorer:
-    async def score(self, output, sample, tools):
+    async def score(self, output, sample, context):
         return Score(value=VALUES[int(sample.id[1:]) % len(VALUES)], answer=7, metrics={1: numpy.float64(0.5)})
 """
 """Scores of every type that plugins return."""

@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from m1eval.nouns import Timing, Usage
 from m1eval.prompts import frame
 from m1eval.record import Record, encoded
+from m1eval.types import Timing, Usage
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNNER = """

@@ -38,7 +38,7 @@ EPISODE = """
 from m1eval import Request
 
 
-async def run(sample, runner, tools):
+async def run(sample, runner, context):
     messages = list(sample.messages)
     for turn in range(2 + len(sample.id) % 3):
         output = await runner.generate(Request(messages=messages))

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from m1eval import Request, Sampling, Silent, load
+from m1eval import NullProgress, Request, Sampling, load
 
 NEW = 64
 BATCHES = (1, 16, 32)
@@ -82,7 +82,7 @@ def main() -> None:
     runner = load("runners", "local").Runner("smollm2", batch=max(BATCHES), threads=threads)
     loop = asyncio.new_event_loop()
     begin = time.perf_counter()
-    loop.run_until_complete(runner.start(Silent()))
+    loop.run_until_complete(runner.start(NullProgress()))
     print(f"torch {torch.__version__}, {threads} thread(s); loaded in {time.perf_counter() - begin:.1f} s\n")
     model = reference(runner)
     print("| batch | local tokens/s | transformers tokens/s | ratio |")

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from m1eval import Output, Sample, Score, UsageError, load, outcome_of, split_thinking
+from m1eval import Output, Sample, Score, UsageError, classify, load, split_thinking
 from m1eval.task import load as load_tasks
 from m1eval.workers import Pool
 
@@ -147,7 +147,7 @@ async def grade_all(table: Sequence[dict[str, Any]], benchmark: str) -> list[Gra
                     score: Score = await scorer.score(output, sample, tools)
                 except (TimeoutError, RuntimeError) as error:
                     return Graded(False, None, str(error), time.perf_counter() - begin, errored=True)
-                right = outcome_of(output, score) == "right"
+                right = classify(output, score) == "right"
                 return Graded(right, score.answer, score.explanation, time.perf_counter() - begin)
 
         return list(await asyncio.gather(*(one(r) for r in table)))

@@ -27,7 +27,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from m1eval import Silent, load
+from m1eval import NullProgress, load
 
 local = load("runners", "local")
 cache, checkpoint, layers, loading, models, step = (
@@ -144,7 +144,7 @@ def read(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
     found = checkpoint.Safetensors(folder)
     found.where = {name: file for name, file in found.where.items() if file.name != EXPECTED}
     model = models.build(found.config, layers.Setting(dtype))
-    loading.fill(model, found, device=device, progress=Silent(), where=str(folder))
+    loading.fill(model, found, device=device, progress=NullProgress(), where=str(folder))
     return model
 
 

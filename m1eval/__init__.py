@@ -18,32 +18,25 @@ if sys.argv[:1] == ["-m"] or "".join(sys.argv[:1]).endswith("m1eval"):
 from typing import TYPE_CHECKING
 
 from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError
-from m1eval.nouns import (
-    Episode,
-    Judges,
+from m1eval.plugins import available, load
+from m1eval.progress import NullProgress, Progress
+from m1eval.protocols import Context, Episode, Judges, Runner, Scorer, Tokenizer, Workers
+from m1eval.thinking import Split, split_thinking
+from m1eval.types import (
+    JudgeReply,
+    LazySample,
     Likelihood,
     Message,
     Outcome,
     Output,
-    Progress,
-    Recipe,
     Request,
-    Runner,
     Sample,
     Sampling,
     Score,
-    Scorer,
-    Silent,
     Timing,
-    Tokenizer,
-    Tools,
     Usage,
-    Verdict,
-    Workers,
-    outcome_of,
+    classify,
 )
-from m1eval.plugins import available, load
-from m1eval.thinking import Split, split_thinking
 
 
 def read(pattern: str = "results/**") -> "pandas.DataFrame":
@@ -66,15 +59,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Context",
     "Episode",
+    "JudgeReply",
     "Judges",
+    "LazySample",
     "Likelihood",
     "M1evalError",
     "Message",
+    "NullProgress",
     "Outcome",
     "Output",
     "Progress",
-    "Recipe",
     "Request",
     "Runner",
     "RunnerError",
@@ -82,20 +78,17 @@ __all__ = [
     "Sampling",
     "Score",
     "Scorer",
-    "Silent",
     "Split",
     "Stopped",
     "Timing",
     "Tokenizer",
-    "Tools",
     "Usage",
     "UsageError",
-    "Verdict",
     "Workers",
     "__version__",
     "available",
+    "classify",
     "load",
-    "outcome_of",
     "read",
     "read_results",
     "split_thinking",

@@ -2,28 +2,20 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 
 from m1eval.grading import add_usage, as_output, total
-from m1eval.nouns import (
-    Output,
-    Progress,
-    Request,
-    Runner,
-    Sample,
-    Sampling,
-    Timing,
-    Tools,
-    Usage,
-)
+from m1eval.progress import Progress
+from m1eval.protocols import Context, Runner
 from m1eval.record import Record
 from m1eval.reservation import Episode, LimitReached, Reservation
 from m1eval.spending import Spending
 from m1eval.task import Task
+from m1eval.types import Output, Request, Sample, Sampling, Timing, Usage
 
 LOOK_AGAIN = 0.25
 """Seconds after which a runner is asked again how many requests it likes."""
@@ -65,7 +57,7 @@ class Asking(NamedTuple):
     """How a run is carried out: whom to ask, what to ask with, what it may cost, and when to stop."""
 
     runner: Runner
-    tools: Tools
+    tools: Context
     progress: Progress
     places: Places
     spending: Spending
@@ -103,7 +95,7 @@ class Spent:
             record.metadata = {**record.metadata, "requests": self.requests}
 
 
-class Asked:
+class Asked(Runner):
     """The runner as an episode sees it: requests carry the task's settings, seed and progress by themselves."""
 
     def __init__(self, asking: Asking, sample: Sample, repeat: int, task: Task, seed: int) -> None:
@@ -121,14 +113,14 @@ class Asked:
         """Whether answers to one prompt differ: greedy ones do not, and servers refuse to write several."""
         return self._sampling.temperature != 0
 
-    async def episode(self, task: Task, tools: Tools) -> Output:
+    async def episode(self, task: Task, context: Context) -> Output:
         """The task's own episode with all that its requests took, or one request and its output."""
         if not task.episode:
             return await self._one(Request(messages=self._sample.messages, tools=self._sample.tools))
         first = self._filled(Request(messages=self._sample.messages, tools=self._sample.tools))
         self._episode = await self._spending.begin_episode(first, self._stop)
         try:
-            output = msgspec.structs.replace(as_output(await task.episode(self._sample, self, tools)))
+            output = msgspec.structs.replace(as_output(await task.episode(self._sample, self, context)))
         finally:
             self._spending.end_episode(self._episode, self.spent.usage)
         if self.spent.requests:  # the output may be one of those that were counted, hence the copy
@@ -179,15 +171,14 @@ class Asked:
             self.spent.requests += not self.spent.requests
             self.spent.add(Output(usage=each))
 
-    async def several(self, request: Request, n: int) -> Sequence[Output | Exception]:
+    async def generate_n(self, request: Request, n: int) -> Sequence[Output | Exception]:
         """Up to `n` answers to one prompt."""
-        several: Callable[[Request, int], Awaitable[Sequence[Output | Exception]]] = self._runner.several  # type: ignore[attr-defined]
         request = self._filled(request)
         discarded: list[Usage] = []
 
         async def send(reservation: Reservation) -> tuple[Sequence[Output | Exception], int | None]:
             try:
-                came = await several(_capped(request, reservation), n)
+                came = await self._runner.generate_n(_capped(request, reservation), n)
                 # Copies, as a runner may return one output several times and each gets a usage of its own.
                 outputs = [
                     each if isinstance(each, Exception) else msgspec.structs.replace(as_output(each)) for each in came

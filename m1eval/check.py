@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 from m1eval import foreign, hub, plugins, rows
 from m1eval.errors import M1evalError, NoJudge
-from m1eval.evaluate import House
+from m1eval.evaluate import RunContext
 from m1eval.grading import as_score
-from m1eval.nouns import Output, Sample
+from m1eval.protocols import Scorer
 from m1eval.samples import Samples
 from m1eval.task import Task, UnknownProtocol, load
 from m1eval.text import plural
 from m1eval.tokens import Approximate
+from m1eval.types import Output, Sample
 
 SAMPLES = 5
 """How many samples of a task are tried, chosen at random."""
@@ -33,7 +34,7 @@ async def check_all(
 
     `protocol`: of those tasks that have it; the result names the protocol that was checked.
     """
-    tools = House()
+    tools = RunContext()
     results = []
     try:
         for name, tasks in _loaded([*names] or [*plugins.available("tasks", "**/*.yaml")], overrides, protocol).items():
@@ -71,7 +72,7 @@ def _protocol(task: Task) -> str:
     return "" if task.protocol == "default" else f" (protocol {task.protocol})"
 
 
-async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool, named: bool) -> Result:
+async def _check(task: Task, data_dir: Path | None, context: RunContext, *, fetch: bool, named: bool) -> Result:
     try:
         task.check()
         for name in task.definition.protocols:  # which are merged, and so read, only where they are asked for
@@ -88,7 +89,7 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
         if not samples.numbered:
             samples.check_ids(range(len(samples)))
         samples.check_rows(range(len(samples)))
-        if fault := await _gold_fault(task, samples, tools) or await _first_fault(task, samples, tools):
+        if fault := await _gold_fault(task, samples, context) or await _first_fault(task, samples, context):
             return Result(task.name, "failed", fault)
     except M1evalError as error:
         return Result(task.name, "failed", str(error))
@@ -97,37 +98,35 @@ async def _check(task: Task, data_dir: Path | None, tools: House, *, fetch: bool
         return Result(task.name, "failed", f"a sample cannot be made: {foreign.words(error)} ({place})")
     tried = f"{plural(len(samples), 'sample')}; {min(SAMPLES, len(samples))} rendered"
     text = f"{tried}, gold scores 1, empty scores 0"
-    if getattr(task.scorer, "needs_judge", False):
+    if task.scorer.needs_judge:
         text = f"{tried} with their rubric, empty scores 0; what a judge says is not checked"
     return Result(task.name, "passed", "; ".join([text, *samples.about.notes]))
 
 
-async def _gold_fault(task: Task, samples: Samples, tools: House) -> str | None:
+async def _gold_fault(task: Task, samples: Samples, context: RunContext) -> str | None:
     """The first row whose gold answer the scorer says it cannot grade against; all rows are looked at."""
-    gold_fault = getattr(task.scorer, "gold_fault", None)
-    gold_hazard = getattr(task.scorer, "gold_hazard", None)
-    if gold_fault is None:
+    if type(task.scorer).gold_fault is Scorer.gold_fault:
         return None
     for number in range(len(samples)):
         sample = samples.sample(number)
-        if fault := gold_fault(sample) or (gold_hazard and await gold_hazard(sample, tools)):
+        if fault := task.scorer.gold_fault(sample) or await task.scorer.gold_hazard(sample, context):
             return f"{sample.id}: the gold answer {(sample.target or '')[:60]!r} cannot be graded: {fault}"
     return None
 
 
-async def _first_fault(task: Task, samples: Samples, tools: House) -> str | None:
+async def _first_fault(task: Task, samples: Samples, context: RunContext) -> str | None:
     for number in samples.chosen(limit=SAMPLES, ids=None, seed=0):
-        if fault := await _fault(task, samples.sample(number), tools):
+        if fault := await _fault(task, samples.sample(number), context):
             return fault
     return None
 
 
-async def _fault(task: Task, sample: Sample, tools: House) -> str | None:
+async def _fault(task: Task, sample: Sample, context: RunContext) -> str | None:
     if not any(str(message.get("content") or "").strip() for message in sample.messages):
         return f"{sample.id}: the prompt is empty"
     for noun, text, wanted in (("gold", sample.gold or "", 1.0), ("empty", "", 0.0)):
         try:
-            score = as_score(await task.scorer.score(Output(text=text), sample, tools), task.scorer_file)
+            score = as_score(await task.scorer.score(Output(text=text), sample, context), task.scorer_file)
         except NoJudge:
             continue  # what a judge would say is the judge's; that the rubric can be filled in was seen
         except M1evalError as error:

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from m1eval.nouns import Sampling
 from m1eval.plugins import unknown
 from m1eval.source import Key, Source
 from m1eval.text import parse_tokens
+from m1eval.types import Sampling
 
 
 class Dataset(Struct, forbid_unknown_fields=True, omit_defaults=True):

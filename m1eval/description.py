@@ -14,8 +14,8 @@ from msgspec import Struct, field
 
 from m1eval import metadata
 from m1eval.done import Done
-from m1eval.nouns import Usage
 from m1eval.stats import OUTCOMES, Tally
+from m1eval.types import Usage
 
 
 class Uncertainty(Struct, kw_only=True):

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 
 from m1eval.grading import COUNTS
-from m1eval.nouns import Usage
 from m1eval.reasons import Reasons
 from m1eval.record import Line, Record, line_of, record_of
 from m1eval.source import show
 from m1eval.stats import Tally
 from m1eval.text import is_are, plural
+from m1eval.types import Usage
 
 SHOWN = 10
 """Lines that are named one by one, of those that cannot be."""

@@ -5,16 +5,17 @@ The first Ctrl-C lets what is in flight finish; the second leaves at once. Eithe
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from m1eval.asking import Asking, Places
 from m1eval.errors import M1evalError, NoJudge, PluginFailed
 from m1eval.interrupts import Interrupts
 from m1eval.journal import Journal
 from m1eval.model import Model
-from m1eval.nouns import Progress, Runner, Tokenizer
+from m1eval.progress import Progress
+from m1eval.protocols import Runner, Tokenizer
 from m1eval.run import Run
 from m1eval.spending import Spending
 from m1eval.tokens import WindowUnknown
@@ -23,12 +24,11 @@ if TYPE_CHECKING:
     from m1eval.judging import Panel
     from m1eval.workers import Pool
 
-CONCURRENCY = 16
 APPROXIMATE = "no tokenizer of the model is at hand: prompt lengths count four characters as a token"
 
 
-class House:
-    """The Tools of a run; `judges` are asked by the scorers that need them."""
+class RunContext:
+    """What the scorers of a run may use; `judges` are asked by the scorers that need them."""
 
     def __init__(self, judges: "Panel | None" = None) -> None:
         self._judges = judges
@@ -77,7 +77,7 @@ async def evaluate(
     """Do what the runs owe; False if it was interrupted. All folders are taken before anything is asked."""
     spending = spending or Spending()
     stop = asyncio.Event()
-    tools = House(judges)
+    tools = RunContext(judges)
     tokenizer = runs[0].model.tokenizer(runner)
     _set_up(spending, runner, tokenizer, judges)
     opened: list[Run] = []
@@ -86,7 +86,7 @@ async def evaluate(
         for run in runs:
             journal = run.open(redo=redo)
             opened.append(run)
-            getattr(runner, "recall", _forgotten)(run.described)
+            runner.recall(run.described)
             try:
                 run.plan(tokenizer, journal)
             except WindowUnknown:
@@ -94,7 +94,7 @@ async def evaluate(
             if judges is not None and not redo:
                 judges.remember(journal.path)
             spending.before(run.spent_before)
-        places = Places(lambda: concurrency or int(getattr(runner, "concurrency", CONCURRENCY)))
+        places = Places(lambda: concurrency or int(runner.concurrency))
         asking = Asking(runner, tools, display, places, spending, stop)
         with Interrupts(stop) as interrupts, display:
             owing = [run for run in runs if run in late or run.owes]
@@ -114,7 +114,7 @@ async def evaluate(
                 finally:
                     display.end()
             await _compare_answers(opened, asking)
-        shared = [*getattr(runner, "notes", []), *([APPROXIMATE] if tokenizer.approximate else [])]
+        shared = [*runner.notes, *([APPROXIMATE] if tokenizer.approximate else [])]
         for run in runs:
             run.notes += shared
     except BaseException as error:
@@ -138,7 +138,7 @@ async def _start(model: Model, runner: Runner, judges: "Panel | None", display: 
 def _set_up(spending: Spending, runner: Runner, tokenizer: Tokenizer, judges: "Panel | None") -> None:
     """Let the limits know what requests may take, and count those to judges."""
     spending.meter.tokenizer = tokenizer
-    spending.meter.window = lambda: getattr(runner, "window", None)
+    spending.meter.window = lambda: runner.context_window
     if judges is not None:
         judges.spending = spending
         spending.judges = judges.meters
@@ -168,7 +168,7 @@ def _close_all(runs: Sequence[Run]) -> None:
         raise first
 
 
-async def _give_back(model: Model, runner: Runner, tools: House, failure: BaseException | None) -> None:
+async def _give_back(model: Model, runner: Runner, context: RunContext, failure: BaseException | None) -> None:
     """Close the runner and the tools; an error of the runner's must not hide what went wrong before."""
     try:
         await model.aclose(runner)
@@ -177,7 +177,7 @@ async def _give_back(model: Model, runner: Runner, tools: House, failure: BaseEx
             raise
         failure.add_note(str(error))
     finally:
-        await tools.aclose()
+        await context.aclose()
 
 
 def _close(run: Run, error: BaseException) -> None:
@@ -186,7 +186,3 @@ def _close(run: Run, error: BaseException) -> None:
         run.close()
     except (M1evalError, OSError) as second:
         error.add_note(str(second))
-
-
-def _forgotten(described: Mapping[str, Any]) -> None:
-    """For runners that have nothing to take over from an earlier part of the run."""

@@ -10,17 +10,11 @@ from m1eval.asking import Asking, CutOff, Spent
 from m1eval.errors import M1evalError
 from m1eval.grading import as_score
 from m1eval.judge_replies import judge_replies
-from m1eval.nouns import (
-    Output,
-    Sample,
-    Score,
-    Tools,
-    Verdict,
-    outcome_of,
-)
+from m1eval.protocols import Context
 from m1eval.record import Record, encoded
 from m1eval.reservation import LimitReached
 from m1eval.task import Task
+from m1eval.types import JudgeReply, Output, Sample, Score, classify
 from m1eval.work import Work
 
 T = TypeVar("T")
@@ -56,7 +50,7 @@ async def graded_record(work: Work, sample: Sample, came: Came, asking: Asking) 
     record = Record(id=sample.id, repeat=came.repeat, outcome="errored", target=sample.target, seed=came.seed)
     record.metadata = {k: v for k, v in sample.metadata.items() if _small(v)}
     record.cluster, record.group = _cluster(sample), _group(work.task, sample)
-    replies: list[Verdict] = []
+    replies: list[JudgeReply] = []
     token = judge_replies.set(replies)
     asking.spending.grading()
     try:
@@ -77,7 +71,7 @@ async def graded_record(work: Work, sample: Sample, came: Came, asking: Asking) 
     return record
 
 
-async def _grade(record: Record, task: Task, sample: Sample, came: Came, tools: Tools) -> None:
+async def _grade(record: Record, task: Task, sample: Sample, came: Came, context: Context) -> None:
     """Put what came and its grade into a record."""
     output = came.output
     if isinstance(output, Exception):
@@ -87,8 +81,8 @@ async def _grade(record: Record, task: Task, sample: Sample, came: Came, tools: 
             came.spent.tell(record)
         raise output
     _keep(record, output)
-    score = await _score(task, output, sample, tools)
-    record.outcome = outcome_of(output, score)
+    score = await _score(task, output, sample, context)
+    record.outcome = classify(output, score)
     graded = record.outcome not in {"truncated", "refused_context"}
     record.value = score.value if graded else 0.0
     record.answer = score.answer if graded else None
@@ -119,14 +113,14 @@ def words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
-async def _score(task: Task, output: Output, sample: Sample, tools: Tools) -> Score:
+async def _score(task: Task, output: Output, sample: Sample, context: Context) -> Score:
     """The scorer's grade; an output without an answer is not shown to it."""
     if output.finish_reason == "refused_context":
         return Score(value=0.0, explanation=output.error or "the prompt is longer than the window")
     if output.unfinished_thinking:
         return Score(value=0.0, explanation="the output ended inside its thinking")
     try:
-        score = await task.scorer.score(output, sample, tools)
+        score = await task.scorer.score(output, sample, context)
     except TimeoutError as error:
         raise TimeoutError(f"{task.source.where(('scorer',))}: {error}") from error
     return as_score(score, task.scorer_file)

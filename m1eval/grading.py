@@ -11,8 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
 
-from m1eval.nouns import FinishReason, Output, Score, Timing, Usage, Verdict
 from m1eval.source import show
+from m1eval.types import FinishReason, JudgeReply, Output, Score, Timing, Usage
 
 MAX_TOKENS = 2**53
 """Token counts from here on cannot be right, and could not be kept exactly."""
@@ -65,8 +65,8 @@ def _plain_score(score: Any) -> Score:
         raise ValueError(f"the scorer gave {value}, which is not in [0, 1]")
     if not isinstance(score.metrics, Mapping):
         raise TypeError(f"the metrics of the score are {_named(score.metrics)}, not a dict")
-    if not all(isinstance(verdict, Verdict) for verdict in score.verdicts):
-        raise TypeError("the verdicts of the score are not a list of Verdict")
+    if not all(isinstance(verdict, JudgeReply) for verdict in score.verdicts):
+        raise TypeError("the verdicts of the score are not a list of JudgeReply")
     return Score(
         value=abs(value),  # -0.0 is 0
         answer=None if score.answer is None else _text(score.answer),

@@ -20,9 +20,9 @@ from m1eval.done import SHOWN, Done, lines_of, records
 from m1eval.errors import Stopped, UsageError
 from m1eval.folder import drop_aside, locked, make, move_aside, put_back, refuse_links, remove_empty, same
 from m1eval.grading import add_usage, total
-from m1eval.nouns import Message, Usage
 from m1eval.record import Line, Record, encoded, line_of, readable, record_of
 from m1eval.source import show
+from m1eval.types import Message, Usage
 
 MAX_LINE = 2**28
 """Bytes of a last line that is looked at though its end is missing."""

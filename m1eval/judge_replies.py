@@ -2,13 +2,13 @@
 
 from contextvars import ContextVar
 
-from m1eval.nouns import Verdict
+from m1eval.types import JudgeReply
 
-judge_replies: ContextVar[list[Verdict] | None] = ContextVar("judge_replies", default=None)
+judge_replies: ContextVar[list[JudgeReply] | None] = ContextVar("judge_replies", default=None)
 """Where judges put each new reply; None while nothing is graded."""
 
 
-def add(reply: Verdict) -> None:
+def add(reply: JudgeReply) -> None:
     """Keep a reply with the answer that is being graded."""
     if (kept := judge_replies.get()) is not None:
         kept.append(reply)

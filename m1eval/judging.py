@@ -21,12 +21,13 @@ from m1eval.grading import as_output
 from m1eval.judge_replies import add
 from m1eval.meter import Meter
 from m1eval.model import Model
-from m1eval.nouns import Message, Output, Progress, Request, Runner, Sampling, Usage, Verdict
+from m1eval.progress import Progress
+from m1eval.protocols import Runner
 from m1eval.reservation import Reservation
 from m1eval.source import value
 from m1eval.spending import Spending
+from m1eval.types import JudgeReply, Message, Output, Request, Sampling, Usage
 
-CONCURRENCY = 16
 MOST_TOKENS = 4096
 """Of a judge's reply, its thinking included."""
 
@@ -35,10 +36,10 @@ class ContextLengthExceeded(RuntimeError):
     """What a judge was asked is longer than its window."""
 
 
-class Incomplete(RuntimeError):
+class IncompleteReplies(RuntimeError):
     """A judge gave no whole reply; `replies` has those of the others, in the order of the judges."""
 
-    def __init__(self, message: str, replies: Sequence[Verdict | BaseException]) -> None:
+    def __init__(self, message: str, replies: Sequence[JudgeReply | BaseException]) -> None:
         super().__init__(message)
         self.replies = replies
 
@@ -51,24 +52,23 @@ class Panel:
         if len({model.spec for model in self.models}) < len(self.models):
             raise UsageError("--judge names a judge twice; name several different ones")
         self._runners: list[Runner] = [_runner(model) for model in self.models]
-        self._gates = [asyncio.Semaphore(int(getattr(r, "concurrency", CONCURRENCY))) for r in self._runners]
+        self._gates = [asyncio.Semaphore(int(r.concurrency)) for r in self._runners]
         self.spending = Spending()
         self.meters = [Meter() for _ in self.models]
         for meter, judge in zip(self.meters, self._runners, strict=True):
             meter.usual_output = MOST_TOKENS
-            meter.window = lambda judge=judge: getattr(judge, "window", None)  # type: ignore[misc]
-        self._known: dict[str, Verdict] = {}
+            meter.window = lambda judge=judge: judge.context_window  # type: ignore[misc]
+        self._known: dict[str, JudgeReply] = {}
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def start(self, progress: Progress) -> None:
         """Load or connect to the judges."""
         for runner in self._runners:
-            if start := getattr(runner, "start", None):
-                await start(progress)
+            await runner.start(progress)
 
     def remember(self, journal: Path) -> None:
         """Take over what a journal knows, so that nothing is asked twice, and count what it cost."""
-        seen: dict[str, Verdict] = {}
+        seen: dict[str, JudgeReply] = {}
         for record in records(journal) if journal.exists() else ():
             seen |= {reply.key: reply for reply in (*record.verdicts, *record.judge_replies)}
         for reply in seen.values():
@@ -78,9 +78,8 @@ class Panel:
     def price(self, file: Path | None, *, required: bool) -> None:
         """Find what the judges cost; UsageError if that is not known and a limit needs it."""
         for model, judge, meter in zip(self.models, self._runners, self.meters, strict=True):
-            address = getattr(judge, "address", None)
             try:
-                meter.prices = prices.find(model.name, address, file)
+                meter.prices = prices.find(model.name, judge.base_url, file)
             except UsageError:
                 if required:
                     raise
@@ -91,11 +90,9 @@ class Panel:
         """What must be the same for a run to continue."""
         return [model.config() for model in self.models]
 
-    takes_known = True
-
     async def ask(
-        self, messages: list[Message], *, attempt: int = 0, known: Mapping[int, Verdict] | None = None
-    ) -> list[Verdict]:
+        self, messages: list[Message], *, attempt: int = 0, known: Mapping[int, JudgeReply] | None = None
+    ) -> list[JudgeReply]:
         """One verdict of each judge, at the same time; judges whose verdict is `known`, by number, are not asked.
 
         RuntimeError for a judge that gives no whole reply, ContextLengthExceeded if its window is too small.
@@ -105,21 +102,21 @@ class Panel:
         came = await asyncio.gather(*(self._ask(i, messages, attempt) for i in asked), return_exceptions=True)
         new = dict(zip(asked, came, strict=True))
         replies = [known[i] if i in known else new[i] for i in range(len(self._runners))]
-        verdicts = [reply for reply in replies if isinstance(reply, Verdict)]
+        verdicts = [reply for reply in replies if isinstance(reply, JudgeReply)]
         for reply in replies:
             if isinstance(reply, BaseException):
                 if type(reply) is RuntimeError:
-                    raise Incomplete(str(reply), replies) from reply
+                    raise IncompleteReplies(str(reply), replies) from reply
                 raise reply
         return verdicts
 
-    async def _ask(self, number: int, messages: list[Message], attempt: int) -> Verdict:
+    async def _ask(self, number: int, messages: list[Message], attempt: int) -> JudgeReply:
         key = _key(self.models[number].config(), messages, attempt)
         lock = self._asking.setdefault(key, asyncio.Lock())
         async with lock:  # equal answers of several repeats are judged at the same time, and by one reply
             return self._known.get(key) or await self._new(number, key, messages, attempt)
 
-    async def _new(self, number: int, key: str, messages: list[Message], attempt: int) -> Verdict:
+    async def _new(self, number: int, key: str, messages: list[Message], attempt: int) -> JudgeReply:
         spec = self.models[number].spec
         sampling = Sampling(temperature=0, max_tokens=MOST_TOKENS, seed=attempt)
         request = Request(messages=messages, sampling=sampling)
@@ -145,7 +142,7 @@ class Panel:
             why = output.error or f"its reply has no end: {output.finish_reason}"
             add(_useless(spec, key, output.text, usage, why))
             raise RuntimeError(f"judge {spec}: {why}")
-        verdict = Verdict(judge=spec, key=key, text=output.text, usage=usage)
+        verdict = JudgeReply(judge=spec, key=key, text=output.text, usage=usage)
         self._known[key] = verdict
         add(verdict)
         return verdict
@@ -156,9 +153,9 @@ class Panel:
             await runner.aclose()
 
 
-def _useless(judge: str, key: str, text: str, usage: Usage, error: str) -> Verdict:
+def _useless(judge: str, key: str, text: str, usage: Usage, error: str) -> JudgeReply:
     """A reply that was paid for; its key is its own, as the question will be asked again."""
-    return Verdict(judge=judge, key=f"{key}-{secrets.token_hex(4)}", text=text, usage=usage, error=error)
+    return JudgeReply(judge=judge, key=f"{key}-{secrets.token_hex(4)}", text=text, usage=usage, error=error)
 
 
 def _model(spec: str) -> Model:

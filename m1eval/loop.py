@@ -13,13 +13,9 @@ from m1eval.asking import Asked, Asking, Places, Spent, seed_of
 from m1eval.errors import M1evalError
 from m1eval.graded import Came, contained, digest_of, graded_record, words
 from m1eval.journal import Journal
-from m1eval.nouns import (
-    Output,
-    Request,
-    Sample,
-)
 from m1eval.record import Record
 from m1eval.reservation import LimitReached
+from m1eval.types import Output, Request, Sample
 from m1eval.work import Building, Work
 
 BACKLOG = 64
@@ -64,7 +60,7 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
                 await asyncio.sleep(0)  # thousands may be left out, one after another
                 continue
             digest = digest_of(sample)  # once for all of its repeats, as a prompt may be long
-            together = 1 if work.task.episode else int(getattr(asking.runner, "choices", 1))
+            together = 1 if work.task.episode else int(asking.runner.max_n)
             for first in range(0, len(repeats), together):
                 await backlog.take()
                 await places.take()
@@ -140,7 +136,7 @@ async def _answers(
     try:
         if len(repeats) > 1 and made.varies:
             request = Request(messages=sample.messages, tools=sample.tools)
-            answers = await contained(made.several(request, len(repeats)))
+            answers = await contained(made.generate_n(request, len(repeats)))
         else:
             answers = [await contained(made.episode(work.task, asking.tools))]
     except LimitReached as error:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from m1eval.nouns import Output, Request, Tokenizer, Usage
 from m1eval.prices import Prices
+from m1eval.protocols import Tokenizer
 from m1eval.tokens import Approximate
+from m1eval.types import Output, Request, Usage
 
 BYTES = 4
 """Bytes in a token of an estimate by length alone; no text has more tokens than bytes."""

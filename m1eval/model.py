@@ -9,7 +9,8 @@ from typing import Any
 from m1eval import folders, plugins, source
 from m1eval.credentials import hide, register_option
 from m1eval.errors import M1evalError, PluginFailed, UsageError
-from m1eval.nouns import Progress, Runner
+from m1eval.progress import Progress
+from m1eval.protocols import Runner
 from m1eval.tokens import OfRunner
 
 
@@ -32,6 +33,7 @@ class Model:
         self._made: Any = getattr(module, "Runner", None)
         if self._made is None:
             raise UsageError(f"{source.show(self.file)}: a runner file has a class Runner; this has none")
+        self._made = plugins.with_base(self._made, Runner)
         plugins.check_options(self._made, self.options, f"runner {self.kind}")
 
     def takes(self, option: str) -> bool:
@@ -51,7 +53,7 @@ class Model:
     def runner(self) -> Runner:
         """Make the runner; RunnerError or UsageError if it cannot be."""
         try:
-            runner: Runner = self._made(self.name, **self.options)
+            runner: Runner = plugins.with_base_class(self._made(self.name, **self.options), Runner)
         except M1evalError:
             raise
         except Exception as error:
@@ -60,11 +62,8 @@ class Model:
 
     async def start(self, runner: Runner, progress: Progress) -> None:
         """Start the runner; PluginFailed if its code raises anything but an error of ours."""
-        start = getattr(runner, "start", None)
-        if start is None:
-            return
         try:
-            await start(progress)
+            await runner.start(progress)
         except M1evalError:
             raise
         except Exception as error:
@@ -94,9 +93,8 @@ class Model:
 
     def config(self) -> dict[str, Any]:
         """What of the model must be the same for a run to continue; keys are masked, so another key changes nothing."""
-        loose: frozenset[str] = getattr(self._made, "loose", frozenset())
-        pinned: dict[str, Any] = {k: v for k, v in self.options.items() if k not in loose}
-        if also := getattr(self._made, "pinned", None):
-            pinned |= also(self.options)
+        runner: type[Runner] = self._made if isinstance(self._made, type) else Runner
+        pinned: dict[str, Any] = {k: v for k, v in self.options.items() if k not in runner.unpinned_options}
+        pinned |= runner.pinned(self.options)
         counted = {"tokenizer": self._tokenizer} if self._tokenizer else {}
         return {"model": self.spec, "runner": hide(pinned), **counted}

@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 
 from m1eval import plugins
 from m1eval.errors import RunnerError, UsageError
-from m1eval.nouns import Message, Tokenizer
+from m1eval.protocols import Tokenizer
 from m1eval.source import expanded
 from m1eval.tokens import MESSAGE, Approximate
+from m1eval.types import Message
 
 CONNECTIONS = 8
 """Requests to a server's /tokenize at a time."""

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from m1eval.nouns import Message, Sample, Tokenizer
+from m1eval.protocols import Tokenizer
+from m1eval.types import Message, Sample
 
 SHARE = 4
 """The answer's `max_tokens` are kept free, but at most this part of the window."""

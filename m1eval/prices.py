@@ -14,8 +14,8 @@ from msgspec import Meta, Struct
 
 from m1eval import plugins
 from m1eval.errors import UsageError
-from m1eval.nouns import Usage
 from m1eval.source import Source, show
+from m1eval.types import Usage
 
 Prices = Callable[[Usage], float]
 """US dollars of one request."""

@@ -15,9 +15,9 @@ from msgspec import Struct
 from m1eval import plugins, source
 from m1eval.definition import check_sampling
 from m1eval.errors import UsageError
-from m1eval.nouns import Sampling
 from m1eval.source import Key, Source
 from m1eval.thinking import named
+from m1eval.types import Sampling
 
 if TYPE_CHECKING:
     from m1eval.model import Model

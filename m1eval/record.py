@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from m1eval import secrets
 from m1eval.grading import MAX_AMOUNT, MAX_TOKENS, as_number, as_timing, as_usage
-from m1eval.nouns import FinishReason, Outcome, Timing, Usage, Verdict
+from m1eval.types import FinishReason, JudgeReply, Outcome, Timing, Usage
 
 
 class Record(Struct, kw_only=True, omit_defaults=True):
@@ -25,8 +25,8 @@ class Record(Struct, kw_only=True, omit_defaults=True):
     target: str = ""
     explanation: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
-    verdicts: list[Verdict] = field(default_factory=list)
-    judge_replies: list[Verdict] = field(default_factory=list)
+    verdicts: list[JudgeReply] = field(default_factory=list)
+    judge_replies: list[JudgeReply] = field(default_factory=list)
     """What judges said besides: replies that were unclear or cut off, and all where no grade came of them."""
     text: str = ""
     reasoning: str = ""

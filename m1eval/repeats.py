@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct, ValidationError, convert, field, to_builtins
 
 from m1eval import stats
+from m1eval.protocols import Context, Scorer
 from m1eval.record import Record
 from m1eval.stats.repeats import Ballot, g_pass_at_k, maj_at_k, pass_at_k
 
@@ -77,10 +78,10 @@ class Figure(Struct, frozen=True, kw_only=True):
     """The figure of all samples if every missing answer were wrong, and if every one were right."""
 
 
-def collect(records: Iterable[Record], scorer: Any = None) -> Collected:
+def collect(records: Iterable[Record], scorer: Scorer | None = None) -> Collected:
     """The answers by sample, in one pass. Errored ones are not answers, but their samples are there."""
     found = Collected()
-    vote = getattr(scorer, "vote", _written)
+    scorer = scorer or Scorer()
     for record in records:
         answers = found.samples.setdefault(record.id, Answers())
         answers.cluster, answers.group = record.cluster or answers.cluster, record.group or answers.group
@@ -92,24 +93,28 @@ def collect(records: Iterable[Record], scorer: Any = None) -> Collected:
         if record.value == 1:
             answers.right += 1
         elif record.value == 0:
-            answered = vote is not None and record.outcome == "wrong"
-            answers.votes[record.repeat] = _shortened(vote(record)) if answered else None
+            answered = scorer.has_votes and record.outcome == "wrong"
+            answers.votes[record.repeat] = _shortened(scorer.vote(record)) if answered else None
         else:
             found.fractional = True
-    found.votes = vote is not None and all(answers.comparable for answers in found.samples.values())
+    found.votes = scorer.has_votes and all(answers.comparable for answers in found.samples.values())
     return found
 
 
+def compares_votes(scorer: Scorer) -> bool:
+    """Whether answers that are written differently may be the same to the scorer."""
+    return type(scorer).same is not Scorer.same
+
+
 async def compare(
-    found: Collected, k: int, scorer: Any, tools: Any, stopped: Callable[[], bool] = lambda: False
+    found: Collected, k: int, scorer: Scorer, context: Context, stopped: Callable[[], bool] = lambda: False
 ) -> None:
     """Find the wrong answers that the scorer takes for the same although they are written differently.
 
     They are compared in the order of the repeats, whatever the order in which they came. If it was `stopped`, votes
     are not known.
     """
-    same = getattr(scorer, "same", None)
-    if same is None or not found.votes or found.fractional:
+    if not compares_votes(scorer) or not found.votes or found.fractional:
         return
     places = asyncio.Semaphore(AT_ONCE)
 
@@ -118,7 +123,7 @@ async def compare(
             if stopped():
                 found.votes = False
             else:
-                found.same[name] = await _groups(votes, partial(same, tools=tools), enough)
+                found.same[name] = await _groups(votes, partial(scorer.same, context=context), enough)
 
     async with asyncio.TaskGroup() as group:
         for name, answers in found.samples.items():
@@ -228,13 +233,6 @@ def _lost_wrong(ballot: Ballot, missing: int) -> Ballot:
     """As if the missing answers were wrong, and the same as the wrong answer that was given most often."""
     first, *others = sorted(ballot.wrong, reverse=True) or [0]
     return ballot._replace(wrong=(first + missing, *others))
-
-
-def _written(record: Record) -> str | None:
-    """The answer as it is written; the whole text where only its beginning was kept."""
-    if record.answer is None:
-        return None
-    return (record.text if record.answer.endswith("…") and record.text else record.answer).strip()
 
 
 def _shortened(vote: str | None) -> str | None:

@@ -11,7 +11,7 @@ import msgspec
 from m1eval.errors import Stopped
 from m1eval.grading import as_usage
 from m1eval.meter import Amount, Meter
-from m1eval.nouns import Output, Request, Usage
+from m1eval.types import Output, Request, Usage
 
 if TYPE_CHECKING:
     from m1eval.spending import Spending

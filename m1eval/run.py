@@ -42,13 +42,14 @@ from m1eval.errors import UsageError
 from m1eval.grading import as_figures, total
 from m1eval.journal import Journal
 from m1eval.model import Model
-from m1eval.nouns import Runner, Tokenizer, Usage
 from m1eval.overlength import Overlength
+from m1eval.protocols import Runner, Tokenizer
 from m1eval.record import encoded
 from m1eval.samples import Samples
 from m1eval.stats import Tally
 from m1eval.task import Task
 from m1eval.text import plural
+from m1eval.types import Usage
 from m1eval.work import Work
 
 
@@ -79,7 +80,7 @@ class Run:
         self.ids = list(ids)
         self.seed = seed
         self.data_dir = data_dir
-        self.judges = judges if getattr(task.scorer, "needs_judge", False) else None
+        self.judges = judges if task.scorer.needs_judge else None
         self.until_se = until_se
         self._pilot: dict[str, adaptive.Sums] | None = None
         self.judge_files = list(judge_files) if self.judges else []
@@ -333,7 +334,7 @@ class Run:
 
         Only what it describes as `pinned` counts; that goes into run.json at once, so that a killed run says it too.
         """
-        about = dict(getattr(runner, "describe", _nothing)())
+        about = dict(runner.describe())
         if was := self._meta.get("runner", {}).get("pinned"):
             self._refuse_if_other({"runner": was}, {"runner": about.get("pinned", {})})
         self._meta["runner"] = about
@@ -360,10 +361,10 @@ class Run:
             await self._journal.settled()
             self.seconds = time.monotonic() - begin
             policy = self.task.definition.overlength
-            if policy != "fail" and not getattr(asking.runner, "window", None):
+            if policy != "fail" and not asking.runner.context_window:
                 self.notes.append(f"overlength: {policy} is not applied, the model's window is not known (-o window=N)")
             self._meta["overlength"] = self.work.overlength.saved()
-            self._meta["runner"] = dict(getattr(asking.runner, "describe", _nothing)())
+            self._meta["runner"] = dict(asking.runner.describe())
             self._meta["seconds"] = self._meta.get("seconds", 0.0) + self.seconds
         await self.compare_answers(asking)
 
@@ -392,7 +393,7 @@ class Run:
 
     async def compare_answers(self, asking: Asking) -> None:
         """Find out which of several answers to a sample are the same, for the votes of a majority."""
-        if self.work is None or self.repeats < 2 or not hasattr(self.task.scorer, "same"):
+        if self.work is None or self.repeats < 2 or not repeats_.compares_votes(self.task.scorer):
             return
         collected = repeats_.collect(self.work.done.counted(), self.task.scorer)
         await repeats_.compare(collected, self.repeats, self.task.scorer, asking.tools, asking.stop.is_set)
@@ -533,19 +534,17 @@ class Run:
         found: dict[str, float | None] = {}
         if self.repeats > 1:
             collected = self._answers or repeats_.collect(done.counted(), self.task.scorer)
-            if self._answers is None and hasattr(self.task.scorer, "same"):
+            if self._answers is None and repeats_.compares_votes(self.task.scorer):
                 collected.votes = False
             planned = len(self.work.numbers) - self.work.skipped
             self.repeat_figures = repeats_.figures(collected, self.repeats, planned)
             found = {figure.name: figure.value for figure in self.repeat_figures}
-        figures = getattr(self.task.scorer, "figures", None)
-        if figures is not None:
-            try:
-                with foreign.reported(self.task.scorer_file, "the scorer's figures are left out"):
-                    given = figures(record for record in done.counted() if record.outcome != "errored")
-                    found |= as_figures(given)
-            except UsageError as error:  # the answers and their scores stand
-                self.notes.append(str(error))
+        try:
+            with foreign.reported(self.task.scorer_file, "the scorer's aggregate is left out"):
+                scored = (record for record in done.counted() if record.outcome != "errored")
+                found |= as_figures(self.task.scorer.aggregate(scored))
+        except UsageError as error:  # the answers and their scores stand
+            self.notes.append(str(error))
         if not self.judges:
             return found
         usage = {

@@ -349,7 +349,7 @@ def _literal(text: str) -> str:
 
 
 def _panel(tasks: "Sequence[Task]", judges: Sequence[str]) -> "Panel | None":
-    wanting = [task.name for task in tasks if getattr(task.scorer, "needs_judge", False)]
+    wanting = [task.name for task in tasks if task.scorer.needs_judge]
     if any(not judge.strip() for judge in judges):
         raise UsageError("--judge: no name given; write RUNNER:NAME, such as http:gpt-4o")
     if wanting and not judges:
@@ -406,7 +406,7 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: 
 
     display = Terminal("none" if given["as_json"] and not given["display"] else given["display"])
     runner = model.runner()
-    spending = _spending(model, getattr(runner, "address", None), given)
+    spending = _spending(model, runner.base_url, given)
     if judges is not None:
         judges.price(given["prices"], required=given["max_cost"] is not None)
     keep = {name: given[name] for name in ("concurrency", "redo")}

@@ -12,10 +12,11 @@ import msgspec
 from m1eval import rows, selection
 from m1eval.definition import ROLES, Definition
 from m1eval.errors import UsageError
-from m1eval.nouns import Message, Recipe, Sample, Scorer
 from m1eval.plugins import unknown
+from m1eval.protocols import Scorer
 from m1eval.rows import Row, Rows
 from m1eval.source import Key, Source
+from m1eval.types import LazySample, Message, Sample
 
 Render = Callable[[Row], str]
 
@@ -36,7 +37,7 @@ class Samples:
         definition: Definition,
         file: Source,
         scorer: Scorer,
-        table: Rows | list[Recipe],
+        table: Rows | list[LazySample],
         texts: Mapping[str, Any] | None = None,
         about: About | None = None,
     ) -> None:
@@ -220,9 +221,8 @@ class Samples:
 
     def _gold(self, sample: Sample) -> str | None:
         """The reference as an answer, by the scorer; its refusal of a target names the line of the task file."""
-        gold = getattr(self._scorer, "gold", None)
         try:
-            answer = gold(sample) if gold else sample.target
+            answer = self._scorer.gold(sample)
             return None if answer is None else str(answer)
         except SystemExit as error:
             raise RuntimeError(f"the scorer's gold: SystemExit: {error}") from error

@@ -13,9 +13,9 @@ from typing import NoReturn, TypeVar
 
 from m1eval.errors import UsageError
 from m1eval.meter import MARGIN, Amount, Meter
-from m1eval.nouns import Request, Usage
 from m1eval.prices import Prices
 from m1eval.reservation import Episode, LimitReached, NoRoomNow, Reservation, paying
+from m1eval.types import Request, Usage
 
 T = TypeVar("T")
 

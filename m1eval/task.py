@@ -13,11 +13,12 @@ from m1eval import baselines, foreign, hub, plugins, rows, source, task_code
 from m1eval.definition import Dataset, Definition, Related, check, read
 from m1eval.errors import UsageError
 from m1eval.hub_errors import ACCESS, PAGES, HubError
-from m1eval.nouns import Episode, Recipe, Scorer, Tokenizer
 from m1eval.profile import Profile
+from m1eval.protocols import Episode, Scorer, Tokenizer
 from m1eval.published_texts import PublishedTexts
 from m1eval.samples import About, Samples
 from m1eval.source import Key, Source
+from m1eval.types import LazySample
 
 ABOUT = {
     "title",
@@ -137,7 +138,9 @@ class Task:
         beside = self.path.parent / name
         return str(beside) if name.endswith(".py") and beside.is_file() else name
 
-    def _rows(self, tokenizer: Tokenizer, seed: int, data_dir: Path | None, about: About) -> rows.Rows | list[Recipe]:
+    def _rows(
+        self, tokenizer: Tokenizer, seed: int, data_dir: Path | None, about: About
+    ) -> rows.Rows | list[LazySample]:
         dataset = self.definition.dataset
         assert dataset is not None
         if not dataset.generate:

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple, cast
 
 from m1eval import foreign, plugins
 from m1eval.errors import UsageError
-from m1eval.nouns import Episode, Recipe, Scorer
+from m1eval.protocols import Episode, Scorer
 from m1eval.published_texts import PublishedTexts
 from m1eval.selection import COLUMNS
 from m1eval.source import Key, Source, show
+from m1eval.types import LazySample
 
-SIGNATURE = "async def score(self, output, sample, tools) -> Score"
-EPISODE = "async def {name}(sample, runner, tools) -> Output"
+SIGNATURE = "async def score(self, output, sample, context) -> Score"
+EPISODE = "async def {name}(sample, runner, context) -> Output"
 
 
 class Generator(NamedTuple):
@@ -36,6 +37,7 @@ def scorer(file: Source, name: str, path: str, options: Mapping[str, Any], texts
     code = Path(module.__file__ or name)
     if not inspect.isclass(made) and not callable(made):
         raise UsageError(f"{where}: {show(code)}: a scorer file has a class Scorer; this has none")
+    made = plugins.with_base(made, Scorer)
     plugins.check_options(made, options, f"scorer {name}", lambda o: file.where(("scorer", name, o)))
     published = {"texts": texts.variables} if "texts" in parameters_of(made) else {}
     try:
@@ -49,20 +51,20 @@ def scorer(file: Source, name: str, path: str, options: Mapping[str, Any], texts
 
 def _built(made: Any, options: Mapping[str, Any], published: Mapping[str, Any]) -> Any:
     try:
-        return made(**options, **published)
+        return plugins.with_base_class(made(**options, **published), Scorer)
     except (TypeError, ValueError) as error:  # what the options are refused with
         raise UsageError(str(error)) from error
 
 
 def _with_score(scorer: Any, where: str) -> Scorer:
     """The scorer, if it has what a scorer needs; one whose `score` is no coroutine function is made to wait for it."""
-    score = getattr(scorer, "score", None)
+    score = None if type(scorer).score is Scorer.score else getattr(scorer, "score", None)
     if not callable(score) or not foreign.takes(score, "output", "sample", "tools"):
         has = "has no" if score is None else "has another"
         raise UsageError(f"{where}: the Scorer {has} score; write {SIGNATURE}")
-    for name in ("gold", "figures"):
+    for name in ("gold", "aggregate", "vote", "same"):
         if (other := getattr(scorer, name, None)) is not None and not callable(other):
-            raise UsageError(f"{where}: the Scorer's {name} is no method")
+            raise UsageError(f"{where}: the Scorer's {name} is not a method")
     if not foreign.is_async(score) or not type(scorer).__module__.startswith("m1eval.plugins.scorers."):
         try:
             scorer.score = _awaited(score)
@@ -138,7 +140,7 @@ def parameters_of(function: Any) -> set[str]:
         return set()
 
 
-def generated(file: Source, name: str, task: Path, generator: Generator, given: Mapping[str, Any]) -> list[Recipe]:
+def generated(file: Source, name: str, task: Path, generator: Generator, given: Mapping[str, Any]) -> list[LazySample]:
     """The rows that a generator makes, as recipes; UsageError for whatever it raises or makes besides."""
     key: Key = ("dataset", "generate")
     function, options = generator.function, generator.options
@@ -151,31 +153,33 @@ def generated(file: Source, name: str, task: Path, generator: Generator, given: 
         if not isinstance(made, Iterable) or isinstance(made, str | bytes | Mapping):
             if inspect.iscoroutine(made):
                 made.close()
-            raise file.error(key, f"{generator.name} gives {_kind(made)}; it must return or yield mappings or Recipes")
+            raise file.error(
+                key, f"{generator.name} gives {_kind(made)}; it must return or yield mappings or LazySamples"
+            )
         items = list(made)
     width = len(str(len(items)))
     return list(_recipes(file, name, generator.name, items, width))
 
 
-def _recipes(file: Source, name: str, generator: str, items: list[Any], width: int) -> Iterator[Recipe]:
+def _recipes(file: Source, name: str, generator: str, items: list[Any], width: int) -> Iterator[LazySample]:
     for number, item in enumerate(items, 1):
-        if isinstance(item, Recipe):
+        if isinstance(item, LazySample):
             fault = _recipe_fault(item)
         elif not isinstance(item, Mapping):
-            fault = f"is {_kind(item)}, not a mapping of columns or a Recipe"
+            fault = f"is {_kind(item)}, not a mapping of columns or a LazySample"
         else:
             odd = next((key for key in item if not isinstance(key, str)), None)
             fault = "" if odd is None else f"has the column {odd!r}, whose name is not text"
         if fault:
             raise file.error(("dataset", "generate"), f"{generator}: row {number} {fault}")
-        if isinstance(item, Recipe):
+        if isinstance(item, LazySample):
             yield item
         else:
             columns = {column: item[column] for column in COLUMNS if column in item}
-            yield Recipe(id=f"{name}-{number:0{width}}", build=partial(dict, item), columns=columns)
+            yield LazySample(id=f"{name}-{number:0{width}}", build=partial(dict, item), columns=columns)
 
 
-def _recipe_fault(recipe: Recipe) -> str:
+def _recipe_fault(recipe: LazySample) -> str:
     if not isinstance(recipe.id, str) or not recipe.id:
         return f"has the id {recipe.id!r}, which is not text"
     for name in ("prefix_key", "cluster"):

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from m1eval.errors import UsageError
-from m1eval.nouns import Message, Runner, Tokenizer
+from m1eval.protocols import Runner, Tokenizer
+from m1eval.types import Message
 
 CHARACTERS = 4
 MESSAGE = 4
@@ -68,16 +69,14 @@ class OfRunner:
         return self._own().count(messages)
 
     @property
-    def window(self) -> int | None:
+    def context_window(self) -> int | None:
         """The model's, None if the runner cannot say; WindowUnknown as long as it may still come to know."""
-        found: int | None = getattr(self._runner, "window", None)
-        if found is None and not self.started:
+        if self._runner.context_window is None and not self.started:
             raise WindowUnknown("the model's window is known only when it has started; give it by -o window=TOKENS")
-        return found
+        return self._runner.context_window
 
     def _own(self) -> Tokenizer:
         if self._found is None:
-            self._found = getattr(self._runner, "tokenizer", None)
-            self._found = self._found or Approximate()
+            self._found = self._runner.tokenizer or Approximate()
             self.approximate = isinstance(self._found, Approximate)
         return self._found

@@ -5,13 +5,11 @@ import time
 from collections.abc import Iterator
 
 from m1eval.done import Done
-from m1eval.nouns import (
-    Runner,
-    Sample,
-)
 from m1eval.overlength import Overlength
+from m1eval.protocols import Runner
 from m1eval.samples import Samples
 from m1eval.task import Task
+from m1eval.types import Sample
 
 QUICK = 0.001
 """Seconds: samples that are built in less are built on the spot, as a thread would cost more."""
@@ -54,7 +52,7 @@ class Work:
 
     def build(self, number: int, runner: Runner, repeat: int = 0) -> Sample | None:
         """A sample as it is to be asked of this runner; None if it is longer than the window and to be left out."""
-        return self.overlength.fitted(self.samples.sample(number, repeat), getattr(runner, "window", None))
+        return self.overlength.fitted(self.samples.sample(number, repeat), runner.context_window)
 
     def owed(self) -> Iterator[tuple[int, list[int]]]:
         """What has no score yet: samples by number with those repeats that share a prompt."""

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 from typing import Any
 
+import m1eval
 from m1eval import Output, Request, Timing, Usage, UsageError, split_thinking
 from m1eval.plugins import unknown
 from m1eval.source import number_of
@@ -22,10 +23,10 @@ LONGEST = 86_400
 GARBLED = "\\boxed{\\frac{1}{ </think <thi \ufffd\u200b\x00 }{{ %% undefined $"
 
 
-class Runner:
+class Runner(m1eval.Runner):
     """Deterministic answers; `latency` seconds each, `window` tokens of prompt at most (0: any)."""
 
-    loose = frozenset({"latency", "concurrency"})
+    unpinned_options = frozenset({"latency", "concurrency"})
 
     def __init__(
         self,
@@ -47,16 +48,16 @@ class Runner:
         self._latency = _number("latency", latency)
         if self._latency > LONGEST:
             raise UsageError(f"echo: latency is at most {LONGEST} seconds, not {str(latency)[:40]!r}")
-        self.window = _window(window)
+        self.context_window = _window(window)
         self.concurrency = int(_number("concurrency", concurrency, 1))
-        self.tokenizer = Approximate()
+        self.tokenizer: Approximate = Approximate()
 
     async def generate(self, request: Request) -> Output:
         """Answer by the script."""
         messages = request.messages or [{"role": "user", "content": request.prompt or ""}]
         prompt = self.tokenizer.count(messages)
-        if self.window and prompt > self.window:
-            error = f"prompt has {prompt} tokens, the window is {self.window}"
+        if self.context_window and prompt > self.context_window:
+            error = f"prompt has {prompt} tokens, the window is {self.context_window}"
             return Output(finish_reason="refused_context", error=error, usage=Usage(prompt=prompt))
         if self._latency:
             await asyncio.sleep(self._latency)

@@ -4,7 +4,8 @@ Source: booydar/babilong, babilong/metrics.py, `compare_answers` and its labels:
 stand in the question are left out, several targets (qa8) must all be named.
 """
 
-from m1eval import Output, Sample, Score, Tools, UsageError
+import m1eval
+from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
 from ._rows import fault_of, target_in, text_in
@@ -25,12 +26,12 @@ LABELS: dict[str, tuple[str, ...]] = {
 }
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """Compares the labels in the answer with the target; the sample has `subtask` and `question`."""
 
-    vote = None  # the whole output is the answer, and no two are worded alike
+    has_votes = False  # the whole output is the answer, and no two are worded alike
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare by the official rule; an empty answer is no answer."""
         subtask = text_in(sample, "subtask", "babilong")
         question = text_in(sample, "question", "babilong").lower()

@@ -6,14 +6,15 @@ Letters are compared as characters, not as code points: "é" is the same in one 
 from collections.abc import Sequence
 from typing import Literal
 
-from m1eval import Output, Sample, Score, Tools, UsageError
+import m1eval
+from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
 from ._rows import fault_of
 from ._unicode import composed
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """The share of the references that are part of the answer, as RULER's `string_match_all` counts it.
 
     The references are the target, split at `separator` if one is given, or the list in the metadata column `column`.
@@ -22,7 +23,7 @@ class Scorer:
     there by chance.
     """
 
-    vote = None  # the whole output is the answer, and no two are worded alike
+    has_votes = False  # the whole output is the answer, and no two are worded alike
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class Scorer:
         self.column = column
         self.case = case
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Look for every reference; an empty answer is no answer."""
         text, wanted = output.text.strip(), self.references(sample)
         if not text:

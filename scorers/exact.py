@@ -5,20 +5,21 @@ Letters are compared as characters, not as code points: "é" is the same in one 
 
 from typing import Any
 
-from m1eval import Output, Sample, Score, Tools
+import m1eval
+from m1eval import Context, Output, Sample, Score
 from m1eval.report.words import short
 
 from ._rows import fault_of, target_in
 from ._unicode import composed
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """1 if answer and target are the same text after stripping both; `ignore_case: true` folds letter case."""
 
     def __init__(self, *, ignore_case: bool = False) -> None:
         self.ignore_case = ignore_case
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare the whole answer; an empty one is no answer."""
         answer, target = composed(output.text.strip()), composed(self.gold(sample).strip())
         if not answer:

@@ -9,7 +9,8 @@ import re
 import string
 from collections import Counter
 
-from m1eval import Output, Sample, Score, Tools, UsageError
+import m1eval
+from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
 from ._rows import fault_of, target_in
@@ -19,20 +20,20 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """F1 of words in [0, 1]; `metrics.exact` is 1 if the words are the same.
 
     The references are the target, split at `separator` if one is given; the best one counts.
     """
 
-    vote = None  # the whole output is the answer, and no two are worded alike
+    has_votes = False  # the whole output is the answer, and no two are worded alike
 
     def __init__(self, *, separator: str | None = None) -> None:
         if separator == "":
             raise UsageError("separator is empty; leave it out for a single reference")
         self.separator = separator
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare the whole answer with each reference."""
         answer, listed = output.text.strip(), self._references(sample)
         if not answer:

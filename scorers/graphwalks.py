@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from m1eval import Output, Sample, Score, Tools, UsageError
+import m1eval
+from m1eval import Context, Output, Sample, Score, UsageError
 
 from ._rows import list_in
 
@@ -30,7 +31,7 @@ class Found(NamedTuple):
     shown: str
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """Compares with the nodes of the column `answer_nodes`; `rule`: `m1eval`, `lm_eval` or `card`."""
 
     def __init__(self, *, rule: Rule = "m1eval") -> None:
@@ -38,7 +39,7 @@ class Scorer:
             raise UsageError(f"rule is one of {', '.join(RULES)}, not '{rule}'")
         self.rule = rule
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """F1 of the nodes in the last line; no such line is no answer."""
         found = RULES[self.rule](output.text)
         wanted = {str(node) for node in list_in(sample, "answer_nodes", "graphwalks", empty=True)}

@@ -17,7 +17,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-from m1eval import Output, Sample, Score, Tools, UsageError
+import m1eval
+from m1eval import Context, Output, Sample, Score, UsageError
 
 Grid = dict[str, dict[str, str]]
 Rule = Literal["zeroeval", "m1eval"]
@@ -29,7 +30,7 @@ _BRACE = re.compile(r"[{}]")
 _TOKEN = re.compile(r'\\.|["{}]', re.DOTALL)
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """1 if the whole grid is right; `metrics.cells`: the share of its cells that are.
 
     The reference is the target as JSON, `{"House 1": {"Name": "Ann", …}, …}`, or ZebraLogic's own `{"header": […],
@@ -42,7 +43,7 @@ class Scorer:
         self.partial = partial
         self.rule = rule
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare cell by cell; no JSON object with a solution is no answer."""
         wanted = _reference_of(sample)
         given = RULES[self.rule](output.text)

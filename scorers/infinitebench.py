@@ -18,7 +18,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from m1eval import Output, Sample, Score, Tools, UsageError
+import m1eval
+from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
 from ._rows import list_in, text_in
@@ -38,7 +39,7 @@ _LOOKED_FOR = ("longdialogue_qa_eng", "longbook_choice_eng", "code_debug")
 Rule = Literal["fixed", "first"]
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """Grades by the rule of the sample's `subtask`; the references are in `answers`, a choice's letter in `letter`.
 
     `rule`: `fixed` or `first` (commit 88b3daa). `timeout`: seconds for one summary; ROUGE
@@ -46,7 +47,7 @@ class Scorer:
     `at_most` says what its F could have been: the reference is the task's, so it is the answer that takes so long.
     """
 
-    vote = None  # the whole output is the answer, and no two are worded alike
+    has_votes = False  # the whole output is the answer, and no two are worded alike
 
     def __init__(self, *, rule: Rule = "fixed", timeout: float = 60.0) -> None:
         if rule not in ("fixed", "first"):
@@ -54,23 +55,23 @@ class Scorer:
         self.rules = RULES if rule == "fixed" else {**RULES, **FIRST}
         self.timeout = timeout
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Apply the rule; an empty answer is no answer."""
         subtask, answers, letter = _row(sample)
         text = output.text.strip()
         if not text:
             return Score(value=0.0, explanation="infinitebench: empty answer")
         if subtask == "longbook_sum_eng":
-            return await self._summary(text, str(answers[0]), tools)
+            return await self._summary(text, str(answers[0]), context)
         try:
             value = float(self.rules[subtask](text, answers, letter))
         except (TypeError, ValueError, OverflowError):  # a reference that is no number; answers raise none
             raise UsageError(f"scorer infinitebench: sample {sample.id}: wrong 'answers' for {subtask}") from None
         return Score(value=value, answer=short(text), explanation=f"infinitebench: rule of {subtask}")
 
-    async def _summary(self, text: str, answer: str, tools: Tools) -> Score:
+    async def _summary(self, text: str, answer: str, context: Context) -> Score:
         try:
-            value = await tools.workers.run(rouge_l_sum, text, answer, timeout=self.timeout)
+            value = await context.workers.run(rouge_l_sum, text, answer, timeout=self.timeout)
         except TimeoutError:
             words = [len(_WORD.findall(side.lower())) for side in (text, answer)]
             most = 2 * min(words) / max(1, sum(words))

@@ -6,17 +6,18 @@ then the bare letter; no letter is wrong (their `compensated` figure, a quarter 
 
 import re
 
-from m1eval import Output, Sample, Score, Tools
+import m1eval
+from m1eval import Context, Output, Sample, Score
 
 from ._rows import fault_of, target_in
 
 _FORMS = (re.compile(r"The correct answer is \(([A-D])\)"), re.compile(r"The correct answer is ([A-D])"))
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """Compares the letter with the target."""
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Find the letter by the official rule."""
         text, target = output.text.strip().replace("*", ""), target_in(sample, "longbench_v2").strip()
         found = next((match[1] for form in _FORMS if (match := form.search(text))), None)

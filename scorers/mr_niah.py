@@ -6,7 +6,8 @@ items of a numbered list, the lines of a text if each ends a sentence, else what
 
 import re
 
-from m1eval import Output, Sample, Score, Tools, UsageError
+import m1eval
+from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
 from ._rows import fault_of
@@ -17,12 +18,12 @@ SORRY = {"English": ("sorry", "no previous conversation"), "Chinese": ("抱歉",
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """The share of the target's parts that the answer contains."""
 
-    vote = None  # the whole output is the answer, and no two are worded alike
+    has_votes = False  # the whole output is the answer, and no two are worded alike
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare by the official rule."""
         text, wanted = output.text, _wanted(sample)
         if not text.strip():

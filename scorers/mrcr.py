@@ -9,7 +9,8 @@ space too many behind the key can turn 1 into 0. Other settings would give other
 
 from difflib import SequenceMatcher
 
-from m1eval import Output, Sample, Score, Tools
+import m1eval
+from m1eval import Context, Output, Sample, Score
 from m1eval.report.words import short
 
 from ._rows import fault_of, target_in, text_in
@@ -19,7 +20,7 @@ DIRECT = 8_000_000
 """Characters times characters that are compared in place: two texts of 2,500 take 1 ms, the worst of this size 1 s."""
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """OpenAI-MRCR's own rule; the sample's metadata has the key as `random_string_to_prepend`.
 
     `timeout`: seconds for one comparison. difflib is quadratic at best, so a long pair is compared in a worker process
@@ -27,12 +28,12 @@ class Scorer:
     long: it gets 0, and the metric `at_most` has the bound that is known then, 2 · shorter / (both lengths).
     """
 
-    vote = None  # the whole output is the answer, and no two are worded alike
+    has_votes = False  # the whole output is the answer, and no two are worded alike
 
     def __init__(self, *, timeout: float = 60.0) -> None:
         self.timeout = timeout
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Grade the answer as it stands, without stripping anything."""
         response, key, target = output.text, text_in(sample, KEY, "mrcr"), self.gold(sample)
         if not response:
@@ -45,7 +46,7 @@ class Scorer:
             value = ratio(*texts)
         else:
             try:
-                value = await tools.workers.run(ratio, *texts, timeout=self.timeout)
+                value = await context.workers.run(ratio, *texts, timeout=self.timeout)
             except TimeoutError:
                 return self._given_up(shown, *texts)
         return Score(

@@ -12,7 +12,8 @@ import zlib
 from functools import cache
 from typing import Any
 
-from m1eval import Output, Sample, Score, Tools, UsageError
+import m1eval
+from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
 from ._rows import text_in
@@ -21,7 +22,7 @@ _OPEN, _CLOSE = "<answer>", "</answer>"
 _BRACE = re.compile(r"[{}]")
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """Takes the final answer out of the output and has the library grade it in a worker process.
 
     The answer is the last `<answer>…</answer>` (the library's convention; an unclosed last tag runs to the end), else
@@ -35,7 +36,7 @@ class Scorer:
         self.partial = partial
         self.timeout = timeout
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Grade the final answer; an output without one is unparsed."""
         answer, rule = final_answer(output.text, cut=output.finish_reason == "length")
         if answer is None:
@@ -46,11 +47,11 @@ class Scorer:
             *(_whole(sample, column) for column in ("index", "digest")),
         )
         try:
-            reward = await tools.workers.run(grade, *given, answer, timeout=self.timeout)
+            reward = await context.workers.run(grade, *given, answer, timeout=self.timeout)
         except Exception as error:
             if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
                 raise  # the worker process was lost
-            await tools.workers.run(grade, *given, sample.target, timeout=self.timeout)
+            await context.workers.run(grade, *given, sample.target, timeout=self.timeout)
             late = isinstance(error, TimeoutError)
             why = f"is not graded in {self.timeout:g} s" if late else f"ends the library's grader ({short(str(error))})"
             explanation = f"reasoning_gym: {rule} {why}; counted as wrong"

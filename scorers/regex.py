@@ -3,14 +3,15 @@
 import re
 from typing import Any, Literal
 
-from m1eval import Output, Sample, Score, Tools, UsageError
+import m1eval
+from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
 from ._rows import fault_of, target_in
 from ._unicode import composed
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """1 if what `pattern` finds is the target, white space around both aside.
 
     The pattern is Python's; its first group counts if it has one. `take`: the `last` match (default) or the `first`.
@@ -44,13 +45,13 @@ class Scorer:
         self.ignore_case = ignore_case
         self.timeout = timeout
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare what was found; TimeoutError if the pattern does not come to an end on ordinary text either."""
         text, target = composed(output.text), composed(self.gold(sample).strip())
         try:
-            found = await tools.workers.run(find, self.pattern, text, self.take, timeout=self.timeout)
+            found = await context.workers.run(find, self.pattern, text, self.take, timeout=self.timeout)
         except TimeoutError:
-            return await self._given_up(text, tools)
+            return await self._given_up(text, context)
         if found is None:
             return Score(value=0.0, explanation="regex: the pattern finds nothing")
         answer = found.strip()
@@ -72,10 +73,12 @@ class Scorer:
         """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
         return fault_of(self.gold, sample)
 
-    async def _given_up(self, text: str, tools: Tools) -> Score:
+    async def _given_up(self, text: str, context: Context) -> Score:
         """The score of an answer on which the pattern does not come to an end; TimeoutError if it never does."""
         try:
-            await tools.workers.run(find, self.pattern, ordinary(max(2000, len(text))), self.take, timeout=self.timeout)
+            await context.workers.run(
+                find, self.pattern, ordinary(max(2000, len(text))), self.take, timeout=self.timeout
+            )
         except TimeoutError:
             raise TimeoutError(
                 f"regex: the pattern {short(self.pattern)!r} did not come to an end in {self.timeout:g} s on this"

@@ -8,7 +8,8 @@ line breaks first. Letter case does not count. RULER prints percent; here 1 is a
 import re
 from typing import Literal
 
-from m1eval import Output, Sample, Score, Tools, UsageError
+import m1eval
+from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
 from ._rows import list_in
@@ -16,17 +17,17 @@ from ._rows import list_in
 _CONTROL = re.compile(r"[\x00-\x1f]")
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """Looks for the texts of the column `outputs`; `match`: all (their share counts) or part (one will do)."""
 
-    vote = None  # the whole output is the answer, and no two are worded alike
+    has_votes = False  # the whole output is the answer, and no two are worded alike
 
     def __init__(self, *, match: Literal["all", "part"] = "all") -> None:
         if match not in ("all", "part"):
             raise UsageError(f"match is 'all' or 'part', not '{match}'")
         self.match = match
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare as RULER does; an empty answer is no answer."""
         wanted = _references(sample)
         answer = _CONTROL.sub("\n", output.text).strip()

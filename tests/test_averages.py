@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from m1eval import repeats, stats, task
-from m1eval.nouns import Usage
 from m1eval.record import Record
+from m1eval.types import Usage
 from tests.conftest import lines, write
 
 SIZES = {"a": 12, "b": 3, "c": 5}

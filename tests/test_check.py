@@ -158,7 +158,7 @@ def test_a_score_that_cannot_be_is_found(m1eval, capitals, value, empty):
         from m1eval import Score
 
         class Scorer:
-            async def score(self, output, sample, tools):
+            async def score(self, output, sample, context):
                 return Score(value={value} if output.text else {other}, answer="x")
         """,
     )
@@ -172,7 +172,7 @@ def test_a_score_that_cannot_be_is_found(m1eval, capitals, value, empty):
 
 @pytest.mark.parametrize("returned", ["None", "1.0", "True", "{'value': 1.0}"])
 def test_what_is_no_score_is_found(m1eval, capitals, returned):
-    code = f"class Scorer:\n    async def score(self, output, sample, tools):\n        return {returned}\n"
+    code = f"class Scorer:\n    async def score(self, output, sample, context):\n        return {returned}\n"
     capitals.with_name("s.py").write_text(code)
     capitals.write_text(capitals.read_text().replace("scorer: exact", "scorer: ./s.py"))
     result = m1eval("check", capitals)
@@ -183,7 +183,7 @@ def test_what_is_no_score_is_found(m1eval, capitals, returned):
 @pytest.mark.parametrize("value", ["output.text == sample.target", "Fraction(int(output.text == sample.target))"])
 def test_a_score_of_another_kind_of_number_is_sound(m1eval, capitals, value):
     code = "from fractions import Fraction\nfrom m1eval import Score\n\nclass Scorer:\n"
-    code += f"    async def score(self, output, sample, tools):\n        return Score(value={value}, answer='x')\n"
+    code += f"    async def score(self, output, sample, context):\n        return Score(value={value}, answer='x')\n"
     capitals.with_name("s.py").write_text(code)
     capitals.write_text(capitals.read_text().replace("scorer: exact", "scorer: ./s.py"))
     assert m1eval("check", capitals).code == 0

@@ -13,7 +13,7 @@ prompt: "{{ q }}"
 target: "{{ q }}"
 scorer: exact
 """
-RECIPE = "from m1eval import Recipe\ndef rows():\n    yield Recipe("
+RECIPE = "from m1eval import LazySample\ndef rows():\n    yield LazySample("
 ROW = "lambda: {'q': 'x'}"
 
 GENERATORS = {
@@ -30,7 +30,7 @@ GENERATORS = {
     "BaseException": ("class Odd(BaseException): ...\ndef rows():\n    raise Odd('hm')\n", "Odd: hm (_made.py:3)"),
     "assert": ("def rows():\n    assert False\n", "AssertionError (_made.py:2)"),
     "text of lines": ("def rows():\n    raise RuntimeError('a\\nb\\x1b[31m')\n", "RuntimeError: a b\\x1b[31m"),
-    "yields text": ("def rows():\n    yield 'abc'\n", "row 1 is text, 'abc', not a mapping of columns or a Recipe"),
+    "yields text": ("def rows():\n    yield 'abc'\n", "row 1 is text, 'abc', not a mapping of columns or a LazySample"),
     "yields pairs of letters": ("def rows():\n    yield ['ab', 'cd']\n", "row 1 is a list"),
     "yields None": ("def rows():\n    yield {'q': 'x'}\n    yield None\n", "row 2 is nothing (None)"),
     "yields a number": ("def rows():\n    yield 7\n", "row 1 is a int, 7"),
@@ -58,7 +58,10 @@ GENERATORS = {
     "build": (f"{RECIPE}id='a', build=7)\n", "row 1 (a) has a build that is no function"),
     "build gives text": (f"{RECIPE}id='a', build=lambda: 'x')\n", "a: its build gives str, not a mapping of columns"),
     "build gives None": (f"{RECIPE}id='a', build=lambda: None)\n", "a: its build gives NoneType"),
-    "one id": (f"{RECIPE}id='a', build={ROW})\n    yield Recipe(id='a', build={ROW})\n", "two samples have the id 'a'"),
+    "one id": (
+        f"{RECIPE}id='a', build={ROW})\n    yield LazySample(id='a', build={ROW})\n",
+        "two samples have the id 'a'",
+    ),
 }
 SCORE = "from m1eval import Score\nclass Scorer:\n    "
 SCORERS = {
@@ -75,17 +78,17 @@ SCORERS = {
     "init raises": (f"{SCORE}def __init__(self): raise RuntimeError('x')\n", "RuntimeError: x (s.py:3)"),
     "init exits": (f"{SCORE}def __init__(self): raise SystemExit(1)\n", "SystemExit: 1 (s.py:3)"),
     "init wants more": (f"{SCORE}def __init__(self, more): ...\n", "missing 1 required positional argument: 'more'"),
-    "gold": (f"{SCORE}gold = 'x'\n    async def score(self, o, s, t): ...\n", "the Scorer's gold is no method"),
+    "gold": (f"{SCORE}gold = 'x'\n    async def score(self, o, s, t): ...\n", "the Scorer's gold is not a method"),
 }
 EPISODES = {
     "missing": ("x = 1\n", "_ask.py has no function 'run'"),
     "not async": (
-        "def run(sample, runner, tools): ...\n",
+        "def run(sample, runner, context): ...\n",
         "_ask.run is no episode; write async def run(sample, runner",
     ),
     "a number": ("run = 3\n", "'run' of _ask.py is no function"),
     "a class": ("class run: ...\n", "_ask.run is no episode"),
-    "a generator": ("async def run(sample, runner, tools): yield 1\n", "_ask.run is no episode"),
+    "a generator": ("async def run(sample, runner, context): yield 1\n", "_ask.run is no episode"),
     "too few arguments": ("async def run(sample): ...\n", "_ask.run is no episode"),
     "syntax": ("def run(:\n", "SyntaxError: invalid syntax (_ask.py:1)"),
 }
@@ -141,7 +144,7 @@ def test_a_function_is_named_by_its_file(name, tmp_path, m1eval):
 
 
 def test_a_score_that_is_no_coroutine_is_taken(tmp_path, m1eval):
-    code = f"{SCORE}def score(self, output, sample, tools):\n"
+    code = f"{SCORE}def score(self, output, sample, context):\n"
     write(
         tmp_path / "s.py", code + "        return Score(value=float(output.text == 'x'), answer=output.text or None)\n"
     )
@@ -165,8 +168,8 @@ def test_a_helper_beside_a_task_works_in_worker_processes(tmp_path, shell):
         def doubled(text):
             return twice(text)
 
-        async def run(sample, runner, tools):
-            text = await tools.workers.run(doubled, sample.target, timeout=20)
+        async def run(sample, runner, context):
+            text = await context.workers.run(doubled, sample.target, timeout=20)
             return Output(text=text)
         """,
     )
@@ -204,23 +207,23 @@ def test_an_unrelated_neighbour_stops_no_run(other, tmp_path, m1eval):
 
 @pytest.mark.parametrize("body", ["raise RuntimeError('f')", "return None", "return 3", "raise SystemExit(2)"])
 def test_figures_that_fail_lose_no_scores(body, tmp_path, m1eval):
-    code = f"{SCORE}def figures(self, records): {body}\n"
-    code += "    async def score(self, output, sample, tools): return Score(value=1.0, answer='x')\n"
+    code = f"{SCORE}def aggregate(self, records): {body}\n"
+    code += "    async def score(self, output, sample, context): return Score(value=1.0, answer='x')\n"
     write(tmp_path / "s.py", code)
     write(tmp_path / "t.jsonl", '{"q": "x"}\n')
     task = write(tmp_path / "t.yaml", MADE.replace("generate: _made.rows", "file: t.jsonl").replace("exact", "./s.py"))
     result = m1eval("run", "--tasks", task, "--model", "echo:gold", "--out", tmp_path / "x", "--json")
     assert (result.code, result.json()["runs"][0]["score"]) == (0, 1.0)
-    assert "the scorer's figures are left out: " in result.err
+    assert "the scorer's aggregate is left out: " in result.err
     assert "s.py" in result.err
 
 
 @pytest.mark.parametrize(
     ("file", "code"),
     [
-        ("s.py", f"{SCORE}async def score(self, output, sample, tools): raise SystemExit(0)\n"),
+        ("s.py", f"{SCORE}async def score(self, output, sample, context): raise SystemExit(0)\n"),
         ("s.py", f"{SCORE}def gold(self, sample): raise SystemExit(0)\n    async def score(self, o, s, t): ...\n"),
-        ("_ask.py", "async def run(sample, runner, tools): raise SystemExit(0)\n"),
+        ("_ask.py", "async def run(sample, runner, context): raise SystemExit(0)\n"),
         ("_made.py", f"{RECIPE}id='a', build=lambda: exit(0))\n"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from m1eval import Output, Sample, Score, UsageError, load, outcome_of
+from m1eval import Output, Sample, Score, UsageError, classify, load
 
 
 def graded(
@@ -76,13 +76,13 @@ def test_one_reference_of_several_may_be_empty():
 def test_an_empty_output_has_no_answer(scorer):
     score = graded(scorer, " \n", "4711")
     assert (score.value, score.answer) == (0.0, None)
-    assert outcome_of(Output(), score) == "unparsed"
+    assert classify(Output(), score) == "unparsed"
 
 
 @pytest.mark.parametrize("scorer", ["contains", "exact"])
 def test_another_answer_is_wrong_and_kept_short(scorer):
     score = graded(scorer, "I cannot say. " * 100, "4711")
-    assert outcome_of(Output(), score) == "wrong"
+    assert classify(Output(), score) == "wrong"
     assert score.answer is not None
     assert len(score.answer) == 80
 

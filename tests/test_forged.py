@@ -373,15 +373,15 @@ def test_figures_of_any_type_leave_a_run_that_is_whole(shell, capitals, tmp_path
         from m1eval import Score
 
         class Scorer:
-            async def score(self, output, sample, tools):
+            async def score(self, output, sample, context):
                 return Score(value=1.0)
 
-            def figures(self, records):
+            def aggregate(self, records):
                 return {figures}
         """,
     )
     done = shell("run", "--tasks", capitals, "--model", "echo:gold", "--out", "x", "--json")
     run = done.json()["runs"][0]
     assert run["figures"] == ({"a": 0.5, "b": None, "3": None} if "0.5" in figures else {})
-    assert any("figures are left out" in note for note in run["notes"]) == (not run["figures"])
+    assert any("aggregate is left out" in note for note in run["notes"]) == (not run["figures"])
     assert json.loads((run_of(tmp_path / "x") / "run.json").read_text())["summary"]["score"] == 1.0

@@ -151,7 +151,7 @@ SCORER = """
               "0.5", 1j, None, float("nan")]
 
     class Scorer:
-        async def score(self, output, sample, tools):
+        async def score(self, output, sample, context):
             return Score(value=VALUES[int(sample.id[-2:]) - 1], answer=7, metrics={"m": numpy.float64(0.5)})
 """
 

@@ -231,7 +231,7 @@ def test_auto_asks_a_model_that_knows_its_window_when_it_has_started(tmp_path, s
                 pass
 
             async def start(self, progress):
-                self.window = 10000
+                self.context_window = 10000
 
             async def generate(self, request):
                 return Output(text=request.sample.gold)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.hostile_answers import ANSWERS, measure
-from m1eval import Output, Sample, Usage, Verdict, load
+from m1eval import JudgeReply, Output, Sample, Usage, load
 from m1eval.asking import Asking, Places
 from m1eval.graded import Came, graded_record
 from m1eval.spending import Spending
@@ -46,9 +46,9 @@ CASES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
 class Judges:
     """A judge that says the candidate's answer back, and then its verdict."""
 
-    async def ask(self, messages: Any, *, attempt: int = 0) -> list[Verdict]:
+    async def ask(self, messages: Any, *, attempt: int = 0, known: Any = None) -> list[JudgeReply]:
         return [
-            Verdict(
+            JudgeReply(
                 judge="j",
                 key="k",
                 text="> " + messages[0]["content"][:3000].replace("\n", "\n> ") + "\nVerdict: NO",

@@ -31,7 +31,7 @@ SCORER = f"""
         def __init__(self, *, how: str = ""):
             self.how = how
 
-        async def score(self, output, sample, tools):
+        async def score(self, output, sample, context):
             if sample.id.endswith("03") and not BEGUN.exists():
                 while JOURNAL.exists() and JOURNAL.read_bytes().count(b"\\n") < 2:
                     await asyncio.sleep(0.01)
@@ -45,7 +45,7 @@ SCORER = f"""
                         pass
                 else:
                     BEGUN.touch()
-                    await tools.workers.run(hang, timeout=60)
+                    await context.workers.run(hang, timeout=60)
             return Score(value=1.0, answer="x")
 """
 

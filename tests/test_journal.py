@@ -240,8 +240,8 @@ def test_wrong_prices_are_answered_with_what_to_do(m1eval, server, capitals, tmp
 
 
 def test_a_public_service_has_its_prices_and_a_machine_of_ones_own_has_none():
-    from m1eval.nouns import Usage
     from m1eval.prices import find
+    from m1eval.types import Usage
 
     pytest.importorskip("genai_prices")
     price = find("gpt-5", "https://api.openai.com/v1")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m1eval import Message, Output, Sample, Score, Usage, UsageError, Verdict, load
+from m1eval import JudgeReply, Message, Output, Sample, Score, Usage, UsageError, load
 from m1eval.judging import Panel
 from tests.conftest import lines, run_of, write
 
@@ -27,11 +27,11 @@ class Bench:
         self.replies = replies
         self.asked: list[str] = []
 
-    async def ask(self, messages: list[Message], *, attempt: int = 0) -> list[Verdict]:
+    async def ask(self, messages: list[Message], *, attempt: int = 0, known: Any = None) -> list[JudgeReply]:
         self.asked.append(messages[0]["content"])
         turn = len(self.asked) - 1
         return [
-            Verdict(
+            JudgeReply(
                 judge=f"j{i}", key=f"{turn}-{i}", text=said[min(turn, len(said) - 1)], usage=Usage(prompt=5, answer=2)
             )
             for i, said in enumerate(self.replies)
@@ -174,7 +174,7 @@ def test_the_rates_count_what_the_majority_decides(given, value, shares):
     }
     scorer = judge.Scorer(rubric=RUBRIC, attempted={"right": "RIGHT", "none": "NONE"}, **options)
     record = SimpleNamespace(value=score.value, metrics=score.metrics, metadata={})
-    assert scorer.figures([record])["RIGHT rate"] == score.value
+    assert scorer.aggregate([record])["RIGHT rate"] == score.value
 
 
 def test_two_texts_are_compared_in_both_orders():
@@ -209,16 +209,16 @@ def test_figures_of_a_run():
         SimpleNamespace(value=v, metrics={f"verdict {name}": 1.0, "confidence": sure}, metadata={"axis": axis})
         for name, v, axis, sure in given
     ]
-    figures = scorer.figures(records)
+    figures = scorer.aggregate(records)
     assert figures["RIGHT rate"] == pytest.approx(0.6)
     assert figures["correct given attempted"] == pytest.approx(0.75)
     assert figures["F1"] == pytest.approx(2 * 0.75 * 0.6 / 1.35)
     assert (figures["a"], figures["b"], figures["mean of axis"]) == (0.75, 0, 0.375)
     assert figures["calibration error"] is None, "one bin of five answers says nothing"
     assert figures["calibration error by HLE's code"] is None
-    many = scorer.figures(records * 40)["calibration error"]
+    many = scorer.aggregate(records * 40)["calibration error"]
     assert many == pytest.approx(math.sqrt((0.13**2 + 0.15**2) / 2))  # .58 sure and .45 right, .90 sure and .75 right
-    assert scorer.figures([]) == {}
+    assert scorer.aggregate([]) == {}
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ import pytest
 
 from m1eval import Sample, stats, task, terminal
 from m1eval.definition import Rule
-from m1eval.nouns import Usage
 from m1eval.overlength import Overlength
 from m1eval.report import heatmap, lengths
 from m1eval.report.effective import effective, verdict
 from m1eval.report.lengths import Band, Entry
 from m1eval.stats import Tally
 from m1eval.tokens import Approximate
+from m1eval.types import Usage
 from tests.conftest import Characters, lines, run_of, write
 
 SWEEP = ("run", "--tasks", "needle", "--lengths", "2k,4k,8k", "--set", "depths=[0,50,100]")
@@ -397,11 +397,11 @@ def test_a_first_sample_that_cannot_be_built_hides_no_report(m1eval, tmp_path):
         """
         from functools import partial
 
-        from m1eval import Recipe
+        from m1eval import LazySample
 
         def samples(*, tokenizer, seed):
             for i in range(6):
-                yield Recipe(id=f"made-{i}", build=partial(row, i))
+                yield LazySample(id=f"made-{i}", build=partial(row, i))
 
         def row(i):
             if i == 0:

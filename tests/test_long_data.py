@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from m1eval import Output, Request, Sample, UsageError, load, outcome_of, task
+from m1eval import Output, Request, Sample, UsageError, classify, load, task
 from m1eval.tokens import Approximate
 
 FIRE = "Red as fire, delicate and dripping,\nPetals layered, fragrance overflowing."
@@ -229,7 +229,7 @@ def test_infinitebench_builds_every_task_and_its_gold_scores_one(tmp_path):
     for i in range(len(made)):
         sample = made.sample(i)
         score = asyncio.run(found.scorer.score(Output(text=sample.gold or ""), sample, SimpleNamespace()))
-        assert (score.value, outcome_of(Output(text="x"), score)) == (1.0, "right"), sample.id
+        assert (score.value, classify(Output(text="x"), score)) == (1.0, "right"), sample.id
         assert sample.prefix_key
     text = made.sample([made.id(i) for i in range(len(made))].index("code_run-9")).messages[0]["content"]
     assert "one of them called func_1." in text

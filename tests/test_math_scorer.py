@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from m1eval import Output, Sample, Score, load, outcome_of, split_thinking
+from m1eval import Output, Sample, Score, classify, load, split_thinking
 from m1eval.workers import Pool
 
 math = load("scorers", "math")
@@ -160,8 +160,8 @@ def test_the_gold_answer_scores_one(tools, target):
 def test_no_answer_is_unparsed_and_a_cut_output_truncated(tools):
     score = grade(tools, "I think of 7 and 8", "8")
     assert (score.value, score.answer) == (0, None)
-    assert outcome_of(Output(text="I think of 7 and 8"), score) == "unparsed"
-    assert outcome_of(Output(text="I think of 7 and 8", finish_reason="length"), score) == "truncated"
+    assert classify(Output(text="I think of 7 and 8"), score) == "unparsed"
+    assert classify(Output(text="I think of 7 and 8", finish_reason="length"), score) == "truncated"
 
 
 HOSTILE = {

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from m1eval import Output, Sample, Score, UsageError, load, outcome_of, task
+from m1eval import Output, Sample, Score, UsageError, classify, load, task
 from m1eval.tokens import Approximate
 from m1eval.workers import Pool
 from tests.conftest import Characters, Chat, digests
@@ -76,7 +76,7 @@ def test_one_space_behind_the_key_costs_everything_in_a_long_text():
     score = graded(KEY + " " + TEXT, KEY + TEXT)
     assert score.value == 0.0
     assert SequenceMatcher(None, " " + TEXT, TEXT, autojunk=False).ratio() > 0.999
-    assert outcome_of(Output(text="x"), score) == "wrong"
+    assert classify(Output(text="x"), score) == "wrong"
     assert "starts with the key" in score.explanation
 
 
@@ -92,13 +92,13 @@ def test_the_order_of_the_arguments_is_response_then_answer():
 def test_white_space_before_the_key_is_not_forgiven():
     score = graded("\n" + KEY + TEXT, KEY + TEXT)
     assert (score.value, score.metrics) == (0.0, {"key": 0.0})
-    assert outcome_of(Output(text="x"), score) == "wrong"
+    assert classify(Output(text="x"), score) == "wrong"
 
 
 def test_an_empty_response_is_no_answer():
     score = graded("", KEY + TEXT)
     assert (score.value, score.answer) == (0.0, None)
-    assert outcome_of(Output(), score) == "unparsed"
+    assert classify(Output(), score) == "unparsed"
 
 
 def test_a_long_answer_is_kept_short_in_the_record():
@@ -115,7 +115,7 @@ def test_a_response_of_a_million_characters_is_graded_or_given_up_in_time():
             long = KEY + TEXT * 10
             assert (await scored(long, KEY + TEXT, KEY, workers)).value == official(long, KEY + TEXT, KEY)
             score = await scored(KEY + "ab" * 500_000, KEY + "ba" * 99, KEY, workers, timeout=1.0)
-            assert (score.value, outcome_of(Output(text="x"), score)) == (0.0, "wrong")
+            assert (score.value, classify(Output(text="x"), score)) == (0.0, "wrong")
             assert score.metrics == {"key": 1.0, "at_most": 2 * 198 / 1_000_198}
             assert "at most 0.0004, and counts as 0" in score.explanation
             rare = [chr(i) for i in range(200, 400)]  # none is more than 1 % of the text, so autojunk drops none

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from m1eval import Output, UsageError, outcome_of, task
+from m1eval import Output, UsageError, classify, task
 from m1eval.tokens import Approximate
 from tests.conftest import Characters, Chat, digests
 
@@ -133,7 +133,7 @@ def test_the_right_code_is_right_and_another_is_wrong():
     ]:
         output = Output(text=text)
         score = asyncio.run(needle.scorer.score(output, sample, SimpleNamespace()))
-        assert outcome_of(output, score) == outcome
+        assert classify(output, score) == outcome
 
 
 def test_the_same_haystack_is_made_in_any_process():

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from m1eval.definition import Dataset, Definition, PublishedText, Related
-from m1eval.nouns import Sampling
+from m1eval.types import Sampling
 from tests.conftest import write
 
 GOOD = """

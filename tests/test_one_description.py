@@ -32,7 +32,7 @@ from pathlib import Path
 from m1eval import Output, Usage
 
 class Runner:
-    loose = frozenset({"script"})
+    unpinned_options = frozenset({"script"})
     concurrency = 1
 
     def __init__(self, model, *, script, priced="", signal_at=""):
@@ -63,7 +63,7 @@ SCORER = """
 from m1eval import Score
 
 class Scorer:
-    async def score(self, output, sample, tools):
+    async def score(self, output, sample, context):
         return Score(value=float(output.text or 0), answer=output.text or None)
 
     def gold(self, sample):
@@ -72,7 +72,7 @@ class Scorer:
 EPISODE = """
 from m1eval import Request
 
-async def run(sample, runner, tools):
+async def run(sample, runner, context):
     await runner.generate(Request(messages=sample.messages))
     return await runner.generate(Request(messages=sample.messages))
 """

@@ -13,7 +13,7 @@ SCORER = """
 from m1eval import Score
 
 class Scorer:
-    async def score(self, output, sample, tools):
+    async def score(self, output, sample, context):
         return Score(value=0.25, answer="x")
 
 def double(x):

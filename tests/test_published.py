@@ -94,7 +94,7 @@ def test_files_of_the_users_own_are_named(shell, data, tmp_path):
         from m1eval import Score
 
         class Scorer:
-            async def score(self, output, sample, tools):
+            async def score(self, output, sample, context):
                 return Score(value=float(bool(output.text)), answer=output.text or None)
         """,
     )

@@ -12,7 +12,7 @@ import pytest
 import reasoning_gym
 from reasoning_gym.factory import DATASETS
 
-from m1eval import Output, Sample, UsageError, load, outcome_of, task
+from m1eval import Output, Sample, UsageError, classify, load, task
 from m1eval.tokens import Approximate
 from m1eval.workers import Pool
 from tests.conftest import digests
@@ -43,7 +43,7 @@ def test_every_gold_answer_scores_one_and_every_other_text_less():
     assert all(score.metrics["reward"] == 1.0 for score in golds)
     wrong = graded([("<answer>certainly not this</answer>", sample) for sample in every])
     assert [score.value for score in wrong] == [0.0] * len(every)
-    assert {outcome_of(Output(text="x"), score) for score in wrong} == {"wrong"}
+    assert {classify(Output(text="x"), score) for score in wrong} == {"wrong"}
 
 
 def test_an_answer_on_which_the_library_raises_is_wrong():
@@ -53,7 +53,7 @@ def test_an_answer_on_which_the_library_raises_is_wrong():
     scores = graded([(f"<answer>{text}</answer>", sample) for text in given])
     assert [score.value for score in scores] == [0, 0, 0, 1, 0]
     assert "ends the library's grader (invalid literal" in scores[0].explanation
-    assert {outcome_of(Output(text="x"), score) for score in scores[:3]} == {"wrong"}
+    assert {classify(Output(text="x"), score) for score in scores[:3]} == {"wrong"}
     sample.metadata["digest"] += 1
     with pytest.raises(LookupError, match="versions differ"):
         graded([("<answer>two times three</answer>", sample)])
@@ -93,7 +93,7 @@ def test_an_output_without_a_final_answer_is_unparsed():
     sample = samples("samples=1").sample(0)
     (score,) = graded([("Let me see.\nI do not know.", sample)])
     assert (score.value, score.answer) == (0.0, None)
-    assert outcome_of(Output(text="Let me see."), score) == "unparsed"
+    assert classify(Output(text="Let me see."), score) == "unparsed"
 
 
 def test_a_reward_below_one_counts_only_if_asked_for():
@@ -104,7 +104,7 @@ def test_a_reward_below_one_counts_only_if_asked_for():
     reward = 1 - 1 / len(sample.target)
     assert (strict.value, strict.metrics["reward"]) == (0.0, pytest.approx(reward))
     assert partial.value == pytest.approx(reward)
-    assert outcome_of(Output(text=near), partial) == "partial"
+    assert classify(Output(text=near), partial) == "partial"
 
 
 def test_a_problem_that_cannot_be_made_again_is_an_error_and_no_grade():

@@ -37,7 +37,7 @@ class Runner:
     async def aclose(self):
         pass
 
-    loose = frozenset({"heal"})
+    unpinned_options = frozenset({"heal"})
 """
 
 

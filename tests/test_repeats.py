@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m1eval import load, repeats
-from m1eval.evaluate import House
-from m1eval.nouns import Outcome
+from m1eval.evaluate import RunContext
+from m1eval.protocols import Scorer
 from m1eval.record import Record
 from m1eval.stats.repeats import Ballot, g_pass_at_k, maj_at_k, pass_at_k
+from m1eval.types import Outcome
 from tests.conftest import lines, run_of, write
 
 SAYS = """
@@ -141,11 +142,11 @@ def test_shares_have_no_figures():
     assert repeats.figures(repeats.collect(answers), 2) == []
 
 
-def compared(scorer: object, answers: list[str], right: int = 0) -> tuple[int, ...]:
+def compared(scorer: Scorer, answers: list[str], right: int = 0) -> tuple[int, ...]:
     """The numbers of equal wrong answers, as a scorer finds them."""
 
     async def find() -> tuple[int, ...]:
-        house = House()
+        house = RunContext()
         try:
             found = repeats.collect([record("s", r, answer) for r, answer in enumerate(answers)], scorer)
             await repeats.compare(found, len(answers) + 1, scorer, house)  # one is missing, so that all are compared
@@ -166,10 +167,10 @@ def test_mathematics_votes_by_value():
 
 
 def test_comparisons_that_take_too_long_are_few_and_say_no():
-    class Slow:
+    class Slow(Scorer):
         calls = 0
 
-        async def same(self, first, second, tools):
+        async def same(self, first, second, context):
             self.calls += 1
             if "slow" in first + second:
                 raise TimeoutError
@@ -260,16 +261,16 @@ def test_lost_answers_are_said_below_the_table(m1eval, tmp_path, capitals):
 
 
 def test_what_cannot_be_compared_is_not_the_same_and_a_stopped_comparison_gives_no_vote():
-    class Broken:
-        async def same(self, first, second, tools):
+    class Broken(Scorer):
+        async def same(self, first, second, context):
             raise KeyError(first)
 
     assert compared(Broken(), ["a", "b", "a"]) == (1, 2)
     found = repeats.collect([record("s", r, answer) for r, answer in enumerate("aabc")], Broken())
-    asyncio.run(repeats.compare(found, 3, Broken(), None, stopped=lambda: True))
+    asyncio.run(repeats.compare(found, 3, Broken(), RunContext(), stopped=lambda: True))
     assert "maj@3" in {figure.name for figure in repeats.figures(found, 3)}, "no answer is right, whatever is the same"
     found.samples["s"].right = 1
-    asyncio.run(repeats.compare(found, 3, Broken(), None, stopped=lambda: True))
+    asyncio.run(repeats.compare(found, 3, Broken(), RunContext(), stopped=lambda: True))
     assert "maj@3" not in {figure.name for figure in repeats.figures(found, 3)}
 
 
@@ -297,13 +298,13 @@ def test_answers_that_are_cut_in_the_record_vote_by_their_whole_text():
     assert sorted(found.samples["s"].ballot({}).wrong) == [1, 2]
 
 
-class Letters:
+class Letters(Scorer):
     """Answers with the same first letter are the same; counts how often it is asked."""
 
     def __init__(self) -> None:
         self.calls = 0
 
-    async def same(self, first, second, tools):
+    async def same(self, first, second, context):
         self.calls += 1
         return first[0] == second[0]
 
@@ -320,7 +321,7 @@ def test_comparing_only_what_matters_gives_the_same_vote(right, wrong, less):
     answers += [record("s", right + r, text) for r, text in enumerate(wrong)]
     scorer = Letters()
     found = repeats.collect(answers, scorer)
-    asyncio.run(repeats.compare(found, k, scorer, None))
+    asyncio.run(repeats.compare(found, k, scorer, RunContext()))
     plain = repeats.collect([record(each.id, each.repeat, (each.answer or "")[0], each.value == 1) for each in answers])
     by_name, expected = ({f.name: f.value for f in repeats.figures(each, k)} for each in (found, plain))
     assert by_name == expected
@@ -335,5 +336,5 @@ def test_what_cannot_change_the_vote_is_not_compared():
     ):
         answers = [record("s", r, "z", right=True) for r in range(right)]
         answers += [record("s", right + r, text) for r, text in enumerate(wrong)]
-        asyncio.run(repeats.compare(repeats.collect(answers, scorer), len(answers), scorer, None))
+        asyncio.run(repeats.compare(repeats.collect(answers, scorer), len(answers), scorer, RunContext()))
     assert scorer.calls == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from m1eval import Output, Sample, UsageError, load, outcome_of, task
+from m1eval import Output, Sample, UsageError, classify, load, task
 from m1eval.tokens import Approximate
 from tests.conftest import Characters
 
@@ -103,7 +103,7 @@ def test_the_metrics_are_those_of_the_benchmark():
     assert graded("none", ["denver", "carolina"], match="part") == 0.0
     scorer = load("scorers", "ruler").Scorer()
     score = asyncio.run(scorer.score(Output(text=" "), Sample(id="s", messages=[], metadata={"outputs": ["x"]}), None))
-    assert outcome_of(Output(), score) == "unparsed"
+    assert classify(Output(), score) == "unparsed"
 
 
 @pytest.mark.parametrize("subtask", ALL)

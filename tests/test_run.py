@@ -365,7 +365,7 @@ def test_an_episode_asks_as_often_as_it_likes(m1eval, tmp_path):
         """
         from m1eval import Request
 
-        async def run(sample, runner, tools):
+        async def run(sample, runner, context):
             first = await runner.generate(Request(messages=sample.messages))
             more = [{"role": "assistant", "content": first.text}, {"role": "user", "content": "Sure?"}]
             return await runner.generate(Request(messages=[*sample.messages, *more]))
@@ -425,7 +425,7 @@ def test_odd_outputs_and_scores_do_not_end_a_run(shell, capitals, tmp_path):
         from m1eval import Score
 
         class Scorer:
-            async def score(self, output, sample, tools):
+            async def score(self, output, sample, context):
                 value = {"Paris": float("nan"), "Rome": 7.0}.get(sample.target, 0.5)
                 return Score(value=value, answer="x", metrics={"a": float("inf"), "b": 1.0})
         """,

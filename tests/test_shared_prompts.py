@@ -11,10 +11,10 @@ import pytest
 import m1eval as package
 from m1eval.grading import as_usage, total
 from m1eval.journal import Journal
-from m1eval.nouns import Output, Usage, Verdict
 from m1eval.prices import Rates
 from m1eval.record import Record, line_of, readable
 from m1eval.spending import Spending
+from m1eval.types import JudgeReply, Output, Usage
 from tests.conftest import Result, lines, run_of, write
 from tests.http.conftest import Asked, Loopback, Says
 
@@ -140,16 +140,16 @@ RUNNER = """
 from m1eval import Output, RunnerError, Usage
 
 class Runner:
-    choices = 4
+    max_n = 4
     tokenizer = None
 
     def __init__(self, model, **options):
         self.how = model
 
     async def generate(self, request):
-        return (await self.several(request, 1))[0]
+        return (await self.generate_n(request, 1))[0]
 
-    async def several(self, request, n):
+    async def generate_n(self, request, n):
         usage = Usage(prompt=1000, cached=400, answer=10)
         if self.how == "refused":
             return [Output(finish_reason="refused_context", error="too long", usage=Usage(prompt=1000))] * n
@@ -196,7 +196,7 @@ def test_turns_of_an_episode_count_once_each(m1eval, capitals, tmp_path, how, ex
     code = """
         from m1eval import Output, Request
 
-        async def run(sample, runner, tools):
+        async def run(sample, runner, context):
             for _ in range(3):
                 output = await runner.generate(Request(messages=sample.messages))
             return output
@@ -244,8 +244,8 @@ def test_an_output_without_a_share_is_written_without_one():
 
 
 def test_a_judges_reply_that_decides_on_a_later_answer_is_paid_for_once(tmp_path):
-    reply = Verdict(judge="j", key="k", text="Verdict: YES", usage=Usage(prompt=500, answer=5))
-    useless = Verdict(judge="j", key="u", text="", usage=Usage(prompt=300, answer=3), error="cut off")
+    reply = JudgeReply(judge="j", key="k", text="Verdict: YES", usage=Usage(prompt=500, answer=5))
+    useless = JudgeReply(judge="j", key="u", text="", usage=Usage(prompt=300, answer=3), error="cut off")
     answer = Usage(prompt=100, answer=10)
 
     async def write_all() -> Journal:

@@ -91,12 +91,12 @@ def test_a_generator_beside_the_task(tmp_path):
         tmp_path / "_made.py",
         """
         from functools import partial
-        from m1eval import Recipe
+        from m1eval import LazySample
 
         def rows(tokenizer, seed, sizes=(1,)):
             for size in sizes:
                 row = partial(dict, question="x" * size, tokens=tokenizer.count([]))
-                yield Recipe(id=f"n{size}", build=row, prefix_key=str(size % 2))
+                yield LazySample(id=f"n{size}", build=row, prefix_key=str(size % 2))
         """,
     )
     path = str(
@@ -234,11 +234,11 @@ def test_a_sample_that_cannot_be_made_is_errored_and_the_others_are_run(m1eval, 
     write(
         tmp_path / "_made.py",
         """
-        from m1eval import Recipe
+        from m1eval import LazySample
 
         def rows():
             for i in range(4):
-                yield Recipe(id=str(i), build=lambda i=i: {"x": 12 // (i - 2)})
+                yield LazySample(id=str(i), build=lambda i=i: {"x": 12 // (i - 2)})
         """,
     )
     task = write(

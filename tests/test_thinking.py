@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m1eval import Output, Score, outcome_of, profile, split_thinking
+from m1eval import Output, Score, classify, profile, split_thinking
 from m1eval.thinking import DEFAULT, KNOWN, Follower, Form, named, opened_by
 from m1eval.thinking.forms import FORMS
 from tests import thinking_reference as reference
@@ -62,7 +62,7 @@ def test_other_tags():
 
 def test_a_truncated_draft_is_truncated_whatever_the_grader_says():
     output = Output(text="", unfinished_thinking=True, finish_reason="length")
-    assert outcome_of(output, Score(value=1.0, answer="7")) == "truncated"
+    assert classify(output, Score(value=1.0, answer="7")) == "truncated"
 
 
 # Against the rules, followed slowly

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from m1eval import Silent
+from m1eval import NullProgress
 
 from .drive import drive, make
 from .schedule import BLOCK, Ask, Schedule, check, local, same
@@ -87,7 +87,7 @@ def _tokenizer(folder: Path) -> None:
 
 def read(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
     """The model in a folder."""
-    return loading.load(folder, dtype=dtype, device=device, progress=Silent()).model
+    return loading.load(folder, dtype=dtype, device=device, progress=NullProgress()).model
 
 
 def device(model: Any, schedule: Schedule, dtype: torch.dtype, where: torch.device) -> Any:

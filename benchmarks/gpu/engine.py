@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from m1eval import Request, Sampling, Silent, load
+from m1eval import NullProgress, Request, Sampling, load
 
 local = load("runners", "local")
 bench, models, layers, sequence = (
@@ -218,7 +218,7 @@ def first_token(folder: str) -> None:
     async def go() -> dict[str, float]:
         began = time.monotonic()
         runner = local.Runner(folder)
-        await runner.start(Silent())
+        await runner.start(NullProgress())
         started = time.monotonic()
         await runner.generate(Request(prompt="Hello", sampling=Sampling(max_tokens=1)))
         answered = time.monotonic()

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from engine import MINI, local, random_model, write_checkpoint  # type: ignore[import-not-found, unused-ignore]
 
-from m1eval import Request, Sampling, Silent
+from m1eval import NullProgress, Request, Sampling
 
 NEW = 64
 QUESTIONS = 8
@@ -58,7 +58,7 @@ def one_text(folder: Path, out: Path, tokens: int) -> list[dict[str, Any]]:
 async def shared(folder: Path, tokens: int) -> dict[str, float]:
     """Several questions about one text of that length, one after another."""
     runner = local.Runner(str(folder), batch=QUESTIONS, memory=20)
-    await runner.start(Silent())
+    await runner.start(NullProgress())
     sentence = "The harbour was quiet, and nobody spoke. "
     text = (sentence * (tokens // len(sentence) + 1))[: tokens - 200]
     sampling = Sampling(max_tokens=8)

@@ -31,7 +31,7 @@ from engine import (  # type: ignore[import-not-found, unused-ignore]
     write_checkpoint,
 )
 
-from m1eval import Silent
+from m1eval import NullProgress
 
 SHAPES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {"dense": (DENSE, (1, 64, 256)), "mini": (MINI, (1, 32))}
 """A config, and how many sequences at once."""
@@ -45,7 +45,7 @@ def measured(folder: Path, batches: tuple[int, ...], gpus: int) -> dict[str, Any
     found: dict[str, Any] = {"gpus": gpus}
     try:
         began = time.monotonic()
-        asyncio.run(runner.start(Silent()))
+        asyncio.run(runner.start(NullProgress()))
         found["start_s"] = time.monotonic() - began
         engine, vocab = runner._engine, runner.tokenizer.core.get_vocab_size()
         bench.prefill(engine, PROMPT, vocab)

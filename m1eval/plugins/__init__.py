@@ -20,10 +20,12 @@ from difflib import get_close_matches
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from m1eval import foreign
 from m1eval.errors import UsageError
+
+T = TypeVar("T")
 
 _here = Path(__file__).resolve().parent
 _checkout = [str(_here.parents[1])] if (_here.parents[1] / "pyproject.toml").is_file() else []
@@ -211,6 +213,24 @@ def notice(kind: str, path: Path, pattern: str = "*.py") -> list[str]:
         return []
     name = f"{hidden.parent.name}/" if hidden.name == "__init__.py" else hidden.name
     return [f"{source_path(path)} is used in place of the built-in {kind}/{name}"]
+
+
+def with_base(made: Any, base: type) -> Any:
+    """A plugin's class with the defaults of its base class, also if its author left the base class out."""
+    if not inspect.isclass(made) or issubclass(made, base):
+        return made
+    return type(made.__name__, (made, base), {"__module__": made.__module__, "__doc__": made.__doc__})
+
+
+def with_base_class(plugin: Any, base: type[T]) -> T:
+    """What a plugin's class or factory made, as an instance of the base class; TypeError if it cannot be one."""
+    if not isinstance(plugin, base):
+        try:
+            plugin.__class__ = with_base(type(plugin), base)
+        except TypeError:
+            name = f"m1eval.{base.__name__}"
+            raise TypeError(f"{type(plugin).__name__} is not a {name}; write class {base.__name__}({name})") from None
+    return cast("T", plugin)
 
 
 def source_path(path: Path) -> str:

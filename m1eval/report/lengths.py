@@ -12,10 +12,10 @@ from msgspec import Struct, field
 
 from m1eval.done import settled
 from m1eval.errors import UsageError
-from m1eval.nouns import Outcome, Timing, Usage
 from m1eval.report.words import interval, score
 from m1eval.source import show
 from m1eval.stats import Tally
+from m1eval.types import Outcome, Timing, Usage
 
 RULER = 0.856
 """What Llama-2-7B scores at 4k: RULER (Hsieh et al. 2024, section 4) calls a length effective if a model reaches it."""

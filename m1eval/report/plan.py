@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from m1eval import terminal
-from m1eval.nouns import Runner
+from m1eval.protocols import Runner
 from m1eval.report.words import count
 from m1eval.run import Run
 from m1eval.tokens import OfRunner

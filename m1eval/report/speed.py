@@ -7,10 +7,10 @@ from typing import Any
 from m1eval import terminal
 from m1eval.errors import UsageError
 from m1eval.model import Model
-from m1eval.nouns import Silent
+from m1eval.progress import NullProgress
 
 
-class _Lines(Silent):
+class _Lines(NullProgress):
     """Says on standard error what is being done, one line each."""
 
     def status(self, text: str) -> None:

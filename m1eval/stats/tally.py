@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, get_args
 
-from m1eval.nouns import Outcome, Usage
 from m1eval.stats.estimate import (
     Estimate,
     Interval,
@@ -15,6 +14,7 @@ from m1eval.stats.estimate import (
     both_targets,
     these_problems,
 )
+from m1eval.types import Outcome, Usage
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 

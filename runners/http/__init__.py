@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
+import m1eval
 from m1eval import Output, Progress, Request, RunnerError, Timing, UsageError, secrets
 from m1eval.credentials import register_option
 from m1eval.text import plural
@@ -33,7 +34,7 @@ _UNLISTED = ("404", "405", "501")
 _AZURE_KEY = "AZURE_OPENAI_API_KEY"
 
 
-class Runner:
+class Runner(m1eval.Runner):
     """A model behind one server or several; all but `model` may be left out.
 
     `base_url`: default $OPENAI_BASE_URL; several are separated by commas. `api_key_env`: the variable that holds the
@@ -48,7 +49,7 @@ class Runner:
     """
 
     tokenizer = None
-    loose = frozenset(
+    unpinned_options = frozenset(
         {"base_url", "api_key_env", "timeout", "connect_timeout", "read_timeout", "retries", "backoff", "patience"}
         | {"concurrency", "headers", "stream", "n"}
     )
@@ -85,8 +86,8 @@ class Runner:
         found = options.addresses(urls or os.environ.get("OPENAI_BASE_URL", ""))
         chosen = options.one_of("think_by", think_by, {way: way for way in budget.WAYS})
         self._way = budget.way(chosen, urlsplit(found[0].url).hostname or "")
-        self.window = None if window is None else options.tokens("window", window)
-        self.choices, self._model = options.whole("n", n, 1), model
+        self.context_window = None if window is None else options.tokens("window", window)
+        self.max_n, self._model = options.whole("n", n, 1), model
         fixed = None if concurrency is None else options.whole("concurrency", concurrency, 1)
         limits = Limits(
             options.seconds("timeout", timeout),
@@ -109,19 +110,19 @@ class Runner:
         extra = options.extra_body(extra_body)
         register_option("extra_body", extra)
         self._ask = Completions(model, self._servers, extra, self._opened, streams, tags, self._clean)
-        self._continuation = Continuation(self._ask, self.address, think_end)
+        self._continuation = Continuation(self._ask, self.base_url, think_end)
         self._entry: dict[str, Any] = {}
         self._notes: list[str] = []
         self._singly = False
         self._cut: cut_prompts.Cut | None = None
 
     @property
-    def concurrency(self) -> int:
+    def concurrency(self) -> int:  # type: ignore[override]
         """Requests that the servers are given at once by now."""
         return self._servers.concurrency
 
     @property
-    def address(self) -> str:
+    def base_url(self) -> str:  # type: ignore[override]
         """Where the model is, for those who know its prices."""
         return self._servers.lines[0].url
 
@@ -132,7 +133,7 @@ class Runner:
         entries = await asyncio.gather(*(self._found(line, progress) for line in self._servers.lines))
         self._entry = entries[0]
         windows = [window for entry in entries if (window := replies.window(entry))]
-        self.window = self.window or (min(windows) if windows else None)
+        self.context_window = self.context_window or (min(windows) if windows else None)
 
     async def _found(self, line: Line, progress: Progress) -> dict[str, Any]:
         """What a server says of the model; where it says nothing or lists others, the first request decides."""
@@ -166,7 +167,7 @@ class Runner:
         return about
 
     @property
-    def notes(self) -> list[str]:
+    def notes(self) -> list[str]:  # type: ignore[override]
         """What a reader of the results must know of the server."""
         cut = [f"{self._servers.lines[0].shown} {self._cut}"] if self._cut else []
         return [*self._notes, *self._ask.parameters.notes, *cut]
@@ -183,15 +184,15 @@ class Runner:
 
     async def generate(self, request: Request) -> Output:
         """Ask, and again where that may help; RequestFailed when it does not, RunnerError when no request would do."""
-        [output] = await self.several(request, 1)
+        [output] = await self.generate_n(request, 1)
         if isinstance(output, RequestFailed):
             raise output
         return output
 
-    async def several(self, request: Request, n: int) -> list[Output | RequestFailed]:
+    async def generate_n(self, request: Request, n: int) -> list[Output | RequestFailed]:
         """As many answers to one prompt as the server gives in one request, at most `n`; its prompt is read once."""
         if request.think_budget is not None and self._way == "continue" and self._opened is not False:
-            self._continuation.window = self.window
+            self._continuation.window = self.context_window
             return [await self._continuation.answer(request, request.think_budget)]
         begin = time.monotonic()
         n = 1 if self._singly else n
@@ -206,14 +207,14 @@ class Runner:
                 raise RunnerError(f"http: {error}; or end thinking by -o think_by=continue") from None
             if n == 1:
                 raise
-            self.choices, self._singly = 1, True  # this server takes one at a time
-            return await self.several(request, 1)
+            self.max_n, self._singly = 1, True  # this server takes one at a time
+            return await self.generate_n(request, 1)
         except Overlong as refusal:
             timing = Timing(total=time.monotonic() - begin)
             return [Output(finish_reason="refused_context", error=str(refusal), timing=timing) for _ in range(n)]
         outputs: list[Output | RequestFailed] = came.value
         if len(outputs) < n:  # this server ignores what it was asked for
-            self.choices = 1
+            self.max_n = 1
         timing = Timing(queue=came.queued, first_token=came.first_token, total=time.monotonic() - begin)
         for number, output in enumerate(outputs):
             if isinstance(output, Output):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from m1eval.nouns import FinishReason
+from m1eval.types import FinishReason
 
 from .line import RequestFailed, TryAgain
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import torch
 
+import m1eval
 from m1eval import Likelihood, Output, Progress, Request, RunnerError, Timing, Usage, UsageError
 from m1eval.text import plural
 from m1eval.thinking import DEFAULT, KNOWN, Form, form_of, named, opened_by, split_thinking
@@ -46,7 +47,7 @@ class _Prompt:
     """The form of the thinking that it ends inside of."""
 
 
-class Runner:
+class Runner(m1eval.Runner):
     """Answers requests from weights on this machine; see the module for MODEL.
 
     Options: `dtype` (float32 on a CPU, bfloat16 on a GPU), `device` (the first GPU, else the CPU), `gpus` (1: over so
@@ -61,7 +62,7 @@ class Runner:
     between, to go on without although they may change what the model computes).
     """
 
-    loose = frozenset({"batch", "gpus", "threads", "memory", "prefix_cache", "graphs"})
+    unpinned_options = frozenset({"batch", "gpus", "threads", "memory", "prefix_cache", "graphs"})
 
     def __init__(
         self,
@@ -108,7 +109,7 @@ class Runner:
         self.prefix_cache = options.switch("prefix_cache", prefix_cache) and not self.invariant
         self.graphs, self.think_end = on_gpu if graphs is None else options.switch("graphs", graphs), think_end
         self.concurrency = 2 * self.batch  # so that a place that falls free is taken at once
-        self.window = None if window is None else options.tokens("window", window)
+        self.context_window = None if window is None else options.tokens("window", window)
         self.tokenizer: ModelTokenizer | None = None
         self._loaded: Loaded | None = None
         self._engine: Engine | None = None
@@ -153,22 +154,22 @@ class Runner:
     def _load(self, progress: Progress) -> None:
         source, dtype = find(self.model, self.revision, progress), getattr(torch, self.dtype)
         if self.gpus > 1:
-            self._ranks = Ranks(source, dtype, self.device, self.gpus, window=self.window, ignored=self.ignored)
+            self._ranks = Ranks(source, dtype, self.device, self.gpus, window=self.context_window, ignored=self.ignored)
         self._loaded = load(
             source,
             dtype=dtype,
             device=self.device,
             progress=progress,
             shard=Shard(0, self.gpus),
-            window=self.window,
+            window=self.context_window,
             ignored=self.ignored,
         )
         self.tokenizer = self._loaded.tokenizer
         model = cast(Language, self._loaded.model)
-        self.window = self.window or model.window
-        if self.window > model.window:
-            raise UsageError(f"local: a window of {self.window} is more than the model's {model.window}")
-        self._engine = self.engine(model, self.window)
+        self.context_window = self.context_window or model.window
+        if self.context_window > model.window:
+            raise UsageError(f"local: a window of {self.context_window} is more than the model's {model.window}")
+        self._engine = self.engine(model, self.context_window)
 
     def engine(self, model: Language, window: int) -> Engine:
         """An engine around a model in this runner's settings."""
@@ -289,8 +290,8 @@ class Runner:
         about["gpus"] = self.gpus
         if self.invariant:
             fits = {"batch": self._room.rows} if self._room else {}
-            about["pinned"] = {**self._pinned(), **fits, "window": self.window}
-        about |= {"window": self.window, "torch": torch.__version__}
+            about["pinned"] = {**self._pinned(), **fits, "window": self.context_window}
+        about |= {"window": self.context_window, "torch": torch.__version__}
         if self._loaded:
             model, tokenizer, source = self._loaded
             about["architecture"] = type(model).__module__.rpartition(".")[2]
@@ -302,9 +303,9 @@ class Runner:
         return about
 
     def _started(self) -> tuple[Engine, int]:
-        if self._engine is None or self.window is None:
+        if self._engine is None or self.context_window is None:
             raise RuntimeError("the runner is not started")
-        return self._engine, self.window
+        return self._engine, self.context_window
 
     def _text(self, request: Request) -> str | None:
         assert self.tokenizer is not None

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from m1eval import RunnerError, Silent
+from m1eval import NullProgress, RunnerError
 
 from . import parallel
 from .device import Device
@@ -293,7 +293,7 @@ def _serve(pipe: "Connection[Any, Any]", job: Job) -> None:
         job.source,
         dtype=job.dtype,
         device=job.device,
-        progress=Silent(),
+        progress=NullProgress(),
         shard=job.shard,
         window=job.window,
         ignored=job.ignored,

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from m1eval import Progress, Silent
+from m1eval import NullProgress, Progress
 
 from .sampling import Draw
 
@@ -41,7 +41,7 @@ class Sequence:
     logprobs: bool = False
     score: int = 0
     keys: list[bytes] = field(default_factory=list)
-    progress: Progress = field(default_factory=Silent)
+    progress: Progress = field(default_factory=NullProgress)
     future: "Future[None]" = field(default_factory=Future)
 
     tokens: list[int] = field(default_factory=list)

@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal
 
-from m1eval import Output, Sample, Score, Tools, UsageError
+import m1eval
+from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
 from .letters import LETTERS
@@ -30,7 +31,7 @@ RULES: dict[str, Callable[[str, str], tuple[str | None, str]]] = {
 }
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """1 if the letter is the target's; `options`: how many there are, or the column that holds them as a list.
 
     With a column, an answer that gives no letter but the text of exactly one option is that option's letter (rule
@@ -51,7 +52,7 @@ class Scorer:
         self.options = options
         self.guess = no_answer == "guess"
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare the letter found with the target's."""
         texts = self._texts(sample)
         letters, wanted = self._letters(texts), _wanted(sample)

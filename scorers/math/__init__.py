@@ -10,7 +10,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from m1eval import Output, Sample, Score, Tools, UsageError
+import m1eval
+from m1eval import Context, Output, Sample, Score, UsageError
 
 from .._boxed import last_boxed
 from . import published
@@ -35,7 +36,7 @@ PLAIN = r"\boxed{1}"  # an output that costs nothing to grade
 Rule = Literal["m1eval", "prm800k", "qwen", "math_verify", "matharena"]
 
 
-class Scorer:
+class Scorer(m1eval.Scorer):
     """Right or wrong by mathematical equality; the explanation names the rule that decided.
 
     `rule`: `m1eval` (the default), or a published grader to reproduce: `prm800k`, `qwen`, `math_verify`,
@@ -68,27 +69,27 @@ class Scorer:
         """Why the reference of a sample cannot be graded against, if so: `m1eval check` names the row."""
         return reference_fault(sample.target) if self.rule == "m1eval" else None
 
-    async def gold_hazard(self, sample: Sample, tools: Tools) -> str | None:
+    async def gold_hazard(self, sample: Sample, context: Context) -> str | None:
         """Why the reference of a sample cannot be evaluated within the limits, if so; for `m1eval check`, too."""
         if self.rule != "m1eval" or not may_explode(sample.target):
             return None
-        _, why = await self._evaluate(sample.target, _Imported("math_verify"), tools)
+        _, why = await self._evaluate(sample.target, _Imported("math_verify"), context)
         return why
 
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
+    async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Grade the final answer.
 
         TimeoutError and RuntimeError when the reference alone takes too long or too much memory, ValueError when it is
         broken: then the sample is errored.
         """
         if self.rule != "m1eval":
-            return await self._by_rule(output.text, sample.target, tools)
+            return await self._by_rule(output.text, sample.target, context)
         if fault := reference_fault(sample.target):  # also where no answer is found, which would else be wrong
             raise ValueError(f"the reference {sample.target[:60]!r} cannot be graded: {fault}")
         cut, values = output.finish_reason == "length", how_many(sample.target)
         if len(output.text) > FAR:
             try:
-                answer = await tools.workers.run(far_answer, output.text, cut, values, timeout=self.timeout)
+                answer = await context.workers.run(far_answer, output.text, cut, values, timeout=self.timeout)
             except (TimeoutError, RuntimeError) as error:
                 return Score(value=0, explanation=f"math: no answer is read: {self._given_up(error, 'the answer')}")
         else:
@@ -99,11 +100,11 @@ class Scorer:
             return Score(value=0, answer=f"{answer[:SHOWN]}…", explanation=f"answer longer than {LONGEST} characters")
         if depth(answer) > DEEPEST:
             return Score(value=0, answer=answer, explanation=f"brackets nested deeper than {DEEPEST}")
-        verdict = quick(sample.target, answer, self.precision) or await self._slow(sample.target, answer, tools)
+        verdict = quick(sample.target, answer, self.precision) or await self._slow(sample.target, answer, context)
         right, how = verdict
         return Score(value=float(right), answer=answer, explanation=how)
 
-    async def same(self, first: str, second: str, tools: Tools) -> bool:
+    async def same(self, first: str, second: str, context: Context) -> bool:
         """Whether two answers are one vote, by the rule that grades; TimeoutError if that takes too long to tell."""
         if first == second:
             return True
@@ -116,44 +117,44 @@ class Scorer:
             return verdict[0]
         else:
             call = (slow, first, second, self.precision, _Imported("math_verify", units=converts(first, second)))
-        verdict = await tools.workers.run(*call, timeout=self.timeout)
+        verdict = await context.workers.run(*call, timeout=self.timeout)
         return bool(verdict[1] if self.rule != "m1eval" else verdict[0])
 
-    async def _slow(self, gold: str, answer: str, tools: Tools) -> Verdict:
+    async def _slow(self, gold: str, answer: str, context: Context) -> Verdict:
         """The verdict of a worker; an answer that it cannot evaluate in its limits is wrong."""
         library, spent = _Imported("math_verify", units=converts(gold, answer)), 0.0
         if may_explode(gold):
-            spent, why = await self._evaluate(gold, library, tools)
+            spent, why = await self._evaluate(gold, library, context)
             if why:
                 kind = TimeoutError if "longer" in why else RuntimeError
                 raise kind(f"the reference {gold[:60]!r} cannot be graded: {why}")
         try:
             left = max(self.timeout - spent, self.timeout / 4)
-            verdict: Verdict = await tools.workers.run(slow, gold, answer, self.precision, library, timeout=left)
+            verdict: Verdict = await context.workers.run(slow, gold, answer, self.precision, library, timeout=left)
         except (TimeoutError, RuntimeError) as error:
             return False, self._given_up(error, "the answer")
         return verdict
 
-    async def _evaluate(self, gold: str, library: Any, tools: Tools) -> tuple[float, str | None]:
+    async def _evaluate(self, gold: str, library: Any, context: Context) -> tuple[float, str | None]:
         """The seconds of processor time that a reference took just now, and why it cannot be evaluated, if so."""
         seconds = 0.0
         if gold not in self._evaluated:
             try:
-                seconds = await tools.workers.run(evaluate, gold, library, timeout=self.timeout)
+                seconds = await context.workers.run(evaluate, gold, library, timeout=self.timeout)
                 self._evaluated[gold] = None
             except (TimeoutError, RuntimeError) as error:
                 self._evaluated[gold] = self._given_up(error, "it")
         return seconds, self._evaluated[gold]
 
-    async def _by_rule(self, text: str, gold: str, tools: Tools) -> Score:
+    async def _by_rule(self, text: str, gold: str, context: Context) -> Score:
         """The score by a published rule; as there, an output that takes too long or too much memory is wrong."""
         modules = [_Imported(name) for name in published.MODULES[self.rule]]
         try:
-            judged: Judged = await tools.workers.run(by_rule, self.rule, text, gold, *modules, timeout=self.timeout)
+            judged: Judged = await context.workers.run(by_rule, self.rule, text, gold, *modules, timeout=self.timeout)
         except (TimeoutError, RuntimeError) as error:
             why = self._given_up(error, "the answer")
             if gold not in self._evaluated:  # is it the reference? then this raises
-                await tools.workers.run(by_rule, self.rule, PLAIN, gold, *modules, timeout=self.timeout)
+                await context.workers.run(by_rule, self.rule, PLAIN, gold, *modules, timeout=self.timeout)
                 self._evaluated[gold] = None
             return Score(value=0, explanation=f"{self.rule}: {why}")
         answer, right, how = judged

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
-from m1eval import Recipe
+from m1eval import LazySample
 
 Rows = Sequence[Mapping[str, Any]]
 ORDERS = ("fixed", "each_repeat", "simple_evals")
@@ -14,7 +14,7 @@ COLUMNS = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorr
 
 def questions(
     rows: Rows, *, seed: int, order: Literal["fixed", "each_repeat", "simple_evals"] = "fixed"
-) -> Iterator[Recipe]:
+) -> Iterator[LazySample]:
     """Rows with `question`, `options`, `answer` (a letter) and `order` (which column became which option).
 
     `order`: `fixed` draws the order of a question's options once, from seed and row; `each_repeat` for each repeat;
@@ -30,7 +30,7 @@ def questions(
             build = partial(_unstripped, rows, number, orders)
         else:
             build = partial(_stripped, rows, number, seed, order)
-        yield Recipe(
+        yield LazySample(
             id=f"gpqa_diamond-{number + 1:0{width}}",
             build=partial(build, 0),
             build_repeat=None if order == "fixed" else build,

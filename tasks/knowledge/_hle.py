@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from m1eval import Recipe
+from m1eval import LazySample
 
 KEPT = ("question", "answer", "answer_type", "category")
 
 
-def text_only(rows: Sequence[Mapping[str, Any]], note: Callable[[str], None]) -> Iterator[Recipe]:
+def text_only(rows: Sequence[Mapping[str, Any]], note: Callable[[str], None]) -> Iterator[LazySample]:
     """Rows without an image; the starred figures of MiniMax-M1's table are of these."""
     left_out = 0
     for number in range(len(rows)):
@@ -17,7 +17,7 @@ def text_only(rows: Sequence[Mapping[str, Any]], note: Callable[[str], None]) ->
         if row.get("image"):
             left_out += 1
         else:
-            yield Recipe(id=f"hle-{row.get('id') or number + 1}", build=partial(_question, rows, number))
+            yield LazySample(id=f"hle-{row.get('id') or number + 1}", build=partial(_question, rows, number))
     if left_out:
         note(f"{left_out:,} of {len(rows):,} rows need an image and are left out")
 

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from m1eval import Recipe
+from m1eval import LazySample
 
 Rows = Sequence[Mapping[str, Any]]
 EXAMPLES = 5
 
 
-def with_examples(rows: Rows, table: Callable[..., Rows]) -> Iterator[Recipe]:
+def with_examples(rows: Rows, table: Callable[..., Rows]) -> Iterator[LazySample]:
     """Rows with `examples` (question, options, answer in words) of the validation split, five of each subject."""
     worked = table(split="validation", beside="validation")
     examples: dict[str, list[dict[str, Any]]] = {}
@@ -20,7 +20,7 @@ def with_examples(rows: Rows, table: Callable[..., Rows]) -> Iterator[Recipe]:
         known = examples.setdefault(str(row["category"]), [])
         known.append({"question": row["question"], "options": _options(row), "answer": answer})
     for number in range(len(rows)):
-        yield Recipe(id=f"mmlu_pro-{rows[number]['question_id']}", build=partial(_question, rows, number, examples))
+        yield LazySample(id=f"mmlu_pro-{rows[number]['question_id']}", build=partial(_question, rows, number, examples))
 
 
 def _question(rows: Rows, number: int, examples: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from m1eval import Recipe, UsageError
+from m1eval import LazySample, UsageError
 
 KEPT = ("target_question", "pass_criteria", "axis")
 
 
-def conversations(rows: Sequence[Mapping[str, Any]]) -> Iterator[Recipe]:
+def conversations(rows: Sequence[Mapping[str, Any]]) -> Iterator[LazySample]:
     """Rows with `conversation` (messages), `target_question`, `pass_criteria` and `axis`."""
     for number in range(len(rows)):
         row = rows[number]
         name = row.get("QUESTION_ID") or row.get("question_id") or number + 1
-        yield Recipe(id=f"multichallenge-{name}", build=partial(_conversation, rows, number))
+        yield LazySample(id=f"multichallenge-{name}", build=partial(_conversation, rows, number))
 
 
 def _conversation(rows: Sequence[Mapping[str, Any]], number: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from m1eval import Recipe
+from m1eval import LazySample
 from m1eval.text import parse_tokens
 
 from ._gauge import user
@@ -26,7 +26,7 @@ def samples(
     subtasks: Sequence[str],
     samples: int,
     texts: Mapping[str, Any] | None = None,
-) -> Iterator[Recipe]:
+) -> Iterator[LazySample]:
     """The first `samples` rows of each subtask and length; columns `subtask` and `length` (tokens of GPT-2, about).
 
     `texts`: the authors' `prompts` by subtask and the templates `task` and `user` that take them; without, our own.
@@ -40,7 +40,7 @@ def samples(
             for i in kept[:samples]:
                 build = partial(_row, rows, i, name, subtask, texts or {})
                 columns = {"length": name, "subtask": subtask}
-                yield Recipe(id=f"{subtask}-{name}-{i + 1}", build=build, columns=columns)
+                yield LazySample(id=f"{subtask}-{name}-{i + 1}", build=build, columns=columns)
 
 
 def _is(row: Mapping[str, Any], length: str, subtask: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from m1eval import Recipe
+from m1eval import LazySample
 
 from ._gauge import user
 
@@ -45,7 +45,7 @@ ASK = {
 
 def samples(
     *, table: Callable[..., Any], subtasks: Sequence[str], samples: int, texts: Mapping[str, Any] | None = None
-) -> Iterator[Recipe]:
+) -> Iterator[LazySample]:
     """The first `samples` rows of each subtask; rows about one context have one prefix key and follow one another.
 
     `texts`: the authors' `templates` by subtask and the system message of their `calculator`; else our own are used.
@@ -58,7 +58,7 @@ def samples(
         for i in kept:
             key = hashlib.sha256(rows[i]["context"].encode("utf-8", "replace")).hexdigest()[:16]
             build = partial(_row, rows, i, subtask, texts or {})
-            yield Recipe(
+            yield LazySample(
                 id=f"{subtask}-{i + 1}", build=build, prefix_key=f"{subtask}-{key}", columns={"subtask": subtask}
             )
 

@@ -22,7 +22,7 @@ def lengths_of(lengths: Lengths, tokenizer: Tokenizer) -> list[int]:
 
 def _lengths(text: str, tokenizer: Tokenizer) -> list[int]:
     if text == "auto":
-        return _rungs(getattr(tokenizer, "window", None))
+        return _rungs(getattr(tokenizer, "context_window", None))
     first, dash, last = text.partition("-")
     if dash:
         low, high = _number(first), _number(last)

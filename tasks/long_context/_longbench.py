@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from m1eval import Output, Request, Runner, Sample, Tools
+from m1eval import Context, Output, Request, Runner, Sample
 
 ASK = """\
 Please read the following text and answer the questions below.
@@ -23,7 +23,7 @@ Based on the above, what is the single, most likely answer choice? Format your r
 "The correct answer is (insert answer here)"."""
 
 
-async def reasoned(sample: Sample, runner: Runner, tools: Tools) -> Output:
+async def reasoned(sample: Sample, runner: Runner, context: Context) -> Output:
     """Ask for reasons with the text at hand, then for the letter with the reasons alone; tokens are those of both."""
     first = await runner.generate(Request(messages=sample.messages))
     if first.finish_reason == "refused_context" or first.unfinished_thinking:

@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from m1eval import Recipe
+from m1eval import LazySample
 
 
-def samples(*, rows: Sequence[Mapping[str, Any]]) -> Iterator[Recipe]:
+def samples(*, rows: Sequence[Mapping[str, Any]]) -> Iterator[LazySample]:
     """Each row, with `length` (its length class) and `depth` (percent of the messages before the wanted one)."""
     width = len(str(len(rows)))
     for i in range(len(rows)):
         columns = {"length": rows[i].get("length_class")}
-        yield Recipe(id=f"mr_niah-{i + 1:0{width}}", build=partial(_row, rows, i), columns=columns)
+        yield LazySample(id=f"mr_niah-{i + 1:0{width}}", build=partial(_row, rows, i), columns=columns)
 
 
 def _row(rows: Sequence[Mapping[str, Any]], i: int) -> dict[str, Any]:

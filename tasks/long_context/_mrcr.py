@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from m1eval import Message, Recipe, Tokenizer, UsageError
+from m1eval import LazySample, Message, Tokenizer, UsageError
 
 from ._corpus import digest
 from ._gauge import Gauge, assistant, settled, user
@@ -76,7 +76,7 @@ class Ask(NamedTuple):
 
 def conversations(
     *, tokenizer: Tokenizer, seed: int, lengths: Lengths, needles: Sequence[int], samples: int
-) -> Iterator[Recipe]:
+) -> Iterator[LazySample]:
     """`samples` conversations for each length (tokens of the whole prompt) and each number of equal requests.
 
     The rows have the columns of openai/mrcr where those fit, and `needle` (the number asked for), `depth` (percent of
@@ -94,7 +94,7 @@ def conversations(
             for i in range(samples):
                 build = partial(_row, pool, f"{seed}/mrcr/{length}/{count}/{i}", length, count)
                 columns = {"length": length, "needles": count}
-                yield Recipe(id=f"{length}-{count}n-{i + 1}", build=build, columns=columns)
+                yield LazySample(id=f"{length}-{count}n-{i + 1}", build=build, columns=columns)
 
 
 class Turns:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from m1eval import Message, Recipe, Tokenizer, UsageError
+from m1eval import LazySample, Message, Tokenizer, UsageError
 from m1eval.named import Tik
 from m1eval.text import parse_tokens
 
@@ -27,7 +27,7 @@ SAVED = 32
 """Counts after which they are written to disk."""
 
 
-def samples(*, rows: Any, tokenizer: Tokenizer, up_to: str | int = "1m") -> Iterator[Recipe]:
+def samples(*, rows: Any, tokenizer: Tokenizer, up_to: str | int = "1m") -> Iterator[LazySample]:
     """The rows of openai/mrcr of at most `up_to` tokens, in their order, with `bin` and `length`, its upper edge.
 
     `counted_by` says which tokenizer counted: o200k_base, or the model's where o200k_base is not at hand.
@@ -41,7 +41,7 @@ def samples(*, rows: Any, tokenizer: Tokenizer, up_to: str | int = "1m") -> Iter
             known = characters[i] if characters is not None else rows[i].get("n_chars")
             if not _within(known, most, partial(_tokens, rows, i, count)):
                 continue
-        yield Recipe(id=f"mrcr-{i + 1:0{width}}", build=partial(_row, rows, i, count))
+        yield LazySample(id=f"mrcr-{i + 1:0{width}}", build=partial(_row, rows, i, count))
     count.save()
 
 

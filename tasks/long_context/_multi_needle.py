@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from random import Random
 from typing import Any
 
-from m1eval import Recipe, Tokenizer
+from m1eval import LazySample, Tokenizer
 
 from ._corpus import corpus as named
 from ._gauge import Gauge, user
@@ -35,7 +35,7 @@ def haystacks(
     questions_per_haystack: int = 1,
     corpus: str = "story",
     corpus_revision: str | None = None,
-) -> Iterator[Recipe]:
+) -> Iterator[LazySample]:
     """`samples` texts for each length and number of needles, each with so many questions about `asked` needles.
 
     Needles stand at random depths. Questions about one text follow one another, so that it is read once. ValueError
@@ -53,7 +53,7 @@ def haystacks(
             for i in range(samples):
                 key = (f"{seed}/multi_needle/{length}/{count}/{i}", length, count, asked, questions_per_haystack)
                 for question in range(questions_per_haystack):
-                    yield Recipe(
+                    yield LazySample(
                         id=f"{length}-{count}n-{i + 1}" + (f"-q{question + 1}" if questions_per_haystack > 1 else ""),
                         build=partial(_row, build, key, question),
                         prefix_key=f"{length}-{count}-{i + 1}" if questions_per_haystack > 1 else "",

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from random import Random
 from typing import Any
 
-from m1eval import Recipe, Tokenizer
+from m1eval import LazySample, Tokenizer
 
 from ._corpus import corpus as named
 from ._gauge import Gauge, user
@@ -45,7 +45,7 @@ def haystacks(
     corpus: str = "story",
     corpus_revision: str | None = None,
     questions_per_haystack: int = 1,
-) -> Iterator[Recipe]:
+) -> Iterator[LazySample]:
     """`samples` haystacks for each length (tokens of the whole prompt), with the needle at every depth.
 
     Depth is the share of the haystack's tokens before the needle in percent, to the nearest end of a sentence. With
@@ -74,7 +74,7 @@ def haystacks(
                     # All depths of one haystack begin alike, up to their needles; with the needle first nothing is
                     # shared but by the questions about the same text.
                     shared = f"{length}-{i + 1}" + (f"-{first}" if questions_per_haystack > 1 else "")
-                    yield Recipe(
+                    yield LazySample(
                         id=f"{length}-d{depth:g}-{i + 1}",
                         build=partial(_row, build, text, length, together, j),
                         prefix_key=shared if depth > 0 or len(together) > 1 else "",

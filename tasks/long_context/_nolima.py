@@ -10,7 +10,7 @@ from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
-from m1eval import Recipe, Tokenizer
+from m1eval import LazySample, Tokenizer
 
 from ._corpus import corpus as named
 from ._gauge import Gauge, user
@@ -131,7 +131,7 @@ def haystacks(
     samples: int,
     corpus: str = "story",
     corpus_revision: str | None = None,
-) -> Iterator[Recipe]:
+) -> Iterator[LazySample]:
     """`samples` facts for each length and number of hops, at depths spread evenly; the answer is the person's name."""
     gauge = Gauge(tokenizer)
     shelf = Shelf(named(corpus, corpus_revision), gauge)
@@ -145,7 +145,9 @@ def haystacks(
                 depth = 100 * i / (samples - 1) if samples > 1 else 50.0
                 build = partial(_row, gauge, shelf, f"{seed}/nolima/{length}/{i}", length, depth, hop)
                 columns = {"length": length, "depth": depth, "hops": hop}
-                yield Recipe(id=f"{length}-{hop}-{i + 1}", build=build, prefix_key=f"{length}-{i + 1}", columns=columns)
+                yield LazySample(
+                    id=f"{length}-{hop}-{i + 1}", build=build, prefix_key=f"{length}-{i + 1}", columns=columns
+                )
 
 
 def _row(gauge: Gauge, shelf: Shelf, seed: str, length: int, depth: float, hop: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from m1eval import Recipe, Tokenizer, UsageError
+from m1eval import LazySample, Tokenizer, UsageError
 
 from ._corpus import LINES, PAGES, SENTENCES, Corpus, digest
 from ._corpus import corpus as named
@@ -105,7 +105,7 @@ def samples(
     corpus: str = "story",
     corpus_revision: str | None = None,
     answer_prefix: bool = True,
-) -> Iterator[Recipe]:
+) -> Iterator[LazySample]:
     """`samples` prompts of each subtask and length; the length counts the tokens left for the answer, as RULER's does.
 
     `corpus` stands for the essays. `answer_prefix`: whether the prompt ends with the first words of the answer. Rows
@@ -125,7 +125,7 @@ def samples(
                     _row, gauge, shelves, subtask, length, answer_prefix, f"{seed}/ruler/{subtask}/{length}/{i}"
                 )
                 columns = {"length": length, "subtask": subtask}
-                yield Recipe(id=f"{subtask}-{length}-{i + 1}", build=ask, columns=columns)
+                yield LazySample(id=f"{subtask}-{length}-{i + 1}", build=ask, columns=columns)
 
 
 class _Shelves:

@@ -9,7 +9,7 @@ from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
-from m1eval import Recipe, Tokenizer, UsageError
+from m1eval import LazySample, Tokenizer, UsageError
 
 from ._gauge import Gauge, user
 from ._lengths import Lengths, lengths_of
@@ -42,7 +42,7 @@ def squad(
     lengths: Lengths,
     samples: int,
     answer_prefix: bool = True,
-) -> Iterator[Recipe]:
+) -> Iterator[LazySample]:
     """From SQuAD 2.0 (`title`, `context`, `question`, `answers`): the first `samples` questions at each length.
 
     The length counts the tokens left for the answer, as RULER's does.
@@ -70,7 +70,7 @@ def hotpot(
     lengths: Lengths,
     samples: int,
     answer_prefix: bool = True,
-) -> Iterator[Recipe]:
+) -> Iterator[LazySample]:
     """From HotpotQA, distractor setting (`question`, `answer`, `context`); else as `squad`."""
     table = [dict(rows[i]) for i in range(len(rows))]
     texts = [
@@ -91,7 +91,7 @@ def hotpot(
 
 def _samples(
     subtask: str, maker: "_Maker", questions: Sequence[Question], lengths: Sequence[int], samples: int, seed: int
-) -> Iterator[Recipe]:
+) -> Iterator[LazySample]:
     if samples > len(questions):
         raise ValueError(f"there are {len(questions)} questions, not {samples}")
     for length in lengths:
@@ -100,7 +100,7 @@ def _samples(
         for i in range(samples):
             ask = partial(maker.row, questions[i], length, f"{seed}/ruler/{subtask}/{length}/{i}")
             build = partial(_named, subtask, ask)
-            yield Recipe(id=f"{subtask}-{length}-{i + 1}", build=build, columns={"length": length})
+            yield LazySample(id=f"{subtask}-{length}-{i + 1}", build=build, columns={"length": length})
 
 
 def _named(subtask: str, build: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import reasoning_gym
 from reasoning_gym.factory import CURRICULA, DATASETS, create_curriculum
 
-from m1eval import Recipe, load
+from m1eval import LazySample, load
 
 SEEDS_APART = 1_000_003
 """The library makes problem i of seed s from s + i: neighbouring seeds would share all problems but one."""
@@ -32,7 +32,7 @@ LEFT_OUT = {
 
 def problems(
     *, seed: int, kinds: Sequence[str], samples: int, level: int | Literal["default"] = "default"
-) -> Iterator[Recipe]:
+) -> Iterator[LazySample]:
     """`samples` problems of each dataset in `kinds`, by turns; the same seed gives the same problems anywhere.
 
     `level` sets every difficulty of the library's curriculum for the dataset to this step (0 is the easiest; the
@@ -45,7 +45,7 @@ def problems(
     for index in range(samples):
         for name, maker in makers.items():
             build = partial(_row, name, json.dumps(configs[name], sort_keys=True), maker, index)
-            yield Recipe(id=f"{name}-{index + 1}", build=build, columns={"dataset": name})
+            yield LazySample(id=f"{name}-{index + 1}", build=build, columns={"dataset": name})
 
 
 def _row(name: str, config: str, maker: Any, index: int) -> dict[str, Any]:

@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from m1eval import Recipe, UsageError
+from m1eval import LazySample, UsageError
 
 
-def puzzles(rows: Sequence[Mapping[str, Any]]) -> Iterator[Recipe]:
+def puzzles(rows: Sequence[Mapping[str, Any]]) -> Iterator[LazySample]:
     """Each row by its `id`, after a look at the first solution."""
     if len(rows) and _blank(rows[0]["solution"]):
         raise UsageError("the puzzles have no solutions: the cells are blanks (allenai/ZebraLogicBench is such a copy)")
     for number in range(len(rows)):
-        yield Recipe(id=str(rows[number]["id"]), build=partial(_row, rows, number))
+        yield LazySample(id=str(rows[number]["id"]), build=partial(_row, rows, number))
 
 
 def _row(rows: Sequence[Mapping[str, Any]], number: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from m1eval import Request, Silent, load
+from m1eval import NullProgress, Request, load
 from tests.serving import Server
 
 http = load("runners", "http")
@@ -178,7 +178,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
         loopback.stop()
 
 
-class Watch(Silent):
+class Watch(NullProgress):
     """A Progress that remembers."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ GENERATION = "{temperature: 0.7, top_p: 0.9, top_k: 20, min_p: 0.05, max_tokens:
 FIVE = """
 from m1eval import Request
 
-async def run(sample, runner, tools):
+async def run(sample, runner, context):
     messages = list(sample.messages)
     for turn in range(5):
         output = await runner.generate(Request(messages=messages))
@@ -80,7 +80,7 @@ def test_an_episode_may_ask_at_once_and_go_on_without_one_that_fails(
     import asyncio
     from m1eval import Output, Request, Usage
 
-    async def run(sample, runner, tools):
+    async def run(sample, runner, context):
         one = Request(messages=sample.messages)
         ask = [runner.generate(Request(messages=[{"role": "user", "content": text}])) for text in ("a", "bad", "b")]
         outputs = await asyncio.gather(runner.generate(one), *ask, return_exceptions=True)
@@ -109,7 +109,7 @@ def test_an_episode_without_requests_says_itself_what_it_took(episode: Callable[
     episode("""
     from m1eval import Output, Usage
 
-    async def run(sample, runner, tools):
+    async def run(sample, runner, context):
         return Output(text="right", usage=Usage(prompt=10, answer=10))
     """)
     [record] = records(tmp_path)
@@ -138,7 +138,7 @@ def test_what_a_turn_leaves_open_is_the_tasks(
     code = f"""
     from m1eval import Request, Sampling
 
-    async def run(sample, runner, tools):
+    async def run(sample, runner, context):
         return await runner.generate(Request(messages=sample.messages, sampling=Sampling({own})))
     """
     episode(code)
@@ -154,7 +154,7 @@ def test_a_request_that_is_used_again_belongs_to_the_sample_that_asks(server: Lo
 
     ALWAYS = Request(messages=[{"role": "user", "content": "the same"}])
 
-    async def run(sample, runner, tools):
+    async def run(sample, runner, context):
         return await runner.generate(ALWAYS)
     """
     seeds: list[int] = []

@@ -74,7 +74,7 @@ def grader(tmp_path: Path) -> None:
         from m1eval import Score
 
         class Scorer:
-            async def score(self, output, sample, tools):
+            async def score(self, output, sample, context):
                 return Score(value=float(output.text == sample.target), answer=output.text or None)
         """,
     )

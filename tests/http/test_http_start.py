@@ -16,16 +16,16 @@ from tests.serving import Closed, Rude
 def test_the_start_finds_the_model_and_its_window(server: Loopback) -> None:
     server.models = Says({"data": [{"id": "other"}, {"id": "org/m", "max_model_len": 32768, "permission": [1]}]})
     made = start(server)
-    assert made.window == 32768
+    assert made.context_window == 32768
     assert made.describe() == {"base_url": server.url, "server_model": {"id": "org/m", "max_model_len": 32768}}
     assert server.posts == []
-    assert start(server, window=1000).window == 1000
+    assert start(server, window=1000).context_window == 1000
 
 
 @pytest.mark.parametrize("meta", [{"n_ctx_train": 8192, "n_ctx": 1024}, {"n_ctx": 1024}])
 def test_the_window_that_llamacpp_serves_wins_over_the_trained_one(server: Loopback, meta: dict[str, int]) -> None:
     server.models = Says({"data": [{"id": "m", "meta": meta}]})
-    assert start(server).window == 1024
+    assert start(server).context_window == 1024
 
 
 def test_an_unlisted_model_is_asked_and_the_first_refusal_names_the_nearest(server: Loopback) -> None:
@@ -148,7 +148,7 @@ def test_a_model_is_found_in_lists_of_many_forms(server: Loopback, model: str, s
 )
 def test_a_server_without_a_model_list_is_taken_at_its_word(server: Loopback, says: Says) -> None:
     server.models = says
-    assert start(server).window is None
+    assert start(server).context_window is None
 
 
 def test_a_server_that_is_busy_at_the_start_is_waited_for(server: Loopback) -> None:
@@ -216,7 +216,7 @@ def test_a_password_may_hold_an_at_sign_and_is_shown_nowhere(server: Loopback, l
     made = start(server, base_url=server.url.replace("//", f"//{login}@"))
     sent = base64.b64decode(server.asked[0].headers["authorization"].removeprefix("Basic ")).decode()
     assert sent == login.replace("%40", "@")
-    assert made.describe()["base_url"] == made.address == server.url
+    assert made.describe()["base_url"] == made.base_url == server.url
 
 
 def test_a_wrong_address_does_not_show_its_password() -> None:
@@ -240,7 +240,7 @@ def test_azures_deployments_are_asked_with_their_version_and_their_own_key(
     shown = server.url.replace("/v1", "/openai/deployments/gpt-4o?api-version=2024-10-21&sig=***")
     assert made.describe()["base_url"] == shown
     assert made.notes == []
-    assert "very-secret" not in made.address
+    assert "very-secret" not in made.base_url
 
 
 @pytest.mark.parametrize(
@@ -305,5 +305,5 @@ def test_wrong_options_are_answered_with_what_to_do(options: dict[str, Any], wor
 
 
 def test_what_does_not_change_the_answer_is_loose() -> None:
-    assert {"base_url", "timeout", "retries", "concurrency", "headers", "api_key_env"} <= http.Runner.loose
-    assert not http.Runner.loose & {"extra_body", "thinking", "window"}
+    assert {"base_url", "timeout", "retries", "concurrency", "headers", "api_key_env"} <= http.Runner.unpinned_options
+    assert not http.Runner.unpinned_options & {"extra_body", "thinking", "window"}

@@ -319,7 +319,7 @@ def at_once(server: Loopback, n: int) -> Any:
     async def story() -> Any:
         made = runner(server)
         try:
-            return await made.several(question(), n)
+            return await made.generate_n(question(), n)
         finally:
             await made.aclose()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from m1eval import Message, Output, Request, RunnerError, Sampling, Silent, load, task
+from m1eval import Message, NullProgress, Output, Request, RunnerError, Sampling, load, task
 from m1eval.named import find
 from tests.llamacpp import interpreter
 
@@ -45,7 +45,7 @@ def ask(url: str, *texts: str, **sampling: Any) -> list[Output]:
     async def story() -> list[Output]:
         runner = http.Runner("smollm2", base_url=url, thinking="no", retries=0)
         try:
-            await runner.start(Silent())
+            await runner.start(NullProgress())
             asked = [[user(text)] for text in texts]
             settings = Sampling(**{"temperature": 0, "max_tokens": 32, **sampling})
             requests = [Request(messages=messages, sampling=settings) for messages in asked]
@@ -72,12 +72,12 @@ def test_it_knows_the_capital_of_france(url: str) -> None:
 def test_the_window_is_found(url: str) -> None:
     async def story() -> Any:
         runner = http.Runner("smollm2", base_url=url)
-        await runner.start(Silent())
+        await runner.start(NullProgress())
         await runner.aclose()
         return runner
 
     runner = asyncio.run(story())
-    assert runner.window == 1024
+    assert runner.context_window == 1024
     assert runner.describe()["server_model"]["meta"]["n_params"] == 134_515_008
 
 
@@ -123,7 +123,7 @@ def test_an_unknown_model_is_noted_and_a_wrong_port_ends_the_start(url: str) -> 
     async def story(model: str, base_url: str) -> list[str]:
         runner = http.Runner(model, base_url=base_url)
         try:
-            await runner.start(Silent())
+            await runner.start(NullProgress())
             notes: list[str] = runner.notes
             return notes
         finally:
@@ -138,7 +138,7 @@ def test_an_unknown_model_is_noted_and_a_wrong_port_ends_the_start(url: str) -> 
 def one(url: str, request: Request, **options: Any) -> Output:
     async def story() -> Output:
         runner = http.Runner("smollm2", base_url=url, **{"thinking": "no", "retries": 0, **options})
-        await runner.start(Silent())
+        await runner.start(NullProgress())
         try:
             output: Output = await runner.generate(request)
             return output
@@ -178,7 +178,9 @@ def test_several_answers_come_from_one_request(url: str) -> None:
     async def story() -> list[Output]:
         runner = http.Runner("smollm2", base_url=url, thinking="no")
         sampling = Sampling(temperature=1, max_tokens=12, seed=3)
-        outputs: list[Output] = await runner.several(Request(messages=[user("Name an animal.")], sampling=sampling), 2)
+        outputs: list[Output] = await runner.generate_n(
+            Request(messages=[user("Name an animal.")], sampling=sampling), 2
+        )
         await runner.aclose()
         return outputs
 

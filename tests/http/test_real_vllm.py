@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from m1eval import Output, Request, RunnerError, Sampling, Silent, load
+from m1eval import NullProgress, Output, Request, RunnerError, Sampling, load
 
 http = load("runners", "http")
 HERE = Path(__file__).resolve().parent
@@ -71,8 +71,8 @@ async def story(url: str) -> None:
     async def ask(request: Request, **options: Any) -> Output:
         runner = http.Runner("smollm2", base_url=url, **{"thinking": "no", "retries": 0, **options})
         try:
-            await runner.start(Silent())
-            assert runner.window == 2048
+            await runner.start(NullProgress())
+            assert runner.context_window == 2048
             output: Output = await runner.generate(request)
             return output
         finally:
@@ -107,7 +107,7 @@ async def story(url: str) -> None:
     for how in ("no", "yes"):
         runner = http.Runner("smollm2", base_url=url, thinking="no", n=3, stream=how)
         varied = {"temperature": 1, "seed": 3}
-        outputs = await runner.several(chat("Name an animal.", 12, sampling=varied), 3)
+        outputs = await runner.generate_n(chat("Name an animal.", 12, sampling=varied), 3)
         assert len({output.text for output in outputs}) == 3
         assert [output.usage.shared == output.usage.prompt for output in outputs] == [False, True, True]
         await runner.aclose()

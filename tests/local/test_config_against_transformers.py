@@ -17,7 +17,7 @@ from tests.local.conftest import CPU, Tiny, save_tokenizer, scores
 
 local = load("runners", "local")
 loading = local.loading
-Silent = import_module("m1eval").Silent
+NullProgress = import_module("m1eval").NullProgress
 
 IDS = torch.randint(0, 97, (160,), generator=torch.Generator().manual_seed(3)).tolist()
 BASE: dict[str, Any] = {
@@ -233,7 +233,7 @@ def wanted(reference: Any, ids: list[int]) -> torch.Tensor:
 
 
 def read(folder: Path, **options: Any) -> Any:
-    return loading.load(folder, dtype=torch.float32, device=CPU, progress=Silent(), **options).model
+    return loading.load(folder, dtype=torch.float32, device=CPU, progress=NullProgress(), **options).model
 
 
 def refused(folder: Path, **options: Any) -> str:
@@ -460,7 +460,7 @@ def test_the_option_names_keys_with_commas_or_as_a_list() -> None:
         assert local.Runner(device="cpu", ignore_config_keys=given).ignored == ("a", "b")
     with pytest.raises(UsageError, match="ignore_config_keys is '3'"):
         local.Runner(device="cpu", ignore_config_keys=3)
-    assert "ignore_config_keys" not in local.Runner.loose
+    assert "ignore_config_keys" not in local.Runner.unpinned_options
 
 
 HARMLESS: dict[str, Any] = {

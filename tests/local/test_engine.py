@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from m1eval import Silent, load
+from m1eval import NullProgress, load
 from tests.local.conftest import read
 
 local = load("runners", "local")
@@ -247,7 +247,7 @@ def test_a_long_prompt_is_read_in_pieces_between_the_tokens_of_others(softmax: A
 
 
 def test_prompts_share_what_a_step_may_read(softmax: Any, engine: Callable[..., Any]) -> None:
-    class Listener(Silent):
+    class Listener(NullProgress):
         def __init__(self) -> None:
             self.read: list[int] = []
 

@@ -12,7 +12,7 @@ import gguf
 import pytest
 import torch
 
-from m1eval import RunnerError, Silent, load
+from m1eval import NullProgress, RunnerError, load
 from tests.local.conftest import CPU, LLAMA3, Tiny, scores
 from tests.local.test_load import write_gguf
 
@@ -68,7 +68,7 @@ def model(tiny: Callable[..., Tiny], tmp_path_factory: pytest.TempPathFactory) -
 
 
 def read(source: Path, **options: Any) -> Any:
-    return local.loading.load(source, dtype=torch.float32, device=CPU, progress=Silent(), **options).model
+    return local.loading.load(source, dtype=torch.float32, device=CPU, progress=NullProgress(), **options).model
 
 
 def reference(folder: Path, place: Path, ids: list[int], scale: float = 1.0, **config: Any) -> torch.Tensor:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from m1eval import RunnerError, Silent, load
+from m1eval import NullProgress, RunnerError, load
 from tests.local.test_load import write_gguf
 
 local = load("runners", "local")
@@ -442,7 +442,7 @@ def flipped(content: bytes, within: int, chance: random.Random) -> bytes:
 
 
 def load_model(source: Path) -> None:
-    loading.load(source, dtype=torch.float32, device=torch.device("cpu"), progress=Silent())
+    loading.load(source, dtype=torch.float32, device=torch.device("cpu"), progress=NullProgress())
 
 
 def load_weights(file: Path) -> None:
@@ -450,7 +450,7 @@ def load_weights(file: Path) -> None:
     checkpoint = loading.Gguf(file)
     loading.check_sizes(checkpoint.config, checkpoint.shapes())
     model = local.models.build(checkpoint.config, layers.Setting())
-    loading.fill(model, checkpoint, device=torch.device("cpu"), progress=Silent(), where=str(file))
+    loading.fill(model, checkpoint, device=torch.device("cpu"), progress=NullProgress(), where=str(file))
 
 
 def works_or_is_refused(source: Path, read: Callable[[Path], None] = load_model) -> bool:

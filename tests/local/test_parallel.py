@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from m1eval import Progress, Request, RunnerError, Sampling, Silent, UsageError, load
+from m1eval import NullProgress, Progress, Request, RunnerError, Sampling, UsageError, load
 from tests.local.conftest import save_tokenizer
 from tests.local.test_deepseek_v3 import SHAPE as DEEPSEEK
 from tests.local.test_engine import HYBRID, prompt
@@ -83,7 +83,7 @@ def run(folder: Path, talk: Callable[[Any], Awaitable[Any]], progress: Progress 
 
     async def whole() -> Any:
         runner = local.Runner(str(folder), device="cpu", chunk=64, **options)
-        await runner.start(progress or Silent())
+        await runner.start(progress or NullProgress())
         try:
             return await asyncio.wait_for(talk(runner), 60)
         finally:
@@ -174,7 +174,7 @@ def test_a_killed_process_ends_all_requests_in_one_line(checkpoint: Callable[[di
 def test_a_step_that_fails_is_the_end_and_says_why(checkpoint: Callable[[dict[str, Any]], Path]) -> None:
     shown: list[str] = []
 
-    class Listener(Silent):
+    class Listener(NullProgress):
         def status(self, text: str) -> None:
             shown.append(text)
 
@@ -193,7 +193,7 @@ def test_a_step_that_fails_is_the_end_and_says_why(checkpoint: Callable[[dict[st
 def test_closing_amid_an_answer_leaves_no_process(checkpoint: Callable[[dict[str, Any]], Path]) -> None:
     async def whole() -> None:
         runner = local.Runner(str(checkpoint(HYBRID)), device="cpu", gpus=2)
-        await runner.start(Silent())
+        await runner.start(NullProgress())
         task = asyncio.create_task(ask(runner, prompt(1), 480))
         await begun(runner)
         await asyncio.wait_for(runner.aclose(), 20)
@@ -209,7 +209,7 @@ def test_what_cannot_be_divided_is_said_once_and_ends_the_others(
     folder = checkpoint({**KINDS["two key heads"][0], "intermediate_size": 81})
     runner = local.Runner(str(folder), device="cpu", gpus=2)
     with pytest.raises(RunnerError, match=r"^the model's 81 columns of an MLP cannot be split over 2 GPUs"):
-        asyncio.run(runner.start(Silent()))
+        asyncio.run(runner.start(NullProgress()))
     assert runner._ranks is None
     assert "81 columns" not in capfd.readouterr().err
 

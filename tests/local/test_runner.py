@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from m1eval import Output, Request, RunnerError, Sampling, Silent, UsageError, load
+from m1eval import NullProgress, Output, Request, RunnerError, Sampling, UsageError, load
 from tests.local.conftest import read, scores
 
 local = load("runners", "local")
@@ -22,7 +22,7 @@ def run(folder: Any, talk: Callable[[Any], Awaitable[Any]], **options: Any) -> A
 
     async def whole() -> Any:
         runner = local.Runner(str(folder), **options)
-        await runner.start(Silent())
+        await runner.start(NullProgress())
         try:
             return await asyncio.wait_for(talk(runner), 20)
         finally:
@@ -275,7 +275,7 @@ def test_closing_ends_what_is_under_way(llama: Any) -> None:
 
 
 def test_progress_hears_every_token(llama: Any) -> None:
-    class Listener(Silent):
+    class Listener(NullProgress):
         prompt = output = 0
 
         def tokens(self, *, prompt: int = 0, output: int = 0) -> None:
@@ -328,7 +328,7 @@ def test_options_are_checked(llama: Any) -> None:
 
 def test_a_run_keeps_what_decides_its_numbers(llama: Any) -> None:
     async def talk(runner: Any) -> Any:
-        assert (runner.window, runner.concurrency) == (512, 8)
+        assert (runner.context_window, runner.concurrency) == (512, 8)
         return runner.describe()
 
     about = run(llama.folder, talk, batch=4)

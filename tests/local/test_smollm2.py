@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from m1eval import Output, Request, Sampling, Silent, load
+from m1eval import NullProgress, Output, Request, Sampling, load
 from tests.local.conftest import scores
 
 local = load("runners", "local")
@@ -28,14 +28,14 @@ PARIS = [504, 3575, 282, 4649, 314, 7042, 30, 2]
 @pytest.fixture(scope="module")
 def runner() -> Iterator[Any]:
     made = local.Runner("smollm2")
-    asyncio.run(made.start(Silent()))
+    asyncio.run(made.start(NullProgress()))
     yield made
     asyncio.run(made.aclose())
 
 
 @pytest.fixture(scope="module")
 def file() -> Any:
-    return local.gguf_file.Gguf(local.loading.find("smollm2", None, Silent()))
+    return local.gguf_file.Gguf(local.loading.find("smollm2", None, NullProgress()))
 
 
 def ask(runner: Any, *requests: Request) -> list[Output]:

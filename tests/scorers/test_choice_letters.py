@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from m1eval import Output, Sample, Score, UsageError, load, outcome_of
+from m1eval import Output, Sample, Score, UsageError, classify, load
 
 choice = load("scorers", "choice")
 ROWS = [json.loads(line) for line in Path(__file__).with_name("choice.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -91,7 +91,7 @@ def test_a_text_that_two_options_have_is_no_answer():
 
 def test_the_outcome_of_no_letter_is_unparsed_and_that_of_another_is_wrong():
     none, other = graded("The answer is A or C."), graded("The answer is B.")
-    assert (outcome_of(Output(text="x"), none), outcome_of(Output(text="x"), other)) == ("unparsed", "wrong")
+    assert (classify(Output(text="x"), none), classify(Output(text="x"), other)) == ("unparsed", "wrong")
     assert "several letters" in none.explanation
 
 

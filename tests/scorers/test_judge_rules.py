@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from m1eval import Message, Output, Sample, Score, UsageError, Verdict, load
+from m1eval import JudgeReply, Message, Output, Sample, Score, UsageError, load
 from m1eval.judging import ContextLengthExceeded
 from m1eval.stats import calibration_error, hle_calibration_error
 from tests.hostile import not_linear
@@ -31,12 +31,12 @@ class Bench:
         self.replies = replies
         self.asked: list[list[Message]] = []
 
-    async def ask(self, messages: list[Message], *, attempt: int = 0) -> list[Verdict]:
+    async def ask(self, messages: list[Message], *, attempt: int = 0, known: Any = None) -> list[JudgeReply]:
         self.asked.append(messages)
         said = self.replies[min(len(self.asked), len(self.replies)) - 1]
         if isinstance(said, Exception):
             raise said
-        return [Verdict(judge="j", key=str(len(self.asked)), text=said)]
+        return [JudgeReply(judge="j", key=str(len(self.asked)), text=said)]
 
 
 def grade(bench: Bench, answer: str = "Paris", **options: Any) -> Score:
@@ -93,7 +93,7 @@ def test_empty_and_truncated_answers_are_not_attempted() -> None:
         SimpleNamespace(id=str(i), value=v, metrics=m, metadata={})
         for i, (v, m) in enumerate([(1.0, {"verdict CORRECT": 1.0}), (0.0, {"verdict INCORRECT": 1.0}), (0.0, {})])
     ]
-    figures = scorer.figures(records)
+    figures = scorer.aggregate(records)
     assert figures["NOT_ATTEMPTED rate"] == pytest.approx(1 / 3)
     assert figures["correct given attempted"] == pytest.approx(1 / 2)
     assert figures["F1"] == pytest.approx(2 * (1 / 2) * (1 / 3) / (1 / 2 + 1 / 3))
@@ -171,7 +171,7 @@ def test_the_calibration_error_of_hles_code(count: int) -> None:
 def test_a_conversation_passes_if_any_repeat_does_and_axes_count_alike() -> None:
     given = [("q1", "a", 1), ("q1", "a", 0), ("q2", "a", 0), ("q2", "a", 0), ("q3", "b", 0), ("q3", "b", 1)]
     records = [SimpleNamespace(id=i, value=float(v), metrics={}, metadata={"axis": axis}) for i, axis, v in given]
-    best = judge.Scorer(rubric="x", verdicts=YES_NO, by="axis", any_repeat=True).figures(records)
+    best = judge.Scorer(rubric="x", verdicts=YES_NO, by="axis", any_repeat=True).aggregate(records)
     assert (best["a"], best["b"], best["mean of axis"]) == (0.5, 1, 0.75)
-    mean = judge.Scorer(rubric="x", verdicts=YES_NO, by="axis").figures(records)
+    mean = judge.Scorer(rubric="x", verdicts=YES_NO, by="axis").aggregate(records)
     assert (mean["a"], mean["b"], mean["mean of axis"]) == (0.25, 0.5, 0.375)

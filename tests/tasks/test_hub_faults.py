@@ -445,8 +445,8 @@ def test_two_processes_load_at_once(small, task, hub, tmp_path):
 def test_columns_with_other_names_are_an_error_before_anything_is_asked(small, task, send, tmp_path):
     small.commits[A][FILE] = table([{"question": "one", "a": "ONE"}], columns(question=pa.string(), a=pa.string()))
     write(tmp_path / "_made.py", "def made(rows):\n    return ({'q': r['qq'], 'a': r['a']} for r in rows)\n")
-    lazy = "from functools import partial\nfrom m1eval import Recipe\n\ndef made(rows):\n"
-    lazy += "    for i in range(len(rows)):\n        yield Recipe(id=str(i), build=lambda: {'q': rows[i]['qq']})\n"
+    lazy = "from functools import partial\nfrom m1eval import LazySample\n\ndef made(rows):\n"
+    lazy += "    for i in range(len(rows)):\n        yield LazySample(id=str(i), build=lambda: {'q': rows[i]['qq']})\n"
     write(tmp_path / "_lazy.py", lazy)
     done = send([run(task()), run(task("u", generate="_made.made")), run(task("v", generate="_lazy.made"))])
     refused(done[0], "template error: 'q' is undefined")

@@ -1,13 +1,15 @@
-"""The words of the house as types: Sample, Request, Output, Score and the protocols between them.
+"""Domain types: Sample, Request, Output, Score and what they are made of.
 
 Data flows one way: a Task yields Samples, an Episode turns a Sample into Requests, a Runner turns a Request into an
 Output, a Scorer turns the Output into a Score. All of them are plain structs that survive pickling and JSON.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
+
+from m1eval.progress import NullProgress, Progress
 
 Message = dict[str, Any]
 """One chat message in the OpenAI form: `role` and `content`, and for tools `tool_calls`, `tool_call_id`, `name`."""
@@ -54,7 +56,7 @@ class Sample(Struct, kw_only=True, weakref=True):
     """Samples of one cluster share a text, so that their scores are not independent; empty: those of one prefix key."""
 
 
-class Recipe(Struct, kw_only=True, frozen=True):
+class LazySample(Struct, kw_only=True, frozen=True):
     """A row that is built when it is due, so that a thousand 1M-token prompts cost the memory of those in flight."""
 
     id: str
@@ -67,27 +69,6 @@ class Recipe(Struct, kw_only=True, frozen=True):
     """Columns known before the row is built, such as length, depth or subtask: `--limit` takes as many of each."""
     build_repeat: Callable[[int], Mapping[str, Any]] | None = None
     """In place of `build`, for benchmarks that draw the prompt of each repeat anew; takes the repeat, from 0."""
-
-
-class Progress(Protocol):
-    """Where runners say what they are doing; the terminal display is one, `Silent` ignores it all."""
-
-    def status(self, text: str) -> None: ...
-    def tokens(self, *, prompt: int = 0, output: int = 0) -> None: ...
-    def retry(self, reason: str, wait: float) -> None: ...
-
-
-class Silent:
-    """A Progress that shows nothing."""
-
-    def status(self, text: str) -> None:
-        """Ignore it."""
-
-    def tokens(self, *, prompt: int = 0, output: int = 0) -> None:
-        """Ignore it."""
-
-    def retry(self, reason: str, wait: float) -> None:
-        """Ignore it."""
 
 
 class Request(Struct, kw_only=True):
@@ -106,7 +87,7 @@ class Request(Struct, kw_only=True):
     sample: Sample | None = None
     """The sample asked about, for test runners such as `echo`; no model ever sees it."""
     repeat: int = 0
-    progress: Progress = field(default_factory=Silent)
+    progress: Progress = field(default_factory=NullProgress)
 
 
 class Usage(Struct, kw_only=True, omit_defaults=True):
@@ -177,7 +158,7 @@ class Likelihood(Struct, kw_only=True):
     tokens: int
 
 
-class Verdict(Struct, kw_only=True, omit_defaults=True):
+class JudgeReply(Struct, kw_only=True, omit_defaults=True):
     """What a judge said about one answer; kept in the journal, so that the same question is asked once."""
 
     judge: str
@@ -200,90 +181,11 @@ class Score(Struct, kw_only=True):
     explanation: str = ""
     """One line: which rule decided."""
     metrics: dict[str, float] = field(default_factory=dict)
-    verdicts: list[Verdict] = field(default_factory=list)
+    verdicts: list[JudgeReply] = field(default_factory=list)
     """What judges said, if some were asked."""
 
 
-class Tokenizer(Protocol):
-    """Counts and cuts text as the model under test does."""
-
-    def encode(self, text: str) -> Sequence[int]:
-        """Token ids of plain text, without special tokens."""
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids."""
-
-    def count(self, messages: Sequence[Message]) -> int:
-        """Tokens of a whole prompt after the chat template, generation prompt included."""
-
-
-class Workers(Protocol):
-    """A pool of processes for graders that may hang."""
-
-    async def run(self, function: Callable[..., Any], *args: Any, timeout: float) -> Any:
-        """Call a module-level function in a worker process; TimeoutError (and a killed worker) after `timeout` s."""
-
-
-class Judges(Protocol):
-    """The models that `--judge` names."""
-
-    async def ask(self, messages: list[Message], *, attempt: int = 0) -> list[Verdict]:
-        """One verdict of each judge; another `attempt` asks anew. Raises what a judge cannot answer."""
-
-
-class Tools(Protocol):
-    """What the house lends to scorers and episodes."""
-
-    @property
-    def workers(self) -> Workers: ...
-    @property
-    def judges(self) -> Judges:
-        """UsageError if no judge was named."""
-
-
-class Runner(Protocol):
-    """A way to reach a model: `runners/NAME.py`, `class Runner`, made as `Runner(model, **options)`.
-
-    A runner may also have: `async start(progress)`, called once before the first request (load, connect, check; raise
-    RunnerError); `tokenizer: Tokenizer | None`; `window: int | None` (tokens); `concurrency: int` (requests it likes to
-    see at once, asked again and again); `choices: int` and `async several(request, n) -> list[Output | Exception]`, up
-    to `choices` answers to one prompt in one request, fewer if the server gives fewer, of which the first output pays
-    for the prompt; `address: str` (of the service, for its prices); `describe() -> dict` (what is worth keeping in
-    run.json, never keys); `recall(described)`, told before the start what `describe` said when the run was worked on
-    before; `notes: list[str]`, lines for below the table; `loose: frozenset[str]` (options that do not change what
-    comes back, such as an address or a timeout); `pinned(options) -> dict`, of the class (further values that must be
-    the same for a run to continue; `describe()["pinned"]` are those known once it has started); `async
-    loglikelihood(request, continuation) -> Likelihood`, how likely a given text is after the prompt, for multiple
-    choice.
-    """
-
-    async def generate(self, request: Request) -> Output:
-        """Answer one request; batching, caching and retries are the runner's own. Raise what cannot be answered."""
-
-    async def aclose(self) -> None:
-        """Give back what the runner holds."""
-
-
-class Scorer(Protocol):
-    """A grader: `scorers/NAME.py`, `class Scorer`, made as `Scorer(**options)`.
-
-    A scorer may also have: `gold(sample) -> str`, the text of an answer that must score 1 (default: the target);
-    `needs_judge: bool`; `figures(records) -> dict[str, float]`, figures of a whole run beside its score, from the
-    records of its journal, such as rates by kind or a calibration error; None for one that is not known. For a majority
-    vote of several answers: `vote(record) -> str | None`, what an answer says in a form that equal ones share (default:
-    the answer as it is written; `vote = None` if there is no such form), and `async same(first, second, tools) ->
-    bool`, whether two votes that are written differently are one.
-    """
-
-    async def score(self, output: Output, sample: Sample, tools: Tools) -> Score:
-        """Grade the answer in `output.text`; TimeoutError and other exceptions make the sample `errored`."""
-
-
-Episode = Callable[[Sample, Runner, Tools], Awaitable[Output]]
-"""How a sample is asked: one request and one output by default, many turns for tool use and agents."""
-
-
-def outcome_of(output: Output, score: Score) -> Outcome:
+def classify(output: Output, score: Score) -> Outcome:
     """The outcome of a scored output; a draft cut off before its answer is `truncated` whatever it contains."""
     if output.finish_reason == "refused_context":
         return "refused_context"

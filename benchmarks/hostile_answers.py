@@ -36,7 +36,7 @@ SCORERS = {
     "exact": "exact",
     "contains": "contains",
     "regex": r"{regex: {pattern: 'answer is (\w+)'}}",
-    "grid": "grid",
+    "logic_grid": "logic_grid",
     "f1": "f1",
     "graphwalks": "graphwalks",
     "mr_niah": "mr_niah",
@@ -48,7 +48,7 @@ ROW = {
     "answer_nodes": ["a1"],
     "subtask": "math_calc",
     "answers": [[1, 2]],
-    "grid": json.dumps({"House 1": {"Name": "Ann"}}),
+    "logic_grid": json.dumps({"House 1": {"Name": "Ann"}}),
 }
 
 
@@ -93,7 +93,7 @@ def answering(text: str) -> Iterator[str]:
 
 def measure(scorer: str, text: str, folder: Path) -> tuple[str, float]:
     """The outcomes of a run of two samples, and its seconds."""
-    target = "{{ grid }}" if scorer == "grid" else "{{ a }}"
+    target = "{{ grid }}" if scorer == "logic_grid" else "{{ a }}"
     (folder / "rows.jsonl").write_text((json.dumps(ROW) + "\n") * 2)
     task = folder / f"{scorer}.yaml"
     prompt = f"title: T\ndataset: {{file: rows.jsonl}}\nprompt: '{{{{ q }}}}'\ntarget: '{target}'\n"

@@ -159,7 +159,7 @@ def variety(texts: list[Path]) -> None:
 
     from m1eval import plugins
 
-    file = Path(__file__).resolve().parents[1] / "tasks" / "long_context" / "_corpus.py"
+    file = Path(__file__).resolve().parents[1] / "tasks" / "long_context" / "_haystack" / "corpus.py"
     corpora: Any = plugins.import_file("tasks", file, file.name)
     print("| text | MB | sentences | of them different | different runs of 8 words | of 12 words | zstd -19 |")
     print("|---|--:|--:|--:|--:|--:|--:|")

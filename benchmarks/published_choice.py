@@ -166,7 +166,7 @@ def zeroeval(folder: Path) -> tuple[str, Pair]:
         **{"model_name_replacement": str, "Counter": Counter, "defaultdict": defaultdict, "print": lambda *_: None},
     }
     exec(compile(ast.Module([whole], []), "zebra_grid_eval.py", "exec"), space)
-    ours = load("scorers", "grid").Scorer()
+    ours = load("scorers", "logic_grid").Scorer()
 
     others = [{"id": "1", "size": size, "output": ['{"solution": {}}']} for size in ("2*2", "3*4", "4*5", "5*5")]
 

@@ -102,8 +102,10 @@ def _imports(file: Path, top: Path) -> Iterator[Path]:
                 folder = folder.parent
             if top not in (folder, *folder.parents):
                 continue
-            base = folder.joinpath(*(node.module or "").split("."))
-            yield from _files(base)
+            base = folder
+            for part in (node.module or "").split("."):  # importing a module runs the packages around it too
+                base = base.joinpath(part)
+                yield from _files(base)
             for name in node.names:
                 yield from _files(base / name.name)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("._"):

@@ -124,7 +124,7 @@ def test_a_row_without_a_question_is_named(m1eval, capitals, prompt):
         ("contains", "Paris", "\n", "scorer contains: sample capitals-23 has no reference"),
         ("longbench_v2", "A", "", "scorer longbench_v2: sample capitals-23 has an empty target"),
         ("mr_niah", "Paris", "", "scorer mr_niah: the target of sample capitals-23 has no parts"),
-        ("grid", '{"House 1": {"Name": "Ann"}}', '{"House 1": {}}', "capitals-23: the target has no cells"),
+        ("logic_grid", '{"House 1": {"Name": "Ann"}}', '{"House 1": {}}', "capitals-23: the target has no cells"),
     ],
 )
 def test_a_broken_reference_is_named_wherever_it_stands(m1eval, capitals, scorer, good, bad, words):

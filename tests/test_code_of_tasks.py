@@ -185,7 +185,10 @@ def test_a_helper_beside_a_task_works_in_worker_processes(tmp_path, shell):
 def test_an_unrelated_neighbour_stops_no_run(other, tmp_path, m1eval):
     write(tmp_path / "_made.py", "from ._used import text\ndef rows():\n    yield {'q': text()}\n")
     write(tmp_path / "_used.py", "from . import _deep\ndef text():\n    return _deep.TEXT\n")
-    write(tmp_path / "_deep.py", "TEXT = 'x'\n")
+    (tmp_path / "_parts").mkdir()
+    write(tmp_path / "_parts" / "__init__.py", "TEXT = 'x'\n")
+    write(tmp_path / "_parts" / "inner.py", "from . import TEXT\n")
+    write(tmp_path / "_deep.py", "from ._parts.inner import TEXT\n")
     write(tmp_path / "_other.py", "x = 0\n")
     task = write(tmp_path / "t.yaml", MADE)
     command = ("run", "--tasks", task, "--model", "echo:gold", "--out", tmp_path / "x", "--json")
@@ -195,11 +198,13 @@ def test_an_unrelated_neighbour_stops_no_run(other, tmp_path, m1eval):
         "generator _made.py",
         "generator _used.py",
         "generator _deep.py",
+        "generator __init__.py",
+        "generator inner.py",
     }
     write(tmp_path / "_other.py", other)
     write(tmp_path / "_new.py", other)
     assert m1eval(*command, "--repeats", 2).code == 0
-    write(tmp_path / "_deep.py", "TEXT = 'y'\n")
+    write(tmp_path / "_parts" / "__init__.py", "TEXT = 'y'\n")
     result = m1eval(*command, "--repeats", 3)
     assert result.code == 2
     assert "generator _deep.py file" in result.err

@@ -19,7 +19,7 @@ from tests.test_needle import haystacks, text_of, trained
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tasks" / "long_context"
-corpora = plugins.import_file("tasks", FOLDER / "_corpus.py", "_corpus.py")
+corpora = plugins.import_file("tasks", FOLDER / "_haystack" / "corpus.py", "corpus.py")
 lengths = plugins.import_file("tasks", FOLDER / "_lengths.py", "_lengths.py")
 SHARED = ROOT.parent / "shared" / "data" / "haystacks"
 

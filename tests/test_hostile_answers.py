@@ -18,7 +18,7 @@ from m1eval.workers import Pool
 from tests.hostile import FORMS
 
 SIZE = 200_000
-EVERY = {"mrcr": 8, "math": 2, "grid": 2, "infinitebench": 2}
+EVERY = {"mrcr": 8, "math": 2, "logic_grid": 2, "infinitebench": 2}
 """Of the scorers that take longest, every so manieth form."""
 GRID = json.dumps({"House 1": {"Name": "Ann"}})
 RUBRIC = {"rubric": "{{ answer }}", "verdicts": {"YES": 1, "NO": 0}, "confidence": r"(?i)confidence\W{0,6}(\d{1,3})"}
@@ -31,7 +31,7 @@ CASES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
     "contains": ("contains", {}, "answer is (B", {}),
     "regex": ("regex", {"pattern": r"answer is (\w+)"}, "A", {}),
     "f1": ("f1", {}, "a and b", {}),
-    "grid": ("grid", {}, GRID, {}),
+    "logic_grid": ("logic_grid", {}, GRID, {}),
     "graphwalks": ("graphwalks", {}, "", {"answer_nodes": ["a", "b"]}),
     "mrcr": ("mrcr", {"timeout": 0.5}, "keywords and words", {"random_string_to_prepend": "key"}),
     "mr_niah": ("mr_niah", {}, "one. two", {}),

@@ -12,7 +12,7 @@ import pytest
 from m1eval import Output, Sample, load
 from tests.hostile import not_linear
 
-math, choice, grid, regex = (load("scorers", name) for name in ("math", "choice", "grid", "regex"))
+math, choice, grid, regex = (load("scorers", name) for name in ("math", "choice", "logic_grid", "regex"))
 gym, mr_niah, babilong = (load("scorers", name) for name in ("reasoning_gym", "mr_niah", "babilong"))
 infinitebench = load("scorers", "infinitebench")
 extraction, notation = math.extraction, math.notation

@@ -129,7 +129,7 @@ def test_the_official_protocol_changes_prompt_rule_and_repeats(tmp_path):
     [
         ("infinitebench", {"infinitebench": {"rule": "first"}}),
         ("graphwalks", {"graphwalks": {"rule": "card"}}),
-        ("zebralogic", {"grid": {"rule": "zeroeval"}}),
+        ("zebralogic", {"logic_grid": {"rule": "zeroeval"}}),
     ],
 )
 def test_the_official_protocol_names_the_published_rule(name, scorer):

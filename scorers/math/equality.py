@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import partial
 from typing import Any, Literal
 
-from . import bases, numerically, quantities, structure, values
+from . import bases, numeric, quantities, structure, values
 from .hazards import UNREAD
 from .notation import (
     Number,
@@ -295,10 +295,10 @@ def _by_math_verify(math_verify: Any, precision: Precision, gold: str, answer: s
     ]
     if all(parsed):
         wanted = number(gold)
-        value = numerically.constant(parsed[1][0]) if wanted else None
+        value = numeric.constant(parsed[1][0]) if wanted else None
         if precision == "gold" and wanted and value is not None and _rounds(wanted, Number(value)):
             return True, "rounds to the reference"
-        same = numerically.same(parsed[0][0], parsed[1][0])
+        same = numeric.same(parsed[0][0], parsed[1][0])
         if same is not None:
             return same, "algebra, by values"
     return bool(math_verify.verify(*parsed, timeout_seconds=None)), "math-verify"

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from . import numerically, values
+from . import numeric, values
 from .notation import tidy, without_unit
 
 _GROWING = re.compile(
@@ -41,4 +41,4 @@ def _evaluate(text: str, math_verify: Any) -> None:
     latex = [math_verify.LatexExtractionConfig(boxed_match_priority=0)]
     parsed = math_verify.parse(rf"\boxed{{{without_unit(text)}}}", latex, parsing_timeout=None)
     if parsed:
-        numerically.same(parsed[0], parsed[0])
+        numeric.same(parsed[0], parsed[0])

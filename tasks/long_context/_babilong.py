@@ -7,7 +7,7 @@ from typing import Any
 from m1eval import LazySample
 from m1eval.text import parse_tokens
 
-from ._gauge import user
+from ._haystack.token_counter import user
 
 HEAD = (
     "In the following text, facts about people, places and things are scattered among much else. "

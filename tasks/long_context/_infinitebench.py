@@ -8,7 +8,7 @@ from typing import Any
 
 from m1eval import LazySample
 
-from ._gauge import user
+from ._haystack.token_counter import user
 
 CHOICES = "A. {a}\nB. {b}\nC. {c}\nD. {d}"
 ASK = {

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 from m1eval import LazySample, Message, Tokenizer, UsageError
 
-from ._corpus import digest
-from ._gauge import Gauge, assistant, settled, user
+from ._haystack.corpus import digest
+from ._haystack.page_cache import Shelf
+from ._haystack.sentences import TOPICS, sentence
+from ._haystack.token_counter import Gauge, assistant, settled, user
 from ._lengths import Lengths, lengths_of
-from ._shelf import Shelf
-from ._text import TOPICS, sentence
 
 FORMS = {
     "blog post": ("Hello again, everyone.", " "),
@@ -103,7 +103,7 @@ class Turns:
     volumes: int | None = None
 
     def __init__(self) -> None:
-        code = (Path(__file__), Path(__file__).with_name("_text.py"))
+        code = (Path(__file__), Path(__file__).with_name("_haystack") / "sentences.py")
         self.digest = digest(*(path.read_bytes() for path in code))
 
     def pages(self, volume: int) -> list[str]:

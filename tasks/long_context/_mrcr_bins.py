@@ -17,7 +17,7 @@ from m1eval import LazySample, Message, Tokenizer, UsageError
 from m1eval.named import Tik
 from m1eval.text import parse_tokens
 
-from ._shelf import cache, keep
+from ._haystack.page_cache import cache, keep
 
 EDGES = tuple(2**i for i in range(13, 21))
 """The upper edges of the bins; a sample at an edge belongs to the lower bin."""

@@ -10,12 +10,12 @@ from typing import Any
 
 from m1eval import LazySample, Tokenizer
 
-from ._corpus import corpus as named
-from ._gauge import Gauge, user
 from ._haystack import Frame, Haystack, Needle, haystack
+from ._haystack.corpus import corpus as named
+from ._haystack.page_cache import Shelf
+from ._haystack.token_counter import Gauge, user
 from ._lengths import Lengths, lengths_of
 from ._needle import HEAD_MANY, MANY, NEEDLE
-from ._shelf import Shelf
 
 HEAD = HEAD_MANY.replace("one of the codes", "some of the codes")
 TAIL = "</text>\n\nWhat are the access codes of {vaults}? Answer with the numbers alone, separated by commas."

@@ -12,11 +12,11 @@ from typing import Any
 
 from m1eval import LazySample, Tokenizer
 
-from ._corpus import corpus as named
-from ._gauge import Gauge, user
 from ._haystack import Frame, Haystack, Needle, haystack
+from ._haystack.corpus import corpus as named
+from ._haystack.page_cache import Shelf
+from ._haystack.token_counter import Gauge, user
 from ._lengths import Lengths, lengths_of
-from ._shelf import Shelf
 
 HEAD = (
     "Somewhere in the following text stands an access code. Read the text; you will be asked for the code.\n\n<text>\n"

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from m1eval import LazySample, Tokenizer
 
-from ._corpus import corpus as named
-from ._gauge import Gauge, user
 from ._haystack import Frame, Needle, haystack
+from ._haystack.corpus import corpus as named
+from ._haystack.page_cache import Shelf
+from ._haystack.token_counter import Gauge, user
 from ._lengths import Lengths, lengths_of
-from ._shelf import Shelf
 
 HEAD = (
     "Read the following text. Somewhere in it something is said of a person who is named; you will be asked who it is."

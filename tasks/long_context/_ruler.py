@@ -16,14 +16,14 @@ from uuid import UUID
 
 from m1eval import LazySample, Tokenizer, UsageError
 
-from ._corpus import LINES, PAGES, SENTENCES, Corpus, digest
-from ._corpus import corpus as named
-from ._counting import common_words, frequent_words
-from ._gauge import Gauge, user
 from ._haystack import Frame, Needle, haystack
+from ._haystack.corpus import LINES, PAGES, SENTENCES, Corpus, digest
+from ._haystack.corpus import corpus as named
+from ._haystack.page_cache import Shelf
+from ._haystack.token_counter import Gauge, user
 from ._lengths import Lengths, lengths_of
-from ._shelf import Shelf
-from ._words import PAIRS, RESERVED, keys, pair
+from ._ruler_vocabulary import PAIRS, RESERVED, keys, pair
+from ._ruler_words import common_words, frequent_words
 
 NEEDLE = "One of the special magic {kind} for {key} is: {value}."
 HEAD = (
@@ -225,7 +225,7 @@ def _chain(random: Random, letters: int) -> tuple[list[str], list[str], str]:
 
 def _example(random: Random) -> str:
     """A short chain with its answer, before the one that counts."""
-    from ._corpus import NOISE
+    from ._haystack.corpus import NOISE
 
     names, chain, value = _chain(random, 3)
     lines = [NOISE] * 5

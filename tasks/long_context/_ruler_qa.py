@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from m1eval import LazySample, Tokenizer, UsageError
 
-from ._gauge import Gauge, user
+from ._haystack.token_counter import Gauge, user
 from ._lengths import Lengths, lengths_of
 
 ASK = "Answer the question based on the given documents. Only give me the answer and do not output any other words."

@@ -101,7 +101,7 @@ SOLVED = json.dumps({"reasoning": "r", "solution": GRID})
     ],
 )
 def test_zero_eval_reads_what_it_reads(text, value, parsed):
-    score = graded("grid", text, json.dumps(GRID))
+    score = graded("logic_grid", text, json.dumps(GRID))
     assert (score.value, score.answer is not None) == (value, parsed)
 
 
@@ -109,9 +109,9 @@ def test_zero_eval_reads_what_it_reads(text, value, parsed):
     "text", [json.dumps(GRID), f"{SOLVED} {{}}", SOLVED.replace('"r"', '"a { b"'), SOLVED.replace('"r"', '"a\tb\nc"')]
 )
 def test_our_own_rule_of_grids_reads_more(text):
-    assert graded("grid", text, json.dumps(GRID), options={"rule": "m1eval"}).value == 1
+    assert graded("logic_grid", text, json.dumps(GRID), options={"rule": "m1eval"}).value == 1
     wrong = text.replace("dog", "cow")
-    assert graded("grid", wrong, json.dumps(GRID), options={"rule": "m1eval"}).value == 0
+    assert graded("logic_grid", wrong, json.dumps(GRID), options={"rule": "m1eval"}).value == 0
 
 
 ACCENTED = [("caf\u00e9", "cafe\u0301"), ("\u1ec7", "e\u0323\u0302"), ("\u212b", "\u00c5"), ("\uac00", "\u1100\u1161")]
@@ -152,6 +152,12 @@ def test_metadata_of_the_wrong_kind_is_named_with_its_sample(scorer, row, column
 
 
 def test_targets_that_cannot_be_graded_are_named_with_their_sample():
-    for scorer, target in (("mr_niah", ""), ("mr_niah", " . "), ("grid", "no"), ("grid", "[]"), ("contains", "")):
+    for scorer, target in (
+        ("mr_niah", ""),
+        ("mr_niah", " . "),
+        ("logic_grid", "no"),
+        ("logic_grid", "[]"),
+        ("contains", ""),
+    ):
         with pytest.raises(UsageError, match="s7"):
             graded(scorer, "the answer", target)

@@ -14,7 +14,7 @@ from random import Random
 
 from m1eval import Message, Tokenizer
 
-from ._text import filled
+from .sentences import filled
 
 WHOLE = 16_384
 """Prompts up to this many tokens are always counted as a whole."""

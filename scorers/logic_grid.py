@@ -81,7 +81,7 @@ def _reference_of(sample: Sample) -> Grid:
     try:
         return reference(sample.target)
     except UsageError as error:
-        raise UsageError(f"scorer grid: sample {sample.id}: {error}") from None
+        raise UsageError(f"scorer logic_grid: sample {sample.id}: {error}") from None
 
 
 def reference(target: str) -> Grid:

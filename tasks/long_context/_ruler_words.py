@@ -8,8 +8,8 @@ from random import Random
 
 from m1eval import UsageError
 
-from ._gauge import Gauge, user
-from ._words import plain
+from ._haystack.token_counter import Gauge, user
+from ._ruler_vocabulary import plain
 
 LIST = (
     "Below is a numbered list of words. In these words, some appear more often than others. "

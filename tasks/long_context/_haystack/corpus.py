@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from m1eval import UsageError
 
-from ._text import TOPICS, sentence
+from .sentences import TOPICS, sentence
 
 PAGES = 64
 """In a volume, which is what is made, tokenised and kept at a time."""
@@ -52,7 +52,7 @@ class Story:
     volumes: int | None = None
 
     def __init__(self) -> None:
-        code = (Path(__file__), Path(__file__).with_name("_text.py"))
+        code = (Path(__file__), Path(__file__).with_name("sentences.py"))
         self.digest = digest(*(path.read_bytes() for path in code))
 
     def pages(self, volume: int) -> list[str]:

@@ -16,8 +16,8 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from ._corpus import Corpus
-from ._gauge import Gauge
+from .corpus import Corpus
+from .token_counter import Gauge
 
 HELD = 96 * 2**20
 """Characters of pages that stay in memory."""

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from m1eval import UsageError
 
-from ._corpus import END
-from ._gauge import WHOLE, Gauge, settled, user
-from ._shelf import Shelf
+from .corpus import END
+from .page_cache import Shelf
+from .token_counter import WHOLE, Gauge, settled, user
 
 LAST = "And so on"
 """The last line of a haystack of whole lines, lengthened by short words."""

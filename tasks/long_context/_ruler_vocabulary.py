@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import gcd
 from random import Random
 
-from ._text import TOPICS, WORDS
+from ._haystack.sentences import TOPICS, WORDS
 
 ADJECTIVES = tuple(
     """able absent active adroit aged agile airy alert alike aloof amber ample ancient angular apt arctic ardent arid

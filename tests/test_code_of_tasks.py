@@ -207,7 +207,7 @@ def test_an_unrelated_neighbour_stops_no_run(other, tmp_path, m1eval):
     write(tmp_path / "_parts" / "__init__.py", "TEXT = 'y'\n")
     result = m1eval(*command, "--repeats", 3)
     assert result.code == 2
-    assert "generator _deep.py file" in result.err
+    assert "generator __init__.py file" in result.err
 
 
 @pytest.mark.parametrize("body", ["raise RuntimeError('f')", "return None", "return 3", "raise SystemExit(2)"])

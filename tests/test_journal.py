@@ -19,7 +19,7 @@ from m1eval.journal import Journal
 from m1eval.prompts import frame, read_prompts
 from m1eval.record import Record, encoded
 from tests.conftest import lines, run_of, write
-from tests.http.conftest import Loopback, Says, server
+from tests.http.conftest import Loopback, Reply, server
 
 __all__ = ["server"]
 
@@ -171,10 +171,10 @@ def test_prompts_of_errored_samples_are_kept_once_and_of_unbuilt_ones_when_they_
 PRICES = "'m*': {input: 1000, output: 2000, cached: 100}\n"
 
 
-def counted(prompt: int, output: int, cached: int = 0, **more: Any) -> Says:
+def counted(prompt: int, output: int, cached: int = 0, **more: Any) -> Reply:
     usage = {"prompt_tokens": prompt, "completion_tokens": output, "prompt_tokens_details": {"cached_tokens": cached}}
     choices = [{"message": {"content": "Paris"}, "finish_reason": "stop"}]
-    return Says({"choices": choices, "usage": usage | more})
+    return Reply({"choices": choices, "usage": usage | more})
 
 
 def ask(m1eval, server: Loopback, capitals, tmp_path, *more: Any):
@@ -184,7 +184,7 @@ def ask(m1eval, server: Loopback, capitals, tmp_path, *more: Any):
 
 
 def test_what_a_run_costs_stands_in_table_json_and_records(m1eval, server, capitals, tmp_path):
-    server.says(counted(1000, 100, 400))  # 600 × 0.001 + 400 × 0.0001 + 100 × 0.002 = 0.84
+    server.reply(counted(1000, 100, 400))  # 600 × 0.001 + 400 × 0.0001 + 100 × 0.002 = 0.84
     priced = ("--prices", tmp_path / "prices.yaml")
     run = ask(m1eval, server, capitals, tmp_path, *priced, "--json").json()["runs"][0]
     assert run["cost"] == pytest.approx(12 * 0.84)
@@ -196,7 +196,7 @@ def test_what_a_run_costs_stands_in_table_json_and_records(m1eval, server, capit
 
 
 def test_a_run_stops_before_it_costs_more(m1eval, server, capitals, tmp_path):
-    server.says(counted(1000, 0))  # $1
+    server.reply(counted(1000, 0))  # $1
     limits = ("--prices", tmp_path / "prices.yaml", "--max-cost", 5)
     result = ask(m1eval, server, capitals, tmp_path, *limits)
     assert result.code == 3
@@ -209,14 +209,14 @@ def test_a_run_stops_before_it_costs_more(m1eval, server, capitals, tmp_path):
 
 
 def test_a_run_stops_before_it_takes_more_tokens(m1eval, server, capitals, tmp_path):
-    server.says(counted(900, 100))
+    server.reply(counted(900, 100))
     result = ask(m1eval, server, capitals, tmp_path, "--max-tokens-total", 4000)
     assert (result.code, len(server.posts)) == (3, 4)
     assert "stopped by --max-tokens-total 4000: 4,000 are used" in result.err
 
 
 def test_a_price_that_the_server_tells_is_taken(m1eval, server, capitals, tmp_path):
-    server.says(counted(10, 10, cost=0.25))
+    server.reply(counted(10, 10, cost=0.25))
     assert ask(m1eval, server, capitals, tmp_path, "--json").json()["runs"][0]["cost"] == 3.0
 
 
@@ -257,7 +257,7 @@ def test_samples_with_the_same_prefix_run_together(m1eval, server, tmp_path):
     write(tmp_path / "t.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     keys = "title: T\ndataset: {file: t.jsonl}\nprefix: '{{ text }}'\nprompt: '{{ text }} {{ q }}'\n"
     (tmp_path / "t.yaml").write_text(keys + "target: x\nscorer: exact\n")
-    server.says(counted(1, 1))
+    server.reply(counted(1, 1))
     m1eval(
         "run",
         "--tasks",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import write
-from tests.http.conftest import Asked, Says, answer, server  # noqa: F401 - the fixture
+from tests.http.conftest import ReceivedRequest, Reply, answer, server  # noqa: F401 - the fixture
 
 M1 = "minimax-m1-80k"
 
@@ -119,14 +119,14 @@ def test_files_of_the_users_own_are_named(shell, data, tmp_path):
 class RefusesTemperature:
     """A model that takes no temperature."""
 
-    def __call__(self, asked: Asked) -> Says:
+    def __call__(self, asked: ReceivedRequest) -> Reply:
         if "temperature" not in asked.body:
             return answer("4")
         error = {
             "message": "Unsupported parameter: 'temperature' is not supported with this model.",
             "code": "unsupported",
         }
-        return Says({"error": {**error, "param": "temperature", "type": "invalid_request_error"}}, 400)
+        return Reply({"error": {**error, "param": "temperature", "type": "invalid_request_error"}}, 400)
 
 
 def test_what_the_server_refuses_is_a_difference(shell, data, server: Any, tmp_path):  # noqa: F811

@@ -25,7 +25,7 @@ from m1eval.record import Record
 from m1eval.run import Run
 from m1eval.task import load as load_tasks
 from tests.conftest import lines, run_of, write
-from tests.http.conftest import Says, server
+from tests.http.conftest import Reply, server
 from tests.serving import Closed
 
 __all__ = ["server"]
@@ -60,7 +60,7 @@ def test_redo_of_a_server_that_does_not_answer_changes_nothing(m1eval, server, c
     shutil.copy(capitals, tmp_path / "b.yaml")
     command = ("run", "--model", "http:m", "--out", tmp_path / "x", "--display", "none")
     both = ("--tasks", f"{capitals},{tmp_path / 'b.yaml'}")
-    server.says(Says({"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}]}))
+    server.reply(Reply({"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}]}))
     assert m1eval(*command, *both, "--base-url", server.url).code == 0
     runs = [tmp_path / "x" / name / "m" for name in ("capitals", "b")]
     before = [_files(run) for run in runs]

@@ -16,7 +16,7 @@ from m1eval.record import Record, line_of, readable
 from m1eval.spending import Spending
 from m1eval.types import JudgeReply, Output, Usage
 from tests.conftest import Result, lines, run_of, write
-from tests.http.conftest import Asked, Loopback, Says
+from tests.http.conftest import Loopback, ReceivedRequest, Reply
 
 PROMPT, ANSWER = 7000, 35
 RATES = "'*': {input: 1000, cached: 100, output: 2000}\n"
@@ -34,17 +34,17 @@ class Counting(Loopback):
         super().__init__()
         self.script = self.count
 
-    def count(self, asked: Asked) -> Says:
+    def count(self, asked: ReceivedRequest) -> Reply:
         n = asked.body.get("n", 1)
         self.sent, self.written, self.cached = self.sent + PROMPT, self.written + n * ANSWER, self.cached + self._cached
         usage = {"prompt_tokens": PROMPT, "completion_tokens": n * ANSWER}
         usage["prompt_tokens_details"] = {"cached_tokens": self._cached}
         if self.empty:
             self.empty -= 1
-            return Says({"choices": [], "usage": usage})
+            return Reply({"choices": [], "usage": usage})
         message = {"content": "Paris"}
         choices = [{"index": i, "message": message, "finish_reason": self.finish(i)} for i in range(n)]
-        return Says({"choices": choices, "usage": usage})
+        return Reply({"choices": choices, "usage": usage})
 
     @property
     def total(self) -> int:

@@ -9,14 +9,14 @@ from benchmarks.limits import drawn, trial
 from m1eval import UsageError
 from m1eval.spending import Spending
 from tests.conftest import lines, run_of
-from tests.http.conftest import Loopback, Says
+from tests.http.conftest import Loopback, Reply
 
 PRICES = "'*': {input: 10, output: 10}\n"
 
 
-def counted(output: int, **more: Any) -> Says:
+def counted(output: int, **more: Any) -> Reply:
     usage = {"prompt_tokens": 20, "completion_tokens": output} | more
-    return Says({"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}], "usage": usage})
+    return Reply({"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}], "usage": usage})
 
 
 @pytest.fixture
@@ -45,17 +45,17 @@ def test_a_limit_is_never_exceeded(tmp_path, monkeypatch, seed):
 
 
 def test_sixty_at_once_stay_below_the_limit(m1eval, server, capitals, tmp_path):
-    server.says(counted(16_400))  # $0.16420 each
+    server.reply(counted(16_400))  # $0.16420 each
     result = ask(m1eval, server, capitals, tmp_path, "-j", 60, "--max-cost", 0.5, "--repeats", 5)
     assert (result.code, len(server.posts)) == (3, 3)
     assert "stopped by --max-cost 0.5: $0.49 are spent" in result.err
 
 
 def test_many_go_at_once_where_there_is_room_for_all_they_may_cost(m1eval, server, capitals, tmp_path):
-    server.says(counted(100)._replace(wait=0.1))
+    server.reply(counted(100)._replace(delay=0.1))
     limits = ("--max-cost", 10, "--max-tokens", 100, "-j", 12)
     result = ask(m1eval, server, capitals, tmp_path, *limits)
-    assert (result.code, len(server.posts), server.most) == (0, 12, 12)
+    assert (result.code, len(server.posts), server.max_in_flight) == (0, 12, 12)
 
 
 @pytest.mark.parametrize("option", [("--max-cost", 0), ("--max-tokens-total", 0)])
@@ -79,7 +79,7 @@ def test_a_limit_that_is_none_is_refused(most):
 def test_filtered_and_useless_replies_are_counted(m1eval, server, capitals, tmp_path):
     filtered = counted(1000)
     filtered.body["choices"][0]["finish_reason"] = "content_filter"
-    useless = Says({"choices": [], "usage": {"prompt_tokens": 20, "completion_tokens": 500}})
+    useless = Reply({"choices": [], "usage": {"prompt_tokens": 20, "completion_tokens": 500}})
     server.script = lambda asked: (filtered, useless, counted(80))[len(server.posts) % 3]
     result = ask(m1eval, server, capitals, tmp_path, "-j", 1, "-o", "retries=3", "--json")
     found = lines(tmp_path / "x" / "samples.jsonl")
@@ -94,10 +94,10 @@ def test_filtered_and_useless_replies_are_counted(m1eval, server, capitals, tmp_
 def test_answers_that_later_ones_replace_stay_paid_for(m1eval, server, capitals, tmp_path):
     filtered = counted(980)
     filtered.body["choices"][0]["finish_reason"] = "content_filter"
-    server.says(filtered)  # $0.01 each, and errored
+    server.reply(filtered)  # $0.01 each, and errored
     first = ask(m1eval, server, capitals, tmp_path, "-j", 1)
     assert (first.code, len(server.posts)) == (3, 12)
-    server.says(counted(980))
+    server.reply(counted(980))
     second = ask(m1eval, server, capitals, tmp_path, "-j", 1)
     assert (second.code, len(server.posts)) == (0, 24)
     third = ask(m1eval, server, capitals, tmp_path, "-j", 1, "--max-cost", 0.24, "--repeats", 2)
@@ -108,7 +108,7 @@ def test_answers_that_later_ones_replace_stay_paid_for(m1eval, server, capitals,
 def test_a_server_that_ignores_its_limit_goes_beyond_ours_by_one_answer_which_is_said(
     m1eval, server, capitals, tmp_path
 ):
-    server.says(counted(5000)._replace(wait=0.02))  # $0.0502 each
+    server.reply(counted(5000)._replace(delay=0.02))  # $0.0502 each
     limits = ("--max-tokens", 100, "-j", 60, "--repeats", 5, "--max-cost", 0.17)
     result = ask(m1eval, server, capitals, tmp_path, *limits)
     assert (result.code, len(server.posts) <= 4) == (3, True), result.err
@@ -118,7 +118,7 @@ def test_a_server_that_ignores_its_limit_goes_beyond_ours_by_one_answer_which_is
 
 
 def test_a_finished_run_that_went_beyond_its_limit_says_so(m1eval, server, capitals, tmp_path):
-    server.says(counted(5000))
+    server.reply(counted(5000))
     more = ("--max-tokens", 100, "--limit", 1, "--max-cost", 0.04)
     result = ask(m1eval, server, capitals, tmp_path, *more)
     assert "note: --max-cost 0.04 is exceeded: $0.05 are spent, more than that as the server wrote 5,000" in result.err
@@ -127,13 +127,13 @@ def test_a_finished_run_that_went_beyond_its_limit_says_so(m1eval, server, capit
 
 def test_answers_of_a_server_that_tells_no_usage_count_by_their_length(m1eval, server, capitals, tmp_path):
     silent = {"choices": [{"message": {"content": "Paris " * 1000}, "finish_reason": "stop"}]}
-    server.says(Says(silent))  # 6,000 bytes, which may be as many tokens, $0.06
+    server.reply(Reply(silent))  # 6,000 bytes, which may be as many tokens, $0.06
     result = ask(m1eval, server, capitals, tmp_path, "--max-cost", 0.5, "--repeats", 5)
     assert (result.code, 5 <= len(server.posts) <= 8) == (3, True), result.err
 
 
 def test_useless_replies_while_all_is_reserved_wait_for_the_others_and_stop_nothing(m1eval, server, capitals, tmp_path):
-    whole, broken = counted(100)._replace(wait=0.05), counted(100)._replace(cut=30, wait=0.02)
+    whole, broken = counted(100)._replace(delay=0.05), counted(100)._replace(cut_at=30, delay=0.02)
     server.script = lambda _: broken if len(server.posts) % 4 == 0 and len(server.posts) < 60 else whole
     limits = ("--max-tokens", 1000, "-j", 60, "--repeats", 5, "--max-cost", 0.3, "-o", "retries=5")
     result = ask(m1eval, server, capitals, tmp_path, *limits)
@@ -144,11 +144,11 @@ def test_useless_replies_while_all_is_reserved_wait_for_the_others_and_stop_noth
 
 
 def test_answers_that_our_own_limit_cuts_off_are_errored_and_paid_for(m1eval, server, capitals, tmp_path):
-    def says(asked: Any) -> Says:
+    def says(asked: Any) -> Reply:
         n, most = asked.body.get("n", 1), asked.body["max_tokens"]
         choice = {"message": {"content": "Par"}, "finish_reason": "length"}
         usage = {"prompt_tokens": 20, "completion_tokens": n * most}
-        return Says({"choices": [choice | {"index": i} for i in range(n)], "usage": usage})
+        return Reply({"choices": [choice | {"index": i} for i in range(n)], "usage": usage})
 
     server.script = says
     result = ask(m1eval, server, capitals, tmp_path, "--max-cost", 0.1, "--repeats", 2, "-o", "n=2")
@@ -160,7 +160,7 @@ def test_answers_that_our_own_limit_cuts_off_are_errored_and_paid_for(m1eval, se
 
 
 def test_a_window_bounds_answers_and_does_not_hold_up_small_limits(m1eval, server, capitals, tmp_path):
-    server.says(counted(100))
+    server.reply(counted(100))
     more = ("--max-cost", 1, "--repeats", 5, "-o", "window=131072")  # $1.31 for a whole window
     result = ask(m1eval, server, capitals, tmp_path, *more)
     assert (result.code, len(server.posts)) == (0, 60), result.err
@@ -174,6 +174,6 @@ def test_a_price_of_no_known_tokens_is_not_known(m1eval, server, capitals, tmp_p
     assert (run["cost"], run["cost_complete"]) == (pytest.approx(0.06), False), "half of the answers"
     prices = [line["usage"].get("cost") for line in lines(tmp_path / "x" / "samples.jsonl")]
     assert sorted(prices, key=str) == [0.01] * 6 + [None] * 6
-    server.says(silent)
+    server.reply(silent)
     (run,) = ask(m1eval, server, capitals, tmp_path, "--json", "--redo").json()["runs"]
     assert (run["cost"], run["cost_complete"]) == (None, False)

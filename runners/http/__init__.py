@@ -19,19 +19,19 @@ from m1eval.credentials import register_option
 from m1eval.text import plural
 
 from . import budget, context_length, cut_prompts, options, proxies, replies
-from .completions import RAW, Completions
-from .continued import Continuation
-from .line import Limits, Line, RequestFailed
-from .pace import Pace
-from .parameters import LIMITS
-from .servers import Came, Overlong, Refused, Sent, Servers, clean
+from .completions import COMPLETIONS_PATH, Completions
+from .continued import ThinkingContinuation
+from .line import Endpoint, RequestFailed, Timeouts
+from .pace import AdaptiveLimiter
+from .parameters import TOKEN_LIMITS
+from .servers import BadRequest, ContextLengthExceeded, EndpointPool, Exchange, HttpRequest, make_clean
 
 __all__ = ["RequestFailed", "Runner"]
 
-_OPENED = {"auto": None, "yes": True, "true": True, "no": False, "false": False}
-_UNLISTED = ("404", "405", "501")
+_YES_NO_AUTO = {"auto": None, "yes": True, "true": True, "no": False, "false": False}
+_NO_MODEL_LIST = ("404", "405", "501")
 """Statuses of a server that has no list of models at all, as many have none."""
-_AZURE_KEY = "AZURE_OPENAI_API_KEY"
+_AZURE_KEY_VARIABLE = "AZURE_OPENAI_API_KEY"
 
 
 class Runner(m1eval.Runner):
@@ -83,94 +83,100 @@ class Runner(m1eval.Runner):
         tags = options.think_tags(think_tags, think_end)
         listed = base_url if isinstance(base_url, list | tuple) else [base_url or ""]
         urls = ",".join(options.text("base_url", url) for url in listed)
-        found = options.addresses(urls or os.environ.get("OPENAI_BASE_URL", ""))
-        chosen = options.one_of("think_by", think_by, {way: way for way in budget.WAYS})
-        self._way = budget.way(chosen, urlsplit(found[0].url).hostname or "")
+        found = options.parse_addresses(urls or os.environ.get("OPENAI_BASE_URL", ""))
+        chosen = options.one_of("think_by", think_by, {way: way for way in budget.METHODS})
+        self._think_method = budget.resolve_method(chosen, urlsplit(found[0].url).hostname or "")
         self.context_window = None if window is None else options.tokens("window", window)
-        self.max_n, self._model = options.whole("n", n, 1), model
-        fixed = None if concurrency is None else options.whole("concurrency", concurrency, 1)
-        limits = Limits(
+        self.max_n, self._model = options.integer("n", n, 1), model
+        fixed = None if concurrency is None else options.integer("concurrency", concurrency, 1)
+        limits = Timeouts(
             options.seconds("timeout", timeout),
             options.seconds("connect_timeout", connect_timeout),
             options.seconds("read_timeout", read_timeout),
         )
-        tries = options.whole("retries", retries, 0), options.seconds("backoff", backoff, zero=True)
+        tries = options.integer("retries", retries, 0), options.seconds("backoff", backoff, zero=True)
         away = options.seconds("patience", patience, zero=True)
-        key, named = _key(options.text("api_key_env", api_key_env), azure=any(address.azure for address in found))
+        key, named = _api_key(options.text("api_key_env", api_key_env), azure=any(address.azure for address in found))
         ways = [proxies.find(address.url) for address in found]
         logins = [way.login for way in ways if way]
-        sent = options.Headers(key, options.mapping("headers", headers), found, logins)
+        sent = options.Headers(key, options.parse_mapping("headers", headers), found, logins)
         lines = [
-            Line(address, sent.of(address), limits, Pace(fixed), way) for address, way in zip(found, ways, strict=True)
+            Endpoint(address, sent.for_address(address), limits, AdaptiveLimiter(fixed), way)
+            for address, way in zip(found, ways, strict=True)
         ]
         denied = f"the key in ${named} is refused" if key else f"set ${named} to a key"
-        self._clean = clean(secrets.redact)
-        self._servers = Servers(lines, self._clean, denied, model, *tries, away)
-        self._opened, streams = options.one_of("thinking", thinking, _OPENED), options.one_of("stream", stream, _OPENED)
+        self._clean = make_clean(secrets.redact)
+        self._pool = EndpointPool(lines, self._clean, denied, model, *tries, away)
+        self._opened, streams = (
+            options.one_of("thinking", thinking, _YES_NO_AUTO),
+            options.one_of("stream", stream, _YES_NO_AUTO),
+        )
         extra = options.extra_body(extra_body)
         register_option("extra_body", extra)
-        self._ask = Completions(model, self._servers, extra, self._opened, streams, tags, self._clean)
-        self._continuation = Continuation(self._ask, self.base_url, think_end)
-        self._entry: dict[str, Any] = {}
+        self._completions = Completions(model, self._pool, extra, self._opened, streams, tags, self._clean)
+        self._continuation = ThinkingContinuation(self._completions, self.base_url, think_end)
+        self._model_entry: dict[str, Any] = {}
         self._notes: list[str] = []
-        self._singly = False
-        self._cut: cut_prompts.Cut | None = None
+        self._single_only = False
+        self._cut_prompt: cut_prompts.CutPrompt | None = None
 
     @property
     def concurrency(self) -> int:  # type: ignore[override]
         """Requests that the servers are given at once by now."""
-        return self._servers.concurrency
+        return self._pool.concurrency
 
     @property
     def base_url(self) -> str:  # type: ignore[override]
         """Where the model is, for those who know its prices."""
-        return self._servers.lines[0].url
+        return self._pool.endpoints[0].url
 
     async def start(self, progress: Progress) -> None:
         """See that each server is there, takes the key and has the model; RunnerError if not."""
-        urls = ", ".join(line.url for line in self._servers.lines)
+        urls = ", ".join(line.url for line in self._pool.endpoints)
         progress.status(f"connecting to {urls}")
-        entries = await asyncio.gather(*(self._found(line, progress) for line in self._servers.lines))
-        self._entry = entries[0]
-        windows = [window for entry in entries if (window := replies.window(entry))]
+        entries = await asyncio.gather(*(self._look_up_model(line, progress) for line in self._pool.endpoints))
+        self._model_entry = entries[0]
+        windows = [window for entry in entries if (window := replies.context_window(entry))]
         self.context_window = self.context_window or (min(windows) if windows else None)
 
-    async def _found(self, line: Line, progress: Progress) -> dict[str, Any]:
+    async def _look_up_model(self, endpoint: Endpoint, progress: Progress) -> dict[str, Any]:
         """What a server says of the model; where it says nothing or lists others, the first request decides."""
         try:
-            data, why = await self._servers.ask_once(line, Sent("GET", "/models"), progress)
+            listing, why = await self._pool.probe(endpoint, HttpRequest("GET", "/models"), progress)
         except RequestFailed as error:
             raise RunnerError(f"http: {error}; is the server up, and is --base-url right?") from None
-        if why and not why.startswith(_UNLISTED):
-            self._notes.append(self._clean(f"{line.url} does not list its models: {why}"))
-        entries = replies.models(data)
-        entry = replies.listed(self._model, entries)
+        if why and not why.startswith(_NO_MODEL_LIST):
+            self._notes.append(self._clean(f"{endpoint.url} does not list its models: {why}"))
+        entries = replies.parse_models(listing)
+        entry = replies.find_model(self._model, entries)
         if entries and entry is None:
             close = get_close_matches(self._model, entries, 1)
             hint = f"did you mean {close[0]}? " if close else ""
             names = f"(models: {', '.join(list(entries)[:10])}{', …' if len(entries) > 10 else ''})"
-            self._servers.remedy = self._clean(f"{hint}{names}")
-            if not (isinstance(data, dict) and (data.get("has_more") or data.get("nextPageToken"))):
-                self._notes.append(self._clean(f"{line.url} lists no model '{self._model}'; {hint}it is asked anyway"))
+            self._pool.remedy = self._clean(f"{hint}{names}")
+            if not (isinstance(listing, dict) and (listing.get("has_more") or listing.get("nextPageToken"))):
+                self._notes.append(
+                    self._clean(f"{endpoint.url} lists no model '{self._model}'; {hint}it is asked anyway")
+                )
         return entry or {}
 
     def describe(self) -> dict[str, Any]:
         """The servers' addresses, what the first says of the model, what it refuses and cuts; no keys."""
-        plain = {key: value for key, value in self._entry.items() if isinstance(value, str | int | float | dict)}
-        urls = [line.shown for line in self._servers.lines]
+        plain = {key: value for key, value in self._model_entry.items() if isinstance(value, str | int | float | dict)}
+        urls = [line.display_url for line in self._pool.endpoints]
         about: dict[str, Any] = {"base_url": urls[0] if len(urls) == 1 else urls}
         about["server_model"] = secrets.redact_tree(plain)
-        if learnt := self._ask.parameters.record:
+        if learnt := self._completions.parameters.record:
             about["parameters"] = learnt
-        if self._cut:
-            about["cut_prompt"] = self._cut._asdict()
+        if self._cut_prompt:
+            about["cut_prompt"] = self._cut_prompt._asdict()
         return about
 
     @property
     def notes(self) -> list[str]:  # type: ignore[override]
         """What a reader of the results must know of the server."""
-        cut = [f"{self._servers.lines[0].shown} {self._cut}"] if self._cut else []
-        return [*self._notes, *self._ask.parameters.notes, *cut]
+        cut = [f"{self._pool.endpoints[0].display_url} {self._cut_prompt}"] if self._cut_prompt else []
+        return [*self._notes, *self._completions.parameters.notes, *cut]
 
     def recall(self, described: Mapping[str, Any]) -> None:
         """Go on as an earlier part of the run, which described itself so: what its server refused is not sent.
@@ -178,9 +184,9 @@ class Runner(m1eval.Runner):
         That it cut a prompt is not forgotten.
         """
         if isinstance(learnt := described.get("parameters"), Mapping):
-            self._ask.parameters.recall(learnt)
+            self._completions.parameters.recall(learnt)
         if isinstance(cut := described.get("cut_prompt"), Mapping):
-            self._cut = cut_prompts.read(cut)
+            self._cut_prompt = cut_prompts.restore(cut)
 
     async def generate(self, request: Request) -> Output:
         """Ask, and again where that may help; RequestFailed when it does not, RunnerError when no request would do."""
@@ -191,25 +197,25 @@ class Runner(m1eval.Runner):
 
     async def generate_n(self, request: Request, n: int) -> list[Output | RequestFailed]:
         """As many answers to one prompt as the server gives in one request, at most `n`; its prompt is read once."""
-        if request.think_budget is not None and self._way == "continue" and self._opened is not False:
-            self._continuation.window = self.context_window
+        if request.think_budget is not None and self._think_method == "continue" and self._opened is not False:
+            self._continuation.context_window = self.context_window
             return [await self._continuation.answer(request, request.think_budget)]
         begin = time.monotonic()
-        n = 1 if self._singly else n
-        path, body = self._ask.body(request, self._own(request))
+        n = 1 if self._single_only else n
+        path, body = self._completions.body(request, self._budget_fields(request))
         if n > 1:
             body["n"] = n
         metadata: dict[str, Any] = {}
         try:
-            came = await self._asked(path, body, request, n, metadata)
-        except Refused as error:
-            if self._own(request) and "think" in str(error):
+            came = await self._post(path, body, request, n, metadata)
+        except BadRequest as error:
+            if self._budget_fields(request) and "think" in str(error):
                 raise RunnerError(f"http: {error}; or end thinking by -o think_by=continue") from None
             if n == 1:
                 raise
-            self.max_n, self._singly = 1, True  # this server takes one at a time
+            self.max_n, self._single_only = 1, True  # this server takes one at a time
             return await self.generate_n(request, 1)
-        except Overlong as refusal:
+        except ContextLengthExceeded as refusal:
             timing = Timing(total=time.monotonic() - begin)
             return [Output(finish_reason="refused_context", error=str(refusal), timing=timing) for _ in range(n)]
         outputs: list[Output | RequestFailed] = came.value
@@ -218,40 +224,42 @@ class Runner(m1eval.Runner):
         timing = Timing(queue=came.queued, first_token=came.first_token, total=time.monotonic() - begin)
         for number, output in enumerate(outputs):
             if isinstance(output, Output):
-                output.retries = came.failed
-                output.metadata |= metadata | self._about(request, output)
+                output.retries = came.retries
+                output.metadata |= metadata | self._budget_metadata(request, output)
                 output.metadata |= {"choice": number, "choices": len(outputs)} if n > 1 else {}
                 output.timing = timing
-        self._see_whether_cut(request, outputs[0])
+        self._detect_cut(request, outputs[0])
         return outputs
 
-    def _see_whether_cut(self, request: Request, first: Output | RequestFailed) -> None:
+    def _detect_cut(self, request: Request, output: Output | RequestFailed) -> None:
         """Note it where the server cannot have read the whole prompt."""
-        if isinstance(first, Output) and (cut := cut_prompts.found(request, first.usage)):
-            first.metadata["cut_prompt"] = cut._asdict()
-            self._cut = self._cut or cut
+        if isinstance(output, Output) and (cut := cut_prompts.detect(request, output.usage)):
+            output.metadata["cut_prompt"] = cut._asdict()
+            self._cut_prompt = self._cut_prompt or cut
 
-    async def _asked(self, path: str, body: dict[str, Any], request: Request, n: int, metadata: dict[str, Any]) -> Came:
+    async def _post(
+        self, path: str, body: dict[str, Any], request: Request, n: int, metadata: dict[str, Any]
+    ) -> Exchange:
         """Ask; where the prompt fits the window and the tokens of the answer do not, again for as many as are left.
 
         Without the numbers for that, without a limit: chat then fills the window.
         """
         while True:
             try:
-                return await self._ask.post(path, body, request, n)
-            except Overlong as refusal:
-                name = next((name for name in LIMITS if name in body), None)
+                return await self._completions.post(path, body, request, n)
+            except ContextLengthExceeded as refusal:
+                name = next((name for name in TOKEN_LIMITS if name in body), None)
                 if name is None:
                     raise
-                told = context_length.numbers(refusal.error)
-                left = told.window - told.prompt if told else 0
-                if told and left < 1:
+                counts = context_length.token_counts(refusal.error)
+                tokens_left = counts.window - counts.prompt if counts else 0
+                if counts and tokens_left < 1:
                     raise
-                whole = isinstance(body[name], int)  # extra_body may hold anything
-                if whole and 0 < left < body[name] and "max_tokens" not in metadata:
-                    body[name] = left
-                    metadata["max_tokens"] = f"{left}, what the server's window leaves beside the prompt"
-                elif path == RAW:
+                is_number = isinstance(body[name], int)  # extra_body may hold anything
+                if is_number and 0 < tokens_left < body[name] and "max_tokens" not in metadata:
+                    body[name] = tokens_left
+                    metadata["max_tokens"] = f"{tokens_left}, what the server's window leaves beside the prompt"
+                elif path == COMPLETIONS_PATH:
                     raise
                 else:
                     del body[name]
@@ -259,31 +267,31 @@ class Runner(m1eval.Runner):
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._servers.aclose()
+        await self._pool.aclose()
 
-    def _own(self, request: Request) -> dict[str, Any]:
+    def _budget_fields(self, request: Request) -> dict[str, Any]:
         """The fields by which this kind of server takes the thinking budget."""
-        if request.think_budget is None or self._way not in budget.OWN or self._opened is False:
+        if request.think_budget is None or self._think_method not in budget.SERVER_FIELDS or self._opened is False:
             return {}
-        return budget.OWN[self._way](request.think_budget)
+        return budget.SERVER_FIELDS[self._think_method](request.think_budget)
 
-    def _about(self, request: Request, output: Output) -> dict[str, Any]:
+    def _budget_metadata(self, request: Request, output: Output) -> dict[str, Any]:
         """What a server of its own means made of the thinking budget; RunnerError if it ignored it."""
         most = request.think_budget
         if most is None or self._opened is False:
             return {}
-        if not budget.kept(most, output.usage.reasoning):
+        if not budget.is_within(most, output.usage.reasoning):
             took = plural(output.usage.reasoning, "token")
             raise RunnerError(
                 f"http: the server did not keep the thinking budget ({took}, not {most:,}): "
-                f"see that it is set up for think_by={self._way}, or -o think_by=continue"
+                f"see that it is set up for think_by={self._think_method}, or -o think_by=continue"
             )
-        return {"thinking": {"budget": most, "by": self._way, "tokens": output.usage.reasoning}}
+        return {"thinking": {"budget": most, "by": self._think_method, "tokens": output.usage.reasoning}}
 
 
-def _key(name: str, *, azure: bool) -> tuple[str, str]:
+def _api_key(name: str, *, azure: bool) -> tuple[str, str]:
     """The key and the variable it is in; Azure's own where the usual one is not set."""
     key = os.environ.get(name, "").strip()
     if azure and not key and name == "OPENAI_API_KEY":
-        return os.environ.get(_AZURE_KEY, "").strip(), _AZURE_KEY
+        return os.environ.get(_AZURE_KEY_VARIABLE, "").strip(), _AZURE_KEY_VARIABLE
     return key, name

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from m1eval.thinking import DEFAULT, KNOWN, Form, form_of, opened_by
 
-OWN: Mapping[str, Callable[[int], dict[str, Any]]] = {
+SERVER_FIELDS: Mapping[str, Callable[[int], dict[str, Any]]] = {
     "vllm": lambda most: {"thinking_token_budget": most},
     "sglang": lambda most: {"custom_params": {"thinking_budget": most}},
     "qwen": lambda most: {"enable_thinking": True, "thinking_budget": most},
@@ -22,48 +22,53 @@ OWN: Mapping[str, Callable[[int], dict[str, Any]]] = {
 """What each kind of server takes: vLLM with a reasoning parser (0.19 and later), SGLang with --enable-strict-thinking,
 Alibaba's and SiliconFlow's Qwen, OpenRouter, NVIDIA's NIM, and chat templates with such a variable (Seed-OSS)."""
 
-WAYS = ("auto", "continue", *OWN)
-_HOSTS = {"openrouter.ai": "openrouter", "aliyuncs.com": "qwen", "siliconflow.cn": "qwen", "siliconflow.com": "qwen"}
+METHODS = ("auto", "continue", *SERVER_FIELDS)
+_METHOD_OF_HOST = {
+    "openrouter.ai": "openrouter",
+    "aliyuncs.com": "qwen",
+    "siliconflow.cn": "qwen",
+    "siliconflow.com": "qwen",
+}
 
 
 class Prompt(NamedTuple):
     """A prompt as the server's template renders it, as text or as token ids."""
 
-    given: str | list[int]
+    content: str | list[int]
     form: Form | None
     """The form of the thinking that it ends inside of."""
 
 
-def way(chosen: str, host: str) -> str:
+def resolve_method(method: str, host: str) -> str:
     """The way that `auto` stands for at this host."""
-    if chosen != "auto":
-        return chosen
-    return next((way for end, way in _HOSTS.items() if f".{host}".endswith(f".{end}")), "continue")
+    if method != "auto":
+        return method
+    return next((way for end, way in _METHOD_OF_HOST.items() if f".{host}".endswith(f".{end}")), "continue")
 
 
-def rendered(given: str | list[int], tail: str, tags: Sequence[Form] | None, opened: bool | None) -> Prompt:
+def with_form(content: str | list[int], tail: str, tags: Sequence[Form] | None, think_open: bool | None) -> Prompt:
     """A prompt with this end; `opened`: it is known to leave a think block open."""
     form = opened_by(tail, tags or KNOWN)
-    return Prompt(given, form or ((tags[0] if tags else DEFAULT) if opened else None))
+    return Prompt(content, form or ((tags[0] if tags else DEFAULT) if think_open else None))
 
 
-def form_in_use(text: str, prompt: Prompt, tags: Sequence[Form] | None) -> Form:
+def thinking_form(text: str, prompt: Prompt, tags: Sequence[Form] | None) -> Form:
     """The form of thinking that an output has or, where it shows none, would have."""
     return prompt.form or form_of(text, tags or KNOWN, None)
 
 
-def in_thinking(text: str, prompt: Prompt, form: Form) -> bool:
+def is_thinking(text: str, prompt: Prompt, form: Form) -> bool:
     """Whether an output that was cut here was still thinking."""
-    begun = prompt.form is not None or form.opens.match(text.lstrip()) is not None
-    return begun and not form.ends(text)
+    has_opened = prompt.form is not None or form.opens.match(text.lstrip()) is not None
+    return has_opened and not form.ends(text)
 
 
-def kept(most: int, counted: int) -> bool:
+def is_within(budget: int, tokens: int) -> bool:
     """Whether a server of its own means has kept the budget, with room for its closing words and for an estimate."""
-    return counted <= most + 64 + most // 2
+    return tokens <= budget + 64 + budget // 2
 
 
-def closing(text: str, form: Form, end: str | None) -> str:
+def closing_text(text: str, form: Form, end: str | None) -> str:
     """What ends the thinking `text`: `end`, or the form's own; a block that was not even begun is left empty."""
     end = form.end if end is None else end
     if text.strip():

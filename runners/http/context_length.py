@@ -13,17 +13,17 @@ from typing import NamedTuple
 import msgspec
 
 from . import languages
-from .errors import LONGEST, ServerError, unquoted
+from .errors import MAX_MESSAGE_CHARS, ServerError, strip_quotations
 
 # Most runs meet no refusal: `re` compiles these when they are first looked for, and keeps them.
-_CODE = (
+_CODES = (
     r"(?:model_|max(?:imum)?_)*"
     r"(?:context_?(?:length|window|size|limit)?|(?:prompt|input|conversation)_?(?:length|tokens?)?)"
     r"_?(?:limit_?)?(?:is_?)?(?:exceeded|exceeds|overflow|too_?long)_?(?:error|exception)?"
     r"|exceed_context_size(?:_error)?|tokens_limit_reached|outofcontexterror|out_of_context_error|1261"
 )
 """Codes and types: of OpenAI and most others, LiteLLM, llama.cpp, GitHub, Azure AI, Volcengine, Zhipu."""
-_IN_WORDS = (
+_CODES_IN_TEXT = (
     r"(?<![\w./-])(?:context_length_exceeded|context_window_overflow|exceed_context_size_error"
     r"|(?:litellm\.)?contextwindowexceedederror)(?![\w/-])"
     r"|default_max_tokens \(-?\d+\) must be greater than 0"  # TensorRT-LLM
@@ -31,7 +31,7 @@ _IN_WORDS = (
     r"|context shift is disabled"  # llama.cpp, where the window is full
     r"|\bn_(?:keep|tokens|past|prompt_tokens)\b\W{0,3}\d* ?>=? ?n_ctx\b"
 )
-_ELSE = (
+_OTHER_SUBJECTS = (
     r"per[ _-]?(?:min|sec|hour|day|month|week)|\b[trip]+p[msdh]\b|rate[ _-]?limit|tokens? rate"
     r"|(?:/ ?|\b(?:a|each|every|one|last|past|\d{1,4}) )(?:min(?:ute)?|sec(?:ond)?|hour|day|week|month)s?\b"
     r"|quota|usage limit|daily|monthly|hourly|billing|\bbalance\b|allowance|insufficient (?:tokens|funds)"
@@ -52,11 +52,11 @@ _ELSE = (
     r"|invalid token|(?:security|ssl|tls|execution|call) context|special tokens|extra inputs|extraneous"
     r"|too (?:short|small)"
     r"|must (?:be|have|contain) (?:at least|(?:more|longer|greater) than)|\bempty\b"
-    rf"|{languages.ELSE}"
+    rf"|{languages.OTHER_SUBJECTS}"
 )
 """What a refusal speaks of that is not about the window."""
 _MEDIA = rf"\b(?:image|picture|pixels?|audio|video|file|upload\w*|png|jpe?g)s?\b|{languages.MEDIA}"
-_MEDIA_ITSELF = (
+_MEDIA_TOO_LARGE = (
     r"\b(?:image|picture|audio|video|file|document|pdf|attachment)s?(?: inputs?)?"
     r" (?:has|have|contains?|exceeds?|(?:is|are) too)\b"
     r"|\btoo many (?:image|picture|audio|video|file|document|pdf|attachment|message)s\b"
@@ -70,7 +70,7 @@ _SUBJECT = (
     r"|\brequest (?:is |was )?too (?:long|large)\b(?=.{0,60}\btokens?\b)"
     rf"|{languages.SUBJECT}"
 )
-_TOO_MUCH = (
+_EXCESS = (
     r"too (?:long|large|big|many)|exceed|overflow|surpass|(?:long|great|larg|bigg)er (?:\([^()]{1,40}\) )?than"
     r"|more (?:tokens )?than|\bover\b|above the|beyond|oversized"
     r"|at most"
@@ -79,7 +79,7 @@ _TOO_MUCH = (
     r"|\bmax(?:imum)?\b|\bonly\b|\breached\b|\bis full\b|out of range"
     r"|\d\)? > \(?[a-z_ ]*\(?\d|requires? \d+ tokens|\bmax_length\b"
     r"|supports? up to|limited to|reduce the|shorten|shorter|not enough|(?:not|n't|unable to) fit|range of|ran out of"
-    rf"|{languages.TOO_MUCH}"
+    rf"|{languages.EXCESS}"
 )
 _MEASURE = (
     r"(?<![a-z_])tokens?(?![a-z_])|(?:prompt|input)_tokens|context[ _-]?(?:length|window|size|limit|len)"
@@ -104,55 +104,55 @@ _PHRASES = (
 _STRING = r"string[ _](?:too long|above_max_length)|string with maximum length|string_too_long"
 _TEXT_FIELD = r"^(?:messages?[\[.]\d+\]?\.)?(?:content(?:[\[.]\d+\]?(?:\.text)?)?|prompt|input(?:[\[.]\d+\]?)?)$"
 _FIELD = r"['\"`]((?:messages?|prompt|input|content)[\w\[\].]*)['\"`]"
-_OTHER_STATUS = {401, 402, 403, 404, 407, 414, 429, 431}
+_OTHER_STATUSES = {401, 402, 403, 404, 407, 414, 429, 431}
 """Words do not count there: these speak of keys, accounts, rates, addresses and headers. A code still does."""
-_ELSEWHERE = r"https?://[^\s\"'<>]+|\bin account \d+"
+_LINKS = r"https?://[^\s\"'<>]+|\bin account \d+"
 """Where to read more, as SageMaker tells."""
 _MODEL = r"\bmodel\s+['\"`‘“][^'\"`’”]{1,200}['\"`’”]|\bmodel=\S+"
-_BETWEEN = r"(?<=[^\d\W])[.!?]\s+|(?<=[)\d])\.\s+(?=[a-z])|[;\n]|。|；"
+_SENTENCE_END = r"(?<=[^\d\W])[.!?]\s+|(?<=[)\d])\.\s+(?=[a-z])|[;\n]|。|；"
 _WINDOW = (
     r"(?:\bcontext[ _-]?(?:window|length|size|limit)(?: (?:is|of|was|only|just|to)|[:=(]){0,3}\s?"
     r"|\bmaximum(?: allowed| prompt| input)?(?: is|:) )(\d{3,9})\b"
 )
 _TOKENS = r"\b(?:prompt|input|messages?|request)s? (?:\w+ ){0,3}(\d{3,9})\b|\b(\d{3,9}) (?:input |prompt )?tokens\b"
 
-_MOST = 20
+_MAX_SENTENCES = 20
 """Sentences that are looked at more closely."""
 
 
-class Numbers(NamedTuple):
+class TokenCounts(NamedTuple):
     """What a refusal tells in tokens: of the prompt, and of the whole window."""
 
     prompt: int
     window: int
 
 
-def exceeded(status: int, error: ServerError, asked: bytes = b"") -> bool:
+def exceeded(status: int, error: ServerError, request_body: bytes = b"") -> bool:
     """Whether an error with this status says that the prompt is longer than the context window.
 
     `asked`: the request's body; words of the error that are a piece of it are the prompt's own, not the server's.
     """
-    if error.page or any(re.fullmatch(_CODE, _plain(code)) for code in (error.code, error.type)):
+    if error.page or any(re.fullmatch(_CODES, _snake_case(code)) for code in (error.code, error.type)):
         return not error.page
-    if status in _OTHER_STATUS:
+    if status in _OTHER_STATUSES:
         return False
-    text = _own_words(error.message)
+    text = _normalized(error.message)
     if re.search(_STRING, text) or {error.code, error.type} & {"string_above_max_length", "string_too_long"}:
-        named = error.param or (field[1] if (field := re.search(_FIELD, error.message)) else "")
-        return bool(re.match(_TEXT_FIELD, named))
-    return any(not _echo(text, start, end, asked) for start, end in _places(text))
+        field = error.param or (field[1] if (field := re.search(_FIELD, error.message)) else "")
+        return bool(re.match(_TEXT_FIELD, field))
+    return any(not _is_echo(text, start, end, request_body) for start, end in _find_spans(text))
 
 
-def numbers(error: ServerError) -> Numbers | None:
+def token_counts(error: ServerError) -> TokenCounts | None:
     """The tokens of prompt and window, where a refusal tells both; None if it does not, or only about."""
-    text = _own_words(error.message).replace("`", "")
-    for form in _NUMBERS:
-        if found := re.search(form, text):
-            return Numbers(int(found["prompt"]), int(found["window"]))
+    text = _normalized(error.message).replace("`", "")
+    for pattern in _TOKEN_COUNTS:
+        if match := re.search(pattern, text):
+            return TokenCounts(int(match["prompt"]), int(match["window"]))
     return None
 
 
-_NUMBERS = [
+_TOKEN_COUNTS = [
     form.replace(r"\d+", r"\d{1,12}")
     for form in (
         r"context length (?:is|of) (?:only )?(?P<window>\d+).{0,200}?\((?P<prompt>\d+) (?:in (?:the|your)|of text)",
@@ -178,58 +178,58 @@ _NUMBERS = [
 xAI, Gemini. vLLM's "at least N input tokens" is no count: it stops counting where the limit is passed."""
 
 
-def _plain(code: str) -> str:
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", code.strip())
-    return words.lower().replace("-", "_").replace(" ", "_")
+def _snake_case(code: str) -> str:
+    code_words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", code.strip())
+    return code_words.lower().replace("-", "_").replace(" ", "_")
 
 
-def _own_words(message: str) -> str:
+def _normalized(message: str) -> str:
     """The message in small letters, without the names of models and without quotations of several words."""
-    text = unquoted(re.sub(_MODEL, "model", re.sub(_ELSEWHERE, "", message[:LONGEST]))).lower()
+    text = strip_quotations(re.sub(_MODEL, "model", re.sub(_LINKS, "", message[:MAX_MESSAGE_CHARS]))).lower()
     text = text.replace("’", "'").replace("\\n", "\n").replace("i\u0307", "i")
     return re.sub(r"(?<=\d)[,_](?=\d{3}\b)", "", text)
 
 
-def _places(text: str) -> list[tuple[int, int]]:
+def _find_spans(text: str) -> list[tuple[int, int]]:
     """Where a message says that a prompt is too long: in a known wording, or in sentences that hold all it takes."""
-    text = languages.folded(text)
-    if known := re.search(_IN_WORDS, text):
-        return [known.span()]
-    if re.search(_ELSE, text) or (re.search(_MEDIA, text) and not re.search(r"\btokens?\b", text)):
+    text = languages.strip_accents(text)
+    if match := re.search(_CODES_IN_TEXT, text):
+        return [match.span()]
+    if re.search(_OTHER_SUBJECTS, text) or (re.search(_MEDIA, text) and not re.search(r"\btokens?\b", text)):
         return []
-    if re.search(_MEDIA_ITSELF, text) and "context" not in text:
+    if re.search(_MEDIA_TOO_LARGE, text) and "context" not in text:
         return []
-    if known := re.search(_PHRASES, text) or _compared(text):
-        return [known.span()]
-    found: list[tuple[int, int]] = []
-    begin = 0
-    for end in [*(match.start() for match in re.finditer(_BETWEEN, text)), len(text)]:
-        sentence = text[begin:end]
+    if match := re.search(_PHRASES, text) or _window_below_prompt(text):
+        return [match.span()]
+    spans: list[tuple[int, int]] = []
+    start = 0
+    for end in [*(match.start() for match in re.finditer(_SENTENCE_END, text)), len(text)]:
+        sentence = text[start:end]
         if (
-            len(found) < _MOST
-            and (too := re.search(_TOO_MUCH, sentence))
+            len(spans) < _MAX_SENTENCES
+            and (excess := re.search(_EXCESS, sentence))
             and re.search(_SUBJECT, sentence)
             and re.search(_MEASURE, sentence)
         ):
-            found.append((begin + too.start(), begin + too.end()))
-        begin = end
-    return found
+            spans.append((start + excess.start(), start + excess.end()))
+        start = end
+    return spans
 
 
-def _compared(text: str) -> re.Match[str] | None:
+def _window_below_prompt(text: str) -> re.Match[str] | None:
     """Where a message names a window that is smaller than the prompt it speaks of, without saying so in words."""
     window = re.search(_WINDOW, text)
-    tokens = (int(found[1] or found[2]) for found in re.finditer(_TOKENS, text))
+    tokens = (int(match[1] or match[2]) for match in re.finditer(_TOKENS, text))
     return window if window and any(count > int(window[1]) for count in tokens) else None
 
 
-def _echo(text: str, start: int, end: int, asked: bytes) -> bool:
+def _is_echo(text: str, start: int, end: int, request_body: bytes) -> bool:
     """Whether the words at this place, with those around them or enough on one side, are a piece of the request."""
     first, last = max(0, start - 30), min(len(text), end + 30)
-    around = [(first, last)] if last - first >= end - start + 12 else []
-    around += [(start, last)] if last - end >= 24 else []
-    around += [(first, end)] if start - first >= 24 else []
-    if not asked or not around:
+    contexts = [(first, last)] if last - first >= end - start + 12 else []
+    contexts += [(start, last)] if last - end >= 24 else []
+    contexts += [(first, end)] if start - first >= 24 else []
+    if not request_body or not contexts:
         return False
-    asked = asked.lower()
-    return any(msgspec.json.encode(text[a:b])[1:-1].lower() in asked for a, b in around)
+    request_body = request_body.lower()
+    return any(msgspec.json.encode(text[a:b])[1:-1].lower() in request_body for a, b in contexts)

@@ -8,35 +8,37 @@ import msgspec
 from m1eval import Output, Request, RunnerError, Timing, Usage
 from m1eval.thinking import DEFAULT, split_thinking
 
-from . import budget
+from . import budget as thinking_budget
 from .completions import Completions
 from .line import RequestFailed
-from .servers import Overlong
+from .servers import ContextLengthExceeded
 
 
-class Continuation:
+class ThinkingContinuation:
     """Asks in one request or two; `end` is put where thinking must end, `window` in tokens where it is known."""
 
-    def __init__(self, ask: Completions, address: str, end: str | None) -> None:
-        self._ask, self._address, self._end = ask, address, end
-        self.window: int | None = None
-        self._in_tokens = False  # as vLLM renders them
+    def __init__(self, completions: Completions, base_url: str, think_end: str | None) -> None:
+        self._completions, self._base_url, self._think_end = completions, base_url, think_end
+        self.context_window: int | None = None
+        self._uses_token_ids = False  # as vLLM renders them
 
-    async def answer(self, request: Request, most: int) -> Output:
+    async def answer(self, request: Request, budget: int) -> Output:
         """Answer within a budget of thinking, in one request or two."""
         begin = time.monotonic()
         try:
-            prompt = await self._rendered(request)
-            text, outputs, forced = await self._continued(request, prompt, most)
-        except Overlong as refusal:
+            prompt = await self._render(request)
+            text, outputs, forced = await self._generate(request, prompt, budget)
+        except ContextLengthExceeded as refusal:
             timing = Timing(total=time.monotonic() - begin)
             return Output(finish_reason="refused_context", error=str(refusal), timing=timing)
         last = outputs[-1]
-        cut = last.finish_reason == "length"
-        split = split_thinking(text, opened=prompt.form is not None, truncated=cut, tags=prompt.form or self._ask.tags)
+        is_truncated = last.finish_reason == "length"
+        split = split_thinking(
+            text, opened=prompt.form is not None, truncated=is_truncated, tags=prompt.form or self._completions.tags
+        )
         total = sum(output.usage.output for output in outputs)
-        thought = len(split.reasoning) / max(1, len(split.reasoning) + len(split.text))
-        reasoning = outputs[0].usage.output if forced and most else round(total * thought)
+        reasoning_share = len(split.reasoning) / max(1, len(split.reasoning) + len(split.text))
+        reasoning = outputs[0].usage.output if forced and budget else round(total * reasoning_share)
         prompts = {name: sum(getattr(output.usage, name) for output in outputs) for name in ("prompt", "cached")}
         usage = Usage(**prompts, reasoning=reasoning, answer=total - reasoning)  # both prompts are read and paid for
         costs = [output.usage.cost for output in outputs if output.usage.cost is not None]
@@ -51,80 +53,91 @@ class Continuation:
             usage=usage,
             timing=timing,
             retries=sum(output.retries for output in outputs),
-            metadata={"thinking": {"budget": most, "by": "continue", "forced": forced, "tokens": reasoning}},
+            metadata={"thinking": {"budget": budget, "by": "continue", "forced": forced, "tokens": reasoning}},
         )
 
-    async def _continued(self, request: Request, prompt: budget.Prompt, most: int) -> tuple[str, list[Output], bool]:
+    async def _generate(
+        self, request: Request, prompt: thinking_budget.Prompt, budget: int
+    ) -> tuple[str, list[Output], bool]:
         """The whole text, the outputs it came in, and whether thinking was ended by force."""
-        limit = request.sampling.max_tokens or self.window
+        limit = request.sampling.max_tokens or self.context_window
         if limit is None:
             raise RunnerError("http: a thinking budget needs a limit of the whole; set generation.max_tokens")
         text, outputs, forced = "", [], False
-        if most:
-            first = await self._complete(request, prompt.given, min(most, limit))
+        if budget:
+            first = await self._complete(request, prompt.content, min(budget, limit))
             outputs.append(first)
             text = first.text
-            if first.finish_reason != "length" or most >= limit:
+            if first.finish_reason != "length" or budget >= limit:
                 return text, outputs, False
-        form = budget.form_in_use(text, prompt, self._ask.tags)
-        if self._end is not None and not form.ends(self._end):
+        form = thinking_budget.thinking_form(text, prompt, self._completions.tags)
+        if self._think_end is not None and not form.ends(self._think_end):
             raise RunnerError(f"http: think_end must contain {form.close}, which ends this model's thinking")
-        if forced := budget.in_thinking(text, prompt, form) or not most:
-            begin = "" if prompt.form or text else form.open if form.force else f"{form.open}\n"
-            text += begin + budget.closing(text, form, self._end)
-        more = await self._extended(prompt.given, text)
-        outputs.append(await self._complete(request, more, max(1, limit - most)))
+        if forced := thinking_budget.is_thinking(text, prompt, form) or not budget:
+            opening = "" if prompt.form or text else form.open if form.force else f"{form.open}\n"
+            text += opening + thinking_budget.closing_text(text, form, self._think_end)
+        continued_prompt = await self._extend(prompt.content, text)
+        outputs.append(await self._complete(request, continued_prompt, max(1, limit - budget)))
         return text + outputs[-1].text, outputs, forced
 
-    async def _complete(self, request: Request, given: str | list[int], limit: int) -> Output:
+    async def _complete(self, request: Request, prompt: str | list[int], limit: int) -> Output:
         """One raw completion, its text as it came."""
-        kind: dict[str, Any] = {"prompt": given} if isinstance(given, str) else {"token_ids": given}
-        if self.window and not isinstance(given, str):  # llama.cpp, which takes text, sees to it by itself
-            limit = max(1, min(limit, self.window - len(given)))
+        content: dict[str, Any] = {"prompt": prompt} if isinstance(prompt, str) else {"token_ids": prompt}
+        if self.context_window and not isinstance(prompt, str):  # llama.cpp, which takes text, sees to it by itself
+            limit = max(1, min(limit, self.context_window - len(prompt)))
         sampling = msgspec.structs.replace(request.sampling, max_tokens=limit)
-        raw = Request(**kind, sampling=sampling, prefix_key=request.prefix_key, progress=request.progress)
-        path, body = self._ask.body(raw)
+        completion_request = Request(
+            **content, sampling=sampling, prefix_key=request.prefix_key, progress=request.progress
+        )
+        path, body = self._completions.body(completion_request)
         body.pop("chat_template_kwargs", None)
-        came = await self._ask.post(path, body, raw, split=False)
-        output: Output = came.value[0]
+        exchange = await self._completions.post(path, body, completion_request, split=False)
+        output: Output = exchange.value[0]
         if output.reasoning:  # of a server that splits raw completions too
-            form = (self._ask.tags or (DEFAULT,))[0]
-            ended = output.text or output.finish_reason != "length"
-            output.text = f"{form.open}{output.reasoning}{form.close if ended else ''}{output.text}"
-        output.retries = came.failed
-        output.timing = Timing(queue=came.queued, first_token=came.first_token)
+            form = (self._completions.tags or (DEFAULT,))[0]
+            is_closed = output.text or output.finish_reason != "length"
+            output.text = f"{form.open}{output.reasoning}{form.close if is_closed else ''}{output.text}"
+        output.retries = exchange.retries
+        output.timing = Timing(queue=exchange.queued, first_token=exchange.first_token)
         return output
 
-    async def _rendered(self, request: Request) -> budget.Prompt:
+    async def _render(self, request: Request) -> thinking_budget.Prompt:
         """The prompt by the server's template: from llama.cpp as text, from vLLM as token ids."""
         if request.messages is None:
-            given = request.prompt if request.token_ids is None else request.token_ids
-            tail = given if isinstance(given, str) else ""
-            return budget.rendered(given or "", tail, self._ask.tags, self._ask.opened)
-        asked: dict[str, Any] = {"model": self._ask.model, "messages": request.messages, "tools": request.tools or None}
-        asked |= {"chat_template_kwargs": self._ask.extra.get("chat_template_kwargs"), "add_generation_prompt": True}
-        asked = {key: value for key, value in asked.items() if value is not None}
-        if not self._in_tokens:
-            said = await self._ask.told("//apply-template", asked, request, "prompt")
-            if isinstance(said, str):
-                return budget.rendered(said, said, self._ask.tags, self._ask.opened)
-        ids = await self._ask.told("//tokenize", asked, request, "tokens")
+            content = request.prompt if request.token_ids is None else request.token_ids
+            tail = content if isinstance(content, str) else ""
+            return thinking_budget.with_form(content or "", tail, self._completions.tags, self._completions.opened)
+        body: dict[str, Any] = {
+            "model": self._completions.model,
+            "messages": request.messages,
+            "tools": request.tools or None,
+        }
+        body |= {
+            "chat_template_kwargs": self._completions.extra.get("chat_template_kwargs"),
+            "add_generation_prompt": True,
+        }
+        body = {key: value for key, value in body.items() if value is not None}
+        if not self._uses_token_ids:
+            text = await self._completions.fetch_field("//apply-template", body, request, "prompt")
+            if isinstance(text, str):
+                return thinking_budget.with_form(text, text, self._completions.tags, self._completions.opened)
+        ids = await self._completions.fetch_field("//tokenize", body, request, "tokens")
         if isinstance(ids, list):
-            self._in_tokens = True
-            end = {"model": self._ask.model, "tokens": ids[-16:]}
-            tail = await self._ask.told("//detokenize", end, request, "prompt")
-            return budget.rendered(ids, str(tail), self._ask.tags, self._ask.opened)
-        ways = ", ".join(budget.OWN)
+            self._uses_token_ids = True
+            tail_body = {"model": self._completions.model, "tokens": ids[-16:]}
+            tail = await self._completions.fetch_field("//detokenize", tail_body, request, "prompt")
+            return thinking_budget.with_form(ids, str(tail), self._completions.tags, self._completions.opened)
+        methods = ", ".join(thinking_budget.SERVER_FIELDS)
         raise RunnerError(
-            f"http: {self._address} cannot render prompts, which a thinking budget by continuation needs; if it can "
-            f"limit thinking by itself, -o think_by={ways.replace(', ', '|')}"
+            f"http: {self._base_url} cannot render prompts, which a thinking budget by continuation needs; if it can "
+            f"limit thinking by itself, -o think_by={methods.replace(', ', '|')}"
         )
 
-    async def _extended(self, given: str | list[int], text: str) -> str | list[int]:
-        if isinstance(given, str):
-            return given + text
-        asked = {"model": self._ask.model, "prompt": text, "add_special_tokens": False}
-        ids = await self._ask.told("//tokenize", asked, Request(), "tokens")
+    async def _extend(self, prompt: str | list[int], text: str) -> str | list[int]:
+        if isinstance(prompt, str):
+            return prompt + text
+        body = {"model": self._completions.model, "prompt": text, "add_special_tokens": False}
+        ids = await self._completions.fetch_field("//tokenize", body, Request(), "tokens")
         if not isinstance(ids, list):
             raise RequestFailed("the server does not tokenize text any more")
-        return [*given, *ids]
+        return [*prompt, *ids]

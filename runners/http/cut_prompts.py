@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from m1eval import Request, Usage
 
-_USUAL = 5
+_CHARS_PER_TOKEN = 5
 """Characters to a token; words are counted where a server's count means more."""
-_AT_ONCE = 1 << 16
+_CHUNK_CHARS = 1 << 16
 
 
-class Cut(NamedTuple):
+class CutPrompt(NamedTuple):
     """A prompt of which not all can have been read."""
 
     tokens: int
@@ -30,23 +30,23 @@ class Cut(NamedTuple):
         )
 
 
-def found(request: Request, usage: Usage) -> Cut | None:
+def detect(request: Request, usage: Usage) -> CutPrompt | None:
     """Whether a prompt must have been cut, by the tokens that the server has counted."""
     tokens = usage.prompt
     if not tokens or usage.cached:  # some leave the cached part out of their count
         return None
     if request.token_ids is not None:
-        least = len(request.token_ids)
+        minimum = len(request.token_ids)
     else:
         texts = list(_texts(request))
-        least = sum(map(_words, texts)) if sum(map(len, texts)) > _USUAL * tokens else 0
-    return Cut(tokens, least) if least > tokens else None
+        minimum = sum(map(_count_words, texts)) if sum(map(len, texts)) > _CHARS_PER_TOKEN * tokens else 0
+    return CutPrompt(tokens, minimum) if minimum > tokens else None
 
 
-def read(kept: Mapping[str, Any]) -> Cut | None:
+def restore(record: Mapping[str, Any]) -> CutPrompt | None:
     """What was kept of one; None if it is none."""
-    tokens, least = kept.get("tokens"), kept.get("least")
-    return Cut(tokens, least) if type(tokens) is int and type(least) is int else None
+    tokens, minimum = record.get("tokens"), record.get("least")
+    return CutPrompt(tokens, minimum) if type(tokens) is int and type(minimum) is int else None
 
 
 def _texts(request: Request) -> Iterator[str]:
@@ -54,18 +54,18 @@ def _texts(request: Request) -> Iterator[str]:
         yield request.prompt or ""
         return
     for message in request.messages:
-        yield from _said(message.get("content"))
+        yield from _content_texts(message.get("content"))
 
 
-def _said(content: Any) -> Iterator[str]:
+def _content_texts(content: Any) -> Iterator[str]:
     if isinstance(content, str):
         yield content
     elif isinstance(content, list):
         yield from (part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
 
 
-def _words(text: str) -> int:
+def _count_words(text: str) -> int:
     """Words of a text, counted piece by piece, as all at once would take ten times its memory."""
-    starts = range(0, len(text), _AT_ONCE)
-    parted = sum(not (text[start - 1].isspace() or text[start].isspace()) for start in starts[1:])
-    return sum(len(text[start : start + _AT_ONCE].split()) for start in starts) - parted
+    offsets = range(0, len(text), _CHUNK_CHARS)
+    num_split = sum(not (text[start - 1].isspace() or text[start].isspace()) for start in offsets[1:])
+    return sum(len(text[start : start + _CHUNK_CHARS].split()) for start in offsets) - num_split

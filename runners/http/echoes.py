@@ -2,45 +2,45 @@
 
 import msgspec
 
-from .errors import LONGEST, ServerError
+from .errors import MAX_MESSAGE_CHARS, ServerError
 
-_LEAST = 32
+_MIN_ECHO = 32
 """Characters in a row from which on the same text in both is an echo, and no coincidence."""
-_BLOCK = 24
-_MOST = 128
+_BLOCK_CHARS = 24
+_MAX_SEARCHES = 128
 """Searches of the request, which may be megabytes."""
 
 
-def left_out(error: ServerError, asked: bytes) -> ServerError:
+def remove_echoes(error: ServerError, request_body: bytes) -> ServerError:
     """The error without the passages of its message that stand in the request's JSON, `asked`, too."""
-    text = error.message[:LONGEST]
-    step = max(_LEAST - _BLOCK, len(text) // _MOST)
-    kept, begin = [], 0
-    for place in range(0, len(text) - _BLOCK + 1, step):
-        if place < begin:
+    text = error.message[:MAX_MESSAGE_CHARS]
+    step = max(_MIN_ECHO - _BLOCK_CHARS, len(text) // _MAX_SEARCHES)
+    parts, copied_to = [], 0
+    for offset in range(0, len(text) - _BLOCK_CHARS + 1, step):
+        if offset < copied_to:
             continue
-        start, end = _passage(text, place, asked)
-        if end - start >= _LEAST:
-            kept.append(text[begin : max(begin, start)])
-            begin = end
-    return error._replace(message=" ".join([*kept, text[begin:]])) if begin else error
+        start, end = _find_echo(text, offset, request_body)
+        if end - start >= _MIN_ECHO:
+            parts.append(text[copied_to : max(copied_to, start)])
+            copied_to = end
+    return error._replace(message=" ".join([*parts, text[copied_to:]])) if copied_to else error
 
 
-def _passage(text: str, place: int, asked: bytes) -> tuple[int, int]:
+def _find_echo(text: str, offset: int, request_body: bytes) -> tuple[int, int]:
     """Where the longest passage around a block of the text begins and ends that stands in the request."""
-    start, end = place, place + _BLOCK
-    at = asked.find(block := _json(text[start:end]))
-    if at < 0:
-        return place, place
-    after = at + len(block)
-    while end < len(text) and asked.startswith(letter := _json(text[end]), after):
-        end, after = end + 1, after + len(letter)
-    while start and asked.endswith(letter := _json(text[start - 1]), 0, at):
-        start, at = start - 1, at - len(letter)
+    start, end = offset, offset + _BLOCK_CHARS
+    body_start = request_body.find(encoded := _json_bytes(text[start:end]))
+    if body_start < 0:
+        return offset, offset
+    body_end = body_start + len(encoded)
+    while end < len(text) and request_body.startswith(letter := _json_bytes(text[end]), body_end):
+        end, body_end = end + 1, body_end + len(letter)
+    while start and request_body.endswith(letter := _json_bytes(text[start - 1]), 0, body_start):
+        start, body_start = start - 1, body_start - len(letter)
     return start, end
 
 
-def _json(text: str) -> bytes:
+def _json_bytes(text: str) -> bytes:
     try:
         return msgspec.json.encode(text)[1:-1]
     except UnicodeEncodeError:  # half an emoji

@@ -12,11 +12,11 @@ from typing import Any, Literal, NamedTuple
 
 from m1eval.types import FinishReason
 
-from .line import RequestFailed, TryAgain
+from .line import RequestFailed, RetryableError
 
 Kind = Literal["stop", "length", "tool_calls", "filtered", "failed"]
 
-_WORDS: dict[Kind, str] = {
+_WORDS_OF_KIND: dict[Kind, str] = {
     "stop": "stop eos eos_token eos_found stop_sequence stop_str stop_string stop_token stop_word stop_words stopped"
     " end_turn end end_of_text complete completed finish finished done natural success",
     "length": "length max_tokens max_token max_output_tokens max_completion_tokens max_new_tokens max_length"
@@ -30,8 +30,8 @@ _WORDS: dict[Kind, str] = {
     " insufficient_system_resource network_error server_error internal_error timeout timed_out time_limit"
     " deadline_exceeded load unload preempted shutdown overloaded disconnected unavailable",
 }
-_KNOWN: dict[str, Kind] = {word: kind for kind, words in _WORDS.items() for word in words.split()}
-_LIKE: tuple[tuple[Kind, re.Pattern[str]], ...] = (
+_KIND_OF_WORD: dict[str, Kind] = {word: kind for kind, words in _WORDS_OF_KIND.items() for word in words.split()}
+_PATTERNS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     ("filtered", re.compile(r"filter|safety|sensitive|moderat|prohibit|guardrail|toxic|recitation|policy")),
     (
         "failed",
@@ -45,7 +45,7 @@ _LIKE: tuple[tuple[Kind, re.Pattern[str]], ...] = (
         ),
     ),
 )
-_NOTHING = {"", "null", "none", "nil", "undefined"}
+_UNSET = {"", "null", "none", "nil", "undefined"}
 
 
 class Finish(NamedTuple):
@@ -55,17 +55,17 @@ class Finish(NamedTuple):
     raw: str | None = None
 
 
-def is_given(raw: Any) -> bool:
+def is_set(raw: Any) -> bool:
     """Whether a server says by this value that an answer has ended."""
-    return bool(raw) and not (isinstance(raw, str) and raw.strip().lower() in _NOTHING)
+    return bool(raw) and not (isinstance(raw, str) and raw.strip().lower() in _UNSET)
 
 
-def is_told(choice: Mapping[str, Any]) -> bool:
+def has_finish_reason(choice: Mapping[str, Any]) -> bool:
     """Whether a choice says in any field how it ended."""
-    return any(is_given(choice.get(key)) for key in ("finish_reason", "stop_reason", "native_finish_reason"))
+    return any(is_set(choice.get(key)) for key in ("finish_reason", "stop_reason", "native_finish_reason"))
 
 
-def read(choice: Mapping[str, Any], *, at_limit: bool = False) -> Finish:
+def parse(choice: Mapping[str, Any], *, at_limit: bool = False) -> Finish:
     """The end of a choice; TryAgain if the server broke it off, RequestFailed if it was filtered.
 
     `at_limit`: as many tokens were written as were allowed, which decides where the server does not say. A word that
@@ -75,44 +75,44 @@ def read(choice: Mapping[str, Any], *, at_limit: bool = False) -> Finish:
     raw = choice.get("finish_reason")
     if raw == "stop" and not choice.get("native_finish_reason"):  # nearly always
         return Finish("stop")
-    raw = next((choice[key] for key in ("finish_reason", "stop_reason") if _is_word(choice, key)), raw)
-    if not is_given(raw):
+    raw = next((choice[key] for key in ("finish_reason", "stop_reason") if _is_finish_field(choice, key)), raw)
+    if not is_set(raw):
         native = choice.get("native_finish_reason")
-        if not (isinstance(native, str) and _known(native)):
+        if not (isinstance(native, str) and _exact_kind(native)):
             return Finish("length" if at_limit else "stop")
         raw = native
     word = raw if isinstance(raw, str) else raw.get("type") or raw.get("reason") if isinstance(raw, dict) else None
     if not isinstance(word, str):
-        raise TryAgain(f"the server ended the answer with finish_reason {f'{raw!r}'[:80]}")
-    kind = _kind(word)
+        raise RetryableError(f"the server ended the answer with finish_reason {f'{raw!r}'[:80]}")
+    kind = _kind_of(word)
     native = choice.get("native_finish_reason")
-    if kind in {None, "stop"} and isinstance(native, str) and _known(native) not in {None, "stop", "tool_calls"}:
-        word, kind = native, _known(native)
-    said = f"the server ended the answer with finish_reason {word[:80]!r}"
+    if kind in {None, "stop"} and isinstance(native, str) and _exact_kind(native) not in {None, "stop", "tool_calls"}:
+        word, kind = native, _exact_kind(native)
+    message = f"the server ended the answer with finish_reason {word[:80]!r}"
     if kind == "filtered":
-        raise RequestFailed(said)
+        raise RequestFailed(message)
     if kind == "failed":
-        raise TryAgain(said)
+        raise RetryableError(message)
     reason: FinishReason = kind or "stop"
     return Finish(reason, None if word == reason else word[:80])
 
 
-def _is_word(choice: Mapping[str, Any], key: str) -> bool:
+def _is_finish_field(choice: Mapping[str, Any], key: str) -> bool:
     """Whether a field says how the answer ended; `stop_reason` may also be the string that ended it (vLLM)."""
     raw = choice.get(key)
-    return is_given(raw) and (key == "finish_reason" or (isinstance(raw, str) and _known(raw) is not None))
+    return is_set(raw) and (key == "finish_reason" or (isinstance(raw, str) and _exact_kind(raw) is not None))
 
 
-def _normal(word: str) -> str:
+def _normalize(word: str) -> str:
     word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word.strip()[:200])
     word = re.sub(r"[^a-z0-9]+", "_", word.lower()).strip("_")
     return re.sub(r"^(?:finish_reason|stop_reason|finishreason|stopreason)_", "", word)
 
 
-def _known(word: str) -> Kind | None:
-    return _KNOWN.get(_normal(word))
+def _exact_kind(word: str) -> Kind | None:
+    return _KIND_OF_WORD.get(_normalize(word))
 
 
-def _kind(word: str) -> Kind | None:
-    word = _normal(word)
-    return _KNOWN.get(word) or next((kind for kind, pattern in _LIKE if pattern.search(word)), None)
+def _kind_of(word: str) -> Kind | None:
+    word = _normalize(word)
+    return _KIND_OF_WORD.get(word) or next((kind for kind, pattern in _PATTERNS if pattern.search(word)), None)

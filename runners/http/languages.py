@@ -7,7 +7,7 @@ lost their accents. Only the beginnings of words that are inflected are given.
 
 import unicodedata
 
-ELSE = (
+OTHER_SUBJECTS = (
     r"每分钟|每秒|每天|每日|今日|当日|本月|用量|速率|速度|频率|频繁|并发|额度|余额|配额|欠费|超时|等待时间|审核|敏感"
     r"|有效期"
     r"|(?<![和与及加、/+])输出(?:的|总)?(?:长度|内容|字数|\s*tokens?)|生成内容|输出超|工具|词表|用户名"
@@ -62,7 +62,7 @@ SUBJECT = (
     r"|\bistem|\bgirdi|\bmesaj|\bmetin\b|\bbaglam|\bistek"
     r"|промпт|\bввод|\bвходн|\bзапрос|\bсообщени|\bдиалог|\bтекст|\bконтекст|подсказк"
 )
-TOO_MUCH = (
+EXCESS = (
     r"超过|超出|超长|过长|超限|大于|最大|太多|太长|已满|超過|超長|過長|大於|太長|已滿"
     r"|長(?:す|過)ぎ|多(?:す|過)ぎ|大き(?:す|過)ぎ|超え|上回|上限|以内|以下に|を満たし|オーバー"
     r"|너무 ?(?:길|긴|깁|많|크|큰|큽)|초과|넘[었는어습]|최대|상한|이하|이내"
@@ -95,11 +95,11 @@ PHRASES = r"トークン数?の(?:制限|上限)を(?:超|上回)|토큰 ?수?[�
 """The limit of tokens itself, as in "token limit exceeded"."""
 
 
-def folded(text: str) -> str:
+def strip_accents(text: str) -> str:
     """The text with Latin letters without their accents, each letter in its place."""
-    return text if text.isascii() else "".join(map(_plain, text))
+    return text if text.isascii() else "".join(map(_base_letter, text))
 
 
-def _plain(letter: str) -> str:
+def _base_letter(letter: str) -> str:
     base = unicodedata.normalize("NFD", letter)[0]
     return base if base.isascii() else letter

@@ -9,16 +9,16 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from . import tool_calls
-from .line import TryAgain
+from .line import RetryableError
 
-THOUGHTS = ("reasoning", "reasoning_content", "thinking", "reasoning_details", "thinking_blocks")
-PARTS = "thinking in parts"
+REASONING_FIELDS = ("reasoning", "reasoning_content", "thinking", "reasoning_details", "thinking_blocks")
+REASONING_PARTS = "thinking in parts"
 """Where a stream keeps the thinking that comes in parts of the content."""
-_BESIDE = (*THOUGHTS, PARTS, "tool_calls", "function_call", "refusal")
+_OTHER_FIELDS = (*REASONING_FIELDS, REASONING_PARTS, "tool_calls", "function_call", "refusal")
 """What says something beside the content."""
-_KINDS = {"thinking", "reasoning", "reasoning_text", "reasoning.text", "reasoning.summary", "summary_text"}
-_KINDS |= {"think", "thought", "reasoning_content"}
-_HIDDEN = {"redacted_thinking", "reasoning.encrypted", "tool_use", "function_call"}
+_REASONING_TYPES = {"thinking", "reasoning", "reasoning_text", "reasoning.text", "reasoning.summary", "summary_text"}
+_REASONING_TYPES |= {"think", "thought", "reasoning_content"}
+_HIDDEN_TYPES = {"redacted_thinking", "reasoning.encrypted", "tool_use", "function_call"}
 
 
 class Message(NamedTuple):
@@ -31,11 +31,15 @@ class Message(NamedTuple):
     """Whether the text is the server's field for a refusal."""
 
 
-def read(choice: Mapping[str, Any], known: Collection[str] = ()) -> Message:
+def parse(choice: Mapping[str, Any], tool_names: Collection[str] = ()) -> Message:
     """The message of a choice, `known` being the names of the tools; TryAgain if there is none that can be read."""
     message = choice.get("message")
-    if type(message) is dict and type(said := message.get("content")) is str and not any(map(message.get, _BESIDE)):
-        return Message(mended(said), "", [])  # nearly always
+    if (
+        type(message) is dict
+        and type(content_text := message.get("content")) is str
+        and not any(map(message.get, _OTHER_FIELDS))
+    ):
+        return Message(repair_surrogates(content_text), "", [])  # nearly always
     if message is None:
         message = choice.get("delta")
     if message is None and isinstance(choice.get("text"), str | list):
@@ -43,21 +47,25 @@ def read(choice: Mapping[str, Any], known: Collection[str] = ()) -> Message:
     if isinstance(message, str):
         message = {"content": message}
     if not isinstance(message, dict):
-        raise TryAgain("the reply holds no message")
+        raise RetryableError("the reply holds no message")
     content = message.get("content")
     if content is None and isinstance(message.get("text"), str):
         content = message["text"]
     text, parts = text_of(content)
-    parts = message.get(PARTS) or parts
-    reasoning = next((found for name in THOUGHTS if (found := thoughts_of(message.get(name)))), parts)
-    calls = tool_calls.ToolCalls(known)
-    for given in (message.get("tool_calls"), message.get("function_call"), calls_in(content)):
-        if given and not calls:
-            calls.add_whole(given)
+    parts = message.get(REASONING_PARTS) or parts
+    reasoning = next(
+        (text_found for name in REASONING_FIELDS if (text_found := reasoning_of(message.get(name)))), parts
+    )
+    calls = tool_calls.ToolCalls(tool_names)
+    for tool_call_field in (message.get("tool_calls"), message.get("function_call"), tool_calls_in(content)):
+        if tool_call_field and not calls:
+            calls.add_complete(tool_call_field)
     refusal = message.get("refusal") or refusal_in(content)
     refused = not text and not calls and isinstance(refusal, str) and bool(refusal)
-    whole = [_mended_call(call) for call in calls.whole()]
-    return Message(mended(str(refusal) if refused else text), mended(reasoning), whole, refused)
+    assembled_calls = [_repair_call(call) for call in calls.assembled()]
+    return Message(
+        repair_surrogates(str(refusal) if refused else text), repair_surrogates(reasoning), assembled_calls, refused
+    )
 
 
 def text_of(content: Any) -> tuple[str, str]:
@@ -67,46 +75,46 @@ def text_of(content: Any) -> tuple[str, str]:
     if isinstance(content, dict) and content.keys() & {"text", "content", "thinking", "type"}:
         content = [content]
     if not isinstance(content, list):
-        raise TryAgain(f"the answer's content is a {type(content).__name__}")
+        raise RetryableError(f"the answer's content is a {type(content).__name__}")
     text: list[str] = []
-    thoughts: list[str] = []
+    reasoning: list[str] = []
     for part in content:
         if isinstance(part, str):
             text.append(part)
         elif isinstance(part, dict):
             kind = part.get("type")
-            if isinstance(kind, str) and kind.lower() in _HIDDEN:
+            if isinstance(kind, str) and kind.lower() in _HIDDEN_TYPES:
                 continue
             if part.get("thought") is True:  # Gemini
-                thoughts.append(thoughts_of(part.get("text")))
-            elif isinstance(kind, str) and kind.lower() in _KINDS:
-                thoughts.append(thoughts_of(part))
+                reasoning.append(reasoning_of(part.get("text")))
+            elif isinstance(kind, str) and kind.lower() in _REASONING_TYPES:
+                reasoning.append(reasoning_of(part))
             else:
-                thoughts.append(thoughts_of(part.get("thinking")))
-                text.append(text_of(part.get("text"))[0] if part.get("text") is not None else _nested(part))
+                reasoning.append(reasoning_of(part.get("thinking")))
+                text.append(text_of(part.get("text"))[0] if part.get("text") is not None else _nested_text(part))
         elif part is not None:
-            raise TryAgain("the answer's content has a part that is no object")
-    return "".join(text), "".join(thoughts)
+            raise RetryableError("the answer's content has a part that is no object")
+    return "".join(text), "".join(reasoning)
 
 
-def thoughts_of(value: Any) -> str:
+def reasoning_of(value: Any) -> str:
     """The thinking in a field that is made for it: a text, an object or a list of them; what is hidden is left out."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return "".join(map(thoughts_of, value))
-    if not isinstance(value, dict) or value.get("type") in _HIDDEN:
+        return "".join(map(reasoning_of, value))
+    if not isinstance(value, dict) or value.get("type") in _HIDDEN_TYPES:
         return ""
-    named = ("thinking", "reasoning", "text", "content", "summary")
-    return next((found for name in named if (found := thoughts_of(value.get(name)))), "")
+    fields = ("thinking", "reasoning", "text", "content", "summary")
+    return next((text for name in fields if (text := reasoning_of(value.get(name)))), "")
 
 
-def _nested(part: dict[str, Any]) -> str:
+def _nested_text(part: dict[str, Any]) -> str:
     content = part.get("content")
     return text_of(content)[0] if isinstance(content, str | list) else ""
 
 
-def calls_in(content: Any) -> list[Any]:
+def tool_calls_in(content: Any) -> list[Any]:
     """The tool calls among the parts of a content."""
     if not isinstance(content, list):
         return []
@@ -117,11 +125,11 @@ def refusal_in(content: Any) -> str:
     """The refusal among the parts of a content."""
     if not isinstance(content, list):
         return ""
-    said = (part.get("refusal") for part in content if isinstance(part, dict) and part.get("type") == "refusal")
-    return "".join(text for text in said if isinstance(text, str))
+    texts = (part.get("refusal") for part in content if isinstance(part, dict) and part.get("type") == "refusal")
+    return "".join(text for text in texts if isinstance(text, str))
 
 
-def mended(text: str) -> str:
+def repair_surrogates(text: str) -> str:
     """A text that can be written: halves of emoji that came in two pieces are joined, others replaced."""
     if text.isascii():
         return text
@@ -133,6 +141,6 @@ def mended(text: str) -> str:
     return text
 
 
-def _mended_call(call: dict[str, Any]) -> dict[str, Any]:
-    function = {name: mended(text) for name, text in call["function"].items()}
-    return call | {"id": mended(call["id"]), "function": function}
+def _repair_call(call: dict[str, Any]) -> dict[str, Any]:
+    function = {name: repair_surrogates(text) for name, text in call["function"].items()}
+    return call | {"id": repair_surrogates(call["id"]), "function": function}

@@ -15,7 +15,7 @@ from m1eval.text import parse_tokens
 from m1eval.thinking import KNOWN, Form, named
 
 _ENDPOINTS = ("/chat/completions", "/completions", "/models")
-_PLAIN = {"api-version", "api_version"}
+_PUBLIC_PARAMETERS = {"api-version", "api_version"}
 """Parameters of an address that are no secret; the value of any other is taken for one."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)\}|([A-Za-z_]\w*))")
@@ -29,15 +29,17 @@ class Address(NamedTuple):
     query: str = ""
 
     @property
-    def shown(self) -> str:
+    def display_url(self) -> str:
         """The address with its query, the secrets in it masked."""
-        pairs = [(name, value if name.lower() in _PLAIN else "***") for name, value in parse_qsl(self.query)]
+        pairs = [
+            (name, value if name.lower() in _PUBLIC_PARAMETERS else "***") for name, value in parse_qsl(self.query)
+        ]
         return f"{self.url}?{urlencode(pairs, safe='*')}" if pairs else self.url
 
     @property
     def secrets(self) -> list[str]:
         """What of it must never be shown."""
-        values = [value for name, value in parse_qsl(self.query) if name.lower() not in _PLAIN]
+        values = [value for name, value in parse_qsl(self.query) if name.lower() not in _PUBLIC_PARAMETERS]
         return [self.login.partition(":")[2], *values]
 
     @property
@@ -46,38 +48,38 @@ class Address(NamedTuple):
         return "/openai/deployments/" in f"{self.url}/" or "api-version" in self.query
 
 
-def addresses(urls: str) -> list[Address]:
+def parse_addresses(urls: str) -> list[Address]:
     """The servers of a list separated by commas or blanks."""
-    listed = urls.replace(",", " ").split()
-    for url in listed:
+    listed_urls = urls.replace(",", " ").split()
+    for url in listed_urls:
         register_url(url)
-    found = [_address(url) for url in listed]
-    if not found:
+    parsed = [_parse_address(url) for url in listed_urls]
+    if not parsed:
         raise UsageError("http: which server? --base-url http://host:port/v1, or set OPENAI_BASE_URL")
-    if len({address.url for address in found}) < len(found):
+    if len({address.url for address in parsed}) < len(parsed):
         raise UsageError("http: --base-url names a server twice")
-    return found
+    return parsed
 
 
-def mapping(name: str, value: str | Mapping[str, Any] | None) -> dict[str, Any]:
+def parse_mapping(name: str, value: str | Mapping[str, Any] | None) -> dict[str, Any]:
     """An option given as a mapping or as JSON."""
     try:
-        found = json.loads(value, object_pairs_hook=_unique) if isinstance(value, str) else value or {}
+        fields = json.loads(value, object_pairs_hook=_reject_duplicates) if isinstance(value, str) else value or {}
     except ValueError as error:
         raise UsageError(f"http: {name} is not JSON: {error}") from None
-    if not isinstance(found, Mapping):
+    if not isinstance(fields, Mapping):
         raise UsageError(f'http: {name} is not a JSON object, such as {{"key": "value"}}')
-    return dict(found)
+    return dict(fields)
 
 
 def extra_body(value: str | Mapping[str, Any] | None) -> dict[str, Any]:
     """The fields that are merged into each request; several answers to a prompt are asked for by an option alone."""
-    found = mapping("extra_body", value)
-    n = number_of(found.get("n"))
+    fields = parse_mapping("extra_body", value)
+    n = number_of(fields.get("n"))
     if n is not None and n > 1:
         n = int(n)
         raise UsageError(f"http: extra_body: n={n} would throw all answers but one away; write -o n={n} instead")
-    return found
+    return fields
 
 
 def one_of(name: str, value: object, allowed: Mapping[str, Any]) -> Any:
@@ -95,23 +97,23 @@ def text(name: str, value: object) -> str:
     return value
 
 
-def think_tags(value: Any, end: str | None) -> tuple[Form, ...] | None:
+def think_tags(value: Any, think_end: str | None) -> tuple[Form, ...] | None:
     """The forms of thinking that an option names, None for any known one; `end`: the text that is to end thinking."""
     try:
-        found = None if value is None else named(value)
+        forms = None if value is None else named(value)
     except ValueError as error:
         raise UsageError(f"http: think_tags: {error}") from None
-    if end is not None and not any(form.ends(end) for form in found or KNOWN):
-        closing = found[0].close if found else "</think>"
+    if think_end is not None and not any(form.ends(think_end) for form in forms or KNOWN):
+        closing = forms[0].close if forms else "</think>"
         raise UsageError(f"http: think_end must contain {closing}")
-    return found
+    return forms
 
 
-def whole(name: str, value: object, least: int) -> int:
+def integer(name: str, value: object, minimum: int) -> int:
     """An option that is a whole number, at least `least`."""
     number = number_of(value)
-    if number is None or not number.is_integer() or number < least:
-        raise UsageError(f"http: {name} is a whole number from {least} on, not {_brief(value)}")
+    if number is None or not number.is_integer() or number < minimum:
+        raise UsageError(f"http: {name} is a whole number from {minimum} on, not {_brief(value)}")
     return int(number)
 
 
@@ -140,39 +142,41 @@ class Headers:
     environment variable, `$$` by a dollar sign. `logins`: of proxies, `user:password`.
     """
 
-    def __init__(self, key: str, own: Mapping[str, Any], found: list[Address], logins: Sequence[str] = ()) -> None:
+    def __init__(
+        self, key: str, user_headers: Mapping[str, Any], addresses: list[Address], proxy_logins: Sequence[str] = ()
+    ) -> None:
         if not _one_line(key):
             raise UsageError("http: the key has a line break or another control character in it; set it anew")
-        self._key, self._own = key, _named(own)
+        self._key, self._user_headers = key, _fill_variables(user_headers)
         secrets.register(key)
-        register_headers(own)
-        register_headers(self._own)
-        for login in filter(None, [*logins, *(address.login for address in found)]):
+        register_headers(user_headers)
+        register_headers(self._user_headers)
+        for login in filter(None, [*proxy_logins, *(address.login for address in addresses)]):
             register_login(login)
-        for value in (value for address in found for value in address.secrets):
+        for value in (value for address in addresses for value in address.secrets):
             secrets.register(value)
 
-    def of(self, address: Address) -> dict[str, str]:
+    def for_address(self, address: Address) -> dict[str, str]:
         """The headers for a server at this address."""
         token = self._key.startswith("ey") and self._key.count(".") == 2  # of Entra
         bearer = {"api-key": self._key} if address.azure and not token else {"authorization": f"Bearer {self._key}"}
-        basic = {"authorization": f"Basic {_encoded(address.login)}"} if address.login else {}
-        sent = (bearer if self._key else {}) | basic | self._own
-        return {"content-type": "application/json", "user-agent": "m1eval"} | sent
+        basic = {"authorization": f"Basic {_base64(address.login)}"} if address.login else {}
+        headers = (bearer if self._key else {}) | basic | self._user_headers
+        return {"content-type": "application/json", "user-agent": "m1eval"} | headers
 
 
-def _address(url: str) -> Address:
+def _parse_address(url: str) -> Address:
     try:
         parts = urlsplit(url)
         port, host = parts.port, parts.hostname
     except ValueError:
-        raise UsageError(f"http: the address {_masked(url)} has no port between 1 and 65535, or no such host") from None
+        raise UsageError(f"http: the address {_mask(url)} has no port between 1 and 65535, or no such host") from None
     if not parts.scheme or "://" not in url:
-        raise UsageError(f"http: the address {_masked(url)} has no scheme; write http://{_masked(url)}, or https://")
+        raise UsageError(f"http: the address {_mask(url)} has no scheme; write http://{_mask(url)}, or https://")
     if parts.scheme.lower() not in {"http", "https"} or not host:
-        raise UsageError(f"http: the address {_masked(url)} has not the form http://host:port/v1")
+        raise UsageError(f"http: the address {_mask(url)} has not the form http://host:port/v1")
     if port == 0:
-        raise UsageError(f"http: the address {_masked(url)} has no port between 1 and 65535")
+        raise UsageError(f"http: the address {_mask(url)} has no port between 1 and 65535")
     login, _, place = parts.netloc.rpartition("@")
     path = parts.path.rstrip("/")
     for endpoint in _ENDPOINTS:  # pasted whole
@@ -180,28 +184,28 @@ def _address(url: str) -> Address:
     return Address(urlunsplit((parts.scheme.lower(), place, path, "", "")), unquote(login), parts.query)
 
 
-def _masked(url: str) -> str:
+def _mask(url: str) -> str:
     """An address as it was written, without what may be secret in it."""
     scheme, slashes, rest = url.rpartition("://")
     rest = rest.rpartition("@")[2] if "@" in rest else rest
     return f"{scheme}{slashes}{rest.partition('?')[0]}"
 
 
-def _named(own: Mapping[str, Any]) -> dict[str, str]:
+def _fill_variables(user_headers: Mapping[str, Any]) -> dict[str, str]:
     """The user's headers, variables filled in."""
-    found: dict[str, str] = {}
-    for name, value in own.items():
+    headers: dict[str, str] = {}
+    for name, value in user_headers.items():
         key = str(name).strip().lower()
         if not _TOKEN.fullmatch(key):
             raise UsageError(f"http: headers: {str(name)!r} is not the name of a header")
-        if key in found:
+        if key in headers:
             raise UsageError(f"http: headers: {key} is given twice")
         if not isinstance(value, str | int | float) or isinstance(value, bool):
             raise UsageError(f"http: headers: the value of {key} is not a text")
-        found[key] = _VARIABLE.sub(lambda match, key=key: _variable(match, key), str(value))  # type: ignore[misc]
-        if not _one_line(found[key]):
+        headers[key] = _VARIABLE.sub(lambda match, key=key: _variable(match, key), str(value))  # type: ignore[misc]
+        if not _one_line(headers[key]):
             raise UsageError(f"http: headers: the value of {key} has a line break or another control character in it")
-    return found
+    return headers
 
 
 def _variable(match: re.Match[str], header: str) -> str:
@@ -222,15 +226,15 @@ def _brief(value: object) -> str:
     return repr(text if len(text) <= 40 else f"{text[:37]}…") if isinstance(value, str) else text[:40]
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is given twice")
-    return found
+    return mapping
 
 
-def _encoded(login: str) -> str:
+def _base64(login: str) -> str:
     return base64.b64encode(login.encode()).decode()
 
 

@@ -10,170 +10,174 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-FIRST, MOST = 16, 512
+INITIAL_LIMIT, MAX_LIMIT = 16, 512
 """Requests at once in the beginning, and at most."""
-LONGEST_WAIT = 120.0
+MAX_WAIT = 120.0
 """Seconds of rest, whatever the server asks for."""
-SHORTEST, STREAMED = 0.25, 5.0
+MIN_ANSWER_SECONDS, MIN_TOKEN_SECONDS = 0.25, 5.0
 """Seconds after which a throughput is believed: of whole answers, of streamed tokens."""
-FLOWING = 0.75
+MIN_STREAMING_SHARE = 0.75
 """The share of the requests in flight that must have begun their answer for a throughput of tokens to count."""
-STRAY, STRAINED = 1 / 16, 0.15
+REFUSAL_WEIGHT, OVERLOAD_SHARE = 1 / 16, 0.15
 """What one refusal weighs among those of late, and the share of them that is a strain: three of a dozen."""
-REGAINED = 0.8
+RECOVERY_SHARE = 0.8
 """The share of a limit that was too much which is taken again at once, step by step doubled."""
-CALM = 10
+HOLD_INTERVALS = 10
 """Throughputs that are let pass at a limit that was not worth raising, before it is tried again."""
 
 
-class Pace:
+class AdaptiveLimiter:
     """The places at a server; `fixed` of them, or as many as pay.
 
     A request takes a place with the ticket of `take`, tells what came of it, and gives the place back.
     """
 
     def __init__(self, fixed: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.limit = fixed or FIRST
-        self.taken = 0
-        self.flowing = 0
+        self.limit = fixed or INITIAL_LIMIT
+        self.in_flight = 0
+        self.streaming = 0
         """Requests whose streamed answer has begun."""
-        self.lost = False
+        self.unreachable = False
         """The server cannot be reached: one request at a time finds out whether it is back."""
         self._fixed = fixed is not None
         self._clock = clock
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._rests_until = 0.0
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._paused_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._round = 0
-        self._done = self._tokens = 0
-        self._done_since = self._tokens_since = clock()
-        self._full = False
-        self._before = (self.limit, 0.0, "")  # the last limit with its throughput, and of what
-        self._trying = False
-        self._calm = 0
-        self._steep = True
-        self._borne = 0
-        self._strain = 0.0
+        self._epoch = 0
+        self._answers = self._tokens = 0
+        self._answers_since = self._tokens_since = clock()
+        self._saturated = False
+        self._previous = (self.limit, 0.0, "")  # the last limit with its throughput, and of what
+        self._probing = False
+        self._hold = 0
+        self._slow_start = True
+        self._recovery_limit = 0
+        self._refusal_share = 0.0
 
     @property
-    def resting(self) -> float:
+    def pause_left(self) -> float:
         """Seconds until the next request may go."""
-        return max(0.0, self._rests_until - self._clock())
+        return max(0.0, self._paused_until - self._clock())
 
     @property
     def load(self) -> float:
         """Requests here and waiting, in relation to the places."""
-        return (self.taken + len(self._waiting)) / self.limit
+        return (self.in_flight + len(self._waiters)) / self.limit
 
-    async def take(self) -> int:
+    async def acquire(self) -> int:
         """Wait for a place; the ticket says how often the limit had been halved by then."""
-        if not self._waiting and self._free():
-            self.taken += 1
+        if not self._waiters and self._has_room():
+            self.in_flight += 1
         else:
-            place = asyncio.get_running_loop().create_future()
-            self._waiting.append(place)
-            self._wake()
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            self._admit()
             try:
-                await place
+                await waiter
             except asyncio.CancelledError:
-                if place.done() and not place.cancelled() and not place.exception():
-                    self.give()
+                if waiter.done() and not waiter.cancelled() and not waiter.exception():
+                    self.release()
                 raise
-        self._full |= self.taken >= self.limit
-        return self._round
+        self._saturated |= self.in_flight >= self.limit
+        return self._epoch
 
-    def give(self) -> None:
+    def release(self) -> None:
         """Give a place back."""
-        self.taken -= 1
-        self._wake()
+        self.in_flight -= 1
+        self._admit()
 
-    def end(self, error: Exception) -> None:
+    def close(self, error: Exception) -> None:
         """No request will go any more; those that wait get the error."""
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_exception(error)
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
 
-    def rest(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         """Let no request go for a while."""
-        self._rests_until = max(self._rests_until, self._clock() + min(seconds, LONGEST_WAIT))
+        self._paused_until = max(self._paused_until, self._clock() + min(seconds, MAX_WAIT))
 
-    def too_much(self, ticket: int) -> None:
+    def on_overload(self, epoch: int) -> None:
         """The server refuses for its load: half as many from now on, if it is not a stray one.
 
         Requests that went out before a halving are no sign of what came after it.
         """
-        if self._fixed or ticket != self._round:
+        if self._fixed or epoch != self._epoch:
             return
-        self._strain += (1 - self._strain) * STRAY
-        if self._strain < STRAINED:
+        self._refusal_share += (1 - self._refusal_share) * REFUSAL_WEIGHT
+        if self._refusal_share < OVERLOAD_SHARE:
             return
-        self._strain = 0.0
-        self._borne = int(REGAINED * self.limit)
+        self._refusal_share = 0.0
+        self._recovery_limit = int(RECOVERY_SHARE * self.limit)
         self.limit = max(1, self.limit // 2)
-        self._round += 1
-        self._steep = self._trying = False
-        self._calm = 0
-        self._restart(self._clock())
+        self._epoch += 1
+        self._slow_start = self._probing = False
+        self._hold = 0
+        self._start_interval(self._clock())
 
-    def answered(self) -> None:
+    def on_success(self) -> None:
         """An answer has come to its end."""
-        self._strain -= self._strain * STRAY
-        self._done += 1
+        self._refusal_share -= self._refusal_share * REFUSAL_WEIGHT
+        self._answers += 1
         self._measure()
 
-    def streamed(self, tokens: int) -> None:
+    def on_tokens(self, tokens: int) -> None:
         """Tokens of an answer have come."""
         self._tokens += tokens
         self._measure()
 
-    def _free(self) -> bool:
-        return self.taken < (1 if self.lost else self.limit) and not self.resting
+    def _has_room(self) -> bool:
+        return self.in_flight < (1 if self.unreachable else self.limit) and not self.pause_left
 
-    def _wake(self) -> None:
-        while self._waiting and self._free():
-            place = self._waiting.popleft()
-            if not place.done():
-                self.taken += 1
-                place.set_result(None)
-        if self._waiting and self.resting and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self.resting + 0.001, self._rested)
+    def _admit(self) -> None:
+        while self._waiters and self._has_room():
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                self.in_flight += 1
+                waiter.set_result(None)
+        if self._waiters and self.pause_left and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self.pause_left + 0.001, self._on_pause_end)
 
-    def _rested(self) -> None:
+    def _on_pause_end(self) -> None:
         self._timer = None
-        self._wake()
+        self._admit()
 
     def _measure(self) -> None:
         if self._fixed:
             return
         now = self._clock()
-        if self.flowing < FLOWING * self.limit:
+        if self.streaming < MIN_STREAMING_SHARE * self.limit:
             self._tokens, self._tokens_since = 0, now
-        if self._done >= self.limit and now - self._done_since >= SHORTEST:
-            self._judge(self._done / (now - self._done_since), "answers", now)
-        elif self._tokens >= 20 * self.limit and now - self._tokens_since >= STREAMED:
-            self._judge(self._tokens / (now - self._tokens_since), "tokens", now)
+        if self._answers >= self.limit and now - self._answers_since >= MIN_ANSWER_SECONDS:
+            self._adjust(self._answers / (now - self._answers_since), "answers", now)
+        elif self._tokens >= 20 * self.limit and now - self._tokens_since >= MIN_TOKEN_SECONDS:
+            self._adjust(self._tokens / (now - self._tokens_since), "tokens", now)
 
-    def _judge(self, rate: float, unit: str, now: float) -> None:
+    def _adjust(self, rate: float, unit: str, now: float) -> None:
         """Decide by a throughput: more, back to what was, or leave it for a while."""
-        full = self._full
-        self._restart(now)
-        if not full:  # the limit was not what held it back
+        saturated = self._saturated
+        self._start_interval(now)
+        if not saturated:  # the limit was not what held it back
             return
-        smaller, slower, of = self._before
-        if self.limit < self._borne:  # a few refusals of many are no reason to begin anew
-            self.limit, self._trying = min(self._borne, self.limit * 2), False
-        elif self._trying and of == unit and rate < slower * (1 + 0.1 * (self.limit / smaller - 1)):
-            self.limit, self._trying, self._calm = smaller, False, CALM
-            self._steep = False
-        elif not self._trying and self._calm:
-            self._calm -= 1
-        elif self.limit < MOST:
-            self._before, self._trying = (self.limit, rate, unit), True
-            self.limit = min(MOST, self.limit * 2 if self._steep else self.limit + max(1, self.limit // 4))
-        self._wake()
+        previous_limit, previous_rate, previous_unit = self._previous
+        if self.limit < self._recovery_limit:  # a few refusals of many are no reason to begin anew
+            self.limit, self._probing = min(self._recovery_limit, self.limit * 2), False
+        elif (
+            self._probing
+            and previous_unit == unit
+            and rate < previous_rate * (1 + 0.1 * (self.limit / previous_limit - 1))
+        ):
+            self.limit, self._probing, self._hold = previous_limit, False, HOLD_INTERVALS
+            self._slow_start = False
+        elif not self._probing and self._hold:
+            self._hold -= 1
+        elif self.limit < MAX_LIMIT:
+            self._previous, self._probing = (self.limit, rate, unit), True
+            self.limit = min(MAX_LIMIT, self.limit * 2 if self._slow_start else self.limit + max(1, self.limit // 4))
+        self._admit()
 
-    def _restart(self, now: float) -> None:
-        self._done = self._tokens = 0
-        self._done_since = self._tokens_since = now
-        self._full = self.taken >= self.limit
+    def _start_interval(self, now: float) -> None:
+        self._answers = self._tokens = 0
+        self._answers_since = self._tokens_since = now
+        self._saturated = self.in_flight >= self.limit

@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
-from .errors import ServerError, unquoted
+from .errors import ServerError, strip_quotations
 
-LIMITS = ("max_completion_tokens", "max_tokens")
+TOKEN_LIMITS = ("max_completion_tokens", "max_tokens")
 """The two names of the most tokens of an answer."""
-OURS = (*LIMITS, "stream_options", "seed", "min_p", "top_k", "stop", "top_p", "temperature", "stream")
+ADJUSTABLE = (*TOKEN_LIMITS, "stream_options", "seed", "min_p", "top_k", "stop", "top_p", "temperature", "stream")
 """What may be left out; of two that exclude each other, the one that comes first here."""
-MOST = 16
+MAX_ADJUSTMENTS = 16
 """Lessons in one run."""
 _ALIASES = {
     "max_completion_tokens": ("maxCompletionTokens",),
@@ -46,8 +46,10 @@ _UNSUPPORTED = re.compile(
     re.IGNORECASE,
 )
 _CODES = re.compile(r"unsupported|unknown_parameter|extra_forbidden|unrecognized|not_supported", re.IGNORECASE)
-_TOGETHER = re.compile(r"\bboth\b|only one\b|together|mutually exclusive|not .{0,20}simultaneously", re.IGNORECASE)
-_TOO_MANY = re.compile(
+_MUTUALLY_EXCLUSIVE = re.compile(
+    r"\bboth\b|only one\b|together|mutually exclusive|not .{0,20}simultaneously", re.IGNORECASE
+)
+_TOO_LARGE = re.compile(
     r"too (?:large|big|high|many)|less than|at most|max(?:imum)?\b|exceed|range|<=|≤|>|greater than|lower than|limit"
     r"|between|超|范围|上限|최대|초과|이하|dépass|maxim|übersch|exced|supera|ultrapass|máxim"
     r"|прев|максим|не более",
@@ -56,14 +58,14 @@ _TOO_MANY = re.compile(
 _INSTEAD = re.compile(
     r"(?:\buse|did you mean|replaced by|in favou?r of|try)\s+['\"`]?(\w+)['\"`]?(?: instead)?", re.IGNORECASE
 )
-_KNOWN = re.compile(
+_SUPPORTED_LIST = re.compile(
     r"(?<!not )(?<!un)\b(?:supported|allowed|valid|accepted|permitted|available|expected)\s+(?:request\s+)?"
     r"(?:parameters|arguments|fields|keys|options|properties|inputs)\b(?! (?:are )?not).*"
     r"|\bonly (?:supports|accepts|allows)[^.]*",
     re.IGNORECASE | re.DOTALL,
 )
 """What a refusal says of other parameters: what to use instead, and what is known."""
-_SYSTEM = re.compile(
+_SYSTEM_ROLE = re.compile(
     r"['\"`]?system['\"`]?\s+(?:role|message|prompt|instruction)s?|(?:role|support)s?:?\s+['\"`]?system['\"`]?"
     r"|developer instruction is not enabled|only ['\"`]?user['\"`]? and ['\"`]?assistant",
     re.IGNORECASE,
@@ -71,7 +73,7 @@ _SYSTEM = re.compile(
 _NUMBER = re.compile(r"(?<![A-Za-z0-9_.-])\d[\d,_]*(?![A-Za-z0-9_]|\.\d)")
 
 
-class Lesson(NamedTuple):
+class Adjustment(NamedTuple):
     """What to do with a parameter: "drop" it, "rename" or "cap" it, or "move" the system message `to` another role."""
 
     name: str
@@ -82,46 +84,50 @@ class Lesson(NamedTuple):
 class Parameters:
     """The lessons of a run, applied to each request. `given`: the user's own parameters; `clean` makes words a line."""
 
-    def __init__(self, given: Collection[str], clean: Callable[[str], str]) -> None:
-        self._given = frozenset(given)
+    def __init__(self, user_parameters: Collection[str], clean: Callable[[str], str]) -> None:
+        self._user_parameters = frozenset(user_parameters)
         self._clean = clean
         self._record: dict[str, dict[str, Any]] = {}
-        self._lessons: list[Lesson] = []
-        self._refused: set[str] = set()
+        self._adjustments: list[Adjustment] = []
+        self._refused_limits: set[str] = set()
 
-    def fit(self, body: dict[str, Any]) -> dict[str, Any]:
+    def apply(self, body: dict[str, Any]) -> dict[str, Any]:
         """The request's fields as the server takes them; `body` itself while nothing has been learnt."""
-        for lesson in self._lessons:
-            body = _applied(lesson, body)
+        for lesson in self._adjustments:
+            body = _apply(lesson, body)
         return body
 
-    def learn(self, error: ServerError, body: dict[str, Any], sent: Mapping[str, Any]) -> bool:
+    def learn(self, error: ServerError, body: dict[str, Any], fields: Mapping[str, Any]) -> bool:
         """Whether the request is worth another try, as it would go out otherwise than it was `sent`."""
-        if self.fit(body) != sent:  # another request has learnt it meanwhile
+        if self.apply(body) != fields:  # another request has learnt it meanwhile
             return True
-        for lesson in find(error, sent, self._given):
-            if len(self._lessons) < MOST:
-                self._take(lesson, sent.get(lesson.name), error.message or str(error))
-        return self.fit(body) != sent
+        for adjustment in find_adjustments(error, fields, self._user_parameters):
+            if len(self._adjustments) < MAX_ADJUSTMENTS:
+                self._add(adjustment, fields.get(adjustment.name), error.message or str(error))
+        return self.apply(body) != fields
 
-    def refuses_own(self, error: ServerError, sent: Mapping[str, Any]) -> str:
+    def refused_user_parameter(self, error: ServerError, fields: Mapping[str, Any]) -> str:
         """The parameter of the user's own that the error says is not supported; empty if it says no such thing."""
         if not _unsupported(error):
             return ""
-        text = _KNOWN.sub(" ", unquoted(error.message))
-        return next((name for name in self._given if name in sent and _named(name, error, text)), "")
+        text = _SUPPORTED_LIST.sub(" ", strip_quotations(error.message))
+        return next((name for name in self._user_parameters if name in fields and _is_about(name, error, text)), "")
 
-    def left_out(self, name: str) -> bool:
+    def is_dropped(self, name: str) -> bool:
         """Whether a parameter is not sent any more."""
         return name in self._record and self._record[name]["action"] == "drop"
 
     def recall(self, record: Mapping[str, Any]) -> None:
         """Take over what an earlier part of the run has learnt."""
         for name, entry in record.items():
-            if isinstance(entry, Mapping) and name not in self._given and len(self._lessons) < MOST:
-                lesson = Lesson(name, str(entry.get("action")), entry.get("to", ""))
-                if _sound(lesson):
-                    self._take(lesson, entry.get("value"), str(entry.get("said", "")))
+            if (
+                isinstance(entry, Mapping)
+                and name not in self._user_parameters
+                and len(self._adjustments) < MAX_ADJUSTMENTS
+            ):
+                adjustment = Adjustment(name, str(entry.get("action")), entry.get("to", ""))
+                if _is_valid(adjustment):
+                    self._add(adjustment, entry.get("value"), str(entry.get("said", "")))
 
     @property
     def record(self) -> dict[str, dict[str, Any]]:
@@ -133,62 +139,66 @@ class Parameters:
         """What was learnt, a line each."""
         return [self._note(name, entry) for name, entry in self._record.items()]
 
-    def _take(self, lesson: Lesson, value: Any, said: str) -> None:
-        entry: dict[str, Any] = {"action": lesson.action} | ({"to": lesson.to} if lesson.to != "" else {})
-        if isinstance(value, int | float | list) and lesson.name not in {"seed", "stream"}:
+    def _add(self, adjustment: Adjustment, value: Any, message: str) -> None:
+        entry: dict[str, Any] = {"action": adjustment.action} | ({"to": adjustment.to} if adjustment.to != "" else {})
+        if isinstance(value, int | float | list) and adjustment.name not in {"seed", "stream"}:
             entry["value"] = value
-        if lesson.name in LIMITS and lesson.action != "cap":
-            self._refused.add(lesson.name)
-            if lesson.action == "drop" or lesson.to in self._refused:  # neither name will do
-                self._lessons = [known for known in self._lessons if known.name not in LIMITS]
-                self._lessons += [Lesson(name, "drop") for name in LIMITS]
-                for name in LIMITS:
+        if adjustment.name in TOKEN_LIMITS and adjustment.action != "cap":
+            self._refused_limits.add(adjustment.name)
+            if adjustment.action == "drop" or adjustment.to in self._refused_limits:  # neither name will do
+                self._adjustments = [previous for previous in self._adjustments if previous.name not in TOKEN_LIMITS]
+                self._adjustments += [Adjustment(name, "drop") for name in TOKEN_LIMITS]
+                for name in TOKEN_LIMITS:
                     self._record.pop(name, None)
                 entry = {"action": "drop"} | ({"value": value} if isinstance(value, int) else {})
-                self._record["max_tokens"] = entry | {"said": self._clean(said)}
+                self._record["max_tokens"] = entry | {"said": self._clean(message)}
                 return
-        self._lessons.append(lesson)
-        self._record[lesson.name] = entry | {"said": self._clean(said)}
+        self._adjustments.append(adjustment)
+        self._record[adjustment.name] = entry | {"said": self._clean(message)}
 
     def _note(self, name: str, entry: Mapping[str, Any]) -> str:
         value, to = entry.get("value"), entry.get("to")
-        text = f"{name}={value}" if "value" in entry else name
-        words = {
+        shown = f"{name}={value}" if "value" in entry else name
+        note = {
             "rename": f"{name} is sent as {to}, as the server refuses it by that name",
-            "cap": f"{text} was refused by the server and {to} is sent",
+            "cap": f"{shown} was refused by the server and {to} is sent",
             "move": "the server refuses system messages; theirs is sent "
             + ("with the role developer" if to == "developer" else "at the beginning of the user's"),
-        }.get(str(entry["action"]), f"{text} was refused by the server and is not sent")
+        }.get(str(entry["action"]), f"{shown} was refused by the server and is not sent")
         if name == "stop" and entry["action"] == "drop":
-            words += "; answers are cut at these strings here"
-        return f"{words} ({entry['said']})"
+            note += "; answers are cut at these strings here"
+        return f"{note} ({entry['said']})"
 
 
-def find(error: ServerError, sent: Mapping[str, Any], given: Collection[str] = ()) -> list[Lesson]:
+def find_adjustments(
+    error: ServerError, fields: Mapping[str, Any], user_parameters: Collection[str] = ()
+) -> list[Adjustment]:
     """What a refusal teaches about the fields that were `sent`; those `given` by the user stay as they are."""
-    if moved := _moved(error, sent):
-        return [moved]
-    open_ = [name for name in OURS if name in sent and name not in given]
-    text = _KNOWN.sub(" ", _INSTEAD.sub(" ", unquoted(error.message)))
-    named = [name for name in open_ if _named(name, error, text)]
-    if not named:
+    if adjustment := _find_system_move(error, fields):
+        return [adjustment]
+    candidates = [name for name in ADJUSTABLE if name in fields and name not in user_parameters]
+    text = _SUPPORTED_LIST.sub(" ", _INSTEAD.sub(" ", strip_quotations(error.message)))
+    names = [name for name in candidates if _is_about(name, error, text)]
+    if not names:
         return []
     # Too many stop strings, too long ones, only white space: the answer can be cut at them when it is here.
-    if named == ["stop"] or (_TOGETHER.search(text) and len(named) > 1):
-        return [Lesson(named[0], "drop")]
-    limit = next((name for name in named if name in LIMITS), "")
+    if names == ["stop"] or (_MUTUALLY_EXCLUSIVE.search(text) and len(names) > 1):
+        return [Adjustment(names[0], "drop")]
+    limit = next((name for name in names if name in TOKEN_LIMITS), "")
     if _unsupported(error):
-        return [_without(name, error, sent) for name in named if name not in LIMITS or "prompt" not in sent]
-    if limit and (most := _most(text, sent[limit])) and _TOO_MANY.search(text):
-        return [Lesson(limit, "cap", most)]
+        return [
+            _drop_or_rename(name, error, fields) for name in names if name not in TOKEN_LIMITS or "prompt" not in fields
+        ]
+    if limit and (server_limit := _server_limit(text, fields[limit])) and _TOO_LARGE.search(text):
+        return [Adjustment(limit, "cap", server_limit)]
     return []
 
 
-def _applied(lesson: Lesson, body: dict[str, Any]) -> dict[str, Any]:
-    name, action, to = lesson
+def _apply(adjustment: Adjustment, body: dict[str, Any]) -> dict[str, Any]:
+    name, action, to = adjustment
     if action == "move":
-        return {**body, "messages": _without_system(body["messages"], str(to))} if "messages" in body else body
-    if name not in body or (name in LIMITS and action != "cap" and "prompt" in body):
+        return {**body, "messages": _merge_system(body["messages"], str(to))} if "messages" in body else body
+    if name not in body or (name in TOKEN_LIMITS and action != "cap" and "prompt" in body):
         return body  # without a limit, raw prompts get 16 tokens
     if action == "rename":
         return {str(to) if key == name else key: value for key, value in body.items()}
@@ -199,42 +209,44 @@ def _applied(lesson: Lesson, body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sound(lesson: Lesson) -> bool:
+def _is_valid(adjustment: Adjustment) -> bool:
     """Whether a lesson that was read from a file is one."""
-    if lesson.action == "move":
-        return lesson.name == "system" and lesson.to in {"user", "developer"}
-    if lesson.action == "cap":
-        return lesson.name in LIMITS and type(lesson.to) is int and lesson.to > 0
-    return lesson.name in OURS and (lesson.action == "drop" or (lesson.action == "rename" and lesson.to in LIMITS))
+    if adjustment.action == "move":
+        return adjustment.name == "system" and adjustment.to in {"user", "developer"}
+    if adjustment.action == "cap":
+        return adjustment.name in TOKEN_LIMITS and type(adjustment.to) is int and adjustment.to > 0
+    return adjustment.name in ADJUSTABLE and (
+        adjustment.action == "drop" or (adjustment.action == "rename" and adjustment.to in TOKEN_LIMITS)
+    )
 
 
 def _unsupported(error: ServerError) -> bool:
     return bool(_UNSUPPORTED.search(error.message) or _CODES.search(f"{error.code} {error.type}"))
 
 
-def _without(name: str, error: ServerError, sent: Mapping[str, Any]) -> Lesson:
+def _drop_or_rename(name: str, error: ServerError, fields: Mapping[str, Any]) -> Adjustment:
     """A parameter that is refused as such is left out, a limit goes by its other name first."""
-    if name not in LIMITS:
-        return Lesson(name, "drop")
-    other = LIMITS[LIMITS.index(name) - 1]
-    found = _INSTEAD.search(error.message)
-    told = found[1] if found and found[1] in LIMITS else ""
-    return Lesson(name, "rename", told or other) if other not in sent else Lesson(name, "drop")
+    if name not in TOKEN_LIMITS:
+        return Adjustment(name, "drop")
+    other = TOKEN_LIMITS[TOKEN_LIMITS.index(name) - 1]
+    match = _INSTEAD.search(error.message)
+    replacement = match[1] if match and match[1] in TOKEN_LIMITS else ""
+    return Adjustment(name, "rename", replacement or other) if other not in fields else Adjustment(name, "drop")
 
 
-def _moved(error: ServerError, sent: Mapping[str, Any]) -> Lesson | None:
+def _find_system_move(error: ServerError, fields: Mapping[str, Any]) -> Adjustment | None:
     """The lesson about system messages, where there is one and it is refused."""
-    messages = sent.get("messages")
+    messages = fields.get("messages")
     roles = {message.get("role") for message in messages} if isinstance(messages, list) else set()
-    if not roles & {"system", "developer"} or not _SYSTEM.search(error.message):
+    if not roles & {"system", "developer"} or not _SYSTEM_ROLE.search(error.message):
         return None
     if not (_unsupported(error) or "only" in error.message.lower()):
         return None
     role = "developer" if "'developer'" in error.message and "developer" not in roles else "user"
-    return Lesson("system", "move", role)
+    return Adjustment("system", "move", role)
 
 
-def _without_system(messages: list[dict[str, Any]], role: str) -> list[dict[str, Any]]:
+def _merge_system(messages: list[dict[str, Any]], role: str) -> list[dict[str, Any]]:
     """The messages with the system's under another role, or before the text of the first user's."""
     system = [message for message in messages if message.get("role") in {"system", "developer"}]
     if not system:
@@ -251,22 +263,22 @@ def _without_system(messages: list[dict[str, Any]], role: str) -> list[dict[str,
     return [*others[:first], {**others[first], "content": joined}, *others[first + 1 :]]
 
 
-def _most(text: str, asked: Any) -> int:
+def _server_limit(text: str, value: Any) -> int:
     """The largest number below what was asked for: the server's limit; 0 if there is none."""
-    if not isinstance(asked, int):
+    if not isinstance(value, int):
         return 0
     numbers = [int(re.sub(r"[,_]", "", number)) for number in _NUMBER.findall(text) if len(number) < 12]
-    return max((number for number in numbers if 1 < number < asked), default=0)
+    return max((number for number in numbers if 1 < number < value), default=0)
 
 
-def _named(name: str, error: ServerError, text: str) -> bool:
+def _is_about(name: str, error: ServerError, text: str) -> bool:
     """Whether an error is about the parameter."""
     spellings = (name, *_ALIASES.get(name, ()))
     if error.param:
         last = [part for part in re.split(r"[.\[\]/]+", error.param) if part]
         if last and last[-1] in spellings:
             return True
-        if error.param in OURS and ";" not in error.message:
+        if error.param in ADJUSTABLE and ";" not in error.message:
             return False
     return any(_pattern(form).search(text) for form in spellings)
 
@@ -277,14 +289,14 @@ _patterns: dict[str, re.Pattern[str]] = {}
 def _pattern(name: str) -> re.Pattern[str]:
     """The forms in which a message names a parameter; a plain English word must look like a name."""
     if name not in _patterns:
-        it = f"(?i:{re.escape(name)})" if " " in name else re.escape(name)
+        name_pattern = f"(?i:{re.escape(name)})" if " " in name else re.escape(name)
         forms = [
-            rf"['\"`\[(“](?:body[.\s>-]*)?(?:\w+\.)?{it}\s*['\"`\])”,]",
-            rf"(?:parameter|argument|field|key|propert(?:y|ie)|param|supplied|body)s?\s*(?:\.|->|:)?\s*[\['\"`]*{it}\b",
-            rf"(?:^|[;,\n]\s*|body\.|\s){it}\s*:\s",
-            rf"(?:supported|permitted|allowed|unknown)[^.\n]{{0,60}}[:,]\s*[\['\"`]*{it}\b",
+            rf"['\"`\[(“](?:body[.\s>-]*)?(?:\w+\.)?{name_pattern}\s*['\"`\])”,]",
+            rf"(?:parameter|argument|field|key|propert(?:y|ie)|param|supplied|body)s?\s*(?:\.|->|:)?\s*[\['\"`]*{name_pattern}\b",
+            rf"(?:^|[;,\n]\s*|body\.|\s){name_pattern}\s*:\s",
+            rf"(?:supported|permitted|allowed|unknown)[^.\n]{{0,60}}[:,]\s*[\['\"`]*{name_pattern}\b",
         ]
         if re.search("[-_ ]", name) or name in {"temperature", "seed"} or name != name.lower():
-            forms.append(rf"(?<![\w.]){it}(?!\w)")
+            forms.append(rf"(?<![\w.]){name_pattern}(?!\w)")
         _patterns[name] = re.compile("|".join(forms))
     return _patterns[name]

@@ -24,11 +24,11 @@ def find(url: str, environ: Mapping[str, str] | None = None) -> Proxy | None:
     """The proxy for a server's address; None if it is reached directly, UsageError for one that cannot be used."""
     environ = os.environ if environ is None else environ
     parts = urlsplit(url)
-    name, given = _named(parts.scheme, environ)
-    if not given or _bypassed(parts.hostname or "", parts.port, _either("no_proxy", environ)[1]):
+    name, value = _proxy_variable(parts.scheme, environ)
+    if not value or _is_bypassed(parts.hostname or "", parts.port, _read_variable("no_proxy", environ)[1]):
         return None
     try:
-        proxy = urlsplit(given if "://" in given else f"http://{given}")
+        proxy = urlsplit(value if "://" in value else f"http://{value}")
         host, port = proxy.hostname, proxy.port
     except ValueError:
         host, port = None, None
@@ -41,16 +41,16 @@ def find(url: str, environ: Mapping[str, str] | None = None) -> Proxy | None:
         )
     host = f"[{host}]" if ":" in host else host
     login = unquote(proxy.netloc.rpartition("@")[0])
-    where = f"{proxy.scheme.lower()}://{host}" + (f":{port}" if port else "")
-    return Proxy(where, login)
+    address = f"{proxy.scheme.lower()}://{host}" + (f":{port}" if port else "")
+    return Proxy(address, login)
 
 
-def _named(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    name, given = _either(f"{scheme}_proxy", environ)
-    return (name, given) if name else _either("all_proxy", environ)
+def _proxy_variable(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    name, value = _read_variable(f"{scheme}_proxy", environ)
+    return (name, value) if name else _read_variable("all_proxy", environ)
 
 
-def _either(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
+def _read_variable(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
     """A variable in small letters or in capitals; one that is set to nothing in small letters takes the other away."""
     for form in (name, name.upper()):
         if form in environ:
@@ -58,14 +58,14 @@ def _either(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
     return "", ""
 
 
-def _bypassed(host: str, port: int | None, without: str) -> bool:
+def _is_bypassed(host: str, port: int | None, no_proxy: str) -> bool:
     """Whether NO_PROXY names the host: itself, a domain it is in, a network, `*`, each with a port or without."""
     host = host.lower().rstrip(".")
-    for entry in without.lower().replace(",", " ").split():
+    for entry in no_proxy.lower().replace(",", " ").split():
         if entry == "*":
             return True
-        name, _, its_port = entry.rpartition(":") if entry.count(":") == 1 or "]:" in entry else (entry, "", "")
-        if its_port and its_port != str(port or ""):
+        name, _, entry_port = entry.rpartition(":") if entry.count(":") == 1 or "]:" in entry else (entry, "", "")
+        if entry_port and entry_port != str(port or ""):
             continue
         name = name.strip("[]")
         if _in_network(host, name):

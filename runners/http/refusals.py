@@ -2,18 +2,18 @@
 
 import re
 
-from .errors import ServerError, unquoted
+from .errors import ServerError, strip_quotations
 
-TOO_MUCH = {429, 503, 529}
+OVERLOAD_STATUSES = {429, 503, 529}
 """Statuses that say "not now", so that fewer requests go out."""
-LASTING = {401, 407, 413, 414, 431}
+PERMANENT_STATUSES = {401, 407, 413, 414, 431}
 """Refusals that stay the same though they come as a page."""
-_AGAIN = {408, 409, 420, 425, 429, 499}
-_NEVER = {501, 505}
-_BUSY = re.compile(
+_RETRYABLE = {408, 409, 420, 425, 429, 499}
+_NOT_RETRYABLE = {501, 505}
+_OVERLOAD = re.compile(
     r"overloaded|rate[_ ]limit|too[_ ]many[_ ]requests|unavailable|capacity|resource_exhausted", re.IGNORECASE
 )
-_SPENT = re.compile(
+_OUT_OF_CREDIT = re.compile(
     r"insufficient[_ ](?:user[_ ])?(?:quota|balance|credits?|funds)|credit balance is too low|out of credits"
     r"|balance (?:is |was )?(?:insufficient|not enough|exhausted|too low)|billing_hard_limit|exceeded_current_quota"
     r"|arrearage|account_?overdue|余额不足|額度不足|额度不足|欠费",
@@ -46,35 +46,35 @@ _API_KEY = re.compile(
 )
 
 
-def passes(status: int) -> bool:
+def is_retryable(status: int) -> bool:
     """Whether another try may help: timeouts, conflicts, and the server's own faults, Cloudflare's 52x among them."""
-    return status in _AGAIN or (status >= 500 and status not in _NEVER)
+    return status in _RETRYABLE or (status >= 500 and status not in _NOT_RETRYABLE)
 
 
-def busy(status: int, error: ServerError) -> bool:
+def is_overload(status: int, error: ServerError) -> bool:
     """Whether an error says that there are too many requests."""
-    return status in TOO_MUCH or bool(_BUSY.search(str(error)))
+    return status in OVERLOAD_STATUSES or bool(_OVERLOAD.search(str(error)))
 
 
-def spent(status: int, error: ServerError) -> bool:
+def is_out_of_credit(status: int, error: ServerError) -> bool:
     """Whether nothing is left on the account."""
-    return status == 402 or (status in {0, 400, 403, 429} and bool(_SPENT.search(str(error))))
+    return status == 402 or (status in {0, 400, 403, 429} and bool(_OUT_OF_CREDIT.search(str(error))))
 
 
-def denies(status: int, error: ServerError) -> bool:
+def is_key_refused(status: int, error: ServerError) -> bool:
     """Whether a 401 or 403 to the list of models says that the key is wrong, and not that it is for other things."""
     if error.page or _SCOPE.search(error.message):
         return False
     return status == 401 or bool(_KEY.search(f"{error.message} {error.code}"))
 
 
-def wrong_key(error: ServerError) -> bool:
+def mentions_wrong_key(error: ServerError) -> bool:
     """Whether an error speaks of a wrong key, as Gemini's does with status 400 and MiniMax's with 200."""
     return bool(_API_KEY.search(str(error)))
 
 
-def lacks_model(error: ServerError, *, by_words: bool) -> bool:
+def is_model_missing(error: ServerError, *, by_words: bool) -> bool:
     """Whether an error says that the model is not there, by its code or also by its words."""
     if error.code.lower() in _NO_MODEL_CODES:
         return True
-    return by_words and bool(_NO_MODEL.search(unquoted(error.message)))
+    return by_words and bool(_NO_MODEL.search(strip_quotations(error.message)))

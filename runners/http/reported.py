@@ -7,18 +7,18 @@ from . import errors
 
 _MINIMAX = {1026: 400, 1027: 400, 1042: 400, 2013: 400, 1002: 429, 1039: 429}
 """HTTP's statuses for MiniMax's codes: refused content, invisible characters, parameters; rates of requests, tokens."""
-_WELL, _ILL = {"0", "200", "ok", "success"}, {"error", "failed", "failure"}
-_SAID = ("message", "msg", "errormsg", "errormessage", "errmsg")
-_INSIDE = ("header", "response", "data", "result")  # iFlytek, Tencent, and gateways
+_OK_WORDS, _FAILURE_WORDS = {"0", "200", "ok", "success"}, {"error", "failed", "failure"}
+_MESSAGE_FIELDS = ("message", "msg", "errormsg", "errormessage", "errmsg")
+_WRAPPERS = ("header", "response", "data", "result")  # iFlytek, Tencent, and gateways
 
 
-def error_in(data: Mapping[str, Any], kind: bytes = b"") -> Any:
+def find_error(data: Mapping[str, Any], kind: bytes = b"") -> Any:
     """What a JSON object reports as an error; None if it reports none. A heartbeat is none.
 
     `kind`: the type of the event that it came as; those of another type than messages may say anything.
     """
     error = data.get("error") or data.get("Error")
-    if error and (not isinstance(error, dict) or _says(error)):
+    if error and (not isinstance(error, dict) or _has_content(error)):
         return error
     base = data.get("base_resp")  # MiniMax, in every reply
     if isinstance(base, dict) and base.get("status_code"):
@@ -28,30 +28,36 @@ def error_in(data: Mapping[str, Any], kind: bytes = b"") -> Any:
         return data.get("errors") or data
     if data.get("choices") or "usage" in data or kind not in {b"", b"message"}:
         return None
-    return data if _tells(errors.fields(data)) else None
+    return data if _describes_error(errors.normalize_fields(data)) else None
 
 
-def _tells(found: Mapping[str, Any]) -> bool:
+def _describes_error(fields: Mapping[str, Any]) -> bool:
     """Whether an object without choices tells of an error, by a message, a status, or an object that does so."""
-    if str(found.get("code", found.get("errcode", ""))).lower() in _WELL:
+    if str(fields.get("code", fields.get("errcode", ""))).lower() in _OK_WORDS:
         return False
-    if str(found.get("status", "")).lower() in _ILL or _at_least_400(found.get("statuscode")) or found.get("fault"):
+    if (
+        str(fields.get("status", "")).lower() in _FAILURE_WORDS
+        or _at_least_400(fields.get("statuscode"))
+        or fields.get("fault")
+    ):
         return True
-    if any(isinstance(said := found.get(name), str) and said for name in _SAID) or found.get("detail"):
+    if any(isinstance(message := fields.get(name), str) and message for name in _MESSAGE_FIELDS) or fields.get(
+        "detail"
+    ):
         return True
-    inner = (found.get(name) for name in _INSIDE)
-    return any(error_in(data) is not None for data in inner if isinstance(data, dict))
+    inner = (fields.get(name) for name in _WRAPPERS)
+    return any(find_error(data) is not None for data in inner if isinstance(data, dict))
 
 
 def _at_least_400(status: Any) -> bool:
     return isinstance(status, int) and status >= 400
 
 
-def as_exception(error: Any) -> errors.Reported:
+def reported_error(error: Any) -> errors.Reported:
     """What a reported error is to whoever asked."""
-    return errors.Reported(errors.of({"error": error}))
+    return errors.Reported(errors.from_value({"error": error}))
 
 
-def _says(error: Mapping[str, Any]) -> bool:
+def _has_content(error: Mapping[str, Any]) -> bool:
     """Whether an error object holds more than empty fields."""
     return any(value for key, value in error.items() if key not in {"type", "param"}) or bool(error.get("type"))

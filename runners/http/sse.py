@@ -10,11 +10,11 @@ import json
 
 import msgspec
 
-from .line import LARGEST, RequestFailed
+from .line import MAX_RESPONSE_BYTES, RequestFailed
 
 DONE = b"[DONE]"
 _BOM = b"\xef\xbb\xbf"
-_validate = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 
 Event = tuple[bytes, bytes]
 """Type (empty if none was given) and data of an event."""
@@ -23,33 +23,33 @@ Event = tuple[bytes, bytes]
 class EventParser:
     """Turns chunks of bytes into events; RequestFailed for a line or event larger than `largest` bytes."""
 
-    def __init__(self, largest: int = LARGEST) -> None:
-        self.unknown = b""
+    def __init__(self, max_bytes: int = MAX_RESPONSE_BYTES) -> None:
+        self.unknown_line = b""
         """The first line that is no field, for an error to quote."""
-        self._largest = largest
+        self._max_bytes = max_bytes
         self._tail = bytearray()  # an unfinished line
         self._after_cr = False
-        self._begun = False
+        self._has_started = False
         self._data: list[bytes] = []
         self._size = 0
         self._type = b""
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Take the next bytes, whose lines may begin and end anywhere; the events that they complete."""
-        if chunk.startswith(b"data: {") and chunk.endswith(b"\n") and self._fresh:  # nearly always one event
+        if chunk.startswith(b"data: {") and chunk.endswith(b"\n") and self._at_event_start:  # nearly always one event
             end = chunk.find(b"\n")
             if end == len(chunk) - 2 and b"\r" not in chunk:
                 return [(b"", chunk[6:end])]
             if end == len(chunk) - 3 and chunk.endswith(b"\r\n\r\n") and chunk.find(b"\r") == end - 1:
                 return [(b"", chunk[6 : end - 1])]
-        return self._fed(chunk)
+        return self._parse(chunk)
 
     @property
-    def _fresh(self) -> bool:
+    def _at_event_start(self) -> bool:
         """Whether the next byte begins an event."""
-        return self._begun and not (self._tail or self._data or self._type or self._after_cr)
+        return self._has_started and not (self._tail or self._data or self._type or self._after_cr)
 
-    def _fed(self, chunk: bytes) -> list[Event]:
+    def _parse(self, chunk: bytes) -> list[Event]:
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
@@ -59,25 +59,25 @@ class EventParser:
         lines = chunk.split(b"\n")
         if self._tail or len(lines) == 1:
             self._tail += lines[0]
-            if len(self._tail) > self._largest:
-                raise RequestFailed(f"a line of the stream is longer than {self._largest >> 20} MB")
+            if len(self._tail) > self._max_bytes:
+                raise RequestFailed(f"a line of the stream is longer than {self._max_bytes >> 20} MB")
             if len(lines) == 1:
                 return []
             lines[0] = bytes(self._tail)
             self._tail.clear()
         if last := lines.pop():
             self._tail += last
-        return self._events(lines)
+        return self._parse_lines(lines)
 
     def close(self) -> list[Event]:
         """The events left at the end of the stream, where the last line or blank line is missing."""
         line = bytes(self._tail)
         self._tail.clear()
-        return self._events([line, b""])
+        return self._parse_lines([line, b""])
 
-    def _events(self, lines: list[bytes]) -> list[Event]:
-        if not self._begun:
-            self._begun = True
+    def _parse_lines(self, lines: list[bytes]) -> list[Event]:
+        if not self._has_started:
+            self._has_started = True
             lines[0] = lines[0].removeprefix(_BOM)
         events: list[Event] = []
         data = self._data
@@ -86,48 +86,48 @@ class EventParser:
                 value = line[6:] if line.startswith(b"data: ") else line[5:]
                 if value.startswith(b"data:"):  # of a relay that frames a stream once more
                     value = value[5:].lstrip(b" ")
-                if data and len(data) == 1 and _is_whole(data[0]):
-                    events.append(self._taken())
-                self._add(value)
+                if data and len(data) == 1 and _is_complete_json(data[0]):
+                    events.append(self._pop_event())
+                self._add_data(value)
             elif not line:
                 if data:
-                    events.append(self._taken())
+                    events.append(self._pop_event())
                 self._type = b""
             else:
-                self._other(line, events)
+                self._parse_other(line, events)
         return events
 
-    def _other(self, line: bytes, events: list[Event]) -> None:
+    def _parse_other(self, line: bytes, events: list[Event]) -> None:
         """A comment, a field other than `data:`, or what is no field at all."""
         if line == b"data":
-            self._add(b"")
+            self._add_data(b"")
         elif line.startswith(b"event:"):
             self._type = line[6:].removeprefix(b" ")
         elif line == b"event":
             self._type = b""
-        elif line.startswith(b"error:") and _is_whole(line[6:]):  # llama.cpp until the end of 2025
+        elif line.startswith(b"error:") and _is_complete_json(line[6:]):  # llama.cpp until the end of 2025
             events.append((b"error", line[6:].strip()))
-        elif (line.startswith(b"{") or line.strip() == DONE) and _is_whole(line):
+        elif (line.startswith(b"{") or line.strip() == DONE) and _is_complete_json(line):
             if self._data:
-                events.append(self._taken())
+                events.append(self._pop_event())
             events.append((self._type, line))
-        elif b":" not in line and not self.unknown:
-            self.unknown = line[:200]
+        elif b":" not in line and not self.unknown_line:
+            self.unknown_line = line[:200]
 
-    def _add(self, value: bytes) -> None:
+    def _add_data(self, value: bytes) -> None:
         self._data.append(value)
         self._size += len(value) + 64  # an object for each of many short lines
-        if self._size > self._largest and len(self._data) > 1:
-            raise RequestFailed(f"an event of the stream is longer than {self._largest >> 20} MB")
+        if self._size > self._max_bytes and len(self._data) > 1:
+            raise RequestFailed(f"an event of the stream is longer than {self._max_bytes >> 20} MB")
 
-    def _taken(self) -> Event:
+    def _pop_event(self) -> Event:
         event = (self._type, self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
         self._data.clear()
         self._size, self._type = 0, b""
         return event
 
 
-def _is_whole(value: bytes) -> bool:
+def _is_complete_json(value: bytes) -> bool:
     """Whether data is a JSON object or list, or the end mark, by itself: then another line cannot belong to it."""
     value = value.strip()
     if not value.endswith((b"}", b"]")):
@@ -135,7 +135,7 @@ def _is_whole(value: bytes) -> bool:
     if value == DONE:
         return True
     try:
-        _validate(value)
+        _decode_raw(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         try:
             json.loads(value.decode(errors="replace"), strict=False)

@@ -16,35 +16,35 @@ QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 Failed: type[Exception] = http.RequestFailed
 
 
-class Asked(NamedTuple):
+class ReceivedRequest(NamedTuple):
     """One request as the server saw it; `line` numbers the connection it came by."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: Any
-    line: int
+    connection: int
 
 
-class Says(NamedTuple):
+class Reply(NamedTuple):
     """One reply. `body` is sent as JSON unless it is bytes, `repeat` times; `cut`: bytes of it sent before the
     connection breaks; `drip`: seconds between its bytes; `stall`: seconds before the rest from its middle on."""
 
     body: Any = b""
     status: int = 200
     headers: dict[str, str] = {}  # noqa: RUF012  never changed
-    cut: int | None = None
-    wait: float = 0.0
+    cut_at: int | None = None
+    delay: float = 0.0
     repeat: int = 1
     drip: float = 0.0
     stall: float = 0.0
 
 
-def answer(content: Any = "Paris", finish: Any = "stop", usage: Any = None, **message: Any) -> Says:
+def answer(content: Any = "Paris", finish: Any = "stop", usage: Any = None, **message: Any) -> Reply:
     """A chat completion with this content."""
     said = {"role": "assistant", "content": content, **message}
     usage = {"prompt_tokens": 10, "completion_tokens": 8} if usage is None else usage
-    return Says({"model": "m", "choices": [{"index": 0, "message": said, "finish_reason": finish}], "usage": usage})
+    return Reply({"model": "m", "choices": [{"index": 0, "message": said, "finish_reason": finish}], "usage": usage})
 
 
 def event(data: Any) -> bytes:
@@ -52,7 +52,7 @@ def event(data: Any) -> bytes:
     return b"data: " + (data if isinstance(data, bytes) else json.dumps(data).encode()) + b"\n\n"
 
 
-def streamed(*texts: str, done: bool = True, cut: bool = False, usage: Any = None, **how: Any) -> Says:
+def streamed(*texts: str, done: bool = True, cut: bool = False, usage: Any = None, **how: Any) -> Reply:
     """A streamed chat completion whose choices have these texts, a character a piece."""
     pieces = [
         event({"choices": [{"index": i, "delta": {"content": letter}, "finish_reason": None}]})
@@ -67,42 +67,42 @@ def streamed(*texts: str, done: bool = True, cut: bool = False, usage: Any = Non
     if not cut:
         counts = {"prompt_tokens": 10, "completion_tokens": sum(map(len, texts))} if usage is None else usage
         ends += [event({"choices": [], "usage": counts})] * bool(counts) + [event(b"[DONE]")] * done
-    return Says(b"".join(pieces + ends), headers={"Content-Type": "text/event-stream"}, **how)
+    return Reply(b"".join(pieces + ends), headers={"Content-Type": "text/event-stream"}, **how)
 
 
 class Loopback(Server):
     """The server; `script` holds the replies to POSTs in order (the last one again and again), or a function."""
 
     def __init__(self) -> None:
-        self.asked: list[Asked] = []
-        self.models: Says = Says({"object": "list", "data": [{"id": "m", "object": "model"}]})
-        self.script: list[Says] | Callable[[Asked], Says] = [answer()]
-        self.most = 0
+        self.received: list[ReceivedRequest] = []
+        self.models: Reply = Reply({"object": "list", "data": [{"id": "m", "object": "model"}]})
+        self.script: list[Reply] | Callable[[ReceivedRequest], Reply] = [answer()]
+        self.max_in_flight = 0
         """Most requests that were in progress at once."""
-        self._running = self._lines = self._posts = 0
-        super().__init__(self._exchange)
+        self._running = self._num_connections = self._num_posts = 0
+        super().__init__(self._serve)
         self.url = f"http://127.0.0.1:{self.port}/v1"
 
     @property
-    def posts(self) -> list[Asked]:
+    def posts(self) -> list[ReceivedRequest]:
         """The requests for completions."""
-        return [asked for asked in self.asked if asked.method == "POST"]
+        return [request for request in self.received if request.method == "POST"]
 
-    def says(self, *replies: Says) -> "Loopback":
+    def reply(self, *replies: Reply) -> "Loopback":
         """Script the replies to POSTs."""
-        self.script, self._posts = list(replies), 0
+        self.script, self._num_posts = list(replies), 0
         return self
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._lines += 1
-        line = self._lines
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._num_connections += 1
+        connection = self._num_connections
         try:
-            while asked := await _request(reader, line):
-                self.asked.append(asked)
+            while request := await _read_request(reader, connection):
+                self.received.append(request)
                 self._running += 1
-                self.most = max(self.most, self._running)
+                self.max_in_flight = max(self.max_in_flight, self._running)
                 try:
-                    if not await self._reply(self._says(asked), writer):
+                    if not await self._send(self._scripted_reply(request), writer):
                         break
                 finally:
                     self._running -= 1
@@ -111,50 +111,50 @@ class Loopback(Server):
         finally:
             writer.close()
 
-    def _says(self, asked: Asked) -> Says:
+    def _scripted_reply(self, asked: ReceivedRequest) -> Reply:
         if asked.method == "GET":
             return self.models
         if callable(self.script):
             return self.script(asked)
-        self._posts += 1
-        return self.script[min(self._posts, len(self.script)) - 1]
+        self._num_posts += 1
+        return self.script[min(self._num_posts, len(self.script)) - 1]
 
-    async def _reply(self, says: Says, writer: asyncio.StreamWriter) -> bool:
-        await asyncio.sleep(says.wait)
-        body = says.body if isinstance(says.body, bytes) else json.dumps(says.body).encode()
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(body) * says.repeat), **says.headers}
+    async def _send(self, reply: Reply, writer: asyncio.StreamWriter) -> bool:
+        await asyncio.sleep(reply.delay)
+        body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body) * reply.repeat), **reply.headers}
         if chunked := "Transfer-Encoding" in headers:
             del headers["Content-Length"]
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        sent = f"HTTP/1.1 {says.status} Scripted\r\n{head}\r\n".encode() + body
-        if says.repeat > 1:
+        sent = f"HTTP/1.1 {reply.status} Scripted\r\n{head}\r\n".encode() + body
+        if reply.repeat > 1:
             piece = b"%x\r\n%b\r\n" % (len(body), body) if chunked else body
             writer.write(sent[: len(sent) - len(body)])
-            for _ in range(says.repeat):
+            for _ in range(reply.repeat):
                 writer.write(piece)
                 await writer.drain()
             writer.write(b"0\r\n\r\n" if chunked else b"")
             return True
-        if says.drip or says.stall:
-            size = 1 if says.drip else len(sent) - len(body) // 2
+        if reply.drip or reply.stall:
+            size = 1 if reply.drip else len(sent) - len(body) // 2
             for start in range(0, len(sent), size):
                 writer.write(sent[start : start + size])
                 await writer.drain()
-                await asyncio.sleep(says.drip or says.stall)
+                await asyncio.sleep(reply.drip or reply.stall)
             return True
-        if says.cut is None:
+        if reply.cut_at is None:
             writer.write(sent)
             await writer.drain()
             return True
-        if says.cut >= 0:
-            writer.write(sent[: len(sent) - len(body) + says.cut])
+        if reply.cut_at >= 0:
+            writer.write(sent[: len(sent) - len(body) + reply.cut_at])
             await writer.drain()
         else:  # not a byte, and a reset in place of an end
             writer.transport.abort()
         return False
 
 
-async def _request(reader: asyncio.StreamReader, line: int) -> Asked | None:
+async def _read_request(reader: asyncio.StreamReader, connection: int) -> ReceivedRequest | None:
     try:
         first, *rest = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     except asyncio.IncompleteReadError:
@@ -162,7 +162,7 @@ async def _request(reader: asyncio.StreamReader, line: int) -> Asked | None:
     headers = {name.lower(): value.strip() for name, _, value in (text.partition(":") for text in rest if text)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     method, path, _ = first.split(" ")
-    return Asked(method, path, headers, json.loads(body) if body else None, line)
+    return ReceivedRequest(method, path, headers, json.loads(body) if body else None, connection)
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
         loopback.stop()
 
 
-class Watch(NullProgress):
+class RecordingProgress(NullProgress):
     """A Progress that remembers."""
 
     def __init__(self) -> None:
@@ -202,7 +202,7 @@ def runner(server: Loopback, model: str = "m", **options: Any) -> Any:
 def ask(server: Loopback, *requests: Request, **options: Any) -> Any:
     """The output of one request or the outputs of several at once; the first error is raised."""
 
-    async def story() -> Any:
+    async def scenario() -> Any:
         made = runner(server, **options)
         try:
             outputs = await asyncio.gather(*(made.generate(request) for request in requests or [question()]))
@@ -210,21 +210,21 @@ def ask(server: Loopback, *requests: Request, **options: Any) -> Any:
             await made.aclose()
         return outputs if len(outputs) > 1 else outputs[0]
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
 def start(server: Loopback, model: str = "m", **options: Any) -> Any:
     """A runner after its start, closed again."""
 
-    async def story() -> Any:
+    async def scenario() -> Any:
         made = runner(server, model, **options)
         try:
-            await made.start(Watch())
+            await made.start(RecordingProgress())
         finally:
             await made.aclose()
         return made
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
 def question(**fields: Any) -> Request:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from m1eval import Request, Sampling
-from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, event, http, question
+from tests.http.conftest import Failed, Loopback, ReceivedRequest, Reply, answer, ask, event, http, question
 
 context_length = importlib.import_module(f"{http.__name__}.context_length")
 errors = importlib.import_module(f"{http.__name__}.errors")
@@ -30,13 +30,13 @@ def body(case: dict[str, Any]) -> str:
     return said if isinstance(said, str) else json.dumps(said)
 
 
-def reply(case: dict[str, Any], status: int | None = None) -> Says:
-    return Says(body(case).encode(), case["status"] if status is None else status)
+def reply(case: dict[str, Any], status: int | None = None) -> Reply:
+    return Reply(body(case).encode(), case["status"] if status is None else status)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['server']}-{case['over']}")
 def test_each_wording_is_told_for_what_it_is(case: dict[str, Any]) -> None:
-    assert context_length.exceeded(case["status"], errors.read(body(case))) is case["over"]
+    assert context_length.exceeded(case["status"], errors.parse(body(case))) is case["over"]
 
 
 def test_the_table_is_wide() -> None:
@@ -49,7 +49,7 @@ def wrong(cases: list[dict[str, Any]]) -> list[str]:
     return [
         body(case)
         for case in cases
-        if context_length.exceeded(case.get("status", 400), errors.read(body(case))) is not case["over"]
+        if context_length.exceeded(case.get("status", 400), errors.parse(body(case))) is not case["over"]
     ]
 
 
@@ -109,7 +109,7 @@ def test_a_request_that_a_gateway_repeats_is_not_what_it_says(gateway: str) -> N
 
 @pytest.mark.parametrize("case", OVER, ids=lambda case: case["server"])
 def test_a_prompt_over_the_window_is_refused_context_and_costs_no_retry(server: Loopback, case: dict[str, Any]) -> None:
-    output = ask(server.says(reply(case)))
+    output = ask(server.reply(reply(case)))
     assert (output.finish_reason, output.text, output.retries) == ("refused_context", "", 0)
     assert len(output.error) <= 300
     assert len(server.posts) == 1
@@ -122,10 +122,10 @@ def test_it_may_come_in_a_stream_or_with_any_status(server: Loopback, case: dict
     replies = {
         "status 200": reply(case, 200),
         "status 500": reply(case, 500),
-        "first event": Says(event(case["body"]), headers=TYPES),
-        "after a piece": Says(piece + event(case["body"]) + event(b"[DONE]"), headers=TYPES),
+        "first event": Reply(event(case["body"]), headers=TYPES),
+        "after a piece": Reply(piece + event(case["body"]) + event(b"[DONE]"), headers=TYPES),
     }
-    output = ask(server.says(replies[how]))
+    output = ask(server.reply(replies[how]))
     assert output.finish_reason == "refused_context"
     assert len(server.posts) == 1
 
@@ -152,7 +152,7 @@ LONG = "prompt is too long: 5000 tokens > 4096 maximum"
     ids=str,
 )
 def test_it_may_come_in_any_form_where_an_answer_was_due(server: Loopback, said: Any, how: str) -> None:
-    output = ask(server.says(Says(said) if how == "whole" else Says(event(said), headers=TYPES)))
+    output = ask(server.reply(Reply(said) if how == "whole" else Reply(event(said), headers=TYPES)))
     assert (output.finish_reason, len(server.posts)) == ("refused_context", 1)
 
 
@@ -166,9 +166,9 @@ def test_it_may_come_in_any_form_where_an_answer_was_due(server: Loopback, said:
 )
 def test_a_prompt_that_speaks_of_windows_is_not_taken_for_the_servers_words(server: Loopback, prompt: str) -> None:
 
-    def as_moderated(asked: Asked) -> Says:
+    def as_moderated(asked: ReceivedRequest) -> Reply:
         said = asked.body["messages"][0]["content"]
-        return Says({"error": {"message": f"Rejected by the firewall, rule 17, text: {said}"}}, 400)
+        return Reply({"error": {"message": f"Rejected by the firewall, rule 17, text: {said}"}}, 400)
 
     server.script = as_moderated
     messages = [{"role": "user", "content": prompt}]
@@ -204,8 +204,8 @@ def test_a_prompt_that_speaks_of_windows_is_not_taken_for_the_servers_words(serv
 def test_a_prompt_that_fits_gets_as_many_tokens_as_are_left(
     server: Loopback, message: str, asked: int, left: int
 ) -> None:
-    def says(request: Asked) -> Says:
-        return answer() if request.body["max_tokens"] <= left else Says({"error": {"message": message}}, 400)
+    def says(request: ReceivedRequest) -> Reply:
+        return answer() if request.body["max_tokens"] <= left else Reply({"error": {"message": message}}, 400)
 
     server.script = says
     output = ask(server, question(sampling=Sampling(max_tokens=asked)))
@@ -215,15 +215,15 @@ def test_a_prompt_that_fits_gets_as_many_tokens_as_are_left(
 
 
 def test_a_prompt_that_does_not_fit_by_its_numbers_is_not_asked_again(server: Loopback) -> None:
-    says = Says({"error": {"message": "prompt is too long: 209353 tokens > 199999 maximum"}}, 400)
-    output = ask(server.says(says), question(sampling=Sampling(max_tokens=100)))
+    says = Reply({"error": {"message": "prompt is too long: 209353 tokens > 199999 maximum"}}, 400)
+    output = ask(server.reply(says), question(sampling=Sampling(max_tokens=100)))
     assert output.finish_reason == "refused_context"
     assert len(server.posts) == 1
 
 
 def test_an_error_nested_too_deeply_is_an_error() -> None:
     for depth in (20, 500, 990, 100_000):
-        told = errors.read('{"data":' * depth + "1" + "}" * depth)
+        told = errors.parse('{"data":' * depth + "1" + "}" * depth)
         assert not context_length.exceeded(400, told)
 
 
@@ -234,7 +234,7 @@ def test_hostile_messages_take_linear_time(text: str) -> None:
     def seconds(n: int) -> float:
         said = json.dumps({"error": {"message": text * n}})
         begin = time.process_time()
-        context_length.exceeded(400, errors.read(said), b"x" * n)
+        context_length.exceeded(400, errors.parse(said), b"x" * n)
         return time.process_time() - begin
 
     assert min(seconds(200_000) for _ in range(2)) < 20 * max(min(seconds(20_000) for _ in range(3)), 0.005)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from m1eval import Output, Request, Usage
 from tests.http.conftest import Loopback, answer, http, question, runner
 
-found: Callable[[Request, Usage], Any] = http.cut_prompts.found
+found: Callable[[Request, Usage], Any] = http.cut_prompts.detect
 WORDS = " ".join(f"w{i}" for i in range(40_000))
 
 
@@ -32,7 +32,7 @@ def talk(server: Loopback, *requests: Request, **options: Any) -> tuple[list[Out
 
 def test_a_cut_prompt_is_one_note_and_marked(server: Loopback) -> None:
     usage = {"prompt_tokens": 4096, "completion_tokens": 8}
-    server.says(answer(usage=usage), answer(usage=usage), answer())
+    server.reply(answer(usage=usage), answer(usage=usage), answer())
     asked = [Request(messages=[{"role": "user", "content": WORDS}]) for _ in range(2)]
     outputs, notes = talk(server, *asked, question())
     assert [output.metadata.get("cut_prompt") for output in outputs] == [{"tokens": 4096, "least": 40_000}] * 2 + [None]
@@ -64,14 +64,14 @@ def test_what_must_have_been_cut(request_: Request, usage: Usage, least: int | N
 
 @given(st.lists(st.sampled_from(["a", "word", " ", "  ", "\n", "語", "x" * 70_000]), max_size=12).map("".join))
 def test_words_are_counted_as_if_at_once(text: str) -> None:
-    assert http.cut_prompts._words(text) == len(text.split())
+    assert http.cut_prompts._count_words(text) == len(text.split())
 
 
 def test_a_run_says_so_below_its_table_and_once_more_when_it_goes_on(
     server: Loopback, m1eval: Any, tmp_path: Any
 ) -> None:
     usage = {"prompt_tokens": 16, "completion_tokens": 1}
-    server.says(answer("42", usage=usage), answer("42", usage={**usage, "prompt_tokens": 900}))
+    server.reply(answer("42", usage=usage), answer("42", usage={**usage, "prompt_tokens": 900}))
     (tmp_path / "data.jsonl").write_text(2 * (json.dumps({"q": " ".join(["many"] * 500), "a": "42"}) + "\n"))
     task = "title: T\ndataset: {file: data.jsonl}\nprompt: '{{ q }}'\ntarget: '{{ a }}'\nscorer: contains\n"
     (tmp_path / "long.yaml").write_text(task)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Result, lines, run_of, write
-from tests.http.conftest import Asked, Loopback, Says, answer
+from tests.http.conftest import Loopback, ReceivedRequest, Reply, answer
 
 GENERATION = "{temperature: 0.7, top_p: 0.9, top_k: 20, min_p: 0.05, max_tokens: 500, stop: ['###']}"
 FIVE = """
@@ -47,7 +47,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 def test_five_turns_count_as_five(server: Loopback, episode: Callable[..., Result], tmp_path: Path):
     server.script = lambda asked: (
-        Says(status=500) if len(server.posts) == 2 else answer("right", usage=USAGE, reasoning="Hm." * 5)
+        Reply(status=500) if len(server.posts) == 2 else answer("right", usage=USAGE, reasoning="Hm." * 5)
     )
     run = episode(FIVE).json()["runs"][0]
     [record] = records(tmp_path)
@@ -64,7 +64,7 @@ def test_five_turns_count_as_five(server: Loopback, episode: Callable[..., Resul
 def test_a_limit_counts_every_turn_and_no_episode_begins_that_may_not_end(
     server: Loopback, episode: Callable[..., Result], tmp_path: Path
 ):
-    server.says(answer("right", usage=USAGE))
+    server.reply(answer("right", usage=USAGE))
     result = episode(FIVE, "--max-cost", 2, "-j", 1, samples=10)
     assert (result.code, len(records(tmp_path)), len(server.posts)) == (3, 2, 10)
     assert "--max-cost 2: $1.10 are spent" in result.err
@@ -87,7 +87,7 @@ def test_an_episode_may_ask_at_once_and_go_on_without_one_that_fails(
         assert sum(isinstance(output, Exception) for output in outputs) == 1
         return Output(text="right", usage=Usage(prompt=7, answer=7, cost=7), metadata={"mine": 1})
     """
-    bad = Says({"error": {"message": "bad words"}}, 400)
+    bad = Reply({"error": {"message": "bad words"}}, 400)
     server.script = lambda asked: bad if asked.body["messages"][0]["content"] == "bad" else answer(usage=USAGE)
     episode(code)
     [record] = records(tmp_path)
@@ -159,7 +159,7 @@ def test_a_request_that_is_used_again_belongs_to_the_sample_that_asks(server: Lo
     """
     seeds: list[int] = []
 
-    def says(asked: Asked) -> Says:
+    def says(asked: ReceivedRequest) -> Reply:
         seeds.append(asked.body["seed"])
         return answer()
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from m1eval import Request, RunnerError, Sampling
-from tests.http.conftest import KEY, QUESTION, Loopback, Says, Watch, answer, ask, question, start
+from tests.http.conftest import KEY, QUESTION, Loopback, RecordingProgress, Reply, answer, ask, question, start
 
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 
@@ -51,7 +51,9 @@ def test_extra_body_comes_last_and_null_removes_a_field(server: Loopback) -> Non
 
 @pytest.mark.parametrize("raw", [{"prompt": "Once upon"}, {"token_ids": [1, 2, 3]}])
 def test_raw_prompts_and_token_ids_go_to_completions(server: Loopback, raw: dict[str, Any]) -> None:
-    server.says(Says({"choices": [{"text": " a time", "finish_reason": "length"}], "usage": {"completion_tokens": 3}}))
+    server.reply(
+        Reply({"choices": [{"text": " a time", "finish_reason": "length"}], "usage": {"completion_tokens": 3}})
+    )
     output = ask(server, Request(**raw, sampling=Sampling(max_tokens=3)), thinking="no")
     assert (output.text, output.finish_reason, output.usage.answer) == (" a time", "length", 3)
     assert server.posts[0].path == "/v1/completions"
@@ -81,17 +83,17 @@ def test_the_key_and_named_headers_come_from_the_environment(server: Loopback, m
 
 def test_credentials_in_the_address_become_a_header_and_are_shown_nowhere(server: Loopback) -> None:
     made = start(server, base_url=server.url.replace("//", "//user:pass%40word@") + "/")
-    assert server.asked[0].path == "/v1/models"
-    assert server.asked[0].headers["authorization"] == "Basic dXNlcjpwYXNzQHdvcmQ="
+    assert server.received[0].path == "/v1/models"
+    assert server.received[0].headers["authorization"] == "Basic dXNlcjpwYXNzQHdvcmQ="
     assert made.describe()["base_url"] == server.url
 
 
 def test_connections_are_kept_and_no_more_than_wanted_are_open(server: Loopback) -> None:
-    server.says(answer()._replace(wait=0.05))
+    server.reply(answer()._replace(delay=0.05))
     outputs = ask(server, *(question() for _ in range(12)), concurrency=3)
     assert len(outputs) == 12
-    assert server.most == 3
-    assert {asked.line for asked in server.posts} == {1, 2, 3}
+    assert server.max_in_flight == 3
+    assert {asked.connection for asked in server.posts} == {1, 2, 3}
     assert max(output.timing.queue for output in outputs) > 0.1
     assert all(output.timing.total >= output.timing.queue + 0.05 for output in outputs)
 
@@ -104,15 +106,15 @@ def test_usage_is_read_with_its_details(server: Loopback) -> None:
         "prompt_tokens_details": {"cached_tokens": 64},
         "completion_tokens_details": {"reasoning_tokens": 30},
     }
-    watch = Watch()
-    server.says(answer("Paris", usage=usage, reasoning="Hm."))
+    watch = RecordingProgress()
+    server.reply(answer("Paris", usage=usage, reasoning="Hm."))
     counts = ask(server, question(progress=watch)).usage
     assert (counts.prompt, counts.cached, counts.reasoning, counts.answer) == (100, 64, 30, 20)
     assert watch.counted == (100, 50)
 
 
 def test_thinking_that_the_server_does_not_count_is_estimated_and_the_sum_is_right(server: Loopback) -> None:
-    server.says(answer("x" * 100, usage={"completion_tokens": 41}, reasoning_content="y" * 300))
+    server.reply(answer("x" * 100, usage={"completion_tokens": 41}, reasoning_content="y" * 300))
     usage = ask(server).usage
     assert (usage.reasoning, usage.answer) == (31, 10)
 
@@ -121,19 +123,19 @@ def test_thinking_that_the_server_does_not_count_is_estimated_and_the_sum_is_rig
     "usage", [[], {"completion_tokens": "many", "prompt_tokens_details": [1]}, {"prompt_tokens": -1}]
 )
 def test_usage_of_the_wrong_type_counts_as_nothing(server: Loopback, usage: Any) -> None:
-    server.says(answer(usage=usage))
+    server.reply(answer(usage=usage))
     assert ask(server).usage.output == 0
 
 
 @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
 def test_reasoning_fields_are_kept_apart_from_the_answer(server: Loopback, field: str) -> None:
-    server.says(answer("Paris", **{field: "It could be \\boxed{Lyon}."}))
+    server.reply(answer("Paris", **{field: "It could be \\boxed{Lyon}."}))
     output = ask(server)
     assert (output.text, output.reasoning) == ("Paris", "It could be \\boxed{Lyon}.")
 
 
 def test_think_tags_in_the_content_are_split_off(server: Loopback) -> None:
-    server.says(answer("<think>Lyon?</think>Paris"), answer("Lyon?</think>Paris"))
+    server.reply(answer("<think>Lyon?</think>Paris"), answer("Lyon?</think>Paris"))
     for _ in range(2):
         output = ask(server)
         assert (output.text, output.reasoning) == ("Paris", "Lyon?")
@@ -151,16 +153,16 @@ def test_think_tags_in_the_content_are_split_off(server: Loopback) -> None:
     ],
 )
 def test_an_output_cut_in_its_thinking_has_no_answer(
-    server: Loopback, reply: Says, thinking: str | bool, unfinished: bool
+    server: Loopback, reply: Reply, thinking: str | bool, unfinished: bool
 ) -> None:
-    output = ask(server.says(reply), thinking=thinking)
+    output = ask(server.reply(reply), thinking=thinking)
     assert output.unfinished_thinking is unfinished
     assert bool(output.text) is not unfinished
 
 
 def test_tool_calls_come_without_content(server: Loopback) -> None:
     calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}]
-    output = ask(server.says(answer(None, "tool_calls", tool_calls=calls)))
+    output = ask(server.reply(answer(None, "tool_calls", tool_calls=calls)))
     assert (output.text, output.tool_calls, output.finish_reason) == ("", calls, "tool_calls")
 
 
@@ -181,7 +183,7 @@ def test_tool_calls_come_without_content(server: Loopback) -> None:
 def test_content_comes_as_text_as_parts_or_not_at_all(
     server: Loopback, content: Any, text: str, reasoning: str
 ) -> None:
-    output = ask(server.says(answer(content)))
+    output = ask(server.reply(answer(content)))
     assert (output.text, output.reasoning) == (text, reasoning)
 
 
@@ -197,6 +199,6 @@ def test_content_comes_as_text_as_parts_or_not_at_all(
     ids=["bad UTF-8", "byte order mark", "half an emoji", "raw newline", "gzip"],
 )
 def test_odd_encodings_do_no_harm(server: Loopback, body: bytes, headers: dict[str, str], text: str) -> None:
-    output = ask(server.says(Says(body, headers=headers)))
+    output = ask(server.reply(Reply(body, headers=headers)))
     assert output.text == text
     output.text.encode()

@@ -16,42 +16,57 @@ from typing import Any
 import pytest
 
 from tests.conftest import Result, lines, run_of, write
-from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, one_line, question, start, streamed
+from tests.http.conftest import (
+    Failed,
+    Loopback,
+    ReceivedRequest,
+    Reply,
+    answer,
+    ask,
+    one_line,
+    question,
+    start,
+    streamed,
+)
 from tests.serving import Server
 
 PAGE = b"<html><head><title>503</title></head><body><h1>Service Unavailable</h1></body></html>"
 WHOLE = json.dumps(answer("right").body).encode()
-PASSING: dict[str, Says] = {
-    "429": Says({"error": {"message": "Rate limit reached"}}, 429, {"Retry-After": "0.05"}),
-    "500": Says({"error": {"message": "EngineCore died"}}, 500),
-    "503 page": Says(PAGE, 503, {"Content-Type": "text/html"}),
-    "reset": Says(cut=-1),
-    "half a body": Says(answer("right").body, cut=len(WHOLE) // 2),
-    "half JSON": Says(WHOLE[: len(WHOLE) // 2]),
-    "no JSON": Says(b"upstream connect error or disconnect/reset before headers"),
-    "no choices": Says({"choices": [], "usage": {}}),
-    "wrong types": Says({"choices": [{"message": {"content": 42}, "finish_reason": "stop"}]}),
-    "choices a text": Says({"choices": "right"}),
+PASSING: dict[str, Reply] = {
+    "429": Reply({"error": {"message": "Rate limit reached"}}, 429, {"Retry-After": "0.05"}),
+    "500": Reply({"error": {"message": "EngineCore died"}}, 500),
+    "503 page": Reply(PAGE, 503, {"Content-Type": "text/html"}),
+    "reset": Reply(cut_at=-1),
+    "half a body": Reply(answer("right").body, cut_at=len(WHOLE) // 2),
+    "half JSON": Reply(WHOLE[: len(WHOLE) // 2]),
+    "no JSON": Reply(b"upstream connect error or disconnect/reset before headers"),
+    "no choices": Reply({"choices": [], "usage": {}}),
+    "wrong types": Reply({"choices": [{"message": {"content": 42}, "finish_reason": "stop"}]}),
+    "choices a text": Reply({"choices": "right"}),
     "a broken stream": streamed("ri", cut=True),
-    "hang": answer("right")._replace(wait=30),
-    "odd bytes": Says(b"\xff\xfe\x00{\x9f\x92"),
+    "hang": answer("right")._replace(delay=30),
+    "odd bytes": Reply(b"\xff\xfe\x00{\x9f\x92"),
 }
-HARMLESS: dict[str, Says] = {
+HARMLESS: dict[str, Reply] = {
     "a stream": streamed("right"),
-    "a slow drip": Says(answer("right").body, drip=0.002),
-    "utf-16": Says(
+    "a slow drip": Reply(answer("right").body, drip=0.002),
+    "utf-16": Reply(
         json.dumps(answer("right").body).encode("utf-16"), headers={"Content-Type": "x/json; charset=utf-16"}
     ),
-    "latin-1": Says(WHOLE, headers={"Content-Type": "application/json; charset=iso-8859-1"}),
-    "no such charset": Says(WHOLE, headers={"Content-Type": "application/json; charset=klingon"}),
+    "latin-1": Reply(WHOLE, headers={"Content-Type": "application/json; charset=iso-8859-1"}),
+    "no such charset": Reply(WHOLE, headers={"Content-Type": "application/json; charset=klingon"}),
 }
-LASTING: dict[str, tuple[Says, str, str | None]] = {
+LASTING: dict[str, tuple[Reply, str, str | None]] = {
     "null content": (answer(None), "unparsed", None),
     "empty content": (answer(""), "unparsed", None),
     "a filter": (answer("ri", "content_filter"), "errored", "finish_reason 'content_filter'"),
-    "a bad request": (Says({"error": {"message": "prompt has bad words"}}, 400), "errored", "400 prompt has bad words"),
-    "a forbidden prompt": (Says({"error": {"message": "moderated"}}, 403), "errored", "403 moderated"),
-    "100 MB": (Says(b" " * 2**20, repeat=100), "errored", "longer than 64 MB"),
+    "a bad request": (
+        Reply({"error": {"message": "prompt has bad words"}}, 400),
+        "errored",
+        "400 prompt has bad words",
+    ),
+    "a forbidden prompt": (Reply({"error": {"message": "moderated"}}, 403), "errored", "403 moderated"),
+    "100 MB": (Reply(b" " * 2**20, repeat=100), "errored", "longer than 64 MB"),
     "always 500": (PASSING["500"], "errored", "500 EngineCore died (3 tries)"),
 }
 
@@ -103,7 +118,7 @@ def test_two_thousand_samples_with_a_third_of_the_replies_at_fault(
     tries: Counter[str] = Counter()
     healed = threading.Event()
 
-    def says(asked: Asked) -> Says:
+    def says(asked: ReceivedRequest) -> Reply:
         sample = asked.body["messages"][0]["content"]
         tries[sample] += 1
         name, kind = kinds.get(sample, ("", ""))
@@ -137,26 +152,26 @@ def test_two_thousand_samples_with_a_third_of_the_replies_at_fault(
 
 @pytest.mark.parametrize("name", PASSING)
 def test_each_passing_fault_costs_one_try(server: Loopback, name: str) -> None:
-    output = ask(server.says(PASSING[name], answer("right")), timeout=2 if name == "hang" else 60)
+    output = ask(server.reply(PASSING[name], answer("right")), timeout=2 if name == "hang" else 60)
     assert (output.text, output.retries) == ("right", 1)
 
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_each_harmless_oddity_costs_nothing(server: Loopback, name: str) -> None:
-    output = ask(server.says(HARMLESS[name]), timeout=60)
+    output = ask(server.reply(HARMLESS[name]), timeout=60)
     assert (output.text, output.retries) == ("right", 0)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Transfer-Encoding": "chunked"}])
 def test_a_response_of_100_mb_is_given_up_without_holding_it(server: Loopback, headers: dict[str, str]) -> None:
     with pytest.raises(Failed, match="longer than 64 MB"):
-        ask(server.says(Says(b" " * 2**20, repeat=100, headers=headers)))
+        ask(server.reply(Reply(b" " * 2**20, repeat=100, headers=headers)))
 
 
 @pytest.mark.usefixtures("grader")
 def test_a_server_that_restarts_in_the_middle_costs_no_sample(server: Loopback, tmp_path: Path) -> None:
     task(tmp_path, 60)
-    server.script = lambda _: answer("right")._replace(wait=0.1)
+    server.script = lambda _: answer("right")._replace(delay=0.1)
     call = [sys.executable, "-m", "m1eval", *command(server, tmp_path, "-j", 4, retries=1)]
     with subprocess.Popen(call, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while len(server.posts) < 20:
@@ -175,7 +190,7 @@ def test_a_model_that_vanishes_ends_the_run_and_keeps_what_is_there(
     server: Loopback, tmp_path: Path, shell: Any
 ) -> None:
     task(tmp_path, 40)
-    server.script = lambda _: answer("right") if len(server.posts) <= 20 else Says({"detail": "no model loaded"}, 404)
+    server.script = lambda _: answer("right") if len(server.posts) <= 20 else Reply({"detail": "no model loaded"}, 404)
     result = shell(*command(server, tmp_path, "-j", 2))
     assert result.code == 4
     assert "model 'm' is not there (404 no model loaded)" in result.err
@@ -187,14 +202,14 @@ def test_an_account_without_money_ends_the_run(server: Loopback) -> None:
     from m1eval import RunnerError
 
     for says in (
-        Says({"error": {"message": "Insufficient Balance"}}, 402),
-        Says({"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}, 429),
-        Says({"error": {"message": "Your account is suspended", "type": "exceeded_current_quota_error"}}, 429),
-        Says({"error": {"message": "Access denied", "code": "Arrearage"}}, 400),
-        Says({"error": {"message": "用户额度不足", "code": "insufficient_user_quota"}}, 403),
+        Reply({"error": {"message": "Insufficient Balance"}}, 402),
+        Reply({"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}, 429),
+        Reply({"error": {"message": "Your account is suspended", "type": "exceeded_current_quota_error"}}, 429),
+        Reply({"error": {"message": "Access denied", "code": "Arrearage"}}, 400),
+        Reply({"error": {"message": "用户额度不足", "code": "insufficient_user_quota"}}, 403),
     ):
         with pytest.raises(RunnerError, match="nothing is left on the account"):
-            ask(server.says(says))
+            ask(server.reply(says))
 
 
 @contextmanager
@@ -248,7 +263,7 @@ def test_a_host_without_an_address_ends_the_start_with_one_line(server: Loopback
 
 def test_silence_in_the_middle_of_a_stream_is_noticed_long_before_the_time_of_the_answer(server: Loopback) -> None:
     stalls = streamed("right", stall=60)
-    output = ask(server.says(stalls, streamed("right")), question(), timeout=90, read_timeout=2)
+    output = ask(server.reply(stalls, streamed("right")), question(), timeout=90, read_timeout=2)
     assert (output.text, output.retries) == ("right", 1)
     with pytest.raises(Failed, match=r"not a byte for 0\.3 s"):
-        ask(server.says(stalls), question(), timeout=90, read_timeout=0.3, retries=0)
+        ask(server.reply(stalls), question(), timeout=90, read_timeout=0.3, retries=0)

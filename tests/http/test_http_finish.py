@@ -8,7 +8,18 @@ import pytest
 
 from m1eval import RunnerError, Sampling, read
 from tests.conftest import lines, run_of
-from tests.http.conftest import Asked, Failed, Loopback, Says, Watch, answer, ask, event, http, question
+from tests.http.conftest import (
+    Failed,
+    Loopback,
+    ReceivedRequest,
+    RecordingProgress,
+    Reply,
+    answer,
+    ask,
+    event,
+    http,
+    question,
+)
 
 WHOLE = (
     "stop STOP Stop eos eos_token stop_sequence stop_str end_turn COMPLETE FINISH_REASON_STOP FinishReason.STOP endTurn"
@@ -25,16 +36,16 @@ FAILED += " internal_server_error engine_failure request_cancelled load"
 NOTHING: tuple[Any, ...] = (None, "", "null", "None", 0, False, [], {})
 
 
-def streaming(*choices: dict[str, Any], done: bool = True) -> Says:
+def streaming(*choices: dict[str, Any], done: bool = True) -> Reply:
     body = b"".join(event({"choices": [choice]}) for choice in choices) + event(b"[DONE]") * done
-    return Says(body, headers={"Content-Type": "text/event-stream"})
+    return Reply(body, headers={"Content-Type": "text/event-stream"})
 
 
-def ending(finish: Any, how: str, **more: Any) -> Says:
+def ending(finish: Any, how: str, **more: Any) -> Reply:
     if how == "whole":
         body = answer("Paris", finish).body
         body["choices"][0] |= more
-        return Says(body)
+        return Reply(body)
     return streaming({"delta": {"content": "Paris"}}, {"delta": {}, "finish_reason": finish, **more})
 
 
@@ -53,14 +64,14 @@ def test_an_answer_is_whole_cut_or_a_call(server: Loopback, words: str, reason: 
 @pytest.mark.parametrize("how", ["whole", "stream"])
 @pytest.mark.parametrize("raw", NOTHING, ids=repr)
 def test_an_end_that_is_not_told_is_that_of_a_whole_answer(server: Loopback, raw: Any, how: str):
-    output = ask(server.says(ending(raw, how)))
+    output = ask(server.reply(ending(raw, how)))
     assert (output.text, output.finish_reason, output.metadata) == ("Paris", "stop", {})
 
 
 @pytest.mark.parametrize("raw", NOTHING, ids=repr)
 def test_a_stream_without_any_end_has_broken_off(server: Loopback, raw: Any):
     broken = streaming({"delta": {"content": "Par"}, "finish_reason": raw}, done=False)
-    output = ask(server.says(broken, answer("Paris")))
+    output = ask(server.reply(broken, answer("Paris")))
     assert (output.text, output.retries) == ("Paris", 1)
 
 
@@ -68,17 +79,17 @@ def test_a_stream_without_any_end_has_broken_off(server: Loopback, raw: Any):
 @pytest.mark.parametrize("word", FILTERED.split())
 def test_a_filtered_answer_is_an_error_with_its_reason(server: Loopback, word: str, how: str):
     with pytest.raises(Failed, match=f"finish_reason '{word}'"):
-        ask(server.says(ending(word, how)))
+        ask(server.reply(ending(word, how)))
     assert len(server.posts) == 1
 
 
 @pytest.mark.parametrize("how", ["whole", "stream"])
 @pytest.mark.parametrize("word", [*FAILED.split(), ["stop"], 7, True], ids=str)
 def test_an_answer_that_was_broken_off_is_tried_again(server: Loopback, word: Any, how: str):
-    output = ask(server.says(ending(word, how), answer("whole")))
+    output = ask(server.reply(ending(word, how), answer("whole")))
     assert (output.text, output.retries) == ("whole", 1)
     with pytest.raises(Failed, match="ended the answer with finish_reason"):
-        ask(server.says(ending(word, how)), retries=1)
+        ask(server.reply(ending(word, how)), retries=1)
 
 
 @pytest.mark.parametrize("how", ["whole", "stream"])
@@ -99,28 +110,28 @@ def test_an_answer_that_was_broken_off_is_tried_again(server: Loopback, word: An
 def test_other_fields_count_where_they_are_more_exact(
     server: Loopback, finish: Any, more: dict[str, Any], reason: str, raw: str | None, how: str
 ):
-    output = ask(server.says(ending(finish, how, **more)), thinking="no")
+    output = ask(server.reply(ending(finish, how, **more)), thinking="no")
     assert (output.finish_reason, output.metadata.get("finish_reason")) == (reason, raw)
 
 
 def test_an_aggregator_that_hides_a_broken_answer_is_seen_through(server: Loopback):
-    assert ask(server.says(ending("stop", "whole", native_finish_reason="abort"), answer("whole"))).retries == 1
+    assert ask(server.reply(ending("stop", "whole", native_finish_reason="abort"), answer("whole"))).retries == 1
 
 
 def test_a_limit_that_was_reached_decides_only_where_nothing_is_said(server: Loopback):
     usage = {"prompt_tokens": 5, "completion_tokens": 64}
     request = question(sampling=Sampling(max_tokens=64))
-    cut = ask(server.says(answer("Par", None, usage)), request, thinking="no")
+    cut = ask(server.reply(answer("Par", None, usage)), request, thinking="no")
     assert (cut.finish_reason, cut.unfinished_thinking) == ("length", False)
     assert ask(server, request).unfinished_thinking, "a draft perhaps, never graded"
-    assert ask(server.says(answer("Paris", "stop", usage)), request).finish_reason == "stop", "it may just fit"
-    assert ask(server.says(answer("Paris", None, usage | {"completion_tokens": 63})), request).finish_reason == "stop"
+    assert ask(server.reply(answer("Paris", "stop", usage)), request).finish_reason == "stop", "it may just fit"
+    assert ask(server.reply(answer("Paris", None, usage | {"completion_tokens": 63})), request).finish_reason == "stop"
 
 
 def test_one_of_several_that_was_broken_off_is_left_out():
     body = answer("right", "stop").body
     body["choices"] += [{"message": {"content": "ri"}, "finish_reason": "abort", "index": 1}]
-    [output] = http.outputs.read(body, None, 2)
+    [output] = http.outputs.parse(body, None, 2)
     assert (output.text, output.usage.answer) == ("right", 8)
 
 
@@ -147,15 +158,15 @@ def test_a_prompt_that_is_too_long_is_refused_wherever_it_is_said(server: Loopba
     before = event({"choices": [{"delta": {"role": "assistant", "content": ""}}]}) if where != "first" else b""
     error = b"event: error\n" * (where == "typed") + event(data)
     error = json.dumps(data).encode() + b"\n" if where == "line" else error
-    says = Says(data) if where == "body" else Says(before + error, headers={"Content-Type": "text/event-stream"})
-    output = ask(server.says(says))
+    says = Reply(data) if where == "body" else Reply(before + error, headers={"Content-Type": "text/event-stream"})
+    output = ask(server.reply(says))
     assert (output.finish_reason, output.text, len(server.posts)) == ("refused_context", "", 1)
 
 
 def test_a_context_error_leaves_max_tokens_out_once_then_gives_in(server: Loopback):
-    def says(asked: Asked) -> Says:
+    def says(asked: ReceivedRequest) -> Reply:
         return (
-            Says(event(ERRORS["object"]), headers={"Content-Type": "text/event-stream"})
+            Reply(event(ERRORS["object"]), headers={"Content-Type": "text/event-stream"})
             if "max_tokens" in asked.body
             else answer()
         )
@@ -182,18 +193,18 @@ def test_a_context_error_leaves_max_tokens_out_once_then_gives_in(server: Loopba
 )
 @pytest.mark.parametrize("how", ["whole", "stream"])
 def test_what_passes_is_tried_again(server: Loopback, error: dict[str, Any], how: str):
-    watch = Watch()
-    says = Says(error) if how == "whole" else Says(event(error), headers={"Content-Type": "text/event-stream"})
-    output = ask(server.says(says, answer()), question(progress=watch))
+    watch = RecordingProgress()
+    says = Reply(error) if how == "whole" else Reply(event(error), headers={"Content-Type": "text/event-stream"})
+    output = ask(server.reply(says, answer()), question(progress=watch))
     assert (output.text, output.retries, len(watch.retries)) == ("Paris", 1, 1)
 
 
 def test_a_request_that_is_refused_in_a_stream_fails_at_once_and_a_key_ends_the_run(server: Loopback):
-    for how in (Says, lambda data: Says(event(data), headers={"Content-Type": "text/event-stream"})):
+    for how in (Reply, lambda data: Reply(event(data), headers={"Content-Type": "text/event-stream"})):
         with pytest.raises(Failed, match="temperature must be positive 400"):
-            ask(server.says(how({"error": {"message": "temperature must be positive", "code": 400}})))
+            ask(server.reply(how({"error": {"message": "temperature must be positive", "code": 400}})))
         with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY"):
-            ask(server.says(how({"error": {"message": "No auth credentials found", "code": 401}})))
+            ask(server.reply(how({"error": {"message": "No auth credentials found", "code": 401}})))
 
 
 @pytest.mark.parametrize(
@@ -212,14 +223,14 @@ def test_a_request_that_is_refused_in_a_stream_fails_at_once_and_a_key_ends_the_
     ids=str,
 )
 def test_what_is_no_error_does_no_harm(server: Loopback, harmless: dict[str, Any]):
-    assert ask(server.says(Says(answer("Paris").body | harmless))).retries == 0
+    assert ask(server.reply(Reply(answer("Paris").body | harmless))).retries == 0
     body = event({"choices": [{"delta": {"content": "Paris"}, "finish_reason": "stop"}]} | harmless) + event(b"[DONE]")
-    assert ask(server.says(Says(body, headers={"Content-Type": "text/event-stream"}))).retries == 0
+    assert ask(server.reply(Reply(body, headers={"Content-Type": "text/event-stream"}))).retries == 0
 
 
 def test_a_reply_of_another_kind_says_what_it_holds(server: Loopback):
     with pytest.raises(Failed, match=r"holds no choices \(but output, status\)"):
-        ask(server.says(Says({"id": "r", "output": [], "status": "completed"})), retries=0)
+        ask(server.reply(Reply({"id": "r", "output": [], "status": "completed"})), retries=0)
 
 
 # Token counts
@@ -270,7 +281,7 @@ def test_a_reply_of_another_kind_says_what_it_holds(server: Loopback):
 )
 def test_counts_are_whole_numbers_within_reason_or_not_known(usage: Any, expected: tuple[int, ...]):
     body = answer("Paris").body | {"usage": usage}
-    [output] = http.outputs.read(http.replies.parsed(json.dumps(body).encode()), None)
+    [output] = http.outputs.parse(http.replies.parse_json(json.dumps(body).encode()), None)
     counts = output.usage
     assert (counts.prompt, counts.cached, counts.reasoning, counts.answer) == expected
     assert all(type(getattr(counts, name)) is int for name in ("prompt", "cached", "reasoning", "answer"))
@@ -291,7 +302,7 @@ def test_counts_are_whole_numbers_within_reason_or_not_known(usage: Any, expecte
 )
 def test_costs_are_dollars_or_not_known(cost: Any, expected: float | None):
     body = answer("Paris", usage={"prompt_tokens": 1, "completion_tokens": 1, "cost": cost}).body
-    [output] = http.outputs.read(http.replies.parsed(json.dumps(body).encode()), None)
+    [output] = http.outputs.parse(http.replies.parse_json(json.dumps(body).encode()), None)
     assert (output.usage.cost, type(output.usage.cost)) == (expected, type(expected))
 
 
@@ -304,7 +315,7 @@ def test_counts_of_a_stream_may_come_early_late_and_twice(server: Loopback):
         {"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0}},
     ]
     body = b"".join(map(event, pieces)) + event(b"[DONE]")
-    usage = ask(server.says(Says(body, headers={"Content-Type": "text/event-stream"}))).usage
+    usage = ask(server.reply(Reply(body, headers={"Content-Type": "text/event-stream"}))).usage
     assert (usage.prompt, usage.answer, usage.cost) == (9, 5, 0.5)
 
 
@@ -314,7 +325,7 @@ def test_a_run_with_absurd_counts_ends_and_is_read_back(server: Loopback, m1eval
     task = "title: T\ndataset: {file: t.jsonl}\nid: '{{ q }}'\nprompt: '{{ q }}'\ntarget: right\nscorer: exact\n"
     (tmp_path / "t.yaml").write_text(task)
 
-    def says(asked: Asked) -> Says:
+    def says(asked: ReceivedRequest) -> Reply:
         each = absurd[int(asked.body["messages"][0]["content"])]
         usage = dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens", "cost"), each)
         usage |= {"prompt_tokens_details": {"cached_tokens": each}}

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from m1eval import Sampling
-from tests.http.conftest import Failed, Loopback, Says, ask, event, http, question
+from tests.http.conftest import Failed, Loopback, Reply, ask, event, http, question
 from tests.serving import Server
 
 SSE = "Content-Type: text/event-stream\r\n"
@@ -174,7 +174,7 @@ def test_what_has_no_end_is_given_up(part: int):
 def test_what_says_nothing_is_not_kept(name: str):
     noise = HARMLESS[name][: 2**20]
     noise = noise[: noise.rfind(b"\n\n") + 2] if b"\n\n" in noise else noise
-    reader = http.stream.Stream(lambda _: None)
+    reader = http.stream.CompletionReader(lambda _: None)
     reader.feed(event({"choices": [{"delta": {"content": "Par"}}]}) + noise)
     tracemalloc.start()
     for _ in range(3):
@@ -262,7 +262,7 @@ def test_headers_and_trailers_have_an_end():
 
 def test_many_short_pieces_take_the_memory_of_their_text():
     one = event({"choices": [{"index": 0, "delta": {"content": "é¿"}, "finish_reason": None}]})
-    reader = http.stream.Stream(lambda _: None)
+    reader = http.stream.CompletionReader(lambda _: None)
     reader.feed(one)
     tracemalloc.start()
     for _ in range(20):
@@ -287,12 +287,14 @@ def test_a_long_line_in_many_chunks_takes_time_in_proportion():
 def test_an_answer_of_many_megabytes_in_one_event_is_read(server: Loopback):
     text = "All work, and no play: [1, 2, 3].\n" * 300_000
     body = event({"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]}) + event(b"[DONE]")
-    output = ask(server.says(Says(body, headers={"Content-Type": "text/event-stream"})), question(sampling=Sampling()))
+    output = ask(
+        server.reply(Reply(body, headers={"Content-Type": "text/event-stream"})), question(sampling=Sampling())
+    )
     assert output.text == text
     with pytest.raises(Failed, match="longer than 64 MB"):
         ask(
-            server.says(
-                Says(
+            server.reply(
+                Reply(
                     event({"choices": [{"delta": {"content": "x" * (65 * 2**20)}}]}),
                     headers={"Content-Type": "text/event-stream"},
                 )

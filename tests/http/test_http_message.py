@@ -6,21 +6,21 @@ from typing import Any
 import pytest
 
 from m1eval import Output
-from tests.http.conftest import Failed, Loopback, Says, answer, ask, event, http
+from tests.http.conftest import Failed, Loopback, Reply, answer, ask, event, http
 
 
 def whole(message: Any) -> Output:
     data = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
-    output: Output = http.outputs.read(data, None)[0]
+    output: Output = http.outputs.parse(data, None)[0]
     return output
 
 
 def streamed(*deltas: Any, kind: str = "delta") -> Output:
-    reader = http.stream.Stream(lambda _: None)
+    reader = http.stream.CompletionReader(lambda _: None)
     for delta in deltas:
         reader.feed(event({"object": "chat.completion.chunk", "choices": [{"index": 0, kind: delta}]}))
     reader.feed(event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}) + event(b"[DONE]"))
-    output: Output = http.outputs.read(reader.completion(), None)[0]
+    output: Output = http.outputs.parse(reader.completion(), None)[0]
     return output
 
 
@@ -116,30 +116,30 @@ def test_parts_of_thinking_come_piece_by_piece():
     ],
 )
 def test_an_answer_may_stand_in_other_places(server: Loopback, choice: dict[str, Any], text: str):
-    assert ask(server.says(Says({"choices": [choice | {"finish_reason": "stop"}]}))).text == text
+    assert ask(server.reply(Reply({"choices": [choice | {"finish_reason": "stop"}]}))).text == text
 
 
 def test_choices_come_in_any_order():
     choices = [{"index": i, "message": {"content": str(i)}, "finish_reason": "stop"} for i in (2, 0, 1)]
-    assert [output.text for output in http.outputs.read({"choices": choices}, None, 3)] == ["0", "1", "2"]
+    assert [output.text for output in http.outputs.parse({"choices": choices}, None, 3)] == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("broken", [[7], {"a": 1}, 7, True, [["Paris"]], [{"text": 7}]])
 def test_a_content_that_cannot_be_read_is_tried_again(server: Loopback, broken: Any):
-    assert ask(server.says(answer(broken), answer())).retries == 1
+    assert ask(server.reply(answer(broken), answer())).retries == 1
     body = event({"choices": [{"delta": {"content": broken}, "finish_reason": "stop"}]}) + event(b"[DONE]")
-    assert ask(server.says(Says(body, headers={"Content-Type": "text/event-stream"}), answer())).retries == 1
+    assert ask(server.reply(Reply(body, headers={"Content-Type": "text/event-stream"}), answer())).retries == 1
 
 
 def test_an_answer_without_anything_and_without_an_end_is_none(server: Loopback):
-    assert ask(server.says(answer(None, None), answer())).retries == 1
+    assert ask(server.reply(answer(None, None), answer())).retries == 1
     with pytest.raises(Failed, match="neither an answer nor why there is none"):
-        ask(server.says(answer("", "")), retries=0)
+        ask(server.reply(answer("", "")), retries=0)
 
 
 # Pieces that are no pieces
 def test_a_message_that_says_all_again_adds_nothing():
-    reader = http.stream.Stream(lambda _: None)
+    reader = http.stream.CompletionReader(lambda _: None)
     for part in ("Pa", "ris"):
         reader.feed(event({"choices": [{"delta": {"content": part}, "message": {"content": "Paris"}}]}))
     reader.feed(event({"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}]}))
@@ -193,5 +193,5 @@ def test_azure_and_others_begin_with_pieces_of_no_text(server: Loopback):
         {"choices": [], "usage": {"completion_tokens": 2}},
     ]
     body = b"".join(event(json.dumps(each).encode()) for each in pieces)
-    output = ask(server.says(Says(body, headers={"Content-Type": "text/event-stream"})))
+    output = ask(server.reply(Reply(body, headers={"Content-Type": "text/event-stream"})))
     assert (output.text, output.finish_reason, output.usage.answer, output.retries) == ("Paris", "stop", 2, 0)

@@ -8,9 +8,19 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.http.conftest import Asked, Loopback, Says, Watch, answer, http, question, runner, streamed
+from tests.http.conftest import (
+    Loopback,
+    ReceivedRequest,
+    RecordingProgress,
+    Reply,
+    answer,
+    http,
+    question,
+    runner,
+    streamed,
+)
 
-Pace, FIRST, MOST = http.pace.Pace, http.pace.FIRST, http.pace.MOST
+Pace, FIRST, MOST = http.pace.AdaptiveLimiter, http.pace.INITIAL_LIMIT, http.pace.MAX_LIMIT
 
 
 def simulated(
@@ -31,9 +41,9 @@ def simulated(
         nonlocal now, number
         ticks = 0.0
         while now < most:
-            while pace.taken < pace.limit and not pace.resting:
-                ticket = await pace.take()
-                pace.flowing += streams
+            while pace.in_flight < pace.limit and not pace.pause_left:
+                ticket = await pace.acquire()
+                pace.streaming += streams
                 number += 1
                 good = len(ends) < busy_above
                 wait = seconds_of(len(ends) + 1) * draw.uniform(0.9, 1.1) if good else 0.05
@@ -42,14 +52,14 @@ def simulated(
             while streams and ticks < end:
                 ticks += 1
                 now = max(now, ticks)
-                pace.streamed(20 * len(ends))
+                pace.on_tokens(20 * len(ends))
             now = max(now, end)
-            pace.flowing -= streams
+            pace.streaming -= streams
             if good:
-                pace.answered()
+                pace.on_success()
             else:
-                pace.too_much(ticket)
-            pace.give()
+                pace.on_overload(ticket)
+            pace.release()
             limits.append(pace.limit)
 
     asyncio.run(story())
@@ -84,10 +94,10 @@ def test_answers_that_take_an_hour_are_judged_by_their_tokens():
 def test_a_burst_of_refusals_halves_once():
     async def story() -> int:
         pace = Pace()
-        tickets = [await pace.take() for _ in range(FIRST)]
+        tickets = [await pace.acquire() for _ in range(FIRST)]
         for ticket in tickets:
-            pace.too_much(ticket)
-            pace.give()
+            pace.on_overload(ticket)
+            pace.release()
         return int(pace.limit)
 
     assert asyncio.run(story()) == FIRST // 2
@@ -97,12 +107,12 @@ def test_stray_refusals_do_not_halve():
     async def story() -> int:
         pace = Pace()
         for i in range(400):
-            ticket = await pace.take()
+            ticket = await pace.acquire()
             if i % 15 == 0:
-                pace.too_much(ticket)
+                pace.on_overload(ticket)
             else:
-                pace.answered()
-            pace.give()
+                pace.on_success()
+            pace.release()
         return int(pace.limit)
 
     assert asyncio.run(story()) >= FIRST
@@ -112,10 +122,10 @@ def test_a_fixed_number_stays():
     async def story() -> int:
         pace = Pace(5)
         for _ in range(100):
-            ticket = await pace.take()
-            pace.too_much(ticket)
-            pace.answered()
-            pace.give()
+            ticket = await pace.acquire()
+            pace.on_overload(ticket)
+            pace.on_success()
+            pace.release()
         return int(pace.limit)
 
     assert asyncio.run(story()) == 5
@@ -124,16 +134,16 @@ def test_a_fixed_number_stays():
 def test_a_request_that_is_cancelled_while_it_waits_leaves_its_place():
     async def story() -> int:
         pace = Pace(1)
-        await pace.take()
-        waiting = [asyncio.create_task(pace.take()) for _ in range(3)]
+        await pace.acquire()
+        waiting = [asyncio.create_task(pace.acquire()) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
         await asyncio.sleep(0)
-        pace.give()
+        pace.release()
         waiting[1].cancel()  # in the moment in which it has got the place
         await asyncio.gather(*waiting[:2], return_exceptions=True)
         await asyncio.wait_for(waiting[2], 1)
-        return int(pace.taken)
+        return int(pace.in_flight)
 
     assert asyncio.run(story()) == 1
 
@@ -141,10 +151,10 @@ def test_a_request_that_is_cancelled_while_it_waits_leaves_its_place():
 def test_retry_after_holds_back_all_requests(server: Loopback):
     """One is told to wait: the others wait too, and the server is not asked meanwhile."""
     first = iter([True])
-    server.script = lambda _: Says(status=429, headers={"Retry-After": "1"}) if next(first, False) else answer()
+    server.script = lambda _: Reply(status=429, headers={"Retry-After": "1"}) if next(first, False) else answer()
 
     async def story() -> float:
-        made, watch = runner(server), Watch()
+        made, watch = runner(server), RecordingProgress()
         refused = asyncio.create_task(made.generate(question(progress=watch)))
         await watch.waiting.wait()
         begin = time.monotonic()
@@ -158,7 +168,7 @@ def test_retry_after_holds_back_all_requests(server: Loopback):
 
 def test_more_requests_go_to_a_server_that_answers_in_time(server: Loopback):
     """Against the loopback, with answers of 200 ms, so that neither side is held up by its own work."""
-    server.script = lambda _: answer()._replace(wait=0.2)
+    server.script = lambda _: answer()._replace(delay=0.2)
 
     async def story() -> int:
         made = runner(server)
@@ -173,7 +183,7 @@ def test_more_requests_go_to_a_server_that_answers_in_time(server: Loopback):
         return int(made.concurrency)
 
     assert asyncio.run(story()) > FIRST
-    assert server.most > FIRST
+    assert server.max_in_flight > FIRST
 
 
 # Several servers
@@ -196,7 +206,7 @@ def ask_both(server: Loopback, second: Loopback, n: int, key: str = "", **option
                 outputs.append(await made.generate(question(prefix_key=key)))
 
         try:
-            await made.start(Watch())
+            await made.start(RecordingProgress())
             await asyncio.gather(*(work() for _ in range(8)))
         finally:
             await made.aclose()
@@ -206,8 +216,8 @@ def ask_both(server: Loopback, second: Loopback, n: int, key: str = "", **option
 
 
 def test_several_servers_share_the_work_by_their_load(server: Loopback, second: Loopback):
-    server.says(answer("slow")._replace(wait=1.0))
-    second.says(answer("fast")._replace(wait=0.05))
+    server.reply(answer("slow")._replace(delay=1.0))
+    second.reply(answer("fast")._replace(delay=0.05))
     outputs, about = ask_both(server, second, 60)
     assert about["base_url"] == [server.url, second.url]
     assert len(outputs) == 60
@@ -220,8 +230,8 @@ def test_requests_with_one_prefix_go_to_one_server_while_it_has_a_place(server: 
 
 
 def test_the_work_of_a_server_that_dies_goes_to_the_other(server: Loopback, second: Loopback):
-    def dies(asked: Asked) -> Says:
-        return answer("a") if len(server.posts) < 5 else Says(cut=-1)
+    def dies(asked: ReceivedRequest) -> Reply:
+        return answer("a") if len(server.posts) < 5 else Reply(cut_at=-1)
 
     server.script = dies
     outputs, _ = ask_both(server, second, 50, retries=2)
@@ -239,7 +249,7 @@ def test_a_server_that_is_away_at_the_start_is_named(server: Loopback, second: L
 
 def test_streams_count_as_progress(server: Loopback):
     async def story() -> tuple[int, int]:
-        made, watch = runner(server.says(streamed("right"))), Watch()
+        made, watch = runner(server.reply(streamed("right"))), RecordingProgress()
         await made.generate(question(progress=watch))
         await made.aclose()
         return watch.total

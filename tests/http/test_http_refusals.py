@@ -11,11 +11,11 @@ import pytest
 from m1eval import Output, RunnerError, Sampling
 from tests.http.conftest import (
     KEY,
-    Asked,
     Failed,
     Loopback,
-    Says,
-    Watch,
+    ReceivedRequest,
+    RecordingProgress,
+    Reply,
     answer,
     ask,
     one_line,
@@ -45,7 +45,7 @@ from tests.http.conftest import (
 )
 @pytest.mark.parametrize("status", [400, 500])
 def test_an_overlong_prompt_is_an_output_not_an_error(server: Loopback, error: dict[str, Any], status: int) -> None:
-    output = ask(server.says(Says({"error": error}, status)))
+    output = ask(server.reply(Reply({"error": error}, status)))
     assert (output.finish_reason, output.text) == ("refused_context", "")
     assert output.error is not None
     assert error["message"][:20] in output.error
@@ -54,10 +54,10 @@ def test_an_overlong_prompt_is_an_output_not_an_error(server: Loopback, error: d
 
 
 def test_a_prompt_that_fits_is_asked_without_max_tokens_when_those_do_not(server: Loopback) -> None:
-    def as_vllm(asked: Asked) -> Says:
+    def as_vllm(asked: ReceivedRequest) -> Reply:
         if "max_tokens" in asked.body:
             words = "'max_tokens' is too large: 80000. This model's maximum context length is 2048 tokens"
-            return Says({"error": {"message": words}}, 400)
+            return Reply({"error": {"message": words}}, 400)
         return answer()
 
     server.script = as_vllm
@@ -70,7 +70,7 @@ def test_a_prompt_that_fits_is_asked_without_max_tokens_when_those_do_not(server
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_bad_request_fails_at_once_with_the_servers_words(server: Loopback, status: int) -> None:
     with pytest.raises(Failed, match=f"{status} .*temperature must be positive") as error:
-        ask(server.says(Says({"detail": [{"msg": "temperature must be\npositive"}]}, status)))
+        ask(server.reply(Reply({"detail": [{"msg": "temperature must be\npositive"}]}, status)))
     one_line(error)
     assert len(server.posts) == 1
 
@@ -79,26 +79,26 @@ def test_a_bad_request_fails_at_once_with_the_servers_words(server: Loopback, st
 def test_minimaxs_codes_stand_for_what_http_has_statuses_for(server: Loopback, code: int, tries: int) -> None:
     reply = {"choices": None, "base_resp": {"status_code": code, "status_msg": "invalid params, or else"}}
     with pytest.raises(Failed, match="invalid params, or else"):
-        ask(server.says(Says(reply)), retries=1)
+        ask(server.reply(Reply(reply)), retries=1)
     assert len(server.posts) == tries
 
 
 @pytest.mark.parametrize("finish", ["abort", "content_filter", ["stop"]])
 def test_an_answer_that_the_server_gave_up_on_is_an_error(server: Loopback, finish: Any) -> None:
     with pytest.raises(Failed, match=re.escape(f"finish_reason {finish!r}")):
-        ask(server.says(answer("Par", finish)))
+        ask(server.reply(answer("Par", finish)))
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_ends_the_run_and_names_the_variable(
     server: Loopback, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    says = Says({"error": {"message": f"Incorrect API key provided: {KEY}."}}, status)
+    says = Reply({"error": {"message": f"Incorrect API key provided: {KEY}."}}, status)
     with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY"):
-        ask(server.says(says))
+        ask(server.reply(says))
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with pytest.raises(RunnerError, match=r"the key in \$OPENAI_API_KEY is refused") as error:
-        ask(server.says(says))
+        ask(server.reply(says))
     assert KEY not in one_line(error)
     server.models = says
     with pytest.raises(RunnerError, match=r"the key in \$OPENAI_API_KEY is refused") as error:
@@ -108,9 +108,9 @@ def test_a_refused_key_ends_the_run_and_names_the_variable(
 
 def test_a_vanished_model_and_a_moved_server_end_the_run(server: Loopback) -> None:
     with pytest.raises(RunnerError, match=r"model 'm' is not there \(404 The model does not exist"):
-        ask(server.says(Says({"error": {"message": "The model does not exist"}}, 404)))
+        ask(server.reply(Reply({"error": {"message": "The model does not exist"}}, 404)))
     with pytest.raises(RunnerError, match="has moved to https://elsewhere/v1"):
-        ask(server.says(Says(status=307, headers={"Location": "https://elsewhere/v1"})))
+        ask(server.reply(Reply(status=307, headers={"Location": "https://elsewhere/v1"})))
     assert len(server.posts) == 2
 
 
@@ -138,14 +138,14 @@ def test_a_key_that_the_server_echoes_is_never_shown(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OTHER", "other-secret-value")
-    watch = Watch()
-    echo = Says(
+    watch = RecordingProgress()
+    echo = Reply(
         {"error": {"message": f"headers: Bearer {KEY}, x-key: other-secret-value", "code": KEY}},
         status,
         {"Location": f"http://x/?key={KEY}"},
     )
     with pytest.raises((Failed, RunnerError)) as error:
-        ask(server.says(echo), question(progress=watch), headers={"x-key": "$OTHER"}, retries=1)
+        ask(server.reply(echo), question(progress=watch), headers={"x-key": "$OTHER"}, retries=1)
     for text in [one_line(error), *(reason for reason, _ in watch.retries)]:
         assert KEY not in text
         assert "other-secret-value" not in text
@@ -155,7 +155,7 @@ def test_a_key_that_the_server_echoes_is_never_shown(
 
 def test_a_key_echoed_in_the_model_list_is_not_described(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    server.models = Says({"data": [{"id": "m", "owner": f"Bearer {KEY}", "meta": {"key": KEY, "n_ctx": 512}}]})
+    server.models = Reply({"data": [{"id": "m", "owner": f"Bearer {KEY}", "meta": {"key": KEY, "n_ctx": 512}}]})
     described = start(server).describe()
     assert described["server_model"]["owner"] == "Bearer ***"
     assert KEY not in json.dumps(described)

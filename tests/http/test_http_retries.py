@@ -10,50 +10,61 @@ from email.utils import format_datetime
 
 import pytest
 
-from tests.http.conftest import Failed, Loopback, Says, Watch, answer, ask, http, one_line, question, runner
+from tests.http.conftest import (
+    Failed,
+    Loopback,
+    RecordingProgress,
+    Reply,
+    answer,
+    ask,
+    http,
+    one_line,
+    question,
+    runner,
+)
 
 replies = importlib.import_module(f"{http.__name__}.replies")
 
-PASSING: dict[str, Says] = {
-    "429": Says({"error": {"message": "slow down"}}, 429),
-    "408": Says(status=408),
-    "500": Says({"detail": "oops"}, 500),
-    "HTML 503": Says(b"<html><style>p {}</style><h1>Service  Unavailable</h1></html>", 503),
-    "reset": Says(cut=-1),
-    "closed at once": Says(answer().body, cut=0),
-    "reset in mid-body": Says(answer().body, cut=25),
-    "half a body, whole reply": Says(json.dumps(answer().body).encode()[:40]),
-    "no JSON": Says(b"upstream connect error"),
-    "deep JSON": Says(b"[" * 100_000),
-    "bad gzip": Says(b"no gzip", headers={"Content-Encoding": "gzip"}),
-    "a list": Says([1, 2]),
-    "no choices": Says({"choices": []}),
-    "choices null": Says({"choices": None}),
-    "choice of the wrong type": Says({"choices": ["Paris"]}),
-    "no message": Says({"choices": [{"finish_reason": "stop", "message": None}]}),
+PASSING: dict[str, Reply] = {
+    "429": Reply({"error": {"message": "slow down"}}, 429),
+    "408": Reply(status=408),
+    "500": Reply({"detail": "oops"}, 500),
+    "HTML 503": Reply(b"<html><style>p {}</style><h1>Service  Unavailable</h1></html>", 503),
+    "reset": Reply(cut_at=-1),
+    "closed at once": Reply(answer().body, cut_at=0),
+    "reset in mid-body": Reply(answer().body, cut_at=25),
+    "half a body, whole reply": Reply(json.dumps(answer().body).encode()[:40]),
+    "no JSON": Reply(b"upstream connect error"),
+    "deep JSON": Reply(b"[" * 100_000),
+    "bad gzip": Reply(b"no gzip", headers={"Content-Encoding": "gzip"}),
+    "a list": Reply([1, 2]),
+    "no choices": Reply({"choices": []}),
+    "choices null": Reply({"choices": None}),
+    "choice of the wrong type": Reply({"choices": ["Paris"]}),
+    "no message": Reply({"choices": [{"finish_reason": "stop", "message": None}]}),
     "content of the wrong type": answer({"answer": "Paris"}),
     "part of the wrong type": answer([7]),
     "tool_calls of the wrong type": answer(None, tool_calls="f()"),
-    "error with status 200": Says({"error": {"message": "provider down", "code": 502}}),
-    **{str(status): Says(status=status) for status in (409, 425, 499, 502, 503, 504, 507, 529, 530, 598, 599)},
-    **{f"Cloudflare {status}": Says(b"<html>error code: 5xx</html>", status) for status in range(520, 528)},
-    "overloaded, with status 200": Says({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}),
+    "error with status 200": Reply({"error": {"message": "provider down", "code": 502}}),
+    **{str(status): Reply(status=status) for status in (409, 425, 499, 502, 503, 504, 507, 529, 530, 598, 599)},
+    **{f"Cloudflare {status}": Reply(b"<html>error code: 5xx</html>", status) for status in range(520, 528)},
+    "overloaded, with status 200": Reply({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}),
 }
-WALLS: dict[str, Says] = {
-    "a challenge with 200": Says(
+WALLS: dict[str, Reply] = {
+    "a challenge with 200": Reply(
         b"<!DOCTYPE html><title>Just a moment...</title>", headers={"Content-Type": "text/html"}
     ),
-    "a challenge with 403": Says(b"<!DOCTYPE html><title>Just a moment...</title>", 403),
-    "405": Says(b"<html><body>Method blocked</body></html>", 405),
-    "404 of an ingress": Says(b"<html><h1>404 page not found</h1></html>", 404),
-    "400": Says(b"<html><h1>Bad Request</h1></html>", 400),
+    "a challenge with 403": Reply(b"<!DOCTYPE html><title>Just a moment...</title>", 403),
+    "405": Reply(b"<html><body>Method blocked</body></html>", 405),
+    "404 of an ingress": Reply(b"<html><h1>404 page not found</h1></html>", 404),
+    "400": Reply(b"<html><h1>Bad Request</h1></html>", 400),
 }
 
 
 @pytest.mark.parametrize("name", PASSING)
 def test_a_passing_failure_is_tried_again(server: Loopback, name: str) -> None:
-    watch = Watch()
-    output = ask(server.says(PASSING[name], PASSING[name], answer()), question(progress=watch))
+    watch = RecordingProgress()
+    output = ask(server.reply(PASSING[name], PASSING[name], answer()), question(progress=watch))
     assert (output.text, output.retries) == ("Paris", 2)
     assert len(server.posts) == 3
     assert len(watch.retries) == 2
@@ -64,14 +75,14 @@ def test_a_passing_failure_is_tried_again(server: Loopback, name: str) -> None:
 @pytest.mark.parametrize("name", PASSING)
 def test_a_lasting_failure_ends_in_one_clear_line_after_the_last_try(server: Loopback, name: str) -> None:
     with pytest.raises(Failed, match=r"\(3 tries\)$") as error:
-        ask(server.says(PASSING[name]), retries=2, backoff=0.001)
+        ask(server.reply(PASSING[name]), retries=2, backoff=0.001)
     assert server.url in one_line(error)
     assert len(server.posts) == 3
 
 
 @pytest.mark.parametrize("name", WALLS)
 def test_a_firewalls_page_in_the_middle_of_a_run_is_tried_again(server: Loopback, name: str) -> None:
-    server.says(answer(), WALLS[name], WALLS[name], answer())
+    server.reply(answer(), WALLS[name], WALLS[name], answer())
 
     async def story() -> list[int]:
         made = runner(server)
@@ -85,7 +96,7 @@ def test_a_firewalls_page_in_the_middle_of_a_run_is_tried_again(server: Loopback
 @pytest.mark.parametrize("status", [400, 413, 418, 501, 505])
 def test_what_does_not_pass_is_not_tried_again(server: Loopback, status: int) -> None:
     with pytest.raises(Failed, match=f"{status} no"):
-        ask(server.says(Says({"error": {"message": "no"}}, status)))
+        ask(server.reply(Reply({"error": {"message": "no"}}, status)))
     assert len(server.posts) == 1
 
 
@@ -93,42 +104,44 @@ def test_a_request_of_too_many_bytes_is_told_from_a_long_prompt(server: Loopback
     with pytest.raises(
         Failed, match=r"413 Request Entity Too Large nginx: the request has \d+ bytes, and a proxy"
     ) as error:
-        ask(server.says(Says(b"<html><h1>Request Entity Too Large</h1>nginx</html>", 413)))
+        ask(server.reply(Reply(b"<html><h1>Request Entity Too Large</h1>nginx</html>", 413)))
     one_line(error)
 
 
 def test_the_servers_words_are_in_the_error(server: Loopback) -> None:
     with pytest.raises(Failed, match="503 Service Unavailable"):
-        ask(server.says(PASSING["HTML 503"]), retries=0)
+        ask(server.reply(PASSING["HTML 503"]), retries=0)
     with pytest.raises(Failed, match="429 slow down"):
-        ask(server.says(PASSING["429"]), retries=0)
+        ask(server.reply(PASSING["429"]), retries=0)
 
 
 def test_an_answer_that_does_not_come_in_time_is_tried_again(server: Loopback) -> None:
-    output = ask(server.says(answer()._replace(wait=60), answer()), timeout=2)
+    output = ask(server.reply(answer()._replace(delay=60), answer()), timeout=2)
     assert (output.text, output.retries) == ("Paris", 1)
     with pytest.raises(Failed, match=r"no answer within 0\.2 s"):
-        ask(server.says(answer()._replace(wait=60)), timeout=0.2, retries=0)
+        ask(server.reply(answer()._replace(delay=60)), timeout=0.2, retries=0)
 
 
 def test_waiting_for_a_place_is_not_on_the_clock_of_the_answer(server: Loopback) -> None:
-    outputs = ask(server.says(answer()._replace(wait=0.5)), *(question() for _ in range(6)), concurrency=1, timeout=2.5)
+    outputs = ask(
+        server.reply(answer()._replace(delay=0.5)), *(question() for _ in range(6)), concurrency=1, timeout=2.5
+    )
     assert [output.retries for output in outputs] == [0] * 6
 
 
 def test_waits_grow_and_vary(server: Loopback) -> None:
-    watch = Watch()
+    watch = RecordingProgress()
     with pytest.raises(Failed):
-        ask(server.says(PASSING["429"]), question(progress=watch), retries=4, backoff=0.02)
+        ask(server.reply(PASSING["429"]), question(progress=watch), retries=4, backoff=0.02)
     waits = [wait for _, wait in watch.retries]
     assert all(0.01 * 2**i <= wait <= 0.02 * 2**i for i, wait in enumerate(waits))
     assert len({wait / 2**i for i, wait in enumerate(waits)}) > 1
 
 
 def test_retry_after_is_honoured(server: Loopback) -> None:
-    watch = Watch()
+    watch = RecordingProgress()
     begin = time.monotonic()
-    ask(server.says(Says(status=429, headers={"Retry-After": "1"}), answer()), question(progress=watch))
+    ask(server.reply(Reply(status=429, headers={"Retry-After": "1"}), answer()), question(progress=watch))
     assert time.monotonic() - begin > 0.9
     assert 0.9 < watch.retries[0][1] <= 4
 
@@ -182,13 +195,16 @@ WAITS: list[tuple[dict[str, str], str, float]] = [
 
 @pytest.mark.parametrize(("headers", "said", "wait"), WAITS, ids=range(len(WAITS)))
 def test_waits_are_read_in_every_form(headers: dict[str, str], said: str, wait: float) -> None:
-    assert replies.asked_wait(headers, said) == pytest.approx(wait, abs=1800 if wait == 3600 else 0.01)
+    assert replies.retry_after(headers, said) == pytest.approx(wait, abs=1800 if wait == 3600 else 0.01)
 
 
 @pytest.mark.parametrize("asked", ["999999999", "nan", "-5", "soon", "Mon, 99 Foo 2020", ""])
 def test_an_absurd_retry_after_is_bounded(server: Loopback, asked: str) -> None:
     async def story() -> float:
-        made, watch = runner(server.says(Says(status=429, headers={"Retry-After": asked}), answer())), Watch()
+        made, watch = (
+            runner(server.reply(Reply(status=429, headers={"Retry-After": asked}), answer())),
+            RecordingProgress(),
+        )
         going = asyncio.create_task(made.generate(question(progress=watch)))
         await watch.waiting.wait()
         going.cancel()
@@ -202,12 +218,12 @@ def test_an_absurd_retry_after_is_bounded(server: Loopback, asked: str) -> None:
 def test_a_response_without_end_is_not_read(server: Loopback) -> None:
     huge = gzip.compress(b" " * (65 * 2**20))
     with pytest.raises(Failed, match="longer than 64 MB"):
-        ask(server.says(Says(huge, headers={"Content-Encoding": "gzip"})))
+        ask(server.reply(Reply(huge, headers={"Content-Encoding": "gzip"})))
     assert len(server.posts) == 1
 
 
 def test_an_endless_error_is_read_to_its_first_megabyte(server: Loopback) -> None:
-    says = Says(b"<p>oops </p>" * 2**16, 400, repeat=200)
+    says = Reply(b"<p>oops </p>" * 2**16, 400, repeat=200)
     with pytest.raises(Failed, match="400 oops oops"):
-        ask(server.says(says))
+        ask(server.reply(says))
     assert len(server.posts) == 1

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m1eval import Output, RunnerError
-from tests.http.conftest import Failed, Loopback, Says, answer, ask, event, http
+from tests.http.conftest import Failed, Loopback, Reply, answer, ask, event, http
 
 BOM = b"\xef\xbb\xbf"
 
@@ -134,7 +134,7 @@ def as_events(draw: random.Random, pieces: list[dict[str, Any]]) -> bytes:
 
 
 def read(data: Any) -> Output:
-    output: Output = http.outputs.read(data, None)[0]
+    output: Output = http.outputs.parse(data, None)[0]
     return output
 
 
@@ -146,13 +146,13 @@ def test_a_stream_gives_what_the_whole_answer_gives(part: int):
         stream, typed = as_events(draw, pieces), draw.random() < 0.5
         if not typed:
             stream = b": hello\n" + stream.removeprefix(BOM)  # under another type the first line must tell
-        reader = http.stream.Stream(lambda _: None)
-        reader.begin("text/event-stream" if typed else "text/plain", None)
+        reader = http.stream.CompletionReader(lambda _: None)
+        reader.on_headers("text/event-stream" if typed else "text/plain", None)
         for chunk in cut(draw, stream) if draw.random() < 0.8 else [bytes([byte]) for byte in stream]:
             reader.feed(chunk)
-        assert reader.heard
+        assert reader.is_stream
         assert read(reader.completion()) == read(whole), seed
-        assert read(http.stream.whole(stream, None)) == read(whole), (seed, "nobody asked for it")
+        assert read(http.stream.read_body(stream, None)) == read(whole), (seed, "nobody asked for it")
 
 
 # Forms on a real line
@@ -223,8 +223,8 @@ FORMS: dict[str, tuple[str | None, bytes]] = {
 def test_an_answer_is_read_in_every_form_and_under_every_type(server: Loopback, name: str, how: str):
     kind, body = FORMS[name]
     headers = {"Content-Type": kind} if kind else {"Content-Type": ""}
-    says = Says(body, headers=headers, drip=1e-9 if how == "byte by byte" else 0.0)
-    output = ask(server.says(says), stream="no" if how == "one body" else "yes")
+    says = Reply(body, headers=headers, drip=1e-9 if how == "byte by byte" else 0.0)
+    output = ask(server.reply(says), stream="no" if how == "one body" else "yes")
     assert (output.text, output.finish_reason, output.retries) == ("Paris", "stop", 0)
 
 
@@ -240,8 +240,8 @@ def test_bytes_that_are_no_text_do_no_harm(size: int):
         event(json.dumps(piece("\ude00 \ud83d", "stop")).encode()),
     ]
     body = b"".join(pieces)
-    reader = http.stream.Stream(lambda _: None)
-    reader.begin(SSE, None)
+    reader = http.stream.CompletionReader(lambda _: None)
+    reader.on_headers(SSE, None)
     for start in range(0, len(body), size):
         reader.feed(body[start : start + size])
         reader.feed(b"")
@@ -252,7 +252,7 @@ def test_bytes_that_are_no_text_do_no_harm(size: int):
 
 def test_a_stream_in_the_charset_that_it_says(server: Loopback):
     body = event(json.dumps(piece("größer", "stop"), ensure_ascii=False).encode("latin-1"))
-    assert ask(server.says(Says(body, headers={"Content-Type": f"{SSE}; charset=iso-8859-1"}))).text == "größer"
+    assert ask(server.reply(Reply(body, headers={"Content-Type": f"{SSE}; charset=iso-8859-1"}))).text == "größer"
 
 
 @pytest.mark.parametrize(
@@ -273,29 +273,29 @@ def test_a_stream_in_the_charset_that_it_says(server: Loopback):
     ],
 )
 def test_a_stream_that_is_no_answer_is_tried_again(server: Loopback, body: bytes, words: str):
-    broken = Says(body, headers={"Content-Type": SSE})
+    broken = Reply(body, headers={"Content-Type": SSE})
     with pytest.raises(RunnerError if b"<html>" in body else Failed, match=words):
-        ask(server.says(broken), retries=0)
-    assert ask(server.says(broken, answer())).retries == 1
+        ask(server.reply(broken), retries=0)
+    assert ask(server.reply(broken, answer())).retries == 1
 
 
 def test_a_line_that_stays_open_after_the_mark_is_not_waited_for(server: Loopback):
     headers = {"Content-Type": SSE, "Content-Length": str(len(USUAL) + 1)}
-    output = ask(server.says(Says(USUAL, headers=headers)), read_timeout=20)
+    output = ask(server.reply(Reply(USUAL, headers=headers)), read_timeout=20)
     assert (output.text, output.retries, output.timing.total < 10) == ("Paris", 0, True)
 
 
 def test_an_answer_that_was_whole_when_the_line_broke_is_an_answer(server: Loopback):
     whole = event(PIECES[0]) + event(PIECES[1])
     headers = {"Content-Type": SSE, "Content-Length": str(len(whole) + 40)}
-    assert ask(server.says(Says(whole, headers=headers, cut=len(whole)))).retries == 0
-    assert ask(server.says(Says(whole, headers=headers, cut=len(whole) // 2), answer())).retries == 1
+    assert ask(server.reply(Reply(whole, headers=headers, cut_at=len(whole)))).retries == 0
+    assert ask(server.reply(Reply(whole, headers=headers, cut_at=len(whole) // 2), answer())).retries == 1
 
 
 def test_connections_of_streams_are_kept(server: Loopback):
-    server.says(Says(USUAL, headers={"Content-Type": SSE}))
+    server.reply(Reply(USUAL, headers={"Content-Type": SSE}))
     ask(server, *([http.Request(messages=[{"role": "user", "content": "q"}])] * 6), concurrency=1)
-    assert {asked.line for asked in server.posts} == {1}
+    assert {asked.connection for asked in server.posts} == {1}
 
 
 def pieces_of(*texts: str) -> bytes:
@@ -314,11 +314,11 @@ def pieces_of(*texts: str) -> bytes:
     ],
 )
 def test_pieces_that_grow_are_the_whole_only_if_each_of_them_does(server: Loopback, texts: list[str], whole: str):
-    stream = Says(pieces_of(*texts), headers={"Content-Type": SSE})
-    assert ask(server.says(stream), thinking="no").text == whole
+    stream = Reply(pieces_of(*texts), headers={"Content-Type": SSE})
+    assert ask(server.reply(stream), thinking="no").text == whole
 
 
 def test_an_error_after_every_answer_has_ended_costs_nothing(server: Loopback):
     told = pieces_of("Paris").replace(event(b"[DONE]"), event({"error": {"message": "usage failed", "code": 500}}))
-    output = ask(server.says(Says(told, headers={"Content-Type": SSE})))
+    output = ask(server.reply(Reply(told, headers={"Content-Type": SSE})))
     assert (output.text, output.retries) == ("Paris", 0)

@@ -8,13 +8,25 @@ from typing import Any
 import pytest
 
 from m1eval import Output, RunnerError, UsageError
-from tests.http.conftest import KEY, Loopback, Says, Watch, answer, ask, http, one_line, question, runner, start
+from tests.http.conftest import (
+    KEY,
+    Loopback,
+    RecordingProgress,
+    Reply,
+    answer,
+    ask,
+    http,
+    one_line,
+    question,
+    runner,
+    start,
+)
 from tests.serving import Closed, Rude
 
 
 # The start
 def test_the_start_finds_the_model_and_its_window(server: Loopback) -> None:
-    server.models = Says({"data": [{"id": "other"}, {"id": "org/m", "max_model_len": 32768, "permission": [1]}]})
+    server.models = Reply({"data": [{"id": "other"}, {"id": "org/m", "max_model_len": 32768, "permission": [1]}]})
     made = start(server)
     assert made.context_window == 32768
     assert made.describe() == {"base_url": server.url, "server_model": {"id": "org/m", "max_model_len": 32768}}
@@ -24,16 +36,16 @@ def test_the_start_finds_the_model_and_its_window(server: Loopback) -> None:
 
 @pytest.mark.parametrize("meta", [{"n_ctx_train": 8192, "n_ctx": 1024}, {"n_ctx": 1024}])
 def test_the_window_that_llamacpp_serves_wins_over_the_trained_one(server: Loopback, meta: dict[str, int]) -> None:
-    server.models = Says({"data": [{"id": "m", "meta": meta}]})
+    server.models = Reply({"data": [{"id": "m", "meta": meta}]})
     assert start(server).context_window == 1024
 
 
 def test_an_unlisted_model_is_asked_and_the_first_refusal_names_the_nearest(server: Loopback) -> None:
-    server.models = Says({"data": [{"id": "MiniMax-M1-80k"}, {"id": "qwen3"}]})
+    server.models = Reply({"data": [{"id": "MiniMax-M1-80k"}, {"id": "qwen3"}]})
     assert start(server, "MiniMax-M1-40k").notes == [
         f"{server.url} lists no model 'MiniMax-M1-40k'; did you mean MiniMax-M1-80k? it is asked anyway"
     ]
-    server.says(Says({"error": {"message": "The model does not exist", "code": "model_not_found"}}, 404))
+    server.reply(Reply({"error": {"message": "The model does not exist", "code": "model_not_found"}}, 404))
     with pytest.raises(RunnerError) as error:
         ask_after_start(server, "MiniMax-M1-40k")
     assert one_line(error) == (
@@ -46,7 +58,7 @@ def ask_after_start(server: Loopback, model: str = "m", **options: Any) -> Outpu
     async def story() -> Output:
         made = runner(server, model, **options)
         try:
-            await made.start(Watch())
+            await made.start(RecordingProgress())
             output: Output = await made.generate(question())
         finally:
             await made.aclose()
@@ -55,37 +67,37 @@ def ask_after_start(server: Loopback, model: str = "m", **options: Any) -> Outpu
     return asyncio.run(story())
 
 
-MISSING: dict[str, Says] = {
-    "OpenAI": Says({"error": {"message": "The model `m` does not exist or you do not have access to it."}}, 404),
-    "OpenRouter": Says({"error": {"message": "m is not a valid model ID", "code": 400}}, 400),
-    "with status 400": Says({"error": {"message": "Model not found", "code": "model_not_found"}}, 400),
-    "Azure": Says({"error": {"code": "DeploymentNotFound", "message": "The API deployment does not exist."}}, 404),
-    "vLLM": Says({"object": "error", "message": "The model `m` does not exist.", "type": "NotFoundError"}, 404),
-    "Ollama": Says({"error": {"message": 'model "m" not found, try pulling it first', "type": "api_error"}}, 404),
-    "in a body with status 200": Says({"error": {"message": "no", "code": "model_not_found"}}),
+MISSING: dict[str, Reply] = {
+    "OpenAI": Reply({"error": {"message": "The model `m` does not exist or you do not have access to it."}}, 404),
+    "OpenRouter": Reply({"error": {"message": "m is not a valid model ID", "code": 400}}, 400),
+    "with status 400": Reply({"error": {"message": "Model not found", "code": "model_not_found"}}, 400),
+    "Azure": Reply({"error": {"code": "DeploymentNotFound", "message": "The API deployment does not exist."}}, 404),
+    "vLLM": Reply({"object": "error", "message": "The model `m` does not exist.", "type": "NotFoundError"}, 404),
+    "Ollama": Reply({"error": {"message": 'model "m" not found, try pulling it first', "type": "api_error"}}, 404),
+    "in a body with status 200": Reply({"error": {"message": "no", "code": "model_not_found"}}),
 }
 
 
 @pytest.mark.parametrize("name", MISSING)
 def test_a_model_that_is_not_there_ends_the_run_at_the_first_request(server: Loopback, name: str) -> None:
-    server.models = Says({"data": [{"id": "mm"}]})
+    server.models = Reply({"data": [{"id": "mm"}]})
     with pytest.raises(RunnerError, match=r"did you mean mm\?") as error:
-        ask_after_start(server.says(MISSING[name]))
+        ask_after_start(server.reply(MISSING[name]))
     one_line(error)
     assert len(server.posts) == 1
 
 
-HEARD: dict[str, Says] = {
-    "403": Says({"error": "forbidden"}, 403),
-    "400": Says({"error": "bad request"}, 400),
-    "500": Says(status=500),
-    "a page": Says(b"<html><title>Welcome</title></html>", headers={"Content-Type": "text/html"}),
-    "a page with 403": Says(b"<html><title>Just a moment...</title></html>", 403),
-    "a restricted key": Says(
+HEARD: dict[str, Reply] = {
+    "403": Reply({"error": "forbidden"}, 403),
+    "400": Reply({"error": "bad request"}, 400),
+    "500": Reply(status=500),
+    "a page": Reply(b"<html><title>Welcome</title></html>", headers={"Content-Type": "text/html"}),
+    "a page with 403": Reply(b"<html><title>Just a moment...</title></html>", 403),
+    "a restricted key": Reply(
         {"error": "You have insufficient permissions for this operation. Missing scopes: api.model.read."}, 401
     ),
-    "a redirect": Says(status=302, headers={"Location": "/login"}),
-    "too long a list": Says(b" " * 2**20, repeat=65),
+    "a redirect": Reply(status=302, headers={"Location": "/login"}),
+    "too long a list": Reply(b" " * 2**20, repeat=65),
 }
 
 
@@ -96,7 +108,7 @@ def test_a_model_list_that_is_denied_is_a_note_and_the_first_request_decides(ser
     assert len(made.notes) == 1
     assert made.notes[0].startswith(f"{server.url} does not list its models: ")
     assert ask_after_start(server).text == "Paris"
-    server.says(Says({"error": {"message": "Incorrect API key provided"}}, 401))
+    server.reply(Reply({"error": {"message": "Incorrect API key provided"}}, 401))
     with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY"):
         ask_after_start(server)
 
@@ -104,7 +116,7 @@ def test_a_model_list_that_is_denied_is_a_note_and_the_first_request_decides(ser
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("said", ["Incorrect API key provided: sk-1", "Missing API key", "invalid token"])
 def test_a_wrong_key_is_told_at_the_start(server: Loopback, status: int, said: str) -> None:
-    server.models = Says({"error": {"message": said}}, status)
+    server.models = Reply({"error": {"message": said}}, status)
     with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY to a key"):
         start(server)
     assert server.posts == []
@@ -113,13 +125,13 @@ def test_a_wrong_key_is_told_at_the_start(server: Loopback, status: int, said: s
 @pytest.mark.parametrize(
     "says",
     [
-        Says({"error": {"message": "API key not valid. Please pass a valid API key.", "code": 400}}, 400),
-        Says({"choices": None, "base_resp": {"status_code": 1004, "status_msg": "login fail: invalid api key"}}),
+        Reply({"error": {"message": "API key not valid. Please pass a valid API key.", "code": 400}}, 400),
+        Reply({"choices": None, "base_resp": {"status_code": 1004, "status_msg": "login fail: invalid api key"}}),
     ],
 )
-def test_a_wrong_key_may_be_told_with_any_status(server: Loopback, says: Says) -> None:
+def test_a_wrong_key_may_be_told_with_any_status(server: Loopback, says: Reply) -> None:
     with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY"):
-        ask(server.says(says))
+        ask(server.reply(says))
 
 
 LISTS: list[tuple[str, Any]] = [
@@ -139,26 +151,26 @@ LISTS: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("model", "said"), LISTS)
 def test_a_model_is_found_in_lists_of_many_forms(server: Loopback, model: str, said: Any) -> None:
-    server.models = Says(said)
+    server.models = Reply(said)
     assert start(server, model).notes == []
 
 
 @pytest.mark.parametrize(
-    "says", [Says(status=404), Says(status=405), Says({"data": []}), Says({"data": [1, {}]}), Says([])]
+    "says", [Reply(status=404), Reply(status=405), Reply({"data": []}), Reply({"data": [1, {}]}), Reply([])]
 )
-def test_a_server_without_a_model_list_is_taken_at_its_word(server: Loopback, says: Says) -> None:
+def test_a_server_without_a_model_list_is_taken_at_its_word(server: Loopback, says: Reply) -> None:
     server.models = says
     assert start(server).context_window is None
 
 
 def test_a_server_that_is_busy_at_the_start_is_waited_for(server: Loopback) -> None:
-    server.models = Says({"error": {"message": "Loading model"}}, 503)
+    server.models = Reply({"error": {"message": "Loading model"}}, 503)
 
     async def story() -> None:
-        made, watch = runner(server, retries=20), Watch()
+        made, watch = runner(server, retries=20), RecordingProgress()
         starting = asyncio.create_task(made.start(watch))
         await watch.waiting.wait()
-        server.models = Says({"data": [{"id": "m"}]})
+        server.models = Reply({"data": [{"id": "m"}]})
         await starting
         await made.aclose()
 
@@ -181,12 +193,12 @@ def test_a_server_that_cannot_be_reached_ends_the_start_at_once(server: Loopback
 
 
 def test_a_page_in_place_of_an_api_ends_the_run_after_a_few_tries(server: Loopback) -> None:
-    page = Says(b"<html><title>Welcome</title></html>", headers={"Content-Type": "text/html"})
+    page = Reply(b"<html><title>Welcome</title></html>", headers={"Content-Type": "text/html"})
     server.models = page
     with pytest.raises(RunnerError, match=r"is no API .*'Welcome'.*is --base-url right"):
-        ask_after_start(server.says(page))
+        ask_after_start(server.reply(page))
     assert len(server.posts) == 3
-    assert ask_after_start(server.says(page, answer())).text == "Paris", "it may pass"
+    assert ask_after_start(server.reply(page, answer())).text == "Paris", "it may pass"
 
 
 # The options
@@ -208,13 +220,13 @@ def test_the_address_may_stand_in_the_environment(server: Loopback, monkeypatch:
 )
 def test_addresses_are_taken_as_people_paste_them(server: Loopback, url: str, asked: str) -> None:
     assert ask_after_start(server, base_url=url.format(server.port)).text == "Paris"
-    assert [request.path for request in server.asked] == [f"{asked}/models", f"{asked}/chat/completions"]
+    assert [request.path for request in server.received] == [f"{asked}/models", f"{asked}/chat/completions"]
 
 
 @pytest.mark.parametrize("login", ["u:p@ss", "u:p%40ss", "u:p:s@s"])
 def test_a_password_may_hold_an_at_sign_and_is_shown_nowhere(server: Loopback, login: str) -> None:
     made = start(server, base_url=server.url.replace("//", f"//{login}@"))
-    sent = base64.b64decode(server.asked[0].headers["authorization"].removeprefix("Basic ")).decode()
+    sent = base64.b64decode(server.received[0].headers["authorization"].removeprefix("Basic ")).decode()
     assert sent == login.replace("%40", "@")
     assert made.describe()["base_url"] == made.base_url == server.url
 
@@ -229,7 +241,7 @@ def test_azures_deployments_are_asked_with_their_version_and_their_own_key(
     server: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
-    server.models = Says({"error": {"code": "404", "message": "Resource not found"}}, 404)
+    server.models = Reply({"error": {"code": "404", "message": "Resource not found"}}, 404)
     url = server.url.replace("/v1", "/openai/deployments/gpt-4o?api-version=2024-10-21&sig=very-secret")
     made = start(server, base_url=url)
     assert ask_after_start(server, base_url=url).text == "Paris"

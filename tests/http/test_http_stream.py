@@ -9,12 +9,24 @@ import pytest
 
 from m1eval import RunnerError, Sampling
 from tests.conftest import run_of
-from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, event, http, question, runner, streamed
+from tests.http.conftest import (
+    Failed,
+    Loopback,
+    ReceivedRequest,
+    Reply,
+    answer,
+    ask,
+    event,
+    http,
+    question,
+    runner,
+    streamed,
+)
 
 
-def stream(*pieces: Any, done: bool = True) -> Says:
+def stream(*pieces: Any, done: bool = True) -> Reply:
     body = b"".join(event(piece) for piece in pieces) + (event(b"[DONE]") if done else b"")
-    return Says(body, headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    return Reply(body, headers={"Content-Type": "text/event-stream; charset=utf-8"})
 
 
 def delta(finish: str | None = None, index: int = 0, **fields: Any) -> dict[str, Any]:
@@ -33,24 +45,24 @@ def test_a_long_answer_is_streamed_and_a_short_one_is_not(server: Loopback):
 
 
 def test_the_time_to_the_first_token_is_known(server: Loopback):
-    output = ask(server.says(streamed("right", drip=0.002, wait=0.2)))
+    output = ask(server.reply(streamed("right", drip=0.002, delay=0.2)))
     assert 0.2 < output.timing.first_token < output.timing.total
     assert output.usage.output == 5
-    assert ask(server.says(answer("right"))).timing.first_token == 0
+    assert ask(server.reply(answer("right"))).timing.first_token == 0
 
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
 def test_thinking_comes_in_its_own_field(server: Loopback, name: str):
     pieces = [delta(role="assistant", content=""), *(delta(None, 0, **{name: part}) for part in ("Ly", "on?"))]
     usage = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 6}}
-    output = ask(server.says(stream(*pieces, delta(content="Par"), delta("stop", content="is"), usage)))
+    output = ask(server.reply(stream(*pieces, delta(content="Par"), delta("stop", content="is"), usage)))
     assert (output.text, output.reasoning, output.finish_reason) == ("Paris", "Lyon?", "stop")
     assert (output.usage.prompt, output.usage.output) == (9, 6)
 
 
 def test_the_same_thinking_under_both_names_counts_once(server: Loopback):
     piece = delta(reasoning="Hm", reasoning_content="Hm")
-    assert ask(server.says(stream(piece, delta("stop", content="A")))).reasoning == "Hm"
+    assert ask(server.reply(stream(piece, delta("stop", content="A")))).reasoning == "Hm"
 
 
 def test_tool_calls_come_in_pieces(server: Loopback):
@@ -58,7 +70,7 @@ def test_tool_calls_come_in_pieces(server: Loopback):
     more = [{"index": 0, "function": {"arguments": part}} for part in ('{"a"', ": 1}")]
     other = {"index": 1, "id": "c2", "function": {"name": "g", "arguments": "{}"}}
     pieces = [delta(tool_calls=[first]), *(delta(tool_calls=[call]) for call in more), delta(tool_calls=[other])]
-    output = ask(server.says(stream(*pieces, delta("tool_calls"))))
+    output = ask(server.reply(stream(*pieces, delta("tool_calls"))))
     assert [call["function"] for call in output.tool_calls] == [
         {"name": "f", "arguments": '{"a": 1}'},
         {"name": "g", "arguments": "{}"},
@@ -70,7 +82,7 @@ def test_tool_calls_come_in_pieces(server: Loopback):
 def test_pieces_may_be_cut_anywhere(size: int):
     told: list[int] = []
     body = b": a comment\r\n\r\nevent: x\r\n" + bytes(streamed("Grüße 😀").body).replace(b"\n", b"\r\n")
-    reader = http.stream.Stream(told.append)
+    reader = http.stream.CompletionReader(told.append)
     for start in range(0, len(body), size):
         reader.feed(body[start : start + size])
     assert reader.completion()["choices"][0]["message"]["content"] == "Grüße 😀"
@@ -79,9 +91,9 @@ def test_pieces_may_be_cut_anywhere(size: int):
 
 def test_an_end_without_its_mark_is_an_end_if_the_answer_is_whole(server: Loopback):
     """As of transformers' server, which sends no [DONE]."""
-    assert ask(server.says(stream(delta("stop", content="Paris"), done=False))).text == "Paris"
+    assert ask(server.reply(stream(delta("stop", content="Paris"), done=False))).text == "Paris"
     with pytest.raises(Failed, match="the stream ended in the middle of an answer"):
-        ask(server.says(stream(delta(content="Par"), done=False)), retries=0)
+        ask(server.reply(stream(delta(content="Par"), done=False)), retries=0)
 
 
 @pytest.mark.parametrize(
@@ -100,32 +112,32 @@ def test_an_end_without_its_mark_is_an_end_if_the_answer_is_whole(server: Loopba
 def test_what_is_wrong_in_a_stream_is_tried_again_with_its_reason(server: Loopback, piece: Any, words: str):
     broken = stream(delta(content="Par"), piece)
     with pytest.raises(Failed, match=words):
-        ask(server.says(broken), retries=0)
-    assert ask(server.says(broken, streamed("right"))).retries == 1
+        ask(server.reply(broken), retries=0)
+    assert ask(server.reply(broken, streamed("right"))).retries == 1
 
 
 def test_an_error_that_comes_as_a_field_of_its_own_is_none_the_less_one(server: Loopback):
     """As of llama.cpp until the end of 2025."""
     said = b'error: {"code": 500, "message": "the slot is gone", "type": "server_error"}\n\n'
     body = event(delta(content="Par")) + said + event(b"[DONE]")
-    broken = Says(body, headers={"Content-Type": "text/event-stream"})
+    broken = Reply(body, headers={"Content-Type": "text/event-stream"})
     with pytest.raises(Failed, match="the server reports the slot is gone"):
-        ask(server.says(broken), retries=0)
-    assert ask(server.says(broken, streamed("right"))).text == "right"
+        ask(server.reply(broken), retries=0)
+    assert ask(server.reply(broken, streamed("right"))).text == "right"
     full = said.replace(b"the slot is gone", b"the request exceeds the available context size")
-    refusal = Says(full + event(b"[DONE]"), headers={"Content-Type": "text/event-stream"})
-    assert ask(server.says(refusal)).finish_reason == "refused_context"
+    refusal = Reply(full + event(b"[DONE]"), headers={"Content-Type": "text/event-stream"})
+    assert ask(server.reply(refusal)).finish_reason == "refused_context"
 
 
 def test_usage_that_is_not_told_is_counted(server: Loopback):
-    assert ask(server.says(streamed("right", usage={}))).usage.output == 5
+    assert ask(server.reply(streamed("right", usage={}))).usage.output == 5
 
 
 @pytest.mark.parametrize("refused", ["stream_options", "stream"])
 def test_a_server_that_cannot_stream_is_asked_without(server: Loopback, refused: str):
-    def strict(asked: Asked) -> Says:
+    def strict(asked: ReceivedRequest) -> Reply:
         if refused in asked.body:
-            return Says({"detail": f"Unexpected field: {refused}"}, 422)
+            return Reply({"detail": f"Unexpected field: {refused}"}, 422)
         return streamed("right", usage={}) if "stream" in asked.body else answer("right")
 
     server.script = strict
@@ -138,7 +150,7 @@ def test_raw_completions_are_streamed_too(server: Loopback):
     pieces = [{"choices": [{"index": 0, "text": part, "finish_reason": None}]} for part in ("a ", "time")]
     last = {"choices": [{"index": 0, "text": "", "finish_reason": "length"}]}
     request = Request(prompt="Once upon ", sampling=Sampling(max_tokens=2000))
-    output = ask(server.says(stream(*pieces, last)), request, thinking="no")
+    output = ask(server.reply(stream(*pieces, last)), request, thinking="no")
     assert (output.text, output.finish_reason) == ("a time", "length")
 
 
@@ -159,7 +171,7 @@ def run(m1eval: Any, server: Loopback, folder: Any, *more: Any) -> Any:
 
 
 def test_one_request_brings_several_repeats_and_each_is_a_record(server: Loopback, m1eval: Any, tmp_path: Any):
-    server.script = lambda asked: Says(several(*["right", "wrong!"] * (asked.body["n"] // 2)))
+    server.script = lambda asked: Reply(several(*["right", "wrong!"] * (asked.body["n"] // 2)))
     result = run(m1eval, server, tmp_path, "-o", "n=4")
     summary = result.json()["runs"][0]
     assert [asked.body["n"] for asked in server.posts] == [4, 4, 4, 4]
@@ -181,14 +193,14 @@ def test_a_server_that_gives_fewer_is_asked_for_the_rest(server: Loopback, m1eva
 
 
 def test_a_server_that_refuses_several_is_asked_for_one(server: Loopback, m1eval: Any, tmp_path: Any):
-    server.script = lambda asked: Says({"detail": "n > 1"}, 400) if "n" in asked.body else answer("right")
+    server.script = lambda asked: Reply({"detail": "n > 1"}, 400) if "n" in asked.body else answer("right")
     assert run(m1eval, server, tmp_path, "-o", "n=8", "-j", 1).json()["runs"][0]["outcomes"]["right"] == 16
 
 
 def test_one_answer_of_several_may_fail_alone(server: Loopback, m1eval: Any, tmp_path: Any):
     broken = several("right", "ri")
     broken["choices"][1]["finish_reason"] = "content_filter"
-    server.script = lambda asked: Says(broken)
+    server.script = lambda asked: Reply(broken)
     result = run(m1eval, server, tmp_path, "-o", "n=2")
     outcomes = result.json()["runs"][0]["outcomes"]
     assert (outcomes["right"], outcomes["errored"], result.code) == (8, 8, 3)
@@ -211,13 +223,13 @@ def test_greedy_answers_are_the_same_and_are_not_asked_for_together(server: Loop
 def rendering(tail: str, first: str, second: str = "Paris") -> Any:
     """A server like llama.cpp's, which renders prompts; the first completion is cut, the second ends."""
 
-    def says(asked: Asked) -> Says:
+    def says(asked: ReceivedRequest) -> Reply:
         if asked.path == "/apply-template":
-            return Says({"prompt": f"<user>{asked.body['messages'][0]['content']}{tail}"})
+            return Reply({"prompt": f"<user>{asked.body['messages'][0]['content']}{tail}"})
         going_on = "</think>" in asked.body["prompt"]
         text, finish = (second, "stop") if going_on else (first, "length" if "</think>" not in first else "stop")
         counts = {"prompt_tokens": 9, "completion_tokens": asked.body["max_tokens"] if finish == "length" else 3}
-        return Says({"choices": [{"text": text, "finish_reason": finish}], "usage": counts})
+        return Reply({"choices": [{"text": text, "finish_reason": finish}], "usage": counts})
 
     return says
 
@@ -253,28 +265,30 @@ def test_a_budget_of_nothing_leaves_an_empty_block(server: Loopback):
 def test_an_answer_that_the_budget_has_cut_goes_on_as_it_is(server: Loopback):
     """A model that does not think, under `--think`: nothing is put into its answer."""
     server.script = lambda asked: (
-        Says({"prompt": "<assistant>"})
+        Reply({"prompt": "<assistant>"})
         if asked.path == "/apply-template"
-        else Says({"choices": [{"text": "Par", "finish_reason": "length"}]})
+        else Reply({"choices": [{"text": "Par", "finish_reason": "length"}]})
         if asked.body["prompt"] == "<assistant>"
-        else Says({"choices": [{"text": "is", "finish_reason": "stop"}]})
+        else Reply({"choices": [{"text": "is", "finish_reason": "stop"}]})
     )
     output = ask(server, question(think_budget=20, sampling=Sampling(max_tokens=100)))
     assert (output.text, output.metadata["thinking"]["forced"]) == ("Paris", False)
 
 
 def test_a_server_like_vllm_renders_in_tokens(server: Loopback):
-    def says(asked: Asked) -> Says:
+    def says(asked: ReceivedRequest) -> Reply:
         if asked.path == "/apply-template":
-            return Says(status=404)
+            return Reply(status=404)
         if asked.path == "/tokenize":
-            return Says({"tokens": [1, 2, 3] if "messages" in asked.body else [7, 8]})
+            return Reply({"tokens": [1, 2, 3] if "messages" in asked.body else [7, 8]})
         if asked.path == "/detokenize":
-            return Says({"prompt": "<think>\n"})
+            return Reply({"prompt": "<think>\n"})
         if asked.body["prompt"] == [1, 2, 3]:
-            return Says({"choices": [{"text": "Lyon? ", "finish_reason": "length"}], "usage": {"completion_tokens": 5}})
+            return Reply(
+                {"choices": [{"text": "Lyon? ", "finish_reason": "length"}], "usage": {"completion_tokens": 5}}
+            )
         assert asked.body["prompt"] == [1, 2, 3, 7, 8]
-        return Says({"choices": [{"text": "Paris", "finish_reason": "stop"}], "usage": {"completion_tokens": 1}})
+        return Reply({"choices": [{"text": "Paris", "finish_reason": "stop"}], "usage": {"completion_tokens": 1}})
 
     server.script = says
     output = ask(server, question(think_budget=5, sampling=Sampling(max_tokens=100)))
@@ -282,7 +296,7 @@ def test_a_server_like_vllm_renders_in_tokens(server: Loopback):
 
 
 def test_a_server_that_renders_nothing_says_what_else_there_is(server: Loopback):
-    server.script = lambda asked: Says(status=404)
+    server.script = lambda asked: Reply(status=404)
     with pytest.raises(RunnerError, match=r"cannot render prompts.*think_by=vllm\|sglang"):
         ask(server, question(think_budget=5, sampling=Sampling(max_tokens=100)))
 
@@ -299,17 +313,17 @@ def test_a_server_that_renders_nothing_says_what_else_there_is(server: Loopback)
     ],
 )
 def test_a_servers_own_means_are_asked_for_and_looked_after(server: Loopback, way: str, fields: dict[str, Any]):
-    output = ask(server.says(answer("Paris", reasoning="Hm.")), question(think_budget=9), think_by=way)
+    output = ask(server.reply(answer("Paris", reasoning="Hm.")), question(think_budget=9), think_by=way)
     assert fields.items() <= server.posts[0].body.items()
     assert output.metadata["thinking"]["by"] == way
     ignored = answer("Paris", usage={"completion_tokens": 900}, reasoning="Hm." * 500)
     with pytest.raises(RunnerError, match="did not keep the thinking budget"):
-        ask(server.says(ignored), question(think_budget=9), think_by=way)
+        ask(server.reply(ignored), question(think_budget=9), think_by=way)
 
 
 def test_a_drip_of_tokens_is_not_silence(server: Loopback):
     begin = time.monotonic()
-    output = ask(server.says(streamed("right", drip=0.005)), read_timeout=1.5)
+    output = ask(server.reply(streamed("right", drip=0.005)), read_timeout=1.5)
     assert (output.text, output.retries, time.monotonic() - begin > 1.5) == ("right", 0, True)
 
 
@@ -339,7 +353,7 @@ def test_an_error_of_one_choice_leaves_the_others(server: Loopback, how: str):
         delta("stop"),
         delta("stop", 2, content="C"),
     ]
-    server.says(Says({"choices": texts}) if how == "whole" else stream(*pieces))
+    server.reply(Reply({"choices": texts}) if how == "whole" else stream(*pieces))
     outputs = at_once(server, 3)
     assert [(output.text, output.retries) for output in outputs] == [("A", 0), ("C", 0)]
     assert len(server.posts) == 1
@@ -349,18 +363,18 @@ def test_an_error_of_the_only_choice_is_that_of_the_answer(server: Loopback):
     error = {"message": "prompt is too long: 9000 tokens > 8192 maximum", "code": 400}
     broken = {"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error", "error": error}]}
     for done in (True, False):
-        assert ask(server.says(stream(delta(content="A"), broken, done=done))).finish_reason == "refused_context"
+        assert ask(server.reply(stream(delta(content="A"), broken, done=done))).finish_reason == "refused_context"
 
 
 def test_an_empty_place_among_the_choices_is_none(server: Loopback):
     choice = {"index": 0, "message": {"content": "A"}, "finish_reason": "stop"}
-    assert [output.text for output in at_once(server.says(Says({"choices": [choice, None]})), 2)] == ["A"]
+    assert [output.text for output in at_once(server.reply(Reply({"choices": [choice, None]})), 2)] == ["A"]
 
 
 @pytest.mark.parametrize("charset", ["idna", "punycode", "undefined", "rot13", "hex", "no-such", '"utf-8;x"'])
 def test_a_charset_that_cannot_be_read_is_taken_for_utf8(server: Loopback, charset: str):
     whole = answer("Paris").body | {"id": "\ud83d"}
-    says = Says(json.dumps(whole).encode() + b" ", headers={"Content-Type": f"application/json; charset={charset}"})
-    assert ask(server.says(says)).text == "Paris"
-    ends = Says(b'{"choices": [{"text": "\xff"}]}', headers=says.headers)
-    assert ask(server.says(ends)).text == "\ufffd"
+    says = Reply(json.dumps(whole).encode() + b" ", headers={"Content-Type": f"application/json; charset={charset}"})
+    assert ask(server.reply(says)).text == "Paris"
+    ends = Reply(b'{"choices": [{"text": "\xff"}]}', headers=says.headers)
+    assert ask(server.reply(ends)).text == "\ufffd"

@@ -8,7 +8,7 @@ import pytest
 from m1eval import RunnerError, Sampling, UsageError
 from m1eval.thinking import KNOWN, Form
 from tests.conftest import lines, run_of, write
-from tests.http.conftest import Asked, Loopback, Says, answer, ask, question, streamed
+from tests.http.conftest import Loopback, ReceivedRequest, Reply, answer, ask, question, streamed
 
 FORMS = {form.name: form for form in KNOWN}
 
@@ -41,7 +41,7 @@ def graded(m1eval: Any, server: Loopback, folder: Any, cases: dict[str, tuple[st
     )
     (folder / "t.jsonl").write_text("".join(json.dumps({"q": name}) + "\n" for name in cases))
 
-    def says(asked: Asked) -> Says:
+    def says(asked: ReceivedRequest) -> Reply:
         text, finish, _ = cases[asked.body["messages"][0]["content"]]
         if asked.body.get("stream"):
             return streamed(text)
@@ -96,7 +96,7 @@ def test_a_profile_tells_the_form(server: Loopback, m1eval: Any, tmp_path: Any) 
 def test_the_reasoning_field_wins_and_what_is_left_is_the_answer(
     server: Loopback, field: str, content: str | None, finish: str, expected: tuple[str, bool]
 ) -> None:
-    output = ask(server.says(answer(content, finish, **{field: "7, or"})))
+    output = ask(server.reply(answer(content, finish, **{field: "7, or"})))
     assert (output.text, output.unfinished_thinking) == expected
     assert output.reasoning.startswith("7, or")
 
@@ -104,13 +104,13 @@ def test_the_reasoning_field_wins_and_what_is_left_is_the_answer(
 def rendering(tail: str, first: str, asked_for: list[str]) -> Any:
     """A server like llama.cpp's: the first completion is cut, the second answers."""
 
-    def says(asked: Asked) -> Says:
+    def says(asked: ReceivedRequest) -> Reply:
         if asked.path == "/apply-template":
-            return Says({"prompt": f"<user>2+2?<assistant>{tail}"})
+            return Reply({"prompt": f"<user>2+2?<assistant>{tail}"})
         asked_for.append(asked.body["prompt"])
         text, finish = (first, "length") if len(asked_for) == 1 else ("12", "stop")
         counts = {"prompt_tokens": 9, "completion_tokens": asked.body["max_tokens"] if finish == "length" else 3}
-        return Says({"choices": [{"text": text, "finish_reason": finish}], "usage": counts})
+        return Reply({"choices": [{"text": text, "finish_reason": finish}], "usage": counts})
 
     return says
 

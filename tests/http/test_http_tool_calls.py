@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.http.conftest import Loopback, Says, answer, ask, event, http, question
+from tests.http.conftest import Loopback, Reply, answer, ask, event, http, question
 
 
 def call(name: Any = None, arguments: Any = None, **more: Any) -> dict[str, Any]:
@@ -17,12 +17,12 @@ def call(name: Any = None, arguments: Any = None, **more: Any) -> dict[str, Any]
 
 def merged(*deltas: Any, tools: Any = ()) -> list[tuple[str, str]]:
     """Names and arguments of the calls in a stream of these deltas, each a list of pieces."""
-    reader = http.stream.Stream(lambda _: None, frozenset(tools))
+    reader = http.stream.CompletionReader(lambda _: None, frozenset(tools))
     for delta in deltas:
         pieces = delta if isinstance(delta, list) else [delta]
         reader.feed(event({"choices": [{"index": 0, "delta": {"tool_calls": pieces}}]}))
     reader.feed(event({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}) + event(b"[DONE]"))
-    [output] = http.outputs.read(reader.completion(), None, tools=tools)
+    [output] = http.outputs.parse(reader.completion(), None, tools=tools)
     assert len({made["id"] for made in output.tool_calls}) == len(output.tool_calls) or "same id" in str(deltas)
     assert all(made["type"] == "function" for made in output.tool_calls)
     return [(made["function"]["name"], made["function"]["arguments"]) for made in output.tool_calls]
@@ -181,25 +181,25 @@ def test_a_name_that_was_offered_decides():
 
 
 def test_calls_after_the_end_and_of_several_choices():
-    reader = http.stream.Stream(lambda _: None)
+    reader = http.stream.CompletionReader(lambda _: None)
     for index, (name, arguments) in ((1, B), (0, A)):
         reader.feed(event({"choices": [{"index": index, "delta": {}, "finish_reason": "tool_calls"}]}))
         for part in (arguments[:3], arguments[3:]):
             reader.feed(event({"choices": [{"index": index, "delta": {"tool_calls": [call(name, part, index=0)]}}]}))
-    outputs = http.outputs.read(reader.completion(), None, 2)
+    outputs = http.outputs.parse(reader.completion(), None, 2)
     assert [output.tool_calls[0]["function"] for output in outputs] == [
         {"name": name, "arguments": arguments} for name, arguments in (A, B)
     ]
 
 
 def test_the_deprecated_form_is_a_call():
-    reader = http.stream.Stream(lambda _: None)
+    reader = http.stream.CompletionReader(lambda _: None)
     for part in ({"name": "f", "arguments": ""}, {"arguments": '{"x"'}, {"arguments": ": 1}"}):
         reader.feed(event({"choices": [{"index": 0, "delta": {"function_call": part}}]}))
     reader.feed(event({"choices": [{"index": 0, "delta": {}, "finish_reason": "function_call"}]}))
     whole = answer(None, "function_call", function_call={"name": "f", "arguments": '{"x": 1}'}).body
     for data in (reader.completion(), whole):
-        [output] = http.outputs.read(data, None)
+        [output] = http.outputs.parse(data, None)
         function = {"name": "f", "arguments": '{"x": 1}'}
         assert output.tool_calls == [{"id": "call_0", "type": "function", "function": function}]
         assert output.finish_reason == "tool_calls"
@@ -256,7 +256,7 @@ def cut(draw: random.Random, text: str) -> list[str]:
     ],
 )
 def test_calls_that_come_whole_take_the_same_form(server: Loopback, given: Any, expected: Any):
-    output = ask(server.says(Says(json.dumps(answer(None, "tool_calls", tool_calls=given).body).encode())))
+    output = ask(server.reply(Reply(json.dumps(answer(None, "tool_calls", tool_calls=given).body).encode())))
     assert [(made["id"], *made["function"].values()) for made in output.tool_calls] == expected
 
 
@@ -267,14 +267,14 @@ def test_what_else_a_call_says_is_kept():
         answer(None, "tool_calls", tool_calls=[made]).body,
         {"choices": [{"delta": {"tool_calls": [made]}, "finish_reason": "tool_calls"}]},
     ):
-        reader = http.stream.Stream(lambda _: None)
+        reader = http.stream.CompletionReader(lambda _: None)
         reader.feed(event(data))
-        [output] = http.outputs.read(reader.completion(), None)
+        [output] = http.outputs.parse(reader.completion(), None)
         assert output.tool_calls[0]["extra_content"] == extra
 
 
 def test_parts_of_the_content_may_be_calls(server: Loopback):
     part = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"x": 1}}
-    output = ask(server.says(answer([{"type": "text", "text": "Let me see."}, part], "tool_use")), question())
+    output = ask(server.reply(answer([{"type": "text", "text": "Let me see."}, part], "tool_use")), question())
     assert (output.text, output.finish_reason) == ("Let me see.", "tool_calls")
     assert output.tool_calls == [{"id": "toolu_1", "type": "function", "function": {"name": "f", "arguments": A[1]}}]

@@ -11,7 +11,19 @@ import pytest
 
 from m1eval import RunnerError, Sampling
 from tests.conftest import Result, lines, run_of, write
-from tests.http.conftest import Asked, Failed, Loopback, Says, answer, ask, http, one_line, question, runner, streamed
+from tests.http.conftest import (
+    Failed,
+    Loopback,
+    ReceivedRequest,
+    Reply,
+    answer,
+    ask,
+    http,
+    one_line,
+    question,
+    runner,
+    streamed,
+)
 
 parameters = importlib.import_module(f"{http.__name__}.parameters")
 errors = importlib.import_module(f"{http.__name__}.errors")
@@ -31,10 +43,10 @@ SENT = {
 }
 
 
-def unsupported(name: str, why: str = "is not supported with this model.") -> Says:
+def unsupported(name: str, why: str = "is not supported with this model.") -> Reply:
     said = f"Unsupported parameter: '{name}' {why}"
     error = {"message": said, "type": "invalid_request_error", "param": name, "code": "unsupported_parameter"}
-    return Says({"error": error}, 400)
+    return Reply({"error": error}, 400)
 
 
 def pydantic(*names: str) -> dict[str, Any]:
@@ -141,43 +153,43 @@ LESSONS: list[tuple[Any, list[tuple[str, str, Any]]]] = [
 
 @pytest.mark.parametrize(("body", "expected"), LESSONS, ids=range(len(LESSONS)))
 def test_each_refusal_teaches_what_it_says(body: Any, expected: list[tuple[str, str, Any]]) -> None:
-    error = errors.read(json.dumps(body))
-    assert [tuple(lesson) for lesson in parameters.find(error, SENT)] == expected
+    error = errors.parse(json.dumps(body))
+    assert [tuple(lesson) for lesson in parameters.find_adjustments(error, SENT)] == expected
 
 
 def test_what_the_user_gave_is_not_learnt_away() -> None:
-    error = errors.read(json.dumps(e("Unsupported parameter: 'temperature' is not supported", param="temperature")))
-    assert parameters.find(error, SENT, {"temperature"}) == []
+    error = errors.parse(json.dumps(e("Unsupported parameter: 'temperature' is not supported", param="temperature")))
+    assert parameters.find_adjustments(error, SENT, {"temperature"}) == []
     made = parameters.Parameters({"temperature"}, str)
     assert not made.learn(error, SENT, SENT)
-    assert made.fit(SENT) is SENT
-    assert made.refuses_own(error, SENT) == "temperature"
+    assert made.apply(SENT) is SENT
+    assert made.refused_user_parameter(error, SENT) == "temperature"
 
 
 def test_neither_name_of_the_limit_leaves_no_limit_and_ends() -> None:
     made = parameters.Parameters((), str)
     for name in ("max_tokens", "max_completion_tokens"):
-        fields = made.fit(SENT)
-        assert made.learn(errors.read(json.dumps(pydantic(name))), SENT, fields)
-    assert not {"max_tokens", "max_completion_tokens"} & set(made.fit(SENT))
+        fields = made.apply(SENT)
+        assert made.learn(errors.parse(json.dumps(pydantic(name))), SENT, fields)
+    assert not {"max_tokens", "max_completion_tokens"} & set(made.apply(SENT))
     assert made.record["max_tokens"]["action"] == "drop"
     raw = {"prompt": "x", "max_tokens": 9}
-    assert made.fit(raw) == raw
+    assert made.apply(raw) == raw
 
 
 def test_a_record_is_taken_up_again_and_nonsense_in_it_is_not() -> None:
     first = parameters.Parameters((), str)
     for body in (pydantic("max_tokens"), pydantic("top_k"), e("System role not supported")):
-        assert first.learn(errors.read(json.dumps(body)), SENT, first.fit(SENT))
+        assert first.learn(errors.parse(json.dumps(body)), SENT, first.apply(SENT))
     cap = e("max_completion_tokens is too large: the maximum is 512", param="max_completion_tokens")
-    assert first.learn(errors.read(json.dumps(cap)), SENT, first.fit(SENT))
+    assert first.learn(errors.parse(json.dumps(cap)), SENT, first.apply(SENT))
     again = parameters.Parameters((), str)
     again.recall(json.loads(json.dumps(first.record)))
-    assert again.fit(SENT) == first.fit(SENT) != SENT
+    assert again.apply(SENT) == first.apply(SENT) != SENT
     assert (again.record, again.notes) == (first.record, first.notes)
     odd = parameters.Parameters((), str)
     odd.recall({"model": {"action": "drop"}, "top_p": "x", "max_tokens": {"action": "cap", "to": "9"}, "seed": {}})
-    assert odd.fit(SENT) is SENT
+    assert odd.apply(SENT) is SENT
 
 
 class Gpt5:
@@ -186,7 +198,7 @@ class Gpt5:
     def __init__(self) -> None:
         self.refused: list[str] = []
 
-    def __call__(self, asked: Asked) -> Says:
+    def __call__(self, asked: ReceivedRequest) -> Reply:
         body = asked.body
         order = ("max_tokens", "temperature", "top_p", "seed", "stop")
         name = next((name for name in order if name in body), None)
@@ -201,7 +213,7 @@ class Gpt5:
         if name == "temperature":
             said = f"Unsupported value: 'temperature' does not support {body[name]} with this model. Only the default "
             error = {"message": said + "(1) value is supported.", "param": name, "code": "unsupported_value"}
-            return Says({"error": {"type": "invalid_request_error", **error}}, 400)
+            return Reply({"error": {"type": "invalid_request_error", **error}}, 400)
         return unsupported(name)
 
 
@@ -230,7 +242,7 @@ def go(shell: Any, server: Loopback, *more: object) -> Result:
 def test_a_run_on_gpt5_finishes_and_says_what_was_not_sent(
     server: Loopback, task: Path, tmp_path: Path, shell: Any
 ) -> None:
-    server.models = Says({"data": [{"id": "gpt-5"}]})
+    server.models = Reply({"data": [{"id": "gpt-5"}]})
     server.script = gpt5 = Gpt5()
     result = go(shell, server, "-j", 8)
     assert result.code == 0, result.err
@@ -265,14 +277,14 @@ def test_a_run_on_gpt5_finishes_and_says_what_was_not_sent(
 
 @pytest.mark.parametrize("status", [400, 422, 500, 200])
 def test_a_refusal_counts_whatever_its_status_and_costs_no_retry(server: Loopback, status: int) -> None:
-    server.script = lambda asked: Says(pydantic("top_k"), status) if "top_k" in asked.body else answer()
+    server.script = lambda asked: Reply(pydantic("top_k"), status) if "top_k" in asked.body else answer()
     output = ask(server, question(sampling=Sampling(top_k=20)), retries=0)
     assert (output.text, output.retries) == ("Paris", 0)
     assert len(server.posts) == 2
 
 
 def test_a_parameter_of_the_users_own_that_is_refused_ends_the_run_by_name(server: Loopback) -> None:
-    server.says(unsupported("reasoning_effort"))
+    server.reply(unsupported("reasoning_effort"))
     with pytest.raises(
         RunnerError, match=r"refuses reasoning_effort, which extra_body asks for \(400 Unsupported"
     ) as error:
@@ -282,14 +294,14 @@ def test_a_parameter_of_the_users_own_that_is_refused_ends_the_run_by_name(serve
 
 
 def test_a_fault_in_a_value_is_an_error_and_not_a_lesson(server: Loopback) -> None:
-    server.says(Says(e("temperature must be at most 1", param="temperature"), 400))
+    server.reply(Reply(e("temperature must be at most 1", param="temperature"), 400))
     with pytest.raises(Failed, match="400 temperature must be at most 1"):
         ask(server, question(sampling=Sampling(temperature=1.5)))
     assert len(server.posts) == 1
 
 
 def test_a_server_that_always_refuses_is_not_asked_for_ever(server: Loopback) -> None:
-    server.says(unsupported("temperature"))
+    server.reply(unsupported("temperature"))
     with pytest.raises(Failed, match="temperature"):
         ask(server, question(sampling=Sampling(temperature=0.6)))
     assert len(server.posts) == 2
@@ -304,7 +316,7 @@ def test_a_server_that_always_refuses_is_not_asked_for_ever(server: Loopback) ->
     ],
 )
 def test_a_short_answer_is_streamed_where_nothing_else_is_served(server: Loopback, said: str) -> None:
-    server.script = lambda asked: streamed("Paris") if asked.body.get("stream") else Says(e(said), 400)
+    server.script = lambda asked: streamed("Paris") if asked.body.get("stream") else Reply(e(said), 400)
 
     async def story() -> None:
         made = runner(server, retries=0)
@@ -325,8 +337,8 @@ def test_a_server_that_refuses_streams_and_whole_answers_alike_is_not_asked_for_
         "stream must be true or false",
         "no stream_options, no stream",
     ):
-        server.says(Says(e(said), 400))
-        server.asked.clear()
+        server.reply(Reply(e(said), 400))
+        server.received.clear()
         with pytest.raises(Failed, match="stream"):
             ask(server, question(sampling=Sampling(max_tokens=16)), **options)
         assert len(server.posts) <= 5
@@ -353,9 +365,9 @@ def test_an_answer_that_goes_on_to_the_limit_is_cut_where_stop_would_have_ended_
 def test_a_limit_is_capped_once(server: Loopback) -> None:
     said = "max_tokens is too large: {}. This model supports at most 16384 completion tokens, whereas you provided {}."
 
-    def says(asked: Asked) -> Says:
+    def says(asked: ReceivedRequest) -> Reply:
         most = asked.body["max_tokens"]
-        return answer() if most <= 16384 else Says(e(said.format(most, most), param="max_tokens"), 400)
+        return answer() if most <= 16384 else Reply(e(said.format(most, most), param="max_tokens"), 400)
 
     server.script = says
 
@@ -373,7 +385,7 @@ def test_a_limit_is_capped_once(server: Loopback) -> None:
 def test_a_server_that_gives_one_answer_a_request_is_asked_singly(
     server: Loopback, task: Path, shell: Any, status: int
 ) -> None:
-    refusal = Says(e("Internal Server Error" if status == 500 else "only one choice is implemented"), status)
+    refusal = Reply(e("Internal Server Error" if status == 500 else "only one choice is implemented"), status)
     server.script = lambda asked: refusal if asked.body.get("n", 1) > 1 else answer("Paris")
     result = go(shell, server, "-o", "n=4", "--repeats", 4, "--limit", 5, "-j", 1, "--json")
     assert result.code == 0, result.err
@@ -384,9 +396,9 @@ def test_a_server_that_gives_one_answer_a_request_is_asked_singly(
 def test_system_messages_go_where_they_are_taken(server: Loopback) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
 
-    def says(asked: Asked) -> Says:
+    def says(asked: ReceivedRequest) -> Reply:
         roles = [message["role"] for message in asked.body["messages"]]
-        return Says(e("System role not supported"), 400) if "system" in roles else answer()
+        return Reply(e("System role not supported"), 400) if "system" in roles else answer()
 
     server.script = says
     request = question()
@@ -399,7 +411,7 @@ def test_system_messages_go_where_they_are_taken(server: Loopback) -> None:
 def test_nothing_learnt_costs_nothing(server: Loopback) -> None:
     made = runner(server)
     body = {"model": "m"}
-    assert made._ask.parameters.fit(body) is body
+    assert made._completions.parameters.apply(body) is body
     assert "parameters" not in made.describe()
     assert made.notes == []
 
@@ -413,7 +425,7 @@ def test_nothing_learnt_costs_nothing(server: Loopback) -> None:
     ],
 )
 def test_a_refused_parameter_is_not_taken_for_a_missing_model(server: Loopback, said: str) -> None:
-    server.script = lambda asked: Says(e(said), 400) if "top_k" in asked.body else answer()
+    server.script = lambda asked: Reply(e(said), 400) if "top_k" in asked.body else answer()
     assert ask(server, question(sampling=Sampling(top_k=20))).text == "Paris"
 
 
@@ -429,7 +441,7 @@ def test_a_refused_parameter_is_not_taken_for_a_missing_model(server: Loopback, 
 def test_words_of_the_prompt_that_an_error_repeats_are_not_the_servers(
     server: Loopback, prompt: str, status: int
 ) -> None:
-    server.says(Says({"error": {"message": f"Our filter says no to: {prompt}", "code": 400}}, status))
+    server.reply(Reply({"error": {"message": f"Our filter says no to: {prompt}", "code": 400}}, status))
 
     async def story() -> Any:
         made = runner(server)
@@ -462,17 +474,17 @@ def test_values_of_any_type_in_extra_body_go_to_the_server_which_decides(
     assert ask(server, extra_body=extra).text == "Paris"
     [name] = extra
     assert server.posts[0].body[name] == extra[name]
-    server.says(Says(e("temperature must be positive"), 500), answer())
+    server.reply(Reply(e("temperature must be positive"), 500), answer())
     assert ask(server, extra_body=extra).retries == 1
 
 
 def test_no_limit_is_meant_by_minus_one(server: Loopback) -> None:
-    output = ask(server.says(answer(finish=None)), extra_body={"max_tokens": -1})
+    output = ask(server.reply(answer(finish=None)), extra_body={"max_tokens": -1})
     assert (output.text, output.finish_reason) == ("Paris", "stop")
     assert server.posts[0].body["stream"] is True
 
 
 @pytest.mark.parametrize("said", ["Streaming is not supported for this model", "STREAM must be false"])
 def test_a_server_that_does_not_stream_is_asked_without(server: Loopback, said: str) -> None:
-    server.script = lambda asked: Says(e(said), 400) if asked.body.get("stream") else answer()
+    server.script = lambda asked: Reply(e(said), 400) if asked.body.get("stream") else answer()
     assert ask(server).text == "Paris"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from m1eval import RunnerError, UsageError
-from tests.http.conftest import Asked, Loopback, Says, answer, ask, http, one_line, start
+from tests.http.conftest import Loopback, ReceivedRequest, Reply, answer, ask, http, one_line, start
 
 proxies = importlib.import_module(f"{http.__name__}.proxies")
 P = "http://proxy:3128"
@@ -75,8 +75,8 @@ def test_requests_go_through_the_proxy_with_its_login_and_without_a_netrc(
 def test_a_proxy_that_wants_a_login_ends_the_start_with_one_line(
     server: Loopback, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
-    server.models = Says({"error": "login"}, 407)
-    server.script = lambda asked: Says(status=407)
+    server.models = Reply({"error": "login"}, 407)
+    server.script = lambda asked: Reply(status=407)
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://user:hunter22@127.0.0.1:{server.port}")
     with pytest.raises(RunnerError, match="proxy") as error:
         start(server, base_url=f"{scheme}://model.invalid/v1")
@@ -93,8 +93,8 @@ def test_a_proxy_that_is_away_is_named_without_its_login(server: Loopback, monke
 
 
 def test_what_a_proxy_echoes_of_its_login_is_masked(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    def echo(asked: Asked) -> Says:
-        return Says({"error": {"message": "no way for hunter22"}}, 400) if asked.method == "POST" else answer()
+    def echo(asked: ReceivedRequest) -> Reply:
+        return Reply({"error": {"message": "no way for hunter22"}}, 400) if asked.method == "POST" else answer()
 
     server.script = echo
     monkeypatch.setenv("HTTP_PROXY", f"http://user:hunter22@127.0.0.1:{server.port}")

@@ -143,7 +143,7 @@ def read(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
     """The model in a folder; a tokenizer need not be there."""
     found = checkpoint.Safetensors(folder)
     found.where = {name: file for name, file in found.where.items() if file.name != EXPECTED}
-    model = models.build(found.config, layers.Setting(dtype))
+    model = models.build(found.config, layers.LayerContext(dtype))
     loading.fill(model, found, device=device, progress=NullProgress(), where=str(folder))
     return model
 
@@ -153,7 +153,7 @@ class Reader:
 
     def __init__(self, model: Any, room: int) -> None:
         weight = next(model.parameters())
-        count = -(-room // cache.BLOCK)
+        count = -(-room // cache.BLOCK_SIZE)
         settings = {"dtype": weight.dtype, "device": weight.device}
         self.pools = step.Pools(model.memory, blocks=count + 1, rows=1, snapshots=0, **settings)
         self.model, self.device, self.length = model, weight.device, 0

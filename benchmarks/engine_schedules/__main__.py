@@ -72,7 +72,7 @@ def main() -> int:
         for number in range(given.schedules):
             try:
                 engine, apart = run(random.Random(f"{given.seed}:{number}"))
-                worst, preempted = max(worst, apart), preempted + engine.scheduler.preempted
+                worst, preempted = max(worst, apart), preempted + engine.scheduler.num_preempted
             except Exception as error:  # noqa: BLE001  each schedule by itself
                 failed.append(number)
                 said = traceback.format_exception_only(error)[-1].strip() + f"  (seed {given.seed}, schedule {number})"

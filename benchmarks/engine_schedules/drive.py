@@ -11,17 +11,17 @@ engine_module, scheduler_module, cache = (
 )
 
 
-def make(device: Any, schedule: Schedule, *, states: bool, threaded: bool = False) -> Any:
+def make(executor: Any, schedule: Schedule, *, states: bool, threaded: bool = False) -> Any:
     """An engine over a device, with the memory and settings of a schedule."""
     scheduler = scheduler_module.Scheduler(
-        cache.Blocks(schedule.blocks),
+        cache.BlockPool(schedule.blocks),
         cache.Snapshots(schedule.snapshots if states else 0),
-        batch=schedule.batch,
-        chunk=schedule.chunk,
-        states=states,
-        alone=schedule.invariant,
+        max_num_seqs=schedule.batch,
+        chunk_size=schedule.chunk,
+        has_states=states,
+        invariant=schedule.invariant,
     )
-    return engine_module.Engine(device, scheduler, ahead=schedule.ahead, threaded=threaded)
+    return engine_module.Engine(executor, scheduler, async_scheduling=schedule.ahead, threaded=threaded)
 
 
 def drive(engine: Any, schedule: Schedule, *, most: int = 20_000) -> list[Any]:
@@ -45,29 +45,33 @@ def drive(engine: Any, schedule: Schedule, *, most: int = 20_000) -> list[Any]:
 
 def books(engine: Any) -> None:
     """AssertionError unless blocks, keys, snapshots, rows and tables fit together."""
-    scheduler, device = engine.scheduler, engine.device
-    blocks, snapshots, running = scheduler.blocks, scheduler.snapshots, scheduler.running
+    scheduler, executor = engine.scheduler, engine.executor
+    blocks, snapshots, running = scheduler.block_pool, scheduler.snapshots, scheduler.running
     holders = Counter(block for sequence in running for block in sequence.blocks)
-    assert holders == blocks.held, "held by as many as it says"
-    everywhere = [*blocks.held, *blocks.free, *blocks.kept]
-    assert sorted(everywhere) == list(range(1, blocks.count)), "each block held, kept or free, and only one of them"
-    assert {key: block for block, key in blocks.key.items()} == blocks.block, "one key a block, one block a key"
-    assert len(blocks.key) == len(blocks.block)
-    assert not set(blocks.free) & blocks.key.keys(), "free blocks have no key"
-    assert blocks.kept.keys() <= blocks.key.keys(), "kept ones have"
+    assert holders == blocks.ref_counts, "held by as many as it says"
+    everywhere = [*blocks.ref_counts, *blocks.free_blocks, *blocks.evictable]
+    assert sorted(everywhere) == list(range(1, blocks.num_blocks)), (
+        "each block held, kept or free, and only one of them"
+    )
+    assert {key: block for block, key in blocks.hash_by_block.items()} == blocks.block_by_hash, (
+        "one key a block, one block a key"
+    )
+    assert len(blocks.hash_by_block) == len(blocks.block_by_hash)
+    assert not set(blocks.free_blocks) & blocks.hash_by_block.keys(), "free blocks have no key"
+    assert blocks.evictable.keys() <= blocks.hash_by_block.keys(), "kept ones have"
     assert sorted(snapshots.place.values()) == list(range(len(snapshots.place))), "one slot a snapshot"
     assert len(snapshots.place) <= snapshots.count
-    rows = [sequence.row for sequence in running]
-    assert sorted([*rows, *scheduler._rows]) == list(range(scheduler.batch)), "each row taken once or free"
-    assert all(sequence.row < 0 and not sequence.blocks for sequence in scheduler.waiting)
+    rows = [sequence.slot for sequence in running]
+    assert sorted([*rows, *scheduler._free_slots]) == list(range(scheduler.max_num_seqs)), "each row taken once or free"
+    assert all(sequence.slot < 0 and not sequence.blocks for sequence in scheduler.waiting)
     for sequence in running:
         count = len(sequence.blocks)
         assert len(set(sequence.blocks)) == count
-        assert count * BLOCK >= sequence.known
-        assert device.blocks[sequence.row, :count].tolist() == sequence.blocks, "the table of a row"
-        tables = getattr(device, "tables", None)
+        assert count * BLOCK >= sequence.num_computed_tokens
+        assert executor.host_block_tables[sequence.slot, :count].tolist() == sequence.blocks, "the table of a row"
+        tables = getattr(executor, "block_tables", None)
         if tables is not None and not tables.is_cuda:  # asking a GPU would wait for the step under way
-            assert tables[sequence.row, :count].tolist() == sequence.blocks, "the device's table of a row"
+            assert tables[sequence.slot, :count].tolist() == sequence.blocks, "the device's table of a row"
 
 
 def closed(engine: Any) -> None:
@@ -75,6 +79,6 @@ def closed(engine: Any) -> None:
     scheduler = engine.scheduler
     assert not scheduler.running
     assert not scheduler.waiting
-    assert not scheduler.blocks.held, "blocks that nobody gave back"
-    assert scheduler.blocks.available == scheduler.blocks.count - 1
-    assert len(scheduler._rows) == scheduler.batch
+    assert not scheduler.block_pool.ref_counts, "blocks that nobody gave back"
+    assert scheduler.block_pool.num_available == scheduler.block_pool.num_blocks - 1
+    assert len(scheduler._free_slots) == scheduler.max_num_seqs

@@ -62,7 +62,7 @@ def write(folder: Path, kind: str, seed: int = 0) -> Path:
     config = {"model_type": kind, **SHAPE, **ARCHITECTURES[kind]}
     chance = torch.Generator().manual_seed(seed)
     weights = {}
-    for name, slot in loading.places(models.build(config, layers.Setting())).items():
+    for name, slot in loading.places(models.build(config, layers.LayerContext())).items():
         scale, middle = (0.1, 0.0) if len(slot.shape) > 1 else (0.1, float("norm" in name))
         scale *= 1.5 if name.startswith("lm_head") else 3 if name.startswith("model.embed") else 1
         weights[name] = torch.randn(slot.shape, generator=chance) * scale + middle
@@ -92,18 +92,18 @@ def read(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
 
 def device(model: Any, schedule: Schedule, dtype: torch.dtype, where: torch.device) -> Any:
     """What runs the plans of a schedule."""
-    wanted = sizing.Wanted(
+    wanted = sizing.EngineConfig(
         dtype=dtype,
         device=where,
-        rows=schedule.batch,
+        max_num_seqs=schedule.batch,
         window=schedule.window,
-        chunk=schedule.chunk,
-        memory=None,
+        chunk_size=schedule.chunk,
+        cache_bytes=None,
         graphs=schedule.graphs,
         invariant=schedule.invariant,
     )
     snapshots = schedule.snapshots if has_states(model) else 0
-    return ranks.hold(model, wanted, sizing.Room(schedule.blocks, snapshots, schedule.batch))
+    return ranks.build_model_runner(model, wanted, sizing.Capacity(schedule.blocks, snapshots, schedule.batch))
 
 
 def has_states(model: Any) -> bool:
@@ -149,7 +149,7 @@ def verify(model: Any, ask: Ask, found: Any, where: torch.device, within: float)
     For fp32. A sampled token may be another one only if scores that differ by `within` give it.
     """
     total = len(ask.prompt)
-    scores = logits(model, [*ask.prompt, *found.tokens], torch.float32, where)
+    scores = logits(model, [*ask.prompt, *found.output_token_ids], torch.float32, where)
     logprobs = scores.log_softmax(-1)
     worst = [0.0]
 
@@ -157,18 +157,20 @@ def verify(model: Any, ask: Ask, found: Any, where: torch.device, within: float)
         row, index = scores[place - 1], place - total
         if ask.logprobs:
             worst[0] = max(worst[0], abs(logprob - logprobs[place - 1, token].item()))
-        if ask.draw.greedy:
+        if ask.sampling_params.greedy:
             assert row.max() - row[token] <= 2 * within, f"token {index} of {total} is less likely than another"
         else:
-            assert _drawn(row, ask.draw, index, token, within), f"token {index} of {total} is not the one sampled"
+            assert _drawn(row, ask.sampling_params, index, token, within), (
+                f"token {index} of {total} is not the one sampled"
+            )
 
     check(ask, found, token)
-    assert len(found.scored) == ask.score
-    for place, one in enumerate(found.scored, total - ask.score):
+    assert len(found.prompt_logprobs) == ask.num_scored
+    for place, one in enumerate(found.prompt_logprobs, total - ask.num_scored):
         row, target = scores[place - 1], ask.prompt[place]
         worst[0] = max(worst[0], abs(one.logprob - logprobs[place - 1, target].item()))
         gap = row[target] - row[torch.arange(len(row)) != target].max()
-        assert gap.abs() <= 2 * within or one.best == bool(gap > 0), "whether it is the likeliest"
+        assert gap.abs() <= 2 * within or one.is_greedy == bool(gap > 0), "whether it is the likeliest"
     assert worst[0] <= within, f"a logprob is off by {worst[0]:.2g}"
     return worst[0]
 

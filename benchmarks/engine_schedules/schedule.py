@@ -10,8 +10,8 @@ from m1eval import load
 
 local = load("runners", "local")
 cache, sequence, sampling = (import_module(f"{local.__name__}.{name}") for name in ("cache", "sequence", "sampling"))
-BLOCK: int = cache.BLOCK
-GREEDY = sampling.Draw(0.0, 1.0, 0, 0.0, 0)
+BLOCK: int = cache.BLOCK_SIZE
+GREEDY = sampling.SamplingParams(0.0, 1.0, 0, 0.0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +19,16 @@ class Ask:
     """One request: what is asked, the step before which it arrives, and the steps after which it is cancelled."""
 
     prompt: tuple[int, ...]
-    limit: int
-    draw: Any = GREEDY
-    first: tuple[int, ...] = ()
+    max_tokens: int
+    sampling_params: Any = GREEDY
+    initial_tokens: tuple[int, ...] = ()
     """Tokens that come before anything is sampled, as when a thinking budget is 0."""
     forced: tuple[tuple[int, tuple[int, ...]], ...] = ()
     """After so many sampled tokens, these must follow."""
     stop: int = 0
     """A sampled token divisible by this number ends the answer, as a stop string does; 0: none."""
-    ends: frozenset[int] = frozenset()
-    score: int = 0
+    stop_token_ids: frozenset[int] = frozenset()
+    num_scored: int = 0
     logprobs: bool = True
     arrive: int = 0
     cancel: int | None = None
@@ -43,17 +43,17 @@ class Ask:
             return list(forced.get(counted[0], ()))
 
         return sequence.Sequence(
-            prompt=list(self.prompt),
-            limit=self.limit,
-            draw=self.draw,
-            ends=self.ends,
-            watch=(lambda token: token % self.stop == 0) if self.stop else None,
-            follow=follow if forced else None,
-            tokens=list(self.first),
-            drawn=[0.0] * len(self.first),
+            prompt_token_ids=list(self.prompt),
+            max_tokens=self.max_tokens,
+            sampling_params=self.sampling_params,
+            stop_token_ids=self.stop_token_ids,
+            stop_check=(lambda token: token % self.stop == 0) if self.stop else None,
+            forced_tokens=follow if forced else None,
+            output_token_ids=list(self.initial_tokens),
+            output_logprobs=[0.0] * len(self.initial_tokens),
             logprobs=self.logprobs,
-            score=self.score,
-            keys=cache.keys(self.prompt) if cached else [],
+            num_scored=self.num_scored,
+            block_hashes=cache.hash_blocks(self.prompt) if cached else [],
         )
 
 
@@ -75,7 +75,7 @@ class Schedule:
     window: int = field(default=0)
 
     def __post_init__(self) -> None:
-        longest = max(len(ask.prompt) + max(ask.limit, 1) for ask in self.asks)
+        longest = max(len(ask.prompt) + max(ask.max_tokens, 1) for ask in self.asks)
         object.__setattr__(self, "window", max(self.window, longest))
         object.__setattr__(self, "blocks", max(self.blocks, -(-self.window // BLOCK) + 2))
 
@@ -89,31 +89,31 @@ def check(ask: Ask, found: Any, token: Callable[[int, int, float], None]) -> Non
 
     `token(place, token, logprob)` judges each sampled token; its place is counted from the beginning of the prompt.
     """
-    forced, counted, tokens = dict(ask.forced), 0, found.tokens
-    assert tokens[: len(ask.first)] == list(ask.first), "what had to come first"
-    assert len(found.drawn) == len(tokens), "a logprob for each token"
-    at, finish = len(ask.first), None
-    while finish is None and ask.limit:
-        assert at < len(tokens), f"ended ({found.finish}) after {at} tokens, and must go on"
+    forced, counted, tokens = dict(ask.forced), 0, found.output_token_ids
+    assert tokens[: len(ask.initial_tokens)] == list(ask.initial_tokens), "what had to come first"
+    assert len(found.output_logprobs) == len(tokens), "a logprob for each token"
+    at, finish = len(ask.initial_tokens), None
+    while finish is None and ask.max_tokens:
+        assert at < len(tokens), f"ended ({found.finish_reason}) after {at} tokens, and must go on"
         one = tokens[at]
-        token(len(ask.prompt) + at, one, found.drawn[at])
+        token(len(ask.prompt) + at, one, found.output_logprobs[at])
         at, counted = at + 1, counted + 1
-        if one in ask.ends or (ask.stop and one % ask.stop == 0):
+        if one in ask.stop_token_ids or (ask.stop and one % ask.stop == 0):
             finish = "stop"
             break
-        rest = list(forced.get(counted, ()))[: ask.limit - at]
+        rest = list(forced.get(counted, ()))[: ask.max_tokens - at]
         assert tokens[at : at + len(rest)] == rest, "what had to follow"
         at += len(rest)
-        finish = "length" if at >= ask.limit else None
+        finish = "length" if at >= ask.max_tokens else None
     assert at == len(tokens), f"{len(tokens) - at} tokens too many"
-    assert found.finish == (finish or "length"), "why it ended"
+    assert found.finish_reason == (finish or "length"), "why it ended"
 
 
 def same(ask: Ask, found: Any, wanted: Any) -> None:
     """AssertionError unless two answers to a request are alike to the bit, and shaped as they must be."""
-    assert found.tokens == wanted.tokens, "tokens differ"
-    assert found.scored == wanted.scored, "scores differ"
-    assert not ask.logprobs or found.drawn == wanted.drawn, "logprobs differ"
+    assert found.output_token_ids == wanted.output_token_ids, "tokens differ"
+    assert found.prompt_logprobs == wanted.prompt_logprobs, "scores differ"
+    assert not ask.logprobs or found.output_logprobs == wanted.output_logprobs, "logprobs differ"
     check(ask, found, lambda *_: None)
 
 
@@ -134,8 +134,8 @@ def random_schedule(
         asks.append(_ask(rng, asks, lengths, limits, vocab))
     if rng.random() < 0.3:  # repeats of one prompt, asked at once
         ask = rng.choice(asks)
-        asks += [replace(ask, draw=_draw(rng), cancel=None) for _ in range(rng.randint(1, 4))]
-    needed = -(-max(len(ask.prompt) + max(ask.limit, 1) for ask in asks) // BLOCK)
+        asks += [replace(ask, sampling_params=_draw(rng), cancel=None) for _ in range(rng.randint(1, 4))]
+    needed = -(-max(len(ask.prompt) + max(ask.max_tokens, 1) for ask in asks) // BLOCK)
     fails = tuple((rng.randrange(40), rng.choice(("run", "result"))) for _ in range(rng.randint(1, 2)))
     return Schedule(
         asks=tuple(asks),
@@ -161,13 +161,13 @@ def _ask(rng: random.Random, before: list[Ask], lengths: Sequence[int], limits: 
             forced.append((count, tuple(rng.randrange(vocab) for _ in range(rng.choice((1, 2, 9, 70))))))
     return Ask(
         prompt=prompt,
-        limit=limit,
-        draw=_draw(rng),
-        first=first if len(first) < limit else (),
+        max_tokens=limit,
+        sampling_params=_draw(rng),
+        initial_tokens=first if len(first) < limit else (),
         forced=tuple(forced),
         stop=rng.choice((0, 0, 0, 37)),
-        ends=frozenset(rng.sample(range(vocab), 3)) if rng.random() < 0.2 else frozenset(),
-        score=0 if limit else min(rng.choice((0, 1, len(prompt) // 2, len(prompt))), len(prompt) - 1),
+        stop_token_ids=frozenset(rng.sample(range(vocab), 3)) if rng.random() < 0.2 else frozenset(),
+        num_scored=0 if limit else min(rng.choice((0, 1, len(prompt) // 2, len(prompt))), len(prompt) - 1),
         logprobs=rng.random() < 0.8,
         arrive=rng.choice((0, 0, 0, 1, 2, rng.randrange(40))),
         cancel=rng.randrange(1, 12) if rng.random() < 0.12 else None,
@@ -192,4 +192,4 @@ def _draw(rng: random.Random) -> Any:
     if rng.random() < 0.6:
         return GREEDY
     top_p, top_k, min_p = rng.choice(((1.0, 0, 0.0), (0.9, 0, 0.0), (1.0, 20, 0.0), (0.95, 50, 0.01)))
-    return sampling.Draw(rng.choice((0.7, 1.0, 1.5)), top_p, top_k, min_p, rng.randrange(2**62))
+    return sampling.SamplingParams(rng.choice((0.7, 1.0, 1.5)), top_p, top_k, min_p, rng.randrange(2**62))

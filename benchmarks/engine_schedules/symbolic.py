@@ -69,19 +69,19 @@ class Symbolic:
     def __init__(self, words: Words, schedule: Schedule) -> None:
         rows, self.invariant = schedule.batch, schedule.invariant
         self.words, self.failing, self.steps = words, dict(schedule.failing), 0
-        self.slots = np.zeros(schedule.blocks * BLOCK, dtype=np.uint64)
-        self.blocks = np.zeros((rows + 1, -(-schedule.window // BLOCK)), dtype=np.int64)
+        self.cache = np.zeros(schedule.blocks * BLOCK, dtype=np.uint64)
+        self.host_block_tables = np.zeros((rows + 1, -(-schedule.window // BLOCK)), dtype=np.int64)
         self.states, self.saved = [0] * (rows + 1), [-1] * schedule.snapshots
         self.length, self.last, self.index = [0] * (rows + 1), [0] * (rows + 1), [0] * (rows + 1)
         self.draws: list[Any] = [None] * (rows + 1)
 
-    def run(self, plan: Any) -> Callable[[], Any]:
+    def run(self, batch: Any) -> Callable[[], Any]:
         """Do what a plan says at once, as a stream of a GPU does it before the next; its result may be asked later."""
         number, self.steps = self.steps, self.steps + 1
         fails = self.failing.get(number)
-        result = self._run(plan)
+        result = self._run(batch)
         if fails:
-            self._spoil(plan)
+            self._spoil(batch)
         if fails == "run":
             raise RuntimeError(f"step {number} fails when it is started")
 
@@ -92,62 +92,68 @@ class Symbolic:
 
         return wait
 
-    def _run(self, plan: Any) -> Any:
-        entries = [(row, at + i) for row, at, blocks in plan.tables for i in range(len(blocks))]
+    def _run(self, batch: Any) -> Any:
+        entries = [(row, at + i) for row, at, blocks in batch.block_table_updates for i in range(len(blocks))]
         assert len(set(entries)) == len(entries), "an entry of a table is written twice: a GPU may take either"
-        for row, at, blocks in plan.tables:
-            self.blocks[row, at : at + len(blocks)] = blocks
-        for row, draw, snapshot in plan.seats:
+        for row, at, blocks in batch.block_table_updates:
+            self.host_block_tables[row, at : at + len(blocks)] = blocks
+        for row, draw, snapshot in batch.assignments:
             self.states[row] = 0 if snapshot is None else self.saved[snapshot]
             self.draws[row], self.last[row], self.length[row], self.index[row] = draw, 0, 0, 0
-        assert not (plan.pieces and plan.rows)
-        return_ = self._pieces(plan) if plan.pieces else self._rows(plan)
-        for row, slot in plan.saves:
-            self.saved[slot] = self.states[row]
+        assert not (batch.chunks and batch.decode_slots)
+        return_ = self._pieces(batch) if batch.chunks else self._rows(batch)
+        for row, cache_slot in batch.state_saves:
+            self.saved[cache_slot] = self.states[row]
         return return_
 
     def _slots(self, row: int, begin: int, end: int) -> np.ndarray[Any, Any]:
         places = np.arange(begin, end)
-        found: np.ndarray[Any, Any] = self.blocks[row, places // BLOCK] * BLOCK + places % BLOCK
+        found: np.ndarray[Any, Any] = self.host_block_tables[row, places // BLOCK] * BLOCK + places % BLOCK
         return found
 
     def _seen(self, row: int, end: int) -> int:
-        return int(self.slots[self._slots(row, 0, end)].sum(dtype=np.uint64)) % WORD
+        return int(self.cache[self._slots(row, 0, end)].sum(dtype=np.uint64)) % WORD
 
     def _write(self, row: int, begin: int, ids: list[int], how: int) -> None:
-        before = int(self.slots[self._slots(row, begin - 1, begin)][0]) if begin else 0
+        before = int(self.cache[self._slots(row, begin - 1, begin)][0]) if begin else 0
         where = self._slots(row, begin, begin + len(ids))
         assert where.min() >= BLOCK, "written to the spare block"
-        for slot, (place, token) in zip(where.tolist(), enumerate(ids, begin), strict=True):
+        for cache_slot, (place, token) in zip(where.tolist(), enumerate(ids, begin), strict=True):
             before = self.words.store(before, token, place, how if self.invariant else 0)
-            self.slots[slot] = before
+            self.cache[cache_slot] = before
 
-    def _pieces(self, plan: Any) -> Any:
-        rows = [piece.row for piece in plan.pieces]
+    def _pieces(self, batch: Any) -> Any:
+        rows = [piece.slot for piece in batch.chunks]
         assert len(set(rows)) == len(rows), "two pieces of one row"
-        writes = {int(s) for p in plan.pieces for s in self.blocks[p.row, p.begin // BLOCK : -(-_end(p) // BLOCK)]}
-        assert len(writes) == sum(-(-_end(p) // BLOCK) - p.begin // BLOCK for p in plan.pieces), "written by two"
-        for p in plan.pieces:
-            assert not writes & set(self.blocks[p.row, : p.begin // BLOCK].tolist()), "read in the step that writes it"
-        for piece in plan.pieces:
-            self._write(piece.row, piece.begin, piece.ids.tolist(), mix(piece.begin, len(piece.ids)))
+        writes = {
+            int(s)
+            for p in batch.chunks
+            for s in self.host_block_tables[p.slot, p.start // BLOCK : -(-_end(p) // BLOCK)]
+        }
+        assert len(writes) == sum(-(-_end(p) // BLOCK) - p.start // BLOCK for p in batch.chunks), "written by two"
+        for p in batch.chunks:
+            assert not writes & set(self.host_block_tables[p.slot, : p.start // BLOCK].tolist()), (
+                "read in the step that writes it"
+            )
+        for piece in batch.chunks:
+            self._write(piece.slot, piece.start, piece.token_ids.tolist(), mix(piece.start, len(piece.token_ids)))
         tokens: list[int] = []
         logprobs: list[float] = []
         scored: list[list[Any]] = []
-        for piece in plan.pieces:
-            assert plan.longest >= _end(piece)
+        for piece in batch.chunks:
+            assert batch.max_seq_len >= _end(piece)
             scored.append(self._accumulate(piece))
-            self.length[piece.row], self.index[piece.row] = _end(piece), max(piece.nth, 0)
-            if piece.nth >= 0:
-                tokens.append(self._draw(piece.row, _end(piece), logprobs))
-        return sequence.Result(tokens, logprobs if plan.logprobs else [], scored)
+            self.length[piece.slot], self.index[piece.slot] = _end(piece), max(piece.output_index, 0)
+            if piece.output_index >= 0:
+                tokens.append(self._draw(piece.slot, _end(piece), logprobs))
+        return sequence.Result(tokens, logprobs if batch.need_logprobs else [], scored)
 
     def _accumulate(self, piece: Any) -> list[Any]:
-        scored, row = [], piece.row
-        for i, token in enumerate(piece.ids.tolist()):
+        scored, row = [], piece.slot
+        for i, token in enumerate(piece.token_ids.tolist()):
             self.states[row] = self.words.carry(self.states[row], token)
-            if 0 <= i - piece.scored < len(piece.targets):
-                seen, target = self._seen(row, piece.begin + i + 1), piece.targets[i - piece.scored]
+            if 0 <= i - piece.first_scored < len(piece.targets):
+                seen, target = self._seen(row, piece.start + i + 1), piece.targets[i - piece.first_scored]
                 logprob = self.words.logprob(seen, self.states[row], target)
                 scored.append(sequence.Likelihood(logprob, bool(int(-logprob * 1000) % 2)))
         assert len(scored) == len(piece.targets)
@@ -160,49 +166,49 @@ class Symbolic:
         self.last[row], self.index[row] = token, self.index[row] + 1
         return token
 
-    def _rows(self, plan: Any) -> Any:
-        assert len(set(plan.rows)) == len(plan.rows)
+    def _rows(self, batch: Any) -> Any:
+        assert len(set(batch.decode_slots)) == len(batch.decode_slots)
         tokens: list[int] = []
         logprobs: list[float] = []
-        for row in plan.rows:
+        for row in batch.decode_slots:
             self._write(row, self.length[row], [self.last[row]], 0)
             self.states[row] = self.words.carry(self.states[row], self.last[row])
             self.length[row] += 1
-            assert plan.longest >= self.length[row]
-        for row in plan.rows:
+            assert batch.max_seq_len >= self.length[row]
+        for row in batch.decode_slots:
             tokens.append(self._draw(row, self.length[row], logprobs))
-        return sequence.Result(tokens, logprobs if plan.logprobs else [], [])
+        return sequence.Result(tokens, logprobs if batch.need_logprobs else [], [])
 
-    def _spoil(self, plan: Any) -> None:
+    def _spoil(self, batch: Any) -> None:
         """Make everything that the step wrote nonsense."""
-        for piece in plan.pieces:
-            self.slots[self._slots(piece.row, piece.begin, _end(piece))] = 1
-            self.states[piece.row] = -1
-        for row in plan.rows:
-            self.slots[self._slots(row, self.length[row] - 1, self.length[row])] = 1
+        for piece in batch.chunks:
+            self.cache[self._slots(piece.slot, piece.start, _end(piece))] = 1
+            self.states[piece.slot] = -1
+        for row in batch.decode_slots:
+            self.cache[self._slots(row, self.length[row] - 1, self.length[row])] = 1
             self.states[row] = -1
-        for _, slot in plan.saves:
-            self.saved[slot] = -1
+        for _, cache_slot in batch.state_saves:
+            self.saved[cache_slot] = -1
 
 
 def _end(piece: Any) -> int:
-    return int(piece.begin + len(piece.ids))
+    return int(piece.start + len(piece.token_ids))
 
 
 def verify(words: Words, ask: Ask, found: Any) -> None:
     """AssertionError unless an answer is the only right one."""
 
-    after = words.after([*ask.prompt, *found.tokens])
+    after = words.after([*ask.prompt, *found.output_token_ids])
 
     def token(place: int, token: int, logprob: float) -> None:
         index = place - len(ask.prompt)
-        assert token == words.token(*after[place], ask.draw, index), f"token {index} after {len(ask.prompt)}"
+        assert token == words.token(*after[place], ask.sampling_params, index), f"token {index} after {len(ask.prompt)}"
         assert not ask.logprobs or logprob == words.logprob(*after[place], token), "its logprob"
 
     check(ask, found, token)
     total = len(ask.prompt)
-    wanted = [words.logprob(*after[place], ask.prompt[place]) for place in range(total - ask.score, total)]
-    assert [one.logprob for one in found.scored] == wanted, "scored"
+    wanted = [words.logprob(*after[place], ask.prompt[place]) for place in range(total - ask.num_scored, total)]
+    assert [one.logprob for one in found.prompt_logprobs] == wanted, "scored"
 
 
 def run(schedule: Schedule, *, states: bool, vocab: int = 256) -> Any:

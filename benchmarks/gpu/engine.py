@@ -68,7 +68,7 @@ MINI = {
 
 def random_model(config: dict[str, Any]) -> Any:
     """A model of that shape with random weights on the GPU."""
-    how = layers.Setting(torch.bfloat16)
+    how = layers.LayerContext(torch.bfloat16)
     model = models.build(config, how)
     torch.manual_seed(0)
     for module in model.modules():
@@ -82,7 +82,7 @@ def random_model(config: dict[str, Any]) -> Any:
 
 
 def engine(model: Any, window: int, **options: Any) -> Any:
-    return local.Runner("random", device="cuda", **options).engine(model, window)
+    return local.Runner("random", device="cuda", **options).build_engine(model, window)
 
 
 def dense(note: Callable[[str, Any], None]) -> None:
@@ -152,15 +152,18 @@ def repeats(note: Callable[[str, Any], None]) -> None:
     bench.prefill(running, 40000, 32000)
     bench.decode(running, 32, 512, 8, 32000)
     one = bench.prefill(running, 2**17, 32000)
-    prompt = bench.sequences(1, 2**17, 64, 32000, seed=99)[0].prompt
+    prompt = bench.sequences(1, 2**17, 64, 32000, seed=99)[0].prompt_token_ids
 
     def asked() -> list[Any]:
-        found = import_module(f"{local.__name__}.cache").keys(prompt)
-        return [sequence.Sequence(prompt=prompt, limit=64, draw=bench.GREEDY, keys=found) for _ in range(32)]
+        found = import_module(f"{local.__name__}.cache").hash_blocks(prompt)
+        return [
+            sequence.Sequence(prompt_token_ids=prompt, max_tokens=64, sampling_params=bench.GREEDY, block_hashes=found)
+            for _ in range(32)
+        ]
 
-    before = running.scheduler.read
+    before = running.scheduler.num_prompt_tokens
     took = bench.ask(running, sequences := asked())
-    read = running.scheduler.read - before
+    read = running.scheduler.num_prompt_tokens - before
     again = bench.ask(running, asked())  # now all is there: what 32 decodings cost by themselves
     note(
         "mini repeats",
@@ -171,7 +174,7 @@ def repeats(note: Callable[[str, Any], None]) -> None:
             "one_prefill_s": one["seconds"],
             "decodes_s": again,
             "ratio": took / (one["seconds"] + again),
-            "same_tokens": len({tuple(s.tokens) for s in sequences}),
+            "same_tokens": len({tuple(s.output_token_ids) for s in sequences}),
         },
     )
     running.close()
@@ -190,7 +193,7 @@ def again(note: Callable[[str, Any], None]) -> None:
             ]
             for one in asked:
                 bench.ask(running, [one])
-            return [one.tokens for one in asked]
+            return [one.output_token_ids for one in asked]
 
         before = alone()
         for draw in (bench.SAMPLED, bench.GREEDY):

@@ -58,10 +58,10 @@ def schedule(rng: random.Random, requests: int, *, graphs: bool, invariant: bool
     asks: list[Ask] = []
     while len(asks) < requests:
         asks += random_schedule(rng).asks
-    asks = [replace(ask, limit=min(ask.limit, 70)) for ask in asks[:requests] if len(ask.prompt) < 600]
+    asks = [replace(ask, max_tokens=min(ask.max_tokens, 70)) for ask in asks[:requests] if len(ask.prompt) < 600]
     # Some answers grow by more blocks than are kept free for them, so that others have to go.
-    asks = [replace(ask, limit=200) if ask.limit > 1 and i % 3 == 0 else ask for i, ask in enumerate(asks)]
-    needed = -(-max(len(ask.prompt) + max(ask.limit, 1) for ask in asks) // 64)
+    asks = [replace(ask, max_tokens=200) if ask.max_tokens > 1 and i % 3 == 0 else ask for i, ask in enumerate(asks)]
+    needed = -(-max(len(ask.prompt) + max(ask.max_tokens, 1) for ask in asks) // 64)
     return Schedule(
         asks=tuple(asks),
         batch=32,
@@ -80,7 +80,7 @@ def run(model: Any, given: Schedule, dtype: torch.dtype, device: torch.device, w
     engine = make(models.device(model, given, dtype, device), given, states=states)
     sequences = drive(engine, given)
     # One device for all of them alone: with every block given back, it is as good as a new one for each.
-    by_itself = given.alone(max(given.asks, key=lambda ask: len(ask.prompt) + ask.limit))
+    by_itself = given.alone(max(given.asks, key=lambda ask: len(ask.prompt) + ask.max_tokens))
     reference = make(models.device(model, by_itself, dtype, device), by_itself, states=states)
     for number, (ask, found) in enumerate(zip(given.asks, sequences, strict=True)):
         if found.future.cancelled():
@@ -95,11 +95,11 @@ def run(model: Any, given: Schedule, dtype: torch.dtype, device: torch.device, w
                 worst = max(worst, models.verify(model, ask, found, device, within))
         except Exception as error:  # noqa: BLE001  each answer by itself
             tie = not (given.invariant or found.future.exception())
-            if tie and found.tokens == alone(reference, by_itself, ask).tokens:
+            if tie and found.output_token_ids == alone(reference, by_itself, ask).output_token_ids:
                 ties += 1
             else:
                 differing.append(f"request {number}: {type(error).__name__}: {error}")
-    return Found(counted, engine.scheduler.preempted, worst, ties, tuple(differing))
+    return Found(counted, engine.scheduler.num_preempted, worst, ties, tuple(differing))
 
 
 def alone(reference: Any, by_itself: Schedule, ask: Ask) -> Any:

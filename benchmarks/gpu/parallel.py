@@ -47,7 +47,7 @@ def measured(folder: Path, batches: tuple[int, ...], gpus: int) -> dict[str, Any
         began = time.monotonic()
         asyncio.run(runner.start(NullProgress()))
         found["start_s"] = time.monotonic() - began
-        engine, vocab = runner._engine, runner.tokenizer.core.get_vocab_size()
+        engine, vocab = runner._engine, runner.tokenizer.backend.get_vocab_size()
         bench.prefill(engine, PROMPT, vocab)
         found[f"prefill {PROMPT}"] = bench.prefill(engine, PROMPT, vocab, times=3)["tokens_per_s"]
         for batch in batches:
@@ -56,11 +56,19 @@ def measured(folder: Path, batches: tuple[int, ...], gpus: int) -> dict[str, Any
             found[f"decode {batch}"] = bench.decode(engine, batch, 256, NEW, vocab)["drawing_tokens_per_s"]
         asked = bench.sequences(8, 256, NEW, vocab, seed=7)
         given = bench.sequences(4, GIVEN, 0, vocab, seed=8)
-        given = [sequence.Sequence(prompt=one.prompt, limit=0, draw=one.draw, score=GIVEN - 1) for one in given]
+        given = [
+            sequence.Sequence(
+                prompt_token_ids=one.prompt_token_ids,
+                max_tokens=0,
+                sampling_params=one.sampling_params,
+                num_scored=GIVEN - 1,
+            )
+            for one in given
+        ]
         bench.ask(engine, asked)
         bench.ask(engine, given)
-        found["tokens"] = [one.tokens for one in asked]
-        found["logprobs"] = [score.logprob for one in given for score in one.scored]
+        found["tokens"] = [one.output_token_ids for one in asked]
+        found["logprobs"] = [score.logprob for one in given for score in one.prompt_logprobs]
         found["peak_gib"] = bench.peak(torch.device("cuda", 0))
     finally:
         asyncio.run(runner.aclose())

@@ -22,28 +22,28 @@ from m1eval.text import plural
 from m1eval.thinking import DEFAULT, KNOWN, Form, form_of, named, opened_by, split_thinking
 
 from . import options
-from .cache import BLOCK, Blocks, Snapshots, State, keys
+from .cache import BLOCK_SIZE, BlockPool, Snapshots, State, hash_blocks
 from .config_keys import config_keys
-from .engine import Engine, Runs
+from .engine import Engine, Executor
 from .loading import Loaded, find, load, places
 from .models import Language
 from .parallel import Shard
-from .ranks import Ranks, hold
-from .sampling import Draw
+from .ranks import MultiprocessExecutor, build_model_runner
+from .sampling import SamplingParams
 from .scheduler import Scheduler
 from .sequence import Sequence
-from .sizing import GIB, Room, Wanted
-from .tokens import Budget, ModelTokenizer, Watch
+from .sizing import GIB, Capacity, EngineConfig
+from .tokens import ModelTokenizer, StopStringMatcher, ThinkingBudget
 
 DTYPES = ("float32", "bfloat16", "float16")
-MOST_THREADS, MOST_GPUS, MOST_ROWS = 1024, 1024, 2**20
+MAX_THREADS, MAX_GPUS, MAX_BATCH = 1024, 1024, 2**20
 """What `threads`, `gpus` and `batch` may be at most; of more, neither PyTorch nor the machine can be asked."""
 
 
 @dataclass
 class _Prompt:
-    ids: list[int]
-    opened: Form | None
+    token_ids: list[int]
+    open_thinking: Form | None
     """The form of the thinking that it ends inside of."""
 
 
@@ -84,12 +84,12 @@ class Runner(m1eval.Runner):
         revision: str | None = None,
         ignore_config_keys: str | Sequence_[str] = (),
     ) -> None:
-        self.ignored = config_keys(ignore_config_keys)
+        self.ignored_keys = config_keys(ignore_config_keys)
         # A revision such as 0610417 is read as a number: what it was is not known any more, and it is refused.
         self.model, self.revision = model, None if revision is None else options.text("revision", revision)
-        self.threads = None if threads is None else options.whole("threads", threads, MOST_THREADS)
+        self.threads = None if threads is None else options.integer("threads", threads, MAX_THREADS)
         self.device = options.device(device)
-        on_gpu, self.gpus = self.device.type != "cpu", options.whole("gpus", gpus, MOST_GPUS)
+        on_gpu, self.gpus = self.device.type != "cpu", options.integer("gpus", gpus, MAX_GPUS)
         self.dtype = dtype or ("bfloat16" if on_gpu else "float32")
         if self.dtype not in DTYPES:
             raise UsageError(f"local: no dtype '{self.dtype}'; there are {', '.join(DTYPES)}")
@@ -101,20 +101,20 @@ class Runner(m1eval.Runner):
         think_end = None if think_end is None else options.text("think_end", think_end)
         if think_end is not None and not any(form.ends(think_end) for form in self.think_tags):
             raise UsageError(f"local: think_end must contain {self.think_tags[0].close}")
-        self.batch = options.whole("batch", (256 if on_gpu else 16) if batch is None else batch, MOST_ROWS)
+        self.batch = options.integer("batch", (256 if on_gpu else 16) if batch is None else batch, MAX_BATCH)
         tokens = options.tokens("chunk", (32768 if on_gpu else 512) if chunk is None else chunk)
-        self.chunk = -(-tokens // BLOCK) * BLOCK
+        self.chunk = -(-tokens // BLOCK_SIZE) * BLOCK_SIZE
         self.memory = None if memory is None else int(options.positive("memory", memory, "GiB") * GIB)
-        self.invariant = options.switch("invariant", invariant)
-        self.prefix_cache = options.switch("prefix_cache", prefix_cache) and not self.invariant
-        self.graphs, self.think_end = on_gpu if graphs is None else options.switch("graphs", graphs), think_end
+        self.invariant = options.boolean("invariant", invariant)
+        self.prefix_cache = options.boolean("prefix_cache", prefix_cache) and not self.invariant
+        self.graphs, self.think_end = on_gpu if graphs is None else options.boolean("graphs", graphs), think_end
         self.concurrency = 2 * self.batch  # so that a place that falls free is taken at once
         self.context_window = None if window is None else options.tokens("window", window)
         self.tokenizer: ModelTokenizer | None = None
         self._loaded: Loaded | None = None
         self._engine: Engine | None = None
-        self._ranks: Ranks | None = None
-        self._room: Room | None = None
+        self._executor: MultiprocessExecutor | None = None
+        self._capacity: Capacity | None = None
 
     @classmethod
     def pinned(cls, given: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +154,9 @@ class Runner(m1eval.Runner):
     def _load(self, progress: Progress) -> None:
         source, dtype = find(self.model, self.revision, progress), getattr(torch, self.dtype)
         if self.gpus > 1:
-            self._ranks = Ranks(source, dtype, self.device, self.gpus, window=self.context_window, ignored=self.ignored)
+            self._executor = MultiprocessExecutor(
+                source, dtype, self.device, self.gpus, window=self.context_window, ignored=self.ignored_keys
+            )
         self._loaded = load(
             source,
             dtype=dtype,
@@ -162,46 +164,46 @@ class Runner(m1eval.Runner):
             progress=progress,
             shard=Shard(0, self.gpus),
             window=self.context_window,
-            ignored=self.ignored,
+            ignored=self.ignored_keys,
         )
         self.tokenizer = self._loaded.tokenizer
         model = cast(Language, self._loaded.model)
         self.context_window = self.context_window or model.window
         if self.context_window > model.window:
             raise UsageError(f"local: a window of {self.context_window} is more than the model's {model.window}")
-        self._engine = self.engine(model, self.context_window)
+        self._engine = self.build_engine(model, self.context_window)
 
-    def engine(self, model: Language, window: int) -> Engine:
+    def build_engine(self, model: Language, window: int) -> Engine:
         """An engine around a model in this runner's settings."""
-        chunk = min(self.chunk, -(-window // BLOCK) * BLOCK)
-        wanted = Wanted(
+        chunk = min(self.chunk, -(-window // BLOCK_SIZE) * BLOCK_SIZE)
+        config = EngineConfig(
             dtype=getattr(torch, self.dtype),
             device=self.device,
-            rows=self.batch,
+            max_num_seqs=self.batch,
             window=window,
-            chunk=chunk,
-            memory=self.memory,
+            chunk_size=chunk,
+            cache_bytes=self.memory,
             graphs=self.graphs,
             invariant=self.invariant,
-            ranks=self.gpus,
+            world_size=self.gpus,
         )
-        device: Runs
-        if self._ranks:
-            room, device = self._ranks.hold(model, wanted), self._ranks
+        executor: Executor
+        if self._executor:
+            capacity, executor = self._executor.initialize(model, config), self._executor
         else:
-            room = wanted.room(model)
-            device = hold(model, wanted, room)
-        self._room = room
-        states = any(isinstance(kind, State) for kind in model.memory)
+            capacity = config.capacity(model)
+            executor = build_model_runner(model, config, capacity)
+        self._capacity = capacity
+        has_states = any(isinstance(kind, State) for kind in model.memory)
         scheduler = Scheduler(
-            Blocks(room.blocks),
-            Snapshots(room.snapshots),
-            batch=room.rows,
-            chunk=chunk,
-            states=states,
-            alone=self.invariant,
+            BlockPool(capacity.num_blocks),
+            Snapshots(capacity.num_snapshots),
+            max_num_seqs=capacity.max_num_seqs,
+            chunk_size=chunk,
+            has_states=has_states,
+            invariant=self.invariant,
         )
-        return Engine(device, scheduler, ahead=self.device.type == "cuda")
+        return Engine(executor, scheduler, async_scheduling=self.device.type == "cuda")
 
     async def generate(self, request: Request) -> Output:
         """Answer one request together with all others that are under way.
@@ -213,13 +215,13 @@ class Runner(m1eval.Runner):
         began = time.monotonic()
         engine, window = self._started()
         prompt = await asyncio.to_thread(self._prompt, request)
-        if len(prompt.ids) >= window:
-            said = f"prompt has {plural(len(prompt.ids), 'token')}, the window is {window:,}"
-            return Output(finish_reason="refused_context", error=said, usage=Usage(prompt=len(prompt.ids)))
-        sequence, watch, budget = await asyncio.to_thread(self._sequence, request, prompt, window)
+        if len(prompt.token_ids) >= window:
+            said = f"prompt has {plural(len(prompt.token_ids), 'token')}, the window is {window:,}"
+            return Output(finish_reason="refused_context", error=said, usage=Usage(prompt=len(prompt.token_ids)))
+        sequence, stop_matcher, budget = await asyncio.to_thread(self._sequence, request, prompt, window)
         engine.submit(sequence)
         await asyncio.wrap_future(sequence.future)
-        return self._output(sequence, watch, budget, prompt.opened, began)
+        return self._output(sequence, stop_matcher, budget, prompt.open_thinking, began)
 
     async def loglikelihood(self, request: Request, continuation: str) -> Likelihood:
         """How likely the model would go on with this text, as multiple choice asks; ValueError if it is too long.
@@ -231,28 +233,30 @@ class Runner(m1eval.Runner):
         before = await asyncio.to_thread(self._prompt, request)
         text = self._text(request)
         if text is None:
-            ids = [*before.ids, *self.tokenizer.encode(continuation)]
+            ids = [*before.token_ids, *self.tokenizer.encode(continuation)]
         else:
             encode = self.tokenizer.encode_raw if request.messages is None else self.tokenizer.encode
             ids = await asyncio.to_thread(encode, text + continuation)
-        count = len(ids) - len(before.ids)
+        count = len(ids) - len(before.token_ids)
         if count < 1 or len(ids) > window:
             raise ValueError(
-                f"a continuation of {plural(count, 'token')} after {len(before.ids):,} cannot be scored in a window of "
-                f"{window:,}"
+                f"a continuation of {plural(count, 'token')} after {len(before.token_ids):,} cannot be scored in a "
+                f"window of {window:,}"
             )
         sequence = Sequence(
-            prompt=ids,
-            limit=0,
-            draw=Draw.of(request.sampling, 0),
-            score=count,
-            keys=self._keys(ids),
+            prompt_token_ids=ids,
+            max_tokens=0,
+            sampling_params=SamplingParams.from_sampling(request.sampling, 0),
+            num_scored=count,
+            block_hashes=self._block_hashes(ids),
             progress=request.progress,
         )
         engine.submit(sequence)
         await asyncio.wrap_future(sequence.future)
-        total = sum(found.logprob for found in sequence.scored)
-        return Likelihood(logprob=total, greedy=all(found.best for found in sequence.scored), tokens=count)
+        total = sum(found.logprob for found in sequence.prompt_logprobs)
+        return Likelihood(
+            logprob=total, greedy=all(found.is_greedy for found in sequence.prompt_logprobs), tokens=count
+        )
 
     async def bench(
         self, progress: Progress, lengths: Sequence_[int] = (), batches: Sequence_[int] = ()
@@ -280,17 +284,17 @@ class Runner(m1eval.Runner):
         engine, self._engine, self._loaded = self._engine, None, None
         if engine:
             await asyncio.to_thread(engine.close)
-        ranks, self._ranks = self._ranks, None
-        if ranks:
-            await asyncio.to_thread(ranks.close)
+        executor, self._executor = self._executor, None
+        if executor:
+            await asyncio.to_thread(executor.close)
 
     def describe(self) -> dict[str, Any]:
         """What decides the results: the weights, the numbers they are computed in, the template."""
         about: dict[str, Any] = {"model": self.model, "device": str(self.device), "dtype": self.dtype}
         about["gpus"] = self.gpus
         if self.invariant:
-            fits = {"batch": self._room.rows} if self._room else {}
-            about["pinned"] = {**self._pinned(), **fits, "window": self.context_window}
+            batch = {"batch": self._capacity.max_num_seqs} if self._capacity else {}
+            about["pinned"] = {**self._pinned(), **batch, "window": self.context_window}
         about |= {"window": self.context_window, "torch": torch.__version__}
         if self._loaded:
             model, tokenizer, source = self._loaded
@@ -326,79 +330,104 @@ class Runner(m1eval.Runner):
         end = self.tokenizer.decode(ids[-16:]) if text is None else text
         return _Prompt(ids, opened_by(end, self.think_tags))
 
-    def _keys(self, ids: list[int]) -> list[bytes]:
-        return keys(ids) if self.prefix_cache else []
+    def _block_hashes(self, ids: list[int]) -> list[bytes]:
+        return hash_blocks(ids) if self.prefix_cache else []
 
-    def _sequence(self, request: Request, prompt: _Prompt, window: int) -> tuple[Sequence, Watch | None, Budget | None]:
+    def _sequence(
+        self, request: Request, prompt: _Prompt, window: int
+    ) -> tuple[Sequence, StopStringMatcher | None, ThinkingBudget | None]:
         assert self.tokenizer is not None
-        sampling, most = request.sampling, request.think_budget
+        sampling, think_limit = request.sampling, request.think_budget
         if sampling.max_tokens is not None and sampling.max_tokens < 1:
             raise ValueError(f"max_tokens is {sampling.max_tokens}: nothing can be generated")
-        if most is not None and prompt.opened and self.think_end and not prompt.opened.ends(self.think_end):
-            raise RunnerError(f"local: think_end must contain {prompt.opened.close}, which ends this model's thinking")
-        how: dict[str, Any] = {"opened": prompt.opened, "tags": self.think_tags}
-        watch = Watch(self.tokenizer.written, sampling.stop, **how) if sampling.stop else None
-        budget = None if most is None else Budget(self.tokenizer, most, self.think_end, **how)
-        room = window - len(prompt.ids)
+        if (
+            think_limit is not None
+            and prompt.open_thinking
+            and self.think_end
+            and not prompt.open_thinking.ends(self.think_end)
+        ):
+            raise RunnerError(
+                f"local: think_end must contain {prompt.open_thinking.close}, which ends this model's thinking"
+            )
+        thinking: dict[str, Any] = {"opened": prompt.open_thinking, "tags": self.think_tags}
+        stop_matcher = (
+            StopStringMatcher(self.tokenizer.decode_output, sampling.stop, **thinking) if sampling.stop else None
+        )
+        budget = (
+            None if think_limit is None else ThinkingBudget(self.tokenizer, think_limit, self.think_end, **thinking)
+        )
+        room = window - len(prompt.token_ids)
         limit = min(room, sampling.max_tokens or room)
-        first = budget.first() if budget else []
-        if len(first) >= limit:
-            raise ValueError(f"{limit} new tokens leave no room for an answer after the {len(first)} that end thinking")
+        forced = budget.initial_tokens() if budget else []
+        if len(forced) >= limit:
+            raise ValueError(
+                f"{limit} new tokens leave no room for an answer after the {len(forced)} that end thinking"
+            )
         sequence = Sequence(
-            prompt=prompt.ids,
-            limit=limit,
-            draw=Draw.of(sampling, secrets.randbits(63) if sampling.seed is None else sampling.seed),
-            ends=self.tokenizer.ends,
-            watch=watch,
-            follow=budget,
-            tokens=first,
-            drawn=[0.0] * len(first),
+            prompt_token_ids=prompt.token_ids,
+            max_tokens=limit,
+            sampling_params=SamplingParams.from_sampling(
+                sampling, secrets.randbits(63) if sampling.seed is None else sampling.seed
+            ),
+            stop_token_ids=self.tokenizer.stop_token_ids,
+            stop_check=stop_matcher,
+            forced_tokens=budget,
+            output_token_ids=forced,
+            output_logprobs=[0.0] * len(forced),
             logprobs=request.logprobs,
-            keys=self._keys(prompt.ids),
+            block_hashes=self._block_hashes(prompt.token_ids),
             progress=request.progress,
         )
-        return sequence, watch, budget
+        return sequence, stop_matcher, budget
 
     def _output(
-        self, sequence: Sequence, watch: Watch | None, budget: Budget | None, opened: Form | None, began: float
+        self,
+        sequence: Sequence,
+        stop_matcher: StopStringMatcher | None,
+        budget: ThinkingBudget | None,
+        opened: Form | None,
+        began: float,
     ) -> Output:
         assert self.tokenizer is not None
-        assert sequence.finish is not None
-        drawn = sequence.tokens
-        ended = drawn[-1] in sequence.ends
-        finish = "stop" if watch and watch.end() else sequence.finish
-        cut = watch.text if watch else None
-        output_ids = drawn[:-1] if ended else drawn
-        text = self.tokenizer.written(output_ids) if cut is None else cut
+        assert sequence.finish_reason is not None
+        token_ids = sequence.output_token_ids
+        ends_by_token = token_ids[-1] in sequence.stop_token_ids
+        finish = "stop" if stop_matcher and stop_matcher.finish() else sequence.finish_reason
+        stopped_text = stop_matcher.text if stop_matcher else None
+        output_ids = token_ids[:-1] if ends_by_token else token_ids
+        text = self.tokenizer.decode_output(output_ids) if stopped_text is None else stopped_text
         truncated, tags = finish == "length", opened or self.think_tags
         split = split_thinking(text, opened=opened is not None, truncated=truncated, tags=tags)
         form = opened or form_of(text, self.think_tags, opened=False)
-        thought = len(drawn) if split.unfinished else self._thought(drawn, split.reasoning, form)
-        about = {"budget": budget.most, "forced": budget.forced, "tokens": budget.count} if budget else None
+        num_thinking = len(token_ids) if split.unfinished else self._count_thinking(token_ids, split.reasoning, form)
+        about = {"budget": budget.limit, "forced": budget.forced, "tokens": budget.count} if budget else None
         return Output(
-            text=self.tokenizer.without_special(split.text, text, output_ids),
-            reasoning=self.tokenizer.without_special(split.reasoning, text, output_ids),
+            text=self.tokenizer.strip_special(split.text, text, output_ids),
+            reasoning=self.tokenizer.strip_special(split.reasoning, text, output_ids),
             unfinished_thinking=split.unfinished,
             finish_reason=finish,
-            logprobs=sequence.drawn if sequence.logprobs else None,
+            logprobs=sequence.output_logprobs if sequence.logprobs else None,
             usage=Usage(
-                prompt=len(sequence.prompt), cached=sequence.cached, reasoning=thought, answer=len(drawn) - thought
+                prompt=len(sequence.prompt_token_ids),
+                cached=sequence.num_cached_tokens,
+                reasoning=num_thinking,
+                answer=len(token_ids) - num_thinking,
             ),
             timing=Timing(
-                tokenize=sequence.submitted - began,
-                queue=sequence.started - sequence.submitted,
-                first_token=sequence.first - sequence.started,
+                tokenize=sequence.submitted_at - began,
+                queue=sequence.started_at - sequence.submitted_at,
+                first_token=sequence.first_token_at - sequence.started_at,
                 total=time.monotonic() - began,
             ),
             metadata={"thinking": about} if about else {},
         )
 
-    def _thought(self, drawn: list[int], reasoning: str, form: Form = DEFAULT) -> int:
+    def _count_thinking(self, token_ids: list[int], reasoning: str, form: Form = DEFAULT) -> int:
         """How many of the new tokens were thinking: up to the closing tag, or as many as the text of it takes."""
         assert self.tokenizer is not None
         if not reasoning:
             return 0
-        end = self.tokenizer.thinking_end(form)
-        if end in drawn:
-            return len(drawn) - drawn[::-1].index(end)
-        return min(len(self.tokenizer.encode(reasoning)), len(drawn))
+        end = self.tokenizer.thinking_end_id(form)
+        if end in token_ids:
+            return len(token_ids) - token_ids[::-1].index(end)
+        return min(len(self.tokenizer.encode(reasoning)), len(token_ids))

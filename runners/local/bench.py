@@ -15,18 +15,18 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import nn
 
-from .cache import BLOCK, KV, Memory
+from .cache import BLOCK_SIZE, KV, CacheSpec
 from .engine import Engine
 from .layers import Head
 from .models import Language
 from .moe import Experts, Router
-from .sampling import Draw
+from .sampling import SamplingParams
 from .sequence import Sequence
 from .sizing import GIB
 from .step import block_bytes, state_bytes
 
-GREEDY = Draw(0.0, 1.0, 0, 0.0, 0)
-SAMPLED = Draw(1.0, 0.95, 0, 0.0, 0)
+GREEDY = SamplingParams(0.0, 1.0, 0, 0.0, 0)
+SAMPLED = SamplingParams(1.0, 0.95, 0, 0.0, 0)
 
 
 class Rates(NamedTuple):
@@ -75,12 +75,12 @@ def work(model: Language, dtype: torch.dtype) -> Work:
             weights += held
         if not isinstance(part, Head):  # only the last token of a prompt goes through it
             token += 2 * (size * chosen // part.count if isinstance(part, Experts) else size)
-    memory: Sequence_[Memory] = model.memory
+    memory: Sequence_[CacheSpec] = model.memory
     softmax = [
         part for part in module.modules() if hasattr(part, "layer") and isinstance(memory[cast(int, part.layer)], KV)
     ]
     pair = sum(4 * cast(int, part.heads) * cast(int, part.dim) for part in softmax if hasattr(part, "dim"))
-    return Work(weights, experts, share, token, pair, block_bytes(memory, dtype) / BLOCK, state_bytes(memory))
+    return Work(weights, experts, share, token, pair, block_bytes(memory, dtype) / BLOCK_SIZE, state_bytes(memory))
 
 
 def rates(device: torch.device, dtype: torch.dtype) -> Rates:
@@ -121,13 +121,15 @@ def ask(engine: Engine, sequences: Sequence_[Sequence]) -> float:
     return time.monotonic() - began
 
 
-def sequences(count: int, prompt: int, new: int, vocab: int, *, seed: int = 0, draw: Draw = GREEDY) -> list[Sequence]:
+def sequences(
+    count: int, prompt: int, new: int, vocab: int, *, seed: int = 0, draw: SamplingParams = GREEDY
+) -> list[Sequence]:
     """Random prompts that all differ and that nothing ends before `new` tokens."""
     rng = random.Random(f"{seed}/{count}/{prompt}")
     made = []
     for i in range(count):
         ids = rng.choices(range(vocab), k=min(prompt, 4096)) * (-(-prompt // 4096))
-        made.append(Sequence(prompt=ids[:prompt], limit=new, draw=draw._replace(seed=i)))
+        made.append(Sequence(prompt_token_ids=ids[:prompt], max_tokens=new, sampling_params=draw._replace(seed=i)))
     return made
 
 
@@ -140,11 +142,13 @@ def prefill(engine: Engine, length: int, vocab: int, *, times: int = 1, seed: in
     return {"prompt": length, "seconds": seconds, "tokens_per_s": length / seconds}
 
 
-def decode(engine: Engine, batch: int, prompt: int, new: int, vocab: int, *, draw: Draw = GREEDY) -> dict[str, float]:
+def decode(
+    engine: Engine, batch: int, prompt: int, new: int, vocab: int, *, draw: SamplingParams = GREEDY
+) -> dict[str, float]:
     """`batch` sequences at once: new tokens a second, prefill included, and of the steps of drawing alone."""
     asked = sequences(batch, prompt, new, vocab, seed=batch, draw=draw)
     took = ask(engine, asked)
-    first, last = max(s.first for s in asked), max(s.ended for s in asked)
+    first, last = max(s.first_token_at for s in asked), max(s.finished_at for s in asked)
     drawing = batch * (new - 1) / (last - first) if new > 1 else 0.0
     return {
         "batch": batch,
@@ -153,7 +157,7 @@ def decode(engine: Engine, batch: int, prompt: int, new: int, vocab: int, *, dra
         "seconds": took,
         "tokens_per_s": batch * new / took,
         "drawing_tokens_per_s": drawing,
-        "first_token_s": min(s.first for s in asked) - min(s.submitted for s in asked),
+        "first_token_s": min(s.first_token_at for s in asked) - min(s.submitted_at for s in asked),
     }
 
 
@@ -206,7 +210,7 @@ def report(
         row = prefill(engine, length, vocab, times=3)
         found["prefill"].append(row | {"bound_tokens_per_s": prefill_bound(needs, device_rates, length)})
     prompt = min(256, window - new)
-    for batch in [batch for batch in batches if batch <= engine.scheduler.batch]:
+    for batch in [batch for batch in batches if batch <= engine.scheduler.max_num_seqs]:
         say(f"{batch} sequences at once")
         decode(engine, batch, prompt, min(new, 8), vocab)
         row = decode(engine, batch, prompt, new, vocab)

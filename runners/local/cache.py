@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-BLOCK = 64
+BLOCK_SIZE = 64
 """Tokens of a block."""
-SPARE = 0
+PADDING_BLOCK = 0
 """The block that nobody owns: rows that only fill up a batch write there."""
 
 
@@ -39,100 +39,100 @@ class State(NamedTuple):
     dim: int
 
 
-Memory = KV | Latent | State
+CacheSpec = KV | Latent | State
 
 
-def keys(tokens: Sequence[int] | np.ndarray[Any, Any], size: int = BLOCK) -> list[bytes]:
+def hash_blocks(token_ids: Sequence[int] | np.ndarray[Any, Any], block_size: int = BLOCK_SIZE) -> list[bytes]:
     """One key for every full block of tokens, each standing for all tokens up to the block's end."""
-    found: list[bytes] = []
-    flat = np.asarray(tokens, dtype=np.int32)
-    for begin in range(0, len(tokens) - size + 1, size):
-        before = found[-1] if found else b""
-        found.append(blake2b(before + flat[begin : begin + size].tobytes(), digest_size=16).digest())
-    return found
+    hashes: list[bytes] = []
+    array = np.asarray(token_ids, dtype=np.int32)
+    for start in range(0, len(token_ids) - block_size + 1, block_size):
+        parent = hashes[-1] if hashes else b""
+        hashes.append(blake2b(parent + array[start : start + block_size].tobytes(), digest_size=16).digest())
+    return hashes
 
 
-class Blocks:
+class BlockPool:
     """`count` blocks; a block is held by some sequences, or kept for later ones, or free."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.held: dict[int, int] = {}
-        self.free: dict[int, None] = dict.fromkeys(range(SPARE + 1, count))
-        self.kept: OrderedDict[int, None] = OrderedDict()  # held by nobody, the longest unused first
-        self.key: dict[int, bytes] = {}
-        self.block: dict[bytes, int] = {}
-        self._next = SPARE + 1
+    def __init__(self, num_blocks: int) -> None:
+        self.num_blocks = num_blocks
+        self.ref_counts: dict[int, int] = {}
+        self.free_blocks: dict[int, None] = dict.fromkeys(range(PADDING_BLOCK + 1, num_blocks))
+        self.evictable: OrderedDict[int, None] = OrderedDict()  # held by nobody, the longest unused first
+        self.hash_by_block: dict[int, bytes] = {}
+        self.block_by_hash: dict[bytes, int] = {}
+        self._next_start = PADDING_BLOCK + 1
 
     @property
-    def available(self) -> int:
+    def num_available(self) -> int:
         """Blocks that can be taken now, kept ones included."""
-        return len(self.free) + len(self.kept)
+        return len(self.free_blocks) + len(self.evictable)
 
-    def take(self, after: int | None, *, apart: int = 0) -> int:
+    def allocate(self, after: int | None, *, reserve: int = 0) -> int:
         """A block that is free, or else the longest unused of those kept; the one behind `after` if that is possible.
 
         Consecutive blocks are read as they lie, without a copy. A first block is taken `apart` from the last first one,
         so that a sequence of that many can grow. KeyError if there is none: see `available`.
         """
-        wanted = self._start(apart) if after is None else after + 1
-        if wanted in self.free:
-            block = wanted
-        elif self.free:
-            block = next(iter(self.free))
+        preferred = self._reserve(reserve) if after is None else after + 1
+        if preferred in self.free_blocks:
+            block = preferred
+        elif self.free_blocks:
+            block = next(iter(self.free_blocks))
         else:
-            block, _ = self.kept.popitem(last=False)
-            del self.block[self.key.pop(block)]
-            self.held[block] = 1
+            block, _ = self.evictable.popitem(last=False)
+            del self.block_by_hash[self.hash_by_block.pop(block)]
+            self.ref_counts[block] = 1
             return block
-        del self.free[block]
-        self.held[block] = 1
+        del self.free_blocks[block]
+        self.ref_counts[block] = 1
         return block
 
-    def _start(self, apart: int) -> int:
-        if self._next + apart > self.count:
-            self._next = SPARE + 1
-        start = self._next
-        self._next += apart
+    def _reserve(self, reserve: int) -> int:
+        if self._next_start + reserve > self.num_blocks:
+            self._next_start = PADDING_BLOCK + 1
+        start = self._next_start
+        self._next_start += reserve
         return start
 
-    def known(self, wanted: Sequence[bytes]) -> list[int]:
+    def lookup(self, hashes: Sequence[bytes]) -> list[int]:
         """The blocks of the leading keys that are there; nothing is taken."""
-        found: list[int] = []
-        for key in wanted:
-            if (block := self.block.get(key)) is None:
+        blocks: list[int] = []
+        for block_hash in hashes:
+            if (block := self.block_by_hash.get(block_hash)) is None:
                 break
-            found.append(block)
-        return found
+            blocks.append(block)
+        return blocks
 
-    def share(self, blocks: Iterable[int]) -> None:
+    def touch(self, blocks: Iterable[int]) -> None:
         """Hold blocks that are known by their keys."""
         for block in blocks:
-            self.kept.pop(block, None)
-            self.held[block] = self.held.get(block, 0) + 1
+            self.evictable.pop(block, None)
+            self.ref_counts[block] = self.ref_counts.get(block, 0) + 1
 
-    def name(self, block: int, key: bytes) -> None:
+    def cache(self, block: int, block_hash: bytes) -> None:
         """Say what a full block holds, for later sequences; the first of two alike is kept."""
-        if key not in self.block and block not in self.key:
-            self.key[block], self.block[key] = key, block
+        if block_hash not in self.block_by_hash and block not in self.hash_by_block:
+            self.hash_by_block[block], self.block_by_hash[block_hash] = block_hash, block
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """What any block holds is not for later sequences."""
-        self.free.update(self.kept)
-        for known in (self.kept, self.key, self.block):
-            known.clear()
+        self.free_blocks.update(self.evictable)
+        for table in (self.evictable, self.hash_by_block, self.block_by_hash):
+            table.clear()
 
-    def give(self, blocks: Iterable[int]) -> None:
+    def free(self, blocks: Iterable[int]) -> None:
         """Let go of blocks; those with a key stay until their room is wanted, the ends of sequences first."""
         for block in reversed(list(blocks)):
-            self.held[block] -= 1
-            if self.held[block]:
+            self.ref_counts[block] -= 1
+            if self.ref_counts[block]:
                 continue
-            del self.held[block]
-            if block in self.key:
-                self.kept[block] = None
+            del self.ref_counts[block]
+            if block in self.hash_by_block:
+                self.evictable[block] = None
             else:
-                self.free[block] = None
+                self.free_blocks[block] = None
 
 
 class Snapshots:

@@ -12,20 +12,20 @@ from typing import NamedTuple, Protocol
 
 from m1eval import Progress
 
-from .scheduler import Scheduler, Turn
-from .sequence import Plan, Result, Sequence
+from .scheduler import Scheduled, Scheduler
+from .sequence import ScheduledBatch, Sequence, StepOutput
 
 
-class Runs(Protocol):
+class Executor(Protocol):
     """What computes plans: a Device, or several of them."""
 
-    def run(self, plan: Plan) -> Callable[[], Result]: ...
+    def run(self, plan: ScheduledBatch) -> Callable[[], StepOutput]: ...
 
 
-class _Step(NamedTuple):
-    plan: Plan
-    turns: list[Turn]
-    result: Callable[[], Result]
+class _InFlightStep(NamedTuple):
+    batch: ScheduledBatch
+    scheduled: list[Scheduled]
+    output: Callable[[], StepOutput]
 
 
 class Engine:
@@ -34,9 +34,11 @@ class Engine:
     `threaded` False: nothing runs by itself, and `step` is called instead, which makes a schedule repeatable.
     """
 
-    def __init__(self, device: Runs, scheduler: Scheduler, *, ahead: bool, threaded: bool = True) -> None:
-        self.device, self.scheduler, self.ahead = device, scheduler, ahead
-        self._under_way: _Step | None = None
+    def __init__(
+        self, executor: Executor, scheduler: Scheduler, *, async_scheduling: bool, threaded: bool = True
+    ) -> None:
+        self.executor, self.scheduler, self.async_scheduling = executor, scheduler, async_scheduling
+        self._in_flight: _InFlightStep | None = None
         self._inbox: SimpleQueue[Sequence | None] = SimpleQueue()
         self._gate = threading.Lock()
         self._closed = False
@@ -63,14 +65,14 @@ class Engine:
         """Take in what was submitted and do one step; whether anything is left to do. Only without a thread."""
         if self._idle:
             return False
-        self._collect()
-        self._try()
+        self._receive()
+        self._try_step()
         return not self._idle
 
     def _run(self) -> None:
         try:
-            while self._collect():
-                self._try()
+            while self._receive():
+                self._try_step()
         finally:  # however the thread ends, nobody waits for ever
             with self._gate:
                 self._closed = True
@@ -82,11 +84,11 @@ class Engine:
 
     @property
     def _idle(self) -> bool:
-        return not self.scheduler.busy and not self._under_way and self._inbox.empty()
+        return not self.scheduler.has_unfinished and not self._in_flight and self._inbox.empty()
 
-    def _collect(self) -> bool:
+    def _receive(self) -> bool:
         """Take in what was submitted; sleep when there is nothing else to do. False: close."""
-        idle = not self.scheduler.busy and not self._under_way
+        idle = not self.scheduler.has_unfinished and not self._in_flight
         try:
             while True:
                 sequence = self._inbox.get(block=idle)
@@ -97,52 +99,52 @@ class Engine:
         except Empty:
             return True
 
-    def _try(self) -> None:
+    def _try_step(self) -> None:
         try:
-            self._work()
+            self._step()
         except Exception as error:  # noqa: BLE001  the sample boundary: those running fail, later ones may succeed
-            self._drop(error)
+            self._fail_running(error)
 
-    def _work(self) -> None:
-        planned = self.scheduler.plan()
-        before, self._under_way = self._under_way, None
-        if planned:
-            plan, turns = planned
-            self._under_way = _Step(plan, turns, self.device.run(plan))
-        if before:
-            self._accept(before)
-        if self._under_way and not self.ahead:
-            step, self._under_way = self._under_way, None
-            self._accept(step)
+    def _step(self) -> None:
+        next_step = self.scheduler.schedule()
+        previous, self._in_flight = self._in_flight, None
+        if next_step:
+            batch, scheduled = next_step
+            self._in_flight = _InFlightStep(batch, scheduled, self.executor.run(batch))
+        if previous:
+            self._finish_step(previous)
+        if self._in_flight and not self.async_scheduling:
+            step, self._in_flight = self._in_flight, None
+            self._finish_step(step)
 
-    def _accept(self, step: _Step) -> None:
-        result = step.result()
-        _tell(step)
-        for sequence in self.scheduler.accept(step.plan, step.turns, result):
-            sequence.ended = time.monotonic()
+    def _finish_step(self, step: _InFlightStep) -> None:
+        output = step.output()
+        _report_progress(step)
+        for sequence in self.scheduler.update(step.batch, step.scheduled, output):
+            sequence.finished_at = time.monotonic()
             if sequence.error:
                 _fail(sequence, sequence.error)
             elif sequence.future.set_running_or_notify_cancel():
                 sequence.future.set_result(None)
 
-    def _drop(self, error: Exception) -> None:
-        self._under_way = None
+    def _fail_running(self, error: Exception) -> None:
+        self._in_flight = None
         for sequence in self.scheduler.reset():
             _fail(sequence, error)
 
 
-def _tell(step: _Step) -> None:
+def _report_progress(step: _InFlightStep) -> None:
     """One call per listener and step."""
-    heard: dict[int, tuple[Progress, list[int]]] = {}
-    for i, (sequence, turn) in enumerate(step.turns):
-        if turn != sequence.turn:
+    token_counts: dict[int, tuple[Progress, list[int]]] = {}
+    for i, (sequence, epoch) in enumerate(step.scheduled):
+        if epoch != sequence.epoch:
             continue
-        _, counts = heard.setdefault(id(sequence.progress), (sequence.progress, [0, 0]))
-        piece = step.plan.pieces[i] if step.plan.pieces else None
-        if piece:
-            counts[0] += max(min(piece.begin + len(piece.ids), len(sequence.prompt)) - piece.begin, 0)
-        counts[1] += piece is None or piece.nth >= 0
-    for progress, (prompt, output) in heard.values():
+        _, counts = token_counts.setdefault(id(sequence.progress), (sequence.progress, [0, 0]))
+        chunk = step.batch.chunks[i] if step.batch.chunks else None
+        if chunk:
+            counts[0] += max(min(chunk.start + len(chunk.token_ids), len(sequence.prompt_token_ids)) - chunk.start, 0)
+        counts[1] += chunk is None or chunk.output_index >= 0
+    for progress, (prompt, output) in token_counts.values():
         progress.tokens(prompt=prompt, output=output)
 
 

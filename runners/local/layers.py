@@ -31,7 +31,7 @@ Positions = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
 Eps = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
-class Setting(NamedTuple):
+class LayerContext(NamedTuple):
     """How a model is to be held: in which numbers, and which part of it."""
 
     dtype: torch.dtype = torch.float32
@@ -85,8 +85,8 @@ def logits(hidden: Tensor, weight: Tensor) -> Tensor:
 class Linear(nn.Linear):
     """nn.Linear with the quick products for few rows; every rank holds all of it."""
 
-    def __init__(self, width: int, out: int, how: Setting, *, bias: bool = False) -> None:
-        super().__init__(width, out, bias=bias, dtype=how.dtype)
+    def __init__(self, width: int, out: int, context: LayerContext, *, bias: bool = False) -> None:
+        super().__init__(width, out, bias=bias, dtype=context.dtype)
 
     def reset_parameters(self) -> None:
         """Nothing: weights come from a checkpoint, and drawing random ones takes seconds."""
@@ -102,10 +102,10 @@ class Packed(Linear):
     `parts` maps their names in the checkpoint, where they stand beside this module, to their whole outputs.
     """
 
-    def __init__(self, width: int, parts: Mapping[str, Columns], how: Setting, *, bias: bool = False) -> None:
-        self.own = {name: columns.own(how.shard, f"outputs of {name}") for name, columns in parts.items()}
+    def __init__(self, width: int, parts: Mapping[str, Columns], context: LayerContext, *, bias: bool = False) -> None:
+        self.own = {name: columns.own(context.shard, f"outputs of {name}") for name, columns in parts.items()}
         self.sizes = [own.stop - own.start for own in self.own.values()]
-        super().__init__(width, sum(self.sizes), how, bias=bias)
+        super().__init__(width, sum(self.sizes), context, bias=bias)
         self.whole = {name: columns.width for name, columns in parts.items()}
 
     def weights(self) -> dict[str, Slot]:
@@ -127,10 +127,10 @@ class Packed(Linear):
 class Row(Linear):
     """A projection whose inputs are divided over the ranks; its outputs are summed over them."""
 
-    def __init__(self, width: int, out: int, how: Setting, *, bias: bool = False, unit: int = 1) -> None:
-        self.own = Columns(width, unit).own(how.shard, "inputs of a projection")
-        super().__init__(self.own.stop - self.own.start, out, how, bias=bias)
-        self.whole, self.shard = width, how.shard
+    def __init__(self, width: int, out: int, context: LayerContext, *, bias: bool = False, unit: int = 1) -> None:
+        self.own = Columns(width, unit).own(context.shard, "inputs of a projection")
+        super().__init__(self.own.stop - self.own.start, out, context, bias=bias)
+        self.whole, self.shard = width, context.shard
 
     def weights(self) -> dict[str, Slot]:
         """Checkpoint name (below this module) to what it fills."""
@@ -152,9 +152,9 @@ class Row(Linear):
 class RMSNorm(nn.Module):
     """Root mean square norm (arXiv 1910.07467), computed in fp32, scaled in the dtype of the input."""
 
-    def __init__(self, width: int, eps: float, how: Setting) -> None:
+    def __init__(self, width: int, eps: float, context: LayerContext) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(width, dtype=how.dtype))
+        self.weight = nn.Parameter(torch.empty(width, dtype=context.dtype))
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
@@ -171,8 +171,8 @@ class RMSNorm(nn.Module):
 class Embedding(nn.Embedding):
     """nn.Embedding."""
 
-    def __init__(self, vocab: int, width: int, how: Setting) -> None:
-        super().__init__(vocab, width, dtype=how.dtype)
+    def __init__(self, vocab: int, width: int, context: LayerContext) -> None:
+        super().__init__(vocab, width, dtype=context.dtype)
 
     def reset_parameters(self) -> None:
         """Nothing, as for Linear."""
@@ -186,12 +186,12 @@ class Head(nn.Module):
 
     known: int | None
 
-    def __init__(self, width: int, vocab: int, how: Setting, *, tied: Embedding | None = None) -> None:
+    def __init__(self, width: int, vocab: int, context: LayerContext, *, tied: Embedding | None = None) -> None:
         super().__init__()
         self.vocab, self.known = vocab, None
         self._tied = (tied,)  # in a tuple, so that it is no part of this module
         if tied is None:
-            self.weight = nn.Parameter(torch.empty(vocab, width, dtype=how.dtype))
+            self.weight = nn.Parameter(torch.empty(vocab, width, dtype=context.dtype))
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[rows, width] to fp32 [rows, vocab]."""
@@ -205,11 +205,11 @@ class Head(nn.Module):
 class MLP(nn.Module):
     """SwiGLU (arXiv 2002.05202), its inner columns divided over the ranks."""
 
-    def __init__(self, width: int, inner: int, how: Setting, *, bias: bool = False) -> None:
+    def __init__(self, width: int, inner: int, context: LayerContext, *, bias: bool = False) -> None:
         super().__init__()
-        how.shard.part(inner, "columns of an MLP")
-        self.gate_up = Packed(width, {"gate_proj": Columns(inner), "up_proj": Columns(inner)}, how, bias=bias)
-        self.down_proj = Row(inner, width, how, bias=bias)
+        context.shard.part(inner, "columns of an MLP")
+        self.gate_up = Packed(width, {"gate_proj": Columns(inner), "up_proj": Columns(inner)}, context, bias=bias)
+        self.down_proj = Row(inner, width, context, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """[tokens, width] to the same."""

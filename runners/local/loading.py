@@ -19,7 +19,7 @@ from . import gguf_split, tokenizer_files, tokenizer_gguf
 from .checkpoint import Checkpoint, Safetensors
 from .config_keys import WHERE, without
 from .gguf_file import Gguf
-from .layers import Head, Setting, Slot
+from .layers import Head, LayerContext, Slot
 from .models import build
 from .moe import Experts
 from .parallel import ALONE, Shard
@@ -85,7 +85,7 @@ def load(
     if file:
         progress.status(f"reading {file.name}")
     checkpoint: Checkpoint = Gguf(file) if file else Safetensors(source)
-    model = _built(checkpoint, Setting(dtype, shard), window=window, ignored=ignored)
+    model = _built(checkpoint, LayerContext(dtype, shard), window=window, ignored=ignored)
     tokenizer = _tokenizer(source, checkpoint)
     _mask(model, tokenizer)
     if device.type == "cuda":
@@ -100,13 +100,13 @@ def _tokenizer(source: Path, checkpoint: Checkpoint) -> ModelTokenizer:
     return tokenizer_files.from_folder(source)
 
 
-def _built(checkpoint: Checkpoint, how: Setting, *, window: int | None, ignored: Sequence[str]) -> nn.Module:
+def _built(checkpoint: Checkpoint, context: LayerContext, *, window: int | None, ignored: Sequence[str]) -> nn.Module:
     """The model without its weights, every size of it checked against them."""
     with _located(checkpoint.about):
         config = without(checkpoint.config, ignored)
         shapes = checkpoint.shapes()
         check_sizes(config, shapes)
-        return build(_with_own_head(config, checkpoint, shapes), how, window=window)
+        return build(_with_own_head(config, checkpoint, shapes), context, window=window)
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def _mask(model: nn.Module, tokenizer: ModelTokenizer) -> None:
     """Let no token be drawn that only fills up the vocabulary."""
     for head in [module for module in model.modules() if isinstance(module, Head) and module.known is None]:
         known = vocab = head.vocab
-        while known and tokenizer.core.id_to_token(known - 1) is None:
+        while known and tokenizer.backend.id_to_token(known - 1) is None:
             known -= 1
         head.known = known if 0 < known < vocab else None
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .layers import MLP, RMSNorm, Setting, Slot
+from .layers import MLP, LayerContext, RMSNorm, Slot
 from .ops.experts import experts
 from .ops.router import Choice, choose, route
 
@@ -24,14 +24,14 @@ class Router(nn.Module):
         width: int,
         experts: int,
         choice: Choice,
-        how: Setting,
+        context: LayerContext,
         *,
         corrected: bool = False,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.choice = choice
-        self.weight = nn.Parameter(torch.empty(experts, width, dtype=dtype or how.dtype))
+        self.weight = nn.Parameter(torch.empty(experts, width, dtype=dtype or context.dtype))
         self.e_score_correction_bias = nn.Parameter(torch.empty(experts, dtype=torch.float32)) if corrected else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,14 +47,14 @@ class Experts(nn.Module):
     """
 
     def __init__(
-        self, width: int, inner: int, count: int, how: Setting, *, parts: tuple[str, str, str] = PARTS
+        self, width: int, inner: int, count: int, context: LayerContext, *, parts: tuple[str, str, str] = PARTS
     ) -> None:
         super().__init__()
-        self.count, self.parts, self.shard = count, parts, how.shard
-        own = how.shard.part(count, "experts")
-        self.first = how.shard.rank * own
-        self.gate_up = nn.Parameter(torch.empty(own, 2 * inner, width, dtype=how.dtype))
-        self.down = nn.Parameter(torch.empty(own, width, inner, dtype=how.dtype))
+        self.count, self.parts, self.shard = count, parts, context.shard
+        own = context.shard.part(count, "experts")
+        self.first = context.shard.rank * own
+        self.gate_up = nn.Parameter(torch.empty(own, 2 * inner, width, dtype=context.dtype))
+        self.down = nn.Parameter(torch.empty(own, width, inner, dtype=context.dtype))
 
     def weights(self) -> dict[str, Slot]:
         """Checkpoint name (below this module) to what it fills, expert by expert."""

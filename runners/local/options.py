@@ -7,16 +7,16 @@ from m1eval.source import number_of
 from m1eval.text import parse_tokens
 
 DEVICES = ("cpu", "cuda")
-_SWITCHES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-def whole(name: str, value: object, most: int) -> int:
+def integer(name: str, value: object, maximum: int) -> int:
     """An option that is a whole number from 1 to `most`."""
     number = number_of(value)
     if number is None or not number.is_integer() or number < 1:
         raise UsageError(f"local: {name} is a whole number from 1 on, not {str(value)[:40]!r}")
-    if number > most:
-        raise UsageError(f"local: {name} is at most {most:,}, not {str(value)[:40]!r}")
+    if number > maximum:
+        raise UsageError(f"local: {name} is at most {maximum:,}, not {str(value)[:40]!r}")
     return int(number)
 
 
@@ -43,25 +43,25 @@ def text(name: str, value: object) -> str:
     return value
 
 
-def switch(name: str, value: object) -> bool:
+def boolean(name: str, value: object) -> bool:
     """An option that is true or false."""
-    known = _SWITCHES.get(str(value).lower())
-    if known is None:
+    boolean = _BOOLEANS.get(str(value).lower())
+    if boolean is None:
         raise UsageError(f"local: {name} is true or false, not {str(value)[:40]!r}")
-    return known
+    return boolean
 
 
 def device(value: object) -> torch.device:
     """The device that is named, or the first GPU, or else the CPU."""
     name = str(value) if value else "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        found = torch.device(name)
+        device = torch.device(name)
     except RuntimeError:
-        found = None
-    if found is None or found.type not in DEVICES:
+        device = None
+    if device is None or device.type not in DEVICES:
         raise UsageError(f"local: no device {name[:40]!r}; there are cpu, cuda, cuda:0, cuda:1, …")
-    there = torch.cuda.device_count()
-    if found.type == "cuda" and (found.index or 0) >= there:
-        have = "no GPU" if not there else "1 GPU" if there == 1 else f"{there} GPUs"
+    num_gpus = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= num_gpus:
+        have = "no GPU" if not num_gpus else "1 GPU" if num_gpus == 1 else f"{num_gpus} GPUs"
         raise UsageError(f"local: device={name} is not here: PyTorch finds {have}; -o device=cpu")
-    return found
+    return device

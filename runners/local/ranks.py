@@ -24,26 +24,26 @@ import torch
 from m1eval import NullProgress, RunnerError
 
 from . import parallel
-from .device import Device
+from .device import ModelRunner
 from .loading import load
 from .models import Language
 from .parallel import ALONE, Shard
-from .sequence import Plan, Result
-from .sizing import Room, Wanted
+from .sequence import ScheduledBatch, StepOutput
+from .sizing import Capacity, EngineConfig
 from .step import Pools
 
-PATIENCE = 600.0
+SETUP_TIMEOUT = 600.0
 """Seconds for a rank to set itself up after all have loaded, kernels being compiled included."""
-GRACE = 5.0
+GRACE_PERIOD = 5.0
 """Seconds for a rank to end by itself, or for news of one that has failed."""
 
 
-class Job(NamedTuple):
+class WorkerConfig(NamedTuple):
     """What a rank is told at its start; `port` is where they meet."""
 
     source: Path
     dtype: torch.dtype
-    kind: str
+    device_type: str
     """cuda or cpu."""
     shard: Shard
     port: int
@@ -54,45 +54,49 @@ class Job(NamedTuple):
     @property
     def device(self) -> torch.device:
         """The rank's own."""
-        return torch.device(self.kind, self.shard.rank) if self.kind == "cuda" else torch.device(self.kind)
+        return (
+            torch.device(self.device_type, self.shard.rank)
+            if self.device_type == "cuda"
+            else torch.device(self.device_type)
+        )
 
 
-class Failed(NamedTuple):
+class WorkerFailure(NamedTuple):
     """The last that is heard of a rank."""
 
-    line: str
+    message: str
 
 
-class Rank(NamedTuple):
+class Worker(NamedTuple):
     """Another process and the way to it."""
 
-    number: int
+    rank: int
     process: SpawnProcess
     pipe: "Connection[Any, Any]"
 
 
-def hold(model: Language, wanted: Wanted, room: Room, shard: Shard = ALONE) -> Device:
+def build_model_runner(model: Language, config: EngineConfig, capacity: Capacity, shard: Shard = ALONE) -> ModelRunner:
     """The memory for a model, and the device that runs it."""
     pools = Pools(
         model.memory,
-        blocks=room.blocks,
-        rows=room.rows,
-        snapshots=room.snapshots,
-        dtype=wanted.dtype,
-        device=wanted.device,
+        blocks=capacity.num_blocks,
+        rows=capacity.max_num_seqs,
+        snapshots=capacity.num_snapshots,
+        dtype=config.dtype,
+        device=config.device,
     )
-    return Device(
+    return ModelRunner(
         model,
         pools,
-        rows=room.rows,
-        window=wanted.window,
-        graphs=wanted.graphs,
-        invariant=wanted.invariant,
+        max_num_seqs=capacity.max_num_seqs,
+        window=config.window,
+        graphs=config.graphs,
+        invariant=config.invariant,
         shard=shard,
     )
 
 
-class Ranks:
+class MultiprocessExecutor:
     """Processes for the other ranks, which begin to load at once; after `hold`, one device in the eyes of the engine.
 
     Whatever goes wrong is RunnerError in one line that names the rank, at once where it is waited for and in every
@@ -110,174 +114,174 @@ class Ranks:
         ignored: tuple[str, ...] = (),
     ) -> None:
         self.shard = Shard(0, size)
-        self.wrong: str | None = None
+        self.failure: str | None = None
         """What ended it all."""
         self._store = parallel.meeting(size)
-        self._heard: SimpleQueue[tuple[int, Any] | None] = SimpleQueue()
-        self._gate, self._ended = threading.Lock(), threading.Event()
-        self._device: Device | None = None
+        self._messages: SimpleQueue[tuple[int, Any] | None] = SimpleQueue()
+        self._gate, self._failed = threading.Lock(), threading.Event()
+        self._model_runner: ModelRunner | None = None
         self._closing = False
         threads = torch.get_num_threads()
-        job = Job(source, dtype, device.type, self.shard, self._store.port, threads, window, ignored)
-        self.others = [_start(job._replace(shard=Shard(rank, size))) for rank in range(1, size)]
+        worker_config = WorkerConfig(source, dtype, device.type, self.shard, self._store.port, threads, window, ignored)
+        self.workers = [_start_worker(worker_config._replace(shard=Shard(rank, size))) for rank in range(1, size)]
         self._listener = threading.Thread(target=self._listen, name="m1eval-ranks", daemon=True)
         self._listener.start()
 
-    def hold(self, model: Language, wanted: Wanted) -> Room:
+    def initialize(self, model: Language, config: EngineConfig) -> Capacity:
         """Get all ranks ready to run their parts, with room for what fits on each; `model` is that of rank 0."""
         self._gather()  # "loaded", however long that takes
-        self._send(wanted)
+        self._send(config)
         try:
-            parallel.join(self._store, self.shard, wanted.device)
-            own = wanted.room(model)
-            room = Room(*map(min, zip(own, *self._gather(PATIENCE), strict=True)))
-            self._send(room)
-            self._device = hold(model, wanted, room, self.shard)
+            parallel.join(self._store, self.shard, config.device)
+            capacity = config.capacity(model)
+            shared = Capacity(*map(min, zip(capacity, *self._gather(SETUP_TIMEOUT), strict=True)))
+            self._send(shared)
+            self._model_runner = build_model_runner(model, config, shared, self.shard)
         except Exception as error:
-            raise self._end(error) from error
-        self._gather(PATIENCE)
-        return room
+            raise self._to_runner_error(error) from error
+        self._gather(SETUP_TIMEOUT)
+        return shared
 
-    def run(self, plan: Plan) -> Callable[[], Result]:
+    def run(self, batch: ScheduledBatch) -> Callable[[], StepOutput]:
         """As Device; RunnerError once any rank has failed."""
-        self._check()
-        assert self._device is not None
+        self._raise_if_failed()
+        assert self._model_runner is not None
         try:
-            self._send(plan)
-            found = self._device.run(plan)
+            self._send(batch)
+            wait_for_output = self._model_runner.run(batch)
         except Exception as error:
-            raise self._end(error) from error
+            raise self._to_runner_error(error) from error
 
-        def result() -> Result:
+        def result() -> StepOutput:
             try:
-                got = found()
+                output = wait_for_output()
             except Exception as error:
-                raise self._end(error) from error
-            self._check()  # what a broken sum gave is nothing
-            return got
+                raise self._to_runner_error(error) from error
+            self._raise_if_failed()  # what a broken sum gave is nothing
+            return output
 
         return result
 
     def close(self) -> None:
         """End all other processes; the engine must not run any more."""
         with self._gate:
-            sound = self.wrong is None and self._device is not None
-            self._closing, self.wrong = True, self.wrong or "local: the model was closed"
-        self._heard.put(None)
-        if sound and self._device is not None:
-            if self._device.device.type == "cuda":
-                torch.cuda.synchronize(self._device.device)
+            healthy = self.failure is None and self._model_runner is not None
+            self._closing, self.failure = True, self.failure or "local: the model was closed"
+        self._messages.put(None)
+        if healthy and self._model_runner is not None:
+            if self._model_runner.device.type == "cuda":
+                torch.cuda.synchronize(self._model_runner.device)
             with suppress(OSError):
                 self._send(None)
         else:  # they may wait for a rank that is gone, or be reading weights
-            for other in self.others:
-                other.process.kill()
-        if self._device is not None and self._device.graphs:
-            self._device.graphs.made.clear()
+            for worker in self.workers:
+                worker.process.kill()
+        if self._model_runner is not None and self._model_runner.graphs:
+            self._model_runner.graphs.captured.clear()
         parallel.leave()
-        self._listener.join(GRACE)
+        self._listener.join(GRACE_PERIOD)
         if self._listener.is_alive():
-            for other in self.others:
-                other.process.kill()
+            for worker in self.workers:
+                worker.process.kill()
             self._listener.join()
-        for other in self.others:
-            other.pipe.close()
-            other.process.join()
-            other.process.close()
-        self.others, self._device = [], None
+        for worker in self.workers:
+            worker.pipe.close()
+            worker.process.join()
+            worker.process.close()
+        self.workers, self._model_runner = [], None
 
     def _send(self, message: Any) -> None:
         frame = ForkingPickler.dumps(message)
-        for other in self.others:
-            other.pipe.send_bytes(frame)
+        for worker in self.workers:
+            worker.pipe.send_bytes(frame)
 
     def _gather(self, seconds: float | None = None) -> list[Any]:
         """One message of each other rank."""
-        found: dict[int, Any] = {}
-        end = None if seconds is None else time.monotonic() + seconds
-        while len(found) < len(self.others):
+        messages: dict[int, Any] = {}
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while len(messages) < len(self.workers):
             try:
-                heard = self._heard.get(timeout=None if end is None else max(end - time.monotonic(), 0))
+                message = self._messages.get(timeout=None if deadline is None else max(deadline - time.monotonic(), 0))
             except Empty:
-                late = min({other.number for other in self.others} - found.keys())
-                self._fail(f"{self._name(late)} was not ready after {seconds:.0f} s")
-                heard = None
-            self._check()
-            assert heard is not None
-            found[heard[0]] = heard[1]
-        return [found[rank] for rank in sorted(found)]
+                missing = min({other.rank for other in self.workers} - messages.keys())
+                self._fail(f"{self._name(missing)} was not ready after {seconds:.0f} s")
+                message = None
+            self._raise_if_failed()
+            assert message is not None
+            messages[message[0]] = message[1]
+        return [messages[rank] for rank in sorted(messages)]
 
     def _listen(self) -> None:
         """Note what ranks say, until all have ended."""
-        talking = {other.pipe: other for other in self.others}
-        while talking:
-            for pipe in wait(list(talking)):
-                other = talking[pipe]  # type: ignore[index]
+        workers = {worker.pipe: worker for worker in self.workers}
+        while workers:
+            for pipe in wait(list(workers)):
+                other = workers[pipe]  # type: ignore[index]
                 try:
                     message = other.pipe.recv()
                 except (EOFError, OSError):
-                    del talking[other.pipe]
-                    other.process.join(GRACE)
-                    self._fail(f"{self._name(other.number)} has ended (exit code {other.process.exitcode})")
+                    del workers[other.pipe]
+                    other.process.join(GRACE_PERIOD)
+                    self._fail(f"{self._name(other.rank)} has ended (exit code {other.process.exitcode})")
                     continue
-                if isinstance(message, Failed):
-                    self._fail(f"{self._name(other.number)}: {message.line}")
+                if isinstance(message, WorkerFailure):
+                    self._fail(f"{self._name(other.rank)}: {message.message}")
                 else:
-                    self._heard.put((other.number, message))
+                    self._messages.put((other.rank, message))
 
     def _name(self, rank: int) -> str:
         return f"local: rank {rank} of {self.shard.size}"
 
-    def _fail(self, line: str) -> None:
+    def _fail(self, message: str) -> None:
         """Note what happened first, and wake who waits for a rank."""
         with self._gate:
-            if self._closing or self.wrong:
+            if self._closing or self.failure:
                 return
-            self.wrong = line
-        self._ended.set()
-        self._heard.put(None)
+            self.failure = message
+        self._failed.set()
+        self._messages.put(None)
         parallel.abort()
 
-    def _check(self) -> None:
-        if self.wrong:
-            raise RunnerError(self.wrong)
+    def _raise_if_failed(self) -> None:
+        if self.failure:
+            raise RunnerError(self.failure)
 
-    def _end(self, error: Exception) -> RunnerError:
+    def _to_runner_error(self, error: Exception) -> RunnerError:
         """What to raise after an error here, whose cause may be another rank: news of that come a little later."""
         if isinstance(error, RunnerError):
             return error
-        self._ended.wait(GRACE)
-        self._fail(f"{self._name(0)}: {_line(error)}")
-        return RunnerError(self.wrong)
+        self._failed.wait(GRACE_PERIOD)
+        self._fail(f"{self._name(0)}: {_error_line(error)}")
+        return RunnerError(self.failure)
 
 
-def _start(job: Job) -> Rank:
+def _start_worker(config: WorkerConfig) -> Worker:
     spawn = get_context("spawn")  # never a fork: there are threads, and perhaps a GPU in use
     here, there = spawn.Pipe()
-    rank = job.shard.rank
-    process = spawn.Process(target=serve, args=(there, job), name=f"m1eval-local-{rank}", daemon=True)
+    rank = config.shard.rank
+    process = spawn.Process(target=worker_main, args=(there, config), name=f"m1eval-local-{rank}", daemon=True)
     process.start()
     there.close()
-    return Rank(rank, process, here)
+    return Worker(rank, process, here)
 
 
-def serve(pipe: "Connection[Any, Any]", job: Job) -> None:
+def worker_main(pipe: "Connection[Any, Any]", config: WorkerConfig) -> None:
     """Be one of the ranks but the first, until told to end or rank 0 is gone. Ends the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for rank 0 to take
     os.dup2(2, 1)  # stdout is for results
-    threading.Thread(target=_follow, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
-        _serve(pipe, job)
+        _run_worker(pipe, config)
     except (EOFError, BrokenPipeError):
         os._exit(1)
     except Exception as error:  # noqa: BLE001  the boundary of the process: rank 0 says it
         with suppress(OSError):
-            pipe.send(Failed(_line(error)))
+            pipe.send(WorkerFailure(_error_line(error)))
         os._exit(1)
     os._exit(0)  # without taking down what other ranks may be part of, which can wait for them
 
 
-def _follow() -> None:
+def _exit_with_parent() -> None:
     """End with rank 0, wherever this process is waiting then."""
     parent = parent_process()
     assert parent is not None
@@ -285,30 +289,30 @@ def _follow() -> None:
     os._exit(1)
 
 
-def _serve(pipe: "Connection[Any, Any]", job: Job) -> None:
-    if job.kind == "cuda":
-        torch.cuda.set_device(job.device)
-    torch.set_num_threads(job.threads)  # as many as rank 0: other numbers would round otherwise
+def _run_worker(pipe: "Connection[Any, Any]", config: WorkerConfig) -> None:
+    if config.device_type == "cuda":
+        torch.cuda.set_device(config.device)
+    torch.set_num_threads(config.threads)  # as many as rank 0: other numbers would round otherwise
     loaded = load(
-        job.source,
-        dtype=job.dtype,
-        device=job.device,
+        config.source,
+        dtype=config.dtype,
+        device=config.device,
         progress=NullProgress(),
-        shard=job.shard,
-        window=job.window,
-        ignored=job.ignored,
+        shard=config.shard,
+        window=config.window,
+        ignored=config.ignored,
     )
     model: Any = loaded.model
     pipe.send("loaded")
-    wanted: Wanted = pipe.recv()._replace(device=job.device)
-    parallel.join(parallel.found(job.port, job.shard.size), job.shard, job.device)
-    pipe.send(wanted.room(model))
-    device = hold(model, wanted, pipe.recv(), job.shard)
+    engine_config: EngineConfig = pipe.recv()._replace(device=config.device)
+    parallel.join(parallel.found(config.port, config.shard.size), config.shard, config.device)
+    pipe.send(engine_config.capacity(model))
+    model_runner = build_model_runner(model, engine_config, pipe.recv(), config.shard)
     pipe.send("ready")
-    while (plan := pipe.recv()) is not None:
-        device.run(plan)
+    while (batch := pipe.recv()) is not None:
+        model_runner.run(batch)
 
 
-def _line(error: Exception) -> str:
-    said = (str(error).strip().splitlines() or [""])[0]
-    return said.removeprefix("local: ") if isinstance(error, RunnerError) else f"{type(error).__name__}: {said}"
+def _error_line(error: Exception) -> str:
+    message = (str(error).strip().splitlines() or [""])[0]
+    return message.removeprefix("local: ") if isinstance(error, RunnerError) else f"{type(error).__name__}: {message}"

@@ -10,16 +10,16 @@ import numpy as np
 
 from m1eval import NullProgress, Progress
 
-from .sampling import Draw
+from .sampling import SamplingParams
 
 Array = np.ndarray[Any, Any]
 
 
-class Likelihood(NamedTuple):
+class TokenLogprob(NamedTuple):
     """How a model sees one given token: its logprob in nats, and whether it is the likeliest."""
 
     logprob: float
-    best: bool
+    is_greedy: bool
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -32,124 +32,124 @@ class Sequence:
     are those of the prompt's full blocks (cache.keys). Times are those of time.monotonic().
     """
 
-    prompt: list[int]
-    limit: int
-    draw: Draw
-    ends: frozenset[int] = frozenset()
-    watch: Callable[[int], bool] | None = None
-    follow: Callable[[int], list[int]] | None = None
+    prompt_token_ids: list[int]
+    max_tokens: int
+    sampling_params: SamplingParams
+    stop_token_ids: frozenset[int] = frozenset()
+    stop_check: Callable[[int], bool] | None = None
+    forced_tokens: Callable[[int], list[int]] | None = None
     logprobs: bool = False
-    score: int = 0
-    keys: list[bytes] = field(default_factory=list)
+    num_scored: int = 0
+    block_hashes: list[bytes] = field(default_factory=list)
     progress: Progress = field(default_factory=NullProgress)
     future: "Future[None]" = field(default_factory=Future)
 
-    tokens: list[int] = field(default_factory=list)
-    drawn: list[float] = field(default_factory=list)
+    output_token_ids: list[int] = field(default_factory=list)
+    output_logprobs: list[float] = field(default_factory=list)
     """The logprob of each token, if asked for; 0 for those that had to come next."""
-    scored: list[Likelihood] = field(default_factory=list)
-    finish: Literal["stop", "length"] | None = None
-    cached: int = 0
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish_reason: Literal["stop", "length"] | None = None
+    num_cached_tokens: int = 0
     """Tokens of the prompt that were taken over from earlier sequences."""
-    submitted: float = field(default_factory=time.monotonic)
-    started: float = 0.0
-    first: float = 0.0
-    ended: float = 0.0
+    submitted_at: float = field(default_factory=time.monotonic)
+    started_at: float = 0.0
+    first_token_at: float = 0.0
+    finished_at: float = 0.0
 
-    row: int = -1
+    slot: int = -1
     blocks: list[int] = field(default_factory=list)
-    known: int = 0
+    num_computed_tokens: int = 0
     """Tokens that the cache holds once the steps under way are done."""
-    ahead: int = 0
+    num_in_flight: int = 0
     """Tokens that those steps draw."""
-    drawing: bool = False
+    is_decoding: bool = False
     """Whether the next step draws its next token; else there are given tokens to compute first."""
-    turn: int = 0
+    epoch: int = 0
     """Goes up when what is under way no longer counts."""
-    forced: dict[int, int] = field(default_factory=dict)
+    forced_counts: dict[int, int] = field(default_factory=dict)
     """How many tokens had to follow, by the number of the token that they followed."""
-    replaying: int = 0
+    num_replayed: int = 0
     """Tokens at the end of `tokens` that are to be sampled again, which an invariant engine does after a preemption."""
-    storing: bool = False
+    store_only: bool = False
     """Whether a step of drawing must store the last token, and what it draws is not wanted."""
     error: Exception | None = None
-    given: int = field(init=False)
+    num_initial_tokens: int = field(init=False)
     """Tokens that stood there before anything was sampled."""
-    flat: Array = field(init=False)
+    prompt_array: Array = field(init=False)
     """The prompt again, int64: converted here and not in the engine's thread, which a long one would hold up."""
 
     def __post_init__(self) -> None:
-        self.given = len(self.tokens)
-        self.flat = np.array(self.prompt, dtype=np.int64)
+        self.num_initial_tokens = len(self.output_token_ids)
+        self.prompt_array = np.array(self.prompt_token_ids, dtype=np.int64)
 
     @property
-    def settled(self) -> int:
+    def num_output_tokens(self) -> int:
         """New tokens there are, without those that are to be sampled again."""
-        return len(self.tokens) - self.replaying
+        return len(self.output_token_ids) - self.num_replayed
 
     @property
-    def length(self) -> int:
+    def num_tokens(self) -> int:
         """Tokens there are, those under way included."""
-        return len(self.prompt) + len(self.tokens) - self.replaying + self.ahead
+        return len(self.prompt_token_ids) + len(self.output_token_ids) - self.num_replayed + self.num_in_flight
 
     @property
-    def owed(self) -> int:
+    def num_uncomputed(self) -> int:
         """Tokens to compute before the next one can be drawn."""
-        return self.length - self.known
+        return self.num_tokens - self.num_computed_tokens
 
-    def ids(self, begin: int, end: int) -> Array:
+    def token_ids(self, start: int, end: int) -> Array:
         """The tokens in these places, int64."""
-        split = len(self.prompt)
+        split = len(self.prompt_token_ids)
         if end <= split:
-            return self.flat[begin:end]
-        drawn = np.array(self.tokens[max(begin - split, 0) : end - split], dtype=np.int64)
-        return np.concatenate((self.flat[begin:], drawn))
+            return self.prompt_array[start:end]
+        output = np.array(self.output_token_ids[max(start - split, 0) : end - split], dtype=np.int64)
+        return np.concatenate((self.prompt_array[start:], output))
 
 
-class Seat(NamedTuple):
+class SlotAssignment(NamedTuple):
     """A sequence takes a row: how it draws, and the saved state it begins with (None: an empty one)."""
 
-    row: int
-    draw: Draw
+    slot: int
+    sampling_params: SamplingParams
     snapshot: int | None
 
 
-class Piece(NamedTuple):
+class PrefillChunk(NamedTuple):
     """Given tokens [int64] of one row to compute, the first at place `begin`; `nth` counts the token drawn after them.
 
     `nth` -1: nothing is drawn. `targets` are tokens to score, the first of them by what the model says at the piece's
     token number `scored`.
     """
 
-    row: int
-    begin: int
-    ids: Array
-    nth: int
-    scored: int
+    slot: int
+    start: int
+    token_ids: Array
+    output_index: int
+    first_scored: int
     targets: list[int]
 
 
 @dataclass(slots=True)
-class Plan:
+class ScheduledBatch:
     """One step: either the `pieces` are computed, or each of the `rows` draws its next token.
 
     First the rows are `seats`-ed and `tables` written (row, first entry, blocks); last, states are saved (row, where).
     `longest`: tokens of the longest row after the step.
     """
 
-    pieces: list[Piece] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
-    seats: list[Seat] = field(default_factory=list)
-    tables: list[tuple[int, int, list[int]]] = field(default_factory=list)
-    saves: list[tuple[int, int]] = field(default_factory=list)
-    longest: int = 0
-    greedy: bool = True
-    logprobs: bool = False
+    chunks: list[PrefillChunk] = field(default_factory=list)
+    decode_slots: list[int] = field(default_factory=list)
+    assignments: list[SlotAssignment] = field(default_factory=list)
+    block_table_updates: list[tuple[int, int, list[int]]] = field(default_factory=list)
+    state_saves: list[tuple[int, int]] = field(default_factory=list)
+    max_seq_len: int = 0
+    all_greedy: bool = True
+    need_logprobs: bool = False
 
 
-class Result(NamedTuple):
+class StepOutput(NamedTuple):
     """Of a plan: a token for each piece that draws or for each row, their logprobs, and each piece's scored targets."""
 
-    tokens: list[int]
+    token_ids: list[int]
     logprobs: list[float]
-    scored: list[list[Likelihood]]
+    prompt_logprobs: list[list[TokenLogprob]]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cache import BLOCK, KV, Latent, Memory, State
+from .cache import BLOCK_SIZE, KV, CacheSpec, Latent, State
 from .ops.attention import LONG, Pack, Span, attend, attend_packed, packable
 from .ops.layout import SlotMapping
 from .ops.lightning import lightning_decode, lightning_prefill
@@ -67,7 +67,7 @@ class Pools:
 
     def __init__(
         self,
-        memory: Sequence[Memory],
+        memory: Sequence[CacheSpec],
         *,
         blocks: int,
         rows: int,
@@ -84,7 +84,11 @@ class Pools:
         """Which of the states is a layer's."""
         states = [kind for kind in memory if isinstance(kind, State)]
         for kind in memory:
-            shape = (blocks, BLOCK, 1, kind.dim) if isinstance(kind, Latent) else (blocks, BLOCK, kind.heads, kind.dim)
+            shape = (
+                (blocks, BLOCK_SIZE, 1, kind.dim)
+                if isinstance(kind, Latent)
+                else (blocks, BLOCK_SIZE, kind.heads, kind.dim)
+            )
             self.keys.append(None if isinstance(kind, State) else new(shape, dtype=dtype, device=device))
             self.values.append(new(shape, dtype=dtype, device=device) if isinstance(kind, KV) else None)
             if isinstance(kind, Latent):
@@ -111,14 +115,14 @@ class Pools:
         return keys, values
 
 
-def block_bytes(memory: Sequence[Memory], dtype: torch.dtype) -> int:
+def block_bytes(memory: Sequence[CacheSpec], dtype: torch.dtype) -> int:
     """What one block costs in all layers."""
     numbers = sum(kind.heads * kind.dim * 2 for kind in memory if isinstance(kind, KV))
     numbers += sum(kind.dim for kind in memory if isinstance(kind, Latent))
-    return numbers * BLOCK * dtype.itemsize
+    return numbers * BLOCK_SIZE * dtype.itemsize
 
 
-def state_bytes(memory: Sequence[Memory]) -> int:
+def state_bytes(memory: Sequence[CacheSpec]) -> int:
     """What the state of one sequence costs in all layers."""
     return sum(kind.heads * kind.dim**2 * 4 for kind in memory if isinstance(kind, State))
 
@@ -133,10 +137,10 @@ class Part(NamedTuple):
 
     def slots(self, begin: int) -> Array:
         """Where the pools hold the tokens from place `begin` on."""
-        first = begin // BLOCK
-        used = self.blocks[first : -(-self.length // BLOCK), None].astype(np.int64)
-        found: Array = (used * BLOCK + np.arange(BLOCK)).ravel()
-        return found[begin - first * BLOCK : self.length - first * BLOCK]
+        first = begin // BLOCK_SIZE
+        used = self.blocks[first : -(-self.length // BLOCK_SIZE), None].astype(np.int64)
+        found: Array = (used * BLOCK_SIZE + np.arange(BLOCK_SIZE)).ravel()
+        return found[begin - first * BLOCK_SIZE : self.length - first * BLOCK_SIZE]
 
 
 class Reading:
@@ -156,7 +160,7 @@ class Reading:
         self.packed = short if len(short) > 1 else []
         self.alone = [i for i in range(len(parts)) if i not in self.packed]
         self.pack = self._pack() if self.packed else None
-        self.used = {i: _run(parts[i].blocks[: -(-parts[i].length // BLOCK)], pools.device) for i in self.alone}
+        self.used = {i: _run(parts[i].blocks[: -(-parts[i].length // BLOCK_SIZE)], pools.device) for i in self.alone}
 
     def _pack(self) -> Pack:
         parts, device = [self.parts[i] for i in self.packed], self.pools.device
@@ -203,7 +207,9 @@ class Reading:
         """What a pool holds of a part's sequence, [length, heads, dim]; a view where its blocks follow one another."""
         used = self.used.get(part)
         if used is None:
-            used = self.used[part] = _run(self.parts[part].blocks[: -(-self.parts[part].length // BLOCK)], pool.device)
+            used = self.used[part] = _run(
+                self.parts[part].blocks[: -(-self.parts[part].length // BLOCK_SIZE)], pool.device
+            )
         return pool[used].flatten(0, 1)[: self.parts[part].length]
 
     def attend_latent(
@@ -246,8 +252,8 @@ class Drawing:
         apart: bool = True,
     ) -> None:
         self.pools, self.rows, self.tables, self.positions, self.apart = pools, rows, tables, lengths, apart
-        self.slots, self.lengths = places or slot_mapping(tables, lengths, BLOCK)
-        self.longest = tables.shape[1] * BLOCK
+        self.slots, self.lengths = places or slot_mapping(tables, lengths, BLOCK_SIZE)
+        self.longest = tables.shape[1] * BLOCK_SIZE
         self.asked: Callable[..., Tensor] | None = None
 
     def remember(

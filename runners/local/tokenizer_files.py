@@ -76,7 +76,7 @@ def assemble(
     ends |= {ids["eos_token"]} if "eos_token" in ids else set()
     if ends and template and (after := template.after_answer()):
         ends |= turn_end(core, after)
-    return ModelTokenizer(core, template, frozenset(ends), hidden=frozenset(ids.values()))
+    return ModelTokenizer(core, template, frozenset(ends), hidden_ids=frozenset(ids.values()))
 
 
 def turn_end(core: Core, after: str) -> set[int]:

@@ -30,7 +30,7 @@ def beside(file: Path, meta: Mapping[str, Any]) -> ModelTokenizer:
     folder = file.parent
     if (folder / "tokenizer.json").exists():
         found = from_folder(folder, meta)
-        _check_same(found.core, meta, folder / "tokenizer.json", file)
+        _check_same(found.backend, meta, folder / "tokenizer.json", file)
         return found
     sources = chat_templates(folder, read_json(folder / "tokenizer_config.json").get("chat_template"))
     return from_gguf(meta, str(file), sources)

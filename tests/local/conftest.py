@@ -123,7 +123,7 @@ def hidden(
     """The hidden states that `scores` makes logits of."""
     local = load("runners", "local")
     step = import_module(f"{local.__name__}.step")
-    size = local.cache.BLOCK
+    size = local.cache.BLOCK_SIZE
     needed = -(-len(ids) // size)
     pools = step.Pools(model.memory, blocks=2 * needed + 1, rows=2, snapshots=0, dtype=dtype, device=CPU)
     blocks = np.arange(1, needed + 1, dtype=np.int32) * (2 if scattered else 1)
@@ -166,7 +166,7 @@ def engine() -> Iterator[Callable[..., Any]]:
 
     def start(model: Any, *, batch: int = 8, chunk: int = 64, window: int = 512, **options: Any) -> Any:
         runner = local.Runner(device="cpu", batch=batch, chunk=chunk, **options)
-        started.append(runner.engine(model, window))
+        started.append(runner.build_engine(model, window))
         return started[-1]
 
     yield start

@@ -328,7 +328,7 @@ def test_layers_that_slide_are_named(name: str) -> None:
     kind, change, said = SLIDING[name]
     layers = import_module(f"{local.__name__}.layers")
     with pytest.raises(RunnerError, match=re.escape(said)):
-        local.models.build({**BASE, **OWN[kind], "model_type": kind, **change}, layers.Setting())
+        local.models.build({**BASE, **OWN[kind], "model_type": kind, **change}, layers.LayerContext())
 
 
 @pytest.mark.filterwarnings("ignore")

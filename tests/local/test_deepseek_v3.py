@@ -202,7 +202,7 @@ R1: dict[str, Any] = SHAPE | {
 
 
 def test_the_published_model_has_its_sizes() -> None:
-    model = models.build(R1, layers.Setting(torch.bfloat16))
+    model = models.build(R1, layers.LayerContext(torch.bfloat16))
     weights = sum(math.prod(slot.shape) for name, slot in loading.places(model).items() if "correction" not in name)
     assert weights == 671_026_404_352
     assert model.memory == [cache.Latent(576, 512)] * 61
@@ -247,4 +247,4 @@ def test_ranks_together_compute_what_one_does_alone(size: int, changed: dict[str
 )
 def test_configs_that_do_not_fit_are_refused(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(RunnerError, match=said):
-        models.build(SHAPE | {"model_type": "deepseek_v3"} | changed, layers.Setting())
+        models.build(SHAPE | {"model_type": "deepseek_v3"} | changed, layers.LayerContext())

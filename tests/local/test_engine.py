@@ -16,10 +16,10 @@ from tests.local.conftest import read
 local = load("runners", "local")
 models, layers = (import_module(f"{local.__name__}.{name}") for name in ("models", "layers"))
 Sequence = local.sequence.Sequence
-Draw = local.sampling.Draw
-keys = local.cache.keys
+SamplingParams = local.sampling.SamplingParams
+hash_blocks = local.cache.hash_blocks
 
-GREEDY = Draw(0.0, 1.0, 0, 0.0, 0)
+GREEDY = SamplingParams(0.0, 1.0, 0, 0.0, 0)
 HYBRID = {
     "model_type": "minimax_m1",
     "hidden_size": 32,
@@ -40,7 +40,7 @@ HYBRID = {
 
 def hybrid() -> Any:
     """A MiniMax-M1 of random weights: two layers keep states, two keys and values."""
-    made = models.build(HYBRID, layers.Setting())
+    made = models.build(HYBRID, layers.LayerContext())
     generator = torch.Generator().manual_seed(5)
     for module in made.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
@@ -67,7 +67,7 @@ def prompt(seed: int, size: int = 20) -> list[int]:
 
 
 def asks(ids: list[int], limit: int, draw: Any = GREEDY, **rest: Any) -> Any:
-    return Sequence(prompt=ids, limit=limit, draw=draw, keys=keys(ids), **rest)
+    return Sequence(prompt_token_ids=ids, max_tokens=limit, sampling_params=draw, block_hashes=hash_blocks(ids), **rest)
 
 
 def asked(engine: Any, *sequences: Any) -> list[list[int]]:
@@ -75,7 +75,7 @@ def asked(engine: Any, *sequences: Any) -> list[list[int]]:
         engine.submit(sequence)
     for sequence in sequences:
         sequence.future.result(timeout=60)
-    return [sequence.tokens for sequence in sequences]
+    return [sequence.output_token_ids for sequence in sequences]
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -95,9 +95,12 @@ def test_a_batch_of_any_lengths_gives_each_the_tokens_it_gets_alone(
     prompts = [[rng.randrange(256) for _ in range(rng.choice((1, 3, 64, 90, 200)))] for _ in range(12)]
     limits = [rng.randrange(1, 40) for _ in prompts]
     alone = engine(model, batch=1, prefix_cache=False)
-    wanted = [asked(alone, Sequence(prompt=p, limit=n, draw=GREEDY))[0] for p, n in zip(prompts, limits, strict=True)]
+    wanted = [
+        asked(alone, Sequence(prompt_token_ids=p, max_tokens=n, sampling_params=GREEDY))[0]
+        for p, n in zip(prompts, limits, strict=True)
+    ]
     running = engine(model, **options)
-    running.ahead = ahead
+    running.async_scheduling = ahead
     assert asked(running, *[asks(p, n) for p, n in zip(prompts, limits, strict=True)]) == wanted
 
 
@@ -105,26 +108,26 @@ def test_a_sequence_that_joins_midway_gets_the_tokens_it_gets_alone(model: Any, 
     running = engine(model)
     alone = asked(running, asks(prompt(1, 100), 40))[0]
     drawn = threading.Event()
-    first = asks(prompt(2), 300, watch=lambda _: drawn.set())
+    first = asks(prompt(2), 300, stop_check=lambda _: drawn.set())
     running.submit(first)
     assert drawn.wait(60)
     late = asks(prompt(1, 100), 40)
     running.submit(late)
     late.future.result(timeout=60)
     assert not first.future.done()
-    assert late.tokens == alone
+    assert late.output_token_ids == alone
 
 
 @pytest.mark.parametrize("ahead", [False, True])
 def test_sampled_tokens_do_not_depend_on_the_batch(model: Any, ahead: bool, engine: Callable[..., Any]) -> None:
     running = engine(model)
-    running.ahead = ahead
+    running.async_scheduling = ahead
 
     def sequence(seed: int) -> Any:
-        return asks(prompt(3), 50, Draw(1.0, 0.95, 0, 0.0, seed))
+        return asks(prompt(3), 50, SamplingParams(1.0, 0.95, 0, 0.0, seed))
 
     alone = asked(running, sequence(7))[0]
-    others = [asks(prompt(i, 10 * i), 10 * i, Draw(1.0, 1.0, 0, 0.0, i)) for i in range(1, 8)]
+    others = [asks(prompt(i, 10 * i), 10 * i, SamplingParams(1.0, 1.0, 0, 0.0, i)) for i in range(1, 8)]
     *_, together = asked(running, *others, sequence(7))
     assert together == alone
     assert asked(running, sequence(8))[0] != alone
@@ -136,18 +139,20 @@ def test_repeats_of_a_long_prompt_are_read_once(model: Any, engine: Callable[...
     running = engine(model, batch=8, chunk=256, window=2048)
     repeats = [asks(long, 8) for _ in range(8)]
     assert asked(running, *repeats) == [wanted] * 8
-    assert running.scheduler.read <= 1000 + 7 * 64
-    assert sorted(sequence.cached for sequence in repeats) == [0, *[960] * 7]
+    assert running.scheduler.num_prompt_tokens <= 1000 + 7 * 64
+    assert sorted(sequence.num_cached_tokens for sequence in repeats) == [0, *[960] * 7]
 
 
 def test_questions_about_one_text_read_it_once(model: Any, engine: Callable[..., Any]) -> None:
     text = prompt(5, 1024)
     questions = [text + prompt(100 + i, 30 + i) for i in range(5)]
     alone = engine(model, batch=1, chunk=2048, window=2048, prefix_cache=False)
-    wanted = [asked(alone, Sequence(prompt=ids, limit=6, draw=GREEDY))[0] for ids in questions]
+    wanted = [
+        asked(alone, Sequence(prompt_token_ids=ids, max_tokens=6, sampling_params=GREEDY))[0] for ids in questions
+    ]
     running = engine(model, chunk=256, window=2048)
     assert asked(running, *[asks(ids, 6) for ids in questions]) == wanted
-    assert running.scheduler.read == sum(map(len, questions)) - 4 * 1024
+    assert running.scheduler.num_prompt_tokens == sum(map(len, questions)) - 4 * 1024
 
 
 def test_a_second_turn_finds_the_first_with_its_answer(softmax: Any, engine: Callable[..., Any]) -> None:
@@ -156,31 +161,31 @@ def test_a_second_turn_finds_the_first_with_its_answer(softmax: Any, engine: Cal
     said = asked(running, asks(first, 60))[0]
     second = asks(first + said + prompt(7, 20), 5)
     asked(running, second)
-    assert second.cached == 128
+    assert second.num_cached_tokens == 128
 
 
 def test_old_prompts_make_room_for_new_ones(model: Any, engine: Callable[..., Any]) -> None:
     running = engine(model, batch=2, memory=0.0015, window=512)
-    held = running.scheduler.blocks
+    held = running.scheduler.block_pool
     for i in range(20):
         asked(running, asks(prompt(i, 300), 3))
-    assert held.available == held.count - 1
-    assert len(held.block) <= held.count - 1 < 20 * 4
+    assert held.num_available == held.num_blocks - 1
+    assert len(held.block_by_hash) <= held.num_blocks - 1 < 20 * 4
     again = asks(prompt(0, 300), 3)
     asked(running, again)
-    assert again.cached == 0
+    assert again.num_cached_tokens == 0
 
 
 def test_when_blocks_run_out_a_sequence_starts_again_and_loses_nothing(model: Any, engine: Callable[..., Any]) -> None:
-    draws = [Draw(1.0, 0.9, 0, 0.0, seed) for seed in range(6)]
+    draws = [SamplingParams(1.0, 0.9, 0, 0.0, seed) for seed in range(6)]
     wanted = asked(engine(model), *[asks(prompt(i, 40), 300, draw) for i, draw in enumerate(draws)])
     block = local.step.block_bytes(model.memory, torch.float32)
     state = local.step.state_bytes(model.memory)
     room = (9 + 8) * block + 7 * state + 2**12
     tight = engine(model, batch=6, memory=(room + 8 * state) / 2**30)
-    tight.scheduler.blocks.__init__(14)
+    tight.scheduler.block_pool.__init__(14)
     assert asked(tight, *[asks(prompt(i, 40), 300, draw) for i, draw in enumerate(draws)]) == wanted
-    assert tight.scheduler.preempted > 0
+    assert tight.scheduler.num_preempted > 0
 
 
 def test_tokens_that_must_come_next_come_at_once_and_the_rest_follows_them(
@@ -188,7 +193,7 @@ def test_tokens_that_must_come_next_come_at_once_and_the_rest_follows_them(
 ) -> None:
     for ahead in (False, True):
         running = engine(model)
-        running.ahead = ahead
+        running.async_scheduling = ahead
         free = asked(running, asks(prompt(8), 30))[0]
         counted: list[int] = []
 
@@ -196,53 +201,57 @@ def test_tokens_that_must_come_next_come_at_once_and_the_rest_follows_them(
             counted.append(token)
             return [11, 12, 13] if len(counted) == 5 else []
 
-        forced = asks(prompt(8), 30, follow=follow)
+        forced = asks(prompt(8), 30, forced_tokens=follow)
         assert asked(running, forced)[0][:8] == [*free[:5], 11, 12, 13]
-        assert len(forced.tokens) == 30
+        assert len(forced.output_token_ids) == 30
         rest = asked(running, asks([*prompt(8), *free[:5], 11, 12, 13], 22))[0]
-        assert forced.tokens[8:] == rest
+        assert forced.output_token_ids[8:] == rest
         assert counted == [*free[:5], *rest]
 
 
 def test_logprobs_and_scores_are_those_of_the_model(softmax: Any, llama: Any, engine: Callable[..., Any]) -> None:
     running = engine(softmax, chunk=64)
-    drawn = asks(prompt(9, 100), 20, Draw(1.0, 1.0, 0, 0.0, 3), logprobs=True)
+    drawn = asks(prompt(9, 100), 20, SamplingParams(1.0, 1.0, 0, 0.0, 3), logprobs=True)
     asked(running, drawn)
-    whole = prompt(9, 100) + drawn.tokens
+    whole = prompt(9, 100) + drawn.output_token_ids
     with torch.inference_mode():
         logprobs = llama.reference(torch.tensor([whole])).logits[0].log_softmax(-1)
-    wanted = [logprobs[99 + i, token].item() for i, token in enumerate(drawn.tokens)]
-    assert drawn.drawn == pytest.approx(wanted, abs=1e-4)
+    wanted = [logprobs[99 + i, token].item() for i, token in enumerate(drawn.output_token_ids)]
+    assert drawn.output_logprobs == pytest.approx(wanted, abs=1e-4)
     for count in (1, 20, 70, 119):
-        scored = asks(whole, 0, score=count)
+        scored = asks(whole, 0, num_scored=count)
         asked(running, scored)
         places = range(len(whole) - count, len(whole))
         wanted = [logprobs[i - 1, whole[i]].item() for i in places]
-        assert [found.logprob for found in scored.scored] == pytest.approx(wanted, abs=1e-4)
-        assert [found.best for found in scored.scored] == [int(logprobs[i - 1].argmax()) == whole[i] for i in places]
-        assert scored.tokens == []
+        assert [found.logprob for found in scored.prompt_logprobs] == pytest.approx(wanted, abs=1e-4)
+        assert [found.is_greedy for found in scored.prompt_logprobs] == [
+            int(logprobs[i - 1].argmax()) == whole[i] for i in places
+        ]
+        assert scored.output_token_ids == []
 
 
 def test_no_more_than_a_batch_runs_at_once_and_all_are_answered(softmax: Any, engine: Callable[..., Any]) -> None:
     running = engine(softmax, batch=3)
     most: list[int] = []
-    sequences = [asks(prompt(i), 5 + i, watch=lambda _: most.append(len(running.scheduler.running))) for i in range(10)]
+    sequences = [
+        asks(prompt(i), 5 + i, stop_check=lambda _: most.append(len(running.scheduler.running))) for i in range(10)
+    ]
     assert [len(tokens) for tokens in asked(running, *sequences)] == [5 + i for i in range(10)]
     assert max(most) == 3
-    starts = [sequence.started for sequence in sequences]
+    starts = [sequence.started_at for sequence in sequences]
     assert starts == sorted(starts)
 
 
 def test_a_long_prompt_is_read_in_pieces_between_the_tokens_of_others(softmax: Any, engine: Callable[..., Any]) -> None:
     running = engine(softmax, chunk=64)
     drawn: list[float] = []
-    first = asks(prompt(1), 400, watch=lambda _: drawn.append(time.monotonic()))
+    first = asks(prompt(1), 400, stop_check=lambda _: drawn.append(time.monotonic()))
     running.submit(first)
     until(lambda: len(drawn) > 0)
     long = asks(prompt(2, 500), 1)
     running.submit(long)
     long.future.result(timeout=60)
-    between = [moment for moment in drawn if long.started < moment < long.first]
+    between = [moment for moment in drawn if long.started_at < moment < long.first_token_at]
     assert len(between) >= 500 // 64 - 1
 
 
@@ -265,27 +274,27 @@ def test_prompts_share_what_a_step_may_read(softmax: Any, engine: Callable[..., 
 
 def test_an_end_token_ends_a_sequence_and_stays_its_last(model: Any, engine: Callable[..., Any]) -> None:
     running = engine(model)
-    running.ahead = True
+    running.async_scheduling = True
     free = asked(running, asks(prompt(4), 30))[0]
     end = free[10]
-    ended = asks(prompt(4), 30, ends=frozenset({end}))
+    ended = asks(prompt(4), 30, stop_token_ids=frozenset({end}))
     assert asked(running, ended)[0] == free[: free.index(end) + 1]
-    assert ended.finish == "stop"
+    assert ended.finish_reason == "stop"
 
 
 def test_cancelling_frees_the_place_at_once(softmax: Any, engine: Callable[..., Any]) -> None:
     running = engine(softmax, batch=1, window=100_000)
     endless = asks(prompt(1), 99_000)
     running.submit(endless)
-    until(lambda: len(endless.tokens) > 3)
+    until(lambda: len(endless.output_token_ids) > 3)
     queued = asks(prompt(2), 99_000)
     running.submit(queued)
     assert queued.future.cancel()
     assert endless.future.cancel()
     asked(running, asks(prompt(3), 3))
-    until(lambda: not running.scheduler.busy)
-    assert not queued.tokens
-    assert not running.scheduler.blocks.held
+    until(lambda: not running.scheduler.has_unfinished)
+    assert not queued.output_token_ids
+    assert not running.scheduler.block_pool.ref_counts
 
 
 def test_a_failing_step_fails_those_in_it_and_the_next_run_is_sound(model: Any, engine: Callable[..., Any]) -> None:
@@ -297,7 +306,7 @@ def test_a_failing_step_fails_those_in_it_and_the_next_run_is_sound(model: Any, 
     with pytest.raises(IndexError):
         broken.future.result(timeout=60)
     assert asked(running, asks(long, 9))[0] == good
-    assert not running.scheduler.blocks.held
+    assert not running.scheduler.block_pool.ref_counts
 
 
 def test_a_failing_watch_fails_its_own_sequence_alone(softmax: Any, engine: Callable[..., Any]) -> None:
@@ -305,14 +314,14 @@ def test_a_failing_watch_fails_its_own_sequence_alone(softmax: Any, engine: Call
         raise ValueError(f"cannot read {token}")
 
     running = engine(softmax)
-    bad = asks(prompt(1), 9, watch=watch)
+    bad = asks(prompt(1), 9, stop_check=watch)
     good = asks(prompt(2), 9)
     running.submit(bad)
     running.submit(good)
     with pytest.raises(ValueError, match="cannot read"):
         bad.future.result(timeout=60)
     good.future.result(timeout=60)
-    assert len(good.tokens) == 9
+    assert len(good.output_token_ids) == 9
 
 
 def test_broken_weights_are_an_error_and_not_an_answer(tiny: Callable[..., Any], engine: Callable[..., Any]) -> None:
@@ -331,7 +340,7 @@ def test_closing_fails_what_is_unfinished_and_refuses_what_comes_later(
     sequences = [asks(prompt(i), 99_000) for i in range(2)]
     for sequence in sequences:
         running.submit(sequence)
-    until(lambda: len(sequences[0].tokens) > 3)
+    until(lambda: len(sequences[0].output_token_ids) > 3)
     running.close()
     for sequence in sequences:
         with pytest.raises(RuntimeError, match="closed"):

@@ -41,7 +41,7 @@ def forced(ahead: bool) -> Schedule:
 def scored_twice() -> Schedule:
     """A prompt that is being scored gives its blocks back to one that is forced to grow, and is scored again."""
     growing = Ask(text(1, 60), 200, forced=((2, text(2, 130)),))
-    return Schedule(asks=(growing, Ask(text(3, 193), 0, score=192, arrive=1)), blocks=7, ahead=True)
+    return Schedule(asks=(growing, Ask(text(3, 193), 0, num_scored=192, arrive=1)), blocks=7, ahead=True)
 
 
 FEW = settings(
@@ -83,12 +83,12 @@ def test_nothing_is_read_too_early_in_schedules_that_once_did(name: str, states:
 
 
 def test_the_schedules_do_what_they_are_there_for() -> None:
-    assert symbolic.run(SCHEDULES["scored twice"], states=False).scheduler.preempted > 0
+    assert symbolic.run(SCHEDULES["scored twice"], states=False).scheduler.num_preempted > 0
     engine = symbolic.run(repeats(511, 8), states=True)
     assert engine.scheduler.read == 511 + 7 * (511 - 448), "repeats are read once"
     rng = random.Random(0)
     schedules = [random_schedule(rng) for _ in range(200)]
-    assert sum(symbolic.run(schedule, states=False).scheduler.preempted for schedule in schedules[:40]) > 3
+    assert sum(symbolic.run(schedule, states=False).scheduler.num_preempted for schedule in schedules[:40]) > 3
     assert {schedule.snapshots for schedule in schedules} >= {0, 1, 2, 3}
     sizes = {len(ask.prompt) for schedule in schedules for ask in schedule.asks}
     assert {63, 64, 65, 127, 128, 129, 191, 192, 193, 511, 512, 513} <= sizes
@@ -157,7 +157,7 @@ def test_an_invariant_engine_gives_the_same_to_the_bit_in_any_order(
     )
     schedule = Schedule(asks=asks, chunk=64, batch=4, blocks=0, ahead=True, invariant=True)
     engine, _ = models.run(model(kind, dtype), schedule, dtype, CPU, 0)
-    assert engine.scheduler.preempted > 0
+    assert engine.scheduler.num_preempted > 0
 
 
 @pytest.mark.parametrize("ahead", [False, True])

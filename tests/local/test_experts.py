@@ -86,7 +86,7 @@ def test_ranks_add_up_to_the_whole() -> None:
     for size in (1, 2, 3):
         parts = []
         for rank in range(size):
-            how = layers.Setting(torch.float32, parallel.Shard(rank, size))
+            how = layers.LayerContext(torch.float32, parallel.Shard(rank, size))
             part = moe.Experts(16, 8, 6, how)
             stacked = part.stacked()
             for name, tensor in (("gate_up_proj", gate_up), ("down_proj", down)):
@@ -100,7 +100,7 @@ def test_ranks_add_up_to_the_whole() -> None:
 
 def test_experts_that_cannot_be_divided_are_refused() -> None:
     with pytest.raises(RunnerError, match="6 experts cannot be split over 4 GPUs"):
-        moe.Experts(16, 8, 6, layers.Setting(torch.float32, parallel.Shard(0, 4)))
+        moe.Experts(16, 8, 6, layers.LayerContext(torch.float32, parallel.Shard(0, 4)))
 
 
 def chosen(scores: list[float], correction: list[float] | None = None, **choice: Any) -> dict[int, float]:
@@ -136,7 +136,7 @@ def test_experts_come_from_the_groups_with_the_best_pairs() -> None:
 def test_a_router_scores_in_fp32_whatever_its_weights(scoring: Any) -> None:
     torch.manual_seed(0)
     weight, x = torch.randn(8, 32).bfloat16(), torch.randn(5, 32).bfloat16()
-    how = layers.Setting(torch.bfloat16)
+    how = layers.LayerContext(torch.bfloat16)
     router = moe.Router(32, 8, moe.Choice(2, scoring, renormalise=False), how)
     router.weight.data.copy_(weight)
     exact = x.double() @ weight.double().t()
@@ -152,7 +152,7 @@ def test_a_router_in_groups_takes_its_correction_into_account() -> None:
     torch.manual_seed(1)
     weight, x = torch.randn(8, 32), torch.randn(5, 32)
     choice = moe.Choice(2, "sigmoid", groups=2, scaling=2.5, floor=1e-20)
-    router = moe.Router(32, 8, choice, layers.Setting(), corrected=True)
+    router = moe.Router(32, 8, choice, layers.LayerContext(), corrected=True)
     router.weight.data.copy_(weight)
     router.e_score_correction_bias.data.copy_(torch.tensor([9.0, 9.0] + [0.0] * 6))
     with torch.inference_mode():

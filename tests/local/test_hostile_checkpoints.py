@@ -449,7 +449,7 @@ def load_weights(file: Path) -> None:
     """A GGUF file without its tokenizer."""
     checkpoint = loading.Gguf(file)
     loading.check_sizes(checkpoint.config, checkpoint.shapes())
-    model = local.models.build(checkpoint.config, layers.Setting())
+    model = local.models.build(checkpoint.config, layers.LayerContext())
     loading.fill(model, checkpoint, device=torch.device("cpu"), progress=NullProgress(), where=str(file))
 
 

@@ -15,9 +15,9 @@ from tests.local.conftest import LLAMA3, read, scores
 local = load("runners", "local")
 rotary = import_module(f"{local.__name__}.rotary")
 Sequence = import_module(f"{local.__name__}.sequence").Sequence
-Draw = local.sampling.Draw
+SamplingParams = local.sampling.SamplingParams
 
-GREEDY = Draw(0.0, 1.0, 0, 0.0, 0)
+GREEDY = SamplingParams(0.0, 1.0, 0, 0.0, 0)
 YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0, "original_max_position_embeddings": 32}
 CONFIGS: dict[str, dict[str, Any]] = {
     "grouped queries": {},

@@ -199,7 +199,7 @@ def test_loading_is_told_tensor_by_tensor(llama: Any) -> None:
 def test_what_the_weights_need_is_known_before_they_are_read(llama: Any) -> None:
     config = json.loads((llama.folder / "config.json").read_text())
     for dtype, size in ((torch.float32, 4), (torch.bfloat16, 2)):
-        model = local.models.build(config, layers.Setting(dtype))
+        model = local.models.build(config, layers.LayerContext(dtype))
         assert local.loading.weight_bytes(model) == size * sum(p.numel() for p in llama.reference.parameters())
         assert all(parameter.is_meta for parameter in model.parameters())
 
@@ -344,7 +344,7 @@ def test_a_gguf_file_is_the_model_it_was_made_from(
         loaded = read(source)
         assert (scores(loaded.model, list(range(100))) - wanted).abs().max() < 1e-4
     assert loaded.tokenizer.encode("thé <|im_end|></think>") == read(folder).tokenizer.encode("thé <|im_end|></think>")
-    assert loaded.tokenizer.ends == {258}
+    assert loaded.tokenizer.stop_token_ids == {258}
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "Q4_0", "Q4_1", "Q5_1", "Q8_0"])

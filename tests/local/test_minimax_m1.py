@@ -330,7 +330,7 @@ M1: dict[str, Any] = TINY | {
 
 
 def test_the_published_model_has_its_tensors_and_sizes() -> None:
-    model = models.build(M1, layers.Setting(torch.bfloat16))
+    model = models.build(M1, layers.LayerContext(torch.bfloat16))
     wanted = loading.places(model)
     assert {name: list(slot.shape) for name, slot in wanted.items()} == shapes(M1)
     assert len(wanted) == 8243
@@ -343,7 +343,7 @@ def test_the_published_model_has_its_tensors_and_sizes() -> None:
 
 @pytest.mark.parametrize("size", [8, 16])
 def test_a_rank_of_the_published_model_holds_its_share(size: int) -> None:
-    model = models.build(M1, layers.Setting(torch.bfloat16, parallel.Shard(size - 1, size)))
+    model = models.build(M1, layers.LayerContext(torch.bfloat16, parallel.Shard(size - 1, size)))
     assert model.memory[6:8] == [cache.State(64 // size, 128), cache.KV(1, 128)]
     held = loading.weight_bytes(model) - 2 * 2 * 200064 * 6144
     assert held < 1.02 * (912_210_767_872 - 2 * 2 * 200064 * 6144) / size
@@ -388,7 +388,7 @@ def test_ranks_together_compute_what_one_does_alone(size: int, tmp_path: Path) -
 
 def test_heads_that_ranks_cannot_share_out_are_refused() -> None:
     with pytest.raises(RunnerError, match="cannot be split over 3 GPUs"):
-        models.build(TINY, layers.Setting(shard=parallel.Shard(0, 3)))
+        models.build(TINY, layers.LayerContext(shard=parallel.Shard(0, 3)))
 
 
 def test_bf16_stays_close_and_routes_in_fp32(tmp_path: Path) -> None:
@@ -417,4 +417,4 @@ def test_bf16_stays_close_and_routes_in_fp32(tmp_path: Path) -> None:
 )
 def test_configs_that_do_not_fit_are_refused(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(RunnerError, match=said):
-        models.build(TINY | changed, layers.Setting())
+        models.build(TINY | changed, layers.LayerContext())

@@ -56,7 +56,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, 
         folder = tmp_path_factory.mktemp(config["model_type"])
         shape = {"hidden_size": 48, "intermediate_size": 84, "num_hidden_layers": 3, "max_position_embeddings": 512}
         config = {**shape, **config, "vocab_size": 261}
-        model = models.build(config, layers.Setting())
+        model = models.build(config, layers.LayerContext())
         chance = torch.Generator().manual_seed(5)
         weights = {
             name: torch.randn(slot.shape, generator=chance) * (0.3 if len(slot.shape) > 1 else 0.1)
@@ -87,7 +87,7 @@ def run(folder: Path, talk: Callable[[Any], Awaitable[Any]], progress: Progress 
         try:
             return await asyncio.wait_for(talk(runner), 60)
         finally:
-            pids = [other.process.pid for other in runner._ranks.others] if runner._ranks else []
+            pids = [other.process.pid for other in runner._executor.workers] if runner._executor else []
             await asyncio.wait_for(runner.aclose(), 20)
             assert not [pid for pid in pids if exists(pid)]
 
@@ -115,7 +115,7 @@ async def ask(runner: Any, ids: list[int], new: int = 16, **sampling: Any) -> An
 
 
 async def begun(runner: Any) -> None:
-    while not runner._engine.scheduler.read:  # noqa: ASYNC110  what is waited for happens in the engine's thread
+    while not runner._engine.scheduler.num_prompt_tokens:  # noqa: ASYNC110  what is waited for happens in the engine's thread
         await asyncio.sleep(0.01)
 
 
@@ -127,10 +127,10 @@ async def conversation(runner: Any) -> list[Any]:
     )
     found += [await ask(runner, LONG), again := await ask(runner, [*LONG[:130], 7, 8])]
     assert again.usage.cached == 128
-    held = runner._engine.scheduler.blocks
+    held = runner._engine.scheduler.block_pool
     held.__init__(8)
     found += await asyncio.gather(*[ask(runner, prompt(30 + i, 50), 20, temperature=1.0, seed=i) for i in range(5)])
-    assert runner._engine.scheduler.preempted > 0
+    assert runner._engine.scheduler.num_preempted > 0
     scored = await runner.loglikelihood(Request(token_ids=LONG), "to be or not")
     return [*((output.text, output.logprobs) for output in found), ("", [scored.logprob])]
 
@@ -161,7 +161,7 @@ def test_a_killed_process_ends_all_requests_in_one_line(checkpoint: Callable[[di
     async def talk(runner: Any) -> None:
         waiting = [asyncio.create_task(ask(runner, prompt(i, 20), 480)) for i in range(5)]
         await begun(runner)
-        os.kill(runner._ranks.others[0].process.pid, signal.SIGKILL)
+        os.kill(runner._executor.workers[0].process.pid, signal.SIGKILL)
         for task in waiting:
             with pytest.raises(RunnerError, match=r"^local: rank 1 of 2 has ended \(exit code -9\)$"):
                 await task
@@ -179,7 +179,11 @@ def test_a_step_that_fails_is_the_end_and_says_why(checkpoint: Callable[[dict[st
             shown.append(text)
 
     async def talk(runner: Any) -> None:
-        broken = local.sequence.Sequence(prompt=[1, 100_000], limit=3, draw=local.sampling.Draw(0.0, 1.0, 0, 0.0, 0))
+        broken = local.sequence.Sequence(
+            prompt_token_ids=[1, 100_000],
+            max_tokens=3,
+            sampling_params=local.sampling.SamplingParams(0.0, 1.0, 0, 0.0, 0),
+        )
         runner._engine.submit(broken)
         with pytest.raises(RunnerError, match=r"^local: rank \d of 2: IndexError: index out of range"):
             await asyncio.wrap_future(broken.future)
@@ -210,23 +214,23 @@ def test_what_cannot_be_divided_is_said_once_and_ends_the_others(
     runner = local.Runner(str(folder), device="cpu", gpus=2)
     with pytest.raises(RunnerError, match=r"^the model's 81 columns of an MLP cannot be split over 2 GPUs"):
         asyncio.run(runner.start(NullProgress()))
-    assert runner._ranks is None
+    assert runner._executor is None
     assert "81 columns" not in capfd.readouterr().err
 
 
 def test_a_rank_that_cannot_load_is_named(checkpoint: Callable[[dict[str, Any]], Path]) -> None:
     folder = checkpoint(KINDS["two key heads"][0])
-    others = ranks.Ranks(folder, torch.float32, torch.device("cpu"), 2)
+    others = ranks.MultiprocessExecutor(folder, torch.float32, torch.device("cpu"), 2)
     (folder / "model.safetensors").unlink()
-    model = models.build(json.loads((folder / "config.json").read_text()), layers.Setting())
-    wanted = local.Wanted(torch.float32, torch.device("cpu"), 1, 64, 64, None, False, False, 2)
+    model = models.build(json.loads((folder / "config.json").read_text()), layers.LayerContext())
+    wanted = local.EngineConfig(torch.float32, torch.device("cpu"), 1, 64, 64, None, False, False, 2)
     try:
         with pytest.raises(RunnerError, match=r"^local: rank 1 of 2: .* has no \*\.safetensors$"):
-            others.hold(model, wanted)
-        assert len(others.others) == 1
+            others.initialize(model, wanted)
+        assert len(others.workers) == 1
     finally:
         others.close()
-    assert others.others == []
+    assert others.workers == []
 
 
 def test_ranks_end_with_the_process_that_started_them(checkpoint: Callable[[dict[str, Any]], Path]) -> None:
@@ -236,9 +240,9 @@ def test_ranks_end_with_the_process_that_started_them(checkpoint: Callable[[dict
         from pathlib import Path
         from m1eval import load
         ranks = import_module(f"{load('runners', 'local').__name__}.ranks")
-        others = ranks.Ranks(Path(sys.argv[1]), torch.float32, torch.device("cpu"), 2)
+        others = ranks.MultiprocessExecutor(Path(sys.argv[1]), torch.float32, torch.device("cpu"), 2)
         others._gather()
-        print(others.others[0].process.pid, flush=True)
+        print(others.workers[0].process.pid, flush=True)
         sys.stdin.read()  # until it is killed, or the test ends
     """
     command = [sys.executable, "-c", code, str(checkpoint(KINDS["two key heads"][0]))]
@@ -271,8 +275,10 @@ def test_gpus_that_are_not_there_are_refused(
 
 def test_ranks_that_share_a_cpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     sizing = import_module(f"{local.__name__}.sizing")
-    monkeypatch.setattr(sizing, "free", lambda device: 2**26)
+    monkeypatch.setattr(sizing, "free_bytes", lambda device: 2**26)
     memory = [local.cache.KV(2, 16)] * 4
-    asked: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu"), "rows": 512, "window": 512}
-    one, two = (sizing.fit(memory, **asked, budget=None, used=0, ranks=ranks_) for ranks_ in (1, 2))
-    assert two.blocks == one.blocks // 2
+    asked: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu"), "max_num_seqs": 512, "window": 512}
+    one, two = (
+        sizing.fit_capacity(memory, **asked, cache_bytes=None, step_bytes=0, world_size=ranks_) for ranks_ in (1, 2)
+    )
+    assert two.num_blocks == one.num_blocks // 2

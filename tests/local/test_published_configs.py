@@ -469,7 +469,7 @@ PUBLISHED: dict[str, tuple[dict[str, Any], float, int]] = {
 def test_a_published_config_is_accepted(name: str) -> None:
     config, parameters, window = PUBLISHED[name]
     config = json.loads(json.dumps(config))
-    model: Any = local.models.build(config, layers.Setting(torch.bfloat16))
+    model: Any = local.models.build(config, layers.LayerContext(torch.bfloat16))
     count = sum(math.prod(slot.shape) for slot in local.loading.places(model).values())
     assert count == pytest.approx(parameters, rel=1e-3)
     assert model.window == window

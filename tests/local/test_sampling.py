@@ -6,7 +6,7 @@ import pytest
 
 from m1eval import Sampling, load
 
-Draw = load("runners", "local").sampling.Draw
+SamplingParams = load("runners", "local").sampling.SamplingParams
 
 
 @pytest.mark.parametrize(
@@ -14,10 +14,10 @@ Draw = load("runners", "local").sampling.Draw
 )
 def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="sampling wants"):
-        Draw.of(Sampling(**bad), 0)
+        SamplingParams.from_sampling(Sampling(**bad), 0)
 
 
 def test_settings_left_open_are_greedy_and_unfiltered() -> None:
-    assert Draw.of(Sampling(), 5) == Draw(0.0, 1.0, 0, 0.0, 5)
-    assert Draw.of(Sampling(), 5).greedy
-    assert Draw.of(Sampling(temperature=1.0, top_k=-1), 5) == Draw(1.0, 1.0, 0, 0.0, 5)
+    assert SamplingParams.from_sampling(Sampling(), 5) == SamplingParams(0.0, 1.0, 0, 0.0, 5)
+    assert SamplingParams.from_sampling(Sampling(), 5).greedy
+    assert SamplingParams.from_sampling(Sampling(temperature=1.0, top_k=-1), 5) == SamplingParams(1.0, 1.0, 0, 0.0, 5)

@@ -94,7 +94,7 @@ def test_a_rank_needs_its_share_of_the_memory(tiny: Callable[..., Any]) -> None:
 
     def needed(size: int) -> int:
         shard = parallel.Shard(0, size)
-        return int(loading.weight_bytes(local.models.build(config, layers.Setting(torch.float32, shard))))
+        return int(loading.weight_bytes(local.models.build(config, layers.LayerContext(torch.float32, shard))))
 
     assert 0.5 < needed(2) / needed(1) < 0.75
     replicated = 4 * (2 * 261 * 48 + 48 + 3 * (2 * 48 + 2 * 16 + 8 * 48))

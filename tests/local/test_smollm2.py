@@ -94,7 +94,7 @@ def test_the_tokenizer_is_that_of_the_model(runner: Any) -> None:
         assert runner.tokenizer.decode(ids) == text
     assert runner.tokenizer.count(CAPITAL) == 42
     assert "You are a helpful AI assistant named SmolLM" in runner.tokenizer.render(CAPITAL)
-    assert runner.tokenizer.ends == {2}
+    assert runner.tokenizer.stop_token_ids == {2}
 
 
 def test_it_knows_the_capital_of_france(runner: Any) -> None:

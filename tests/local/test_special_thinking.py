@@ -14,7 +14,7 @@ from m1eval.thinking import DEFAULT
 
 local = load("runners", "local")
 Sequence_ = local.sequence.Sequence
-Draw = local.sampling.Draw
+SamplingParams = local.sampling.SamplingParams
 
 END, TOOL = "<|im_end|>", "<|tool|>"
 
@@ -38,13 +38,18 @@ def output(found: Any, ids: Sequence[int], *, opened: bool, stop: Sequence[str] 
     """What the runner makes of these tokens."""
     runner = local.Runner(device="cpu")
     runner.tokenizer = found
-    sequence = Sequence_(prompt=[1], limit=10**6, draw=Draw.of(Sampling(), 0), ends=found.ends)
-    watch = local.tokens.Watch(found.written, stop, opened=opened) if stop else None
+    sequence = Sequence_(
+        prompt_token_ids=[1],
+        max_tokens=10**6,
+        sampling_params=SamplingParams.from_sampling(Sampling(), 0),
+        stop_token_ids=found.stop_token_ids,
+    )
+    watch = local.tokens.StopStringMatcher(found.decode_output, stop, opened=opened) if stop else None
     for token in ids:
-        sequence.tokens.append(token)
+        sequence.output_token_ids.append(token)
         if watch and watch(token):
             break
-    sequence.finish = finish
+    sequence.finish_reason = finish
     made: Output = runner._output(sequence, watch, None, DEFAULT if opened else None, time.monotonic())
     return made
 
@@ -74,15 +79,15 @@ def test_stop_strings_and_budgets_see_the_tags(found: Any) -> None:
     made = output(found, found.encode("<think>a\n\nb</think>c\n\nd"), opened=False, stop=("\n\n",))
     assert (made.text, made.reasoning) == ("c", "a\n\nb")
     for opened, text in ((True, "abc</think>and more"), (False, "<think>abc</think>and more")):
-        budget = local.tokens.Budget(found, 40, "!</think>", opened=opened)
+        budget = local.tokens.ThinkingBudget(found, 40, "!</think>", opened=opened)
         assert not any(budget(token) for token in found.encode(text))
         assert budget.count == len(found.encode(text.removesuffix("and more")))
 
 
 def test_a_budget_sees_a_closing_tag_that_is_spelt_out(tmp_path: Path) -> None:
     found = tokenizer(tmp_path, "special")
-    budget = local.tokens.Budget(found, 12, "!</think>", opened=True)
-    spelt = [found.core.token_to_id(c) for c in "abc</think>and_much_more_after_it"]
+    budget = local.tokens.ThinkingBudget(found, 12, "!</think>", opened=True)
+    spelt = [found.backend.token_to_id(c) for c in "abc</think>and_much_more_after_it"]
     assert not any(budget(token) for token in spelt)
     assert budget.count == len("abc</think>")
 
@@ -97,7 +102,7 @@ def test_other_special_tokens_are_in_no_answer(found: Any) -> None:
 
 def test_names_that_are_written_out_stay_in_the_answer(tmp_path: Path) -> None:
     found = tokenizer(tmp_path, "special")
-    spelt = [found.core.token_to_id(c) for c in TOOL]
+    spelt = [found.backend.token_to_id(c) for c in TOOL]
     ids = [*found.encode(f"<think>a</think>{TOOL}x"), *spelt, *found.encode(f"y{END}")]
     assert output(found, ids, opened=False).text == f"x{TOOL}y"
 
@@ -110,7 +115,7 @@ def test_an_answer_is_served_without_its_draft(tmp_path: Path, tiny: Any) -> Non
     from tests.local.test_runner import ask
 
     made = tokenizer(tmp_path, "special")
-    folder = tiny(vocab_size=len(made.core.get_vocab()), template="{{ messages[0].content }}<think>\n").folder
+    folder = tiny(vocab_size=len(made.backend.get_vocab()), template="{{ messages[0].content }}<think>\n").folder
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((tmp_path / name).read_bytes())
     tensors = load_file(folder / "model.safetensors")

@@ -192,9 +192,9 @@ def test_a_folder_is_read_as_transformers_reads_it(kind: str, beside: str, train
     for i in range(len(theirs)):
         assert ours.decode([i]) == theirs.decode([i])
         added = theirs.added_tokens_decoder.get(i)
-        assert (i in ours.special) == bool(added and added.special)
+        assert (i in ours.special_ids) == bool(added and added.special)
     if theirs.eos_token_id is not None:
-        assert theirs.eos_token_id in ours.ends
+        assert theirs.eos_token_id in ours.stop_token_ids
 
 
 @settings(max_examples=60, deadline=None)
@@ -204,7 +204,7 @@ def test_any_text_has_the_tokens_of_transformers(text: str, pair: Any) -> None:
     ids = ours.encode(text)
     assert ids == theirs.encode(text, add_special_tokens=False)
     assert ours.decode(ids) == theirs.decode(ids)
-    assert ours.answer(ids) == theirs.decode(ids, skip_special_tokens=True)
+    assert ours.decode_plain(ids) == theirs.decode(ids, skip_special_tokens=True)
 
 
 @pytest.fixture(scope="module", params=["byte-level, qwen", "sentencepiece"])
@@ -222,7 +222,7 @@ def test_ids_need_not_follow_the_vocabulary(trained: Any, tmp_path: Path) -> Non
     found = from_folder(tmp_path)
     assert found.encode("<|im_start|>a<|im_end|>") == [size + 100, *found.encode("a"), size + 101]
     assert found.decode([size + 103]) == "</think>"
-    assert found.ends == {size + 101}
+    assert found.stop_token_ids == {size + 101}
 
 
 CHATML = (
@@ -317,7 +317,7 @@ def test_a_turn_ends_where_the_template_ends_it(kind: str, special: bool, traine
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": base}))
     (tmp_path / "chat_template.jinja").write_text(template)
     found = from_folder(tmp_path)
-    assert found.ends == {base} | ({core.token_to_id(end)} if end else set())
+    assert found.stop_token_ids == {base} | ({core.token_to_id(end)} if end else set())
 
 
 def test_conflicting_ids_are_named(trained: Any, tmp_path: Path) -> None:

@@ -64,10 +64,10 @@ def pieces() -> tuple[dict[str, Any], Tokenizer]:
 def test_turns_end_where_the_template_ends_them_and_the_base_model_too(meta: dict[str, Any]) -> None:
     found = from_gguf(meta)
     size = len(meta["tokenizer.ggml.tokens"])
-    assert found.ends == {size - 4, size - 2}
+    assert found.stop_token_ids == {size - 4, size - 2}
     named = from_gguf(meta | {"tokenizer.ggml.eot_token_id": size - 3, "tokenizer.ggml.eom_token_id": 7})
-    assert named.ends == {size - 4, size - 3, size - 2, 7}
-    assert from_gguf({k: v for k, v in meta.items() if "chat_template" not in k}).ends == {size - 4}
+    assert named.stop_token_ids == {size - 4, size - 3, size - 2, 7}
+    assert from_gguf({k: v for k, v in meta.items() if "chat_template" not in k}).stop_token_ids == {size - 4}
 
 
 def test_token_types_decide_what_is_special(meta: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ def test_token_types_decide_what_is_special(meta: dict[str, Any]) -> None:
     size = len(meta["tokenizer.ggml.tokens"])
     ids = found.encode("a<|im_end|>b<tool>")
     assert [i for i in ids if i >= size - 4] == [size - 2, size - 1]
-    assert found.answer(ids) == "ab<tool>"
+    assert found.decode_plain(ids) == "ab<tool>"
 
 
 @pytest.mark.parametrize("pre", ["gpt-2", "llama-bpe", "tekken"])
@@ -125,7 +125,7 @@ def test_every_pre_tokenizer_keeps_the_text(name: str, meta: dict[str, Any]) -> 
     ],
 )
 def test_words_are_cut_as_the_model_was_trained(name: str, text: str, words: list[str], meta: dict[str, Any]) -> None:
-    core = from_gguf(meta | {"tokenizer.ggml.pre": name}).core
+    core = from_gguf(meta | {"tokenizer.ggml.pre": name}).backend
     assert [text[begin:end] for _, (begin, end) in core.pre_tokenizer.pre_tokenize_str(text)] == words
 
 
@@ -199,14 +199,14 @@ def test_files_beside_a_named_file_are_believed(meta: dict[str, Any], tmp_path: 
     (tmp_path / "chat_template.jinja").write_text("J{{ messages[0].content }}<tool>")
     assert beside(file, meta).render([{"role": "user", "content": "a"}]) == "Ja<tool>"
     (tmp_path / "chat_template.jinja").unlink()
-    from_gguf(meta).core.save(str(tmp_path / "tokenizer.json"))
+    from_gguf(meta).backend.save(str(tmp_path / "tokenizer.json"))
     size = len(meta["tokenizer.ggml.tokens"])
     found = beside(file, meta | {"tokenizer.ggml.pre": "not built in"})
     assert found.render([{"role": "user", "content": "x"}]).startswith("<|im_start|>user\nx"), "the file's own template"
-    assert found.ends == {size - 4, size - 2}
+    assert found.stop_token_ids == {size - 4, size - 2}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "C", "eos_token": "<tool>"}))
     found = beside(file, meta)
-    assert (found.render([{"role": "user", "content": "x"}]), found.ends) == ("C", {size - 4, size - 1})
+    assert (found.render([{"role": "user", "content": "x"}]), found.stop_token_ids) == ("C", {size - 4, size - 1})
 
 
 def test_a_tokenizer_of_another_model_is_not_believed(meta: dict[str, Any], tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from m1eval.thinking import DEFAULT
 local = load("runners", "local")
 ChatTemplate = local.template.ChatTemplate
 ModelTokenizer = local.tokens.ModelTokenizer
-Stream = local.tokens.Stream
-Watch = local.tokens.Watch
+IncrementalDetokenizer = local.tokens.IncrementalDetokenizer
+StopStringMatcher = local.tokens.StopStringMatcher
 from_folder = local.tokenizer_files.from_folder
 from_gguf = local.tokenizer_gguf.from_gguf
 
@@ -30,7 +30,7 @@ def tokenizer(llama: Any) -> Any:
 
 
 def streamed(decode: Any, ids: list[int]) -> list[str]:
-    stream = Stream(decode)
+    stream = IncrementalDetokenizer(decode)
     return [*(stream.push(token) for token in ids), stream.flush()]
 
 
@@ -48,7 +48,7 @@ def test_text_survives_and_comes_in_whole_characters(tokenizer: Any, text: str) 
 @settings(max_examples=200, deadline=None)
 @given(ids=st.lists(st.integers(0, 260), max_size=30))
 def test_tokens_of_broken_text_come_as_they_decode_at_once(tokenizer: Any, ids: list[int]) -> None:
-    for decode in (tokenizer.decode, tokenizer.answer):
+    for decode in (tokenizer.decode, tokenizer.decode_plain):
         assert "".join(streamed(decode, ids)) == decode(ids)
 
 
@@ -77,8 +77,8 @@ def test_special_tokens_written_in_a_prompt_are_recognised_and_left_out_of_answe
     ids = tokenizer.encode("a<|im_end|></think>")
     assert ids[1:] == [258, 260]
     assert tokenizer.decode(ids) == "a<|im_end|></think>"
-    assert tokenizer.answer(ids) == "a</think>"
-    assert tokenizer.thinking_end() == 260
+    assert tokenizer.decode_plain(ids) == "a</think>"
+    assert tokenizer.thinking_end_id() == 260
 
 
 def test_counting_messages_counts_the_whole_prompt(tokenizer: Any) -> None:
@@ -88,11 +88,11 @@ def test_counting_messages_counts_the_whole_prompt(tokenizer: Any) -> None:
 
 def test_end_tokens_are_gathered_from_all_files_of_a_model(llama: Any, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes((llama.folder / "tokenizer.json").read_bytes())
-    assert from_folder(tmp_path).ends == frozenset()
+    assert from_folder(tmp_path).stop_token_ids == frozenset()
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "<|im_end|>"}}))
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 2]}))
     (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": 3}))
-    assert from_folder(tmp_path).ends == {1, 2, 3, 258}
+    assert from_folder(tmp_path).stop_token_ids == {1, 2, 3, 258}
 
 
 def test_chat_templates_are_found_where_transformers_finds_them(llama: Any, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_gguf_tokenizer_that_is_not_built_in_is_refused_with_a_way_out() -> No
 def watched(text: str, *stops: str, opened: bool = False, size: int = 1) -> str | None:
     """The answer before the first stop string, if one comes; tokens are `size` characters."""
     pieces = [text[i : i + size] for i in range(0, len(text), size)]
-    watch = Watch(lambda ids: "".join(pieces[i] for i in ids), stops, opened=opened)
+    watch = StopStringMatcher(lambda ids: "".join(pieces[i] for i in ids), stops, opened=opened)
     for token in range(len(pieces)):
         if watch(token):
             before, now = ("".join(pieces[:count]) for count in (token, token + 1))
@@ -269,17 +269,17 @@ def test_a_stop_string_is_found_wherever_token_borders_fall(text: str, stop: str
 def test_a_stop_string_is_found_when_nothing_follows_its_token() -> None:
     """The last token ends within a character, of which the rest is waited for."""
     pieces = ["one", "\n\n\ufffd"]
-    watch = Watch(lambda ids: "".join(pieces[i] for i in ids), ["\n\n"], opened=False)
+    watch = StopStringMatcher(lambda ids: "".join(pieces[i] for i in ids), ["\n\n"], opened=False)
     assert [watch(0), watch(1)] == [False, False]
-    assert watch.end()
+    assert watch.finish()
     assert watch.text == "one"
 
 
 def test_an_end_without_a_stop_string_finds_none() -> None:
     pieces = ["one", "\n\ufffd"]
     for stops in (["\n\n"], [""], []):
-        watch = Watch(lambda ids: "".join(pieces[i] for i in ids), stops, opened=False)
-        assert [watch(0), watch(1), watch.end()] == [False] * 3
+        watch = StopStringMatcher(lambda ids: "".join(pieces[i] for i in ids), stops, opened=False)
+        assert [watch(0), watch(1), watch.finish()] == [False] * 3
         assert watch.text is None
 
 
@@ -296,12 +296,12 @@ class Counted:
 
 @pytest.mark.parametrize("kind", ["broken bytes", "no text", "letters"])
 def test_a_token_costs_the_same_however_many_came_before(kind: str, tokenizer: Any) -> None:
-    token = {"broken bytes": tokenizer.core.token_to_id("Ģ"), "no text": 258, "letters": 70}[kind]
+    token = {"broken bytes": tokenizer.backend.token_to_id("Ģ"), "no text": 258, "letters": 70}[kind]
     costs = []
     for size in (1000, 2000):
-        decode = Counted(tokenizer.answer)
+        decode = Counted(tokenizer.decode_plain)
         text = "".join(streamed(decode, [token] * size))
-        assert text == tokenizer.answer([token] * size)
+        assert text == tokenizer.decode_plain([token] * size)
         costs.append(decode.tokens)
     assert costs[1] < 2.2 * costs[0]
     assert costs[1] < 100 * 2000
@@ -327,12 +327,12 @@ def test_thinking_is_followed_wherever_pieces_are_cut(parts: list[str], opened: 
 
 
 def test_special_tokens_leave_the_text_and_their_names_stay(tokenizer: Any) -> None:
-    spelt = [tokenizer.core.token_to_id(c) for c in "<|im_start|>"]
+    spelt = [tokenizer.backend.token_to_id(c) for c in "<|im_start|>"]
     ids = [257, *tokenizer.encode("a"), 257, *spelt, *tokenizer.encode("b"), 258]
-    found = ModelTokenizer(tokenizer.core, None, frozenset({258}))
-    text = found.written(ids)
+    found = ModelTokenizer(tokenizer.backend, None, frozenset({258}))
+    text = found.decode_output(ids)
     assert text == "<|im_start|>a<|im_start|><|im_start|>b"
-    assert found.without_special(text, text, ids) == "a<|im_start|>b"
-    assert found.without_special("<|im_start|><|im_start|>b", text, ids) == "<|im_start|>b"
-    assert found.without_special("<|im_start|>a", text, ids) == "a"
-    assert found.without_special("b", text, ids) == "b"
+    assert found.strip_special(text, text, ids) == "a<|im_start|>b"
+    assert found.strip_special("<|im_start|><|im_start|>b", text, ids) == "<|im_start|>b"
+    assert found.strip_special("<|im_start|>a", text, ids) == "a"
+    assert found.strip_special("b", text, ids) == "b"

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from m1eval import RunnerError
 
-from ..cache import Memory
+from ..cache import CacheSpec
 from ..config_keys import WHERE, check_keys
-from ..layers import Setting
+from ..layers import LayerContext
 from ..sliding_window import check_window
 from ..step import Step
 
@@ -28,7 +28,7 @@ from ..step import Step
 class Language(Protocol):
     """What the engine and the loader need of an architecture."""
 
-    memory: Sequence[Memory]
+    memory: Sequence[CacheSpec]
     window: int
     vocab_size: int
     ignored: Sequence[str]
@@ -45,7 +45,7 @@ def known() -> list[str]:
     return sorted(file.stem for file in Path(__file__).parent.glob("*.py") if not file.stem.startswith("_"))
 
 
-def build(config: Mapping[str, Any], how: Setting, *, window: int | None = None) -> nn.Module:
+def build(config: Mapping[str, Any], context: LayerContext, *, window: int | None = None) -> nn.Module:
     """The model that a config.json describes, its weights not yet there; RunnerError if none of ours fits.
 
     Sequences of up to `window` tokens (those the model is made for) must be computed exactly.
@@ -58,7 +58,7 @@ def build(config: Mapping[str, Any], how: Setting, *, window: int | None = None)
     check_keys(config, module.KEYS)
     try:
         with torch.device("meta"):
-            model: nn.Module = module.Model(fields, how)
+            model: nn.Module = module.Model(fields, context)
     except (RuntimeError, OverflowError, ZeroDivisionError) as error:
         raise RunnerError(f"{WHERE}: no model can have these sizes ({_line(error)})") from error
     check_window(getattr(model, "sliding", None), window or cast(Language, model).window)

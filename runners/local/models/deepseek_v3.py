@@ -21,12 +21,12 @@ from ..layers import (
     Embedding,
     Eps,
     Head,
+    LayerContext,
     Layers,
     Packed,
     Positions,
     RMSNorm,
     Row,
-    Setting,
     Size,
     checked,
     converted,
@@ -174,7 +174,7 @@ def _check_groups(config: Config) -> None:
 class Attention(nn.Module):
     """Multi-head latent attention; each rank has its own heads and the latents of all tokens."""
 
-    def __init__(self, config: Config, layer: int, how: Setting) -> None:
+    def __init__(self, config: Config, layer: int, context: LayerContext) -> None:
         super().__init__()
         self.layer, self.scale, self.interleaved = layer, config.scale, config.rope_interleave
         self.rank, self.rope = config.kv_lora_rank, config.qk_rope_head_dim
@@ -183,13 +183,15 @@ class Attention(nn.Module):
         bias, dim = config.attention_bias, self.nope + self.rope
         queries = Columns(heads * dim, dim)
         first = {"q_proj": queries} if low is None else {"q_a_proj": _everywhere(low)}
-        self.down = Packed(width, {**first, "kv_a_proj_with_mqa": _everywhere(self.rank + self.rope)}, how, bias=bias)
-        self.q_a_layernorm = None if low is None else RMSNorm(low, LATENT_EPS, how)
-        self.q_up = None if low is None else Packed(low, {"q_b_proj": queries}, how)
-        self.kv_a_layernorm = RMSNorm(self.rank, LATENT_EPS, how)
+        self.down = Packed(
+            width, {**first, "kv_a_proj_with_mqa": _everywhere(self.rank + self.rope)}, context, bias=bias
+        )
+        self.q_a_layernorm = None if low is None else RMSNorm(low, LATENT_EPS, context)
+        self.q_up = None if low is None else Packed(low, {"q_b_proj": queries}, context)
+        self.kv_a_layernorm = RMSNorm(self.rank, LATENT_EPS, context)
         each = self.nope + self.value
-        self.kv_up = Packed(self.rank, {"kv_b_proj": Columns(heads * each, each)}, how)
-        self.o_proj = Row(heads * self.value, width, how, bias=bias, unit=self.value)
+        self.kv_up = Packed(self.rank, {"kv_b_proj": Columns(heads * each, each)}, context)
+        self.o_proj = Row(heads * self.value, width, context, bias=bias, unit=self.value)
 
     def forward(self, x: Tensor, table: Table, step: Step) -> Tensor:
         """[tokens, width] to the same."""
@@ -211,10 +213,10 @@ def _everywhere(width: int) -> Columns:
     return Columns(width, width, replicated=True)
 
 
-def _mlp(config: Config, layer: int, how: Setting) -> FeedForward:
+def _mlp(config: Config, layer: int, context: LayerContext) -> FeedForward:
     width, inner, count = config.hidden_size, config.moe_intermediate_size, config.n_routed_experts
     if layer < config.first_k_dense_replace:
-        return MLP(width, config.intermediate_size, how)
+        return MLP(width, config.intermediate_size, context)
     choice = Choice(
         config.num_experts_per_tok,
         scoring="sigmoid",
@@ -224,19 +226,19 @@ def _mlp(config: Config, layer: int, how: Setting) -> FeedForward:
         scaling=config.routed_scaling_factor,
         floor=1e-20,
     )
-    shared = MLP(width, inner * config.n_shared_experts, how) if config.n_shared_experts else None
-    return MoE(Router(width, count, choice, how, corrected=True), Experts(width, inner, count, how), shared)
+    shared = MLP(width, inner * config.n_shared_experts, context) if config.n_shared_experts else None
+    return MoE(Router(width, count, choice, context, corrected=True), Experts(width, inner, count, context), shared)
 
 
 class Layer(nn.Module):
     """One block: attention, then one MLP or many."""
 
-    def __init__(self, config: Config, layer: int, how: Setting) -> None:
+    def __init__(self, config: Config, layer: int, context: LayerContext) -> None:
         super().__init__()
-        self.self_attn = Attention(config, layer, how)
-        self.mlp = _mlp(config, layer, how)
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, how)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, how)
+        self.self_attn = Attention(config, layer, context)
+        self.mlp = _mlp(config, layer, context)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, context)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, context)
 
     def forward(self, x: Tensor, delta: Tensor | None, table: Table, step: Step) -> tuple[Tensor, Tensor]:
         """The stream [tokens, width] and what is still to be added to it, to the same."""
@@ -249,11 +251,11 @@ class Layer(nn.Module):
 class Trunk(nn.Module):
     """Everything but the head; the last norm is left to it."""
 
-    def __init__(self, config: Config, how: Setting) -> None:
+    def __init__(self, config: Config, context: LayerContext) -> None:
         super().__init__()
-        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, how)
-        self.layers = nn.ModuleList(Layer(config, i, how) for i in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, how)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, context)
+        self.layers = nn.ModuleList(Layer(config, i, context) for i in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, context)
         self.rope = Rope(config.qk_rope_head_dim, config.rope_theta, config.rope, window=config.max_position_embeddings)
 
     def forward(self, ids: Tensor, step: Step) -> Tensor:
@@ -269,14 +271,14 @@ class Trunk(nn.Module):
 class Model(nn.Module):
     """DeepSeek-V3 with its language-model head."""
 
-    def __init__(self, config: Config, how: Setting) -> None:
+    def __init__(self, config: Config, context: LayerContext) -> None:
         super().__init__()
         layers = config.num_hidden_layers
         self.window, self.vocab_size = stretched(config.max_position_embeddings, config.rope), config.vocab_size
         self.memory = [Latent(config.kv_lora_rank + config.qk_rope_head_dim, config.kv_lora_rank)] * layers
-        self.model = Trunk(config, how)
+        self.model = Trunk(config, context)
         tied = self.model.embed_tokens if config.tie_word_embeddings else None
-        self.lm_head = Head(config.hidden_size, config.vocab_size, how, tied=tied)
+        self.lm_head = Head(config.hidden_size, config.vocab_size, context, tied=tied)
         further = [rf"^model\.layers\.{layers + i}\." for i in range(config.num_nextn_predict_layers)]
         self.ignored: Sequence[str] = (r"rotary_emb\.inv_freq$", *further, *([r"^lm_head\.weight$"] if tied else []))
 

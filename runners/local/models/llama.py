@@ -18,12 +18,12 @@ from ..layers import (
     Embedding,
     Eps,
     Head,
+    LayerContext,
     Layers,
     Packed,
     Positions,
     RMSNorm,
     Row,
-    Setting,
     Size,
     checked,
     converted,
@@ -124,19 +124,19 @@ def _head_dim(config: Config) -> int:
 class Attention(nn.Module):
     """Causal attention with fewer key and value heads than query heads; the heads are divided over the ranks."""
 
-    def __init__(self, config: Config, layer: int, how: Setting) -> None:
+    def __init__(self, config: Config, layer: int, context: LayerContext) -> None:
         super().__init__()
         self.layer, self.dim, self.eps = layer, config.head_dim, config.rms_norm_eps
-        self.heads = how.shard.part(config.num_attention_heads, "attention heads")
+        self.heads = context.shard.part(config.num_attention_heads, "attention heads")
         queries, keys = config.num_attention_heads * self.dim, config.num_key_value_heads * self.dim
         kept = Columns(keys, self.dim, replicated=True)
-        own = kept.own(how.shard, "key and value heads")
+        own = kept.own(context.shard, "key and value heads")
         self.kept = KV((own.stop - own.start) // self.dim, self.dim)
         parts = {"q_proj": Columns(queries, self.dim), "k_proj": kept, "v_proj": kept}
-        self.qkv = Packed(config.hidden_size, parts, how, bias=config.attention_bias or config.qkv_bias)
-        self.o_proj = Row(queries, config.hidden_size, how, bias=config.attention_bias, unit=self.dim)
-        self.q_norm = RMSNorm(self.dim, self.eps, how) if config.qk_norm else None
-        self.k_norm = RMSNorm(self.dim, self.eps, how) if config.qk_norm else None
+        self.qkv = Packed(config.hidden_size, parts, context, bias=config.attention_bias or config.qkv_bias)
+        self.o_proj = Row(queries, config.hidden_size, context, bias=config.attention_bias, unit=self.dim)
+        self.q_norm = RMSNorm(self.dim, self.eps, context) if config.qk_norm else None
+        self.k_norm = RMSNorm(self.dim, self.eps, context) if config.qk_norm else None
 
     def after(
         self, before: RMSNorm, x: Tensor, delta: Tensor | None, table: Table, step: Step
@@ -152,12 +152,12 @@ class Attention(nn.Module):
 class Layer(nn.Module):
     """One block: attention and MLP, each on the normed stream."""
 
-    def __init__(self, config: Config, layer: int, how: Setting, mlp: FeedForward) -> None:
+    def __init__(self, config: Config, layer: int, context: LayerContext, mlp: FeedForward) -> None:
         super().__init__()
-        self.self_attn = Attention(config, layer, how)
+        self.self_attn = Attention(config, layer, context)
         self.mlp = mlp
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, how)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, how)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, context)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, context)
 
     def forward(self, x: Tensor, delta: Tensor | None, table: Table, step: Step) -> tuple[Tensor, Tensor]:
         """The stream and what is still to be added to it, to the same: a sum is one operation with the next norm."""
@@ -169,13 +169,13 @@ class Layer(nn.Module):
 class Trunk(nn.Module):
     """Everything but the head."""
 
-    def __init__(self, config: Config, how: Setting, mlps: Sequence[FeedForward]) -> None:
+    def __init__(self, config: Config, context: LayerContext, mlps: Sequence[FeedForward]) -> None:
         super().__init__()
-        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, how)
-        layers = [Layer(config, i, how, mlp) for i, mlp in enumerate(mlps)]
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, context)
+        layers = [Layer(config, i, context, mlp) for i, mlp in enumerate(mlps)]
         self.memory = [layer.self_attn.kept for layer in layers]
         self.layers = nn.ModuleList(layers)
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, how)
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, context)
         self.rope = Rope(config.head_dim, config.rope_theta, config.rope, window=config.max_position_embeddings)
 
     def forward(self, ids: Tensor, step: Step) -> Tensor:
@@ -188,22 +188,24 @@ class Trunk(nn.Module):
         return x if delta is None else x + delta
 
 
-def dense(config: Config, layer: int, how: Setting) -> FeedForward:
+def dense(config: Config, layer: int, context: LayerContext) -> FeedForward:
     """The MLP of one layer."""
-    return MLP(config.hidden_size, config.intermediate_size, how, bias=config.mlp_bias)
+    return MLP(config.hidden_size, config.intermediate_size, context, bias=config.mlp_bias)
 
 
 class Model(nn.Module):
     """Llama with its language-model head; architectures that differ in their MLPs bring their own `mlp`."""
 
-    def __init__(self, config: Config, how: Setting, mlp: Callable[[Any, int, Setting], FeedForward] = dense) -> None:
+    def __init__(
+        self, config: Config, context: LayerContext, mlp: Callable[[Any, int, LayerContext], FeedForward] = dense
+    ) -> None:
         super().__init__()
         self.window, self.vocab_size, self.sliding = config.window, config.vocab_size, config.sliding
-        self.model = Trunk(config, how, [mlp(config, layer, how) for layer in range(config.num_hidden_layers)])
+        self.model = Trunk(config, context, [mlp(config, layer, context) for layer in range(config.num_hidden_layers)])
         self.memory = self.model.memory
         tied = config.tie_word_embeddings
         embedding = self.model.embed_tokens if tied else None
-        self.lm_head = Head(config.hidden_size, config.vocab_size, how, tied=embedding)
+        self.lm_head = Head(config.hidden_size, config.vocab_size, context, tied=embedding)
         self.ignored: Sequence[str] = (r"rotary_emb\.inv_freq$", *([r"^lm_head\.weight$"] if tied else []))
 
     def forward(self, ids: Tensor, step: Step) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 from m1eval import RunnerError
 
 from ..config_keys import WHERE
-from ..layers import Setting, checked
+from ..layers import LayerContext, checked
 from ..rotary import rope_parameters
 from . import minimax_m1
 
@@ -74,6 +74,6 @@ def _kinds(config: Mapping[str, Any]) -> list[int]:
 class Model(minimax_m1.Model):
     """MiniMax-M1; transformers stores its decay tables too, which are computed here."""
 
-    def __init__(self, config: minimax_m1.Config, how: Setting) -> None:
-        super().__init__(config, how)
+    def __init__(self, config: minimax_m1.Config, context: LayerContext) -> None:
+        super().__init__(config, context)
         self.ignored = (*self.ignored, r"self_attn\.(slope_rate|query_decay|key_decay|diagonal_decay)$")

@@ -12,7 +12,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from ..cache import KV, Memory, State
+from ..cache import KV, CacheSpec, State
 from ..layers import (
     MLP,
     SILU,
@@ -21,13 +21,13 @@ from ..layers import (
     Embedding,
     Eps,
     Head,
+    LayerContext,
     Layers,
     Linear,
     Packed,
     Positions,
     RMSNorm,
     Row,
-    Setting,
     Size,
     Slot,
     checked,
@@ -219,10 +219,10 @@ def _alibi(heads: int) -> list[float]:
 class GatedNorm(nn.Module):
     """RMSNorm over all heads together, times sigmoid(gate); each rank has its own heads."""
 
-    def __init__(self, heads: Columns, how: Setting) -> None:
+    def __init__(self, heads: Columns, context: LayerContext) -> None:
         super().__init__()
-        self.own, self.width, self.shard = heads.own(how.shard, "attention heads"), heads.width, how.shard
-        self.weight = nn.Parameter(torch.empty(self.own.stop - self.own.start, dtype=how.dtype))
+        self.own, self.width, self.shard = heads.own(context.shard, "attention heads"), heads.width, context.shard
+        self.weight = nn.Parameter(torch.empty(self.own.stop - self.own.start, dtype=context.dtype))
 
     def weights(self) -> dict[str, Slot]:
         """Checkpoint name (below this module) to what it fills."""
@@ -242,15 +242,15 @@ class Lightning(nn.Module):
 
     slopes: Tensor
 
-    def __init__(self, config: Config, layer: int, how: Setting) -> None:
+    def __init__(self, config: Config, layer: int, context: LayerContext) -> None:
         super().__init__()
         width, self.dim, self.layer = config.hidden_size, config.head_dim, layer
         heads = Columns(config.num_attention_heads * self.dim, self.dim)
         # The published matrix goes head by head, q, k and v of each, so whole heads are slices of it.
         parts = {"qkv_proj": Columns(3 * heads.width, 3 * self.dim), "output_gate": heads}
-        self.qkv_gate = Packed(width, parts, how)
-        self.norm = GatedNorm(heads, how)
-        self.out_proj = Row(heads.width, width, how, unit=self.dim)
+        self.qkv_gate = Packed(width, parts, context)
+        self.norm = GatedNorm(heads, context)
+        self.out_proj = Row(heads.width, width, context, unit=self.dim)
         self.inner = self.out_proj.in_features
         own = slice(self.norm.own.start // self.dim, self.norm.own.stop // self.dim)
         self.register_buffer("slopes", slopes(config, layer)[own], persistent=False)
@@ -267,13 +267,13 @@ class Lightning(nn.Module):
 class Attention(nn.Module):
     """Causal softmax attention with grouped queries, of whose heads the first `rotary_dim` dimensions turn."""
 
-    def __init__(self, config: Config, layer: int, how: Setting) -> None:
+    def __init__(self, config: Config, layer: int, context: LayerContext) -> None:
         super().__init__()
         self.layer, self.dim = layer, config.head_dim
         queries = Columns(config.num_attention_heads * self.dim, self.dim)
         keys = Columns(config.num_key_value_heads * self.dim, self.dim, replicated=True)
-        self.qkv = Packed(config.hidden_size, {"q_proj": queries, "k_proj": keys, "v_proj": keys}, how)
-        self.o_proj = Row(queries.width, config.hidden_size, how, unit=self.dim)
+        self.qkv = Packed(config.hidden_size, {"q_proj": queries, "k_proj": keys, "v_proj": keys}, context)
+        self.o_proj = Row(queries.width, config.hidden_size, context, unit=self.dim)
         self.heads, self.kv_heads = (size // self.dim for size in self.qkv.sizes[:2])
 
     def forward(self, x: Tensor, table: Table, step: Step) -> Tensor:
@@ -287,20 +287,20 @@ class Attention(nn.Module):
 class Layer(nn.Module):
     """One block: attention of either kind, then experts."""
 
-    def __init__(self, config: Config, layer: int, how: Setting) -> None:
+    def __init__(self, config: Config, layer: int, context: LayerContext) -> None:
         super().__init__()
-        width, inner, exact = config.hidden_size, config.intermediate_size, how._replace(dtype=torch.float32)
+        width, inner, exact = config.hidden_size, config.intermediate_size, context._replace(dtype=torch.float32)
         self.postnorm, self.before, self.between = config.postnorm, config.mlp_sum, config.attention_sum(layer)
-        self.self_attn = (Attention if config.attn_type_list[layer] else Lightning)(config, layer, how)
+        self.self_attn = (Attention if config.attn_type_list[layer] else Lightning)(config, layer, context)
         choice = Choice(config.num_experts_per_tok)
-        gate = Router(width, config.num_local_experts, choice, how, dtype=exact.dtype)
-        experts = Experts(width, inner, config.num_local_experts, how, parts=("w1", "w3", "w2"))
+        gate = Router(width, config.num_local_experts, choice, context, dtype=exact.dtype)
+        experts = Experts(width, inner, config.num_local_experts, context, parts=("w1", "w3", "w2"))
         self.block_sparse_moe = MoE(gate, experts)
         shared = config.shared_intermediate_size
-        self.shared_mlp = MLP(width, shared, how) if shared else None
+        self.shared_mlp = MLP(width, shared, context) if shared else None
         self.coefficient = Linear(width, 1, exact) if shared else None
-        self.input_layernorm = RMSNorm(width, config.rms_norm_eps, how)
-        self.post_attention_layernorm = RMSNorm(width, config.rms_norm_eps, how)
+        self.input_layernorm = RMSNorm(width, config.rms_norm_eps, context)
+        self.post_attention_layernorm = RMSNorm(width, config.rms_norm_eps, context)
 
     def forward(self, x: Tensor, delta: Tensor | None, table: Table, step: Step) -> tuple[Tensor, Tensor]:
         """The two summands of the stream, each [tokens, width], to those of the next block's."""
@@ -321,12 +321,12 @@ class Layer(nn.Module):
 class Trunk(nn.Module):
     """Everything but the head; the last norm is left to it."""
 
-    def __init__(self, config: Config, how: Setting) -> None:
+    def __init__(self, config: Config, context: LayerContext) -> None:
         super().__init__()
         self.sum = config.mlp_sum
-        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, how)
-        self.layers = nn.ModuleList(Layer(config, i, how) for i in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, how)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, context)
+        self.layers = nn.ModuleList(Layer(config, i, context) for i in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, context)
         self.rope = Rope(config.rotary_dim, config.rope_theta, config.rope, window=config.max_position_embeddings)
 
     def forward(self, ids: Tensor, step: Step) -> Tensor:
@@ -343,13 +343,13 @@ class Trunk(nn.Module):
 class Model(nn.Module):
     """MiniMax-M1 with its language-model head."""
 
-    def __init__(self, config: Config, how: Setting) -> None:
+    def __init__(self, config: Config, context: LayerContext) -> None:
         super().__init__()
         self.window, self.vocab_size = stretched(config.max_position_embeddings, config.rope), config.vocab_size
         self.sliding = config.sliding
-        self.model = Trunk(config, how)
+        self.model = Trunk(config, context)
         tied = self.model.embed_tokens if config.tie_word_embeddings else None
-        self.lm_head = Head(config.hidden_size, config.vocab_size, how, tied=tied)
+        self.lm_head = Head(config.hidden_size, config.vocab_size, context, tied=tied)
         self.lm_head.known = PADDED.get(config.vocab_size)
         self.memory = [_memory(layer.self_attn) for layer in self.model.layers]
         self.ignored: Sequence[str] = (r"rotary_emb\.inv_freq$", *([r"^lm_head\.weight$"] if tied else []))
@@ -365,7 +365,7 @@ class Model(nn.Module):
         return scores
 
 
-def _memory(attention: Any) -> Memory:
+def _memory(attention: Any) -> CacheSpec:
     if isinstance(attention, Lightning):
         return State(len(attention.slopes), attention.dim)
     return KV(attention.kv_heads, attention.dim)

@@ -6,7 +6,7 @@ Parameter names are those of `Qwen3MoeForCausalLM` in Hugging Face transformers,
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from ..layers import Count, Setting, Size, checked
+from ..layers import Count, LayerContext, Size, checked
 from ..moe import Choice, Experts, FeedForward, MoE, Router
 from . import llama, qwen3
 
@@ -51,14 +51,14 @@ class Config(qwen3.Config, kw_only=True, frozen=True):
 class Model(llama.Model):
     """Qwen3-MoE with its language-model head."""
 
-    def __init__(self, config: Config, how: Setting) -> None:
-        super().__init__(config, how, mlp)
+    def __init__(self, config: Config, context: LayerContext) -> None:
+        super().__init__(config, context, mlp)
 
 
-def mlp(config: Config, layer: int, how: Setting) -> FeedForward:
+def mlp(config: Config, layer: int, context: LayerContext) -> FeedForward:
     """The experts of one layer, or its MLP."""
     if layer in config.mlp_only_layers or (layer + 1) % config.decoder_sparse_step or not config.num_experts:
-        return llama.dense(config, layer, how)
+        return llama.dense(config, layer, context)
     width, inner, count = config.hidden_size, config.moe_intermediate_size, config.num_experts
     choice = Choice(config.num_experts_per_tok, renormalise=config.norm_topk_prob)
-    return MoE(Router(width, count, choice, how), Experts(width, inner, count, how))
+    return MoE(Router(width, count, choice, context), Experts(width, inner, count, context))

@@ -164,14 +164,14 @@ def variety(texts: list[Path]) -> None:
     print("| text | MB | sentences | of them different | different runs of 8 words | of 12 words | zstd -19 |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     for name in ["story", *map(str, texts)]:
-        corpus = corpora.corpus(name)
+        corpus = corpora.load_corpus(name)
         pages: list[str] = []
         for volume in range(16 if corpus.volumes is None else corpus.volumes):
             pages += corpus.pages(volume)
             if sum(map(len, pages)) > 4_800_000:
                 break
         text = "".join(pages)
-        ends = [0, *(match.end() for match in corpora.END.finditer(text))]
+        ends = [0, *(match.end() for match in corpora.SENTENCE_END.finditer(text))]
         sentences = [text[a:b].strip() for a, b in pairwise(ends)]
         long = [sentence for sentence in sentences if len(sentence) > 20]
         words = text.split()

@@ -55,22 +55,22 @@ class Box(NamedTuple):
     end: int
 
 
-def boxes(text: str, *, most: int = 50, unclosed: bool = False) -> list[Box]:
+def boxes(text: str, *, limit: int = 50, unclosed: bool = False) -> list[Box]:
     r"""The last boxes of a text that are closed and not empty, in every form models write; none inside another.
 
     `unclosed`: where there is no other, the last box that is never closed, up to the end of its formula or line.
     """
     if "box" not in text and "oxed" not in text:
         return []
-    found: list[tuple[int, int, int, int]] = []  # the box's and its content's span
+    spans: list[tuple[int, int, int, int]] = []  # the box's and its content's span
     opened: list[tuple[int, int]] = []  # of each open brace, where its box and content start; -1 for no box
     for token in _FORMS.finditer(text):
         if token[0] == "}":
             box, start = opened.pop() if opened else (-1, -1)
             if box >= 0 and _SPACE.match(text, start).end() < token.start():  # type: ignore[union-attr]
-                while found and found[-1][0] >= box:
-                    found.pop()
-                found.append((box, token.end(), start, token.start()))
+                while spans and spans[-1][0] >= box:
+                    spans.pop()
+                spans.append((box, token.end(), start, token.start()))
         elif token["open"]:
             opened.append((token.start(), token.end()))
         elif token[0] == "{":
@@ -81,8 +81,8 @@ def boxes(text: str, *, most: int = 50, unclosed: bool = False) -> list[Box]:
             start, end = token.span(kind)
             if kind in ("round", "square") and re.search("[,;]", token[kind]):
                 start, end = start - 1, end + 1
-            found.append((token.start(), token.end(), start, end))
-    if not found and unclosed:
+            spans.append((token.start(), token.end(), start, end))
+    if not spans and unclosed:
         box, start = next(((box, start) for box, start in reversed(opened) if box >= 0), (-1, -1))
         rest = _FORMULA_END.split(text[start : start + 500], maxsplit=1)[0].strip() if box >= 0 else ""
         missing = max(0, len(re.findall(r"(?<!\\)\{", rest)) - len(re.findall(r"(?<!\\)\}", rest)))
@@ -91,7 +91,7 @@ def boxes(text: str, *, most: int = 50, unclosed: bool = False) -> list[Box]:
             if re.search(r"\w", rest) and len(rest) < _LONGEST_UNCLOSED
             else []
         )
-    return [_box(text, *spans) for spans in found[-most:]]
+    return [_box(text, *span) for span in spans[-limit:]]
 
 
 _SHORT = ("escaped", "round", "square", "command", "bare", "digits")

@@ -56,50 +56,50 @@ def stated_confidence(text: str) -> float | None:
     """The confidence that a text states last; None if it states none."""
     text = unicodedata.normalize("NFKC", text).translate(_SIGNS)
     for pattern in (_LABEL, _INLINE):
-        for found in reversed(list(pattern.finditer(text))):
-            value = _behind(text, found.end())
+        for match in reversed(list(pattern.finditer(text))):
+            value = _value_after(text, match.end())
             if value is not None:
                 return value
-            if pattern is _LABEL and _words(text, found.end()):
+            if pattern is _LABEL and _has_words(text, match.end()):
                 return None
     if sure := list(_SURE.finditer(text)):
-        return _share(_stated(sure[-1][1], "%"))
+        return _as_share(_parse_number(sure[-1][1], "%"))
     return None
 
 
-def _behind(text: str, place: int) -> float | None:
+def _value_after(text: str, place: int) -> float | None:
     """The first value behind a label, in its line or, if that is empty, the next one."""
-    line = _line(text, place)
-    found = _VALUE.search(line)
-    if found is None or any(map(str.isdecimal, line[: found.start()])):  # the first number is none of a confidence
+    line = _rest_of_line(text, place)
+    match = _VALUE.search(line)
+    if match is None or any(map(str.isdecimal, line[: match.start()])):  # the first number is none of a confidence
         return None
-    first, sign, last, last_sign, whole = found.groups()
-    if whole is not None:
-        total = _float(whole)
+    first, sign, last, last_sign, total_digits = match.groups()
+    if total_digits is not None:
+        total = _float(total_digits)
         return min(1.0, _float(first) / total) if total else None
     if last is not None:
         percent = sign or last_sign
-        return round((_share(_stated(first, percent)) + _share(_stated(last, percent))) / 2, 9)
-    return _share(_stated(first, sign))
+        return round((_as_share(_parse_number(first, percent)) + _as_share(_parse_number(last, percent))) / 2, 9)
+    return _as_share(_parse_number(first, sign))
 
 
-def _line(text: str, place: int) -> str:
+def _rest_of_line(text: str, place: int) -> str:
     while text[place : place + 1] in set('*_`#>-~$\\ \t\n\r"') and not _NEGATIVE.match(text, place):
         place += 1
     end = text.find("\n", place, place + LONGEST_LINE)
     return text[place : end if end >= 0 else place + LONGEST_LINE]
 
 
-def _words(text: str, place: int) -> bool:
+def _has_words(text: str, place: int) -> bool:
     """Whether words stand behind a label where a value should: then that is what was stated."""
-    return any(map(str.isalpha, _line(text, place)))
+    return any(map(str.isalpha, _rest_of_line(text, place)))
 
 
-def _stated(number: str, sign: str | None) -> _Stated:
+def _parse_number(number: str, sign: str | None) -> _Stated:
     return _Stated(_float(number), bool(sign), "." in number or "," in number)
 
 
-def _share(stated: _Stated) -> float:
+def _as_share(stated: _Stated) -> float:
     """As a share: a number with a decimal point that is at most 1 and has no sign is one already."""
     if stated.decimal and not stated.percent and stated.number <= 1:
         return stated.number

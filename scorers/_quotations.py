@@ -26,10 +26,10 @@ def own_lines(text: str) -> Iterator[str | None]:
     """The lines of a text; None for each that is a quotation or code."""
     fence, marked, introduced = "", False, False
     quoted = _quoted(_BLOCK.sub(lambda line: " " * len(line[0]), text))
-    at = 0
+    offset = 0
     for line in text.split("\n"):
-        inside = bool(quoted[at >> 3] >> (at & 7) & 1) if at < len(text) else False
-        at += len(line) + 1
+        inside = bool(quoted[offset >> 3] >> (offset & 7) & 1) if offset < len(text) else False
+        offset += len(line) + 1
         mark, edge = _MARK.match(line), _FENCE.match(line)
         if mark:
             marked = mark[1] == "begin"
@@ -41,8 +41,8 @@ def own_lines(text: str) -> Iterator[str | None]:
             fence = edge[1]
             yield None
         else:
-            own = not (mark or marked or inside or introduced or line.lstrip().startswith(">"))
-            yield line if own or not line.strip() else None
+            is_own = not (mark or marked or inside or introduced or line.lstrip().startswith(">"))
+            yield line if is_own or not line.strip() else None
             if line.strip():
                 introduced = bool(INTRODUCTION.search(line[-200:])) and not _VERDICT.match(line)
 

@@ -28,14 +28,14 @@ def verdict_line(reply: str, by_name: Mapping[str, str], answer: str, label: str
     quotation where it is not the last. The name may stand in a line of its own below its label.
     """
     reply = reply.rstrip()
-    if not _has_label(_last_line(reply), label) and not _named(_last_line(reply), by_name):
+    if not _has_label(_last_line(reply), label) and not _parse_verdict(_last_line(reply), by_name):
         return None
     *earlier, end = (line for line in own_lines(reply) if line is None or line.strip())
-    last = _labelled(end, by_name, label) if end else None
+    last = _labelled_verdict(end, by_name, label) if end else None
     if end and last is None and earlier and earlier[-1] and _is_heading(earlier[-1], label):
-        last = _named(end, by_name)
+        last = _parse_verdict(end, by_name)
         earlier.pop()
-    others = [line for line in earlier if line and _other(line, last, by_name, label)]
+    others = [line for line in earlier if line and _contradicts(line, last, by_name, label)]
     if last and others:
         copied = {line.strip() for line in answer.split("\n")}
         others = [line for line in others if line.strip() not in copied]
@@ -47,19 +47,19 @@ def verdict_field(reply: str, by_name: Mapping[str, str], field: str) -> str | N
 
     Behind the field there may be lines with other fields and nothing else. All lines with the field must agree.
     """
-    if (found := verdict_object(reply, by_name, field)) is not None:
-        return found
-    own = [line for line in own_lines(reply.rstrip()) if line is None or line.strip()]
-    places = [i for i, line in enumerate(own) if line and _has_label(line, field)]
+    if (verdict := verdict_object(reply, by_name, field)) is not None:
+        return verdict
+    lines = [line for line in own_lines(reply.rstrip()) if line is None or line.strip()]
+    places = [i for i, line in enumerate(lines) if line and _has_label(line, field)]
     if not places:
-        return _ending(own[-1] or "", by_name, field) if own else None
-    said = {_labelled(own[i] or "", by_name, field) for i in places}
-    behind = own[places[-1] + 1 :]
-    if len(behind) == 1 and said == {None} and _is_heading(own[places[-1]] or "", field):
-        return _named(behind[0] or "", by_name)
-    if len(said) > 1 or not all(line and _FIELD.match(line) for line in behind):
+        return _closing_verdict(lines[-1] or "", by_name, field) if lines else None
+    verdicts = {_labelled_verdict(lines[i] or "", by_name, field) for i in places}
+    after = lines[places[-1] + 1 :]
+    if len(after) == 1 and verdicts == {None} and _is_heading(lines[places[-1]] or "", field):
+        return _parse_verdict(after[0] or "", by_name)
+    if len(verdicts) > 1 or not all(line and _FIELD.match(line) for line in after):
         return None
-    return said.pop()
+    return verdicts.pop()
 
 
 def reply_field(reply: str, field: str) -> str:
@@ -77,8 +77,8 @@ def reply_field(reply: str, field: str) -> str:
     if not lines:
         return ""
     line = unicodedata.normalize("NFKC", lines[-1][:_LONGEST_LINE])
-    found = _label(field).match(line)
-    return line[found.end() :] if found else ""
+    match = _label(field).match(line)
+    return line[match.end() :] if match else ""
 
 
 def verdict_letter(reply: str, letters: Mapping[str, str]) -> str | None:
@@ -86,20 +86,20 @@ def verdict_letter(reply: str, letters: Mapping[str, str]) -> str | None:
 
     `letters`: the name that each letter stands for. A letter with another's name is none.
     """
-    text = _plain(reply)
+    text = _normalize(reply)
     if len(text) > _LONGEST_NAME or "\n" in text or text[:1] in '"“„«>':
         return None
     names = {_canonical(name): letter for letter, name in letters.items()}
     text = _LABEL_BEFORE_LETTER.sub("", text, count=1)
     by_letter = {letter.upper(): letter for letter in letters}
-    bare = _undressed(text)
-    if (found := by_letter.get(bare.upper()) or names.get(_canonical(bare))) is not None:
-        return found
+    bare = _strip_markup(text)
+    if (letter := by_letter.get(bare.upper()) or names.get(_canonical(bare))) is not None:
+        return letter
     parts = re.fullmatch(r"([\[(*_`]*\w+[\])*_`]*)\s*(?:[:.=)]|[-–—]+|\s)\s*(.+)", text)
     if not parts:
         return None
-    letter = by_letter.get(_undressed(parts[1]).strip("()[]").upper())
-    return letter if letter is not None and names.get(_canonical(_undressed(parts[2]))) == letter else None
+    letter = by_letter.get(_strip_markup(parts[1]).strip("()[]").upper())
+    return letter if letter is not None and names.get(_canonical(_strip_markup(parts[2]))) == letter else None
 
 
 def verdict_object(reply: str, by_name: Mapping[str, str], field: str = "verdict") -> str | None:
@@ -115,22 +115,22 @@ def verdict_object(reply: str, by_name: Mapping[str, str], field: str = "verdict
         before, body = "", text
     spans = list(objects(body))
     if not spans or spans[-1][1] != len(body.rstrip()):
-        spans = _loose_span(body, field)
+        spans = _unescaped_span(body, field)
     if not spans:
         return None
     start, end = spans[-1]
     ahead = before if fenced and not body[:start].strip() else body[:start]
     if INTRODUCTION.search(ahead[-200:]) or open_quote(before + body[:start]) or block_quoted(body, start):
         return None
-    said = _verdict_of(body[start:end], by_name, field)
-    if said is None or said not in by_name:
+    verdict = _object_verdict(body[start:end], by_name, field)
+    if verdict is None or verdict not in by_name:
         return None
-    own = "\n".join(line or "" for line in own_lines(before + body[:start]))
+    prose = "\n".join(line or "" for line in own_lines(before + body[:start]))
     others = (
-        _verdict_of(own[slice(*span)], by_name, field) not in (None, said) and not mentioned(own, *span)
-        for span in objects(own)
+        _object_verdict(prose[slice(*span)], by_name, field) not in (None, verdict) and not mentioned(prose, *span)
+        for span in objects(prose)
     )
-    return None if any(others) else by_name[said]
+    return None if any(others) else by_name[verdict]
 
 
 _FIELD = re.compile(r"[^\w\n]{0,8}[A-Za-z_ ]{1,40}[\"'*_\])]{0,4}[ \t]{0,3}:")
@@ -156,16 +156,16 @@ def _has_label(line: str, label: str) -> bool:
     return bool(_label(label).match(unicodedata.normalize("NFKC", line[: 4 * _LONGEST_NAME])))
 
 
-def _labelled(line: str, by_name: Mapping[str, str], label: str) -> str | None:
+def _labelled_verdict(line: str, by_name: Mapping[str, str], label: str) -> str | None:
     """The verdict of a line with a label."""
     line = unicodedata.normalize("NFKC", line)
-    found = _label(label).match(line)
-    return _named(line[found.end() :], by_name) if found else None
+    match = _label(label).match(line)
+    return _parse_verdict(line[match.end() :], by_name) if match else None
 
 
-def _other(line: str, last: str | None, by_name: Mapping[str, str], label: str) -> bool:
+def _contradicts(line: str, last: str | None, by_name: Mapping[str, str], label: str) -> bool:
     """Whether a line has the label and says something else."""
-    return _has_label(line, label) and not _is_heading(line, label) and _labelled(line, by_name, label) != last
+    return _has_label(line, label) and not _is_heading(line, label) and _labelled_verdict(line, by_name, label) != last
 
 
 def _is_heading(line: str, label: str) -> bool:
@@ -174,29 +174,29 @@ def _is_heading(line: str, label: str) -> bool:
     return len(line) < _LONGEST_NAME and text in (label, f"final {label}", f"my {label}", f"the {label}")
 
 
-def _ending(line: str, by_name: Mapping[str, str], label: str) -> str | None:
+def _closing_verdict(line: str, by_name: Mapping[str, str], label: str) -> str | None:
     """The verdict of a last line that is nothing else, or that ends in "the verdict is YES"."""
-    if (found := _named(line, by_name)) is not None:
-        return found
+    if (verdict := _parse_verdict(line, by_name)) is not None:
+        return verdict
     tail = unicodedata.normalize("NFKC", line[-_LONGEST_NAME:])
-    said = re.search(
+    match = re.search(
         r"(?:^|[.!?;,:]\s{1,3})[*_]{0,2}(?:(?:so|thus|hence|therefore|the|my|final|overall)\b[\s,*_]{1,3}){0,4}"
         rf"{re.escape(label)}(?: is| would be)?[*_]{{0,2}}\s?(?:[:=]|(?<=is\s)|(?<=be\s))",
         tail,
         re.IGNORECASE,
     )
-    return _named(tail[said.end() :], by_name) if said else None
+    return _parse_verdict(tail[match.end() :], by_name) if match else None
 
 
 def _last_line(text: str) -> str:
     return text[text.rfind("\n") + 1 :]
 
 
-def _plain(text: str) -> str:
+def _normalize(text: str) -> str:
     return unicodedata.normalize("NFKC", text.strip()[: 4 * _LONGEST_NAME]).replace("\\_", "_")
 
 
-def _undressed(text: str) -> str:
+def _strip_markup(text: str) -> str:
     """A text without emphasis, a full stop and brackets or quotes that are around all of it."""
     before = None
     while text != before:
@@ -218,75 +218,75 @@ def _canonical(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", name.strip()).upper()
 
 
-def _named(text: str, by_name: Mapping[str, str]) -> str | None:
+def _parse_verdict(text: str, by_name: Mapping[str, str]) -> str | None:
     """The verdict that a text is; None if it is none, or more than one."""
     if len(text) > 4 * _LONGEST_NAME:
         return None
-    name = _canonical(_undressed(_plain(text)))
-    return next((by_name[known] for known in by_name if _canonical(known) == name), None)
+    name = _canonical(_strip_markup(_normalize(text)))
+    return next((by_name[key] for key in by_name if _canonical(key) == name), None)
 
 
-def _loose_span(text: str, field: str) -> list[tuple[int, int]]:
+def _unescaped_span(text: str, field: str) -> list[tuple[int, int]]:
     """The span of an object that ends a text and whose strings hold quotes that were not escaped."""
     end = len(text.rstrip())
     start = text.find("{")
     return [(start, end)] if start >= 0 and text.endswith("}", 0, end) and text.count(field, start) == 1 else []
 
 
-def _verdict_of(text: str, by_name: Mapping[str, str], field: str) -> str | None:
+def _object_verdict(text: str, by_name: Mapping[str, str], field: str) -> str | None:
     """The field in capitals; None if there is none or a key stands twice. Of broken JSON only what is certain."""
     if field not in text.casefold():
         return None
     try:
-        data = json.loads(text, object_pairs_hook=_without_twins, strict=False)
+        data = json.loads(text, object_pairs_hook=_reject_duplicates, strict=False)
     except RecursionError:
         return None
-    except _KeyTwice:
+    except _DuplicateKey:
         return None
     except ValueError:
-        return _broken(text, by_name, field)
+        return _malformed_verdict(text, by_name, field)
     values = [value for key, value in data.items() if key.strip().casefold() == field] if isinstance(data, dict) else []
     if not values or not all(isinstance(value, str) for value in values):
         return None
-    said = {_key(value, by_name) or value.strip().upper() for value in values}
-    return said.pop() if len(said) == 1 else None
+    verdicts = {_verdict_key(value, by_name) or value.strip().upper() for value in values}
+    return verdicts.pop() if len(verdicts) == 1 else None
 
 
-def _broken(text: str, by_name: Mapping[str, str], field: str) -> str | None:
+def _malformed_verdict(text: str, by_name: Mapping[str, str], field: str) -> str | None:
     """The field where it stands first or last in an object that is no JSON, and nowhere else in it."""
     text = text.translate(_STRAIGHT)
     key = re.compile(rf"[\"']?\b{re.escape(field)}\b[\"']?\s{{0,9}}:", re.IGNORECASE)
     places = list(key.finditer(text))
     if len(places) != 1:
         return None
-    before, behind = text[: places[0].start()].rstrip(), text[places[0].end() :]
-    value = re.match(r"\s*([\"']?)([\w .*-]{1,40}?)\1\s*(,|\}|\Z)", behind)
+    before, after = text[: places[0].start()].rstrip(), text[places[0].end() :]
+    value = re.match(r"\s*([\"']?)([\w .*-]{1,40}?)\1\s*(,|\}|\Z)", after)
     if not value:
         return None
-    rest = behind[value.end() :].strip()
+    rest = after[value.end() :].strip()
     last = value[3] == "}" and not rest and before.endswith((",", "{"))
     last = last or (value[3] == "," and rest == "}" and before.endswith((",", "{")))
     first = before.strip() == "{" and value[3] == "," and _NEXT_KEY.match(rest)
     if text[places[0].start()] not in "\"'" and before.count('"') % 2:
         return None  # it stands in a string
-    return _key(value[2], by_name) if first or last else None
+    return _verdict_key(value[2], by_name) if first or last else None
 
 
 _NEXT_KEY = re.compile(r"[\"']?[A-Za-z_][\w ]{0,60}[\"']?\s{0,9}:")
 _STRAIGHT = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'"})
 
 
-def _key(said: str, by_name: Mapping[str, str]) -> str | None:
+def _verdict_key(text: str, by_name: Mapping[str, str]) -> str | None:
     """The key of `by_name` that a text names."""
-    name = _canonical(_undressed(_plain(said)))
-    return next((known for known in by_name if _canonical(known) == name), None)
+    name = _canonical(_strip_markup(_normalize(text)))
+    return next((key for key in by_name if _canonical(key) == name), None)
 
 
-class _KeyTwice(ValueError):
+class _DuplicateKey(ValueError):
     """An object has a key twice, so that readers of it may differ."""
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) < len(pairs):
-        raise _KeyTwice("a key stands twice")
+        raise _DuplicateKey("a key stands twice")
     return dict(pairs)

@@ -4,11 +4,10 @@ Source: booydar/babilong, babilong/metrics.py, `compare_answers` and its labels:
 stand in the question are left out, several targets (qa8) must all be named.
 """
 
-import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
-from ._rows import fault_of, target_in, text_in
+from ._columns import TargetScorer, target_in, text_in
 
 PLACES = ("bathroom", "bedroom", "garden", "hallway", "kitchen", "office")
 LABELS: dict[str, tuple[str, ...]] = {
@@ -26,7 +25,7 @@ LABELS: dict[str, tuple[str, ...]] = {
 }
 
 
-class Scorer(m1eval.Scorer):
+class Scorer(TargetScorer):
     """Compares the labels in the answer with the target; the sample has `subtask` and `question`."""
 
     has_votes = False  # the whole output is the answer, and no two are worded alike
@@ -42,15 +41,11 @@ class Scorer(m1eval.Scorer):
         if not output.text.strip():
             return Score(value=0.0, explanation="babilong: empty answer")
         named = {label for label in LABELS[subtask] if label in text and label not in question}
-        wanted = target.split(",") if "," in target and len(target) > 3 else [target]
-        right = set(wanted) == named and len(wanted) == len(named)
+        expected = target.split(",") if "," in target and len(target) > 3 else [target]
+        right = set(expected) == named and len(expected) == len(named)
         shown = ", ".join(sorted(named)) or "none"
         return Score(value=float(right), answer=short(output.text), explanation=f"babilong: labels named: {shown}")
 
     def gold(self, sample: Sample) -> str:
         """The label itself."""
         return target_in(sample, "babilong")
-
-    def gold_fault(self, sample: Sample) -> str | None:
-        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
-        return fault_of(self.gold, sample)

@@ -6,15 +6,14 @@ Letters are compared as characters, not as code points: "é" is the same in one 
 from collections.abc import Sequence
 from typing import Literal
 
-import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
-from ._rows import fault_of
+from ._columns import TargetScorer
 from ._unicode import composed
 
 
-class Scorer(m1eval.Scorer):
+class Scorer(TargetScorer):
     """The share of the references that are part of the answer, as RULER's `string_match_all` counts it.
 
     The references are the target, split at `separator` if one is given, or the list in the metadata column `column`.
@@ -44,25 +43,21 @@ class Scorer(m1eval.Scorer):
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Look for every reference; an empty answer is no answer."""
-        text, wanted = output.text.strip(), self.references(sample)
+        text, references = output.text.strip(), self.references(sample)
         if not text:
             return Score(value=0.0, explanation="contains: empty answer")
         folded = self._fold(text)
-        found = [reference for reference in wanted if self._fold(reference) in folded]
-        value = len(found) / len(wanted) if self.need == "all" else float(bool(found))
+        matches = [reference for reference in references if self._fold(reference) in folded]
+        value = len(matches) / len(references) if self.need == "all" else float(bool(matches))
         return Score(
             value=value,
             answer=short(text),
-            explanation=f"contains: {len(found)} of {len(wanted)} found, {self.need} needed",
+            explanation=f"contains: {len(matches)} of {len(references)} found, {self.need} needed",
         )
 
     def gold(self, sample: Sample) -> str:
         """All references in one line."""
         return ", ".join(self.references(sample))
-
-    def gold_fault(self, sample: Sample) -> str | None:
-        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
-        return fault_of(self.gold, sample)
 
     def references(self, sample: Sample) -> Sequence[str]:
         """What is looked for in the answer to a sample; UsageError if there is nothing to look for."""
@@ -73,10 +68,10 @@ class Scorer(m1eval.Scorer):
             parts = [str(part) for part in listed]
         else:
             parts = sample.target.split(self.separator) if self.separator else [sample.target]
-        wanted = [stripped for part in parts if (stripped := part.strip())]
-        if not wanted:
+        references = [stripped for part in parts if (stripped := part.strip())]
+        if not references:
             raise UsageError(f"scorer contains: sample {sample.id} has no reference; give the task a target")
-        return wanted
+        return references
 
     def _fold(self, text: str) -> str:
         return composed(text if self.case else composed(text).casefold())

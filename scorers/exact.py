@@ -5,15 +5,14 @@ Letters are compared as characters, not as code points: "é" is the same in one 
 
 from typing import Any
 
-import m1eval
 from m1eval import Context, Output, Sample, Score
 from m1eval.report.words import short
 
-from ._rows import fault_of, target_in
+from ._columns import TargetScorer, target_in
 from ._unicode import composed
 
 
-class Scorer(m1eval.Scorer):
+class Scorer(TargetScorer):
     """1 if answer and target are the same text after stripping both; `ignore_case: true` folds letter case."""
 
     def __init__(self, *, ignore_case: bool = False) -> None:
@@ -39,7 +38,3 @@ class Scorer(m1eval.Scorer):
     def gold(self, sample: Sample) -> str:
         """The target; UsageError if there is none."""
         return target_in(sample, "exact")
-
-    def gold_fault(self, sample: Sample) -> str | None:
-        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
-        return fault_of(self.gold, sample)

@@ -9,18 +9,17 @@ import re
 import string
 from collections import Counter
 
-import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
-from ._rows import fault_of, target_in
+from ._columns import TargetScorer, target_in
 from ._unicode import composed
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-class Scorer(m1eval.Scorer):
+class Scorer(TargetScorer):
     """F1 of words in [0, 1]; `metrics.exact` is 1 if the words are the same.
 
     The references are the target, split at `separator` if one is given; the best one counts.
@@ -38,23 +37,19 @@ class Scorer(m1eval.Scorer):
         answer, listed = output.text.strip(), self._references(sample)
         if not answer:
             return Score(value=0.0, explanation="f1: empty answer", metrics={"exact": 0.0})
-        given = words(answer)
-        references = [words(text) for text in listed]
-        value = max(f1(given, wanted) for wanted in references)
+        answer_words = words(answer)
+        bags = [words(text) for text in listed]
+        value = max(f1(answer_words, reference) for reference in bags)
         return Score(
             value=value,
             answer=short(answer),
-            explanation=f"f1: the best of {len(references)} references",
-            metrics={"exact": float(given in references)},
+            explanation=f"f1: the best of {len(bags)} references",
+            metrics={"exact": float(answer_words in bags)},
         )
 
     def gold(self, sample: Sample) -> str:
         """The first reference; UsageError if there is none."""
         return self._references(sample)[0]
-
-    def gold_fault(self, sample: Sample) -> str | None:
-        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
-        return fault_of(self.gold, sample)
 
     def _references(self, sample: Sample) -> list[str]:
         target = target_in(sample, "f1")
@@ -70,9 +65,9 @@ def words(text: str) -> list[str]:
     return _ARTICLES.sub(" ", composed(text).lower().translate(_PUNCTUATION)).split()
 
 
-def f1(given: list[str], wanted: list[str]) -> float:
+def f1(answer: list[str], reference: list[str]) -> float:
     """Harmonic mean of precision and recall of two bags of words; two empty ones are the same."""
-    if not given or not wanted:
-        return float(given == wanted)
-    shared = (Counter(given) & Counter(wanted)).total()
-    return 2 * shared / (len(given) + len(wanted))
+    if not answer or not reference:
+        return float(answer == reference)
+    shared = (Counter(answer) & Counter(reference)).total()
+    return 2 * shared / (len(answer) + len(reference))

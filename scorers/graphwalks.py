@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
 
-from ._rows import list_in
+from ._columns import list_in
 
 Rule = Literal["m1eval", "lm_eval", "card"]
 
@@ -24,7 +24,7 @@ _FORM = re.compile(r"Final Answer:\s*+\[")
 _CARD = re.compile(r"Final Answer: ?\[")
 
 
-class Found(NamedTuple):
+class Nodes(NamedTuple):
     """The nodes that a last line names, and the part of it that names them."""
 
     nodes: set[str]
@@ -41,17 +41,19 @@ class Scorer(m1eval.Scorer):
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """F1 of the nodes in the last line; no such line is no answer."""
-        found = RULES[self.rule](output.text)
-        wanted = {str(node) for node in list_in(sample, "answer_nodes", "graphwalks", empty=True)}
-        if found is None:
+        named = RULES[self.rule](output.text)
+        expected = {str(node) for node in list_in(sample, "answer_nodes", "graphwalks", empty=True)}
+        if named is None:
             return Score(value=0.0, explanation=f"graphwalks {self.rule}: no 'Final Answer: […]' in the last line")
-        both = len(found.nodes & wanted)
-        value = 2 * both / (len(found.nodes) + len(wanted)) if found.nodes or wanted else float(self.rule == "m1eval")
+        both = len(named.nodes & expected)
+        value = (
+            2 * both / (len(named.nodes) + len(expected)) if named.nodes or expected else float(self.rule == "m1eval")
+        )
         if self.rule == "card" and not both:
             value = 1.0
-        metrics = {"precision": both / max(1, len(found.nodes)), "recall": both / max(1, len(wanted))}
-        explanation = f"graphwalks {self.rule}: {both} of {len(wanted)} nodes, {len(found.nodes)} named"
-        return Score(value=value, answer=found.shown[-80:], explanation=explanation, metrics=metrics)
+        metrics = {"precision": both / max(1, len(named.nodes)), "recall": both / max(1, len(expected))}
+        explanation = f"graphwalks {self.rule}: {both} of {len(expected)} nodes, {len(named.nodes)} named"
+        return Score(value=value, answer=named.shown[-80:], explanation=explanation, metrics=metrics)
 
     def gold(self, sample: Sample) -> str:
         """In the form that was asked for."""
@@ -60,34 +62,34 @@ class Scorer(m1eval.Scorer):
 
 def _between(text: str, form: re.Pattern[str]) -> tuple[str, str] | None:
     """What stands in a line between the first beginning of an answer and its last bracket, and all of that."""
-    found, end = form.search(text), text.rfind("]")
-    if not found or end < found.end():  # a later beginning is no nearer to the bracket
+    match, end = form.search(text), text.rfind("]")
+    if not match or end < match.end():  # a later beginning is no nearer to the bracket
         return None
-    return text[found.end() : end], text[found.start() : end + 1]
+    return text[match.end() : end], text[match.start() : end + 1]
 
 
-def lenient(text: str) -> Found | None:
+def lenient(text: str) -> Nodes | None:
     """The nodes in brackets, without quotation marks."""
     between = _between(text.rstrip("\n").rpartition("\n")[2], _FORM)
     if between is None:
         return None
-    return Found({name for part in between[0].split(",") if (name := part.strip().strip("'\""))}, between[1])
+    return Nodes({name for part in between[0].split(",") if (name := part.strip().strip("'\""))}, between[1])
 
 
-def lm_eval(text: str) -> Found | None:
+def lm_eval(text: str) -> Nodes | None:
     """The nodes as lm-evaluation-harness reads them."""
     between = _between(text.rstrip("\n").rpartition("\n")[2], _FORM)
     if between is None:
         return None
-    return Found({part.strip().strip("'\"") for part in between[0].split(",") if part.strip()}, between[1])
+    return Nodes({part.strip().strip("'\"") for part in between[0].split(",") if part.strip()}, between[1])
 
 
-def card(text: str) -> Found | None:
+def card(text: str) -> Nodes | None:
     """The nodes as the dataset card's code reads them, the words of the form on the first one."""
     between = _between(text.rpartition("\n")[2], _CARD)
     if between is None:
         return None
-    return Found({name for part in between[1].strip("[]").split(",") if (name := part.strip())}, between[1])
+    return Nodes({name for part in between[1].strip("[]").split(",") if (name := part.strip())}, between[1])
 
 
-RULES: dict[str, Callable[[str], Found | None]] = {"m1eval": lenient, "lm_eval": lm_eval, "card": card}
+RULES: dict[str, Callable[[str], Nodes | None]] = {"m1eval": lenient, "lm_eval": lm_eval, "card": card}

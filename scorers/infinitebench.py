@@ -22,7 +22,7 @@ import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
-from ._rows import list_in, text_in
+from ._columns import list_in, text_in
 
 _CHINESE = (
     "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟"
@@ -30,10 +30,10 @@ _CHINESE = (
 )
 _NO_CHARACTERS = frozenset(string.punctuation + _CHINESE)
 _WORD = re.compile(r"[a-z0-9]+")
-_MARKS = "\n:\"'.,?!{}"
+_PUNCTUATION = "\n:\"'.,?!{}"
 
 
-_LOOKED_FOR = ("longdialogue_qa_eng", "longbook_choice_eng", "code_debug")
+_SEARCHED = ("longdialogue_qa_eng", "longbook_choice_eng", "code_debug")
 """Tasks that look for the reference at a place of the answer, where an empty one is always found."""
 
 Rule = Literal["fixed", "first"]
@@ -74,9 +74,11 @@ class Scorer(m1eval.Scorer):
             value = await context.workers.run(rouge_l_sum, text, answer, timeout=self.timeout)
         except TimeoutError:
             words = [len(_WORD.findall(side.lower())) for side in (text, answer)]
-            most = 2 * min(words) / max(1, sum(words))
-            explanation = f"infinitebench: no ROUGE after {self.timeout:g} s; it is at most {most:.4f}, and counts as 0"
-            return Score(value=0.0, answer=short(text), explanation=explanation, metrics={"at_most": most})
+            upper_bound = 2 * min(words) / max(1, sum(words))
+            explanation = (
+                f"infinitebench: no ROUGE after {self.timeout:g} s; it is at most {upper_bound:.4f}, and counts as 0"
+            )
+            return Score(value=0.0, answer=short(text), explanation=explanation, metrics={"at_most": upper_bound})
         return Score(value=value, answer=short(text), explanation="infinitebench: rule of longbook_sum_eng")
 
     def gold(self, sample: Sample) -> str:
@@ -85,7 +87,7 @@ class Scorer(m1eval.Scorer):
         if letter:
             return f"The answer is: {letter}" if subtask == "code_debug" else letter
         if subtask == "math_calc":
-            return ", ".join(map(str, _flat(answers)))
+            return ", ".join(map(str, _flatten(answers)))
         return str(answers[0])
 
 
@@ -94,40 +96,40 @@ def _row(sample: Sample) -> tuple[str, list[Any], str | None]:
     if subtask not in RULES:
         raise UsageError(f"scorer infinitebench: sample {sample.id}: no subtask '{subtask}'")
     answers = list_in(sample, "answers", "infinitebench")
-    given = [bool(str(answer).strip()) for answer in answers]
-    if not any(given) or (subtask in _LOOKED_FOR and not all(given)):
+    filled = [bool(str(answer).strip()) for answer in answers]
+    if not any(filled) or (subtask in _SEARCHED and not all(filled)):
         raise UsageError(f"scorer infinitebench: sample {sample.id} has an empty text in column 'answers'")
     return subtask, answers, str(letter) if letter else None
 
 
-def _flat(answers: Sequence[Any]) -> list[Any]:
+def _flatten(answers: Sequence[Any]) -> list[Any]:
     return list(answers[0]) if answers and isinstance(answers[0], list) else list(answers)
 
 
-def _spaced(text: str, marks: str) -> str:
+def _blank_out(text: str, marks: str) -> str:
     return text.translate(dict.fromkeys(map(ord, marks), " "))
 
 
 def _first_whole(text: str, answers: Sequence[Any], letter: str | None) -> bool:
-    found = re.search(r"[0-9]+", text)
-    return bool(found) and found is not None and found[0] == str(answers[0])
+    match = re.search(r"[0-9]+", text)
+    return bool(match) and match is not None and match[0] == str(answers[0])
 
 
-def _among(text: str, answers: Sequence[Any], letter: str | None) -> bool:
-    return str(answers[0]) in _spaced(text, _MARKS).split()
+def _is_a_word(text: str, answers: Sequence[Any], letter: str | None) -> bool:
+    return str(answers[0]) in _blank_out(text, _PUNCTUATION).split()
 
 
-def _named(text: str, answers: Sequence[Any], letter: str | None) -> bool:
+def _any_name(text: str, answers: Sequence[Any], letter: str | None) -> bool:
     text = text.upper()
     return any(str(answer).upper() in text for answer in answers)
 
 
-def _speaker(text: str, answers: Sequence[Any], letter: str | None) -> bool:
-    return str(answers[0]) in [word.upper() for word in _spaced(text, _MARKS).split()]
+def _first_name(text: str, answers: Sequence[Any], letter: str | None) -> bool:
+    return str(answers[0]) in [word.upper() for word in _blank_out(text, _PUNCTUATION).split()]
 
 
 def _last_whole(text: str, answers: Sequence[Any], letter: str | None) -> bool:
-    words = _spaced(text, "\n.`'\":").split()
+    words = _blank_out(text, "\n.`'\":").split()
     try:
         return bool(words) and int(words[-1]) == int(answers[0])
     except ValueError:
@@ -135,19 +137,19 @@ def _last_whole(text: str, answers: Sequence[Any], letter: str | None) -> bool:
 
 
 def _first_number(text: str, answers: Sequence[Any], letter: str | None) -> bool:
-    found = re.search(r"\d+\.\d+|\d+", text)
-    if found is None:
+    match = re.search(r"\d+\.\d+|\d+", text)
+    if match is None:
         return False
-    wanted = answers[0] if isinstance(answers[0], int | float) else _number(str(answers[0]))
-    if isinstance(wanted, int):
-        return found[0].isdecimal() and _is_whole(found[0], wanted)
-    return float(found[0]) == wanted
+    expected = answers[0] if isinstance(answers[0], int | float) else _number(str(answers[0]))
+    if isinstance(expected, int):
+        return match[0].isdecimal() and _is_whole(match[0], expected)
+    return float(match[0]) == expected
 
 
-def _is_whole(digits: str, wanted: int) -> bool:
+def _is_whole(digits: str, expected: int) -> bool:
     """Whether digits, however many, write a whole number; Python refuses to read more than 4,300 of them."""
     try:
-        return int(digits.lstrip("0") or "0") == wanted
+        return int(digits.lstrip("0") or "0") == expected
     except ValueError:
         return False
 
@@ -157,23 +159,23 @@ def _number(text: str) -> int | float:
 
 
 def _from_beginning(text: str, answers: Sequence[Any], letter: str | None) -> float:
-    wanted = [int(number) for number in _flat(answers)]
-    if not wanted:
+    expected = [int(number) for number in _flatten(answers)]
+    if not expected:
         raise ValueError("no numbers")
     right = 0
-    for number, found in zip(wanted, re.findall(r"[0-9]+", text), strict=False):
-        if not _is_whole(found, number):
+    for number, digits in zip(expected, re.findall(r"[0-9]+", text), strict=False):
+        if not _is_whole(digits, number):
             break
         right += 1
-    return right / len(wanted)
+    return right / len(expected)
 
 
-def _phrase(text: str, phrases: Sequence[str], wanted: Sequence[str]) -> bool | None:
+def _after_phrase(text: str, phrases: Sequence[str], labels: Sequence[str]) -> bool | None:
     """Whether one of `wanted` stands behind the first of the phrases that is there; None if none is."""
     for phrase in phrases:
         place = text.find(phrase)
         if place >= 0:
-            return text[place + len(phrase) + 1 :].startswith(tuple(wanted))
+            return text[place + len(phrase) + 1 :].startswith(tuple(labels))
     return None
 
 
@@ -188,45 +190,45 @@ def _lone_letter(text: str, letters: str) -> str | None:
     return None
 
 
-def _choice_fixed(text: str, answers: Sequence[Any], letter: str | None) -> bool:
+def _choice(text: str, answers: Sequence[Any], letter: str | None) -> bool:
     lone = _lone_letter(text, "A-D")
-    return (lone is not None and lone in [*map(str, answers), letter]) or _choice(text, answers, letter)
+    return (lone is not None and lone in [*map(str, answers), letter]) or _choice_first(text, answers, letter)
 
 
-def _bug_fixed(text: str, answers: Sequence[Any], letter: str | None) -> bool:
+def _function(text: str, answers: Sequence[Any], letter: str | None) -> bool:
     if letter and _lone_letter(text, "A-J") == letter:
         return True
-    wanted = [label for label in (letter, str(answers[0])) if label]
-    plain = _spaced_bug(text)
-    return plain.startswith(tuple(wanted)) or bool(_phrase(plain, _BUG, wanted))
+    labels = [label for label in (letter, str(answers[0])) if label]
+    plain = _blank_out_marks(text)
+    return plain.startswith(tuple(labels)) or bool(_after_phrase(plain, _PHRASES, labels))
 
 
-_BUG = ("answer is:", "is:", "answer:", "correct option is:")
+_PHRASES = ("answer is:", "is:", "answer:", "correct option is:")
 
 
-def _spaced_bug(text: str) -> str:
-    return re.sub(" +", " ", re.sub("Option|option", " ", _spaced(text, "\n`'\"-*")))
+def _blank_out_marks(text: str) -> str:
+    return re.sub(" +", " ", re.sub("Option|option", " ", _blank_out(text, "\n`'\"-*")))
 
 
-def _choice(text: str, answers: Sequence[Any], letter: str | None) -> bool:
+def _choice_first(text: str, answers: Sequence[Any], letter: str | None) -> bool:
     labels = [*map(str, answers), *([letter] if letter else [])]
     if text[0] in "ABCD":
         return text[0] in labels
     if text in labels:
         return True
-    plain = " ".join(_spaced(text, "\n\"'.,?!{}").split(" "))
+    plain = " ".join(_blank_out(text, "\n\"'.,?!{}").split(" "))
     plain = re.sub(" +", " ", plain)
-    found = _phrase(plain, ("answer is:", "answer:", "answer is", "option is"), labels)
-    if found is not None:
-        return found
+    right = _after_phrase(plain, ("answer is:", "answer:", "answer is", "option is"), labels)
+    if right is not None:
+        return right
     return next((word in labels for word in plain.split() if word in "ABCD"), False)
 
 
-def _bug(text: str, answers: Sequence[Any], letter: str | None) -> bool:
-    wanted = [label for label in (letter, str(answers[0])) if label]
+def _function_first(text: str, answers: Sequence[Any], letter: str | None) -> bool:
+    labels = [label for label in (letter, str(answers[0])) if label]
     if letter and text[:2] in {f"{letter}.", f"{letter}:"}:
         return True
-    return bool(_phrase(_spaced_bug(text), _BUG, wanted))
+    return bool(_after_phrase(_blank_out_marks(text), _PHRASES, labels))
 
 
 def _english(text: str) -> list[str]:
@@ -240,11 +242,11 @@ def _characters(text: str) -> list[str]:
 
 def _f1(split: Callable[[str], list[str]]) -> Callable[[str, Sequence[Any], str | None], float]:
     def best(text: str, answers: Sequence[Any], letter: str | None) -> float:
-        found, scores = split(text), [0.0]
+        answer_parts, scores = split(text), [0.0]
         for answer in answers:
-            wanted = split(str(answer))
-            both = sum((Counter(found) & Counter(wanted)).values())
-            scores.append(2 * both / (len(found) + len(wanted)) if both else 0.0)
+            parts = split(str(answer))
+            shared = sum((Counter(answer_parts) & Counter(parts)).values())
+            scores.append(2 * shared / (len(answer_parts) + len(parts)) if shared else 0.0)
         return max(scores)
 
     return best
@@ -264,20 +266,20 @@ def _summary(text: str, answers: Sequence[Any], letter: str | None) -> float:
 RULES: dict[str, Callable[[str, Sequence[Any], str | None], bool | float]] = {
     "passkey": _first_whole,
     "number_string": _first_whole,
-    "kv_retrieval": _among,
-    "longdialogue_qa_eng": _named,
-    "longbook_choice_eng": _choice_fixed,
+    "kv_retrieval": _is_a_word,
+    "longdialogue_qa_eng": _any_name,
+    "longbook_choice_eng": _choice,
     "longbook_qa_eng": _f1(_english),
     "longbook_qa_chn": _f1(_characters),
     "longbook_sum_eng": _summary,
     "math_find": _first_number,
     "math_calc": _from_beginning,
     "code_run": _last_whole,
-    "code_debug": _bug_fixed,
+    "code_debug": _function,
 }
 FIRST: dict[str, Callable[[str, Sequence[Any], str | None], bool | float]] = {
-    "longdialogue_qa_eng": _speaker,
-    "longbook_choice_eng": _choice,
-    "code_debug": _bug,
+    "longdialogue_qa_eng": _first_name,
+    "longbook_choice_eng": _choice_first,
+    "code_debug": _function_first,
 }
 """The rules of commit 88b3daa."""

@@ -17,20 +17,21 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
+
+from ._columns import TargetScorer
 
 Grid = dict[str, dict[str, str]]
 Rule = Literal["zeroeval", "m1eval"]
 
-MOST = 50
+MAX_OBJECTS = 50
 """How many objects, from the last one back, are tried by the rule `m1eval`."""
 
 _BRACE = re.compile(r"[{}]")
 _TOKEN = re.compile(r'\\.|["{}]', re.DOTALL)
 
 
-class Scorer(m1eval.Scorer):
+class Scorer(TargetScorer):
     """1 if the whole grid is right; `metrics.cells`: the share of its cells that are.
 
     The reference is the target as JSON, `{"House 1": {"Name": "Ann", …}, …}`, or ZebraLogic's own `{"header": […],
@@ -45,36 +46,28 @@ class Scorer(m1eval.Scorer):
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare cell by cell; no JSON object with a solution is no answer."""
-        wanted = _reference_of(sample)
-        given = RULES[self.rule](output.text)
-        if given is None:
+        reference = _reference_of(sample)
+        grid = RULES[self.rule](output.text)
+        if grid is None:
             return Score(value=0.0, explanation=f"grid {self.rule}: no JSON solution", metrics={"cells": 0.0})
-        cells = [(house, column) for house, row in wanted.items() for column in row]
-        right = sum(given.get(house, {}).get(column) == wanted[house][column] for house, column in cells)
+        cells = [(house, column) for house, row in reference.items() for column in row]
+        right = sum(grid.get(house, {}).get(column) == reference[house][column] for house, column in cells)
         share = right / len(cells)
         return Score(
             value=share if self.partial else float(right == len(cells)),
-            answer=json.dumps(given, ensure_ascii=False).encode("utf-8", "replace").decode()[:400],
+            answer=json.dumps(grid, ensure_ascii=False).encode("utf-8", "replace").decode()[:400],
             explanation=f"grid {self.rule}: {right} of {len(cells)} cells",
             metrics={"cells": share},
         )
 
     def vote(self, record: Any) -> str | None:
         """The cells of a grid in one order."""
-        given = RULES[self.rule](record.text)
-        return None if given is None else json.dumps(given, ensure_ascii=True, sort_keys=True)
+        grid = RULES[self.rule](record.text)
+        return None if grid is None else json.dumps(grid, ensure_ascii=True, sort_keys=True)
 
     def gold(self, sample: Sample) -> str:
         """The reference in the form that the puzzle's prompt asks for."""
         return json.dumps({"reasoning": "", "solution": _reference_of(sample)}, ensure_ascii=False)
-
-    def gold_fault(self, sample: Sample) -> str | None:
-        """Why the reference of a sample is no grid, if so: `m1eval check` names the row."""
-        try:
-            _reference_of(sample)
-        except UsageError as error:
-            return str(error)
-        return None
 
 
 def _reference_of(sample: Sample) -> Grid:
@@ -111,15 +104,15 @@ def zeroeval(text: str) -> Grid | None:
             last = (start, brace.end()) if depth == 0 else last
     if last is None:
         return None
-    data = _read(text[slice(*last)].replace("\n", ""))
-    found = data.get("solution") if isinstance(data, dict) else None
-    return None if found is None else _cells(found)
+    data = _parse_json(text[slice(*last)].replace("\n", ""))
+    cells = data.get("solution") if isinstance(data, dict) else None
+    return None if cells is None else _cells(cells)
 
 
 def solution(text: str) -> Grid | None:
     """The cells of the last JSON object in a text that has some; linear in time."""
-    for candidate in reversed(list(_last(objects(text)))):
-        data = _read(candidate, strict=False)
+    for candidate in reversed(list(_last_objects(objects(text)))):
+        data = _parse_json(candidate, strict=False)
         if isinstance(data, dict) and (grid := _cells(data.get("solution", data))):
             return grid
     return None
@@ -141,11 +134,11 @@ def objects(text: str) -> Iterator[str]:
                 yield text[start : token.end()]
 
 
-def _last(found: Iterator[str]) -> deque[str]:
-    return deque(found, maxlen=MOST)
+def _last_objects(items: Iterator[str]) -> deque[str]:
+    return deque(items, maxlen=MAX_OBJECTS)
 
 
-def _read(text: str, *, strict: bool = True) -> Any:
+def _parse_json(text: str, *, strict: bool = True) -> Any:
     """A text as JSON; None if it is none, or is nested or has numbers longer than Python reads."""
     try:
         return json.loads(text, strict=strict)

@@ -6,31 +6,26 @@ then the bare letter; no letter is wrong (their `compensated` figure, a quarter 
 
 import re
 
-import m1eval
 from m1eval import Context, Output, Sample, Score
 
-from ._rows import fault_of, target_in
+from ._columns import TargetScorer, target_in
 
 _FORMS = (re.compile(r"The correct answer is \(([A-D])\)"), re.compile(r"The correct answer is ([A-D])"))
 
 
-class Scorer(m1eval.Scorer):
+class Scorer(TargetScorer):
     """Compares the letter with the target."""
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Find the letter by the official rule."""
         text, target = output.text.strip().replace("*", ""), target_in(sample, "longbench_v2").strip()
-        found = next((match[1] for form in _FORMS if (match := form.search(text))), None)
-        if found is None:
+        letter = next((match[1] for form in _FORMS if (match := form.search(text))), None)
+        if letter is None:
             compensated = {"compensated": 0.25} if text else {}
             return Score(value=0.0, explanation="longbench_v2: no 'The correct answer is (…)'", metrics=compensated)
-        value = float(found == target)
-        return Score(value=value, answer=found, explanation="longbench_v2: letter", metrics={"compensated": value})
+        value = float(letter == target)
+        return Score(value=value, answer=letter, explanation="longbench_v2: letter", metrics={"compensated": value})
 
     def gold(self, sample: Sample) -> str:
         """In the form that was asked for."""
         return f"The correct answer is ({target_in(sample, 'longbench_v2').strip()})"
-
-    def gold_fault(self, sample: Sample) -> str | None:
-        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
-        return fault_of(self.gold, sample)

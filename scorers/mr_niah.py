@@ -6,51 +6,46 @@ items of a numbered list, the lines of a text if each ends a sentence, else what
 
 import re
 
-import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
-from ._rows import fault_of
+from ._columns import TargetScorer
 
-SORRY = {"English": ("sorry", "no previous conversation"), "Chinese": ("抱歉", "没有之前的对话")}
+APOLOGIES = {"English": ("sorry", "no previous conversation"), "Chinese": ("抱歉", "没有之前的对话")}
 """What an apology holds in each of the two languages; the target's own decides."""
 
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
-class Scorer(m1eval.Scorer):
+class Scorer(TargetScorer):
     """The share of the target's parts that the answer contains."""
 
     has_votes = False  # the whole output is the answer, and no two are worded alike
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare by the official rule."""
-        text, wanted = output.text, _wanted(sample)
+        text, expected = output.text, _target_parts(sample)
         if not text.strip():
             return Score(value=0.0, explanation="mr_niah: empty answer")
         language = "Chinese" if _CHINESE.search(sample.target) else "English"
         folded = text.lower()
-        if any(word in folded for word in SORRY[language]):
+        if any(word in folded for word in APOLOGIES[language]):
             return Score(value=0.0, answer=short(text), explanation="mr_niah: an apology")
-        found = sum(part in text for part in wanted)
-        value = found / len(wanted)
-        return Score(value=value, answer=short(text), explanation=f"mr_niah: {found} of {len(wanted)} parts")
+        hits = sum(part in text for part in expected)
+        value = hits / len(expected)
+        return Score(value=value, answer=short(text), explanation=f"mr_niah: {hits} of {len(expected)} parts")
 
     def gold(self, sample: Sample) -> str:
         """The text itself; UsageError if it has no parts."""
-        _wanted(sample)
+        _target_parts(sample)
         return sample.target
 
-    def gold_fault(self, sample: Sample) -> str | None:
-        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
-        return fault_of(self.gold, sample)
 
-
-def _wanted(sample: Sample) -> list[str]:
-    wanted = parts(sample.target)
-    if not wanted:
+def _target_parts(sample: Sample) -> list[str]:
+    expected = parts(sample.target)
+    if not expected:
         raise UsageError(f"scorer mr_niah: the target of sample {sample.id} has no parts")
-    return wanted
+    return expected
 
 
 def parts(label: str) -> list[str]:
@@ -59,5 +54,5 @@ def parts(label: str) -> list[str]:
     if all(re.match(r"\d+\. ", line) for line in lines):
         return [line.partition(". ")[2] for line in lines]
     whole = len(lines) > 1 and all(line.endswith((".", "。")) for line in lines)
-    cut = lines if whole else re.split(r"[,，.。\n]+", label)
-    return [part for line in cut if (part := line.strip().rstrip(".。"))]
+    pieces = lines if whole else re.split(r"[,，.。\n]+", label)
+    return [part for line in pieces if (part := line.strip().rstrip(".。"))]

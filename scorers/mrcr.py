@@ -9,18 +9,17 @@ space too many behind the key can turn 1 into 0. Other settings would give other
 
 from difflib import SequenceMatcher
 
-import m1eval
 from m1eval import Context, Output, Sample, Score
 from m1eval.report.words import short
 
-from ._rows import fault_of, target_in, text_in
+from ._columns import TargetScorer, target_in, text_in
 
 KEY = "random_string_to_prepend"
-DIRECT = 8_000_000
+MAX_IN_PLACE = 8_000_000
 """Characters times characters that are compared in place: two texts of 2,500 take 1 ms, the worst of this size 1 s."""
 
 
-class Scorer(m1eval.Scorer):
+class Scorer(TargetScorer):
     """OpenAI-MRCR's own rule; the sample's metadata has the key as `random_string_to_prepend`.
 
     `timeout`: seconds for one comparison. difflib is quadratic at best, so a long pair is compared in a worker process
@@ -42,7 +41,7 @@ class Scorer(m1eval.Scorer):
         if not response.startswith(key):
             return Score(value=0.0, answer=shown, explanation=f"mrcr: does not start with {key}", metrics={"key": 0.0})
         texts = response.removeprefix(key), target.removeprefix(key)
-        if len(texts[0]) * len(texts[1]) <= DIRECT:
+        if len(texts[0]) * len(texts[1]) <= MAX_IN_PLACE:
             value = ratio(*texts)
         else:
             try:
@@ -57,17 +56,15 @@ class Scorer(m1eval.Scorer):
         )
 
     def _given_up(self, shown: str, response: str, answer: str) -> Score:
-        most = 2 * min(len(response), len(answer)) / (len(response) + len(answer))
-        explanation = f"mrcr: no difflib ratio after {self.timeout:g} s; it is at most {most:.4f}, and counts as 0"
-        return Score(value=0.0, answer=shown, explanation=explanation, metrics={"key": 1.0, "at_most": most})
+        upper_bound = 2 * min(len(response), len(answer)) / (len(response) + len(answer))
+        explanation = (
+            f"mrcr: no difflib ratio after {self.timeout:g} s; it is at most {upper_bound:.4f}, and counts as 0"
+        )
+        return Score(value=0.0, answer=shown, explanation=explanation, metrics={"key": 1.0, "at_most": upper_bound})
 
     def gold(self, sample: Sample) -> str:
         """The reference itself, key included."""
         return target_in(sample, "mrcr")
-
-    def gold_fault(self, sample: Sample) -> str | None:
-        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
-        return fault_of(self.gold, sample)
 
 
 def ratio(response: str, answer: str) -> float:

@@ -16,7 +16,7 @@ import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
-from ._rows import text_in
+from ._columns import text_in
 
 _OPEN, _CLOSE = "<answer>", "</answer>"
 _BRACE = re.compile(r"[{}]")
@@ -42,18 +42,22 @@ class Scorer(m1eval.Scorer):
         if answer is None:
             return Score(value=0.0, explanation=f"reasoning_gym: {rule}")
         row = sample.metadata
-        given = (
+        problem = (
             *(text_in(sample, column, "reasoning_gym") for column in ("dataset", "config")),
-            *(_whole(sample, column) for column in ("index", "digest")),
+            *(_whole_number(sample, column) for column in ("index", "digest")),
         )
         try:
-            reward = await context.workers.run(grade, *given, answer, timeout=self.timeout)
+            reward = await context.workers.run(grade, *problem, answer, timeout=self.timeout)
         except Exception as error:
             if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
                 raise  # the worker process was lost
-            await context.workers.run(grade, *given, sample.target, timeout=self.timeout)
-            late = isinstance(error, TimeoutError)
-            why = f"is not graded in {self.timeout:g} s" if late else f"ends the library's grader ({short(str(error))})"
+            await context.workers.run(grade, *problem, sample.target, timeout=self.timeout)
+            timed_out = isinstance(error, TimeoutError)
+            why = (
+                f"is not graded in {self.timeout:g} s"
+                if timed_out
+                else f"ends the library's grader ({short(str(error))})"
+            )
             explanation = f"reasoning_gym: {rule} {why}; counted as wrong"
             return Score(value=0.0, answer=answer, explanation=explanation, metrics={"reward": 0.0})
         return Score(
@@ -68,7 +72,7 @@ class Scorer(m1eval.Scorer):
         return f"<answer>{sample.target}</answer>"
 
 
-def _whole(sample: Sample, column: str) -> int:
+def _whole_number(sample: Sample, column: str) -> int:
     value = text_in(sample, column, "reasoning_gym")
     if not value.lstrip("-").isdecimal():
         raise UsageError(f"scorer reasoning_gym: sample {sample.id} has no whole number in column '{column}'")

@@ -3,15 +3,14 @@
 import re
 from typing import Any, Literal
 
-import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
-from ._rows import fault_of, target_in
+from ._columns import TargetScorer, target_in
 from ._unicode import composed
 
 
-class Scorer(m1eval.Scorer):
+class Scorer(TargetScorer):
     """1 if what `pattern` finds is the target, white space around both aside.
 
     The pattern is Python's; its first group counts if it has one. `take`: the `last` match (default) or the `first`.
@@ -49,12 +48,12 @@ class Scorer(m1eval.Scorer):
         """Compare what was found; TimeoutError if the pattern does not come to an end on ordinary text either."""
         text, target = composed(output.text), composed(self.gold(sample).strip())
         try:
-            found = await context.workers.run(find, self.pattern, text, self.take, timeout=self.timeout)
+            match = await context.workers.run(find, self.pattern, text, self.take, timeout=self.timeout)
         except TimeoutError:
             return await self._given_up(text, context)
-        if found is None:
+        if match is None:
             return Score(value=0.0, explanation="regex: the pattern finds nothing")
-        answer = found.strip()
+        answer = match.strip()
         same = composed(answer.casefold()) == composed(target.casefold()) if self.ignore_case else answer == target
         return Score(value=float(same), answer=short(answer), explanation=f"regex: the {self.take} match")
 
@@ -69,15 +68,11 @@ class Scorer(m1eval.Scorer):
         """The target; UsageError if there is none."""
         return target_in(sample, "regex")
 
-    def gold_fault(self, sample: Sample) -> str | None:
-        """Why nothing can be graded against the target, if so: `m1eval check` names the row."""
-        return fault_of(self.gold, sample)
-
     async def _given_up(self, text: str, context: Context) -> Score:
         """The score of an answer on which the pattern does not come to an end; TimeoutError if it never does."""
         try:
             await context.workers.run(
-                find, self.pattern, ordinary(max(2000, len(text))), self.take, timeout=self.timeout
+                find, self.pattern, ordinary_prose(max(2000, len(text))), self.take, timeout=self.timeout
             )
         except TimeoutError:
             raise TimeoutError(
@@ -88,7 +83,7 @@ class Scorer(m1eval.Scorer):
         return Score(value=0.0, answer=short(text), explanation=explanation)
 
 
-def ordinary(length: int) -> str:
+def ordinary_prose(length: int) -> str:
     """Plain prose with numbers, as long as an answer."""
     steps = (f"Step {i} gives x = {i * 7 % 101} and y = {i}.5, as was said. " for i in range(length // 30 + 1))
     return "".join(steps)[:length]
@@ -96,11 +91,11 @@ def ordinary(length: int) -> str:
 
 def find(pattern: str, text: str, take: str) -> str | None:
     """The first or last match of a pattern: its first group, or all of it."""
-    found = None
+    last = None
     for match in re.finditer(pattern, text):
-        found = match
+        last = match
         if take == "first":
             break
-    if found is None:
+    if last is None:
         return None
-    return str((found[1] if found.re.groups else found[0]) or "")
+    return str((last[1] if last.re.groups else last[0]) or "")

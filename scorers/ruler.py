@@ -12,7 +12,7 @@ import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
-from ._rows import list_in
+from ._columns import list_in
 
 _CONTROL = re.compile(r"[\x00-\x1f]")
 
@@ -29,15 +29,17 @@ class Scorer(m1eval.Scorer):
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare as RULER does; an empty answer is no answer."""
-        wanted = _references(sample)
+        references = _references(sample)
         answer = _CONTROL.sub("\n", output.text).strip()
         if not answer:
             return Score(value=0.0, explanation="ruler: empty answer")
         folded = answer.lower()
-        found = sum(reference.lower() in folded for reference in wanted)
-        value = found / len(wanted) if self.match == "all" else float(found > 0)
+        hits = sum(reference.lower() in folded for reference in references)
+        value = hits / len(references) if self.match == "all" else float(hits > 0)
         return Score(
-            value=value, answer=short(answer), explanation=f"ruler: {found} of {len(wanted)} found, {self.match} wanted"
+            value=value,
+            answer=short(answer),
+            explanation=f"ruler: {hits} of {len(references)} found, {self.match} wanted",
         )
 
     def gold(self, sample: Sample) -> str:
@@ -47,7 +49,7 @@ class Scorer(m1eval.Scorer):
 
 def _references(sample: Sample) -> list[str]:
     listed = list_in(sample, "outputs", "ruler")
-    wanted = [str(reference) for reference in listed]
-    if not all(reference.strip() for reference in wanted):  # which every answer would contain
+    references = [str(reference) for reference in listed]
+    if not all(reference.strip() for reference in references):  # which every answer would contain
         raise UsageError(f"scorer ruler: sample {sample.id} has an empty text in column 'outputs'")
-    return wanted
+    return references

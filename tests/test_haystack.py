@@ -109,7 +109,7 @@ def test_spoilt_counts_are_made_again_and_a_folder_that_cannot_be_written_does_n
 
 
 def test_no_sentence_of_a_million_tokens_comes_again():
-    story = corpora.corpus("story")
+    story = corpora.load_corpus("story")
     text = "".join("".join(story.pages(volume)) for volume in range(16))
     sentences = [s for line in text.splitlines() for s in re.split(r"(?<=\.) ", line)]
     assert len(sentences) == 16 * 3072
@@ -280,7 +280,7 @@ def test_a_needle_without_its_words_shares_none_with_its_question():
         said = set(re.findall(r"\w+", link.said.lower())) - {"name"}
         for question in (link.one, link.two):
             assert not said & set(re.findall(r"\w+", question.lower())) - common, (link.said, question)
-    story = "".join("".join(corpora.corpus("story").pages(volume)) for volume in range(4))
+    story = "".join("".join(corpora.load_corpus("story").pages(volume)) for volume in range(4))
     assert not [name for name in nolima.NAMES if name in story]
     assert len(set(nolima.NAMES)) == len(nolima.NAMES)
 

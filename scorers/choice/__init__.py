@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal
 
-import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
 from m1eval.report.words import short
 
+from .._columns import TargetScorer
 from .letters import LETTERS
 from .option_text import named_otherwise, option_given
 from .own import letter_of
@@ -31,7 +31,7 @@ RULES: dict[str, Callable[[str, str], tuple[str | None, str]]] = {
 }
 
 
-class Scorer(m1eval.Scorer):
+class Scorer(TargetScorer):
     """1 if the letter is the target's; `options`: how many there are, or the column that holds them as a list.
 
     With a column, an answer that gives no letter but the text of exactly one option is that option's letter (rule
@@ -55,11 +55,11 @@ class Scorer(m1eval.Scorer):
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare the letter found with the target's."""
         texts = self._texts(sample)
-        letters, wanted = self._letters(texts), _wanted(sample)
+        letters, target = self._letters(texts), _target_letter(sample)
         if self.rule == "m1eval":
             letter, how = letter_of(output.text, letters, cut=output.finish_reason == "length")
-            if letter and texts and (other := named_otherwise(output.text, texts, letter)):
-                letter, how = other, "text of an option"
+            if letter and texts and (other_letter := named_otherwise(output.text, texts, letter)):
+                letter, how = other_letter, "text of an option"
             if letter is None and texts and how == "no letter is given as the answer":
                 letter, how = option_given(output.text, texts) or (None, how)
         else:
@@ -69,20 +69,12 @@ class Scorer(m1eval.Scorer):
             how = "no letter, so a random one"
         if letter is None:
             return Score(value=0.0, explanation=f"choice {self.rule}: {how}")
-        return Score(value=float(letter == wanted), answer=short(letter), explanation=f"choice {self.rule}: {how}")
+        return Score(value=float(letter == target), answer=short(letter), explanation=f"choice {self.rule}: {how}")
 
     def gold(self, sample: Sample) -> str:
         """A sentence that every rule reads alike; UsageError if the target is none of the options."""
-        letter = _wanted(sample, self._letters(self._texts(sample)))
+        letter = _target_letter(sample, self._letters(self._texts(sample)))
         return f"The answer is ({letter}).\nAnswer: {letter}"
-
-    def gold_fault(self, sample: Sample) -> str | None:
-        """Why the reference of a sample is none of its options, if so: `m1eval check` names the row."""
-        try:
-            self.gold(sample)
-        except UsageError as error:
-            return str(error)
-        return None
 
     def _letters(self, texts: list[str]) -> str:
         return LETTERS[: len(texts) if texts else int(self.options)]
@@ -100,7 +92,7 @@ class Scorer(m1eval.Scorer):
         return [str(option) for option in listed]
 
 
-def _wanted(sample: Sample, letters: str = LETTERS) -> str:
+def _target_letter(sample: Sample, letters: str = LETTERS) -> str:
     """The target's letter; UsageError if it is none of these."""
     letter = re.sub(r"[\s().]", "", sample.target).upper()
     if len(letter) != 1 or letter not in letters:

@@ -77,16 +77,16 @@ def bare_forms(text: str, *, cut: bool = False) -> Iterator[Statement]:
     """The letters that such endings give."""
     if cut:
         return
-    yield from _lone(text)
-    yield from _only(text)
+    yield from _whole_or_last_line(text)
+    yield from _only_option(text)
     for pattern, word in ((_VALUE, "nswer"), (_MATCHED, "nswer"), (_LEFT, "eav"), (_MAKES, "mak"), (_REMAINS, "nly")):
         if word in text:
             yield from _in_sentence(text, pattern)
-    yield from _agreed(list(_BRACKETED.finditer(text)) if "nswer" in text else [])
-    yield from _agreed(list(_CELLS.finditer(text)) if "|" in text else [])
+    yield from _unanimous(list(_BRACKETED.finditer(text)) if "nswer" in text else [])
+    yield from _unanimous(list(_CELLS.finditer(text)) if "|" in text else [])
 
 
-def _lone(text: str) -> Iterator[Statement]:
+def _whole_or_last_line(text: str) -> Iterator[Statement]:
     """What is all of an answer or its last line or sentence."""
     whole = text.strip()
     start = text.find(whole)
@@ -95,49 +95,49 @@ def _lone(text: str) -> Iterator[Statement]:
     place = start + len(whole) - len(line)
     if len(line) > 400:
         return
-    if (found := _REASONED.match(line)) and "?" not in line and not _JUDGED.search(line, found.end()):
-        yield Statement(place, found["letter"], "letter with its reason")
-    if (found := _ARROW.fullmatch(line)) and not re.search(r"[+⇌]|(?:→|->).*(?:→|->)", line):
-        yield Statement(start + len(whole) - 1, found["letter"], "concluded letter")
+    if (match := _REASONED.match(line)) and "?" not in line and not _JUDGED.search(line, match.end()):
+        yield Statement(place, match["letter"], "letter with its reason")
+    if (match := _ARROW.fullmatch(line)) and not re.search(r"[+⇌]|(?:→|->).*(?:→|->)", line):
+        yield Statement(start + len(whole) - 1, match["letter"], "concluded letter")
     for pattern, text_of in ((_NUMBERED, whole), (_NOT_THIS, line), (_BEHIND_VALUE, line)):
-        found = pattern.fullmatch(text_of)
-        if found and found["letter"] != found.groupdict().get("other"):
-            yield Statement(start + len(whole) - 1, found["letter"], "whole answer")
-    found = _LAST.search(text, max(0, len(text) - 60))
-    if found and not _HEADED.search(text, max(0, found.start() - 2000), found.start()):
-        yield Statement(found.start("letter"), found["letter"], "concluded letter")
+        match = pattern.fullmatch(text_of)
+        if match and match["letter"] != match.groupdict().get("other"):
+            yield Statement(start + len(whole) - 1, match["letter"], "whole answer")
+    match = _LAST.search(text, max(0, len(text) - 60))
+    if match and not _HEADED.search(text, max(0, match.start() - 2000), match.start()):
+        yield Statement(match.start("letter"), match["letter"], "concluded letter")
 
 
-def _only(text: str) -> Iterator[Statement]:
+def _only_option(text: str) -> Iterator[Statement]:
     """As in "Only option C satisfies both." and "Option C best describes it."."""
     if "nly" not in text and "best" not in text and "most" not in text:
         return
-    all_found = [
-        found
+    matches = [
+        match
         for pattern in (_ONLY, _DESCRIBED)
-        for found in pattern.finditer(text)
-        if text[found.end() : found.end() + 1] != "?"
-        and not _PARTLY.search(found["rest"])
-        and sound(text, found.start("letter"))
+        for match in pattern.finditer(text)
+        if text[match.end() : match.end() + 1] != "?"
+        and not _PARTLY.search(match["rest"])
+        and sound(text, match.start("letter"))
     ]
-    yield from _agreed(all_found)
+    yield from _unanimous(matches)
 
 
 def _in_sentence(text: str, pattern: re.Pattern[str]) -> Iterator[Statement]:
-    for found in pattern.finditer(text):
-        given = found.groupdict()
-        before = SENTENCE.split(text[max(0, found.start() - 160) : found.start()])[-1]
-        if not ENDED.match(text, found.end()) or not sound(text, found.start()):
+    for match in pattern.finditer(text):
+        groups = match.groupdict()
+        before = SENTENCE.split(text[max(0, match.start() - 160) : match.start()])[-1]
+        if not ENDED.match(text, match.end()) or not sound(text, match.start()):
             continue
         if pattern is _REMAINS:
-            before = text[max(0, found.start() - 300) : found.start()]
-        if pattern in (_LEFT, _REMAINS) and not (given["called"] or re.search(r"\b[A-J]\b", before)):
+            before = text[max(0, match.start() - 300) : match.start()]
+        if pattern in (_LEFT, _REMAINS) and not (groups["called"] or re.search(r"\b[A-J]\b", before)):
             continue
-        if "value" in given and not _is_value(given["value"], found["letter"], called=given.get("called")):
+        if "value" in groups and not _is_value(groups["value"], match["letter"], called=groups.get("called")):
             continue
         if pattern not in (_LEFT, _REMAINS) and (NOT.search(before) or re.search(r"(?i)\b(?:if|what)\b", before)):
             continue
-        yield Statement(found.start("letter"), found["letter"], "stated letter")
+        yield Statement(match.start("letter"), match["letter"], "stated letter")
 
 
 def _is_value(value: str, letter: str, *, called: str | None) -> bool:
@@ -148,9 +148,9 @@ def _is_value(value: str, letter: str, *, called: str | None) -> bool:
     return bool(called) or (bool(re.search(r"\d", value)) and last[:1].upper() != letter)
 
 
-def _agreed(found: Sequence[re.Match[str]]) -> Iterator[Statement]:
+def _unanimous(matches: Sequence[re.Match[str]]) -> Iterator[Statement]:
     """The letter that all of these give; none where they differ."""
-    if found:
-        same = len({one["letter"] for one in found}) == 1
-        place = found[-1].start("letter") + (not same)  # behind what else may be read there
-        yield Statement(place, found[-1]["letter"] if same else "", "stated letter")
+    if matches:
+        same = len({match["letter"] for match in matches}) == 1
+        place = matches[-1].start("letter") + (not same)  # behind what else may be read there
+        yield Statement(place, matches[-1]["letter"] if same else "", "stated letter")

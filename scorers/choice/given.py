@@ -42,13 +42,13 @@ def letter_at(text: str, place: int, *, opened: str = "", strict: bool = False, 
     ended at a token limit, so that a letter at its very end may be the beginning of something else.
     """
     character = text[place]
-    end = _closed(text, place + 1, opened)
+    end = _end_of_closing(text, place + 1, opened)
     dressed = end > place + 1
-    if other := _several(text, end, small=character.islower()):
+    if other := _second_letter(text, end, small=character.islower()):
         return Letter("" if other != latin(character) else latin(character), end)
     if suffix := SUFFIX.match(text, end):
         return Letter(latin(character), suffix.end())
-    if _goes_on(text, end, dressed=dressed) or (cut and not dressed and ENDS.match(text, end)):
+    if _continues(text, end, dressed=dressed) or (cut and not dressed and ENDS.match(text, end)):
         return None
     if MANNER.match(text, end):
         return Letter(latin(character), end)
@@ -57,11 +57,11 @@ def letter_at(text: str, place: int, *, opened: str = "", strict: bool = False, 
     return Letter(latin(character), end)
 
 
-def _closed(text: str, place: int, opened: str) -> int:
+def _end_of_closing(text: str, place: int, opened: str) -> int:
     """Where the brackets and quotation marks behind a letter end."""
     end = place
-    while (found := CLOSING.match(text, end)) and found.end() > end:
-        end = found.end()
+    while (match := CLOSING.match(text, end)) and match.end() > end:
+        end = match.end()
         if end - place > 8:
             break
     if text[end : end + 1] in ("'", "’") and ("'" in opened or "‘" in opened) and not text[end + 1 : end + 2].isalnum():
@@ -69,20 +69,20 @@ def _closed(text: str, place: int, opened: str) -> int:
     return end
 
 
-def _several(text: str, end: int, *, small: bool) -> str:
+def _second_letter(text: str, end: int, *, small: bool) -> str:
     """Another letter that is given beside the one that ends here."""
     if APART.match(text, end):
         return ""
-    found = LISTED.match(text, end) or BESIDE.match(text, end)
-    if not found or found["letter"].islower() != small or VERBAL.match(text, found.end()):
+    match = LISTED.match(text, end) or BESIDE.match(text, end)
+    if not match or match["letter"].islower() != small or VERBAL.match(text, match.end()):
         return ""
-    word = NEXT_WORD.match(text, found.end())
-    if found["letter"] in "AIаАВСЕaei" and not found["close"] and word and word[1].islower():
-        return latin(found["letter"]) if word[1] in words.CONNECTIVES and found["letter"] in "A" else ""
-    return latin(found["letter"])
+    word = NEXT_WORD.match(text, match.end())
+    if match["letter"] in "AIаАВСЕaei" and not match["close"] and word and word[1].islower():
+        return latin(match["letter"]) if word[1] in words.CONNECTIVES and match["letter"] in "A" else ""
+    return latin(match["letter"])
 
 
-def _goes_on(text: str, end: int, *, dressed: bool) -> bool:
+def _continues(text: str, end: int, *, dressed: bool) -> bool:
     """Whether a letter is part of something longer, or asked rather than said."""
     following = text[end : end + 1]
     if following.isalnum() and not dressed:

@@ -19,11 +19,11 @@ CLOSE = r"""(?:[)\]}"”»」』】》>〉]|_(?!\w)|_(?=_)){0,8}"""
 
 def any_of(phrases: Sequence[str]) -> str:
     """A pattern for any of the phrases, the longest first; whole words where the script has spaces between them."""
-    made = {False: "", True: ""}
-    for spaceless in made:
-        some = sorted((p for p in phrases if bool(SPACELESS.search(p)) == spaceless), key=len, reverse=True)
-        made[spaceless] = "|".join(_spelled(phrase) for phrase in some)
-    parts = [f"(?<!\\w)(?:{made[False]})(?!\\w)" if made[False] else "", made[True]]
+    alternatives = {False: "", True: ""}
+    for spaceless in alternatives:
+        group = sorted((p for p in phrases if bool(SPACELESS.search(p)) == spaceless), key=len, reverse=True)
+        alternatives[spaceless] = "|".join(_spelled(phrase) for phrase in group)
+    parts = [f"(?<!\\w)(?:{alternatives[False]})(?!\\w)" if alternatives[False] else "", alternatives[True]]
     return "(?i:" + "|".join(part for part in parts if part) + ")"
 
 

@@ -24,18 +24,18 @@ LONGEST = 600
 def named_otherwise(text: str, options: Sequence[str], letter: str) -> str | None:
     """The option that "Answer: A. Lincoln" is, where the letter is a first name's and not that of an option."""
     last = max(text.rfind(word) for word in ("answer", "Answer", "ANSWER"))
-    found = _STATED.match(text, last) if last >= 0 else None
-    if not found or not re.match(rf"{letter}\.\s?[A-Z][a-z]", found[1]):
+    match = _STATED.match(text, last) if last >= 0 else None
+    if not match or not re.match(rf"{letter}\.\s?[A-Z][a-z]", match[1]):
         return None
-    same = [i for i, option in enumerate(options) if _bare(option) == _bare(found[1])]
+    same = [i for i, option in enumerate(options) if _normalize(option) == _normalize(match[1])]
     return LETTERS[same[0]] if len(same) == 1 else None
 
 
 def option_given(text: str, options: Sequence[str]) -> tuple[str, str] | None:
     """The letter of the one option whose text is boxed, stated behind "answer", or all of the output."""
-    wanted = [_bare(option) for option in options]
-    for part in _parts(text):
-        same = [i for i, option in enumerate(wanted) if option and option == _bare(part)]
+    texts = [_normalize(option) for option in options]
+    for part in _candidates(text):
+        same = [i for i, option in enumerate(texts) if option and option == _normalize(part)]
         if len(same) == 1:
             return LETTERS[same[0]], "text of an option"
         if same:
@@ -43,19 +43,19 @@ def option_given(text: str, options: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def _parts(text: str) -> list[str]:
+def _candidates(text: str) -> list[str]:
     parts = [last_boxed(text)[: LONGEST + 1]]
     last = max(text.rfind(word) for word in ("answer", "Answer", "ANSWER"))
-    if last >= 0 and (found := _STATED.match(text, last)) and sound(text, last):
-        parts.append(found[1])
-    parts += [found["text"] for found in deque(_CHOSEN.finditer(text), maxlen=1) if _meant(text, found.start())]
-    parts += [_inside(found) for found in deque(_NAMED.finditer(text), maxlen=1)]
+    if last >= 0 and (match := _STATED.match(text, last)) and sound(text, last):
+        parts.append(match[1])
+    parts += [match["text"] for match in deque(_CHOSEN.finditer(text), maxlen=1) if _is_choice(text, match.start())]
+    parts += [_tag_content(match) for match in deque(_NAMED.finditer(text), maxlen=1)]
     if len(text) <= LONGEST:
         parts.append(text.strip())
     return [part for part in parts if 0 < len(part) <= LONGEST]
 
 
-def _meant(text: str, place: int) -> bool:
+def _is_choice(text: str, place: int) -> bool:
     """Whether a choice is made in a sentence that neither supposes nor denies anything before it."""
     before = SENTENCE.split(text[max(0, place - 160) : place])[-1]
     return sound(text, place) and not NOT.search(before) and not _SUPPOSED.search(before)
@@ -64,11 +64,11 @@ def _meant(text: str, place: int) -> bool:
 _SUPPOSED = re.compile(r"(?i)\b(?:if|had|were|unless|suppose)\b|如果|假如|要是")
 
 
-def _inside(found: re.Match[str]) -> str:
-    return found["field"] or found["tag"]
+def _tag_content(match: re.Match[str]) -> str:
+    return match["field"] or match["tag"]
 
 
-def _bare(text: str) -> str:
+def _normalize(text: str) -> str:
     text = plain(composed(text)).casefold().replace("{", "").replace("}", "")
     text = re.sub(r"^(?:an?|the)\s", "", " ".join(text.split()).strip(" .\"'“”"))
     return re.sub(r"\s+", "", text)

@@ -47,30 +47,34 @@ def letter_of(text: str, letters: str = LETTERS, *, cut: bool = False) -> tuple[
     if not text.strip():
         return None, "empty answer"
     text = plain(composed(text))
-    found = sorted(
+    statements = sorted(
         {
             *(*boxed(text), *tagged(text), *in_words(text, cut=cut)),
             *(*short_forms(text, cut=cut), *bare_forms(text, cut=cut), *lines(text, cut=cut)),
         }
     )
-    if any(text[one.place] in "iI" for one in found) and ROMAN.search(text):
-        found = [one for one in found if text[one.place] not in ("iI" if one.kind == "said of a letter" else "i")]
-    letter, how = _last(found)
+    if any(text[statement.place] in "iI" for statement in statements) and ROMAN.search(text):
+        statements = [
+            statement
+            for statement in statements
+            if text[statement.place] not in ("iI" if statement.kind == "said of a letter" else "i")
+        ]
+    letter, how = _last_letter(statements)
     if letter and letter not in letters:
         return None, f"letter {letter} is none of the options"
-    if letter or found:
+    if letter or statements:
         return letter, how
     return None, "no letter is given as the answer"
 
 
-def _last(found: Sequence[Statement]) -> tuple[str | None, str]:
+def _last_letter(statements: Sequence[Statement]) -> tuple[str | None, str]:
     letter, how = None, "no letter is given as the answer"
-    for one in found:
-        if one.refuted:
-            if one.letter == letter:
+    for statement in statements:
+        if statement.refuted:
+            if statement.letter == letter:
                 letter, how = None, "the letter is refuted"
-        elif one.letter:
-            letter, how = one.letter, one.kind
+        elif statement.letter:
+            letter, how = statement.letter, statement.kind
         else:
             letter, how = None, "several letters are given"
     return letter, how
@@ -79,14 +83,14 @@ def _last(found: Sequence[Statement]) -> tuple[str | None, str]:
 def content(text: str, place: int, kind: str) -> Statement | None:
     """The letter of a box or a tag, alone or before its option's text."""
     text = re.sub(r"[{}]|\\(?:boxed|fbox)", " ", text).strip()
-    found = _HEAD.match(text)
-    if not found or len(text) > LONGEST:
+    match = _HEAD.match(text)
+    if not match or len(text) > LONGEST:
         return None
-    given = letter_at(text, found.start("letter"), opened=found["open"].strip())
-    place_of = found.start("letter")
-    if given is None or (text[place_of].islower() and text[place_of + 1 : place_of + 2] == " "):
+    letter = letter_at(text, match.start("letter"), opened=match["open"].strip())
+    start = match.start("letter")
+    if letter is None or (text[start].islower() and text[start + 1 : start + 2] == " "):
         return None
-    return Statement(place, given.letter, kind)
+    return Statement(place, letter.letter, kind)
 
 
 def boxed(text: str) -> Iterator[Statement]:
@@ -107,17 +111,17 @@ def boxed(text: str) -> Iterator[Statement]:
     last: Statement | None = None
     end = 0
     for start, stop, inside in spans:
-        found = content(inside, start, "boxed letter")
+        statement = content(inside, start, "boxed letter")
         if (
-            found
+            statement
             and last
-            and found.letter != last.letter
+            and statement.letter != last.letter
             and re.fullmatch(r"(?i)[\s,;/&]*(?:and|or|,)?\s*\\?\\?(?:boxed|fbox)\s*\{?\s*", text[end:start])
         ):
-            found = Statement(start, "", "several letters")
-        if found:
-            yield found
-            last, end = found, stop
+            statement = Statement(start, "", "several letters")
+        if statement:
+            yield statement
+            last, end = statement, stop
 
 
 def tagged(text: str) -> Iterator[Statement]:
@@ -125,12 +129,12 @@ def tagged(text: str) -> Iterator[Statement]:
     if "</" not in text:
         return
     last, end = "", -1
-    for found in deque(_TAGGED.finditer(text), maxlen=20):
-        if given := content(found["inside"], found.start(), "letter in a tag"):
-            beside = end >= 0 and re.fullmatch(r"[\s,;/&]*(?:and|or)?\s*", text[end : found.start()])
-            beside = beside if given.letter != last else None
-            yield Statement(given.place, "", "several letters") if beside else given
-            last, end = given.letter, found.end()
+    for match in deque(_TAGGED.finditer(text), maxlen=20):
+        if statement := content(match["inside"], match.start(), "letter in a tag"):
+            adjacent = end >= 0 and re.fullmatch(r"[\s,;/&]*(?:and|or)?\s*", text[end : match.start()])
+            adjacent = adjacent if statement.letter != last else None
+            yield Statement(statement.place, "", "several letters") if adjacent else statement
+            last, end = statement.letter, match.end()
 
 
 def lines(text: str, *, cut: bool = False) -> Iterator[Statement]:
@@ -140,72 +144,72 @@ def lines(text: str, *, cut: bool = False) -> Iterator[Statement]:
     first = whole.partition("\n")[0]
     last = whole.rpartition("\n")[2].strip()
     if first.strip() == whole:
-        if (found := _line(whole, alone=True)) is not None and not (cut and len(whole) < 4):
-            yield Statement(start, found, "whole answer")
+        if (letter := _letter_of_line(whole, alone=True)) is not None and not (cut and len(whole) < 4):
+            yield Statement(start, letter, "whole answer")
         return
-    if (found := _line(first, alone=False)) is not None and not _list(whole, first):
-        yield Statement(start, found, "first line")
-    if not cut and (found := _line(last, alone=False)) is not None and not _list(whole, last):
-        several = len(last) < 9 and _beside(whole[: -len(last)], found)
-        yield Statement(end - len(last), "" if several else found, "several letters" if several else "last line")
+    if (letter := _letter_of_line(first, alone=False)) is not None and not _lists_options(whole, first):
+        yield Statement(start, letter, "first line")
+    if not cut and (letter := _letter_of_line(last, alone=False)) is not None and not _lists_options(whole, last):
+        several = len(last) < 9 and _follows_letter(whole[: -len(last)], letter)
+        yield Statement(end - len(last), "" if several else letter, "several letters" if several else "last line")
 
 
 _ANOTHER = re.compile(r"(?:^|[:\n,])\s{0,3}(?:[-•*✅☑✔→👉]\s{0,3})?[(\[]?([A-J])[)\].]{0,2},?[^\S\n]*\n\s*$")
 
 
-def _beside(before: str, letter: str) -> bool:
+def _follows_letter(before: str, letter: str) -> bool:
     """Whether the line before a last one that is a letter ends in another letter, as in a list of answers."""
     other = _ANOTHER.search(before[-40:])
     return bool(other) and other is not None and other[1] != letter
 
 
-def _list(text: str, line: str = "") -> bool:
+def _lists_options(text: str, line: str = "") -> bool:
     """Whether lines of a text list the options, the given line being one of them and no repetition."""
-    marked = [found["letter"].upper() for found in MARKER.finditer(text)]
-    own = MARKER.match(line + " ")
-    if line and (own is None or marked.count(own["letter"].upper()) > 1):
+    marked = [match["letter"].upper() for match in MARKER.finditer(text)]
+    marker = MARKER.match(line + " ")
+    if line and (marker is None or marked.count(marker["letter"].upper()) > 1):
         return False
     return len(set(marked)) > 1
 
 
-def _line(line: str, *, alone: bool) -> str | None:
+def _letter_of_line(line: str, *, alone: bool) -> str | None:
     """The letter that a line is, or that it begins with before an option's text; "" for several."""
     line = line.strip().lstrip("#>-•✅☑✔👉→⇒➡▶∴=").strip()
     if len(line) > 2 and line[0] in "'‘" and line[-1] in "'’":
         line = line[1:-1]
-    found = _LINE.match(line)
-    if not found or len(line) > 2000:
+    match = _LINE.match(line)
+    if not match or len(line) > 2000:
         return None
-    place, rest = found.start("letter"), line[found.end() :]
+    place, rest = match.start("letter"), line[match.end() :]
     if line[place].islower() and not (
-        found["mark"] or found["close"] or (alone and place > 3 and found.end() == len(line))
+        match["mark"] or match["close"] or (alone and place > 3 and match.end() == len(line))
     ):
         return None
-    given = letter_at(line, place, opened=found["open"].strip(), strict=True)
-    if given is None or not given.letter or not rest.strip(" .!_)]}\"'"):
-        return given.letter if given else None
-    return _before_text(given.letter, found, rest, alone=alone)
+    letter = letter_at(line, place, opened=match["open"].strip(), strict=True)
+    if letter is None or not letter.letter or not rest.strip(" .!_)]}\"'"):
+        return letter.letter if letter else None
+    return _letter_before_text(letter.letter, match, rest, alone=alone)
 
 
-def _before_text(letter: str, found: re.Match[str], rest: str, *, alone: bool) -> str | None:
+def _letter_before_text(letter: str, match: re.Match[str], rest: str, *, alone: bool) -> str | None:
     """The letter if the rest of its line is its option's text, and not another option's or a sentence."""
-    marked = bool(found["mark"] or found["close"]) or rest.startswith((" - ", " – ", " — ", ", "))
+    marked = bool(match["mark"] or match["close"]) or rest.startswith((" - ", " – ", " — ", ", "))
     unspaced = UNSPACED.match(rest.removeprefix(","))  # "C、巴黎", "C．巴黎"
-    if unspaced and (found["mark"] or rest.startswith(",")):
-        return None if found["letter"].islower() or _OTHER_UNSPACED.search(rest) else letter
+    if unspaced and (match["mark"] or rest.startswith(",")):
+        return None if match["letter"].islower() or _OTHER_UNSPACED.search(rest) else letter
     if not marked or not (rest[:1].isspace() or rest.startswith((",", "\\"))):
         return None
     word = rest.strip().partition(" ")[0]
-    if found["mark"] == ":" and letter == "A":  # which is short for "answer" too
-        inner = _line(rest, alone=alone) if len(rest) < 40 else None
+    if match["mark"] == ":" and letter == "A":  # which is short for "answer" too
+        inner = _letter_of_line(rest, alone=alone) if len(rest) < 40 else None
         if inner is not None:
             return inner
         if word[:1].islower() or not alone or re.search(r"\w[.!?](?:\s|$)", rest):
             return None
-    if _WRONG.match(rest) or (found["letter"].islower() and (_PART.search(rest) or VERBAL.match(rest))):
+    if _WRONG.match(rest) or (match["letter"].islower() and (_PART.search(rest) or VERBAL.match(rest))):
         return None
     dismissed = rest.strip()[:1] in ("✗", "✘", "❌", "✖", "✕") or (
-        len(found[0]) > 6 and found["mark"] == ":" and _DISMISSED.search(rest)  # "Option C: 60 J is too large."
+        len(match[0]) > 6 and match["mark"] == ":" and _DISMISSED.search(rest)  # "Option C: 60 J is too large."
     )
-    species = found["mark"] == "." and word in BINOMIALS
+    species = match["mark"] == "." and word in BINOMIALS
     return None if species or dismissed or _OTHER.search(rest) else letter

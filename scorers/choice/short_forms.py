@@ -70,45 +70,45 @@ _VERDICT = re.compile(
 def short_forms(text: str, *, cut: bool = False) -> Iterator[Statement]:
     """The letters that short sentences give."""
     low = lowered(text)
-    for found in (*_it_is(text, low), *_corrected(text, low), *_likeliest(text, low), *_not_but(text, low)):
-        group = "letter" if found["letter"] else "named"
-        if not (cut and found.end() == len(text)):
-            yield Statement(found.start(group), latin(found[group]), "stated letter")
+    for match in (*_it_is(text, low), *_corrected(text, low), *_likeliest(text, low), *_not_but(text, low)):
+        group = "letter" if match["letter"] else "named"
+        if not (cut and match.end() == len(text)):
+            yield Statement(match.start(group), latin(match[group]), "stated letter")
     yield from _verdicts(text)
 
 
 def _it_is(text: str, low: str) -> Iterator[re.Match[str]]:
     """As in "C it is."."""
     for _, end in mentions(text, low, ("it is", "it's", "it’s")):
-        if (found := _IT_IS.search(text, max(0, end - 40), end)) and ENDED.match(text, end):
-            yield found
+        if (match := _IT_IS.search(text, max(0, end - 40), end)) and ENDED.match(text, end):
+            yield match
 
 
 def _corrected(text: str, low: str) -> Iterator[re.Match[str]]:
     """As in "B... no, C."."""
     for start, end in mentions(text, low, ("no", "wait", "sorry", "scratch that", "correction", "make that")):
-        found = _CORRECTED.match(text, end)
-        if found and ENDED.match(text, found.end()) and _NO.search(text, max(0, start - 30), start):
-            yield found
+        match = _CORRECTED.match(text, end)
+        if match and ENDED.match(text, match.end()) and _NO.search(text, max(0, start - 30), start):
+            yield match
 
 
 def _likeliest(text: str, low: str) -> Iterator[re.Match[str]]:
     """As in "The most likely diagnosis is (C)"."""
     for start, end in mentions(text, low, _MOST):
-        if (found := _LIKELIEST.match(text, end)) and sound(text, start):
-            yield found
+        if (match := _LIKELIEST.match(text, end)) and sound(text, start):
+            yield match
 
 
 def _not_but(text: str, low: str) -> Iterator[re.Match[str]]:
     """As in "not A but C", where the sentence begins with it or names the answer before it."""
     for start, end in mentions(text, low, _BUT):
-        found = _AFTER_BUT.match(text, end)
+        match = _AFTER_BUT.match(text, end)
         denied = _DENIED.search(text, max(0, start - 60), start)
-        if not found or not denied or not ENDED.match(text, found.end()):
+        if not match or not denied or not ENDED.match(text, match.end()):
             continue
         before = SENTENCE.split(text[max(0, denied.start() - 100) : denied.start()])[-1]
         if (_OPENING.fullmatch(before) or _ANSWER.search(before)) and sound(text, denied.start()):
-            yield found
+            yield match
 
 
 def _verdicts(text: str) -> Iterator[Statement]:

@@ -63,7 +63,7 @@ class Statement(NamedTuple):
     refuted: bool = False
 
 
-def _places(low: str, word: str) -> Iterator[int]:
+def _positions(low: str, word: str) -> Iterator[int]:
     """Where a word stands, from the last one back."""
     place = low.rfind(word)
     for _ in range(MOST):
@@ -77,7 +77,7 @@ def mentions(text: str, low: str, phrases: Sequence[str]) -> Iterator[tuple[int,
     """Where one of the phrases begins and ends, as whole words where the script has spaces between them."""
     for phrase in phrases:
         alone = not SPACELESS.search(phrase)
-        for place in _places(low, phrase):
+        for place in _positions(low, phrase):
             end = place + len(phrase)
             if alone and (
                 low[end : end + 1].isalpha() or (low[place - 1 : place].isalpha() and not text[place].isupper())
@@ -96,10 +96,10 @@ def sound(text: str, place: int) -> bool:
 _OTHERS = re.compile(r"(?i)\b(?:(?P<you>your)|his|her|their)\s{1,3}(?:(?:own|final|first|chosen|given)\s{1,3})?$")
 
 
-def _others_own(before: str, slot: str) -> bool:
+def _is_anothers(before: str, slot: str) -> bool:
     """Whether an answer is told as another's, as in "Your answer was C"; "Your answer: C" is a template's line."""
-    found = _OTHERS.search(before)
-    return bool(found) and (not (found and found["you"]) or bool(re.search(r"\bwas\b", slot)))
+    match = _OTHERS.search(before)
+    return bool(match) and (not (match and match["you"]) or bool(re.search(r"\bwas\b", slot)))
 
 
 _MOST_PLAUSIBLE = re.compile(
@@ -113,49 +113,49 @@ def _doubted(before: str) -> bool:
 
 def _rethought(text: str, place: int) -> Iterator[Statement]:
     """The letter that stands behind one that is given up: "but it is actually C"."""
-    found = RETHOUGHT.match(text, place)
-    if found and (given := letter_at(text, found.start("letter"), strict=True)):
-        yield Statement(found.start("letter"), given.letter, "stated letter")
+    match = RETHOUGHT.match(text, place)
+    if match and (letter := letter_at(text, match.start("letter"), strict=True)):
+        yield Statement(match.start("letter"), letter.letter, "stated letter")
 
 
 def lists_options(text: str, place: int) -> bool:
     """Whether the line of a letter and the next one that is not empty are two options of a list."""
-    own = MARKER.match(text, text.rfind("\n", 0, place) + 1)
-    if not own:
+    marker = MARKER.match(text, text.rfind("\n", 0, place) + 1)
+    if not marker:
         return False
     line = text.find("\n", place)
     following = re.compile(r"\s*").match(text, line) if line >= 0 else None
     other = MARKER.match(text, text.rfind("\n", 0, following.end()) + 1) if following else None
-    return bool(other) and other is not None and other["letter"].upper() > own["letter"].upper()
+    return bool(other) and other is not None and other["letter"].upper() > marker["letter"].upper()
 
 
-def _stated(
-    text: str, found: re.Match[str] | None, kind: str, *, strict: bool = False, cut: bool = False
+def _letter_after(
+    text: str, match: re.Match[str] | None, kind: str, *, strict: bool = False, cut: bool = False
 ) -> Iterator[Statement]:
-    if not found:
+    if not match:
         return
-    place = found.start("letter")
-    opened = found["open"].strip().rstrip("\\")
-    slot = found.groupdict().get("slot") or ""
-    if (given := letter_at(text, place, opened=opened, strict=strict, cut=cut)) is None:
+    place = match.start("letter")
+    opened = match["open"].strip().rstrip("\\")
+    slot = match.groupdict().get("slot") or ""
+    if (letter := letter_at(text, place, opened=opened, strict=strict, cut=cut)) is None:
         return
-    if possible(slot) or unreal(text, found.start(), slot, given.end):
+    if possible(slot) or unreal(text, match.start(), slot, letter.end):
         return
-    if supposed_behind(text, given.end) or ASKED_BEHIND.match(text, given.end):
+    if supposed_behind(text, letter.end) or ASKED_BEHIND.match(text, letter.end):
         return
     if text[place].islower() and not (":" in slot or "=" in slot or opened or kind == "stated letter"):
         return
-    if "\n" in text[found.start() : place] and lists_options(text, place):
+    if "\n" in text[match.start() : place] and lists_options(text, place):
         return
-    beside = BESIDES.match(text, given.end) if kind == "stated letter" and given.letter else None
-    if beside and beside["letter"] != given.letter and not VERBAL.match(text, beside.end()):
-        given = given._replace(letter="")
-    marked = re.search(r"[:=\n]", text[max(0, found.start() - 1) : found.start("open")])
-    wrong = None if marked else WRONG_TOO.match(text, given.end) or NOT_RIGHT.match(text, given.end)
-    after = DENIED.match(text, given.end) or TAKEN_BACK.match(text, given.end) or wrong
+    another = BESIDES.match(text, letter.end) if kind == "stated letter" and letter.letter else None
+    if another and another["letter"] != letter.letter and not VERBAL.match(text, another.end()):
+        letter = letter._replace(letter="")
+    marked = re.search(r"[:=\n]", text[max(0, match.start() - 1) : match.start("open")])
+    wrong = None if marked else WRONG_TOO.match(text, letter.end) or NOT_RIGHT.match(text, letter.end)
+    after = DENIED.match(text, letter.end) or TAKEN_BACK.match(text, letter.end) or wrong
     refuted = bool(slot and NOT.search(TURNS.split(slot)[-1])) or bool(after)
-    yield Statement(place, given.letter, kind, refuted)
-    yield from _rethought(text, given.end)
+    yield Statement(place, letter.letter, kind, refuted)
+    yield from _rethought(text, letter.end)
 
 
 def in_words(text: str, *, cut: bool = False) -> Iterator[Statement]:
@@ -164,35 +164,35 @@ def in_words(text: str, *, cut: bool = False) -> Iterator[Statement]:
     for start, end in mentions(text, low, words.ENGLISH):
         if sound(text, start) and not PERHAPS.search(text, max(0, start - 40), start):
             forward = FORWARD.match(text, end)
-            if forward and _others_own(text[max(0, start - 24) : start], forward["slot"]):
+            if forward and _is_anothers(text[max(0, start - 24) : start], forward["slot"]):
                 continue
-            found = list(_stated(text, forward, "stated letter", cut=cut))
-            yield from found or _denied(text, REFUSED.match(text, end), cut=cut)
+            statements = list(_letter_after(text, forward, "stated letter", cut=cut))
+            yield from statements or _denied(text, REFUSED.match(text, end), cut=cut)
         elif doubted := FORWARD.match(text, end):
             yield from _rethought(text, doubted.end())
     for start, end in mentions(text, low, words.FOREIGN):
         if sound(text, start):
-            for one in _stated(text, FORWARD_TOO.match(text, end), "stated letter", cut=cut):
-                yield one
-                if one.refuted:
-                    yield from _stated(text, INSTEAD.match(text, one.place + 1), "stated letter", cut=cut)
+            for statement in _letter_after(text, FORWARD_TOO.match(text, end), "stated letter", cut=cut):
+                yield statement
+                if statement.refuted:
+                    yield from _letter_after(text, INSTEAD.match(text, statement.place + 1), "stated letter", cut=cut)
     for start, end in mentions(text, low, words.VERBS):
         clause = CLAUSE.split(text[max(0, start - 12) : start])[-1]
         if not NOT.search(clause) and sound(text, start) and not BY_OTHERS.search(text[max(0, start - 60) : start]):
-            found_too = VERB.match(text, end)
-            if found_too and _GERUND.search(text[start:end]) and VERBAL.match(text, found_too.end()):
+            match = VERB.match(text, end)
+            if match and _GERUND.search(text[start:end]) and VERBAL.match(text, match.end()):
                 continue  # "Choosing C would be wrong"
-            yield from _stated(text, found_too, "chosen letter", strict=True, cut=cut)
+            yield from _letter_after(text, match, "chosen letter", strict=True, cut=cut)
     yield from _reversed(text, low)
     yield from _concluded(text, low, cut=cut)
     yield from _options(text, low, cut=cut)
 
 
-def _denied(text: str, found: re.Match[str] | None, *, cut: bool) -> Iterator[Statement]:
+def _denied(text: str, match: re.Match[str] | None, *, cut: bool) -> Iterator[Statement]:
     """The letter that "the answer is not A" denies, and the one that "but C" gives in its place."""
-    for one in _stated(text, found, "refuted letter"):
-        yield one._replace(refuted=True)
-        yield from _stated(text, INSTEAD.match(text, one.place + 1), "stated letter", cut=cut)
+    for statement in _letter_after(text, match, "refuted letter"):
+        yield statement._replace(refuted=True)
+        yield from _letter_after(text, INSTEAD.match(text, statement.place + 1), "stated letter", cut=cut)
 
 
 def _reversed(text: str, low: str) -> Iterator[Statement]:
@@ -200,26 +200,26 @@ def _reversed(text: str, low: str) -> Iterator[Statement]:
     seen: set[int] = set()
     for pattern, phrases in ((REVERSE, (*words.ENGLISH_CORRECT, *words.SUPERLATIVES)), (REVERSE_TOO, words.CORRECT)):
         for start, end in mentions(text, low, phrases):
-            for found in pattern.finditer(text, max(0, start - 90), end):
-                if found.end() == end and found.start() not in seen:
-                    said = list(_said_of(text, found))
-                    seen.update([found.start()] if said else [])
-                    yield from said
+            for match in pattern.finditer(text, max(0, start - 90), end):
+                if match.end() == end and match.start() not in seen:
+                    statements = list(_subject_letter(text, match))
+                    seen.update([match.start()] if statements else [])
+                    yield from statements
     for phrase in ("not", "n't", "n’t", "cannot", "wrong", "incorrect", "false", "invalid", "ruled out", "eliminated"):
-        for place in _places(low, phrase):
-            for found in WRONG.finditer(text, max(0, place - 90), place + 40):
-                if found.start() not in seen and (NOT.search(found[0]) or RULED_OUT.search(found[0])):
-                    seen.add(found.start())
-                    yield Statement(found.start("letter"), latin(found["letter"]), "refuted letter", refuted=True)
+        for place in _positions(low, phrase):
+            for match in WRONG.finditer(text, max(0, place - 90), place + 40):
+                if match.start() not in seen and (NOT.search(match[0]) or RULED_OUT.search(match[0])):
+                    seen.add(match.start())
+                    yield Statement(match.start("letter"), latin(match["letter"]), "refuted letter", refuted=True)
 
 
-def _said_of(text: str, found: re.Match[str]) -> Iterator[Statement]:
-    place, letter, groups = found.start("letter"), found["letter"], found.groupdict()
+def _subject_letter(text: str, match: re.Match[str]) -> Iterator[Statement]:
+    place, letter, groups = match.start("letter"), match["letter"], match.groupdict()
     before = text[max(0, place - 100) : place]
     slot = groups.get("slot") or ""
-    if letter.islower() and not found["close"]:
+    if letter.islower() and not match["close"]:
         return
-    if SUPPOSED.search(before) or NAMED.search(before) or _asked(before) or not _ends_well(text, found):
+    if SUPPOSED.search(before) or NAMED.search(before) or _is_question(before) or not _is_whole_claim(text, match):
         return
     if (
         _doubted(before)
@@ -233,9 +233,9 @@ def _said_of(text: str, found: re.Match[str]) -> Iterator[Statement]:
         return  # "A resposta", "I hope it is correct"
     if (
         possible(slot)
-        or unreal(text, place, groups.get("is") or slot, found.end())
-        or supposed_behind(text, found.end())
-        or ASKED_BEHIND.match(text, found.end())
+        or unreal(text, place, groups.get("is") or slot, match.end())
+        or supposed_behind(text, match.end())
+        or ASKED_BEHIND.match(text, match.end())
     ):
         return
     joined = JOINED.search(before)
@@ -245,12 +245,12 @@ def _said_of(text: str, found: re.Match[str]) -> Iterator[Statement]:
             yield Statement(place, "", "several letters")
             return
     refuted = bool(
-        (slot and NOT.search(slot)) or DENIED.match(text, found.end()) or TAKEN_BACK.match(text, found.end())
+        (slot and NOT.search(slot)) or DENIED.match(text, match.end()) or TAKEN_BACK.match(text, match.end())
     )
     yield Statement(place, latin(letter), "said of a letter", refuted)
 
 
-def _asked(before: str) -> bool:
+def _is_question(before: str) -> bool:
     """Whether "is", "not", "only" stand before a letter, but for "Only C is correct" as a sentence of its own."""
     return bool(ASKED.search(before)) and not _ONLY.search(before)
 
@@ -268,15 +268,15 @@ _GERUND = re.compile(r"(?i)ing(?:\s+(?:for|with|on|towards?))?$")
 _NUMBERED = re.compile(r"(?i)\b(?:statements?|propositions?|conditions?|premises?|assertions?|only|and)\s{1,3}[(\[]?$")
 
 
-def _ends_well(text: str, found: re.Match[str]) -> bool:
+def _is_whole_claim(text: str, match: re.Match[str]) -> bool:
     """Whether "C is correct" and the like are the whole of what is said, as in "C is correct if" they are not."""
-    tail = (found.groupdict().get("tail") or "").lower()
-    after = text[found.end() : found.end() + 30]
+    tail = (match.groupdict().get("tail") or "").lower()
+    after = text[match.end() : match.end() + 30]
     if re.match(r"\s{0,2}\?" if tail else r"(?:\s{1,2}[^\sA-Za-z.,!?]{1,12}){0,2}\s{0,2}\?", after):
         return False
     if not tail or tail in words.SUPERLATIVES:
-        return not tail or bool(ENDED.match(text, found.end()))
-    article = re.search(r"(?i)\b(?:the|our|my|a)\b", found[0])
+        return not tail or bool(ENDED.match(text, match.end()))
+    article = re.search(r"(?i)\b(?:the|our|my|a)\b", match[0])
     if re.match(r"[\w-]|['’]\w", after) and not UNSPACED.match(after):
         return False
     if tail == "one":
@@ -291,20 +291,20 @@ def _ends_well(text: str, found: re.Match[str]) -> bool:
 def _concluded(text: str, low: str, *, cut: bool) -> Iterator[Statement]:
     """A letter that is all a sentence says: "Hence, (C)."."""
     for start, end in mentions(text, low, words.CONCLUSIONS):
-        found = CONCLUDED.match(text, end)
-        if found and ENDED.match(text, found.end()) and not (cut and found.end() == len(text)):
+        match = CONCLUDED.match(text, end)
+        if match and ENDED.match(text, match.end()) and not (cut and match.end() == len(text)):
             before = text[max(0, start - 4) : start].rstrip(" \t")
             if not before or before[-1] in ".!?\n,;:(-–—)":
-                yield Statement(found.start("letter"), latin(found["letter"]), "concluded letter")
+                yield Statement(match.start("letter"), latin(match["letter"]), "concluded letter")
 
 
 def _options(text: str, low: str, *, cut: bool) -> Iterator[Statement]:
     """A letter as in "…, which is option C." at the end of a sentence that denies nothing."""
     for start, _ in mentions(text, low, ("option", "choice", "letter", "answer")):
-        found = OPTION.match(text, start)
-        if not found or not ENDED.match(text, found.end()) or (cut and found.end() == len(text)):
+        match = OPTION.match(text, start)
+        if not match or not ENDED.match(text, match.end()) or (cut and match.end() == len(text)):
             continue
         before = text[max(0, start - 160) : start]
         sentence = SENTENCE.split(before)[-1]
         if LEADS.search(before) and not NOT.search(sentence) and not RULED_OUT.search(sentence):
-            yield Statement(found.start("letter"), latin(found["letter"]), "stated letter")
+            yield Statement(match.start("letter"), latin(match["letter"]), "stated letter")

@@ -43,14 +43,14 @@ class _SimpleEvals:
     def __init__(self, count: int) -> None:
         self._count = count
         self._random = random.Random(0)
-        self._drawn: list[list[int]] = []
+        self._orders: list[list[int]] = []
 
     def of(self, number: int, repeat: int) -> list[int]:
         """The order of one question in one repeat, both from 0."""
         place = repeat * self._count + number
-        while len(self._drawn) <= place:
-            self._drawn.append(self._random.sample(range(4), 4))
-        return self._drawn[place]
+        while len(self._orders) <= place:
+            self._orders.append(self._random.sample(range(4), 4))
+        return self._orders[place]
 
 
 def _stripped(rows: Rows, number: int, seed: int, order: str, repeat: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from m1eval import LazySample
 
-KEPT = ("question", "answer", "answer_type", "category")
+COLUMNS = ("question", "answer", "answer_type", "category")
 
 
 def text_only(rows: Sequence[Mapping[str, Any]], note: Callable[[str], None]) -> Iterator[LazySample]:
@@ -24,5 +24,5 @@ def text_only(rows: Sequence[Mapping[str, Any]], note: Callable[[str], None]) ->
 
 def _question(rows: Sequence[Mapping[str, Any]], number: int) -> dict[str, Any]:
     row = rows[number]
-    asked = {key: row[key] for key in ("question", "answer")}
-    return {**{key: str(row.get(key) or "") for key in KEPT}, **asked}
+    required = {key: row[key] for key in ("question", "answer")}
+    return {**{key: str(row.get(key) or "") for key in COLUMNS}, **required}

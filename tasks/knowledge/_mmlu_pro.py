@@ -17,8 +17,8 @@ def with_examples(rows: Rows, table: Callable[..., Rows]) -> Iterator[LazySample
     for number in range(len(worked)):
         row = worked[number]
         answer = str(row["cot_content"]).replace("A: Let's think step by step.", "Answer: Let's think step by step.")
-        known = examples.setdefault(str(row["category"]), [])
-        known.append({"question": row["question"], "options": _options(row), "answer": answer})
+        subject_examples = examples.setdefault(str(row["category"]), [])
+        subject_examples.append({"question": row["question"], "options": _options(row), "answer": answer})
     for number in range(len(rows)):
         yield LazySample(id=f"mmlu_pro-{rows[number]['question_id']}", build=partial(_question, rows, number, examples))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from m1eval import LazySample, UsageError
 
-KEPT = ("target_question", "pass_criteria", "axis")
+COLUMNS = ("target_question", "pass_criteria", "axis")
 
 
 def conversations(rows: Sequence[Mapping[str, Any]]) -> Iterator[LazySample]:
@@ -21,7 +21,7 @@ def conversations(rows: Sequence[Mapping[str, Any]]) -> Iterator[LazySample]:
 
 def _conversation(rows: Sequence[Mapping[str, Any]], number: int) -> dict[str, Any]:
     row = {key.lower(): value for key, value in rows[number].items()}
-    return {"conversation": _messages(row["conversation"]), **{name: row[name] for name in KEPT}}
+    return {"conversation": _messages(row["conversation"]), **{name: row[name] for name in COLUMNS}}
 
 
 def _messages(conversation: Any) -> Any:

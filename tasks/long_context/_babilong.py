@@ -36,14 +36,14 @@ def samples(
             if subtask in SHORT and name != "0k":
                 raise ValueError(f"{subtask} exists at 0k alone, as do qa11 to qa20; {name} has qa1 to qa10")
             rows = table(config=name, split=subtask)
-            kept = [i for i in range(len(rows)) if _is(rows[i], name, subtask)]
-            for i in kept[:samples]:
+            numbers = [i for i in range(len(rows)) if _belongs(rows[i], name, subtask)]
+            for i in numbers[:samples]:
                 build = partial(_row, rows, i, name, subtask, texts or {})
                 columns = {"length": name, "subtask": subtask}
                 yield LazySample(id=f"{subtask}-{name}-{i + 1}", build=build, columns=columns)
 
 
-def _is(row: Mapping[str, Any], length: str, subtask: str) -> bool:
+def _belongs(row: Mapping[str, Any], length: str, subtask: str) -> bool:
     """Whether a row is of these; in a file of one's own, columns of these names may say so."""
     return str(row.get("config", length)) == length and str(row.get("split", subtask)) == subtask
 
@@ -53,7 +53,7 @@ def _row(
 ) -> dict[str, Any]:
     row = rows[i]
     if texts:
-        text = _official(row, texts["prompts"][subtask], f"{texts['task']}\n\n{texts['user']}")
+        text = _official_prompt(row, texts["prompts"][subtask], f"{texts['task']}\n\n{texts['user']}")
     else:
         text = f"{HEAD}{row['input'].strip()}{TAIL.format(question=row['question'].strip())}"
     length = parse_tokens(name)
@@ -66,13 +66,13 @@ def _row(
     }
 
 
-def _official(row: Mapping[str, Any], prompt: Mapping[str, str], template: str) -> str:
+def _official_prompt(row: Mapping[str, Any], prompt: Mapping[str, str], template: str) -> str:
     """The prompt of babilong/prompts.py, get_formatted_input, with instruction, examples and form of the answer."""
-    filled = template.format(
+    pad = template.format(
         instruction=prompt["instruction"],
         examples=prompt["examples"],
         post_prompt=prompt["post_prompt"],
         context=row["input"].strip(),
         question=row["question"],
     )
-    return filled.strip()
+    return pad.strip()

@@ -54,8 +54,8 @@ def samples(
         if subtask not in ASK:
             raise ValueError(f"no subtask '{subtask}': they are {', '.join(ASK)}")
         rows = table(files=[f"{subtask}.jsonl"])
-        kept = [i for i in range(len(rows)) if str(rows[i].get("subtask", subtask)) == subtask][:samples]
-        for i in kept:
+        numbers = [i for i in range(len(rows)) if str(rows[i].get("subtask", subtask)) == subtask][:samples]
+        for i in numbers:
             key = hashlib.sha256(rows[i]["context"].encode("utf-8", "replace")).hexdigest()[:16]
             build = partial(_row, rows, i, subtask, texts or {})
             yield LazySample(
@@ -71,45 +71,40 @@ def _row(rows: Sequence[Mapping[str, Any]], i: int, subtask: str, texts: Mapping
     call = re.search(r"(func_\d+)\(.*?\)", str(row["input"]))
     words = {
         "input": row["input"],
-        "prompt": _wanted(str(row["input"])),
+        "prompt": _math_question(str(row["input"])),
         "function": call[1] if call else "",
         "call": call[0] if call else "",
         **{key: letters.get(key, "") for key in "abcd"},
     }
     if texts:
-        messages = _official(row, subtask, options, texts)
+        messages = _official_messages(row, subtask, options, texts)
     else:
         head, tail = (text.format(**words) for text in ASK[subtask])
         messages = [user(f"{head}{row['context']}{tail}")]
     letter = "ABCD"[options.index(answers[0])] if options and answers[0] in options else None
-    return {
-        "messages": messages,
-        "answers": answers,
-        "letter": letter,
-        "subtask": subtask,
-    }
+    return {"messages": messages, "answers": answers, "letter": letter, "subtask": subtask}
 
 
-def _wanted(text: str) -> str:
+def _math_question(text: str) -> str:
     """What is looked for in a list of numbers, said before the list too."""
-    found = re.search(r"(The .*? of the list|.*?) is", text)
-    return f"Which number is {found[1][0].lower()}{found[1][1:]} below?" if found else "Read the list of numbers below."
+    match = re.search(r"(The .*? of the list|.*?) is", text)
+    return f"Which number is {match[1][0].lower()}{match[1][1:]} below?" if match else "Read the list of numbers below."
 
 
-def _official(
+def _official_messages(
     row: Mapping[str, Any], subtask: str, options: Sequence[str], texts: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """The messages of eval_gpt4.py: a system message and a template, and for sums a dialogue that shows the form."""
-    context, asked = str(row["context"]), str(row["input"])
+    context, question = str(row["context"]), str(row["input"])
     if subtask == "math_calc":
-        shown = [{"role": "user", "content": "1 + 2 - 4 - 10"}, {"role": "system", "content": "[1, 3, -1, -11]"}]
-        return [{"role": "system", "content": texts["calculator"]}, *shown, user(context)]
-    call = re.search(r"func_[0-9]+\(-?[0-9]+\)", asked)
-    number = re.search(r"The .+ of", asked)
+        example = [{"role": "user", "content": "1 + 2 - 4 - 10"}, {"role": "system", "content": "[1, 3, -1, -11]"}]
+        return [{"role": "system", "content": texts["calculator"]}, *example, user(context)]
+    call = re.search(r"func_[0-9]+\(-?[0-9]+\)", question)
+    number = re.search(r"The .+ of", question)
     words = {
         "context": context,
-        "input": asked,
-        "question": asked,
+        "input": question,
+        "question": question,
         "func_call": call[0] if call else "",
         "func": call[0].partition("(")[0] if call else "",
         "prefix": f"What is {number[0].lower()[:-3]} in the following list?" if number else "",

@@ -28,8 +28,8 @@ async def reasoned(sample: Sample, runner: Runner, context: Context) -> Output:
     first = await runner.generate(Request(messages=sample.messages))
     if first.finish_reason == "refused_context" or first.unfinished_thinking:
         return first
-    asked = second_turn(sample.metadata, first.text)
-    last = await runner.generate(Request(messages=[{"role": "user", "content": asked}]))
+    question = second_turn(sample.metadata, first.text)
+    last = await runner.generate(Request(messages=[{"role": "user", "content": question}]))
     for name in ("prompt", "cached", "reasoning", "answer"):
         setattr(last.usage, name, getattr(last.usage, name) + getattr(first.usage, name))
     last.timing.total += first.timing.total

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from m1eval import LazySample, Message, Tokenizer, UsageError
 
 from ._haystack.corpus import digest
-from ._haystack.page_cache import Shelf
+from ._haystack.page_cache import PageCache
 from ._haystack.sentences import TOPICS, sentence
-from ._haystack.token_counter import Gauge, assistant, settled, user
+from ._haystack.token_counter import TokenCounter, assistant, fit_exactly, user
 from ._lengths import Lengths, lengths_of
 
 FORMS = {
@@ -54,17 +54,17 @@ Now another conversation begins, with a question of this kind at its end.
 QUESTION = (
     "Prepend {key} to the {nth} (1 indexed) {form} about {topic}. Do not include any other text in your response."
 )
-ROOM = 64
+MADE_TO_MEASURE = 64
 """Tokens kept free for the distractor that is made to measure."""
 SLACK = 8
 """Tokens at least that are left to be filled up with short words."""
-LONGEST, POOLED = 500, 20
+LONG_TEXT, LONG_TEXT_SENTENCES = 500, 20
 """Tokens of a text in the longer conversations, about, and its sentences."""
-LEAST, LEAST_NEEDLE = 400, 80
+BASE_TOKENS, TOKENS_PER_NEEDLE = 400, 80
 """Tokens of the shortest prompt: for example, question and distractors, and for each needle."""
 
 
-class Ask(NamedTuple):
+class TextRequest(NamedTuple):
     """A request for a text; the same one is made several times if it is the wanted one."""
 
     form: str
@@ -84,20 +84,20 @@ def conversations(
     words and tokens do not meet). ValueError if a length has no room for the needles. The tokenizer is used only when a
     conversation is built.
     """
-    pool = Pool(Gauge(tokenizer))
+    texts = Distractors(TokenCounter(tokenizer))
     for length in lengths_of(lengths, tokenizer):
         for count in needles:
             if count < 1:
                 raise ValueError(f"needles is {count}, but at least 1 is needed")
-            if length < (least := LEAST + LEAST_NEEDLE * count):
-                raise ValueError(f"{count} needles need a length of at least {least} tokens, not {length}")
+            if length < (minimum := BASE_TOKENS + TOKENS_PER_NEEDLE * count):
+                raise ValueError(f"{count} needles need a length of at least {minimum} tokens, not {length}")
             for i in range(samples):
-                build = partial(_row, pool, f"{seed}/mrcr/{length}/{count}/{i}", length, count)
+                build = partial(_row, texts, f"{seed}/mrcr/{length}/{count}/{i}", length, count)
                 columns = {"length": length, "needles": count}
                 yield LazySample(id=f"{length}-{count}n-{i + 1}", build=build, columns=columns)
 
 
-class Turns:
+class TopicTexts:
     """Texts about a topic, one of each form, of some 500 tokens: the distractors of long conversations."""
 
     volumes: int | None = None
@@ -109,60 +109,64 @@ class Turns:
     def pages(self, volume: int) -> list[str]:
         """Those of a topic; after all topics the same ones again, with other texts."""
         topic, random = TOPICS[volume % len(TOPICS)], Random(f"turns/{volume}")
-        return [_text(random, Ask(form, topic), POOLED * random.uniform(0.7, 1.3)) for form in FORMS]
+        return [
+            _text(random, TextRequest(form, topic), LONG_TEXT_SENTENCES * random.uniform(0.7, 1.3)) for form in FORMS
+        ]
 
 
-class Pool:
+class Distractors:
     """Distractors with their tokens, written and counted once; what is asked about is always written anew."""
 
-    def __init__(self, gauge: Gauge) -> None:
-        self.gauge = gauge
-        self._shelf = Shelf(Turns(), gauge, alone=True)
-        self._asks: dict[str, int] = {}
+    def __init__(self, counter: TokenCounter) -> None:
+        self.counter = counter
+        self._cache = PageCache(TopicTexts(), counter, separate=True)
+        self._request_tokens: dict[str, int] = {}
 
-    def turn(self, ask: Ask, again: int) -> tuple[str, int]:
+    def text(self, request: TextRequest, repeat: int) -> tuple[str, int]:
         """The text for a request, another each time it comes again, and its tokens."""
-        volume = self._shelf.volume(TOPICS.index(ask.topic) + again * len(TOPICS))
-        place = list(FORMS).index(ask.form)
+        volume = self._cache.volume(TOPICS.index(request.topic) + repeat * len(TOPICS))
+        place = list(FORMS).index(request.form)
         return volume.pages[place], volume.counts[place]
 
-    def asked(self, ask: Ask) -> int:
+    def request_tokens(self, request: TextRequest) -> int:
         """Tokens of a request."""
-        text = str(ask)
-        if text not in self._asks:
-            self._asks[text] = self.gauge.text(text)
-        return self._asks[text]
+        text = str(request)
+        if text not in self._request_tokens:
+            self._request_tokens[text] = self.counter.text(text)
+        return self._request_tokens[text]
 
 
 class Turn(NamedTuple):
     """A request and its text, with the tokens of both."""
 
-    ask: Ask
+    request: TextRequest
     text: str
-    asked: int
-    tokens: int
+    request_tokens: int
+    text_tokens: int
 
 
-def _row(pool: Pool, seed: str, length: int, needles: int) -> dict[str, Any]:
-    random, gauge = Random(seed), pool.gauge
+def _row(texts: Distractors, seed: str, length: int, needles: int) -> dict[str, Any]:
+    random, counter = Random(seed), texts.counter
     key = "".join(random.choices(string.ascii_letters + string.digits, k=10))
-    wanted = Ask(random.choice(list(FORMS)), random.choice(TOPICS))
-    which = random.randrange(needles)
-    question = QUESTION.format(key=key, nth=_ordinal(which + 1), form=wanted.form, topic=wanted.topic)
-    turns = _turns(pool, random, wanted, needles, length - gauge.added([gauge.text(EXAMPLE + question)]))
-    messages = [message for turn in turns for message in (user(str(turn.ask)), assistant(turn.text))] + [user(question)]
+    target = TextRequest(random.choice(list(FORMS)), random.choice(TOPICS))
+    needle = random.randrange(needles)
+    question = QUESTION.format(key=key, nth=_ordinal(needle + 1), form=target.form, topic=target.topic)
+    turns = _turns(texts, random, target, needles, length - counter.turns([counter.text(EXAMPLE + question)]))
+    messages = [message for turn in turns for message in (user(str(turn.request)), assistant(turn.text))] + [
+        user(question)
+    ]
     messages[0] = user(EXAMPLE + messages[0]["content"])
-    counts = [count for turn in turns for count in (turn.asked, turn.tokens)] + [gauge.text(question)]
-    counts[0] = gauge.text(messages[0]["content"])
-    spare = min((i for i, turn in enumerate(turns) if turn.ask != wanted), key=lambda i: len(turns[i].text))
-    tokens = _fit(gauge, random, messages, counts, 2 * spare + 1, turns[spare].ask.topic, length)
-    place = [2 * i + 1 for i, turn in enumerate(turns) if turn.ask == wanted][which]
+    counts = [count for turn in turns for count in (turn.request_tokens, turn.text_tokens)] + [counter.text(question)]
+    counts[0] = counter.text(messages[0]["content"])
+    spare = min((i for i, turn in enumerate(turns) if turn.request != target), key=lambda i: len(turns[i].text))
+    tokens = _fit(counter, random, messages, counts, 2 * spare + 1, turns[spare].request.topic, length)
+    place = [2 * i + 1 for i, turn in enumerate(turns) if turn.request == target][needle]
     return {
         "messages": messages,
         "answer": key + messages[place]["content"],
         "random_string_to_prepend": key,
         "n_needles": needles,
-        "needle": which + 1,
+        "needle": needle + 1,
         "desired_msg_index": place,
         "total_messages": len(messages),
         "depth": round(100 * place / len(messages)),
@@ -171,80 +175,90 @@ def _row(pool: Pool, seed: str, length: int, needles: int) -> dict[str, Any]:
     }
 
 
-def _turns(pool: Pool, random: Random, wanted: Ask, needles: int, room: int) -> list[Turn]:
+def _turns(texts: Distractors, random: Random, target: TextRequest, needles: int, room: int) -> list[Turn]:
     """Requests and texts of `room` tokens in all, less ROOM or somewhat more; a short one is there to be lengthened."""
-    gauge = pool.gauge
-    size = min(LONGEST, max(30, room // (6 * needles) - 24))
-    sentences = size / (gauge.text(" ".join(sentence(Random(i), "ferns") for i in range(40))) / 40)
-    distractors = _distractors(random, wanted, room // (size + 24))
-    made: Counter[Ask] = Counter()
+    counter = texts.counter
+    size = min(LONG_TEXT, max(30, room // (6 * needles) - 24))
+    sentences = size / (counter.text(" ".join(sentence(Random(i), "ferns") for i in range(40))) / 40)
+    distractors = _distractors(random, target, room // (size + 24))
+    times_used: Counter[TextRequest] = Counter()
 
-    def written(ask: Ask, count: float) -> Turn:
-        text = _text(random, ask, count)
-        return Turn(ask, text, pool.asked(ask), gauge.text(text))
+    def write(request: TextRequest, count: float) -> Turn:
+        text = _text(random, request, count)
+        return Turn(request, text, texts.request_tokens(request), counter.text(text))
 
     def distractor() -> Turn:
-        ask = next(distractors)
-        if size < LONGEST:
-            return written(ask, sentences * random.uniform(0.7, 1.3))
-        text, tokens = pool.turn(ask, made[ask])
-        made[ask] += 1
-        return Turn(ask, text, pool.asked(ask), tokens)
+        request = next(distractors)
+        if size < LONG_TEXT:
+            return write(request, sentences * random.uniform(0.7, 1.3))
+        text, tokens = texts.text(request, times_used[request])
+        times_used[request] += 1
+        return Turn(request, text, texts.request_tokens(request), tokens)
 
-    asked = [written(wanted, sentences * random.uniform(0.7, 1.3)) for _ in range(needles)]
-    others = [written(next(distractors), 1)]
-    each = gauge.added([0, 0, 0]) - gauge.added([0])
-    left = room - ROOM - sum(each + turn.asked + turn.tokens for turn in asked + others)
+    answers = [write(target, sentences * random.uniform(0.7, 1.3)) for _ in range(needles)]
+    others = [write(next(distractors), 1)]
+    turn_overhead = counter.turns([0, 0, 0]) - counter.turns([0])
+    left = (
+        room
+        - MADE_TO_MEASURE
+        - sum(turn_overhead + turn.request_tokens + turn.text_tokens for turn in answers + others)
+    )
     while left > 0:
         turn = distractor()
-        left -= each + turn.asked + turn.tokens
+        left -= turn_overhead + turn.request_tokens + turn.text_tokens
         if left > 0:
             others.append(turn)
     places = set(random.sample(range(needles + len(others)), needles))
-    needle, other = iter(asked), iter(others)
+    needle, other = iter(answers), iter(others)
     return [next(needle if i in places else other) for i in range(needles + len(others))]
 
 
 def _fit(
-    gauge: Gauge, random: Random, messages: list[Message], counts: list[int], place: int, topic: str, length: int
+    counter: TokenCounter,
+    random: Random,
+    messages: list[Message],
+    counts: list[int],
+    place: int,
+    topic: str,
+    length: int,
 ) -> int:
     """Lengthen the text at `place` until the prompt has `length` tokens; returns those it has."""
 
     def put(text: str) -> None:
         messages[place] = assistant(text)
-        counts[place] = gauge.text(text)
+        counts[place] = counter.text(text)
 
     def guess(text: str) -> int:
         put(text)
-        return gauge.added(counts)
+        return counter.turns(counts)
 
     def total(text: str) -> int:
         put(text)
-        return gauge.conversation(messages, counts)
+        return counter.conversation(messages, counts)
 
     text = messages[place]["content"]
     while guess(longer := f"{text} {sentence(random, topic)}") < length - SLACK:
         text = longer
-    put(settled(text, random, length, guess, total))
-    if (tokens := gauge.conversation(messages, counts)) > length:
+    put(fit_exactly(text, random, length, guess, total))
+    if (tokens := counter.conversation(messages, counts)) > length:
         raise UsageError(f"mrcr: {length} tokens are too few with this tokenizer, {tokens} are needed; set lengths=[…]")
     return tokens
 
 
-def _text(random: Random, ask: Ask, sentences: float) -> str:
-    opening, between = FORMS[ask.form]
-    body = [sentence(random, ask.topic) for _ in range(max(1, round(sentences)))]
-    return between.join([opening, *body] if opening else body)
+def _text(random: Random, request: TextRequest, sentences: float) -> str:
+    opening, separator = FORMS[request.form]
+    body = [sentence(random, request.topic) for _ in range(max(1, round(sentences)))]
+    return separator.join([opening, *body] if opening else body)
 
 
-def _distractors(random: Random, wanted: Ask, about: int) -> Iterator[Ask]:
+def _distractors(random: Random, target: TextRequest, count: int) -> Iterator[TextRequest]:
     """Other requests, none twice before all were made: about as many as needed, so that forms and topics recur."""
-    topics = random.sample(TOPICS, min(len(TOPICS), 2 + ceil(1.2 * about / len(FORMS))))
-    asks = [Ask(form, topic) for topic in {*topics, wanted.topic} for form in FORMS]
-    asks = sorted(ask for ask in asks if ask != wanted)
+    topics = random.sample(TOPICS, min(len(TOPICS), 2 + ceil(1.2 * count / len(FORMS))))
+    requests = [TextRequest(form, topic) for topic in {*topics, target.topic} for form in FORMS]
+    requests = sorted(request for request in requests if request != target)
     while True:
-        random.shuffle(asks)
-        yield from asks
+        random.shuffle(requests)
+        yield from requests
 
 
 def _ordinal(number: int) -> str:

@@ -17,13 +17,13 @@ from m1eval import LazySample, Message, Tokenizer, UsageError
 from m1eval.named import Tik
 from m1eval.text import parse_tokens
 
-from ._haystack.page_cache import cache, keep
+from ._haystack.page_cache import cache_folder, write_atomically
 
 EDGES = tuple(2**i for i in range(13, 21))
 """The upper edges of the bins; a sample at an edge belongs to the lower bin."""
-FEWEST, MOST = 2.5, 6.5
+MIN_CHARACTERS, MAX_CHARACTERS = 2.5, 6.5
 """Characters of a token, between which those of whole prompts lie."""
-SAVED = 32
+SAVE_EVERY = 32
 """Counts after which they are written to disk."""
 
 
@@ -32,45 +32,45 @@ def samples(*, rows: Any, tokenizer: Tokenizer, up_to: str | int = "1m") -> Iter
 
     `counted_by` says which tokenizer counted: o200k_base, or the model's where o200k_base is not at hand.
     """
-    most = parse_tokens(up_to, least=1)
-    count = _Count(tokenizer)
+    max_tokens = parse_tokens(up_to, least=1)
+    counter = _BinCounter(tokenizer)
     width = len(str(len(rows)))
-    characters = rows["n_chars"] if hasattr(rows, "column_names") and most < EDGES[-1] else None
+    characters = rows["n_chars"] if hasattr(rows, "column_names") and max_tokens < EDGES[-1] else None
     for i in range(len(rows)):
-        if most < EDGES[-1]:
-            known = characters[i] if characters is not None else rows[i].get("n_chars")
-            if not _within(known, most, partial(_tokens, rows, i, count)):
+        if max_tokens < EDGES[-1]:
+            size = characters[i] if characters is not None else rows[i].get("n_chars")
+            if not _within(size, max_tokens, partial(_tokens, rows, i, counter)):
                 continue
-        yield LazySample(id=f"mrcr-{i + 1:0{width}}", build=partial(_row, rows, i, count))
-    count.save()
+        yield LazySample(id=f"mrcr-{i + 1:0{width}}", build=partial(_row, rows, i, counter))
+    counter.save()
 
 
-def _within(characters: int | None, most: int, tokens: Any) -> bool:
-    if characters and characters / FEWEST <= most:
+def _within(characters: int | None, max_tokens: int, tokens: Any) -> bool:
+    if characters and characters / MIN_CHARACTERS <= max_tokens:
         return True
-    if characters and characters / MOST > most:
+    if characters and characters / MAX_CHARACTERS > max_tokens:
         return False
-    return bool(tokens() <= most)
+    return bool(tokens() <= max_tokens)
 
 
-def _tokens(rows: Sequence[Mapping[str, Any]], i: int, count: "_Count") -> int:
+def _tokens(rows: Sequence[Mapping[str, Any]], i: int, counter: "_BinCounter") -> int:
     row = rows[i]
-    return count.row(_messages(row), str(row["answer"]))
+    return counter.row(_messages(row), str(row["answer"]))
 
 
-def _row(rows: Sequence[Mapping[str, Any]], i: int, count: "_Count") -> dict[str, Any]:
+def _row(rows: Sequence[Mapping[str, Any]], i: int, counter: "_BinCounter") -> dict[str, Any]:
     row = dict(rows[i])
     messages = _messages(row)
-    tokens = count.row(messages, str(row["answer"]))
-    longest = next((edge for edge in EDGES if tokens <= edge), tokens)
+    tokens = counter.row(messages, str(row["answer"]))
+    edge = next((edge for edge in EDGES if tokens <= edge), tokens)
     rest = {key: value for key, value in row.items() if key != "prompt"}
     return {
         **rest,
         "messages": messages,
-        "length": longest,
-        "bin": f"{longest // 2048}k-{longest // 1024}k",
+        "length": edge,
+        "bin": f"{edge // 2048}k-{edge // 1024}k",
         "o200k_tokens": tokens,
-        "counted_by": count.name,
+        "counted_by": counter.name,
     }
 
 
@@ -79,16 +79,16 @@ def _messages(row: Mapping[str, Any]) -> list[Message]:
     return msgspec.json.decode(prompt, type=list[Message]) if isinstance(prompt, str) else list(prompt)
 
 
-class _Count:
+class _BinCounter:
     """Tokens of a row's messages and answer, as the dataset card counts them: their texts alone."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._own = tokenizer
-        self._known: dict[str, int] = {}
-        self._fresh = 0
+        self._fallback = tokenizer
+        self._counts: dict[str, int] = {}
+        self._unsaved = 0
 
     @cached_property
-    def _core(self) -> Tokenizer | None:
+    def _o200k(self) -> Tokenizer | None:
         try:
             return Tik("o200k_base")
         except (ModuleNotFoundError, UsageError):
@@ -97,34 +97,34 @@ class _Count:
     @property
     def name(self) -> str:
         """Which tokenizer counts."""
-        return "o200k_base" if self._core else "the model's tokenizer"
+        return "o200k_base" if self._o200k else "the model's tokenizer"
 
     @cached_property
     def _file(self) -> Any:
-        file = cache() / "mrcr" / "o200k_base.json"
+        file = cache_folder() / "mrcr" / "o200k_base.json"
         if file.is_file():
-            self._known |= json.loads(file.read_text())
+            self._counts |= json.loads(file.read_text())
         return file
 
     def row(self, messages: Sequence[Message], answer: str) -> int:
         """Tokens of a row; counted once."""
         texts = [str(message["content"]) for message in messages] + [answer]
-        if self._core is None:
-            return sum(len(self._own.encode(text)) for text in texts)
+        if self._o200k is None:
+            return sum(len(self._fallback.encode(text)) for text in texts)
         _ = self._file
         sha = hashlib.sha256()
         for text in texts:
             sha.update(text.encode("utf-8", "replace"))
         key = sha.hexdigest()[:16]
-        if key not in self._known:
-            self._known[key] = sum(len(self._core.encode(text)) for text in texts)
-            self._fresh += 1
-            if self._fresh >= SAVED:
+        if key not in self._counts:
+            self._counts[key] = sum(len(self._o200k.encode(text)) for text in texts)
+            self._unsaved += 1
+            if self._unsaved >= SAVE_EVERY:
                 self.save()
-        return self._known[key]
+        return self._counts[key]
 
     def save(self) -> None:
         """Keep what was counted."""
-        if self._fresh:
-            keep(self._file, json.dumps(self._known).encode())
-            self._fresh = 0
+        if self._unsaved:
+            write_atomically(self._file, json.dumps(self._counts).encode())
+            self._unsaved = 0

@@ -10,12 +10,12 @@ from typing import Any
 
 from m1eval import LazySample, Tokenizer
 
-from ._haystack import Frame, Haystack, Needle, haystack
-from ._haystack.corpus import corpus as named
-from ._haystack.page_cache import Shelf
-from ._haystack.token_counter import Gauge, user
+from ._haystack import Haystack, Needle, PromptFrame, haystack
+from ._haystack.corpus import load_corpus
+from ._haystack.page_cache import PageCache
+from ._haystack.token_counter import TokenCounter, user
 from ._lengths import Lengths, lengths_of
-from ._needle import HEAD_MANY, MANY, NEEDLE
+from ._needle import HEAD_MANY, MANY_VAULTS, NEEDLE
 
 HEAD = HEAD_MANY.replace("one of the codes", "some of the codes")
 TAIL = "</text>\n\nWhat are the access codes of {vaults}? Answer with the numbers alone, separated by commas."
@@ -41,15 +41,17 @@ def haystacks(
     Needles stand at random depths. Questions about one text follow one another, so that it is read once. ValueError
     for more than there are, or a length without room for them.
     """
-    gauge = Gauge(tokenizer)
-    shelf = Shelf(named(corpus, corpus_revision), gauge)
-    build = lru_cache(maxsize=1)(partial(_hay, gauge, shelf))
+    counter = TokenCounter(tokenizer)
+    cache = PageCache(load_corpus(corpus, corpus_revision), counter)
+    build = lru_cache(maxsize=1)(partial(_build_haystack, counter, cache))
     for length in lengths_of(lengths, tokenizer):
         for count in needles:
-            if not 1 <= asked <= count <= len(MANY):
-                raise ValueError(f"1 ≤ asked ≤ needles ≤ {len(MANY)} must hold; asked is {asked}, needles {count}")
-            if length < (least := 256 + PER_NEEDLE * (count + asked)):
-                raise ValueError(f"{count} needles need a length of at least {least} tokens, not {length}")
+            if not 1 <= asked <= count <= len(MANY_VAULTS):
+                raise ValueError(
+                    f"1 ≤ asked ≤ needles ≤ {len(MANY_VAULTS)} must hold; asked is {asked}, needles {count}"
+                )
+            if length < (minimum := 256 + PER_NEEDLE * (count + asked)):
+                raise ValueError(f"{count} needles need a length of at least {minimum} tokens, not {length}")
             for i in range(samples):
                 key = (f"{seed}/multi_needle/{length}/{count}/{i}", length, count, asked, questions_per_haystack)
                 for question in range(questions_per_haystack):
@@ -66,19 +68,19 @@ Key = tuple[str, int, int, int, int]
 
 def _row(build: Any, key: Key, question: int) -> dict[str, Any]:
     _, length, count, _, _ = key
-    made: Haystack
-    made, questions = build(key)
-    secrets, which = _secrets(key), questions[question]
+    hay: Haystack
+    hay, questions = build(key)
+    secrets, asked_needles = _secrets(key), questions[question]
     return {
-        "messages": [user(f"{HEAD}{made.text}{_tail([secrets[i][0] for i in which])}")],
-        "outputs": [secrets[i][1] for i in which],
+        "messages": [user(f"{HEAD}{hay.text}{_tail([secrets[i][0] for i in asked_needles])}")],
+        "outputs": [secrets[i][1] for i in asked_needles],
         "length": length,
         "needles": count,
-        "tokens": made.tokens,
+        "tokens": hay.tokens,
     }
 
 
-def _hay(gauge: Gauge, shelf: Shelf, key: Key) -> tuple[Haystack, list[list[int]]]:
+def _build_haystack(counter: TokenCounter, cache: PageCache, key: Key) -> tuple[Haystack, list[list[int]]]:
     seed, length, *_ = key
     secrets = _secrets(key)
     random = Random(f"{seed}/depths")
@@ -87,23 +89,23 @@ def _hay(gauge: Gauge, shelf: Shelf, key: Key) -> tuple[Haystack, list[list[int]
         Needle(NEEDLE.format(vault=vault, code=code), depth)
         for (vault, code), depth in zip(secrets, depths, strict=True)
     ]
-    questions = _questions(gauge, key)
-    frame = Frame(HEAD, [_tail([secrets[i][0] for i in which]) for which in questions])
-    return haystack(gauge, shelf, length=length, frame=frame, needles=needles, seed=seed), questions
+    questions = _questions(counter, key)
+    frame = PromptFrame(HEAD, [_tail([secrets[i][0] for i in asked_needles]) for asked_needles in questions])
+    return haystack(counter, cache, length=length, frame=frame, needles=needles, seed=seed), questions
 
 
 def _secrets(key: Key) -> list[tuple[str, str]]:
     random = Random(f"{key[0]}/secrets")
     codes = random.sample(range(1_000_000, 10_000_000), key[2])
-    return list(zip(random.sample(MANY, key[2]), map(str, codes), strict=True))
+    return list(zip(random.sample(MANY_VAULTS, key[2]), map(str, codes), strict=True))
 
 
-def _questions(gauge: Gauge, key: Key) -> list[list[int]]:
+def _questions(counter: TokenCounter, key: Key) -> list[list[int]]:
     """Which needles each question asks for: of many choices those whose questions are most nearly of one length."""
     random = Random(f"{key[0]}/questions")
     secrets, count = _secrets(key), key[4]
     choices = [random.sample(range(key[2]), key[3]) for _ in range(CHOICES * count)]
-    sizes = gauge.texts([_tail([secrets[i][0] for i in which]) for which in choices])
+    sizes = counter.texts([_tail([secrets[i][0] for i in asked_needles]) for asked_needles in choices])
     order = sorted(range(len(choices)), key=lambda i: (sizes[i], i))
     first = min(range(len(order) - count + 1), key=lambda i: sizes[order[i + count - 1]] - sizes[order[i]])
     return [choices[i] for i in sorted(order[first : first + count])]

@@ -12,10 +12,10 @@ from typing import Any
 
 from m1eval import LazySample, Tokenizer
 
-from ._haystack import Frame, Haystack, Needle, haystack
-from ._haystack.corpus import corpus as named
-from ._haystack.page_cache import Shelf
-from ._haystack.token_counter import Gauge, user
+from ._haystack import Haystack, Needle, PromptFrame, haystack
+from ._haystack.corpus import load_corpus
+from ._haystack.page_cache import PageCache
+from ._haystack.token_counter import TokenCounter, user
 from ._lengths import Lengths, lengths_of
 
 HEAD = (
@@ -29,9 +29,9 @@ NEEDLE = "The access code of the {vault} vault is {code}."
 TAIL = "</text>\n\nWhat is the access code of the {vault} vault? Answer with the number alone."
 VAULTS = ("amber", "cobalt", "crimson", "emerald", "indigo", "ivory", "scarlet", "turquoise", "violet", "golden")
 PLACES = ("northern", "southern", "eastern", "western", "harbour", "mountain", "desert", "island", "valley", "forest")
-MANY = tuple(f"{colour} {place}" for place in PLACES for colour in VAULTS)
+MANY_VAULTS = tuple(f"{colour} {place}" for place in PLACES for colour in VAULTS)
 """Names of vaults where a haystack holds several."""
-LEAST = 256
+MIN_LENGTH = 256
 """Tokens of the shortest prompt."""
 
 
@@ -53,19 +53,21 @@ def haystacks(
     for one: other distractors than in the original, and one prefill for all of them. ValueError if a depth is no
     percentage or a length has no room for a needle. The tokenizer is used only when a haystack is built.
     """
-    gauge = Gauge(tokenizer)
+    counter = TokenCounter(tokenizer)
     for depth in depths:
         if not 0 <= depth <= 100:
             raise ValueError(f"a depth is between 0 and 100 percent, not {depth}")
-    if not 1 <= questions_per_haystack <= len(MANY):
-        raise ValueError(f"questions_per_haystack is between 1 and {len(MANY)}, not {questions_per_haystack}")
-    shelf = Shelf(named(corpus, corpus_revision), gauge)
+    if not 1 <= questions_per_haystack <= len(MANY_VAULTS):
+        raise ValueError(f"questions_per_haystack is between 1 and {len(MANY_VAULTS)}, not {questions_per_haystack}")
+    cache = PageCache(load_corpus(corpus, corpus_revision), counter)
     build = (
-        lru_cache(maxsize=1)(partial(_hay, gauge, shelf)) if questions_per_haystack > 1 else partial(_hay, gauge, shelf)
+        lru_cache(maxsize=1)(partial(_build_haystack, counter, cache))
+        if questions_per_haystack > 1
+        else partial(_build_haystack, counter, cache)
     )
     for length in lengths_of(lengths, tokenizer):
-        if length < LEAST:
-            raise ValueError(f"a haystack needs a length of at least {LEAST} tokens, not {length}")
+        if length < MIN_LENGTH:
+            raise ValueError(f"a haystack needs a length of at least {MIN_LENGTH} tokens, not {length}")
         for i in range(samples):
             text = f"{seed}/needle/{length}/{i}"
             for first in range(0, len(depths), questions_per_haystack):
@@ -85,30 +87,32 @@ def haystacks(
 
 def _row(build: Any, seed: str, length: int, depths: tuple[float, ...], which: int) -> dict[str, Any]:
     vaults, codes = _secrets(seed, depths)
-    made: Haystack = build(seed, length, depths)
+    hay: Haystack = build(seed, length, depths)
     head = HEAD if len(depths) == 1 else HEAD_MANY
     return {
-        "messages": [user(f"{head}{made.text}{TAIL.format(vault=vaults[which])}")],
+        "messages": [user(f"{head}{hay.text}{TAIL.format(vault=vaults[which])}")],
         "answer": codes[which],
         "length": length,
         "depth": depths[which],
-        "place": made.places[which],
-        "tokens": made.tokens,
+        "place": hay.depths[which],
+        "tokens": hay.tokens,
     }
 
 
-def _hay(gauge: Gauge, shelf: Shelf, seed: str, length: int, depths: tuple[float, ...]) -> Haystack:
+def _build_haystack(
+    counter: TokenCounter, cache: PageCache, seed: str, length: int, depths: tuple[float, ...]
+) -> Haystack:
     vaults, codes = _secrets(seed, depths)
     needles = [
         Needle(NEEDLE.format(vault=vault, code=code), depth)
         for vault, code, depth in zip(vaults, codes, depths, strict=True)
     ]
-    frame = Frame(HEAD if len(depths) == 1 else HEAD_MANY, [TAIL.format(vault=vault) for vault in vaults])
-    return haystack(gauge, shelf, length=length, frame=frame, needles=needles, seed=seed)
+    frame = PromptFrame(HEAD if len(depths) == 1 else HEAD_MANY, [TAIL.format(vault=vault) for vault in vaults])
+    return haystack(counter, cache, length=length, frame=frame, needles=needles, seed=seed)
 
 
 def _secrets(seed: str, depths: tuple[float, ...]) -> tuple[list[str], list[str]]:
     """A vault and a code for each depth; all different."""
     secret = Random(f"{seed}/{'/'.join(f'{depth:g}' for depth in depths)}")
-    vaults = secret.sample(VAULTS if len(depths) == 1 else MANY, len(depths))
+    vaults = secret.sample(VAULTS if len(depths) == 1 else MANY_VAULTS, len(depths))
     return vaults, [str(code) for code in secret.sample(range(1_000_000, 10_000_000), len(depths))]

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from m1eval import LazySample, Tokenizer
 
-from ._haystack import Frame, Needle, haystack
-from ._haystack.corpus import corpus as named
-from ._haystack.page_cache import Shelf
-from ._haystack.token_counter import Gauge, user
+from ._haystack import Needle, PromptFrame, haystack
+from ._haystack.corpus import load_corpus
+from ._haystack.page_cache import PageCache
+from ._haystack.token_counter import TokenCounter, user
 from ._lengths import Lengths, lengths_of
 
 HEAD = (
@@ -27,7 +27,7 @@ NAMES = tuple(
     """Adaeze Anselm Bronwyn Calla Dov Elowen Fenna Gideon Halvard Ilse Jorunn Katya Leocadia Mireille Niamh
     Osric Priya Quillon Rashida Soren Tamsin Ulrike Vashti Wilhelmina Xanthe Yusuf Zelda Amaury Benedikt""".split()  # noqa: SIM905
 )
-LEAST = 320
+MIN_LENGTH = 320
 
 
 class Link(NamedTuple):
@@ -40,9 +40,7 @@ class Link(NamedTuple):
 
 LINKS = (
     Link(
-        "From the kitchen window {name} can see the Sagrada Família.",
-        "Who lives in Barcelona?",
-        "Who lives in Spain?",
+        "From the kitchen window {name} can see the Sagrada Família.", "Who lives in Barcelona?", "Who lives in Spain?"
     ),
     Link(
         "Each morning {name} jogs once around the Colosseum.",
@@ -50,9 +48,7 @@ LINKS = (
         "Who is often to be met in Italy?",
     ),
     Link(
-        "{name} sells postcards at the foot of the Brandenburg Gate.",
-        "Who works in Berlin?",
-        "Who works in Germany?",
+        "{name} sells postcards at the foot of the Brandenburg Gate.", "Who works in Berlin?", "Who works in Germany?"
     ),
     Link(
         "The balcony of {name} looks out on the Sydney Opera House.",
@@ -79,26 +75,14 @@ LINKS = (
         "Who works in Saint Petersburg?",
         "Who works in Russia?",
     ),
-    Link(
-        "It takes {name} five minutes on foot to the Taj Mahal.",
-        "Who lives in Agra?",
-        "Who lives in India?",
-    ),
-    Link(
-        "{name} teaches at a school beside the Acropolis.",
-        "Who works in Athens?",
-        "Who works in Greece?",
-    ),
+    Link("It takes {name} five minutes on foot to the Taj Mahal.", "Who lives in Agra?", "Who lives in India?"),
+    Link("{name} teaches at a school beside the Acropolis.", "Who works in Athens?", "Who works in Greece?"),
     Link(
         "A glass of milk makes {name} ill for the rest of the day.",
         "Who is lactose intolerant?",
         "Who had better not order a cheese fondue?",
     ),
-    Link(
-        "For years {name} has touched neither meat nor fish.",
-        "Who is a vegetarian?",
-        "Who would send a steak back?",
-    ),
+    Link("For years {name} has touched neither meat nor fish.", "Who is a vegetarian?", "Who would send a steak back?"),
     Link(
         "Without a syringe of insulin in the bag {name} does not go out.",
         "Who has diabetes?",
@@ -115,9 +99,7 @@ LINKS = (
         "Who could join a string quartet?",
     ),
     Link(
-        "{name} reads with the fingertips, from dots on thick paper.",
-        "Who is blind?",
-        "Who walks with a white cane?",
+        "{name} reads with the fingertips, from dots on thick paper.", "Who is blind?", "Who walks with a white cane?"
     ),
 )
 
@@ -133,34 +115,34 @@ def haystacks(
     corpus_revision: str | None = None,
 ) -> Iterator[LazySample]:
     """`samples` facts for each length and number of hops, at depths spread evenly; the answer is the person's name."""
-    gauge = Gauge(tokenizer)
-    shelf = Shelf(named(corpus, corpus_revision), gauge)
+    counter = TokenCounter(tokenizer)
+    cache = PageCache(load_corpus(corpus, corpus_revision), counter)
     if unknown := set(hops) - {"one", "two"}:
         raise ValueError(f"hops are 'one' and 'two', not '{min(unknown)}'")
     for length in lengths_of(lengths, tokenizer):
-        if length < LEAST:
-            raise ValueError(f"a haystack needs a length of at least {LEAST} tokens, not {length}")
+        if length < MIN_LENGTH:
+            raise ValueError(f"a haystack needs a length of at least {MIN_LENGTH} tokens, not {length}")
         for i in range(samples):
             for hop in hops:
                 depth = 100 * i / (samples - 1) if samples > 1 else 50.0
-                build = partial(_row, gauge, shelf, f"{seed}/nolima/{length}/{i}", length, depth, hop)
+                build = partial(_row, counter, cache, f"{seed}/nolima/{length}/{i}", length, depth, hop)
                 columns = {"length": length, "depth": depth, "hops": hop}
                 yield LazySample(
                     id=f"{length}-{hop}-{i + 1}", build=build, prefix_key=f"{length}-{i + 1}", columns=columns
                 )
 
 
-def _row(gauge: Gauge, shelf: Shelf, seed: str, length: int, depth: float, hop: str) -> dict[str, Any]:
+def _row(counter: TokenCounter, cache: PageCache, seed: str, length: int, depth: float, hop: str) -> dict[str, Any]:
     random = Random(f"{seed}/fact")
     link, name = random.choice(LINKS), random.choice(NAMES)
     tail = TAIL.format(question=link.two if hop == "two" else link.one)
     needle = Needle(link.said.format(name=name), depth)
-    made = haystack(gauge, shelf, length=length, frame=Frame(HEAD, [tail]), needles=[needle], seed=seed)
+    hay = haystack(counter, cache, length=length, frame=PromptFrame(HEAD, [tail]), needles=[needle], seed=seed)
     return {
-        "messages": [user(f"{HEAD}{made.text}{tail}")],
+        "messages": [user(f"{HEAD}{hay.text}{tail}")],
         "answer": name,
         "hops": hop,
         "length": length,
         "depth": round(depth, 1),
-        "tokens": made.tokens,
+        "tokens": hay.tokens,
     }

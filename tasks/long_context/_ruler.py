@@ -16,11 +16,10 @@ from uuid import UUID
 
 from m1eval import LazySample, Tokenizer, UsageError
 
-from ._haystack import Frame, Needle, haystack
-from ._haystack.corpus import LINES, PAGES, SENTENCES, Corpus, digest
-from ._haystack.corpus import corpus as named
-from ._haystack.page_cache import Shelf
-from ._haystack.token_counter import Gauge, user
+from ._haystack import Needle, PromptFrame, haystack
+from ._haystack.corpus import LINES_PER_PAGE, PAGES_PER_VOLUME, SENTENCES_PER_LINE, Corpus, digest, load_corpus
+from ._haystack.page_cache import PageCache
+from ._haystack.token_counter import TokenCounter, user
 from ._lengths import Lengths, lengths_of
 from ._ruler_vocabulary import PAIRS, RESERVED, keys, pair
 from ._ruler_words import common_words, frequent_words
@@ -41,12 +40,12 @@ TRACKED_PREFIX = (
 DEPTHS = [round(100 * i / 39) for i in range(40)]
 """Where needles may stand in an essay."""
 HOPS = 4
-ROOM = {"niah": 128, "vt": 30, "cwe": 120, "fwe": 50}
+ANSWER_TOKENS = {"niah": 128, "vt": 30, "cwe": 120, "fwe": 50}
 """Tokens of the length that are left to the answer, `tokens_to_generate`."""
-LEAST = 1024
+MIN_LENGTH = 1024
 
 
-class Kind(NamedTuple):
+class NeedleSpec(NamedTuple):
     """A needle subtask: haystack, kinds of keys and values, and how many keys, values of a key and queries."""
 
     hay: str
@@ -57,20 +56,20 @@ class Kind(NamedTuple):
     queries: int = 1
 
 
-KINDS = {
-    "niah_single_1": Kind("noise"),
-    "niah_single_2": Kind("essay"),
-    "niah_single_3": Kind("essay", value="uuids"),
-    "niah_multikey_1": Kind("essay", keys=4),
-    "niah_multikey_2": Kind("needle"),
-    "niah_multikey_3": Kind("needle", key="uuids", value="uuids"),
-    "niah_multivalue": Kind("essay", values=4),
-    "niah_multiquery": Kind("essay", keys=4, queries=4),
+NEEDLE_SPECS = {
+    "niah_single_1": NeedleSpec("noise"),
+    "niah_single_2": NeedleSpec("essay"),
+    "niah_single_3": NeedleSpec("essay", value="uuids"),
+    "niah_multikey_1": NeedleSpec("essay", keys=4),
+    "niah_multikey_2": NeedleSpec("needle"),
+    "niah_multikey_3": NeedleSpec("needle", key="uuids", value="uuids"),
+    "niah_multivalue": NeedleSpec("essay", values=4),
+    "niah_multiquery": NeedleSpec("essay", keys=4, queries=4),
 }
-SUBTASKS = (*KINDS, "vt", "cwe", "fwe")
+SUBTASKS = (*NEEDLE_SPECS, "vt", "cwe", "fwe")
 
 
-class Pairs:
+class KeyValueCorpus:
     """Lines with other keys and values: the haystack `needle`. No key of words comes twice in 90,000 lines."""
 
     volumes: int | None = None
@@ -84,15 +83,15 @@ class Pairs:
     def pages(self, volume: int) -> list[str]:
         """64 pages of 48 lines."""
         random = Random(f"pairs/{self._key}/{self._value}/{volume}")
-        size = LINES * SENTENCES
+        size = LINES_PER_PAGE * SENTENCES_PER_LINE
         return [
-            "".join(self._line(random, (volume * PAGES + page) * size + i) for i in range(size))
-            for page in range(PAGES)
+            "".join(self._line(random, (volume * PAGES_PER_VOLUME + page) * size + i) for i in range(size))
+            for page in range(PAGES_PER_VOLUME)
         ]
 
     def _line(self, random: Random, number: int) -> str:
-        key = pair(number % (PAIRS - RESERVED)) if self._key == "words" else _random(random, self._key)
-        return NEEDLE.format(kind=self._value, key=key, value=_random(random, self._value)) + "\n"
+        key = pair(number % (PAIRS - RESERVED)) if self._key == "words" else _random_value(random, self._key)
+        return NEEDLE.format(kind=self._value, key=key, value=_random_value(random, self._value)) + "\n"
 
 
 def samples(
@@ -114,102 +113,113 @@ def samples(
     for subtask in subtasks:
         if subtask not in SUBTASKS:
             raise ValueError(f"no subtask '{subtask}': they are {', '.join(SUBTASKS)}")
-    gauge = Gauge(tokenizer)
-    shelves = _Shelves(gauge, corpus, corpus_revision)
+    counter = TokenCounter(tokenizer)
+    caches = _PageCaches(counter, corpus, corpus_revision)
     for length in lengths_of(lengths, tokenizer):
-        if length < LEAST:
-            raise ValueError(f"RULER needs a length of at least {LEAST} tokens, not {length}")
+        if length < MIN_LENGTH:
+            raise ValueError(f"RULER needs a length of at least {MIN_LENGTH} tokens, not {length}")
         for subtask in subtasks:
             for i in range(samples):
                 ask = partial(
-                    _row, gauge, shelves, subtask, length, answer_prefix, f"{seed}/ruler/{subtask}/{length}/{i}"
+                    _row, counter, caches, subtask, length, answer_prefix, f"{seed}/ruler/{subtask}/{length}/{i}"
                 )
                 columns = {"length": length, "subtask": subtask}
                 yield LazySample(id=f"{subtask}-{length}-{i + 1}", build=ask, columns=columns)
 
 
-class _Shelves:
+class _PageCaches:
     """The haystacks, each counted at its first use."""
 
-    def __init__(self, gauge: Gauge, corpus: str, revision: str | None) -> None:
-        self._gauge, self._corpus, self._revision = gauge, corpus, revision
-        self._made: dict[tuple[str, ...], Shelf] = {}
+    def __init__(self, counter: TokenCounter, corpus: str, revision: str | None) -> None:
+        self._counter, self._corpus, self._revision = counter, corpus, revision
+        self._caches: dict[tuple[str, ...], PageCache] = {}
 
-    def of(self, kind: Kind) -> Shelf:
+    def for_task(self, spec: NeedleSpec) -> PageCache:
         """The shelf of a needle subtask's haystack."""
-        key = (kind.hay, kind.key, kind.value) if kind.hay == "needle" else (kind.hay,)
-        if key not in self._made:
-            made: Corpus = Pairs(kind.key, kind.value) if kind.hay == "needle" else self._named(kind.hay)
-            self._made[key] = Shelf(made, self._gauge)
-        return self._made[key]
+        key = (spec.hay, spec.key, spec.value) if spec.hay == "needle" else (spec.hay,)
+        if key not in self._caches:
+            corpus: Corpus = (
+                KeyValueCorpus(spec.key, spec.value) if spec.hay == "needle" else self._corpus_named(spec.hay)
+            )
+            self._caches[key] = PageCache(corpus, self._counter)
+        return self._caches[key]
 
-    def _named(self, hay: str) -> Corpus:
-        return named("noise") if hay == "noise" else named(self._corpus, self._revision)
+    def _corpus_named(self, hay: str) -> Corpus:
+        return load_corpus("noise") if hay == "noise" else load_corpus(self._corpus, self._revision)
 
 
-def _row(gauge: Gauge, shelves: _Shelves, subtask: str, length: int, prefixed: bool, seed: str) -> dict[str, Any]:
-    family = "niah" if subtask in KINDS else subtask
-    room = length - ROOM[family]
-    makers: dict[str, Callable[[], tuple[str, int, list[str]]]] = {
-        "niah": lambda: _niah(gauge, shelves, KINDS[subtask], room, prefixed, seed),
-        "vt": lambda: _tracking(gauge, shelves, room, prefixed, seed),
-        "cwe": lambda: common_words(gauge, room, prefixed, Random(seed)),
-        "fwe": lambda: frequent_words(gauge, room, prefixed, Random(seed), room),
+def _row(
+    counter: TokenCounter, caches: _PageCaches, subtask: str, length: int, prefixed: bool, seed: str
+) -> dict[str, Any]:
+    family = "niah" if subtask in NEEDLE_SPECS else subtask
+    prompt_tokens = length - ANSWER_TOKENS[family]
+    builders: dict[str, Callable[[], tuple[str, int, list[str]]]] = {
+        "niah": lambda: _niah(counter, caches, NEEDLE_SPECS[subtask], prompt_tokens, prefixed, seed),
+        "vt": lambda: _variable_tracking(counter, caches, prompt_tokens, prefixed, seed),
+        "cwe": lambda: common_words(counter, prompt_tokens, prefixed, Random(seed)),
+        "fwe": lambda: frequent_words(counter, prompt_tokens, prefixed, Random(seed)),
     }
     try:
-        text, tokens, outputs = makers[family]()
+        text, tokens, outputs = builders[family]()
     except UsageError as error:
         raise UsageError(f"{subtask}: {error}") from None
-    return {
-        "messages": [user(text)],
-        "outputs": outputs,
-        "subtask": subtask,
-        "length": length,
-        "tokens": tokens,
-    }
+    return {"messages": [user(text)], "outputs": outputs, "subtask": subtask, "length": length, "tokens": tokens}
 
 
 def _niah(
-    gauge: Gauge, shelves: _Shelves, kind: Kind, room: int, prefixed: bool, seed: str
+    counter: TokenCounter, caches: _PageCaches, spec: NeedleSpec, length: int, prefixed: bool, seed: str
 ) -> tuple[str, int, list[str]]:
     random = Random(seed)
-    asked = keys(random, kind.keys) if kind.key == "words" else [_random(random, kind.key) for _ in range(kind.keys)]
-    values = {key: [_random(random, kind.value) for _ in range(kind.values)] for key in asked}
-    hidden = [NEEDLE.format(kind=kind.value, key=key, value=value) for key in asked for value in values[key]]
+    all_keys = (
+        keys(random, spec.keys) if spec.key == "words" else [_random_value(random, spec.key) for _ in range(spec.keys)]
+    )
+    values = {key: [_random_value(random, spec.value) for _ in range(spec.values)] for key in all_keys}
+    hidden = [NEEDLE.format(kind=spec.value, key=key, value=value) for key in all_keys for value in values[key]]
     random.shuffle(hidden)
-    lines = kind.hay != "essay"
+    lines = spec.hay != "essay"
     depths = [random.uniform(0, 100) for _ in hidden] if lines else random.sample(DEPTHS, len(hidden))
-    queries = random.sample(asked, kind.queries)
+    queries = random.sample(all_keys, spec.queries)
     query = queries[0] if len(queries) == 1 else f"{', '.join(queries[:-1])}, and {queries[-1]}"
-    one = kind.queries * kind.values == 1
+    single = spec.queries * spec.values == 1
     head, tail, prefix = (
-        _number(text, one).format(kind=kind.value[:-1] if one else kind.value, query=query)
+        _singular(text, single).format(kind=spec.value[:-1] if single else spec.value, query=query)
         for text in (HEAD, TAIL, PREFIX)
     )
     tail += prefix if prefixed else ""
     needles = [Needle(text, depth) for text, depth in zip(hidden, sorted(depths), strict=True)]
-    made = haystack(gauge, shelves.of(kind), length=room, frame=Frame(head, [tail], lines), needles=needles, seed=seed)
-    return head + made.text + tail, made.tokens, [value for key in queries for value in values[key]]
+    hay = haystack(
+        counter,
+        caches.for_task(spec),
+        length=length,
+        frame=PromptFrame(head, [tail], lines),
+        needles=needles,
+        seed=seed,
+    )
+    return head + hay.text + tail, hay.tokens, [value for key in queries for value in values[key]]
 
 
-def _number(text: str, one: bool) -> str:
+def _singular(text: str, single: bool) -> str:
     """The singular of a prompt, by RULER's own replacements."""
-    if not one:
+    if not single:
         return text
-    for many, single in (("Some", "A"), ("are all", "is"), ("are", "is")):
-        text = text.replace(many, single)
+    for plural, replacement in (("Some", "A"), ("are all", "is"), ("are", "is")):
+        text = text.replace(plural, replacement)
     return text
 
 
-def _tracking(gauge: Gauge, shelves: _Shelves, room: int, prefixed: bool, seed: str) -> tuple[str, int, list[str]]:
+def _variable_tracking(
+    counter: TokenCounter, caches: _PageCaches, length: int, prefixed: bool, seed: str
+) -> tuple[str, int, list[str]]:
     random = Random(seed)
     names, chain, value = _chain(random, 5)
-    asked = TRACKED.format(value=value) + (TRACKED_PREFIX.format(count=HOPS + 1, value=value) if prefixed else "")
+    question = TRACKED.format(value=value) + (TRACKED_PREFIX.format(count=HOPS + 1, value=value) if prefixed else "")
     depths = sorted(random.uniform(0, 100) for _ in chain)
     needles = [Needle(text, depth) for text, depth in zip(chain, depths, strict=True)]
-    frame = Frame(_example(random) + TRACK, [asked], lines=True)
-    made = haystack(gauge, shelves.of(Kind("noise")), length=room, frame=frame, needles=needles, seed=seed)
-    return frame.head + made.text + asked, made.tokens, names
+    frame = PromptFrame(_example(random) + TRACK, [question], lines=True)
+    hay = haystack(
+        counter, caches.for_task(NeedleSpec("noise")), length=length, frame=frame, needles=needles, seed=seed
+    )
+    return frame.head + hay.text + question, hay.tokens, names
 
 
 def _chain(random: Random, letters: int) -> tuple[list[str], list[str], str]:
@@ -235,7 +245,7 @@ def _example(random: Random) -> str:
     return f"{TRACK}{chr(10).join(lines)}\n{TRACKED.format(value=value)}{prefix} {' '.join(names)}\n\n"
 
 
-def _random(random: Random, kind: str) -> str:
+def _random_value(random: Random, kind: str) -> str:
     if kind == "numbers":
         return str(random.randrange(1_000_000, 10_000_000))
     if kind == "uuids":

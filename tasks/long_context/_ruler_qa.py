@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from m1eval import LazySample, Tokenizer, UsageError
 
-from ._haystack.token_counter import Gauge, user
+from ._haystack.token_counter import TokenCounter, user
 from ._lengths import Lengths, lengths_of
 
 ASK = "Answer the question based on the given documents. Only give me the answer and do not output any other words."
@@ -21,8 +21,8 @@ PREFIX = " Answer:"
 FILL = " so"
 """Lengthens the last distractor by a token."""
 TRIES = 8
-ROOM = 32
-LEAST = 1_024
+ANSWER_TOKENS = 32
+MIN_LENGTH = 1_024
 
 
 class Question(NamedTuple):
@@ -31,7 +31,7 @@ class Question(NamedTuple):
     text: str
     outputs: list[str]
     gold: list[int]
-    near: list[int]
+    same_article: list[int]
 
 
 def squad(
@@ -55,11 +55,11 @@ def squad(
     questions = []
     for row in table:
         if answers := list(row["answers"]["text"]):
-            own = documents[row["context"]]
-            near = sorted(article[row["title"]] - {own})
-            questions.append(Question(row["question"], answers, [own], near))
-    maker = _Maker(Gauge(tokenizer), list(documents), answer_prefix)
-    return _samples("qa_1", maker, questions, lengths_of(lengths, tokenizer), samples, seed)
+            gold = documents[row["context"]]
+            same_article = sorted(article[row["title"]] - {gold})
+            questions.append(Question(row["question"], answers, [gold], same_article))
+    builder = _PromptBuilder(TokenCounter(tokenizer), list(documents), answer_prefix)
+    return _samples("qa_1", builder, questions, lengths_of(lengths, tokenizer), samples, seed)
 
 
 def hotpot(
@@ -80,72 +80,77 @@ def hotpot(
         ]
         for row in table
     ]
-    documents = {text: i for i, text in enumerate(sorted({text for own in texts for text in own}))}
+    documents = {text: i for i, text in enumerate(sorted({text for paragraphs in texts for text in paragraphs}))}
     questions = [
-        Question(row["question"], [row["answer"]], [documents[text] for text in own], [])
-        for row, own in zip(table, texts, strict=True)
+        Question(row["question"], [row["answer"]], [documents[text] for text in paragraphs], [])
+        for row, paragraphs in zip(table, texts, strict=True)
     ]
-    maker = _Maker(Gauge(tokenizer), list(documents), answer_prefix)
-    return _samples("qa_2", maker, questions, lengths_of(lengths, tokenizer), samples, seed)
+    builder = _PromptBuilder(TokenCounter(tokenizer), list(documents), answer_prefix)
+    return _samples("qa_2", builder, questions, lengths_of(lengths, tokenizer), samples, seed)
 
 
 def _samples(
-    subtask: str, maker: "_Maker", questions: Sequence[Question], lengths: Sequence[int], samples: int, seed: int
+    subtask: str,
+    builder: "_PromptBuilder",
+    questions: Sequence[Question],
+    lengths: Sequence[int],
+    samples: int,
+    seed: int,
 ) -> Iterator[LazySample]:
     if samples > len(questions):
         raise ValueError(f"there are {len(questions)} questions, not {samples}")
     for length in lengths:
-        if length < LEAST:
-            raise ValueError(f"question answering needs a length of at least {LEAST} tokens, not {length}")
+        if length < MIN_LENGTH:
+            raise ValueError(f"question answering needs a length of at least {MIN_LENGTH} tokens, not {length}")
         for i in range(samples):
-            ask = partial(maker.row, questions[i], length, f"{seed}/ruler/{subtask}/{length}/{i}")
-            build = partial(_named, subtask, ask)
+            build_row = partial(builder.row, questions[i], length, f"{seed}/ruler/{subtask}/{length}/{i}")
+            build = partial(_with_subtask, subtask, build_row)
             yield LazySample(id=f"{subtask}-{length}-{i + 1}", build=build, columns={"length": length})
 
 
-def _named(subtask: str, build: Any) -> dict[str, Any]:
+def _with_subtask(subtask: str, build: Any) -> dict[str, Any]:
     return {**build(), "subtask": subtask}
 
 
-class _Maker:
+class _PromptBuilder:
     """Documents with their tokens, counted when they are first used."""
 
-    def __init__(self, gauge: Gauge, documents: Sequence[str], prefixed: bool) -> None:
-        self._gauge, self._documents = gauge, documents
+    def __init__(self, counter: TokenCounter, documents: Sequence[str], prefixed: bool) -> None:
+        self._counter, self._documents = counter, documents
         self._prefix = PREFIX if prefixed else ""
         self._counts: dict[int, int] = {}
         self._labels: dict[int, int] = {}
 
     def row(self, question: Question, length: int, seed: str) -> dict[str, Any]:
         """A prompt of `length` tokens less those of the answer; its last distractor is cut to fit."""
-        random, room = Random(seed), length - ROOM
+        random, prompt_tokens = Random(seed), length - ANSWER_TOKENS
         tail = TAIL.format(question=question.text) + self._prefix
-        left = room - self._gauge.whole([user(HEAD + tail)])
-        chosen: list[str] = []
-        texts = [self._documents[i] for i in question.gold]
+        room_left = prompt_tokens - self._counter.prompt([user(HEAD + tail)])
+        documents: list[str] = []
+        gold = [self._documents[i] for i in question.gold]
         for number, i in enumerate(self._order(question, random), 1):
             cost = self._cost(i, number)
-            if cost > left:
+            if cost > room_left:
                 if number <= len(question.gold):
                     raise UsageError(f"{length} tokens are too few for the documents of a question; set lengths=[…]")
-                chosen.append(self._cut(self._documents[i], left - self._label(number)))
+                documents.append(self._cut(self._documents[i], room_left - self._label(number)))
                 break
-            chosen.append(self._documents[i])
-            left -= cost
-        last = chosen.pop() if len(chosen) > len(texts) else ""
-        random.shuffle(chosen)
-        word = max(1, self._gauge.text(FILL * 4) // 4)
+            documents.append(self._documents[i])
+            room_left -= cost
+        last = documents.pop() if len(documents) > len(gold) else ""
+        random.shuffle(documents)
+        fill_tokens = max(1, self._counter.text(FILL * 4) // 4)
         for _ in range(TRIES):
-            text = self._text([*chosen, *([last] if last else [])])
+            text = self._text([*documents, *([last] if last else [])])
             tokens = self._tokens(text, tail)
-            missing = room - tokens
-            if not last or 0 <= missing < max(2, word):
+            missing = prompt_tokens - tokens
+            if not last or 0 <= missing < max(2, fill_tokens):
                 break
             if missing > 0:
-                last += FILL * (missing // word)
+                last += FILL * (missing // fill_tokens)
             else:
-                last = self._cut(last, self._gauge.piece(f"{last}\n\n") + missing)
-        if tokens > room:
+                last = self._cut(last, self._counter.piece(f"{last}\n\n") + missing)
+        if tokens > prompt_tokens:
             raise UsageError(f"{length} tokens cannot be met with this tokenizer; set lengths=[…]")
         return {
             "messages": [user(HEAD + "".join(text) + tail)],
@@ -157,24 +162,24 @@ class _Maker:
     def _order(self, question: Question, random: Random) -> Iterator[int]:
         """Documents by number: the question's own, then those of its article, then any, again and again."""
         yield from question.gold
-        near = [*question.near]
-        random.shuffle(near)
-        yield from near
-        known = {*question.gold, *near}
-        others = [i for i in range(len(self._documents)) if i not in known]
+        same_article = [*question.same_article]
+        random.shuffle(same_article)
+        yield from same_article
+        used = {*question.gold, *same_article}
+        others = [i for i in range(len(self._documents)) if i not in used]
         while others:
             random.shuffle(others)
             yield from others
 
     def _cost(self, i: int, number: int) -> int:
         if i not in self._counts:
-            self._counts[i] = self._gauge.piece(f"{self._documents[i]}\n\n")
+            self._counts[i] = self._counter.piece(f"{self._documents[i]}\n\n")
         return self._counts[i] + self._label(number)
 
     def _label(self, number: int) -> int:
         digits = len(str(number))
         if digits not in self._labels:
-            self._labels[digits] = self._gauge.piece(f"Document {10**digits - 1}:\n")
+            self._labels[digits] = self._counter.piece(f"Document {10**digits - 1}:\n")
         return self._labels[digits]
 
     def _cut(self, text: str, tokens: int) -> str:
@@ -182,7 +187,7 @@ class _Maker:
         low, high = 0, len(words)
         while low < high:
             middle = (low + high + 1) // 2
-            fits = self._gauge.piece(" ".join(words[:middle]) + "\n\n") <= tokens
+            fits = self._counter.piece(" ".join(words[:middle]) + "\n\n") <= tokens
             low, high = (middle, high) if fits else (low, middle - 1)
         return " ".join(words[:low])
 
@@ -190,4 +195,4 @@ class _Maker:
         return [f"Document {i}:\n{document}\n\n" for i, document in enumerate(documents, 1)]
 
     def _tokens(self, parts: Sequence[str], tail: str) -> int:
-        return self._gauge.joined(HEAD, parts, tail, self._gauge.whole([user(HEAD + tail)]))
+        return self._counter.user_prompt(HEAD, parts, tail, self._counter.prompt([user(HEAD + tail)]))

@@ -42,7 +42,7 @@ def keys(random: Random, count: int) -> list[str]:
     return [pair(PAIRS - 1 - i) for i in random.sample(range(RESERVED), count)]
 
 
-def plain(random: Random) -> Iterator[str]:
+def words_in_order(random: Random) -> Iterator[str]:
     """Words in random order, each once: single ones, then pairs."""
     single = list(dict.fromkeys([*ADJECTIVES, *NOUNS, *WORDS["did"]]))
     random.shuffle(single)

@@ -51,8 +51,8 @@ def problems(
 def _row(name: str, config: str, maker: Any, index: int) -> dict[str, Any]:
     entry = maker[index]
     digest = load("scorers", "reasoning_gym").fingerprint(entry)
-    given = {"dataset": name, "category": maker.category, "config": config, "index": index, "digest": digest}
-    return {"question": entry["question"].strip(), "answer": entry["answer"] or "", **given}
+    problem = {"dataset": name, "category": maker.category, "config": config, "index": index, "digest": digest}
+    return {"question": entry["question"].strip(), "answer": entry["answer"] or "", **problem}
 
 
 def _maker(name: str, config: dict[str, Any]) -> Any:
@@ -75,11 +75,11 @@ def _difficulty(name: str, level: int | Literal["default"]) -> dict[str, Any]:
         raise ValueError(f"'{name}' has no difficulty levels; leave level at default")
     curriculum = create_curriculum(name)
     curriculum.set_global_level(level)
-    made = curriculum.generate_configuration()
+    settings = curriculum.generate_configuration()
     fields = [
         getattr(attribute, field)
         for attribute in curriculum.attributes.values()
         for field in ("field_name", "lower_field_name", "upper_field_name")
         if hasattr(attribute, field)
     ]
-    return {field: getattr(made, field) for field in fields}
+    return {field: getattr(settings, field) for field in fields}

@@ -17,11 +17,11 @@ from m1eval import UsageError
 
 from .sentences import TOPICS, sentence
 
-PAGES = 64
+PAGES_PER_VOLUME = 64
 """In a volume, which is what is made, tokenised and kept at a time."""
-LINES, SENTENCES = 8, 6
+LINES_PER_PAGE, SENTENCES_PER_LINE = 8, 6
 """Lines in a page of the grammar, and sentences in a line; about 1,100 tokens."""
-PAGE = 4_800
+PAGE_CHARACTERS = 4_800
 """Characters of a page that is cut out of a file, at least."""
 NOISE = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
 """RULER's haystack of `niah_single_1` and `vt` (NVIDIA/RULER, scripts/data/synthetic/niah.py)."""
@@ -31,7 +31,7 @@ HUB: dict[str, tuple[str, str | None, str, str]] = {
     "wikipedia": ("wikimedia/wikipedia", "20231101.simple", "train", "text"),
 }
 """Data set, configuration, split and column of the corpora that are downloaded."""
-END = re.compile(r"[.!?…。！？]+[\"'”’)\]]*(?=\s|$)|[。！？]")
+SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’)\]]*(?=\s|$)|[。！？]")
 """Where a sentence ends."""
 
 
@@ -46,7 +46,7 @@ class Corpus(Protocol):
         """The pages of a volume, each of whole lines with their line breaks."""
 
 
-class Story:
+class StoryCorpus:
     """Sentences of the project's grammar: volumes without end, all different."""
 
     volumes: int | None = None
@@ -58,71 +58,71 @@ class Story:
     def pages(self, volume: int) -> list[str]:
         """64 pages, 3,072 sentences."""
         random = Random(f"story/{volume}")
-        return ["".join(_line(random) for _ in range(LINES)) for _ in range(PAGES)]
+        return ["".join(_story_line(random) for _ in range(LINES_PER_PAGE)) for _ in range(PAGES_PER_VOLUME)]
 
 
-class Noise:
+class NoiseCorpus:
     """RULER's noise: one line again and again."""
 
     volumes: int | None = None
 
     def __init__(self) -> None:
-        self.digest = digest(NOISE.encode(), str((PAGES, LINES, SENTENCES)).encode())
+        self.digest = digest(NOISE.encode(), str((PAGES_PER_VOLUME, LINES_PER_PAGE, SENTENCES_PER_LINE)).encode())
 
     def pages(self, volume: int) -> list[str]:
         """The same page each time."""
-        return [f"{NOISE}\n" * (LINES * SENTENCES)] * PAGES
+        return [f"{NOISE}\n" * (LINES_PER_PAGE * SENTENCES_PER_LINE)] * PAGES_PER_VOLUME
 
 
-class Texts:
+class TextCorpus:
     """Given texts, one after another, cut into pages at line ends; in a longer line at the end of a sentence."""
 
     def __init__(self, name: str, texts: Iterator[str]) -> None:
-        self._pages = [page for text in texts for page in _cut(text)]
+        self._pages = [page for text in texts for page in _split_pages(text)]
         if not self._pages:
             raise UsageError(f"corpus {name}: there is no text in it")
-        self.volumes: int | None = -(-len(self._pages) // PAGES)
+        self.volumes: int | None = -(-len(self._pages) // PAGES_PER_VOLUME)
         self.digest = digest(*(page.encode("utf-8", "surrogatepass") for page in self._pages))
 
     def pages(self, volume: int) -> list[str]:
         """64 pages, the last volume what is left."""
-        return self._pages[volume * PAGES : (volume + 1) * PAGES]
+        return self._pages[volume * PAGES_PER_VOLUME : (volume + 1) * PAGES_PER_VOLUME]
 
 
-_OPEN: dict[tuple[str, str | None], Corpus] = {}
+_CORPORA: dict[tuple[str, str | None], Corpus] = {}
 
 
-def corpus(name: str, revision: str | None = None) -> Corpus:
+def load_corpus(name: str, revision: str | None = None) -> Corpus:
     """A corpus by its name or by the path of its text files (.txt, .md, .gz, a folder or a glob); read once."""
     key = (name, revision)
-    if key not in _OPEN:
-        _OPEN[key] = _corpus(name, revision)
-    return _OPEN[key]
+    if key not in _CORPORA:
+        _CORPORA[key] = _open_corpus(name, revision)
+    return _CORPORA[key]
 
 
-def _corpus(name: str, revision: str | None) -> Corpus:
+def _open_corpus(name: str, revision: str | None) -> Corpus:
     if name == "story":
-        return Story()
+        return StoryCorpus()
     if name == "noise":
-        return Noise()
+        return NoiseCorpus()
     if name in HUB:
-        return Texts(name, _downloaded(name, revision))
-    if files := _files(name):
-        return Texts(name, map(_read, files))
-    known = ", ".join(("story", "noise", *HUB))
-    raise UsageError(f"no corpus '{name}': write {known}, or the path of text files")
+        return TextCorpus(name, _download(name, revision))
+    if files := _text_files(name):
+        return TextCorpus(name, map(_read_text, files))
+    names = ", ".join(("story", "noise", *HUB))
+    raise UsageError(f"no corpus '{name}': write {names}, or the path of text files")
 
 
-def _files(name: str) -> list[Path]:
+def _text_files(name: str) -> list[Path]:
     path = Path(name).expanduser()
     if path.is_dir():
         return sorted(p for p in path.rglob("*") if p.is_file() and p.name.endswith((".txt", ".md", ".txt.gz")))
     if path.is_file():
         return [path]
-    return sorted(found for found in path.parent.glob(path.name) if found.is_file())
+    return sorted(file for file in path.parent.glob(path.name) if file.is_file())
 
 
-def _read(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
         return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
@@ -130,7 +130,7 @@ def _read(path: Path) -> str:
         raise UsageError(f"{path}: cannot be read as UTF-8 text: {error}") from None
 
 
-def _downloaded(name: str, revision: str | None) -> Iterator[str]:
+def _download(name: str, revision: str | None) -> Iterator[str]:
     from m1eval.hub import Source, load
 
     if not revision:
@@ -140,35 +140,35 @@ def _downloaded(name: str, revision: str | None) -> Iterator[str]:
     return (str(table[i][column]) for i in range(len(table)))
 
 
-def _cut(text: str) -> Iterator[str]:
+def _split_pages(text: str) -> Iterator[str]:
     """Pages of at least PAGE characters, but for the last; a line break is put where a long line must be cut."""
     page: list[str] = []
     size = 0
     for line in text.replace("\r\n", "\n").splitlines(keepends=True):
-        for part in _short(line):
+        for part in _split_line(line):
             page.append(part if part.endswith("\n") else f"{part}\n")
             size += len(part)
-            if size >= PAGE:
+            if size >= PAGE_CHARACTERS:
                 yield "".join(page)
                 page, size = [], 0
     if page and "".join(page).strip():
         yield "".join(page)
 
 
-def _short(line: str) -> Iterator[str]:
+def _split_line(line: str) -> Iterator[str]:
     """A line in parts of about PAGE characters, cut where a sentence ends."""
-    begin = 0
-    while len(line) - begin > 2 * PAGE:
-        found = END.search(line, begin + PAGE)
-        end = found.end() if found else begin + 2 * PAGE
-        yield line[begin:end]
-        begin = end + (line[end : end + 1] == " ")
-    if line[begin:]:
-        yield line[begin:]
+    start = 0
+    while len(line) - start > 2 * PAGE_CHARACTERS:
+        match = SENTENCE_END.search(line, start + PAGE_CHARACTERS)
+        end = match.end() if match else start + 2 * PAGE_CHARACTERS
+        yield line[start:end]
+        start = end + (line[end : end + 1] == " ")
+    if line[start:]:
+        yield line[start:]
 
 
-def _line(random: Random) -> str:
-    return " ".join(sentence(random, random.choice(TOPICS)) for _ in range(SENTENCES)) + "\n"
+def _story_line(random: Random) -> str:
+    return " ".join(sentence(random, random.choice(TOPICS)) for _ in range(SENTENCES_PER_LINE)) + "\n"
 
 
 def digest(*parts: bytes) -> str:

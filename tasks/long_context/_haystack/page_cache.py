@@ -17,13 +17,13 @@ from random import Random
 from typing import NamedTuple
 
 from .corpus import Corpus
-from .token_counter import Gauge
+from .token_counter import TokenCounter
 
-HELD = 96 * 2**20
+MAX_CHARACTERS = 96 * 2**20
 """Characters of pages that stay in memory."""
-TRIED = 8
+PROBE_PAGES = 8
 """Pages on which adding up is tried."""
-PROBE = 4
+DIGEST_PAGES = 4
 """Pages by whose tokens a tokenizer is known."""
 
 
@@ -34,44 +34,44 @@ class Volume(NamedTuple):
     counts: Sequence[int]
 
 
-class Shelf:
+class PageCache:
     """The volumes of a corpus for one tokenizer; `alone`: each page is a message of its own, not part of a text."""
 
-    def __init__(self, corpus: Corpus, gauge: Gauge, *, alone: bool = False) -> None:
-        self._count = gauge.texts if alone else gauge.pieces
+    def __init__(self, corpus: Corpus, counter: TokenCounter, *, separate: bool = False) -> None:
+        self._count = counter.texts if separate else counter.pieces
         self._corpus = corpus
-        self._gauge = gauge
-        self._held: OrderedDict[int, Volume] = OrderedDict()
+        self._counter = counter
+        self._volumes: OrderedDict[int, Volume] = OrderedDict()
         self._size = 0
 
     @cached_property
-    def adds(self) -> bool:
+    def is_additive(self) -> bool:
         """Whether the tokens of pages add up to those of the text."""
         pages, counts = self.volume(0)
-        return not self._gauge.approximate and all(
-            self._gauge.piece("".join(pages[:few])) == sum(counts[:few]) for few in range(2, TRIED + 1)
+        return not self._counter.approximate and all(
+            self._counter.piece("".join(pages[:count])) == sum(counts[:count]) for count in range(2, PROBE_PAGES + 1)
         )
 
     def volume(self, number: int) -> Volume:
         """A volume with its counts; made, read from disk or taken from memory."""
-        if number not in self._held:
+        if number not in self._volumes:
             pages = self._pages(number)
-            self._held[number] = volume = Volume(pages, self._counts(number, pages))
+            self._volumes[number] = volume = Volume(pages, self._counts(number, pages))
             self._size += sum(map(len, pages))
-            while self._size > HELD and len(self._held) > 1:
-                self._size -= sum(map(len, self._held.popitem(last=False)[1].pages))
+            while self._size > MAX_CHARACTERS and len(self._volumes) > 1:
+                self._size -= sum(map(len, self._volumes.popitem(last=False)[1].pages))
             return volume
-        self._held.move_to_end(number)
-        return self._held[number]
+        self._volumes.move_to_end(number)
+        return self._volumes[number]
 
-    def read(self, random: Random, tokens: int) -> Iterator[tuple[str, int]]:
+    def stream(self, random: Random, tokens: int) -> Iterator[tuple[str, int]]:
         """Pages and their tokens, without end: as many volumes as `tokens` need, in random order from a random page.
 
         No page comes twice before all of those volumes were read.
         """
         mean = max(1, sum(self.volume(0).counts))
-        wanted = -(-(tokens + mean // 8) // mean)
-        order = list(range(max(1, wanted if self._corpus.volumes is None else self._corpus.volumes)))
+        needed = -(-(tokens + mean // 8) // mean)
+        order = list(range(max(1, needed if self._corpus.volumes is None else self._corpus.volumes)))
         random.shuffle(order)
         first = random.randrange(len(self.volume(order[0]).pages))
         while True:
@@ -81,52 +81,52 @@ class Shelf:
                 yield from zip(pages[begin:end], counts[begin:end], strict=True)
 
     def _pages(self, number: int) -> list[str]:
-        kept = self._folder / f"{number}.txt"
+        file = self._folder / f"{number}.txt"
         with suppress(OSError, UnicodeDecodeError):
-            pages = kept.read_text(encoding="utf-8").split("\f")
+            pages = file.read_text(encoding="utf-8").split("\f")
             if pages[-1] == "":
                 return pages[:-1]
         pages = self._corpus.pages(number)
         if self._corpus.volumes is None:  # files are on disk already
-            keep(kept, "".join(f"{page}\f" for page in pages).encode())
+            write_atomically(file, "".join(f"{page}\f" for page in pages).encode())
         return pages
 
     def _counts(self, number: int, pages: Sequence[str]) -> Sequence[int]:
-        kept = self._folder / f"{number}.{self._tokenizer}"
+        file = self._folder / f"{number}.{self._tokenizer_digest}"
         probe = number % len(pages)
         with suppress(OSError, ValueError):
-            counts = array("I", kept.read_bytes())
+            counts = array("I", file.read_bytes())
             if len(counts) == len(pages) and counts[probe] == self._count([pages[probe]])[0]:
                 return counts
-        different = dict.fromkeys(pages, 0)
-        found = dict(zip(different, self._count(list(different)), strict=True))
-        counts = array("I", (found[page] for page in pages))
-        keep(kept, counts.tobytes())
+        unique = dict.fromkeys(pages, 0)
+        by_page = dict(zip(unique, self._count(list(unique)), strict=True))
+        counts = array("I", (by_page[page] for page in pages))
+        write_atomically(file, counts.tobytes())
         return counts
 
     @cached_property
-    def _tokenizer(self) -> str:
+    def _tokenizer_digest(self) -> str:
         """What the tokenizer is known by: the tokens that it makes of the first pages."""
-        pages = self._pages(0)[:PROBE]
-        return self._gauge.digest("".join(page[:1024] for page in pages))
+        pages = self._pages(0)[:DIGEST_PAGES]
+        return self._counter.digest("".join(page[:1024] for page in pages))
 
     @cached_property
     def _folder(self) -> Path:
-        return cache() / "haystacks" / self._corpus.digest
+        return cache_folder() / "haystacks" / self._corpus.digest
 
 
-def cache() -> Path:
+def cache_folder() -> Path:
     """Where what can be made again is kept: $M1EVAL_CACHE, else the user's cache folder."""
-    own = os.environ.get("M1EVAL_CACHE")
-    if own:
-        return Path(own).expanduser()
+    folder = os.environ.get("M1EVAL_CACHE")
+    if folder:
+        return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "m1eval"
 
 
-def keep(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Write a file at once or not at all; without a place to keep things, nothing is kept."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.{hashlib.sha256(data).hexdigest()[:6]}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{hashlib.sha256(data).hexdigest()[:6]}")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_bytes(data)
-        fresh.replace(path)
+        temporary.write_bytes(data)
+        temporary.replace(path)

@@ -10,11 +10,11 @@ from math import prod
 from random import Random
 
 
-def _words(text: str) -> tuple[str, ...]:
+def _split_words(text: str) -> tuple[str, ...]:
     return tuple(" ".join(part.split()) for part in text.split(","))
 
 
-TOPICS = _words(
+TOPICS = _split_words(
     """acorns, anchors, apricots, attics, avalanches, badgers, balconies, bamboo, barley, basalt, beehives,
     bells, bicycles, blackboards, blizzards, bridges, brooms, buckwheat, butterflies, buttons, cacti, canals,
     candles, caravans, carpets, cathedrals, caves, cedars, cellars, cheese, cherries, chimneys, cinnamon,
@@ -36,7 +36,7 @@ TOPICS = _words(
     whales, wheelbarrows, willows, windmills, wool, yeast, zinc"""
 )
 WORDS: dict[str, tuple[str, ...]] = {
-    "time": _words(
+    "time": _split_words(
         """at dawn, late in the evening, before the first frost, during the long dry summer, on market day, an hour
         after midnight, in the week of the fair, when the bells had stopped, after the second harvest, under a
         pale moon, long ago, the winter before last, on the shortest day of the year, just before noon, as the
@@ -44,7 +44,7 @@ WORDS: dict[str, tuple[str, ...]] = {
         while the kettle was boiling, at the end of the month, on a windless afternoon, soon after the election,
         in the last days of autumn"""
     ),
-    "place": _words(
+    "place": _split_words(
         """by the old mill, behind the station, on the north shore, under the stone arch, at the edge of the marsh,
         beside the canal, in the upper orchard, near the customs house, along the ridge road, outside the bakery,
         in the cellar of the inn, on the second landing, below the weir, across the square, next to the pump, at
@@ -56,7 +56,7 @@ WORDS: dict[str, tuple[str, ...]] = {
         mirrors, by the lighthouse steps, under the market roof, beside the empty fountain, in the attic of the
         museum"""
     ),
-    "person": _words(
+    "person": _split_words(
         """the ferryman, the young cartographer, an old schoolmaster, the miller's daughter, the night watchman, a
         travelling dentist, the second violinist, the mayor's cousin, the retired pilot, the beekeeper, a
         visiting botanist, the town clerk, the lighthouse keeper, the apprentice baker, a clockmaker from the
@@ -66,13 +66,13 @@ WORDS: dict[str, tuple[str, ...]] = {
         operator, the innkeeper, a puppeteer, the youngest juror, the carpenter, the bridge engineer, a collector
         of stamps, the shepherd, the chemist, the stonemason"""
     ),
-    "did": _words(
+    "did": _split_words(
         """carried, measured, repaired, described, painted, lost, borrowed, weighed, hid, counted, polished,
         sketched, sold, buried, admired, inspected, dropped, wrapped, returned, photographed, forgot, guarded,
         cleaned, exchanged, bought, dismantled, followed, lifted, mended, praised, raised, recognised, rescued,
         sorted, stored, traded, unpacked, watched, wanted, numbered"""
     ),
-    "thing": _words(
+    "thing": _split_words(
         """lantern, barometer, ledger, copper kettle, rowing boat, wooden crate, telescope, brass key, painted sign,
         wicker basket, sewing machine, folding chair, tin whistle, oak barrel, paper map, iron gate, silver
         spoon, leather satchel, music box, pocket watch, garden bench, signal flag, water pump, pair of scales,
@@ -82,13 +82,13 @@ WORDS: dict[str, tuple[str, ...]] = {
         frame, anvil, rope bridge, glass float, carpet bag, weather vane, harness, flagpole, sundial, bookcase,
         accordion, mill wheel"""
     ),
-    "like": _words(
+    "like": _split_words(
         """faded, heavy, crooked, nameless, gleaming, narrow, borrowed, dusty, forgotten, hollow, priceless, broken,
         blue, silent, curious, rusty, delicate, enormous, half-finished, plain, second, splendid, stolen,
         tattered, unwanted, yellow, well-known, warm, wobbly, green, missing, lopsided, striped, spare, modest,
         polished, sturdy, ancient, famous, odd"""
     ),
-    "reason": _words(
+    "reason": _split_words(
         """because the river had risen, although nobody had asked, since the road was closed, so that the children
         could sleep, while the others argued about money, as the contract required, because the old roof leaked,
         until the lamp went out, though the price was absurd, in case the inspector came back, because a promise
@@ -99,21 +99,21 @@ WORDS: dict[str, tuple[str, ...]] = {
         recipe was in Latin, so that the debt was paid at last, while snow fell on the scaffolding, since the cat
         would not move, because every cupboard was full, as far as anyone remembers"""
     ),
-    "how": _words(
+    "how": _split_words(
         """patiently, without a word, with great care, for a whole week, three times, in secret, by candlelight,
         with a borrowed hammer, against all advice, in broad daylight, with both hands, for the last time, half
         asleep, at a fair price, out of habit, for want of anything better, as a favour, with visible relief,
         rather badly, by mistake"""
     ),
-    "number": _words(
+    "number": _split_words(
         """three, four, five, six, seven, eight, nine, ten, eleven, twelve, fourteen, sixteen, twenty, thirty,
         forty, sixty"""
     ),
-    "unit": _words(
+    "unit": _split_words(
         """pages, parcels, visitors, letters, coins, stones, bottles, sacks, steps, lanterns, songs, planks,
         tickets, loaves, feathers, drawings, jars, miles, questions, witnesses"""
     ),
-    "holds": _words(
+    "holds": _split_words(
         """mattered more than gold, were never discussed, had a room of their own, were worth the journey, kept the
         whole street awake, seemed smaller than before, were counted twice, came up in every letter, paid for the
         new roof, divided the council, smelled of summer, were the talk of the valley, could not be taxed, were
@@ -137,7 +137,7 @@ PATTERNS = (
     "{time} {person} {did} {number} {unit}, and {place} the {topic} {holds}.",
 )
 _SLOT = re.compile(r"\{(\w+)\}")
-_SHORT = _words("too, now, yet, again, then, there, still, once, more, at, all, so, on, and, up, it, a, of")
+_SHORT = _split_words("too, now, yet, again, then, there, still, once, more, at, all, so, on, and, up, it, a, of")
 """Words that are one token in any vocabulary, for filling a text up to an exact count."""
 
 
@@ -148,7 +148,7 @@ def sentence(random: Random, topic: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def filled(text: str, random: Random, missing: Callable[[str], int]) -> str:
+def pad(text: str, random: Random, missing: Callable[[str], int]) -> str:
     """The text, lengthened by short words before its full stop until `missing` says 0.
 
     `missing`: how many tokens a text is short of its aim. Where words and tokens do not meet, it may stay short by a
@@ -156,32 +156,34 @@ def filled(text: str, random: Random, missing: Callable[[str], int]) -> str:
     """
     words: list[str] = []
     stem = text.removesuffix(".")
-    while (lack := missing(_with(stem, words))) > 0:
-        grown = _grown(stem, words, lack, random, missing)
+    while (lack := missing(_join(stem, words))) > 0:
+        grown = _lengthened(stem, words, lack, random, missing)
         if grown is None:
             break
         words = grown
-    return _with(stem, words)
+    return _join(stem, words)
 
 
-def variety() -> int:
+def count_sentences() -> int:
     """How many different sentences there are for one topic."""
     sizes = {name: len(words) for name, words in WORDS.items()} | {"topic": 1}
     return sum(prod(sizes[slot] for slot in _SLOT.findall(pattern)) for pattern in PATTERNS)
 
 
-def _grown(stem: str, words: list[str], lack: int, random: Random, missing: Callable[[str], int]) -> list[str] | None:
+def _lengthened(
+    stem: str, words: list[str], lack: int, random: Random, missing: Callable[[str], int]
+) -> list[str] | None:
     """More words that bring the text nearer to its aim, many at once while it is far off; None if none fit."""
     for count in dict.fromkeys((lack, max(1, lack // 2), 1)):
         for _ in range(4 if count > 1 else 1):
-            more = [*words, *(random.choice(_SHORT) for _ in range(count))]
-            if 0 <= missing(_with(stem, more)) < lack:
-                return more
+            longer = [*words, *(random.choice(_SHORT) for _ in range(count))]
+            if 0 <= missing(_join(stem, longer)) < lack:
+                return longer
     for word in random.sample(_SHORT, len(_SHORT)):
-        if 0 <= missing(_with(stem, [*words, word])) < lack:
+        if 0 <= missing(_join(stem, [*words, word])) < lack:
             return [*words, word]
     return None
 
 
-def _with(stem: str, words: list[str]) -> str:
+def _join(stem: str, words: list[str]) -> str:
     return " ".join([stem, *words]) + "."

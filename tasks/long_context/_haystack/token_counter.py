@@ -14,18 +14,18 @@ from random import Random
 
 from m1eval import Message, Tokenizer
 
-from .sentences import filled
+from .sentences import pad
 
-WHOLE = 16_384
+MAX_WHOLE = 16_384
 """Prompts up to this many tokens are always counted as a whole."""
-TRIED = 8_192
+PROBE_TOKENS = 8_192
 """Tokens at the beginning of a longer prompt on which adding up is tried."""
-GUARD = "So it was.\n"
+LINE_BEFORE = "So it was.\n"
 """Stands before a piece while it is counted, as something stands before it in the prompt."""
-_PROBE = ("How do the ferns grow?", "They grow by the old mill.", "And the larches?")
+_PROBE_TURNS = ("How do the ferns grow?", "They grow by the old mill.", "And the larches?")
 
 
-class Gauge:
+class TokenCounter:
     """Counts what the model's tokenizer would count, in less memory."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -42,32 +42,32 @@ class Gauge:
 
     def piece(self, text: str) -> int:
         """Tokens of a text that begins a line in the middle of another."""
-        return self.text(GUARD + text) - self._guard
+        return self.text(LINE_BEFORE + text) - self._line_before
 
     def pieces(self, texts: Sequence[str]) -> list[int]:
         """`piece` of each."""
-        return [count - self._guard for count in self.texts([GUARD + text for text in texts])]
+        return [count - self._line_before for count in self.texts([LINE_BEFORE + text for text in texts])]
 
     def texts(self, texts: Sequence[str]) -> list[int]:
         """`text` of each; many at once where the tokenizer can (`counts`)."""
-        many = getattr(self._tokenizer, "counts", None)
-        return list(many(texts)) if many else [self.text(text) for text in texts]
+        count_many = getattr(self._tokenizer, "counts", None)
+        return list(count_many(texts)) if count_many else [self.text(text) for text in texts]
 
-    def whole(self, messages: Sequence[Message]) -> int:
+    def prompt(self, messages: Sequence[Message]) -> int:
         """Tokens of a prompt, counted as a whole."""
         return self._tokenizer.count(messages)
 
-    def joined(self, head: str, parts: Sequence[str], tail: str, frame: int) -> int:
+    def user_prompt(self, head: str, parts: Sequence[str], tail: str, frame: int) -> int:
         """Tokens of a user's message of `head`, parts and `tail`; `frame` has those without the parts.
 
         Added up for long prompts, where that is right for the first few parts.
         """
         counts = self.pieces(parts)
         total = frame + sum(counts)
-        few = _first(counts, TRIED) + 1
-        if total > WHOLE and not self.approximate and self.piece("".join(parts[:few])) == sum(counts[:few]):
+        prefix = _index_reaching(counts, PROBE_TOKENS) + 1
+        if total > MAX_WHOLE and not self.approximate and self.piece("".join(parts[:prefix])) == sum(counts[:prefix]):
             return total
-        return self.whole([user(f"{head}{''.join(parts)}{tail}")])
+        return self.prompt([user(f"{head}{''.join(parts)}{tail}")])
 
     def digest(self, text: str) -> str:
         """What the tokenizer makes of a text, as a short hash: other tokenizers have another."""
@@ -76,47 +76,49 @@ class Gauge:
 
     def conversation(self, messages: Sequence[Message], counts: Sequence[int]) -> int:
         """Tokens of user and assistant turns after the chat template; `counts` has those of each turn's text."""
-        total = self.added(counts)
-        if total > WHOLE:
-            few = 2 * (_first(counts, TRIED) // 2) + 1  # ends with a user's turn, as templates expect
-            if self._tokenizer.count(messages[:few]) == self.added(counts[:few]):
+        total = self.turns(counts)
+        if total > MAX_WHOLE:
+            prefix = (
+                2 * (_index_reaching(counts, PROBE_TOKENS) // 2) + 1
+            )  # ends with a user's turn, as templates expect
+            if self._tokenizer.count(messages[:prefix]) == self.turns(counts[:prefix]):
                 return total
         return self._tokenizer.count(messages)
 
-    def added(self, counts: Sequence[int]) -> int:
+    def turns(self, counts: Sequence[int]) -> int:
         """The sum for turns that begin and end with the user, with what the template adds."""
-        return self._frame + self._exchange * (len(counts) // 2) + sum(counts)
+        return self._frame_tokens + self._exchange_tokens * (len(counts) // 2) + sum(counts)
 
     @cached_property
-    def _guard(self) -> int:
-        return self.text(GUARD)
+    def _line_before(self) -> int:
+        return self.text(LINE_BEFORE)
 
     @cached_property
-    def _frame(self) -> int:
+    def _frame_tokens(self) -> int:
         """What a template adds to a single user message, generation prompt included."""
-        return self._tokenizer.count([user(_PROBE[0])]) - self.text(_PROBE[0])
+        return self._tokenizer.count([user(_PROBE_TURNS[0])]) - self.text(_PROBE_TURNS[0])
 
     @cached_property
-    def _exchange(self) -> int:
+    def _exchange_tokens(self) -> int:
         """What a template adds for one more answer and question."""
-        first, answer, second = _PROBE
+        first, answer, second = _PROBE_TURNS
         three = self._tokenizer.count([user(first), assistant(answer), user(second)])
-        return three - self._frame - sum(map(self.text, _PROBE))
+        return three - self._frame_tokens - sum(map(self.text, _PROBE_TURNS))
 
 
-def settled(text: str, random: Random, aim: int, guess: Callable[[str], int], total: Callable[[str], int]) -> str:
+def fit_exactly(text: str, random: Random, aim: int, guess: Callable[[str], int], total: Callable[[str], int]) -> str:
     """A text, lengthened so that the prompt around it has `aim` tokens.
 
     `total` counts the prompt for a text and is slow, `guess` is quick and off by about the same for any text.
     """
-    off = 0
+    correction = 0
     for _ in range(3):
-        made = filled(text, random, partial(_missing, aim - off, guess))
-        wrong = total(made) - aim
-        if wrong == 0:
-            return made
-        off += wrong
-    return filled(text, random, partial(_missing, aim, total))
+        padded = pad(text, random, partial(_missing, aim - correction, guess))
+        excess = total(padded) - aim
+        if excess == 0:
+            return padded
+        correction += excess
+    return pad(text, random, partial(_missing, aim, total))
 
 
 def user(text: str) -> Message:
@@ -133,6 +135,6 @@ def _missing(aim: int, count: Callable[[str], int], text: str) -> int:
     return aim - count(text)
 
 
-def _first(counts: Sequence[int], reached: int) -> int:
+def _index_reaching(counts: Sequence[int], reached: int) -> int:
     """The place of the first piece that brings the sum to `reached`; the last place if none does."""
     return next((i for i, running in enumerate(accumulate(counts)) if running >= reached), len(counts) - 1)

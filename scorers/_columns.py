@@ -1,9 +1,21 @@
-"""What scorers need from a sample's metadata, or one line that names the sample and the column."""
+"""A sample's target and metadata columns, or one line that names the sample and the column that is wrong."""
 
-from collections.abc import Callable
 from typing import Any
 
+import m1eval
 from m1eval import Sample, UsageError
+
+
+class TargetScorer(m1eval.Scorer):
+    """Base of scorers whose `gold` refuses a target that nothing can be graded against."""
+
+    def gold_fault(self, sample: Sample) -> str | None:
+        """The refusal of `gold`; `m1eval check` looks at all rows for it."""
+        try:
+            self.gold(sample)
+        except UsageError as error:
+            return str(error)
+        return None
 
 
 def text_in(sample: Sample, column: str, scorer: str) -> str:
@@ -19,15 +31,6 @@ def target_in(sample: Sample, scorer: str) -> str:
     if not sample.target.strip():
         raise UsageError(f"scorer {scorer}: sample {sample.id} has an empty target, so there is nothing to grade by")
     return sample.target
-
-
-def fault_of(gold: Callable[[Sample], str], sample: Sample) -> str | None:
-    """Why a scorer's `gold` refuses a sample, if it does."""
-    try:
-        gold(sample)
-    except UsageError as error:
-        return str(error)
-    return None
 
 
 def list_in(sample: Sample, column: str, scorer: str, *, empty: bool = False) -> list[Any]:

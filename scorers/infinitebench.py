@@ -74,11 +74,11 @@ class Scorer(m1eval.Scorer):
             value = await context.workers.run(rouge_l_sum, text, answer, timeout=self.timeout)
         except TimeoutError:
             words = [len(_WORD.findall(side.lower())) for side in (text, answer)]
-            upper_bound = 2 * min(words) / max(1, sum(words))
+            bound = 2 * min(words) / max(1, sum(words))
             explanation = (
-                f"infinitebench: no ROUGE after {self.timeout:g} s; it is at most {upper_bound:.4f}, and counts as 0"
+                f"infinitebench: no ROUGE after {self.timeout:g} s; it is at most {bound:.4f}, and counts as 0"
             )
-            return Score(value=0.0, answer=short(text), explanation=explanation, metrics={"at_most": upper_bound})
+            return Score(value=0.0, answer=short(text), explanation=explanation, metrics={"at_most": bound})
         return Score(value=value, answer=short(text), explanation="infinitebench: rule of longbook_sum_eng")
 
     def gold(self, sample: Sample) -> str:

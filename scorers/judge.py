@@ -219,9 +219,7 @@ class Scorer(m1eval.Scorer):
             means = {name: self._passed(group.values()) for name, group in sorted(groups.items())}
             aggregates |= means | {f"mean of {self.by}": _mean(list(means.values()))}
         if stated:
-            pairs = [
-                values[2:] for values in sorted(stated)
-            ]  # not as they came, which decides between equal confidences
+            pairs = [values[2:] for values in sorted(stated)]  # their order decides between equal confidences
             for name, error in (
                 ("calibration error", calibration_error),
                 ("calibration error by HLE's code", hle_calibration_error),

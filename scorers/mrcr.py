@@ -56,11 +56,9 @@ class Scorer(TargetScorer):
         )
 
     def _given_up(self, shown: str, response: str, answer: str) -> Score:
-        upper_bound = 2 * min(len(response), len(answer)) / (len(response) + len(answer))
-        explanation = (
-            f"mrcr: no difflib ratio after {self.timeout:g} s; it is at most {upper_bound:.4f}, and counts as 0"
-        )
-        return Score(value=0.0, answer=shown, explanation=explanation, metrics={"key": 1.0, "at_most": upper_bound})
+        bound = 2 * min(len(response), len(answer)) / (len(response) + len(answer))
+        explanation = f"mrcr: no difflib ratio after {self.timeout:g} s; it is at most {bound:.4f}, and counts as 0"
+        return Score(value=0.0, answer=shown, explanation=explanation, metrics={"key": 1.0, "at_most": bound})
 
     def gold(self, sample: Sample) -> str:
         """The reference itself, key included."""

@@ -52,12 +52,8 @@ class Scorer(m1eval.Scorer):
             if isinstance(error, RuntimeError) and not isinstance(error, RecursionError):
                 raise  # the worker process was lost
             await context.workers.run(grade, *problem, sample.target, timeout=self.timeout)
-            timed_out = isinstance(error, TimeoutError)
-            why = (
-                f"is not graded in {self.timeout:g} s"
-                if timed_out
-                else f"ends the library's grader ({short(str(error))})"
-            )
+            late = isinstance(error, TimeoutError)
+            why = f"is not graded in {self.timeout:g} s" if late else f"ends the library's grader ({short(str(error))})"
             explanation = f"reasoning_gym: {rule} {why}; counted as wrong"
             return Score(value=0.0, answer=answer, explanation=explanation, metrics={"reward": 0.0})
         return Score(

@@ -36,11 +36,8 @@ class Scorer(m1eval.Scorer):
         folded = answer.lower()
         hits = sum(reference.lower() in folded for reference in references)
         value = hits / len(references) if self.match == "all" else float(hits > 0)
-        return Score(
-            value=value,
-            answer=short(answer),
-            explanation=f"ruler: {hits} of {len(references)} found, {self.match} wanted",
-        )
+        explanation = f"ruler: {hits} of {len(references)} found, {self.match} wanted"
+        return Score(value=value, answer=short(answer), explanation=explanation)
 
     def gold(self, sample: Sample) -> str:
         """All references in one line."""

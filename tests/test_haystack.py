@@ -187,7 +187,7 @@ def test_an_empty_text_and_one_that_is_no_text_are_errors(tmp_path):
 )
 def test_lengths_are_written_as_people_write_them(given, expected):
     class Windowed(Approximate):
-        window = 32768
+        context_window = 32768
 
     assert lengths.lengths_of(given, Windowed()) == expected
 
@@ -195,7 +195,7 @@ def test_lengths_are_written_as_people_write_them(given, expected):
 @pytest.mark.parametrize(("window", "last"), [(40_000, 32768), (4096, 2048), (3000, 1500), (131072, 122880)])
 def test_auto_ends_below_any_window(window, last):
     tokenizer = Approximate()
-    tokenizer.window = window  # type: ignore[attr-defined]
+    tokenizer.context_window = window  # type: ignore[attr-defined]
     assert lengths.lengths_of("auto", tokenizer)[-1] == last
 
 

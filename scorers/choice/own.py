@@ -53,12 +53,9 @@ def letter_of(text: str, letters: str = LETTERS, *, cut: bool = False) -> tuple[
             *(*short_forms(text, cut=cut), *bare_forms(text, cut=cut), *lines(text, cut=cut)),
         }
     )
-    if any(text[statement.place] in "iI" for statement in statements) and ROMAN.search(text):
-        statements = [
-            statement
-            for statement in statements
-            if text[statement.place] not in ("iI" if statement.kind == "said of a letter" else "i")
-        ]
+    if any(text[each.place] in "iI" for each in statements) and ROMAN.search(text):
+        numerals = {"said of a letter": "iI"}
+        statements = [each for each in statements if text[each.place] not in numerals.get(each.kind, "i")]
     letter, how = _last_letter(statements)
     if letter and letter not in letters:
         return None, f"letter {letter} is none of the options"

@@ -18,13 +18,13 @@ from m1eval import Output, Progress, Request, RunnerError, Timing, UsageError, s
 from m1eval.credentials import register_option
 from m1eval.text import plural
 
-from . import budget, context_length, cut_prompts, options, proxies, replies
+from . import context_length, cut_prompts, options, proxies, responses, thinking_budget
 from .completions import COMPLETIONS_PATH, Completions
-from .continued import ThinkingContinuation
-from .line import Endpoint, RequestFailed, Timeouts
-from .pace import AdaptiveLimiter
+from .endpoint import Endpoint, RequestFailed, Timeouts
+from .limiter import AdaptiveLimiter
 from .parameters import TOKEN_LIMITS
-from .servers import BadRequest, ContextLengthExceeded, EndpointPool, Exchange, HttpRequest, make_clean
+from .pool import BadRequest, ContextLengthExceeded, EndpointPool, Exchange, HttpRequest, make_clean
+from .thinking_continuation import ThinkingContinuation
 
 __all__ = ["RequestFailed", "Runner"]
 
@@ -84,8 +84,8 @@ class Runner(m1eval.Runner):
         listed = base_url if isinstance(base_url, list | tuple) else [base_url or ""]
         urls = ",".join(options.text("base_url", url) for url in listed)
         found = options.parse_addresses(urls or os.environ.get("OPENAI_BASE_URL", ""))
-        chosen = options.one_of("think_by", think_by, {way: way for way in budget.METHODS})
-        self._think_method = budget.resolve_method(chosen, urlsplit(found[0].url).hostname or "")
+        chosen = options.one_of("think_by", think_by, {way: way for way in thinking_budget.METHODS})
+        self._think_method = thinking_budget.resolve_method(chosen, urlsplit(found[0].url).hostname or "")
         self.context_window = None if window is None else options.tokens("window", window)
         self.max_n, self._model = options.integer("n", n, 1), model
         fixed = None if concurrency is None else options.integer("concurrency", concurrency, 1)
@@ -136,7 +136,7 @@ class Runner(m1eval.Runner):
         progress.status(f"connecting to {urls}")
         entries = await asyncio.gather(*(self._look_up_model(line, progress) for line in self._pool.endpoints))
         self._model_entry = entries[0]
-        windows = [window for entry in entries if (window := replies.context_window(entry))]
+        windows = [window for entry in entries if (window := responses.context_window(entry))]
         self.context_window = self.context_window or (min(windows) if windows else None)
 
     async def _look_up_model(self, endpoint: Endpoint, progress: Progress) -> dict[str, Any]:
@@ -147,8 +147,8 @@ class Runner(m1eval.Runner):
             raise RunnerError(f"http: {error}; is the server up, and is --base-url right?") from None
         if why and not why.startswith(_NO_MODEL_LIST):
             self._notes.append(self._clean(f"{endpoint.url} does not list its models: {why}"))
-        entries = replies.parse_models(listing)
-        entry = replies.find_model(self._model, entries)
+        entries = responses.parse_models(listing)
+        entry = responses.find_model(self._model, entries)
         if entries and entry is None:
             close = get_close_matches(self._model, entries, 1)
             hint = f"did you mean {close[0]}? " if close else ""
@@ -271,16 +271,20 @@ class Runner(m1eval.Runner):
 
     def _budget_fields(self, request: Request) -> dict[str, Any]:
         """The fields by which this kind of server takes the thinking budget."""
-        if request.think_budget is None or self._think_method not in budget.SERVER_FIELDS or self._opened is False:
+        if (
+            request.think_budget is None
+            or self._think_method not in thinking_budget.SERVER_FIELDS
+            or self._opened is False
+        ):
             return {}
-        return budget.SERVER_FIELDS[self._think_method](request.think_budget)
+        return thinking_budget.SERVER_FIELDS[self._think_method](request.think_budget)
 
     def _budget_metadata(self, request: Request, output: Output) -> dict[str, Any]:
         """What a server of its own means made of the thinking budget; RunnerError if it ignored it."""
         most = request.think_budget
         if most is None or self._opened is False:
             return {}
-        if not budget.is_within(most, output.usage.reasoning):
+        if not thinking_budget.is_within(most, output.usage.reasoning):
             took = plural(output.usage.reasoning, "token")
             raise RunnerError(
                 f"http: the server did not keep the thinking budget ({took}, not {most:,}): "

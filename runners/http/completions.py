@@ -9,10 +9,10 @@ import msgspec
 from m1eval import Output, Progress, Request, RunnerError
 from m1eval.thinking import Form
 
-from . import outputs, replies, stream
-from .line import Endpoint, HttpResponse, RequestFailed, ResponseReader
+from . import outputs, responses, stream
+from .endpoint import Endpoint, HttpResponse, RequestFailed, ResponseReader
 from .parameters import TOKEN_LIMITS, Parameters
-from .servers import BadRequest, EndpointPool, Exchange, HttpRequest
+from .pool import BadRequest, EndpointPool, Exchange, HttpRequest
 from .stream import CompletionReader
 
 STREAM_FROM = 1024
@@ -130,7 +130,7 @@ class Completions:
         """A field of what an endpoint beside OpenAI's says; None if it is not there."""
 
         def read(reply: HttpResponse, _: ResponseReader | None) -> Any:
-            data = replies.parse_json(reply.body, reply.charset) if reply.status == 200 else None
+            data = responses.parse_json(reply.body, reply.charset) if reply.status == 200 else None
             return data.get(field) if isinstance(data, dict) else None
 
         http_request = HttpRequest("POST", path, _encode(body), request.prefix_key)

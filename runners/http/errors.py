@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .line import RetryableError
+from .endpoint import RetryableError
 
 MAX_MESSAGE_CHARS = 10_000
 """Characters of a message that are looked at; some servers repeat the whole request in theirs."""

@@ -8,8 +8,8 @@ from m1eval import Output, Split, split_thinking
 from m1eval.reservation import discard
 from m1eval.thinking import Form
 
-from . import finish_reasons, message, replies, reported, usage
-from .line import RequestFailed, RetryableError
+from . import finish_reasons, message, reported_errors, responses, usage
+from .endpoint import RequestFailed, RetryableError
 from .message import Message
 
 
@@ -40,7 +40,7 @@ def parse(
     with such a string before the limit is whole. Tokens are divided among the choices by their length, and the first
     alone pays for the prompt.
     """
-    data = replies.unwrap(data) if isinstance(data, dict) else data
+    data = responses.unwrap(data) if isinstance(data, dict) else data
     counts = data["usage"] if isinstance(data, dict) and isinstance(data.get("usage"), dict) else {}
     tokens = usage.output_tokens(counts)
     try:
@@ -89,7 +89,7 @@ def _parse_choices(
     for choice in choices:
         try:
             if choice.get("error"):
-                raise reported.reported_error(choice["error"])
+                raise reported_errors.reported_error(choice["error"])
             parsed_message, finish = message.parse(choice, tools), finish_reasons.parse(choice, at_limit=at_limit)
         except RequestFailed as error:
             if len(choices) == 1:
@@ -164,9 +164,9 @@ def _find_choices(data: Any) -> list[dict[str, Any]]:
     """The choices in the order of their index; the exception that is right if there are none."""
     if not isinstance(data, dict):
         raise RetryableError(f"the reply holds no choices, it is a {type(data).__name__}")
-    error = reported.find_error(data)
+    error = reported_errors.find_error(data)
     if error is not None:  # with status 200, as gateways do
-        raise reported.reported_error(error)
+        raise reported_errors.reported_error(error)
     choices = data.get("choices")
     if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:  # nearly always
         return choices

@@ -10,7 +10,7 @@ import json
 
 import msgspec
 
-from .line import MAX_RESPONSE_BYTES, RequestFailed
+from .endpoint import MAX_RESPONSE_BYTES, RequestFailed
 
 DONE = b"[DONE]"
 _BOM = b"\xef\xbb\xbf"

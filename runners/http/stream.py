@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from . import finish_reasons, message, replies, reported, usage
-from .line import MAX_RESPONSE_BYTES, RequestFailed, RetryableError
+from . import finish_reasons, message, reported_errors, responses, usage
+from .endpoint import MAX_RESPONSE_BYTES, RequestFailed, RetryableError
 from .sse import DONE, Event, EventParser
 from .tool_calls import ToolCalls
 
@@ -139,7 +139,7 @@ class CompletionReader:
 
     def _is_json(self, line: bytes) -> bool:
         try:
-            replies.parse_json(line.strip(_WHITESPACE), self._charset)
+            responses.parse_json(line.strip(_WHITESPACE), self._charset)
         except RetryableError:
             return False
         return True
@@ -148,7 +148,7 @@ class CompletionReader:
         """Raise the error that a choice of a stream that broke off has told of."""
         error = next((choice.error for choice in self._choices.values() if choice.error), None)
         if error is not None:
-            raise reported.reported_error(error)
+            raise reported_errors.reported_error(error)
 
     def _incomplete_reason(self) -> str:
         invalid = self._invalid_chunk or self._parser.unknown_line
@@ -161,8 +161,8 @@ class CompletionReader:
         if self.done or not data:
             return
         try:
-            if len(data) > replies.LARGE_JSON_BYTES:
-                replies.check_json_size(data)
+            if len(data) > responses.LARGE_JSON_BYTES:
+                responses.check_json_size(data)
             piece = _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if self._handle_end_or_several(kind, data):
@@ -183,13 +183,13 @@ class CompletionReader:
             if chunk is None or self.done or kind == b"ping":
                 return
             raise RetryableError("a piece of the stream is no object")
-        chunk = replies.unwrap(chunk)
+        chunk = responses.unwrap(chunk)
         if kind == b"error" or not chunk.get("choices") or "error" in chunk or "base_resp" in chunk:
-            error = chunk if kind == b"error" and not chunk.get("error") else reported.find_error(chunk, kind)
+            error = chunk if kind == b"error" and not chunk.get("error") else reported_errors.find_error(chunk, kind)
             if error is not None and self.is_complete:
                 return  # every answer is there already
             if error is not None:
-                raise reported.reported_error(error)
+                raise reported_errors.reported_error(error)
         self._add_chunk(chunk)
 
     def _handle_end_or_several(self, kind: bytes, data: bytes) -> bool:
@@ -210,13 +210,13 @@ class CompletionReader:
     def _parse_lenient(self, kind: bytes, data: bytes) -> Any:
         """JSON with something odd about it; TryAgain for what is none."""
         if kind == b"error":
-            raise reported.reported_error(data.decode(errors="replace"))
+            raise reported_errors.reported_error(data.decode(errors="replace"))
         self._invalid_chunk = self._invalid_chunk or data[:200]
         try:
             data.decode()
         except UnicodeDecodeError:
-            return replies.parse_json(data, self._charset or "utf-8-sig", whole=False)
-        return replies.parse_json(data, whole=False)
+            return responses.parse_json(data, self._charset or "utf-8-sig", whole=False)
+        return responses.parse_json(data, whole=False)
 
     def _add_chunk(self, chunk: dict[str, Any]) -> None:
         choices = chunk.get("choices")
@@ -446,13 +446,13 @@ _FIELD_HANDLERS: dict[str, Callable[[ChoiceDeltas, str, Any], int]] = {
 def read_body(body: bytes, charset: str | None, tools: Collection[str] = ()) -> Any:
     """The JSON of a whole body, which may hold a stream that nobody asked for, or an end mark after its JSON."""
     try:
-        data = replies.parse_json(body, charset)
+        data = responses.parse_json(body, charset)
     except RetryableError:
         stripped = body.strip(_WHITESPACE)
         if stripped.endswith(DONE):
             json = stripped.removesuffix(DONE).rstrip().removesuffix(b"data:")
             try:
-                return replies.parse_json(json, charset)
+                return responses.parse_json(json, charset)
             except RetryableError:
                 pass
         if stripped[:1] in {b"<", b"["} or not (b"data" in body or stripped.startswith(b"{")):

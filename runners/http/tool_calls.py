@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from .line import RequestFailed, RetryableError
+from .endpoint import RequestFailed, RetryableError
 
 MAX_CALLS = 4096
 """Calls in one answer; more are no answer."""

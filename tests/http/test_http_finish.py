@@ -281,7 +281,7 @@ def test_a_reply_of_another_kind_says_what_it_holds(server: Loopback):
 )
 def test_counts_are_whole_numbers_within_reason_or_not_known(usage: Any, expected: tuple[int, ...]):
     body = answer("Paris").body | {"usage": usage}
-    [output] = http.outputs.parse(http.replies.parse_json(json.dumps(body).encode()), None)
+    [output] = http.outputs.parse(http.responses.parse_json(json.dumps(body).encode()), None)
     counts = output.usage
     assert (counts.prompt, counts.cached, counts.reasoning, counts.answer) == expected
     assert all(type(getattr(counts, name)) is int for name in ("prompt", "cached", "reasoning", "answer"))
@@ -302,7 +302,7 @@ def test_counts_are_whole_numbers_within_reason_or_not_known(usage: Any, expecte
 )
 def test_costs_are_dollars_or_not_known(cost: Any, expected: float | None):
     body = answer("Paris", usage={"prompt_tokens": 1, "completion_tokens": 1, "cost": cost}).body
-    [output] = http.outputs.parse(http.replies.parse_json(json.dumps(body).encode()), None)
+    [output] = http.outputs.parse(http.responses.parse_json(json.dumps(body).encode()), None)
     assert (output.usage.cost, type(output.usage.cost)) == (expected, type(expected))
 
 

@@ -23,7 +23,7 @@ from tests.http.conftest import (
     runner,
 )
 
-replies = importlib.import_module(f"{http.__name__}.replies")
+responses = importlib.import_module(f"{http.__name__}.responses")
 
 PASSING: dict[str, Reply] = {
     "429": Reply({"error": {"message": "slow down"}}, 429),
@@ -195,7 +195,7 @@ WAITS: list[tuple[dict[str, str], str, float]] = [
 
 @pytest.mark.parametrize(("headers", "said", "wait"), WAITS, ids=range(len(WAITS)))
 def test_waits_are_read_in_every_form(headers: dict[str, str], said: str, wait: float) -> None:
-    assert replies.retry_after(headers, said) == pytest.approx(wait, abs=1800 if wait == 3600 else 0.01)
+    assert responses.retry_after(headers, said) == pytest.approx(wait, abs=1800 if wait == 3600 else 0.01)
 
 
 @pytest.mark.parametrize("asked", ["999999999", "nan", "-5", "soon", "Mon, 99 Foo 2020", ""])

@@ -20,7 +20,7 @@ from tests.http.conftest import (
     streamed,
 )
 
-Pace, FIRST, MOST = http.pace.AdaptiveLimiter, http.pace.INITIAL_LIMIT, http.pace.MAX_LIMIT
+Pace, FIRST, MOST = http.limiter.AdaptiveLimiter, http.limiter.INITIAL_LIMIT, http.limiter.MAX_LIMIT
 
 
 def simulated(

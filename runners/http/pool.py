@@ -10,9 +10,8 @@ from zlib import crc32
 from m1eval import Progress, RunnerError
 from m1eval.report.words import short, span
 
-from . import context_length, echoes, errors, parameters, refusals, replies
-from .errors import Reported, ServerError
-from .line import (
+from . import context_length, echoes, errors, parameters, refusals, responses
+from .endpoint import (
     Endpoint,
     HttpResponse,
     ProxyRefused,
@@ -22,7 +21,8 @@ from .line import (
     Timeouts,
     UntrustedCertificate,
 )
-from .pace import MAX_WAIT
+from .errors import Reported, ServerError
+from .limiter import MAX_WAIT
 
 _MAX_PAGE_RETRIES = 2
 """Tries after the first while a server shows nothing but pages."""
@@ -169,12 +169,12 @@ class EndpointPool:
                 raise RequestFailed(f"{endpoint.url}: {self._clean(str(lost))}") from None
             if response.status == 200:
                 try:
-                    data = replies.parse_json(response.body, response.charset)
+                    data = responses.parse_json(response.body, response.charset)
                 except RetryableError as none:
                     return None, self._clean(str(none))
                 endpoint.on_response()
                 return data, ""
-            error = errors.parse(replies.decode_text(response.body))
+            error = errors.parse(responses.decode_text(response.body))
             message = self._clean(f"{response.status} {error}")
             if response.status == 407:
                 self._raise_proxy_login(endpoint, message)
@@ -182,7 +182,7 @@ class EndpointPool:
                 raise self._fatal(f"{endpoint.url}: {self._key_hint} ({message})")
             if response.status not in refusals.OVERLOAD_STATUSES or retries >= self._retries:
                 return None, message
-            wait = min(MAX_WAIT, max(replies.retry_after(response.headers, str(error)), self._backoff * 2**retries))
+            wait = min(MAX_WAIT, max(responses.retry_after(response.headers, str(error)), self._backoff * 2**retries))
             retries += 1
             progress.retry(message, wait)
             await asyncio.sleep(wait)
@@ -250,7 +250,7 @@ class EndpointPool:
             self._raise_reported(endpoint, request, told.error)
         except RetryableError as again:
             if not endpoint.has_succeeded:
-                again.page = errors.parse(replies.decode_text(body[:1000])).page
+                again.page = errors.parse(responses.decode_text(body[:1000])).page
             raise
 
     def _raise_reported(self, endpoint: Endpoint, request: HttpRequest, error: ServerError) -> NoReturn:
@@ -262,7 +262,7 @@ class EndpointPool:
         if status and not refusals.is_retryable(status):
             raise BadRequest(message, echoes.remove_echoes(error, request.payload))
         kind: Literal["overloaded", "malformed"] = "overloaded" if refusals.is_overload(status, error) else "malformed"
-        raise RetryableError(message, kind, replies.retry_after({}, error.message))
+        raise RetryableError(message, kind, responses.retry_after({}, error.message))
 
     def _raise_for_status(self, endpoint: Endpoint, request: HttpRequest, response: HttpResponse) -> None:
         """The right error for a reply that is not a good one."""
@@ -270,7 +270,7 @@ class EndpointPool:
         completes = request.path == "/completions" or request.path.startswith("/chat")
         if not completes and status in {404, 405, 501}:
             return  # such a server does not have it
-        error = errors.parse(replies.decode_text(response.body))
+        error = errors.parse(responses.decode_text(response.body))
         message = self._clean(f"{status} {error}")
         if status == 407:
             self._raise_proxy_login(endpoint, message)
@@ -281,7 +281,7 @@ class EndpointPool:
             raise self._fatal(f"{url}: {self._key_hint} ({message})")
         self._raise_known(endpoint, request, status, error, message)
         if refusals.is_retryable(status):
-            wait = replies.retry_after(response.headers, error.message)
+            wait = responses.retry_after(response.headers, error.message)
             raise RetryableError(message, "overloaded" if status in refusals.OVERLOAD_STATUSES else "malformed", wait)
         if status == 404 or (not self.has_answered and (status == 405 or (status == 501 and error.page))):
             raise self._fatal(f"{url}{request.path} or model '{self._model}' is not there ({message}); {self.remedy}")

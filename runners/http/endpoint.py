@@ -18,8 +18,8 @@ from yarl import URL
 
 from m1eval.reservation import discard
 
+from .limiter import AdaptiveLimiter
 from .options import Address
-from .pace import AdaptiveLimiter
 from .proxies import Proxy
 
 MAX_RESPONSE_BYTES = 64 * 2**20

@@ -1,4 +1,4 @@
-"""Answering within a thinking budget by requests that continue one another; `budget.py` has the rules."""
+"""Answering within a thinking budget by requests that continue one another; `thinking_budget.py` has the rules."""
 
 import time
 from typing import Any
@@ -8,10 +8,10 @@ import msgspec
 from m1eval import Output, Request, RunnerError, Timing, Usage
 from m1eval.thinking import DEFAULT, split_thinking
 
-from . import budget as thinking_budget
+from . import thinking_budget
 from .completions import Completions
-from .line import RequestFailed
-from .servers import ContextLengthExceeded
+from .endpoint import RequestFailed
+from .pool import ContextLengthExceeded
 
 
 class ThinkingContinuation:

@@ -12,8 +12,6 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .endpoint import RetryableError
-
 MAX_MESSAGE_CHARS = 10_000
 """Characters of a message that are looked at; some servers repeat the whole request in theirs."""
 _MESSAGE_FIELDS = (
@@ -57,14 +55,6 @@ class ServerError(NamedTuple):
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.message, self.type, self.code) if part)
-
-
-class Reported(RetryableError):
-    """An error in place of an answer: in a body with status 200, or in the middle of a stream."""
-
-    def __init__(self, error: ServerError) -> None:
-        super().__init__(f"the server reports {error}")
-        self.error = error
 
 
 def parse(body: str) -> ServerError:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from m1eval.types import FinishReason
 
-from .endpoint import RequestFailed, RetryableError
+from .exceptions import RequestFailed, RetryableError
 
 Kind = Literal["stop", "length", "tool_calls", "filtered", "failed"]
 

@@ -1,8 +1,8 @@
-"""How many requests one server gets at once: more while that raises its throughput, half when it says too much.
+"""How many requests one server gets at once: more while that raises its throughput, half when it is overloaded.
 
-No network and no clock of its own. Additive increase with multiplicative decrease as in TCP (Chiu and Jain 1989), with
-throughput in place of loss as the sign that more is of no use: answers per second, or tokens per second where answers
-are streamed and take longer than a glance.
+No network, and the clock is an argument. Additive increase with multiplicative decrease as in TCP (Chiu and Jain 1989),
+with throughput in place of loss as the sign that more requests gain nothing: answers per second, or tokens per second
+where answers are streamed and take long.
 """
 
 import asyncio
@@ -11,25 +11,25 @@ from collections import deque
 from collections.abc import Callable
 
 INITIAL_LIMIT, MAX_LIMIT = 16, 512
-"""Requests at once in the beginning, and at most."""
+"""Requests in flight at the start, and at most."""
 MAX_WAIT = 120.0
-"""Seconds of rest, whatever the server asks for."""
+"""Longest pause in seconds, whatever the server asks for."""
 MIN_ANSWER_SECONDS, MIN_TOKEN_SECONDS = 0.25, 5.0
-"""Seconds after which a throughput is believed: of whole answers, of streamed tokens."""
+"""Shortest interval over which a throughput is measured: of whole answers, of streamed tokens."""
 MIN_STREAMING_SHARE = 0.75
-"""The share of the requests in flight that must have begun their answer for a throughput of tokens to count."""
+"""The share of the requests in flight that must be streaming for a throughput in tokens to count."""
 REFUSAL_WEIGHT, OVERLOAD_SHARE = 1 / 16, 0.15
-"""What one refusal weighs among those of late, and the share of them that is a strain: three of a dozen."""
+"""Weight of the latest refusal in their moving average, and the share that is an overload: three of a dozen."""
 RECOVERY_SHARE = 0.8
-"""The share of a limit that was too much which is taken again at once, step by step doubled."""
+"""The share of a limit that was too high which is regained quickly, by doubling."""
 HOLD_INTERVALS = 10
-"""Throughputs that are let pass at a limit that was not worth raising, before it is tried again."""
+"""Measurements that a limit which was not worth raising is held for, before it is raised again."""
 
 
 class AdaptiveLimiter:
-    """The places at a server; `fixed` of them, or as many as pay.
+    """Limit of the requests in flight at a server: `fixed`, or as many as raise the throughput.
 
-    A request takes a place with the ticket of `take`, tells what came of it, and gives the place back.
+    A request calls `acquire`, which returns the epoch, reports its result, and calls `release`.
     """
 
     def __init__(self, fixed: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,7 +38,7 @@ class AdaptiveLimiter:
         self.streaming = 0
         """Requests whose streamed answer has begun."""
         self.unreachable = False
-        """The server cannot be reached: one request at a time finds out whether it is back."""
+        """Whether the server cannot be reached: one request at a time probes it."""
         self._fixed = fixed is not None
         self._clock = clock
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -48,7 +48,7 @@ class AdaptiveLimiter:
         self._answers = self._tokens = 0
         self._answers_since = self._tokens_since = clock()
         self._saturated = False
-        self._previous = (self.limit, 0.0, "")  # the last limit with its throughput, and of what
+        self._previous = (self.limit, 0.0, "")  # the last limit, its throughput and the unit of that
         self._probing = False
         self._hold = 0
         self._slow_start = True
@@ -62,11 +62,11 @@ class AdaptiveLimiter:
 
     @property
     def load(self) -> float:
-        """Requests here and waiting, in relation to the places."""
+        """Requests in flight and waiting, relative to the limit."""
         return (self.in_flight + len(self._waiters)) / self.limit
 
     async def acquire(self) -> int:
-        """Wait for a place; the ticket says how often the limit had been halved by then."""
+        """Wait until the request may go; the epoch: how often the limit had been halved by then."""
         if not self._waiters and self._has_room():
             self.in_flight += 1
         else:
@@ -83,12 +83,12 @@ class AdaptiveLimiter:
         return self._epoch
 
     def release(self) -> None:
-        """Give a place back."""
+        """End a request."""
         self.in_flight -= 1
         self._admit()
 
     def close(self, error: Exception) -> None:
-        """No request will go any more; those that wait get the error."""
+        """Raise the error in all waiting requests."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
@@ -99,9 +99,9 @@ class AdaptiveLimiter:
         self._paused_until = max(self._paused_until, self._clock() + min(seconds, MAX_WAIT))
 
     def on_overload(self, epoch: int) -> None:
-        """The server refuses for its load: half as many from now on, if it is not a stray one.
+        """Halve the limit after a refusal for load, unless it is a stray one.
 
-        Requests that went out before a halving are no sign of what came after it.
+        Requests of an earlier epoch say nothing of the limit since.
         """
         if self._fixed or epoch != self._epoch:
             return
@@ -117,13 +117,13 @@ class AdaptiveLimiter:
         self._start_interval(self._clock())
 
     def on_success(self) -> None:
-        """An answer has come to its end."""
+        """Count a finished answer."""
         self._refusal_share -= self._refusal_share * REFUSAL_WEIGHT
         self._answers += 1
         self._measure()
 
     def on_tokens(self, tokens: int) -> None:
-        """Tokens of an answer have come."""
+        """Count streamed tokens."""
         self._tokens += tokens
         self._measure()
 
@@ -155,19 +155,16 @@ class AdaptiveLimiter:
             self._adjust(self._tokens / (now - self._tokens_since), "tokens", now)
 
     def _adjust(self, rate: float, unit: str, now: float) -> None:
-        """Decide by a throughput: more, back to what was, or leave it for a while."""
+        """Raise the limit, restore the previous one, or hold it, by the throughput."""
         saturated = self._saturated
         self._start_interval(now)
-        if not saturated:  # the limit was not what held it back
+        if not saturated:  # the limit was not the bottleneck
             return
         previous_limit, previous_rate, previous_unit = self._previous
-        if self.limit < self._recovery_limit:  # a few refusals of many are no reason to begin anew
+        gain = 1 + 0.1 * (self.limit / previous_limit - 1)
+        if self.limit < self._recovery_limit:  # a few refusals are no reason for another slow climb
             self.limit, self._probing = min(self._recovery_limit, self.limit * 2), False
-        elif (
-            self._probing
-            and previous_unit == unit
-            and rate < previous_rate * (1 + 0.1 * (self.limit / previous_limit - 1))
-        ):
+        elif self._probing and previous_unit == unit and rate < previous_rate * gain:
             self.limit, self._probing, self._hold = previous_limit, False, HOLD_INTERVALS
             self._slow_start = False
         elif not self._probing and self._hold:

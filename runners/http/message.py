@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from . import tool_calls
-from .endpoint import RetryableError
+from .exceptions import RetryableError
 
 REASONING_FIELDS = ("reasoning", "reasoning_content", "thinking", "reasoning_details", "thinking_blocks")
 REASONING_PARTS = "thinking in parts"

@@ -9,7 +9,7 @@ from m1eval.reservation import discard
 from m1eval.thinking import Form
 
 from . import finish_reasons, message, reported_errors, responses, usage
-from .endpoint import RequestFailed, RetryableError
+from .exceptions import RequestFailed, RetryableError
 from .message import Message
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import errors
+from .exceptions import ReportedError
 
 _MINIMAX = {1026: 400, 1027: 400, 1042: 400, 2013: 400, 1002: 429, 1039: 429}
 """HTTP's statuses for MiniMax's codes: refused content, invisible characters, parameters; rates of requests, tokens."""
@@ -53,9 +54,9 @@ def _at_least_400(status: Any) -> bool:
     return isinstance(status, int) and status >= 400
 
 
-def reported_error(error: Any) -> errors.Reported:
+def reported_error(error: Any) -> ReportedError:
     """What a reported error is to whoever asked."""
-    return errors.Reported(errors.from_value({"error": error}))
+    return ReportedError(errors.from_value({"error": error}))
 
 
 def _has_content(error: Mapping[str, Any]) -> bool:

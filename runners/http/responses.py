@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from . import errors
-from .endpoint import RequestFailed, RetryableError
+from .exceptions import RequestFailed, RetryableError
 from .usage import count
 
 _decode = msgspec.json.Decoder().decode

@@ -10,7 +10,8 @@ import json
 
 import msgspec
 
-from .endpoint import MAX_RESPONSE_BYTES, RequestFailed
+from .endpoint import MAX_RESPONSE_BYTES
+from .exceptions import RequestFailed
 
 DONE = b"[DONE]"
 _BOM = b"\xef\xbb\xbf"

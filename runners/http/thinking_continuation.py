@@ -10,8 +10,7 @@ from m1eval.thinking import DEFAULT, split_thinking
 
 from . import thinking_budget
 from .completions import Completions
-from .endpoint import RequestFailed
-from .pool import ContextLengthExceeded
+from .exceptions import ContextLengthExceeded, RequestFailed
 
 
 class ThinkingContinuation:

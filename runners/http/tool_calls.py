@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from .endpoint import RequestFailed, RetryableError
+from .exceptions import RequestFailed, RetryableError
 
 MAX_CALLS = 4096
 """Calls in one answer; more are no answer."""

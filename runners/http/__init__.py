@@ -91,22 +91,16 @@ class Runner(m1eval.Runner):
         self.context_window = None if window is None else options.tokens("window", window)
         self.max_n, self._model = options.integer("n", n, 1), model
         self._clean = make_clean(secrets.redact)
-        timeouts = Timeouts(
-            options.seconds("timeout", timeout),
-            options.seconds("connect_timeout", connect_timeout),
-            options.seconds("read_timeout", read_timeout),
-        )
+        times = {"timeout": timeout, "connect_timeout": connect_timeout, "read_timeout": read_timeout}
+        timeouts = Timeouts(*(options.seconds(name, value) for name, value in times.items()))
         key, variable = _api_key(options.text("api_key_env", api_key_env), addresses)
         fixed = None if concurrency is None else options.integer("concurrency", concurrency, 1)
         endpoints = _endpoints(addresses, key, options.parse_mapping("headers", headers), timeouts, fixed)
         key_hint = f"the key in ${variable} is refused" if key else f"set ${variable} to a key"
         policy = ErrorPolicy(endpoints, self._clean, key_hint, model)
-        max_retries, first_backoff = (
-            options.integer("retries", retries, 0),
-            options.seconds("backoff", backoff, zero=True),
-        )
-        max_absence = options.seconds("patience", patience, zero=True)
-        self._pool = EndpointPool(endpoints, policy, self._clean, max_retries, first_backoff, max_absence)
+        tries = options.integer("retries", retries, 0), options.seconds("backoff", backoff, zero=True)
+        patience = options.seconds("patience", patience, zero=True)
+        self._pool = EndpointPool(endpoints, policy, self._clean, *tries, patience)
         self._opened = options.one_of("thinking", thinking, _YES_NO_AUTO)
         streams = options.one_of("stream", stream, _YES_NO_AUTO)
         extra = options.extra_body(extra_body)

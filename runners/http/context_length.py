@@ -1,10 +1,10 @@
-"""Does a refusal say that the prompt is longer than the model's context window? No state, no network.
+"""Recognises refusals of a prompt that is longer than the context window. No state, no network.
 
 There is no common form: some forty servers and services have a wording each, which changes with their versions. A code
-that names the case decides. Else a sentence must hold three things: what is too long (the prompt, the input, the
-messages), that it is (too long, exceeds, at most), and of what measure (tokens, a context length). What speaks of
-rates, quotas, images, time, memory, or of another field than the prompt is something else. `tests/http/refusals.jsonl`
-has what servers really say, of both kinds. `languages.py` has the words of other languages than English.
+for the case decides. Otherwise a sentence must hold three things: what is too long (the prompt, the input, the
+messages), that it is (too long, exceeds, at most), and of what measure (tokens, a context length). Messages
+about rates, quotas, images, time, memory, or another field than the prompt do not count. `tests/http/refusals.jsonl`
+has real messages of both kinds. `languages.py` has the words of languages other than English.
 """
 
 import re
@@ -13,9 +13,9 @@ from typing import NamedTuple
 import msgspec
 
 from . import languages
-from .errors import MAX_MESSAGE_CHARS, ServerError, strip_quotations
+from .errors import MAX_MESSAGE, ServerError, strip_quotations
 
-# Most runs meet no refusal: `re` compiles these when they are first looked for, and keeps them.
+# Most runs have no refusal: `re` compiles these on first use, and caches them.
 _CODES = (
     r"(?:model_|max(?:imum)?_)*"
     r"(?:context_?(?:length|window|size|limit)?|(?:prompt|input|conversation)_?(?:length|tokens?)?)"
@@ -54,14 +54,14 @@ _OTHER_SUBJECTS = (
     r"|must (?:be|have|contain) (?:at least|(?:more|longer|greater) than)|\bempty\b"
     rf"|{languages.OTHER_SUBJECTS}"
 )
-"""What a refusal speaks of that is not about the window."""
+"""Subjects of refusals that are not about the window."""
 _MEDIA = rf"\b(?:image|picture|pixels?|audio|video|file|upload\w*|png|jpe?g)s?\b|{languages.MEDIA}"
 _MEDIA_TOO_LARGE = (
     r"\b(?:image|picture|audio|video|file|document|pdf|attachment)s?(?: inputs?)?"
     r" (?:has|have|contains?|exceeds?|(?:is|are) too)\b"
     r"|\btoo many (?:image|picture|audio|video|file|document|pdf|attachment|message)s\b"
 )
-"""Where an image and not the prompt is too large; what speaks of the context then is about the whole all the same."""
+"""Refusals of an image, not the prompt, for its size; those that mention the context are about the prompt."""
 _SUBJECT = (
     r"\b(?:prompts?|inputs?|messages?|conversation|chat history|context|text|(?<!stop )sequence|request length"
     r"|(?:input|prompt|requested|total|too many) tokens?|(?:prompt|input)_(?:tokens|length)|token count"
@@ -105,9 +105,9 @@ _STRING = r"string[ _](?:too long|above_max_length)|string with maximum length|s
 _TEXT_FIELD = r"^(?:messages?[\[.]\d+\]?\.)?(?:content(?:[\[.]\d+\]?(?:\.text)?)?|prompt|input(?:[\[.]\d+\]?)?)$"
 _FIELD = r"['\"`]((?:messages?|prompt|input|content)[\w\[\].]*)['\"`]"
 _OTHER_STATUSES = {401, 402, 403, 404, 407, 414, 429, 431}
-"""Words do not count there: these speak of keys, accounts, rates, addresses and headers. A code still does."""
+"""Statuses about keys, accounts, rates, addresses and headers: only a code counts there, not words."""
 _LINKS = r"https?://[^\s\"'<>]+|\bin account \d+"
-"""Where to read more, as SageMaker tells."""
+"""Links to logs, as SageMaker adds."""
 _MODEL = r"\bmodel\s+['\"`‘“][^'\"`’”]{1,200}['\"`’”]|\bmodel=\S+"
 _SENTENCE_END = r"(?<=[^\d\W])[.!?]\s+|(?<=[)\d])\.\s+(?=[a-z])|[;\n]|。|；"
 _WINDOW = (
@@ -117,11 +117,11 @@ _WINDOW = (
 _TOKENS = r"\b(?:prompt|input|messages?|request)s? (?:\w+ ){0,3}(\d{3,9})\b|\b(\d{3,9}) (?:input |prompt )?tokens\b"
 
 _MAX_SENTENCES = 20
-"""Sentences that are looked at more closely."""
+"""Maximum number of matching sentences."""
 
 
 class TokenCounts(NamedTuple):
-    """What a refusal tells in tokens: of the prompt, and of the whole window."""
+    """The tokens of the prompt and of the whole window, as a refusal gives them."""
 
     prompt: int
     window: int
@@ -130,7 +130,7 @@ class TokenCounts(NamedTuple):
 def exceeded(status: int, error: ServerError, request_body: bytes = b"") -> bool:
     """Whether an error with this status says that the prompt is longer than the context window.
 
-    `asked`: the request's body; words of the error that are a piece of it are the prompt's own, not the server's.
+    `request_body`: words of the error that also occur in it are the prompt's, not the server's.
     """
     if error.page or any(re.fullmatch(_CODES, _snake_case(code)) for code in (error.code, error.type)):
         return not error.page
@@ -144,7 +144,7 @@ def exceeded(status: int, error: ServerError, request_body: bytes = b"") -> bool
 
 
 def token_counts(error: ServerError) -> TokenCounts | None:
-    """The tokens of prompt and window, where a refusal tells both; None if it does not, or only about."""
+    """The tokens of prompt and window, where a refusal gives both exactly."""
     text = _normalized(error.message).replace("`", "")
     for pattern in _TOKEN_COUNTS:
         if match := re.search(pattern, text):
@@ -175,7 +175,7 @@ _TOKEN_COUNTS = [
     )
 ]
 """OpenAI (also DeepSeek, vLLM, OpenRouter), SGLang, vLLM, TGI, Anthropic, Fireworks, ExLlama, TensorRT-LLM, llama.cpp,
-xAI, Gemini. vLLM's "at least N input tokens" is no count: it stops counting where the limit is passed."""
+xAI, Gemini. vLLM's "at least N input tokens" is not a count: it stops counting where the limit is passed."""
 
 
 def _snake_case(code: str) -> str:
@@ -184,14 +184,14 @@ def _snake_case(code: str) -> str:
 
 
 def _normalized(message: str) -> str:
-    """The message in small letters, without the names of models and without quotations of several words."""
-    text = strip_quotations(re.sub(_MODEL, "model", re.sub(_LINKS, "", message[:MAX_MESSAGE_CHARS]))).lower()
+    """The message in lower case, without model names and quotations of several words."""
+    text = strip_quotations(re.sub(_MODEL, "model", re.sub(_LINKS, "", message[:MAX_MESSAGE]))).lower()
     text = text.replace("’", "'").replace("\\n", "\n").replace("i\u0307", "i")
     return re.sub(r"(?<=\d)[,_](?=\d{3}\b)", "", text)
 
 
 def _find_spans(text: str) -> list[tuple[int, int]]:
-    """Where a message says that a prompt is too long: in a known wording, or in sentences that hold all it takes."""
+    """Spans that say that a prompt is too long: a known wording, or sentences with subject, excess and measure."""
     text = languages.strip_accents(text)
     if match := re.search(_CODES_IN_TEXT, text):
         return [match.span()]
@@ -217,14 +217,14 @@ def _find_spans(text: str) -> list[tuple[int, int]]:
 
 
 def _window_below_prompt(text: str) -> re.Match[str] | None:
-    """Where a message names a window that is smaller than the prompt it speaks of, without saying so in words."""
+    """The match of a window that is smaller than the prompt in the same message, which does not say so in words."""
     window = re.search(_WINDOW, text)
     tokens = (int(match[1] or match[2]) for match in re.finditer(_TOKENS, text))
     return window if window and any(count > int(window[1]) for count in tokens) else None
 
 
 def _is_echo(text: str, start: int, end: int, request_body: bytes) -> bool:
-    """Whether the words at this place, with those around them or enough on one side, are a piece of the request."""
+    """Whether the words of this span, with enough context, occur in the request."""
     first, last = max(0, start - 30), min(len(text), end + 30)
     contexts = [(first, last)] if last - first >= end - start + 12 else []
     contexts += [(start, last)] if last - end >= 24 else []

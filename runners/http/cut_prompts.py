@@ -1,8 +1,7 @@
-"""Does a server read fewer tokens than a prompt has? Some cut what their window does not hold, and say nothing.
+"""Detects servers that silently cut a prompt to their window, by their token counts.
 
-Ollama does beyond its `num_ctx`, TGI with `truncate`, SGLang with `--allow-auto-truncate`. The vocabularies of nearly
-all models have no token that reaches from one word over white space into the next: a prompt has no fewer tokens than
-words.
+Ollama does so beyond its `num_ctx`, TGI with `truncate`, SGLang with `--allow-auto-truncate`. In the vocabularies of
+nearly all models, no token spans white space between two words: a prompt has at least as many tokens as words.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,17 +10,17 @@ from typing import Any, NamedTuple
 from m1eval import Request, Usage
 
 _CHARS_PER_TOKEN = 5
-"""Characters to a token; words are counted where a server's count means more."""
+"""Usual characters per token; words are counted where a server's count implies more."""
 _CHUNK_CHARS = 1 << 16
 
 
 class CutPrompt(NamedTuple):
-    """A prompt of which not all can have been read."""
+    """A prompt that the server must have cut."""
 
     tokens: int
-    """As the server counts them."""
+    """As counted by the server."""
     least: int
-    """What there must be: the words of the prompt, or the tokens that it was sent as."""
+    """Lower bound: the words of the prompt, or the token ids that were sent."""
 
     def __str__(self) -> str:
         return (
@@ -31,9 +30,9 @@ class CutPrompt(NamedTuple):
 
 
 def detect(request: Request, usage: Usage) -> CutPrompt | None:
-    """Whether a prompt must have been cut, by the tokens that the server has counted."""
+    """The cut prompt, if the server's count is below the lower bound."""
     tokens = usage.prompt
-    if not tokens or usage.cached:  # some leave the cached part out of their count
+    if not tokens or usage.cached:  # some servers leave cached tokens out of their count
         return None
     if request.token_ids is not None:
         minimum = len(request.token_ids)
@@ -44,7 +43,7 @@ def detect(request: Request, usage: Usage) -> CutPrompt | None:
 
 
 def restore(record: Mapping[str, Any]) -> CutPrompt | None:
-    """What was kept of one; None if it is none."""
+    """A cut prompt from its record in run.json; None if it is invalid."""
     tokens, minimum = record.get("tokens"), record.get("least")
     return CutPrompt(tokens, minimum) if type(tokens) is int and type(minimum) is int else None
 
@@ -65,7 +64,7 @@ def _content_texts(content: Any) -> Iterator[str]:
 
 
 def _count_words(text: str) -> int:
-    """Words of a text, counted piece by piece, as all at once would take ten times its memory."""
+    """The number of words, counted in chunks, as splitting it whole would take ten times its memory."""
     offsets = range(0, len(text), _CHUNK_CHARS)
     num_split = sum(not (text[start - 1].isspace() or text[start].isspace()) for start in offsets[1:])
     return sum(len(text[start : start + _CHUNK_CHARS].split()) for start in offsets) - num_split

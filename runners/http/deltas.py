@@ -22,54 +22,54 @@ class TextDeltas:
     (each the whole text so far), until a later one is not.
     """
 
-    __slots__ = ("_blocks", "_pieces", "_prefix_lengths", "_prefix_size", "_previous", "_threshold")
+    __slots__ = ("_blocks", "_deltas", "_prefix_lengths", "_prefix_size", "_previous", "_threshold")
 
     def __init__(self, threshold: int = CUMULATIVE_AFTER) -> None:
-        self._pieces: list[str] = []
+        self._deltas: list[str] = []
         self._blocks: list[str] = []
         self._threshold = threshold
         self._previous: str | None = ""
         self._prefix_lengths: list[int] = []  # of the deltas, as long as they are cumulative
         self._prefix_size = 0
 
-    def add(self, piece: str) -> int:
+    def add(self, delta: str) -> int:
         """Add a delta; the bytes that it takes."""
-        if self._previous is not None and (size := self._add_cumulative(piece, self._previous)):
+        if self._previous is not None and (size := self._add_cumulative(delta, self._previous)):
             return size
-        self._pieces.append(piece)
-        if len(self._pieces) == 4096:
-            self._blocks.append("".join(self._pieces))
-            self._pieces.clear()
-        return len(piece) if piece.isascii() else len(piece.encode(errors="replace"))
+        self._deltas.append(delta)
+        if len(self._deltas) == 4096:
+            self._blocks.append("".join(self._deltas))
+            self._deltas.clear()
+        return len(delta) if delta.isascii() else len(delta.encode(errors="replace"))
 
-    def _add_cumulative(self, piece: str, previous: str) -> int:
+    def _add_cumulative(self, delta: str, previous: str) -> int:
         """Add a delta that begins with all before it; the bytes that it takes, 0 if it must be kept as a delta."""
         is_cumulative = len(self._prefix_lengths) >= self._threshold
-        is_repeat = piece == previous and (is_cumulative or self._threshold < CUMULATIVE_AFTER)
-        if not is_repeat and not (len(piece) > len(previous) and piece.startswith(previous)):
+        is_repeat = delta == previous and (is_cumulative or self._threshold < CUMULATIVE_AFTER)
+        if not is_repeat and not (len(delta) > len(previous) and delta.startswith(previous)):
             self._use_deltas(previous)
             return 0
-        self._prefix_lengths.append(len(piece))
-        self._prefix_size += len(piece)
-        self._previous = piece
+        self._prefix_lengths.append(len(delta))
+        self._prefix_size += len(delta)
+        self._previous = delta
         if not is_cumulative:
             return 0 if not is_repeat else 1
-        self._pieces.clear()  # `previous` begins with them
-        return max(1, len(piece) - len(previous))
+        self._deltas.clear()  # `previous` begins with them
+        return max(1, len(delta) - len(previous))
 
     def _use_deltas(self, previous: str) -> None:
         """Go back to true deltas: the new one does not begin with all before it."""
         if self._prefix_size > MAX_RESPONSE_BYTES:
             raise RequestFailed(f"the response is longer than {MAX_RESPONSE_BYTES >> 20} MB")
         if len(self._prefix_lengths) > self._threshold:
-            self._pieces = [previous[:length] for length in self._prefix_lengths]
+            self._deltas = [previous[:length] for length in self._prefix_lengths]
         self._previous, self._prefix_lengths = None, []
 
     def join(self) -> str:
         """The text so far."""
         if self._previous is not None and len(self._prefix_lengths) >= self._threshold:
             return self._previous
-        return "".join([*self._blocks, *self._pieces])
+        return "".join([*self._blocks, *self._deltas])
 
 
 class ChoiceDeltas:
@@ -115,7 +115,7 @@ class ChoiceDeltas:
                 return self._add_message(choice["message"])
             delta = {"content": choice["text"]} if choice.get("text") else {}
         if type(delta) is not dict:
-            raise RetryableError("a piece of the stream has no message")
+            raise RetryableError("a chunk of the stream has no message")
         return self._add_delta(delta)
 
     def to_dict(self, index: int) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class ChoiceDeltas:
         if isinstance(whole, str):
             whole = {"content": whole}
         if not isinstance(whole, dict):
-            raise RetryableError("a piece of the stream has no message")
+            raise RetryableError("a chunk of the stream has no message")
         if self._has_delta:
             return 0
         self._threshold = 2
@@ -155,11 +155,11 @@ class ChoiceDeltas:
         self._has_delta = False
         return size
 
-    def _add_text(self, name: str, piece: str) -> int:
+    def _add_text(self, name: str, delta: str) -> int:
         text = self.texts.get(name)
         if text is None:
             text = self.texts[name] = TextDeltas(self._threshold)
-        return text.add(piece)
+        return text.add(delta)
 
     def _add_content(self, _: str, value: Any) -> int:
         text, reasoning = message.text_of(value)

@@ -1,19 +1,19 @@
-"""What an error repeats of the request it refuses: the prompt's words, not the server's. No state, no network."""
+"""Removes from an error message what it repeats of the request. No state, no network."""
 
 import msgspec
 
-from .errors import MAX_MESSAGE_CHARS, ServerError
+from .errors import MAX_MESSAGE, ServerError
 
 _MIN_ECHO = 32
-"""Characters in a row from which on the same text in both is an echo, and no coincidence."""
+"""Length of a common passage, in characters, from which on it is an echo and not a coincidence."""
 _BLOCK_CHARS = 24
 _MAX_SEARCHES = 128
-"""Searches of the request, which may be megabytes."""
+"""Maximum number of searches in the request, which may be megabytes."""
 
 
 def remove_echoes(error: ServerError, request_body: bytes) -> ServerError:
-    """The error without the passages of its message that stand in the request's JSON, `asked`, too."""
-    text = error.message[:MAX_MESSAGE_CHARS]
+    """The error without the passages of its message that also occur in the request's JSON."""
+    text = error.message[:MAX_MESSAGE]
     step = max(_MIN_ECHO - _BLOCK_CHARS, len(text) // _MAX_SEARCHES)
     parts, copied_to = [], 0
     for offset in range(0, len(text) - _BLOCK_CHARS + 1, step):
@@ -27,7 +27,7 @@ def remove_echoes(error: ServerError, request_body: bytes) -> ServerError:
 
 
 def _find_echo(text: str, offset: int, request_body: bytes) -> tuple[int, int]:
-    """Where the longest passage around a block of the text begins and ends that stands in the request."""
+    """Start and end of the longest passage around a block of the text that occurs in the request."""
     start, end = offset, offset + _BLOCK_CHARS
     body_start = request_body.find(encoded := _json_bytes(text[start:end]))
     if body_start < 0:
@@ -43,5 +43,5 @@ def _find_echo(text: str, offset: int, request_body: bytes) -> tuple[int, int]:
 def _json_bytes(text: str) -> bytes:
     try:
         return msgspec.json.encode(text)[1:-1]
-    except UnicodeEncodeError:  # half an emoji
+    except UnicodeEncodeError:  # a lone surrogate
         return text.encode(errors="replace")

@@ -86,7 +86,7 @@ class ResponseReader(Protocol):
 
 
 class Timeouts(NamedTuple):
-    """Seconds for a whole exchange, for a connection, and between two pieces of a stream."""
+    """Seconds for a whole exchange, for a connection, and between two chunks of a stream."""
 
     total: float
     connect: float

@@ -1,4 +1,4 @@
-"""Why an answer ended, in the words of many servers.
+"""Finish reasons in the words of many servers.
 
 OpenAI: stop, length, tool_calls, function_call, content_filter. TGI: eos_token, stop_sequence, length. Anthropic:
 end_turn, max_tokens, tool_use, refusal, model_context_window_exceeded. Gemini: STOP, MAX_TOKENS, SAFETY, RECITATION,
@@ -49,28 +49,28 @@ _UNSET = {"", "null", "none", "nil", "undefined"}
 
 
 class Finish(NamedTuple):
-    """Why an answer ended; `raw`: the server's own word, where it is another than ours."""
+    """Finish reason of an answer; `raw`: the server's own word, where it differs from ours."""
 
     reason: FinishReason
     raw: str | None = None
 
 
 def is_set(raw: Any) -> bool:
-    """Whether a server says by this value that an answer has ended."""
+    """Whether a value means that an answer has ended."""
     return bool(raw) and not (isinstance(raw, str) and raw.strip().lower() in _UNSET)
 
 
 def has_finish_reason(choice: Mapping[str, Any]) -> bool:
-    """Whether a choice says in any field how it ended."""
+    """Whether a choice has a finish reason in any field."""
     return any(is_set(choice.get(key)) for key in ("finish_reason", "stop_reason", "native_finish_reason"))
 
 
 def parse(choice: Mapping[str, Any], *, at_limit: bool = False) -> Finish:
-    """The end of a choice; TryAgain if the server broke it off, RequestFailed if it was filtered.
+    """The finish reason of a choice; RetryableError if the server broke it off, RequestFailed if it was filtered.
 
-    `at_limit`: as many tokens were written as were allowed, which decides where the server does not say. A word that
-    is not known is that of a whole answer. An aggregator's word for the model's own end (OpenRouter's
-    `native_finish_reason`) counts where it says that the answer is not whole and `finish_reason` says that it is.
+    `at_limit`: the token limit was reached, which decides where the server gives no reason. An unknown word means a
+    complete answer. The model's own reason from an aggregator (OpenRouter's `native_finish_reason`) counts where it
+    says that the answer is not complete and `finish_reason` says that it is.
     """
     raw = choice.get("finish_reason")
     if raw == "stop" and not choice.get("native_finish_reason"):  # nearly always
@@ -98,7 +98,7 @@ def parse(choice: Mapping[str, Any], *, at_limit: bool = False) -> Finish:
 
 
 def _is_finish_field(choice: Mapping[str, Any], key: str) -> bool:
-    """Whether a field says how the answer ended; `stop_reason` may also be the string that ended it (vLLM)."""
+    """Whether a field is a finish reason; `stop_reason` may also be the stop string (vLLM)."""
     raw = choice.get(key)
     return is_set(raw) and (key == "finish_reason" or (isinstance(raw, str) and _exact_kind(raw) is not None))
 

@@ -1,8 +1,8 @@
-"""What refusals say of a prompt's length in other languages than English. No state, no network.
+"""The words of refusals of a long prompt in languages other than English. No state, no network.
 
 The words of `context_length.py` for Chinese in both scripts, Japanese, Korean, French, German, Spanish, Portuguese,
-Italian, Dutch, Polish, Turkish and Russian, as regular expressions for a text in small letters whose Latin letters have
-lost their accents. Only the beginnings of words that are inflected are given.
+Italian, Dutch, Polish, Turkish and Russian, as regular expressions for lower-case text without accents. Inflected
+words are given by their stems.
 """
 
 import unicodedata
@@ -92,11 +92,11 @@ MEASURE = (
     r"|токен|\bдлин|контекстн\w* окн|(?:размер|лимит|окн[оа])(?: \w+)? (?:контекста|промпта)|слишком (?:длин|больш)"
 )
 PHRASES = r"トークン数?の(?:制限|上限)を(?:超|上回)|토큰 ?수?[가의] ?(?:최대 )?(?:한도|제한|상한)[를을] ?(?:초과|넘)"
-"""The limit of tokens itself, as in "token limit exceeded"."""
+"""Phrases like "token limit exceeded"."""
 
 
 def strip_accents(text: str) -> str:
-    """The text with Latin letters without their accents, each letter in its place."""
+    """The text without accents on Latin letters, of the same length."""
     return text if text.isascii() else "".join(map(_base_letter, text))
 
 

@@ -1,8 +1,8 @@
-"""The message of an answer: its text, its thinking and its tool calls, in every form that servers give them.
+"""The message of an answer: text, thinking and tool calls, in all forms that servers use.
 
 Thinking: `reasoning` (vLLM, OpenRouter), `reasoning_content` (DeepSeek, SGLang, llama.cpp), `thinking` (Ollama),
 `reasoning_details` (OpenRouter), `thinking_blocks` (LiteLLM), parts of type `thinking` or `reasoning` in the content
-(Mistral, Anthropic). Where it stands in several, they say the same, and the first counts.
+(Mistral, Anthropic). Several of them have the same content, and the first counts.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,16 +13,16 @@ from .exceptions import RetryableError
 
 REASONING_FIELDS = ("reasoning", "reasoning_content", "thinking", "reasoning_details", "thinking_blocks")
 REASONING_PARTS = "thinking in parts"
-"""Where a stream keeps the thinking that comes in parts of the content."""
+"""Field in which a stream collects the thinking in parts of the content."""
 _OTHER_FIELDS = (*REASONING_FIELDS, REASONING_PARTS, "tool_calls", "function_call", "refusal")
-"""What says something beside the content."""
+"""Fields with other content."""
 _REASONING_TYPES = {"thinking", "reasoning", "reasoning_text", "reasoning.text", "reasoning.summary", "summary_text"}
 _REASONING_TYPES |= {"think", "thought", "reasoning_content"}
 _HIDDEN_TYPES = {"redacted_thinking", "reasoning.encrypted", "tool_use", "function_call"}
 
 
 class Message(NamedTuple):
-    """What was said: the text as it came (think tags included), thinking in its own field, tool calls."""
+    """The raw text (think tags included), the thinking of the server's own field, and tool calls."""
 
     text: str
     reasoning: str
@@ -32,14 +32,10 @@ class Message(NamedTuple):
 
 
 def parse(choice: Mapping[str, Any], tool_names: Collection[str] = ()) -> Message:
-    """The message of a choice, `known` being the names of the tools; TryAgain if there is none that can be read."""
+    """The message of a choice; RetryableError if there is none. `tool_names`: of the offered tools."""
     message = choice.get("message")
-    if (
-        type(message) is dict
-        and type(content_text := message.get("content")) is str
-        and not any(map(message.get, _OTHER_FIELDS))
-    ):
-        return Message(repair_surrogates(content_text), "", [])  # nearly always
+    if type(message) is dict and not any(map(message.get, _OTHER_FIELDS)) and type(message.get("content")) is str:
+        return Message(repair_surrogates(message["content"]), "", [])  # nearly always
     if message is None:
         message = choice.get("delta")
     if message is None and isinstance(choice.get("text"), str | list):
@@ -53,19 +49,15 @@ def parse(choice: Mapping[str, Any], tool_names: Collection[str] = ()) -> Messag
         content = message["text"]
     text, parts = text_of(content)
     parts = message.get(REASONING_PARTS) or parts
-    reasoning = next(
-        (text_found for name in REASONING_FIELDS if (text_found := reasoning_of(message.get(name)))), parts
-    )
+    reasoning = next(filter(None, (reasoning_of(message.get(name)) for name in REASONING_FIELDS)), parts)
     calls = tool_calls.ToolCalls(tool_names)
-    for tool_call_field in (message.get("tool_calls"), message.get("function_call"), tool_calls_in(content)):
-        if tool_call_field and not calls:
-            calls.add_complete(tool_call_field)
+    for field in (message.get("tool_calls"), message.get("function_call"), tool_calls_in(content)):
+        if field and not calls:
+            calls.add_complete(field)
     refusal = message.get("refusal") or refusal_in(content)
     refused = not text and not calls and isinstance(refusal, str) and bool(refusal)
-    assembled_calls = [_repair_call(call) for call in calls.assembled()]
-    return Message(
-        repair_surrogates(str(refusal) if refused else text), repair_surrogates(reasoning), assembled_calls, refused
-    )
+    text, reasoning = repair_surrogates(str(refusal) if refused else text), repair_surrogates(reasoning)
+    return Message(text, reasoning, [_repair_call(call) for call in calls.assembled()], refused)
 
 
 def text_of(content: Any) -> tuple[str, str]:
@@ -93,12 +85,12 @@ def text_of(content: Any) -> tuple[str, str]:
                 reasoning.append(reasoning_of(part.get("thinking")))
                 text.append(text_of(part.get("text"))[0] if part.get("text") is not None else _nested_text(part))
         elif part is not None:
-            raise RetryableError("the answer's content has a part that is no object")
+            raise RetryableError("the answer's content has a part that is not an object")
     return "".join(text), "".join(reasoning)
 
 
 def reasoning_of(value: Any) -> str:
-    """The thinking in a field that is made for it: a text, an object or a list of them; what is hidden is left out."""
+    """The thinking in a field for it: a text, an object or a list of them; encrypted thinking is left out."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
@@ -130,7 +122,7 @@ def refusal_in(content: Any) -> str:
 
 
 def repair_surrogates(text: str) -> str:
-    """A text that can be written: halves of emoji that came in two pieces are joined, others replaced."""
+    """A text that can be encoded: surrogate pairs split between two deltas are joined, lone surrogates replaced."""
     if text.isascii():
         return text
     try:

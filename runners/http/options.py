@@ -1,4 +1,4 @@
-"""The http runner's options, read and checked: addresses, keys, headers, numbers, and JSON given as text."""
+"""Parses and checks the http runner's options: addresses, keys, headers, numbers, and JSON."""
 
 import base64
 import json
@@ -16,13 +16,13 @@ from m1eval.thinking import KNOWN, Form, named
 
 _ENDPOINTS = ("/chat/completions", "/completions", "/models")
 _PUBLIC_PARAMETERS = {"api-version", "api_version"}
-"""Parameters of an address that are no secret; the value of any other is taken for one."""
+"""Query parameters that are not secret; the value of any other is treated as one."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)\}|([A-Za-z_]\w*))")
 
 
 class Address(NamedTuple):
-    """A server's address without its credentials, they (`user:password`), and the query that goes with each request."""
+    """A server's address without credentials, its login (`user:password`), and the query sent with each request."""
 
     url: str
     login: str = ""
@@ -30,7 +30,7 @@ class Address(NamedTuple):
 
     @property
     def display_url(self) -> str:
-        """The address with its query, the secrets in it masked."""
+        """The address with its query, secrets masked."""
         pairs = [
             (name, value if name.lower() in _PUBLIC_PARAMETERS else "***") for name, value in parse_qsl(self.query)
         ]
@@ -38,18 +38,18 @@ class Address(NamedTuple):
 
     @property
     def secrets(self) -> list[str]:
-        """What of it must never be shown."""
+        """The secrets in it."""
         values = [value for name, value in parse_qsl(self.query) if name.lower() not in _PUBLIC_PARAMETERS]
         return [self.login.partition(":")[2], *values]
 
     @property
     def azure(self) -> bool:
-        """Whether it is one of Azure's deployments, which take their key in a header of their own."""
+        """Whether it is an Azure deployment, which takes its key in another header."""
         return "/openai/deployments/" in f"{self.url}/" or "api-version" in self.query
 
 
 def parse_addresses(urls: str) -> list[Address]:
-    """The servers of a list separated by commas or blanks."""
+    """The servers in a list separated by commas or spaces."""
     listed_urls = urls.replace(",", " ").split()
     for url in listed_urls:
         register_url(url)
@@ -73,7 +73,7 @@ def parse_mapping(name: str, value: str | Mapping[str, Any] | None) -> dict[str,
 
 
 def extra_body(value: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    """The fields that are merged into each request; several answers to a prompt are asked for by an option alone."""
+    """The fields that are merged into each request; `n` must be given as an option instead."""
     fields = parse_mapping("extra_body", value)
     n = number_of(fields.get("n"))
     if n is not None and n > 1:
@@ -83,7 +83,7 @@ def extra_body(value: str | Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def one_of(name: str, value: object, allowed: Mapping[str, Any]) -> Any:
-    """What a word stands for."""
+    """The value of a word."""
     if (word := str(value).lower()) not in allowed:
         words = [word for word in allowed if word not in {"true", "false"}]
         raise UsageError(f"http: {name} is {', '.join(words[:-1])} or {words[-1]}, not {value}")
@@ -98,7 +98,7 @@ def text(name: str, value: object) -> str:
 
 
 def think_tags(value: Any, think_end: str | None) -> tuple[Form, ...] | None:
-    """The forms of thinking that an option names, None for any known one; `end`: the text that is to end thinking."""
+    """The forms of thinking in an option, None for any known one, checked against the text that ends thinking."""
     try:
         forms = None if value is None else named(value)
     except ValueError as error:
@@ -110,7 +110,7 @@ def think_tags(value: Any, think_end: str | None) -> tuple[Form, ...] | None:
 
 
 def integer(name: str, value: object, minimum: int) -> int:
-    """An option that is a whole number, at least `least`."""
+    """An option that is an integer of at least `minimum`."""
     number = number_of(value)
     if number is None or not number.is_integer() or number < minimum:
         raise UsageError(f"http: {name} is a whole number from {minimum} on, not {_brief(value)}")
@@ -126,7 +126,7 @@ def tokens(name: str, value: object) -> int:
 
 
 def seconds(name: str, value: object, *, zero: bool = False) -> float:
-    """An option in seconds: above 0, or from 0 on where it may be `zero`."""
+    """An option in seconds: positive, or also 0 if `zero`."""
     number = number_of(value)
     if number is None or number < 0 or (number == 0 and not zero):
         raise UsageError(
@@ -136,17 +136,17 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
 
 
 class Headers:
-    """What goes with each request; the secrets in it are registered, so that they are never shown.
+    """The headers of each request; the secrets in them are registered, so that they are never shown.
 
-    `key` goes as a bearer token, to Azure's deployments as `api-key`. A `$NAME` in a value of `own` is replaced by that
-    environment variable, `$$` by a dollar sign. `logins`: of proxies, `user:password`.
+    `key` is sent as a bearer token, to Azure deployments as `api-key`. `$NAME` in a value of `user_headers` is replaced
+    by that environment variable, `$$` by a dollar sign. `proxy_logins`: `user:password`.
     """
 
     def __init__(
         self, key: str, user_headers: Mapping[str, Any], addresses: list[Address], proxy_logins: Sequence[str] = ()
     ) -> None:
         if not _one_line(key):
-            raise UsageError("http: the key has a line break or another control character in it; set it anew")
+            raise UsageError("http: the key has a line break or another control character in it; set it again")
         self._key, self._user_headers = key, _fill_variables(user_headers)
         secrets.register(key)
         register_headers(user_headers)
@@ -158,7 +158,7 @@ class Headers:
 
     def for_address(self, address: Address) -> dict[str, str]:
         """The headers for a server at this address."""
-        token = self._key.startswith("ey") and self._key.count(".") == 2  # of Entra
+        token = self._key.startswith("ey") and self._key.count(".") == 2  # a JWT of Entra
         bearer = {"api-key": self._key} if address.azure and not token else {"authorization": f"Bearer {self._key}"}
         basic = {"authorization": f"Basic {_base64(address.login)}"} if address.login else {}
         headers = (bearer if self._key else {}) | basic | self._user_headers
@@ -179,20 +179,20 @@ def _parse_address(url: str) -> Address:
         raise UsageError(f"http: the address {_mask(url)} has no port between 1 and 65535")
     login, _, place = parts.netloc.rpartition("@")
     path = parts.path.rstrip("/")
-    for endpoint in _ENDPOINTS:  # pasted whole
+    for endpoint in _ENDPOINTS:  # the whole URL was pasted
         path = path.removesuffix(endpoint)
     return Address(urlunsplit((parts.scheme.lower(), place, path, "", "")), unquote(login), parts.query)
 
 
 def _mask(url: str) -> str:
-    """An address as it was written, without what may be secret in it."""
+    """An address as written, without possible secrets."""
     scheme, slashes, rest = url.rpartition("://")
     rest = rest.rpartition("@")[2] if "@" in rest else rest
     return f"{scheme}{slashes}{rest.partition('?')[0]}"
 
 
 def _fill_variables(user_headers: Mapping[str, Any]) -> dict[str, str]:
-    """The user's headers, variables filled in."""
+    """The user's headers with variables filled in."""
     headers: dict[str, str] = {}
     for name, value in user_headers.items():
         key = str(name).strip().lower()

@@ -1,4 +1,4 @@
-"""A completion of the server's as outputs: its choices, each with text, thinking, tool calls, end and token counts."""
+"""Outputs from a server's completion: for each choice text, thinking, tool calls, finish reason and token counts."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -14,12 +14,12 @@ from .message import Message
 
 
 class _ParsedChoice(NamedTuple):
-    """A choice that can be used."""
+    """A usable choice."""
 
     message: Message
     finish: finish_reasons.Finish
     size: int
-    """Bytes, about in proportion to its tokens."""
+    """Size in bytes, roughly in proportion to its tokens."""
 
 
 def parse(
@@ -32,13 +32,12 @@ def parse(
     limit: int | None = None,
     stops: Sequence[str] = (),
 ) -> list[Output | RequestFailed]:
-    """The choices of a completion, at most `most`; TryAgain if there is none, RequestFailed for one given up on.
+    """The choices of a completion, at most `n`; RetryableError without any, RequestFailed for one that is given up.
 
-    `opened`: does the chat template leave a think block open; None: not known. `tags`: the forms of thinking that may
-    be meant; None: any known one, empty: the text is left as it is. `tools`: the names that were offered. `limit`: as
-    many tokens were allowed. `stops`: strings that are to end an answer and that the server does not know, so that one
-    with such a string before the limit is whole. Tokens are divided among the choices by their length, and the first
-    alone pays for the prompt.
+    `opened`: whether the chat template leaves a think block open; None: unknown. `tags`: the possible forms of
+    thinking; None: any known one, empty: the text is not split. `tools`: the names of the offered tools. `limit`: the
+    maximum number of tokens. `stops`: stop strings that the server does not support, so that an answer with one before
+    the limit is complete. Tokens are divided among the choices by their length; the prompt counts for the first alone.
     """
     data = responses.unwrap(data) if isinstance(data, dict) else data
     counts = data["usage"] if isinstance(data, dict) and isinstance(data.get("usage"), dict) else {}
@@ -72,7 +71,7 @@ def parse(
 
 
 def _record_discarded(counts: dict[str, Any], tokens: int) -> None:
-    """Have a reply counted that was paid for and holds no answer."""
+    """Count a reply that was paid for but holds no answer."""
     if counts:
         discard(usage.parse(counts, tokens, 0, 0, is_single=True))
 
@@ -80,9 +79,9 @@ def _record_discarded(counts: dict[str, Any], tokens: int) -> None:
 def _parse_choices(
     choices: Sequence[Any], tools: Collection[str], at_limit: bool
 ) -> list[_ParsedChoice | RequestFailed]:
-    """The choices that are answers, and why others are none; TryAgain if none is.
+    """The usable choices, and errors for others; RetryableError if none is usable.
 
-    One of several that the server broke off is left out, to be asked for again by itself.
+    One of several that the server broke off is left out, to be requested again by itself.
     """
     answers: list[_ParsedChoice | RequestFailed] = []
     last_error: RetryableError | None = None
@@ -90,7 +89,7 @@ def _parse_choices(
         try:
             if choice.get("error"):
                 raise reported_errors.reported_error(choice["error"])
-            parsed_message, finish = message.parse(choice, tools), finish_reasons.parse(choice, at_limit=at_limit)
+            answer, finish = message.parse(choice, tools), finish_reasons.parse(choice, at_limit=at_limit)
         except RequestFailed as error:
             if len(choices) == 1:
                 raise
@@ -98,34 +97,29 @@ def _parse_choices(
         except RetryableError as error:
             last_error = error
         else:
-            if not (
-                parsed_message.text
-                or parsed_message.reasoning
-                or parsed_message.tool_calls
-                or finish_reasons.has_finish_reason(choice)
-            ):
+            has_content = answer.text or answer.reasoning or answer.tool_calls
+            if not (has_content or finish_reasons.has_finish_reason(choice)):
                 last_error = RetryableError("the reply holds neither an answer nor why there is none")
                 continue
             size = len(json.dumps(choice, default=str)) if len(choices) > 1 else 1
-            answers.append(_ParsedChoice(parsed_message, finish, size))
+            answers.append(_ParsedChoice(answer, finish, size))
     if last_error is not None and not any(isinstance(answer, _ParsedChoice) for answer in answers):
         raise last_error
     return answers
 
 
 def _split(answer: _ParsedChoice, opened: bool | None, tags: Sequence[Form] | None) -> Split:
-    message_, is_truncated = answer.message, answer.finish.reason == "length"
+    text, reasoning, *_ = answer.message
     if tags is not None and not tags:
-        return Split(message_.text, message_.reasoning, unfinished=False)
-    return split_thinking(
-        message_.text, opened=opened, truncated=is_truncated, reasoning=message_.reasoning or None, tags=tags
-    )
+        return Split(text, reasoning, unfinished=False)
+    is_truncated = answer.finish.reason == "length"
+    return split_thinking(text, opened=opened, truncated=is_truncated, reasoning=reasoning or None, tags=tags)
 
 
 def _end_at_stop(
     answer: _ParsedChoice, opened: bool | None, tags: Sequence[Form] | None, stops: Sequence[str]
 ) -> _ParsedChoice:
-    """An answer as whole, where a string that was to end it came before the limit did."""
+    """The answer as complete, where a stop string came before the limit did."""
     complete = answer._replace(finish=answer.finish._replace(reason="stop"))
     text = _split(complete, opened, tags).text if answer.finish.reason == "length" else ""
     return complete if any(stop and stop in text for stop in stops) else answer
@@ -138,7 +132,7 @@ def _output(
     tokens_used = usage.parse(counts, tokens, len(split.reasoning), len(split.text), is_single=is_single)
     if not is_first:
         tokens_used.shared, tokens_used.cached = tokens_used.prompt, 0
-        tokens_used.cost = None if tokens_used.cost is None else 0.0  # the first has it all
+        tokens_used.cost = None if tokens_used.cost is None else 0.0  # the first has the whole cost
     metadata: dict[str, Any] = {"finish_reason": raw_reason} if raw_reason is not None else {}
     if message.refused:
         metadata["refusal"] = True
@@ -154,14 +148,14 @@ def _output(
 
 
 def _truncate_at_stop(output: Output, stops: Sequence[str]) -> None:
-    """End an answer where the server would have ended it, had it known these strings."""
+    """Truncate an answer at the stop strings that the server does not support."""
     positions = [position for stop in stops if stop and (position := output.text.find(stop)) >= 0]
     if positions:
         output.text, output.finish_reason = output.text[: min(positions)], "stop"
 
 
 def _find_choices(data: Any) -> list[dict[str, Any]]:
-    """The choices in the order of their index; the exception that is right if there are none."""
+    """The choices in the order of their index; the right exception if there are none."""
     if not isinstance(data, dict):
         raise RetryableError(f"the reply holds no choices, it is a {type(data).__name__}")
     error = reported_errors.find_error(data)
@@ -172,12 +166,9 @@ def _find_choices(data: Any) -> list[dict[str, Any]]:
         return choices
     choices = [choice for choice in choices if choice is not None] if isinstance(choices, list) else []
     if not choices or not all(isinstance(choice, dict) for choice in choices):
-        other_fields = [
-            str(key)[:20] for key in data if key not in {"choices", "id", "object", "created", "model", "usage"}
-        ]
-        raise RetryableError(
-            "the reply holds no choices" + (f" (but {', '.join(other_fields[:5])})" if other_fields else "")
-        )
+        usual = {"choices", "id", "object", "created", "model", "usage"}
+        other = ", ".join([str(key)[:20] for key in data if key not in usual][:5])
+        raise RetryableError("the reply holds no choices" + (f" (but {other})" if other else ""))
     indices = [choice.get("index") for choice in choices]
     if len(choices) > 1 and all(type(index) is int for index in indices):
         choices = sorted(choices, key=lambda choice: int(choice["index"]))
@@ -185,7 +176,7 @@ def _find_choices(data: Any) -> list[dict[str, Any]]:
 
 
 def _divide(total: int, sizes: list[int]) -> list[int]:
-    """The total divided in proportion to the sizes, in whole numbers that add up."""
+    """Divide the total in proportion to the sizes, into whole numbers that add up."""
     if len(sizes) == 1:
         return [total]
     shares, total_given = [], 0

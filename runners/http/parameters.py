@@ -1,9 +1,9 @@
-"""Which parameters a server takes, learnt from its refusals, once for the whole run. No network.
+"""Adapts request parameters to what a server accepts, as learned from its refusals, once per run. No network.
 
 Servers that speak OpenAI's protocol refuse parts of it: reasoning models know `max_completion_tokens` in place of
 `max_tokens` and no `temperature` but 1, others forbid `top_k`, `seed` or two of them together, or cap the length of an
-answer. A refusal that names a parameter which we send is a lesson: from then on it is renamed, capped or left out, and
-a note and run.json say so. A parameter that the user gave in `extra_body` is never touched.
+answer. After a refusal that names a parameter of ours, it is renamed, capped or dropped for the rest of the run, and
+a note and run.json say so. A parameter from the user's `extra_body` is never changed.
 """
 
 import re
@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from .errors import ServerError, strip_quotations
 
 TOKEN_LIMITS = ("max_completion_tokens", "max_tokens")
-"""The two names of the most tokens of an answer."""
+"""The two names of the token limit of an answer."""
 ADJUSTABLE = (*TOKEN_LIMITS, "stream_options", "seed", "min_p", "top_k", "stop", "top_p", "temperature", "stream")
-"""What may be left out; of two that exclude each other, the one that comes first here."""
+"""Parameters that may be dropped; of two that exclude each other, the first in this order."""
 MAX_ADJUSTMENTS = 16
-"""Lessons in one run."""
+"""Maximum number of adjustments in one run."""
 _ALIASES = {
     "max_completion_tokens": ("maxCompletionTokens",),
     "max_tokens": ("maxTokens", "max_new_tokens", "max_output_tokens", "maxOutputTokens", "maximum tokens"),
@@ -64,7 +64,7 @@ _SUPPORTED_LIST = re.compile(
     r"|\bonly (?:supports|accepts|allows)[^.]*",
     re.IGNORECASE | re.DOTALL,
 )
-"""What a refusal says of other parameters: what to use instead, and what is known."""
+"""Parts of a refusal about other parameters: replacements, and lists of the supported ones."""
 _SYSTEM_ROLE = re.compile(
     r"['\"`]?system['\"`]?\s+(?:role|message|prompt|instruction)s?|(?:role|support)s?:?\s+['\"`]?system['\"`]?"
     r"|developer instruction is not enabled|only ['\"`]?user['\"`]? and ['\"`]?assistant",
@@ -74,7 +74,7 @@ _NUMBER = re.compile(r"(?<![A-Za-z0-9_.-])\d[\d,_]*(?![A-Za-z0-9_]|\.\d)")
 
 
 class Adjustment(NamedTuple):
-    """What to do with a parameter: "drop" it, "rename" or "cap" it, or "move" the system message `to` another role."""
+    """One change: "drop", "rename" or "cap" a parameter, or "move" the system message `to` another role."""
 
     name: str
     action: str
@@ -82,7 +82,7 @@ class Adjustment(NamedTuple):
 
 
 class Parameters:
-    """The lessons of a run, applied to each request. `given`: the user's own parameters; `clean` makes words a line."""
+    """The adjustments of a run, applied to each request. `clean` makes a server's message one safe line."""
 
     def __init__(self, user_parameters: Collection[str], clean: Callable[[str], str]) -> None:
         self._user_parameters = frozenset(user_parameters)
@@ -92,14 +92,14 @@ class Parameters:
         self._refused_limits: set[str] = set()
 
     def apply(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The request's fields as the server takes them; `body` itself while nothing has been learnt."""
+        """The request's fields as the server accepts them; `body` itself without adjustments."""
         for lesson in self._adjustments:
             body = _apply(lesson, body)
         return body
 
     def learn(self, error: ServerError, body: dict[str, Any], fields: Mapping[str, Any]) -> bool:
-        """Whether the request is worth another try, as it would go out otherwise than it was `sent`."""
-        if self.apply(body) != fields:  # another request has learnt it meanwhile
+        """Learn from a refusal; whether the request would now differ from the sent `fields`, and is worth a retry."""
+        if self.apply(body) != fields:  # another request has learned it meanwhile
             return True
         for adjustment in find_adjustments(error, fields, self._user_parameters):
             if len(self._adjustments) < MAX_ADJUSTMENTS:
@@ -107,18 +107,18 @@ class Parameters:
         return self.apply(body) != fields
 
     def refused_user_parameter(self, error: ServerError, fields: Mapping[str, Any]) -> str:
-        """The parameter of the user's own that the error says is not supported; empty if it says no such thing."""
+        """The user's parameter that the error calls unsupported; empty if there is none."""
         if not _unsupported(error):
             return ""
         text = _SUPPORTED_LIST.sub(" ", strip_quotations(error.message))
         return next((name for name in self._user_parameters if name in fields and _is_about(name, error, text)), "")
 
     def is_dropped(self, name: str) -> bool:
-        """Whether a parameter is not sent any more."""
+        """Whether a parameter is no longer sent."""
         return name in self._record and self._record[name]["action"] == "drop"
 
     def recall(self, record: Mapping[str, Any]) -> None:
-        """Take over what an earlier part of the run has learnt."""
+        """Take over the adjustments of an earlier part of the run."""
         for name, entry in record.items():
             if (
                 isinstance(entry, Mapping)
@@ -131,12 +131,12 @@ class Parameters:
 
     @property
     def record(self) -> dict[str, dict[str, Any]]:
-        """What was learnt, for run.json: for each parameter the action, its value then, and the server's words."""
+        """The adjustments for run.json: for each parameter the action, its value then, and the server's words."""
         return self._record
 
     @property
     def notes(self) -> list[str]:
-        """What was learnt, a line each."""
+        """The adjustments, a line each."""
         return [self._note(name, entry) for name, entry in self._record.items()]
 
     def _add(self, adjustment: Adjustment, value: Any, message: str) -> None:
@@ -145,7 +145,7 @@ class Parameters:
             entry["value"] = value
         if adjustment.name in TOKEN_LIMITS and adjustment.action != "cap":
             self._refused_limits.add(adjustment.name)
-            if adjustment.action == "drop" or adjustment.to in self._refused_limits:  # neither name will do
+            if adjustment.action == "drop" or adjustment.to in self._refused_limits:  # neither name is accepted
                 self._adjustments = [previous for previous in self._adjustments if previous.name not in TOKEN_LIMITS]
                 self._adjustments += [Adjustment(name, "drop") for name in TOKEN_LIMITS]
                 for name in TOKEN_LIMITS:
@@ -173,7 +173,7 @@ class Parameters:
 def find_adjustments(
     error: ServerError, fields: Mapping[str, Any], user_parameters: Collection[str] = ()
 ) -> list[Adjustment]:
-    """What a refusal teaches about the fields that were `sent`; those `given` by the user stay as they are."""
+    """The adjustments to the sent `fields` that a refusal asks for; `user_parameters` stay as they are."""
     if adjustment := _find_system_move(error, fields):
         return [adjustment]
     candidates = [name for name in ADJUSTABLE if name in fields and name not in user_parameters]
@@ -181,7 +181,7 @@ def find_adjustments(
     names = [name for name in candidates if _is_about(name, error, text)]
     if not names:
         return []
-    # Too many stop strings, too long ones, only white space: the answer can be cut at them when it is here.
+    # Too many stop strings, too long ones, only white space: answers can be truncated at them locally.
     if names == ["stop"] or (_MUTUALLY_EXCLUSIVE.search(text) and len(names) > 1):
         return [Adjustment(names[0], "drop")]
     limit = next((name for name in names if name in TOKEN_LIMITS), "")
@@ -210,14 +210,13 @@ def _apply(adjustment: Adjustment, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_valid(adjustment: Adjustment) -> bool:
-    """Whether a lesson that was read from a file is one."""
-    if adjustment.action == "move":
-        return adjustment.name == "system" and adjustment.to in {"user", "developer"}
-    if adjustment.action == "cap":
-        return adjustment.name in TOKEN_LIMITS and type(adjustment.to) is int and adjustment.to > 0
-    return adjustment.name in ADJUSTABLE and (
-        adjustment.action == "drop" or (adjustment.action == "rename" and adjustment.to in TOKEN_LIMITS)
-    )
+    """Whether an adjustment from a file is valid."""
+    name, action, to = adjustment
+    if action == "move":
+        return name == "system" and to in {"user", "developer"}
+    if action == "cap":
+        return name in TOKEN_LIMITS and type(to) is int and to > 0
+    return name in ADJUSTABLE and (action == "drop" or (action == "rename" and to in TOKEN_LIMITS))
 
 
 def _unsupported(error: ServerError) -> bool:
@@ -225,7 +224,7 @@ def _unsupported(error: ServerError) -> bool:
 
 
 def _drop_or_rename(name: str, error: ServerError, fields: Mapping[str, Any]) -> Adjustment:
-    """A parameter that is refused as such is left out, a limit goes by its other name first."""
+    """Drop an unsupported parameter; a token limit is first sent by its other name."""
     if name not in TOKEN_LIMITS:
         return Adjustment(name, "drop")
     other = TOKEN_LIMITS[TOKEN_LIMITS.index(name) - 1]
@@ -235,7 +234,7 @@ def _drop_or_rename(name: str, error: ServerError, fields: Mapping[str, Any]) ->
 
 
 def _find_system_move(error: ServerError, fields: Mapping[str, Any]) -> Adjustment | None:
-    """The lesson about system messages, where there is one and it is refused."""
+    """The adjustment for a refused system message, if there is one."""
     messages = fields.get("messages")
     roles = {message.get("role") for message in messages} if isinstance(messages, list) else set()
     if not roles & {"system", "developer"} or not _SYSTEM_ROLE.search(error.message):
@@ -247,7 +246,7 @@ def _find_system_move(error: ServerError, fields: Mapping[str, Any]) -> Adjustme
 
 
 def _merge_system(messages: list[dict[str, Any]], role: str) -> list[dict[str, Any]]:
-    """The messages with the system's under another role, or before the text of the first user's."""
+    """The messages with the system message under another role, or before the text of the first user message."""
     system = [message for message in messages if message.get("role") in {"system", "developer"}]
     if not system:
         return messages
@@ -264,7 +263,7 @@ def _merge_system(messages: list[dict[str, Any]], role: str) -> list[dict[str, A
 
 
 def _server_limit(text: str, value: Any) -> int:
-    """The largest number below what was asked for: the server's limit; 0 if there is none."""
+    """The largest number below the requested limit, which is the server's; 0 if there is none."""
     if not isinstance(value, int):
         return 0
     numbers = [int(re.sub(r"[,_]", "", number)) for number in _NUMBER.findall(text) if len(number) < 12]
@@ -287,7 +286,7 @@ _patterns: dict[str, re.Pattern[str]] = {}
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """The forms in which a message names a parameter; a plain English word must look like a name."""
+    """A pattern for mentions of a parameter; a plain English word must look like a parameter name."""
     if name not in _patterns:
         name_pattern = f"(?i:{re.escape(name)})" if " " in name else re.escape(name)
         forms = [

@@ -1,4 +1,4 @@
-"""One pool of servers that serve the same model: choosing one for each request, and retrying."""
+"""Servers of one model: choosing one for each request, and retrying."""
 
 import asyncio
 import random
@@ -136,8 +136,8 @@ class EndpointPool:
             reason = self._clean(f"{response.status} {server_error}")
             if response.status not in refusals.OVERLOAD_STATUSES or retries >= self._retries:
                 return None, reason
-            asked = responses.retry_after(response.headers, str(server_error))
-            wait = min(MAX_WAIT, max(asked, self._backoff * 2**retries))
+            retry_after = responses.retry_after(response.headers, str(server_error))
+            wait = min(MAX_WAIT, max(retry_after, self._backoff * 2**retries))
             retries += 1
             progress.retry(reason, wait)
             await asyncio.sleep(wait)

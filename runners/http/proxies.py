@@ -1,6 +1,6 @@
-"""Which proxy stands before a server, by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY as in curl and requests.
+"""The proxy for a server, by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY as in curl and requests.
 
-The small-letter names win. An address of this machine goes through the proxy too, unless NO_PROXY names it. Logins come
+Lower-case names take precedence. A loopback address goes through the proxy too, unless NO_PROXY names it. Logins come
 from the proxy's own address alone; `.netrc` is not read.
 """
 
@@ -14,14 +14,14 @@ from m1eval import UsageError
 
 
 class Proxy(NamedTuple):
-    """A proxy's address, and apart from it its login (`user:password`)."""
+    """A proxy's address, with its login (`user:password`) kept apart."""
 
     url: str
     login: str = ""
 
 
 def find(url: str, environ: Mapping[str, str] | None = None) -> Proxy | None:
-    """The proxy for a server's address; None if it is reached directly, UsageError for one that cannot be used."""
+    """The proxy for a server's address; None if it is reached directly, UsageError for an unusable one."""
     environ = os.environ if environ is None else environ
     parts = urlsplit(url)
     name, value = _proxy_variable(parts.scheme, environ)
@@ -51,7 +51,7 @@ def _proxy_variable(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _read_variable(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """A variable in small letters or in capitals; one that is set to nothing in small letters takes the other away."""
+    """A variable in lower or upper case; an empty lower-case one disables the other."""
     for form in (name, name.upper()):
         if form in environ:
             return form, environ[form].strip()
@@ -59,7 +59,7 @@ def _read_variable(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _is_bypassed(host: str, port: int | None, no_proxy: str) -> bool:
-    """Whether NO_PROXY names the host: itself, a domain it is in, a network, `*`, each with a port or without."""
+    """Whether NO_PROXY names the host: itself, its domain, its network, or `*`, each with or without a port."""
     host = host.lower().rstrip(".")
     for entry in no_proxy.lower().replace(",", " ").split():
         if entry == "*":

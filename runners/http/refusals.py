@@ -1,13 +1,13 @@
-"""What an error means for the run: whether it passes, and whether key, account or model are at fault. No state."""
+"""Classifies errors: whether a retry may help, and whether key, account or model are at fault. No state."""
 
 import re
 
 from .errors import ServerError, strip_quotations
 
 OVERLOAD_STATUSES = {429, 503, 529}
-"""Statuses that say "not now", so that fewer requests go out."""
+"""Statuses of an overload, after which fewer requests are sent."""
 PERMANENT_STATUSES = {401, 407, 413, 414, 431}
-"""Refusals that stay the same though they come as a page."""
+"""Statuses that are final even if they come as an HTML page."""
 _RETRYABLE = {408, 409, 420, 425, 429, 499}
 _NOT_RETRYABLE = {501, 505}
 _OVERLOAD = re.compile(
@@ -47,7 +47,7 @@ _API_KEY = re.compile(
 
 
 def is_retryable(status: int) -> bool:
-    """Whether another try may help: timeouts, conflicts, and the server's own faults, Cloudflare's 52x among them."""
+    """Whether a retry may help: timeouts, conflicts, and server errors, Cloudflare's 52x included."""
     return status in _RETRYABLE or (status >= 500 and status not in _NOT_RETRYABLE)
 
 
@@ -57,24 +57,24 @@ def is_overload(status: int, error: ServerError) -> bool:
 
 
 def is_out_of_credit(status: int, error: ServerError) -> bool:
-    """Whether nothing is left on the account."""
+    """Whether the account has no credit left."""
     return status == 402 or (status in {0, 400, 403, 429} and bool(_OUT_OF_CREDIT.search(str(error))))
 
 
 def is_key_refused(status: int, error: ServerError) -> bool:
-    """Whether a 401 or 403 to the list of models says that the key is wrong, and not that it is for other things."""
+    """Whether a 401 or 403 from the list of models means a wrong key, and not one without that permission."""
     if error.page or _SCOPE.search(error.message):
         return False
     return status == 401 or bool(_KEY.search(f"{error.message} {error.code}"))
 
 
 def mentions_wrong_key(error: ServerError) -> bool:
-    """Whether an error speaks of a wrong key, as Gemini's does with status 400 and MiniMax's with 200."""
+    """Whether an error mentions a wrong key, as Gemini's does with status 400 and MiniMax's with 200."""
     return bool(_API_KEY.search(str(error)))
 
 
 def is_model_missing(error: ServerError, *, by_words: bool) -> bool:
-    """Whether an error says that the model is not there, by its code or also by its words."""
+    """Whether an error says that the model does not exist, by its code or also `by_words`."""
     if error.code.lower() in _NO_MODEL_CODES:
         return True
     return by_words and bool(_NO_MODEL.search(strip_quotations(error.message)))

@@ -1,4 +1,4 @@
-"""Errors that a server reports in place of an answer: in a body with status 200, or in the middle of a stream."""
+"""Errors in place of an answer: in a body with status 200, or in the middle of a stream."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,9 +14,9 @@ _WRAPPERS = ("header", "response", "data", "result")  # iFlytek, Tencent, and ga
 
 
 def find_error(data: Mapping[str, Any], kind: bytes = b"") -> Any:
-    """What a JSON object reports as an error; None if it reports none. A heartbeat is none.
+    """The error in a JSON object; None if there is none, as in a heartbeat.
 
-    `kind`: the type of the event that it came as; those of another type than messages may say anything.
+    `kind`: the type of its event; events that are not messages may have any content.
     """
     error = data.get("error") or data.get("Error")
     if error and (not isinstance(error, dict) or _has_content(error)):
@@ -33,29 +33,21 @@ def find_error(data: Mapping[str, Any], kind: bytes = b"") -> Any:
 
 
 def _describes_error(fields: Mapping[str, Any]) -> bool:
-    """Whether an object without choices tells of an error, by a message, a status, or an object that does so."""
+    """Whether an object without choices describes an error: by a message, a status, or a nested object."""
     if str(fields.get("code", fields.get("errcode", ""))).lower() in _OK_WORDS:
         return False
-    if (
-        str(fields.get("status", "")).lower() in _FAILURE_WORDS
-        or _at_least_400(fields.get("statuscode"))
-        or fields.get("fault")
-    ):
+    status, code = str(fields.get("status", "")).lower(), fields.get("statuscode")
+    if status in _FAILURE_WORDS or (isinstance(code, int) and code >= 400) or fields.get("fault"):
         return True
-    if any(isinstance(message := fields.get(name), str) and message for name in _MESSAGE_FIELDS) or fields.get(
-        "detail"
-    ):
+    messages = [message for name in _MESSAGE_FIELDS if isinstance(message := fields.get(name), str)]
+    if any(messages) or fields.get("detail"):
         return True
     inner = (fields.get(name) for name in _WRAPPERS)
     return any(find_error(data) is not None for data in inner if isinstance(data, dict))
 
 
-def _at_least_400(status: Any) -> bool:
-    return isinstance(status, int) and status >= 400
-
-
 def reported_error(error: Any) -> ReportedError:
-    """What a reported error is to whoever asked."""
+    """The exception for an error in place of an answer."""
     return ReportedError(errors.from_value({"error": error}))
 
 

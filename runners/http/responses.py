@@ -1,4 +1,4 @@
-"""What servers reply, read with distrust: JSON, model lists, errors. No state, no network."""
+"""Parses the responses of servers, which are not trusted: JSON, model lists, waits. No state, no network."""
 
 import json
 import re
@@ -36,29 +36,29 @@ _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 LARGE_JSON_BYTES = 2**20
 MAX_JSON_PARTS = 4_000_000
-"""Objects, lists and their entries in one reply: each takes some sixty bytes of memory and may come as two."""
+"""Objects, lists and their entries in one response: each takes some sixty bytes of memory and may come as two."""
 
 
 def parse_json(body: bytes, charset: str | None = None, *, whole: bool = True) -> Any:
-    """The JSON of a good reply; TryAgain if it is none, RequestFailed if it would fill the memory.
+    """The JSON of a response; RetryableError if it is invalid, RequestFailed if it would fill the memory.
 
-    `whole`: half an emoji is replaced, as its other half cannot follow.
+    `whole`: a lone surrogate is replaced, as its other half cannot follow.
     """
     check_json_size(body)
     if charset is None or charset.lower() in {"utf-8", "utf8"}:
         try:
             return _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            charset = "utf-8-sig"  # something is odd about it
+            charset = "utf-8-sig"  # retry leniently
     text = decode_text(body, charset)
     try:
         data = json.loads(text, strict=False)
-        if whole and "\\ud" in text.lower():  # halves of emoji, which no file can hold
+        if whole and "\\ud" in text.lower():  # lone surrogates, which no file can hold
             data = json.loads(json.dumps(data, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
-        if charset != "utf-8-sig":  # the type may say something else than was sent
+        if charset != "utf-8-sig":  # the declared charset may be wrong
             return parse_json(body, whole=whole)
-        raise RetryableError(f"the reply is no JSON: {error_text(text)[:80]!r}") from None
+        raise RetryableError(f"the reply is not JSON: {error_text(text)[:80]!r}") from None
     return data
 
 
@@ -69,7 +69,7 @@ def check_json_size(body: bytes) -> None:
 
 
 def decode_text(body: bytes, charset: str | None = None) -> str:
-    """The text of a body, with bad bytes replaced."""
+    """The text of a body, with invalid bytes replaced."""
     try:
         return body.decode(charset or "utf-8-sig", errors="replace")
     except (LookupError, UnicodeError):  # some codecs, such as idna, replace nothing
@@ -97,9 +97,9 @@ def parse_models(data: Any) -> dict[str, dict[str, Any]]:
 
 
 def find_model(name: str, entries: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
-    """The entry of a model: of its name, of the last part of a path, or of a wildcard; None if there is none.
+    """The entry of a model, by its name, the last part of a path, or a wildcard; None if there is none.
 
-    A suffix such as `:nitro` or `:free` chooses how a model is served and is in no list.
+    A suffix such as `:nitro` or `:free` selects how a model is served and is not listed.
     """
     for form in dict.fromkeys((name, name.rpartition(":")[0] or name)):
         if form in entries:
@@ -111,18 +111,18 @@ def find_model(name: str, entries: Mapping[str, dict[str, Any]]) -> dict[str, An
 
 
 def context_window(entry: Mapping[str, Any]) -> int | None:
-    """The model's window in tokens, where its entry in the list tells."""
+    """The model's context window in tokens, if its list entry has it."""
     fields = {**entry, **_as_dict(entry.get("meta"))}
     return next((tokens for name in _WINDOW_FIELDS if 0 < (tokens := count(fields.get(name))) < _MAX_WINDOW), None)
 
 
 def error_text(body: str) -> str:
-    """What a server says in an error: message, type and code of its JSON, or the text of its page."""
+    """The text of an error: message, type and code of its JSON, or the text of its page."""
     return str(errors.parse(body))
 
 
 def retry_after(headers: Mapping[str, str], message: str = "") -> float:
-    """Seconds that a server asks to wait, by its headers or in what it has `said`; 0 if it does not ask.
+    """Seconds that a server asks to wait, in its headers or its `message`; 0 if it does not ask.
 
     Retry-After in seconds, as a date or a point in time, retry-after-ms, "try again in 1m30s", and the reset of a rate
     limit of which nothing remains.
@@ -143,7 +143,7 @@ def retry_after(headers: Mapping[str, str], message: str = "") -> float:
 
 
 def _parse_wait(text: str) -> float:
-    """A wait in seconds, as a span such as 6m0s, or until a date in any of HTTP's three forms."""
+    """Seconds from a number, a duration such as 6m0s, or a date in any of HTTP's three forms."""
     if re.fullmatch(r"\d{1,15}(\.\d{1,15})?", text):
         return float(text)
     if re.fullmatch(r"(?:\d{1,9}(?:\.\d{1,9})?\s*[a-z]+\s*)+", text):
@@ -167,7 +167,7 @@ def _parse_duration(text: str) -> float:
 
 
 def _rate_limit_reset(headers: Mapping[str, str], name: str, value: str) -> float:
-    """The seconds until a rate limit is reset, if nothing remains of it: as a span, a date, seconds, or an epoch."""
+    """Seconds until an exhausted rate limit is reset: from a duration, a date, seconds, or a Unix time."""
     remaining = headers.get(name.lower().replace("reset", "remaining"), "").strip()
     if not re.fullmatch(r"0(\.0+)?", remaining):
         return 0.0
@@ -175,7 +175,7 @@ def _rate_limit_reset(headers: Mapping[str, str], name: str, value: str) -> floa
 
 
 def _seconds_until(seconds: float) -> float:
-    """The seconds to wait, where they may be a point in time, in seconds or milliseconds since 1970."""
+    """Seconds to wait, also from a Unix time in seconds or milliseconds."""
     for epoch in (seconds, seconds / 1000):
         if 1e9 < epoch < 1e10:
             return max(0.0, epoch - time.time())
@@ -183,7 +183,7 @@ def _seconds_until(seconds: float) -> float:
 
 
 def unwrap(data: dict[str, Any]) -> dict[str, Any]:
-    """A completion or a piece of one out of the object that a gateway has put around it."""
+    """A completion or chunk without the object that a gateway has wrapped around it."""
     if "choices" in data:
         return data
     inside = (data.get(name) for name in _WRAPPERS)

@@ -1,9 +1,9 @@
-"""Server-sent events, parsed from bytes that may be cut anywhere. No network; JSON only to tell events apart.
+"""Parser of server-sent events from bytes that may be split anywhere. No network; JSON only to separate events.
 
 Source: WHATWG HTML, "Server-sent events", parsing and interpreting an event stream. Beyond it, for what servers send:
-consecutive `data:` lines that are each a whole JSON value are separate events, `data:` may stand twice, a JSON object
-or `[DONE]` on a line of its own is an event, a field `error:` with JSON is one of that type, and so is what stands
-before the end of the stream without a blank line.
+consecutive `data:` lines that are each a whole JSON value are separate events, `data:` may be doubled, a JSON object
+or `[DONE]` on a line of its own is an event, a field `error:` with JSON is one of that type, and the last event may
+lack its blank line.
 """
 
 import json
@@ -22,11 +22,11 @@ Event = tuple[bytes, bytes]
 
 
 class EventParser:
-    """Turns chunks of bytes into events; RequestFailed for a line or event larger than `largest` bytes."""
+    """Turns chunks of bytes into events; RequestFailed for a line or event of more than `max_bytes`."""
 
     def __init__(self, max_bytes: int = MAX_RESPONSE_BYTES) -> None:
         self.unknown_line = b""
-        """The first line that is no field, for an error to quote."""
+        """The first line that is not a field, for error messages."""
         self._max_bytes = max_bytes
         self._tail = bytearray()  # an unfinished line
         self._after_cr = False
@@ -36,7 +36,7 @@ class EventParser:
         self._type = b""
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """Take the next bytes, whose lines may begin and end anywhere; the events that they complete."""
+        """Parse the next bytes, which may begin and end anywhere; the events that they complete."""
         if chunk.startswith(b"data: {") and chunk.endswith(b"\n") and self._at_event_start:  # nearly always one event
             end = chunk.find(b"\n")
             if end == len(chunk) - 2 and b"\r" not in chunk:
@@ -71,7 +71,7 @@ class EventParser:
         return self._parse_lines(lines)
 
     def close(self) -> list[Event]:
-        """The events left at the end of the stream, where the last line or blank line is missing."""
+        """The last events of a stream that lacks its final line break or blank line."""
         line = bytes(self._tail)
         self._tail.clear()
         return self._parse_lines([line, b""])
@@ -85,7 +85,7 @@ class EventParser:
         for line in lines:
             if line.startswith(b"data:"):
                 value = line[6:] if line.startswith(b"data: ") else line[5:]
-                if value.startswith(b"data:"):  # of a relay that frames a stream once more
+                if value.startswith(b"data:"):  # a relay has framed the stream twice
                     value = value[5:].lstrip(b" ")
                 if data and len(data) == 1 and _is_complete_json(data[0]):
                     events.append(self._pop_event())
@@ -99,7 +99,7 @@ class EventParser:
         return events
 
     def _parse_other(self, line: bytes, events: list[Event]) -> None:
-        """A comment, a field other than `data:`, or what is no field at all."""
+        """Parse a comment, a field other than `data:`, or a line that is not a field."""
         if line == b"data":
             self._add_data(b"")
         elif line.startswith(b"event:"):
@@ -117,7 +117,7 @@ class EventParser:
 
     def _add_data(self, value: bytes) -> None:
         self._data.append(value)
-        self._size += len(value) + 64  # an object for each of many short lines
+        self._size += len(value) + 64  # memory of the object, for many short lines
         if self._size > self._max_bytes and len(self._data) > 1:
             raise RequestFailed(f"an event of the stream is longer than {self._max_bytes >> 20} MB")
 
@@ -129,7 +129,7 @@ class EventParser:
 
 
 def _is_complete_json(value: bytes) -> bool:
-    """Whether data is a JSON object or list, or the end mark, by itself: then another line cannot belong to it."""
+    """Whether data is a complete JSON object or list, or the end mark: the next line is not part of it."""
     value = value.strip()
     if not value.endswith((b"}", b"]")):
         return False

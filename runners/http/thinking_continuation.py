@@ -1,4 +1,4 @@
-"""Answering within a thinking budget by requests that continue one another; `thinking_budget.py` has the rules."""
+"""A thinking budget enforced by a second request that continues the first; `thinking_budget.py` has the rules."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ from .exceptions import ContextLengthExceeded, RequestFailed
 
 
 class ThinkingContinuation:
-    """Asks in one request or two; `end` is put where thinking must end, `window` in tokens where it is known."""
+    """Answers in one request or two; `think_end` is inserted where thinking must end. `context_window` is in tokens."""
 
     def __init__(self, completions: Completions, base_url: str, think_end: str | None) -> None:
         self._completions, self._base_url, self._think_end = completions, base_url, think_end
@@ -22,7 +22,7 @@ class ThinkingContinuation:
         self._uses_token_ids = False  # as vLLM renders them
 
     async def answer(self, request: Request, budget: int) -> Output:
-        """Answer within a budget of thinking, in one request or two."""
+        """Answer within a thinking budget in tokens."""
         begin = time.monotonic()
         try:
             prompt = await self._render(request)
@@ -32,14 +32,15 @@ class ThinkingContinuation:
             return Output(finish_reason="refused_context", error=str(refusal), timing=timing)
         last = outputs[-1]
         is_truncated = last.finish_reason == "length"
-        split = split_thinking(
-            text, opened=prompt.form is not None, truncated=is_truncated, tags=prompt.form or self._completions.tags
-        )
+        tags = prompt.form or self._completions.tags
+        split = split_thinking(text, opened=prompt.form is not None, truncated=is_truncated, tags=tags)
         total = sum(output.usage.output for output in outputs)
         reasoning_share = len(split.reasoning) / max(1, len(split.reasoning) + len(split.text))
         reasoning = outputs[0].usage.output if forced and budget else round(total * reasoning_share)
         prompts = {name: sum(getattr(output.usage, name) for output in outputs) for name in ("prompt", "cached")}
-        usage = Usage(**prompts, reasoning=reasoning, answer=total - reasoning)  # both prompts are read and paid for
+        usage = Usage(
+            **prompts, reasoning=reasoning, answer=total - reasoning
+        )  # both prompts are prefilled and paid for
         costs = [output.usage.cost for output in outputs if output.usage.cost is not None]
         usage.cost = sum(costs) if costs else None
         timing = outputs[0].timing
@@ -58,10 +59,10 @@ class ThinkingContinuation:
     async def _generate(
         self, request: Request, prompt: thinking_budget.Prompt, budget: int
     ) -> tuple[str, list[Output], bool]:
-        """The whole text, the outputs it came in, and whether thinking was ended by force."""
+        """The whole text, the output of each request, and whether the end of thinking was forced."""
         limit = request.sampling.max_tokens or self.context_window
         if limit is None:
-            raise RunnerError("http: a thinking budget needs a limit of the whole; set generation.max_tokens")
+            raise RunnerError("http: a thinking budget needs a limit for the whole answer; set generation.max_tokens")
         text, outputs, forced = "", [], False
         if budget:
             first = await self._complete(request, prompt.content, min(budget, limit))
@@ -80,19 +81,17 @@ class ThinkingContinuation:
         return text + outputs[-1].text, outputs, forced
 
     async def _complete(self, request: Request, prompt: str | list[int], limit: int) -> Output:
-        """One raw completion, its text as it came."""
+        """One raw completion, its text unsplit."""
         content: dict[str, Any] = {"prompt": prompt} if isinstance(prompt, str) else {"token_ids": prompt}
-        if self.context_window and not isinstance(prompt, str):  # llama.cpp, which takes text, sees to it by itself
+        if self.context_window and not isinstance(prompt, str):  # llama.cpp, which takes text, does this itself
             limit = max(1, min(limit, self.context_window - len(prompt)))
         sampling = msgspec.structs.replace(request.sampling, max_tokens=limit)
-        completion_request = Request(
-            **content, sampling=sampling, prefix_key=request.prefix_key, progress=request.progress
-        )
-        path, body = self._completions.body(completion_request)
+        raw = Request(**content, sampling=sampling, prefix_key=request.prefix_key, progress=request.progress)
+        path, body = self._completions.body(raw)
         body.pop("chat_template_kwargs", None)
-        exchange = await self._completions.post(path, body, completion_request, split=False)
+        exchange = await self._completions.post(path, body, raw, split=False)
         output: Output = exchange.value[0]
-        if output.reasoning:  # of a server that splits raw completions too
+        if output.reasoning:  # some servers split raw completions too
             form = (self._completions.tags or (DEFAULT,))[0]
             is_closed = output.text or output.finish_reason != "length"
             output.text = f"{form.open}{output.reasoning}{form.close if is_closed else ''}{output.text}"
@@ -101,20 +100,14 @@ class ThinkingContinuation:
         return output
 
     async def _render(self, request: Request) -> thinking_budget.Prompt:
-        """The prompt by the server's template: from llama.cpp as text, from vLLM as token ids."""
+        """The prompt as the server's template renders it: from llama.cpp as text, from vLLM as token ids."""
         if request.messages is None:
             content = request.prompt if request.token_ids is None else request.token_ids
             tail = content if isinstance(content, str) else ""
             return thinking_budget.with_form(content or "", tail, self._completions.tags, self._completions.opened)
-        body: dict[str, Any] = {
-            "model": self._completions.model,
-            "messages": request.messages,
-            "tools": request.tools or None,
-        }
-        body |= {
-            "chat_template_kwargs": self._completions.extra.get("chat_template_kwargs"),
-            "add_generation_prompt": True,
-        }
+        arguments = self._completions.extra.get("chat_template_kwargs")
+        body: dict[str, Any] = {"model": self._completions.model, "messages": request.messages}
+        body |= {"tools": request.tools or None, "chat_template_kwargs": arguments, "add_generation_prompt": True}
         body = {key: value for key, value in body.items() if value is not None}
         if not self._uses_token_ids:
             text = await self._completions.fetch_field("//apply-template", body, request, "prompt")
@@ -138,5 +131,5 @@ class ThinkingContinuation:
         body = {"model": self._completions.model, "prompt": text, "add_special_tokens": False}
         ids = await self._completions.fetch_field("//tokenize", body, Request(), "tokens")
         if not isinstance(ids, list):
-            raise RequestFailed("the server does not tokenize text any more")
+            raise RequestFailed("the server no longer tokenizes text")
         return [*prompt, *ids]

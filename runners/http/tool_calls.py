@@ -1,8 +1,8 @@
-"""Tool calls in the OpenAI form, from whatever servers send: whole, in pieces, with and without index and id.
+"""Tool calls in the OpenAI form, from all forms that servers send: whole, in deltas, with and without index and id.
 
 Form: platform.openai.com/docs/guides/function-calling; the deprecated `function_call`; Anthropic's parts of type
-`tool_use`. A piece belongs to the call with its id; without one, to the latest call at its index; without an index, to
-the latest call. It begins a new call where its name or its arguments cannot go on from what is there.
+`tool_use`. A delta belongs to the call with its id; without one, to the latest call at its index; without an index, to
+the latest call. It starts a new call where its name or arguments cannot continue that one.
 """
 
 import json
@@ -15,7 +15,7 @@ import msgspec
 from .exceptions import RequestFailed, RetryableError
 
 MAX_CALLS = 4096
-"""Calls in one answer; more are no answer."""
+"""Maximum number of calls in one answer."""
 _MAX_DEPTH = 16
 _MAX_CHECKS = 64
 _STANDARD_FIELDS = {"index", "id", "type", "function", "name", "arguments", "input"}
@@ -23,19 +23,19 @@ _decode = msgspec.json.Decoder().decode
 
 
 class _CallDelta(NamedTuple):
-    """What one delta says of a call; empty where it says nothing."""
+    """The fields of a call in one delta; empty where they are missing."""
 
     call_index: int | None
-    """Its index."""
+    """The call's index in the answer."""
     id: str
     name: str
     arguments: str
     is_object: bool
-    """Whether the arguments came as an object, which nothing continues."""
+    """Whether the arguments came as an object, which is complete."""
 
 
 class _CallState:
-    """One call as far as it has come."""
+    """One call under assembly."""
 
     __slots__ = ("_num_checks", "extra", "id", "index", "is_object", "kind", "names", "parts", "size")
 
@@ -49,7 +49,7 @@ class _CallState:
         self.extra: dict[str, Any] = {}
 
     def is_complete(self) -> bool:
-        """Whether the arguments are a whole JSON object; given up on when it was asked too often, as it costs."""
+        """Whether the arguments are a complete JSON object; False after too many checks, as each parses them all."""
         if self.is_object:
             return True
         if not self.parts or not self.parts[-1].rstrip().endswith("}") or self._num_checks >= _MAX_CHECKS:
@@ -58,15 +58,15 @@ class _CallState:
         return _is_json("".join(self.parts))
 
     def has_arguments(self, arguments: str) -> bool:
-        """Whether these are all arguments so far, said once more."""
+        """Whether these are exactly the arguments so far."""
         return len(arguments) == self.size and arguments == "".join(self.parts)
 
     def has_name(self, name: str) -> bool:
-        """Whether its name, or a piece of it, has come already."""
+        """Whether its name, or a part of it, has come already."""
         return name in self.names or name == "".join(self.names)
 
     def add(self, delta: _CallDelta) -> int:
-        """Take a piece that belongs here; the bytes that it takes."""
+        """Add a delta of this call; the bytes that it takes."""
         self.id = self.id or delta.id
         if self.index is None:
             self.index = delta.call_index
@@ -81,7 +81,7 @@ class _CallState:
         if delta.is_object:
             self.parts.clear()
             self.size, self.is_object = 0, True
-        elif len(self.parts) >= 4096:  # few long texts take less than many short ones
+        elif len(self.parts) >= 4096:  # few long texts take less memory than many short ones
             self.parts[:-1] = ["".join(self.parts[:-1])]
         self.parts.append(delta.arguments)
         self.size += len(delta.arguments)
@@ -89,7 +89,7 @@ class _CallState:
 
 
 class ToolCalls:
-    """The calls of one answer, put together from pieces; `known`: the names of the tools that were offered."""
+    """The calls of one answer, assembled from deltas; `tool_names`: of the offered tools."""
 
     def __init__(self, tool_names: Collection[str] = ()) -> None:
         self._tool_names = tool_names
@@ -101,14 +101,14 @@ class ToolCalls:
         return bool(self._calls)
 
     def add(self, deltas: Any) -> int:
-        """Add the pieces of one delta; the bytes that they take. TryAgain for what is no tool call."""
+        """Add the deltas of one chunk; the bytes that they take. RetryableError for anything but tool calls."""
         size, fields_of_calls = 0, _as_list(deltas)
         for position, fields in enumerate(fields_of_calls):
             if not isinstance(fields, dict):
-                raise RetryableError("a tool call of the stream is no object")
+                raise RetryableError("a tool call of the stream is not an object")
             delta = _parse_delta(fields)
             if delta.call_index is None and not delta.id and len(fields_of_calls) > 1:
-                delta = delta._replace(call_index=position)  # several in one list, which has an order
+                delta = delta._replace(call_index=position)  # several in one list are in order
             call = self._find_call(delta)
             if call is None:
                 call = self._begin_call(delta)
@@ -118,19 +118,19 @@ class ToolCalls:
         return size
 
     def add_complete(self, calls: Any) -> None:
-        """Add calls that each came whole, whatever their index and id say."""
+        """Add complete calls, whatever their index and id."""
         for fields in _as_list(calls):
             if not isinstance(fields, dict):
-                raise RetryableError("the answer's tool_calls are no list of objects")
+                raise RetryableError("the answer's tool_calls are not a list of objects")
             delta = _parse_delta(fields)._replace(call_index=None)
             call = self._begin_call(delta)
             call.add(delta)
             _keep_extra_fields(call, fields)
 
     def assembled(self) -> list[dict[str, Any]]:
-        """The calls in their order; ids that are missing are made from it."""
+        """The calls in order; missing ids are numbered."""
         floor, order = -1, []
-        for call in self._calls:  # one without an index comes after those that were begun before it
+        for call in self._calls:  # one without an index comes after those before it
             order.append(floor if call.index is None else call.index)
             floor = max(floor, order[-1])
         ranked = sorted(range(len(order)), key=order.__getitem__)
@@ -144,22 +144,22 @@ class ToolCalls:
         return call
 
     def _index_call(self, call: _CallState, delta: _CallDelta) -> None:
-        """Note where later pieces find a call."""
+        """Index a call for later deltas."""
         if call.index is not None:
             self._by_index[call.index] = call
         for id_ in {call.id, delta.id} - {""}:
             self._by_id[id_, call.index] = self._by_id[id_, None] = call
 
     def _find_call(self, delta: _CallDelta) -> _CallState | None:
-        """The call that a piece goes on with; None if it begins another."""
+        """The call that a delta continues; None if it starts a new one."""
         last = self._calls[-1] if self._calls else None
         at_index = last if delta.call_index is None else self._by_index.get(delta.call_index)
         if not delta.id:
             if at_index is None and last is not None and not delta.name and delta.arguments and not last.is_complete():
-                return last  # some count the pieces where the call's index belongs
+                return last  # some put the number of the delta in place of the call's index
             return None if at_index is None or self._starts_new_call(at_index, delta) else at_index
         with_id = self._by_id.get((delta.id, delta.call_index))
-        if with_id is None and delta.call_index is not None:  # begun without its index
+        if with_id is None and delta.call_index is not None:  # started without its index
             with_id = self._by_id.get((delta.id, None))
             with_id = with_id if with_id is not None and with_id.index is None else None
         if with_id is not None:
@@ -172,13 +172,13 @@ class ToolCalls:
             return None if is_new_call else with_id
         if at_index is None:
             return None
-        if not at_index.id:  # the id comes after the first piece
+        if not at_index.id:  # the id comes after the first delta
             return None if self._starts_new_call(at_index, delta) else at_index
-        # Some give each piece another id: only where it cannot be another call.
+        # Some give each delta another id: only where it cannot be another call.
         return at_index if not delta.name and delta.arguments and at_index.size and not at_index.is_complete() else None
 
     def _starts_new_call(self, call: _CallState, delta: _CallDelta) -> bool:
-        """Whether a piece without an id that is known cannot belong to `call`."""
+        """Whether a delta without a known id cannot continue `call`."""
         name, arguments = delta.name, delta.arguments
         if not name or not call.names:
             return False
@@ -189,7 +189,7 @@ class ToolCalls:
             return bool(arguments) and not repeated and arguments.lstrip()[:1] in {"{", "["} and call.is_complete()
         if name in self._tool_names and "".join(call.names) in self._tool_names:
             return name not in call.names
-        # More of the name, the name once more, or (without an index) the call after one without arguments.
+        # More of the name, the name repeated, or (without an index) the call after one without arguments.
         return delta.call_index is None and not call.has_name(name) and arguments.lstrip()[:1] in {"{", "["}
 
     def _to_dict(self, call: _CallState, position: int) -> dict[str, Any]:
@@ -197,7 +197,7 @@ class ToolCalls:
         return {"id": call.id or f"call_{position}", "type": call.kind, "function": function, **call.extra}
 
     def _merge_name(self, names: list[str]) -> str:
-        """A name that came in pieces, as a whole several times, or longer each time; a tool that was offered wins."""
+        """A name from deltas that are parts, repetitions or cumulative; an offered tool takes precedence."""
         joined = "".join(names)
         offered = (name for name in (joined, *names[-1:], *names[:1]) if name in self._tool_names)
         if name := next(offered, ""):
@@ -220,7 +220,7 @@ def _parse_delta(fields: Mapping[str, Any]) -> _CallDelta:
 
 
 def _keep_extra_fields(call: _CallState, fields: Mapping[str, Any]) -> int:
-    """Keep what else a server says of a call, such as the signature of its thinking that Gemini wants back."""
+    """Keep a call's other fields, such as Gemini's thought signature, which it wants back."""
     size = 0
     for key, value in fields.items():
         if key == "type" and isinstance(value, str) and value not in {"", "tool_use"}:
@@ -232,12 +232,12 @@ def _keep_extra_fields(call: _CallState, fields: Mapping[str, Any]) -> int:
 
 
 def _as_list(calls: Any) -> list[Any]:
-    """Calls as a list: one alone is an object, several may be named by their number."""
+    """Calls as a list: a single one may be an object, several an object by number."""
     if isinstance(calls, dict):
         numbered = calls and all(isinstance(call, dict) and str(key).isdecimal() for key, call in calls.items())
         return list(calls.values()) if numbered else [calls]
     if not isinstance(calls, list):
-        raise RetryableError("the answer's tool_calls are no list of objects")
+        raise RetryableError("the answer's tool_calls are not a list of objects")
     return [call for call in calls if call is not None]
 
 
@@ -250,28 +250,28 @@ def _parse_index(value: Any) -> int | None:
 
 
 def _as_text(value: Any) -> str:
-    """A name or an id; numbers are taken as text."""
+    """A name or an id; numbers become text."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) else ""
 
 
-def _join_arguments(pieces: list[str]) -> str:
-    """Arguments from their pieces; the last one, where each repeats those before it and goes on.
+def _join_arguments(deltas: list[str]) -> str:
+    """Arguments from their deltas; the last one, where they are cumulative.
 
-    Empty ones in front of the true ones, which gateways make of Anthropic's beginning, are left out.
+    A leading `{}`, which gateways make of Anthropic's first event, is left out.
     """
-    text = "".join(pieces)
-    if len(pieces) > 1 and pieces[0].strip() == "{}" and _is_object(rest := "".join(pieces[1:])):
+    text = "".join(deltas)
+    if len(deltas) > 1 and deltas[0].strip() == "{}" and _is_object(rest := "".join(deltas[1:])):
         return rest
-    if len(pieces) > 1 and _is_cumulative(pieces) and _is_json(pieces[-1]) and not _is_json(text):
-        return pieces[-1]
+    if len(deltas) > 1 and _is_cumulative(deltas) and _is_json(deltas[-1]) and not _is_json(text):
+        return deltas[-1]
     return text
 
 
-def _is_cumulative(pieces: list[str]) -> bool:
-    """Whether each piece begins with all of the one before it."""
-    return all(piece.startswith(before) for before, piece in pairwise(pieces))
+def _is_cumulative(deltas: list[str]) -> bool:
+    """Whether each delta begins with all of the one before it."""
+    return all(delta.startswith(before) for before, delta in pairwise(deltas))
 
 
 def _is_json(text: str) -> bool:
@@ -292,5 +292,5 @@ def _dump(value: Any) -> str:
 
 def _is_shallow(value: Any, levels: int) -> bool:
     if isinstance(value, dict):
-        return levels > 0 and all(_is_shallow(each, levels - 1) for each in value.values())
-    return not isinstance(value, list) or (levels > 0 and all(_is_shallow(each, levels - 1) for each in value))
+        return levels > 0 and all(_is_shallow(part, levels - 1) for part in value.values())
+    return not isinstance(value, list) or (levels > 0 and all(_is_shallow(part, levels - 1) for part in value))

@@ -1,4 +1,4 @@
-"""Token counts and costs as servers tell them; what cannot be a count is not known, and counts as nothing.
+"""Token counts and costs from servers; invalid ones are unknown and count as 0.
 
 Names: OpenAI (`prompt_tokens`, `completion_tokens`, `*_details`), the Responses API and Anthropic (`input_tokens`,
 `output_tokens`, `cache_read_input_tokens`), DeepSeek (`prompt_cache_hit_tokens`), Moonshot (`cached_tokens`).
@@ -11,7 +11,7 @@ from typing import Any
 from m1eval import Usage
 
 MAX_TOKENS = 10**9
-"""No request has more tokens; a larger count is a fault, and would not fit into 64 bits once added up."""
+"""Larger counts are errors, and their sums would not fit into 64 bits."""
 MAX_COST = 1e6
 
 _OUTPUT = ("completion_tokens", "output_tokens")
@@ -21,12 +21,12 @@ _REASONING = ("reasoning_tokens", "thinking_tokens")
 _PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _COSTS = ("cost", "total_cost", "estimated_cost")
 _SEPARATE = ("cache_creation_input_tokens", "cache_read_input_tokens")
-"""Anthropic's: beside `input_tokens`, and not among them."""
+"""Anthropic's counts that are not part of `input_tokens`."""
 _CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
 
 
 def count(value: Any) -> int:
-    """A number of tokens; 0 for what is none: negative, not whole, infinite, a truth value, beyond all bounds."""
+    """A number of tokens; 0 for anything else: negative, fractional, infinite, a boolean, too large."""
     if type(value) is int:  # nearly always
         return value if 0 < value <= MAX_TOKENS else 0
     if isinstance(value, str):
@@ -39,7 +39,7 @@ def count(value: Any) -> int:
 
 
 def dollars(value: Any) -> float:
-    """A cost in US dollars; 0 for what is none."""
+    """A cost in US dollars; 0 for anything else."""
     if isinstance(value, dict):  # with its parts
         value = value.get("total_cost")
     if isinstance(value, str) and re.fullmatch(r"\d{1,7}(?:\.\d{1,18})?", value, re.ASCII):
@@ -50,7 +50,7 @@ def dollars(value: Any) -> float:
 
 
 def output_tokens(counts: Mapping[str, Any]) -> int:
-    """All new tokens. Where reasoning is counted beside them and not among them (xAI), both together."""
+    """All new tokens, including reasoning that is counted separately (xAI)."""
     output, reasoning = _first(counts, _OUTPUT), reasoning_tokens(counts)
     total, prompt = count(counts.get("total_tokens")), prompt_tokens(counts)
     if reasoning and total == prompt + output + reasoning:
@@ -59,21 +59,21 @@ def output_tokens(counts: Mapping[str, Any]) -> int:
 
 
 def prompt_tokens(counts: Mapping[str, Any]) -> int:
-    """All tokens of the prompt, those that were cached among them."""
+    """All tokens of the prompt, cached ones included."""
     separate = 0 if count(counts.get("prompt_tokens")) else sum(count(counts.get(name)) for name in _SEPARATE)
     return _first(counts, _PROMPT) + separate
 
 
 def reasoning_tokens(counts: Mapping[str, Any]) -> int:
-    """The tokens of thinking, where the server tells them from the others."""
+    """The tokens of thinking, where the server counts them."""
     return _first_detail(counts, _DETAILS, _REASONING)
 
 
 def parse(counts: Mapping[str, Any], total: int, reasoning_chars: int, answer_chars: int, *, is_single: bool) -> Usage:
-    """The server's counts for a choice with `total` new tokens.
+    """The usage of a choice with `total` new tokens.
 
-    Where thinking is not told from answer, `total` is divided by their characters (`thoughts`, `answer`). `alone`:
-    there is one choice, which the counts are of.
+    Where the server does not count thinking, `total` is divided by characters. `is_single`: the counts are of this
+    choice alone.
     """
     reasoning = reasoning_tokens(counts) if is_single else 0
     if not reasoning and reasoning_chars:
@@ -89,7 +89,7 @@ def parse(counts: Mapping[str, Any], total: int, reasoning_chars: int, answer_ch
 
 
 def merge(previous: Mapping[str, Any], counts: Mapping[str, Any]) -> dict[str, Any]:
-    """The counts of a stream that tells them more than once: those of the prompt early, the others late."""
+    """The counts of a stream that sends several: those of the prompt early, the others late."""
     merged_counts = dict(previous)
     for name in (*_OUTPUT, *_PROMPT, *_CACHED, *_SEPARATE, "total_tokens", *_REASONING):
         if tokens := count(counts.get(name)):
@@ -114,7 +114,7 @@ def _first(counts: Mapping[str, Any], names: tuple[str, ...]) -> int:
 
 
 def _first_detail(counts: Mapping[str, Any], details: tuple[str, ...], names: tuple[str, ...]) -> int:
-    """The first count of these names in the details, or else beside them."""
+    """The first count of these names, in the details or else next to them."""
     for field in details:
         if isinstance(counts.get(field), dict) and (tokens := _first(counts[field], names)):
             return tokens

@@ -192,10 +192,13 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "lists": (b'{"choices": [' + b"[]," * MANY + b"[]]}", "JSON of more than 4,000,000 parts"),
     "objects": (b'{"choices": [' + b"{}," * MANY + b"{}]}", "JSON of more than 4,000,000 parts"),
     "short texts": (b'{"choices": [' + PARTS.encode() + b"[" + b'"ab",' * MANY + b'""]}}]}', "4,000,000 parts"),
-    "depth": (b'{"choices": ' + b"[" * 10**6, "no JSON"),
+    "depth": (b'{"choices": ' + b"[" * 10**6, "not JSON"),
     "great depth": (b'{"choices": ' + b"[" * MANY, "4,000,000 parts"),
     "depth that closes": (b'{"choices": ' + b"[" * 300 + b"]" * 300 + b"}", "choice"),
-    "parts in parts": (f'{{"choices": [{PARTS}{"[" * 300}"x"{"]" * 300}}}}}]}}'.encode(), "a part that is no object"),
+    "parts in parts": (
+        f'{{"choices": [{PARTS}{"[" * 300}"x"{"]" * 300}}}}}]}}'.encode(),
+        "a part that is not an object",
+    ),
     "texts in parts": (
         f'{{"choices": [{PARTS}'.encode() + b'[{"text": ' * 400 + b'"x"' + b"}]" * 400 + b"}}]}",
         "nested too deeply",

@@ -258,17 +258,17 @@ def test_a_stream_in_the_charset_that_it_says(server: Loopback):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"", "no JSON"),
-        (b"\n\n", "no JSON"),
+        (b"", "not JSON"),
+        (b"\n\n", "not JSON"),
         (event(b"[DONE]"), "no choices"),
         (event({"choices": []}) + event(b"[DONE]"), "no choices"),
         (event(PIECES[0]), "in the middle"),
         (event(PIECES[0]) + b"data: " + PIECES[1][:20], "in the middle"),
         (event(PIECES[0]) + b'data: "[DON', "in the middle"),
         (b"upstream connect error", "no answer: 'upstream connect error'"),
-        (event(b"{" * 100_000), "no JSON"),
-        (event(b'{"choices": ' + b"[" * 100_000), "no JSON"),
-        (event(b"7"), "is no object"),
+        (event(b"{" * 100_000), "not JSON"),
+        (event(b'{"choices": ' + b"[" * 100_000), "not JSON"),
+        (event(b"7"), "is not an object"),
         (event({"output": [{"type": "message"}]}), "holds no answer: 'output'"),
     ],
 )

@@ -195,7 +195,7 @@ def test_a_server_that_cannot_be_reached_ends_the_start_at_once(server: Loopback
 def test_a_page_in_place_of_an_api_ends_the_run_after_a_few_tries(server: Loopback) -> None:
     page = Reply(b"<html><title>Welcome</title></html>", headers={"Content-Type": "text/html"})
     server.models = page
-    with pytest.raises(RunnerError, match=r"is no API .*'Welcome'.*is --base-url right"):
+    with pytest.raises(RunnerError, match=r"is not an API .*'Welcome'.*is --base-url right"):
         ask_after_start(server.reply(page))
     assert len(server.posts) == 3
     assert ask_after_start(server.reply(page, answer())).text == "Paris", "it may pass"

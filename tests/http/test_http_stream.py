@@ -100,13 +100,13 @@ def test_an_end_without_its_mark_is_an_end_if_the_answer_is_whole(server: Loopba
     ("piece", "words"),
     [
         ({"error": {"message": "CUDA error", "code": 500}}, "the server reports CUDA error"),
-        (b"no json", "no JSON: 'no json'"),
-        ([1], "is no object"),
-        ({"choices": {"a": 1}}, "are no list"),
-        ({"choices": [1]}, "is no object"),
+        (b"no json", "not JSON: 'no json'"),
+        ([1], "is not an object"),
+        ({"choices": {"a": 1}}, "are not a list"),
+        ({"choices": [1]}, "is not an object"),
         ({"choices": [{"delta": "text"}]}, "has no message"),
         ({"choices": [{"delta": {"content": 7}}]}, "content is a int"),
-        ({"choices": [{"delta": {"tool_calls": [3]}}]}, "tool call of the stream is no object"),
+        ({"choices": [{"delta": {"tool_calls": [3]}}]}, "tool call of the stream is not an object"),
     ],
 )
 def test_what_is_wrong_in_a_stream_is_tried_again_with_its_reason(server: Loopback, piece: Any, words: str):

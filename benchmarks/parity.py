@@ -30,8 +30,9 @@ from torch import Tensor
 from m1eval import NullProgress, load
 
 local = load("runners", "local")
-cache, checkpoint, layers, loading, models, step = (
-    import_module(f"{local.__name__}.{name}") for name in ("cache", "checkpoint", "layers", "loading", "models", "step")
+cache, safetensors, layers, loader, models, step = (
+    import_module(f"{local.__name__}.{name}")
+    for name in ("cache", "weights.safetensors", "layers", "weights.loader", "models", "step")
 )
 
 EXPECTED = "expected.safetensors"
@@ -141,10 +142,10 @@ def made(name: str, folder: Path) -> Expected:
 
 def read(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
     """The model in a folder; a tokenizer need not be there."""
-    found = checkpoint.Safetensors(folder)
+    found = safetensors.Safetensors(folder)
     found.where = {name: file for name, file in found.where.items() if file.name != EXPECTED}
     model = models.build(found.config, layers.LayerContext(dtype))
-    loading.fill(model, found, device=device, progress=NullProgress(), where=str(folder))
+    loader.fill(model, found, device=device, progress=NullProgress(), where=str(folder))
     return model
 
 

@@ -57,7 +57,7 @@ class File:
     """A tokenizer.json with the files beside it, read and rendered by the same code as the `local` runner's."""
 
     def __init__(self, path: Path) -> None:
-        files = plugins.import_part("runners", "local", "tokenizer_files", "--tokenizer")
+        files = plugins.import_part("runners", "local/tokenizer", "files", "--tokenizer")
         try:
             self._own = files.from_folder(path.parent) if path.name == "tokenizer.json" else files.from_file(path)
         except RunnerError as error:
@@ -72,7 +72,7 @@ class File:
         """Tokens of each text, on all cores."""
         found: list[int] = []
         for i in range(0, len(texts), 64):  # an encoding takes a hundred times the memory of its count
-            found += map(len, self._own.core.encode_batch_fast(list(texts[i : i + 64]), add_special_tokens=False))
+            found += map(len, self._own.backend.encode_batch_fast(list(texts[i : i + 64]), add_special_tokens=False))
         return found
 
     def decode(self, ids: Sequence[int]) -> str:

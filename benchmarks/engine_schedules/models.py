@@ -14,9 +14,9 @@ from m1eval import NullProgress
 from .drive import drive, make
 from .schedule import BLOCK, Ask, Schedule, check, local, same
 
-models, layers, loading, ranks, sizing, step, sample = (
+models, layers, loader, ranks, sizing, step, sample = (
     import_module(f"{local.__name__}.{name}")
-    for name in ("models", "layers", "loading", "ranks", "sizing", "step", "ops.sample")
+    for name in ("models", "layers", "weights.loader", "ranks", "sizing", "step", "ops.sample")
 )
 
 SHAPE: dict[str, Any] = {
@@ -62,7 +62,7 @@ def write(folder: Path, kind: str, seed: int = 0) -> Path:
     config = {"model_type": kind, **SHAPE, **ARCHITECTURES[kind]}
     chance = torch.Generator().manual_seed(seed)
     weights = {}
-    for name, slot in loading.places(models.build(config, layers.LayerContext())).items():
+    for name, slot in loader.places(models.build(config, layers.LayerContext())).items():
         scale, middle = (0.1, 0.0) if len(slot.shape) > 1 else (0.1, float("norm" in name))
         scale *= 1.5 if name.startswith("lm_head") else 3 if name.startswith("model.embed") else 1
         weights[name] = torch.randn(slot.shape, generator=chance) * scale + middle
@@ -87,7 +87,7 @@ def _tokenizer(folder: Path) -> None:
 
 def read(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
     """The model in a folder."""
-    return loading.load(folder, dtype=dtype, device=device, progress=NullProgress()).model
+    return loader.load(folder, dtype=dtype, device=device, progress=NullProgress()).model
 
 
 def device(model: Any, schedule: Schedule, dtype: torch.dtype, where: torch.device) -> Any:

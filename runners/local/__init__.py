@@ -23,9 +23,7 @@ from m1eval.thinking import DEFAULT, KNOWN, Form, form_of, named, opened_by, spl
 
 from . import options
 from .cache import BLOCK_SIZE, BlockPool, Snapshots, State, hash_blocks
-from .config_keys import config_keys
 from .engine import Engine, Executor
-from .loading import Loaded, find, load, places
 from .models import Language
 from .parallel import Shard
 from .ranks import MultiprocessExecutor, build_model_runner
@@ -33,7 +31,10 @@ from .sampling import SamplingParams
 from .scheduler import Scheduler
 from .sequence import Sequence
 from .sizing import GIB, Capacity, EngineConfig
-from .tokens import ModelTokenizer, StopStringMatcher, ThinkingBudget
+from .tokenizer.model_tokenizer import ModelTokenizer
+from .tokenizer.streaming import StopStringMatcher, ThinkingBudget
+from .weights.config_keys import config_keys
+from .weights.loader import Loaded, find, load, places
 
 DTYPES = ("float32", "bfloat16", "float16")
 MAX_THREADS, MAX_GPUS, MAX_BATCH = 1024, 1024, 2**20

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from m1eval import RunnerError
 
-from .config_keys import WHERE
 from .ops import gemv, norm
 from .ops.gemv import use_gemv
 from .parallel import Shard
+from .weights.config_keys import WHERE
 
 Fields = TypeVar("Fields", bound=msgspec.Struct)
 SILU = ("silu", "swish")

@@ -25,12 +25,12 @@ from m1eval import NullProgress, RunnerError
 
 from . import parallel
 from .device import ModelRunner
-from .loading import load
 from .models import Language
 from .parallel import ALONE, Shard
 from .sequence import ScheduledBatch, StepOutput
 from .sizing import Capacity, EngineConfig
 from .step import Pools
+from .weights.loader import load
 
 SETUP_TIMEOUT = 600.0
 """Seconds for a rank to set itself up after all have loaded, kernels being compiled included."""

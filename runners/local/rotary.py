@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from m1eval import RunnerError
 
-from .config_keys import WHERE, unused
 from .ops.rope import cos_sin, plain_cos_sin
+from .weights.config_keys import WHERE, unused
 
 KINDS = ("default", "linear", "dynamic", "yarn", "llama3")
 _TRAINED = ("yarn", "llama3", "longrope")

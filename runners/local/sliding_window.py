@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from m1eval import RunnerError
 
-from .config_keys import WHERE
+from .weights.config_keys import WHERE
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 

@@ -92,7 +92,7 @@ def llama(tiny: Callable[..., Tiny]) -> Tiny:
 def read(folder: Path, dtype: torch.dtype = torch.float32, **settings: Any) -> Any:
     """The model in a folder or a GGUF file; `shard` for a part of it."""
     local = load("runners", "local")
-    return local.loading.load(folder, dtype=dtype, device=CPU, progress=NullProgress(), **settings).model
+    return local.weights.loader.load(folder, dtype=dtype, device=CPU, progress=NullProgress(), **settings).model
 
 
 def scores(

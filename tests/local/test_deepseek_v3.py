@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save_file
 
 from m1eval import RunnerError, load
 from tests.local.conftest import Tiny, read, save_tokenizer, scores
-from tests.local.test_fp8 import quantise
+from tests.local.weights.test_fp8 import quantise
 
 local = load("runners", "local")
-models, layers, loading, parallel, cache, fp8 = (
-    import_module(f"{local.__name__}.{name}") for name in ("models", "layers", "loading", "parallel", "cache", "fp8")
+models, layers, loader, parallel, cache, fp8 = (
+    import_module(f"{local.__name__}.{name}")
+    for name in ("models", "layers", "weights.loader", "parallel", "cache", "weights.fp8")
 )
 
 SHAPE: dict[str, Any] = {
@@ -203,7 +204,7 @@ R1: dict[str, Any] = SHAPE | {
 
 def test_the_published_model_has_its_sizes() -> None:
     model = models.build(R1, layers.LayerContext(torch.bfloat16))
-    weights = sum(math.prod(slot.shape) for name, slot in loading.places(model).items() if "correction" not in name)
+    weights = sum(math.prod(slot.shape) for name, slot in loader.places(model).items() if "correction" not in name)
     assert weights == 671_026_404_352
     assert model.memory == [cache.Latent(576, 512)] * 61
     assert model.window == 163_840

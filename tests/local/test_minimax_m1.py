@@ -18,8 +18,8 @@ from m1eval import RunnerError, load
 from tests.local.conftest import read, save_tokenizer, scores
 
 local = load("runners", "local")
-models, layers, loading, parallel, cache = (
-    import_module(f"{local.__name__}.{name}") for name in ("models", "layers", "loading", "parallel", "cache")
+models, layers, loader, parallel, cache = (
+    import_module(f"{local.__name__}.{name}") for name in ("models", "layers", "weights.loader", "parallel", "cache")
 )
 minimax_m1, minimax = (import_module(f"{models.__name__}.{name}") for name in ("minimax_m1", "minimax"))
 
@@ -331,11 +331,11 @@ M1: dict[str, Any] = TINY | {
 
 def test_the_published_model_has_its_tensors_and_sizes() -> None:
     model = models.build(M1, layers.LayerContext(torch.bfloat16))
-    wanted = loading.places(model)
+    wanted = loader.places(model)
     assert {name: list(slot.shape) for name, slot in wanted.items()} == shapes(M1)
     assert len(wanted) == 8243
     assert sum(math.prod(slot.shape) for slot in wanted.values()) == 456_089_655_296
-    assert loading.weight_bytes(model) == 912_210_767_872, "bf16, and the routers in fp32"
+    assert loader.weight_bytes(model) == 912_210_767_872, "bf16, and the routers in fp32"
     assert model.memory == ([cache.State(64, 128)] * 7 + [cache.KV(8, 128)]) * 10
     assert model.window == 10_240_000
     assert model.lm_head.known == 200032, "the rest of the vocabulary only fills it up"
@@ -345,7 +345,7 @@ def test_the_published_model_has_its_tensors_and_sizes() -> None:
 def test_a_rank_of_the_published_model_holds_its_share(size: int) -> None:
     model = models.build(M1, layers.LayerContext(torch.bfloat16, parallel.Shard(size - 1, size)))
     assert model.memory[6:8] == [cache.State(64 // size, 128), cache.KV(1, 128)]
-    held = loading.weight_bytes(model) - 2 * 2 * 200064 * 6144
+    held = loader.weight_bytes(model) - 2 * 2 * 200064 * 6144
     assert held < 1.02 * (912_210_767_872 - 2 * 2 * 200064 * 6144) / size
 
 

@@ -23,8 +23,8 @@ from tests.local.test_deepseek_v3 import SHAPE as DEEPSEEK
 from tests.local.test_engine import HYBRID, prompt
 
 local = load("runners", "local")
-models, layers, loading, parallel, ranks = (
-    import_module(f"{local.__name__}.{name}") for name in ("models", "layers", "loading", "parallel", "ranks")
+models, layers, loader, parallel, ranks = (
+    import_module(f"{local.__name__}.{name}") for name in ("models", "layers", "weights.loader", "parallel", "ranks")
 )
 
 LONG = prompt(1, 150)
@@ -61,7 +61,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, 
         weights = {
             name: torch.randn(slot.shape, generator=chance) * (0.3 if len(slot.shape) > 1 else 0.1)
             + (len(slot.shape) == 1)
-            for name, slot in loading.places(model).items()
+            for name, slot in loader.places(model).items()
         }
         save_file(weights, folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps(config))

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from m1eval import RunnerError
 
 from ..cache import CacheSpec
-from ..config_keys import WHERE, check_keys
 from ..layers import LayerContext
 from ..sliding_window import check_window
 from ..step import Step
+from ..weights.config_keys import WHERE, check_keys
 
 
 class Language(Protocol):

@@ -10,9 +10,9 @@ from typing import Any
 
 from m1eval import RunnerError
 
-from ..config_keys import WHERE
 from ..layers import LayerContext, checked
 from ..rotary import rope_parameters
+from ..weights.config_keys import WHERE
 from . import minimax_m1
 
 KINDS = {"linear_attention": 0, "full_attention": 1}

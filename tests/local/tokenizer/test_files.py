@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from m1eval import RunnerError, load
 
 local = load("runners", "local")
-from_folder = local.tokenizer_files.from_folder
+from_folder = local.tokenizer.files.from_folder
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog. It's 12,345 o'clock, isn't it?",
@@ -101,12 +101,12 @@ def wordpiece() -> Tokenizer:
     return core
 
 
-QWEN = local.pretokenizers.QWEN2
+QWEN = local.tokenizer.pretokenizers.QWEN2
 CORES: dict[str, Callable[[], Tokenizer]] = {
     "byte-level": byte_level,
     "byte-level, digits": lambda: byte_level(digits=True),
     "byte-level, qwen": lambda: byte_level(pattern=QWEN, nfc=True),
-    "byte-level, o200k": lambda: byte_level(pattern=local.pretokenizers.O200K),
+    "byte-level, o200k": lambda: byte_level(pattern=local.tokenizer.pretokenizers.O200K),
     "sentencepiece": sentencepiece,
     "unigram": unigram,
     "wordpiece": wordpiece,

@@ -10,9 +10,9 @@ from tokenizers import Tokenizer as Core
 
 from m1eval import RunnerError
 
-from .template import ChatTemplate
-from .tokenizer_check import HIGHEST_ID, check
-from .tokens import ModelTokenizer
+from .chat_template import ChatTemplate
+from .checks import HIGHEST_ID, check
+from .model_tokenizer import ModelTokenizer
 
 _LARGEST = {"tokenizer.json": 1 << 27}
 _LARGEST_OTHER = 1 << 24

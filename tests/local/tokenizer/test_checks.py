@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from m1eval import RunnerError, load
 
 local = load("runners", "local")
-from_folder = local.tokenizer_files.from_folder
+from_folder = local.tokenizer.files.from_folder
 
 VOCAB = {chr(i): i - 32 for i in range(32, 127)}
 
@@ -216,12 +216,12 @@ def test_values_of_the_wrong_type_are_named(name: str, content: Any, said: str, 
 
 
 def test_rules_of_tokenizers_in_use_are_not_tried_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local.tokenizer_files.check.__globals__["subprocess"], "run", None)
+    monkeypatch.setattr(local.tokenizer.files.check.__globals__["subprocess"], "run", None)
     core = Tokenizer(models.BPE(vocab=VOCAB, merges=[]))
     core.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Prepend("▁"), normalizers.Replace(" ", "▁"), normalizers.Lowercase()]
     )
-    steps = local.pretokenizers.pre_tokenizer("deepseek-v3").steps
+    steps = local.tokenizer.pretokenizers.pre_tokenizer("deepseek-v3").steps
     core.pre_tokenizer = pre_tokenizers.Sequence(steps)
     core.save(str(tmp_path / "tokenizer.json"))
     from_folder(tmp_path)

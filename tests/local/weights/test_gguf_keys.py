@@ -14,7 +14,7 @@ import torch
 
 from m1eval import NullProgress, RunnerError, load
 from tests.local.conftest import CPU, LLAMA3, Tiny, scores
-from tests.local.test_load import write_gguf
+from tests.local.weights.test_load import write_gguf
 
 local = load("runners", "local")
 IDS = torch.randint(0, 256, (150,), generator=torch.Generator().manual_seed(5)).tolist()
@@ -68,7 +68,7 @@ def model(tiny: Callable[..., Tiny], tmp_path_factory: pytest.TempPathFactory) -
 
 
 def read(source: Path, **options: Any) -> Any:
-    return local.loading.load(source, dtype=torch.float32, device=CPU, progress=NullProgress(), **options).model
+    return local.weights.loader.load(source, dtype=torch.float32, device=CPU, progress=NullProgress(), **options).model
 
 
 def reference(folder: Path, place: Path, ids: list[int], scale: float = 1.0, **config: Any) -> torch.Tensor:
@@ -204,7 +204,7 @@ def test_factors_beside_another_scaling_are_refused(model: Any, tmp_path: Path) 
 
 def test_header_of_the_format(tmp_path: Path) -> None:
     """Every kind of value, read back."""
-    header = local.gguf_split.gguf_header
+    header = local.weights.gguf_split.gguf_header
     file = tmp_path / "kinds.gguf"
     writer = gguf.GGUFWriter(file, "llama")
     values = {"a": 3, "b": -1.5, "c": "text", "d": True, "e": [1, 2, 3], "f": ["x", "yy"], "g": [0.5, 1.5]}

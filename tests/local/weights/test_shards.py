@@ -14,7 +14,7 @@ from tests.local.conftest import read, scores
 
 local = load("runners", "local")
 layers = import_module(f"{local.__name__}.layers")
-loading = import_module(f"{local.__name__}.loading")
+loader = import_module(f"{local.__name__}.weights.loader")
 parallel = import_module(f"{local.__name__}.parallel")
 
 IDS = torch.randint(0, 256, (80,), generator=torch.Generator().manual_seed(1)).tolist()
@@ -73,12 +73,12 @@ def test_ranks_together_compute_the_logits_of_transformers(name: str, tiny: Call
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "qwen3_moe"])
 def test_the_slices_of_all_ranks_are_the_checkpoint(kind: str, tiny: Callable[..., Any]) -> None:
     folder, _ = tiny(kind, attention_bias=kind == "llama")
-    checkpoint = loading.Safetensors(folder)
+    checkpoint = loader.Safetensors(folder)
     shapes = checkpoint.shapes()
     covered = {name: torch.zeros(list(shape)) for name, shape in shapes.items()}
     for rank in range(2):
         model = read(folder, shard=parallel.Shard(rank, 2))
-        for name, slot in loading.places(model, shapes).items():
+        for name, slot in loader.places(model, shapes).items():
             assert slot.shape == tuple(shapes[name])
             if slot.view is not None:
                 assert slot.view.equal(checkpoint.tensor(name)[slot.part])
@@ -90,11 +90,11 @@ def test_the_slices_of_all_ranks_are_the_checkpoint(kind: str, tiny: Callable[..
 
 def test_a_rank_needs_its_share_of_the_memory(tiny: Callable[..., Any]) -> None:
     folder, _ = tiny("qwen3_moe", num_key_value_heads=2, vocab_size=261)
-    config = loading.Safetensors(folder).config
+    config = loader.Safetensors(folder).config
 
     def needed(size: int) -> int:
         shard = parallel.Shard(0, size)
-        return int(loading.weight_bytes(local.models.build(config, layers.LayerContext(torch.float32, shard))))
+        return int(loader.weight_bytes(local.models.build(config, layers.LayerContext(torch.float32, shard))))
 
     assert 0.5 < needed(2) / needed(1) < 0.75
     replicated = 4 * (2 * 261 * 48 + 48 + 3 * (2 * 48 + 2 * 16 + 8 * 48))

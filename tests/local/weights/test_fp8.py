@@ -9,7 +9,7 @@ import torch
 from m1eval import RunnerError, load
 
 local = load("runners", "local")
-fp8 = import_module(f"{local.__name__}.fp8")
+fp8 = import_module(f"{local.__name__}.weights.fp8")
 
 LARGEST = 448.0  # of e4m3
 

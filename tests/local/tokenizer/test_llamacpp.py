@@ -15,10 +15,10 @@ import regex  # type: ignore[import-untyped]
 
 from m1eval import load
 from tests.llamacpp import interpreter
-from tests.local.test_tokenizer_files import byte_level
+from tests.local.tokenizer.test_files import byte_level
 
 local = load("runners", "local")
-NAMES = local.pretokenizers.NAMES
+NAMES = local.tokenizer.pretokenizers.NAMES
 
 NORMALISED = {"qwen2", "qwen35", "mpt", "olmo", "command-r"}
 """Those whose own tokenizer composes characters first (NFC), which llama.cpp leaves out."""
@@ -131,7 +131,7 @@ def theirs(tokenizer: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
 def test_a_pre_tokenizer_cuts_as_that_of_llama_cpp(
     name: str, tokenizer: dict[str, Any], theirs: dict[str, list[list[int]]]
 ) -> None:
-    ours = local.tokenizer_gguf.from_gguf(tokenizer | {"tokenizer.ggml.pre": name})
+    ours = local.tokenizer.gguf.from_gguf(tokenizer | {"tokenizer.ggml.pre": name})
     asked = {text: ids for text, ids in zip(TEXTS, theirs[name], strict=True) if name not in CASED or not marks(text)}
     assert len(asked) > 20
     assert not {text: ids for text, ids in asked.items() if ours.encode(text) != ids}
@@ -139,7 +139,7 @@ def test_a_pre_tokenizer_cuts_as_that_of_llama_cpp(
 
 @pytest.mark.parametrize("name", PATTERNS)
 def test_words_of_the_cased_family_are_those_of_the_published_pattern(name: str) -> None:
-    step = local.pretokenizers.pre_tokenizer(name).steps[0]
+    step = local.tokenizer.pretokenizers.pre_tokenizer(name).steps[0]
     pattern = regex.compile(PATTERNS[name], regex.V1)
     for text in texts(1000):
         assert [word for word, _ in step.pre_tokenize_str(text)] == pattern.findall(text)

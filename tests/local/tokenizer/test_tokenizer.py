@@ -14,12 +14,12 @@ from m1eval import RunnerError, load
 from m1eval.thinking import DEFAULT
 
 local = load("runners", "local")
-ChatTemplate = local.template.ChatTemplate
-ModelTokenizer = local.tokens.ModelTokenizer
-IncrementalDetokenizer = local.tokens.IncrementalDetokenizer
-StopStringMatcher = local.tokens.StopStringMatcher
-from_folder = local.tokenizer_files.from_folder
-from_gguf = local.tokenizer_gguf.from_gguf
+ChatTemplate = local.tokenizer.chat_template.ChatTemplate
+ModelTokenizer = local.tokenizer.model_tokenizer.ModelTokenizer
+IncrementalDetokenizer = local.tokenizer.streaming.IncrementalDetokenizer
+StopStringMatcher = local.tokenizer.streaming.StopStringMatcher
+from_folder = local.tokenizer.files.from_folder
+from_gguf = local.tokenizer.gguf.from_gguf
 
 ASK = [{"role": "user", "content": "hi"}]
 
@@ -315,7 +315,7 @@ def test_a_token_costs_the_same_however_many_came_before(kind: str, tokenizer: A
 )
 def test_thinking_is_followed_wherever_pieces_are_cut(parts: list[str], opened: bool, size: int) -> None:
     text = "".join(parts)
-    thought = local.tokens.Follower(opened, (DEFAULT,))
+    thought = local.tokenizer.streaming.Follower(opened, (DEFAULT,))
     for i in range(0, len(text), size):
         thought.push(text[i : i + size])
     begun = opened or text.lstrip().startswith("<think>")

@@ -9,9 +9,9 @@ from tokenizers import Tokenizer as Core
 
 from m1eval import RunnerError
 
+from .files import assemble, chat_templates, from_folder, gguf_ends, gguf_templates, read_json
+from .model_tokenizer import ModelTokenizer
 from .pretokenizers import NAMES, pre_tokenizer
-from .tokenizer_files import assemble, chat_templates, from_folder, gguf_ends, gguf_templates, read_json
-from .tokens import ModelTokenizer
 
 UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 2, 3, 4, 5, 6
 """Token types of GGUF beside 1, the normal one."""

@@ -17,13 +17,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from m1eval import NullProgress, RunnerError, load
-from tests.local.test_load import write_gguf
+from tests.local.weights.test_load import write_gguf
 
 local = load("runners", "local")
-loading = local.loading
+loader = local.weights.loader
 layers = import_module(f"{local.__name__}.layers")
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HOSTILE = Path(__file__).with_name("load_hostile.py")
 MOST_MB = 400
 """By which a refusal may let memory grow."""
@@ -442,15 +442,15 @@ def flipped(content: bytes, within: int, chance: random.Random) -> bytes:
 
 
 def load_model(source: Path) -> None:
-    loading.load(source, dtype=torch.float32, device=torch.device("cpu"), progress=NullProgress())
+    loader.load(source, dtype=torch.float32, device=torch.device("cpu"), progress=NullProgress())
 
 
 def load_weights(file: Path) -> None:
     """A GGUF file without its tokenizer."""
-    checkpoint = loading.Gguf(file)
-    loading.check_sizes(checkpoint.config, checkpoint.shapes())
+    checkpoint = loader.Gguf(file)
+    loader.check_sizes(checkpoint.config, checkpoint.shapes())
     model = local.models.build(checkpoint.config, layers.LayerContext())
-    loading.fill(model, checkpoint, device=torch.device("cpu"), progress=NullProgress(), where=str(file))
+    loader.fill(model, checkpoint, device=torch.device("cpu"), progress=NullProgress(), where=str(file))
 
 
 def works_or_is_refused(source: Path, read: Callable[[Path], None] = load_model) -> bool:

@@ -1,9 +1,9 @@
-"""What stands on disk: a model's config and named tensors, from safetensors or GGUF; never from pickle."""
+"""Checkpoints in safetensors: a folder with config.json and one file or shards; never pickle."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -11,34 +11,14 @@ from torch import Tensor
 
 from m1eval import RunnerError
 
+from .checkpoint import CPU, Part, first_line
 from .config_json import read_json
 from .config_keys import WHERE
 from .fp8 import SCALES, block_size, dequantise
 
-CPU = torch.device("cpu")
 INDEX = "model.safetensors.index.json"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _FP8 = "F8_E4M3"
-Part = tuple[slice, ...]
-"""A slice of a tensor, as far as dimensions are named; empty for all of it."""
-
-
-class Checkpoint(Protocol):
-    """Tensors under the names of Hugging Face transformers."""
-
-    about: Path
-    """The file that the config is from."""
-    config: Mapping[str, Any]
-    """What config.json says, or would say."""
-
-    def shapes(self) -> Mapping[str, Sequence[int]]:
-        """The tensors there are."""
-
-    def tensor(self, name: str, part: Part = (), device: torch.device = CPU) -> Tensor:
-        """One of them, or a part of it; `device` is where it is wanted, and where to compute if reading takes that."""
-
-    def check(self, names: Collection[str]) -> None:
-        """RunnerError if one of them is stored in numbers that cannot be read."""
 
 
 class Safetensors:
@@ -195,9 +175,3 @@ def _opened(file: Path) -> Any:
         raise RunnerError(f"{file} cannot be mapped into memory: raise the limit of it (ulimit -v)") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise RunnerError(f"{file} is torn ({first_line(error)}): download it again") from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, for a message of one line."""
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return said if said.isprintable() else repr(said)

@@ -31,7 +31,7 @@ def tokenizer(folder: Path, tags: str) -> Any:
         core.add_tokens([AddedToken(word, special=tags != "added", normalized=False) for word in names])
     core.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": END, "pad_token": "<pad>"}))
-    return local.tokenizer_files.from_folder(folder)
+    return local.tokenizer.files.from_folder(folder)
 
 
 def output(found: Any, ids: Sequence[int], *, opened: bool, stop: Sequence[str] = (), finish: str = "stop") -> Output:
@@ -44,7 +44,7 @@ def output(found: Any, ids: Sequence[int], *, opened: bool, stop: Sequence[str] 
         sampling_params=SamplingParams.from_sampling(Sampling(), 0),
         stop_token_ids=found.stop_token_ids,
     )
-    watch = local.tokens.StopStringMatcher(found.decode_output, stop, opened=opened) if stop else None
+    watch = local.tokenizer.streaming.StopStringMatcher(found.decode_output, stop, opened=opened) if stop else None
     for token in ids:
         sequence.output_token_ids.append(token)
         if watch and watch(token):
@@ -79,14 +79,14 @@ def test_stop_strings_and_budgets_see_the_tags(found: Any) -> None:
     made = output(found, found.encode("<think>a\n\nb</think>c\n\nd"), opened=False, stop=("\n\n",))
     assert (made.text, made.reasoning) == ("c", "a\n\nb")
     for opened, text in ((True, "abc</think>and more"), (False, "<think>abc</think>and more")):
-        budget = local.tokens.ThinkingBudget(found, 40, "!</think>", opened=opened)
+        budget = local.tokenizer.streaming.ThinkingBudget(found, 40, "!</think>", opened=opened)
         assert not any(budget(token) for token in found.encode(text))
         assert budget.count == len(found.encode(text.removesuffix("and more")))
 
 
 def test_a_budget_sees_a_closing_tag_that_is_spelt_out(tmp_path: Path) -> None:
     found = tokenizer(tmp_path, "special")
-    budget = local.tokens.ThinkingBudget(found, 12, "!</think>", opened=True)
+    budget = local.tokenizer.streaming.ThinkingBudget(found, 12, "!</think>", opened=True)
     spelt = [found.backend.token_to_id(c) for c in "abc</think>and_much_more_after_it"]
     assert not any(budget(token) for token in spelt)
     assert budget.count == len("abc</think>")

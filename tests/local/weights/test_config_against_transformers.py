@@ -16,7 +16,7 @@ from m1eval import RunnerError, UsageError, load
 from tests.local.conftest import CPU, Tiny, save_tokenizer, scores
 
 local = load("runners", "local")
-loading = local.loading
+loader = local.weights.loader
 NullProgress = import_module("m1eval").NullProgress
 
 IDS = torch.randint(0, 97, (160,), generator=torch.Generator().manual_seed(3)).tolist()
@@ -233,7 +233,7 @@ def wanted(reference: Any, ids: list[int]) -> torch.Tensor:
 
 
 def read(folder: Path, **options: Any) -> Any:
-    return loading.load(folder, dtype=torch.float32, device=CPU, progress=NullProgress(), **options).model
+    return loader.load(folder, dtype=torch.float32, device=CPU, progress=NullProgress(), **options).model
 
 
 def refused(folder: Path, **options: Any) -> str:
@@ -494,7 +494,7 @@ def test_keys_that_do_not_matter_are_passed_over(plain: Tiny, tmp_path: Path) ->
 def test_whatever_transformers_writes_for_any_config_is_known() -> None:
     from transformers import GenerationConfig, PreTrainedConfig
 
-    keys = import_module(f"{local.__name__}.config_keys")
+    keys = import_module(f"{local.__name__}.weights.config_keys")
     written = {**PreTrainedConfig().to_dict(), **GenerationConfig().to_dict()}
     keys.check_keys(written, ())
     ordinary = dict.fromkeys(GenerationConfig._get_default_generation_params(), 1)

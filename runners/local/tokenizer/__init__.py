@@ -1,0 +1,1 @@
+"""A model's tokenizer: from a folder or a GGUF file, checked before use, with its chat template."""

@@ -30,9 +30,16 @@ from torch import Tensor
 from m1eval import NullProgress, load
 
 local = load("runners", "local")
-cache, safetensors, layers, loader, models, step = (
+safetensors, layers, loader, models, attention_context, kv_cache = (
     import_module(f"{local.__name__}.{name}")
-    for name in ("cache", "weights.safetensors", "layers", "weights.loader", "models", "step")
+    for name in (
+        "weights.safetensors",
+        "layers.layers",
+        "weights.loader",
+        "models",
+        "layers.attention_context",
+        "layers.kv_cache",
+    )
 )
 
 EXPECTED = "expected.safetensors"
@@ -154,9 +161,9 @@ class Reader:
 
     def __init__(self, model: Any, room: int) -> None:
         weight = next(model.parameters())
-        count = -(-room // cache.BLOCK_SIZE)
+        count = -(-room // local.layers.cache_spec.BLOCK_SIZE)
         settings = {"dtype": weight.dtype, "device": weight.device}
-        self.pools = step.Pools(model.memory, blocks=count + 1, rows=1, snapshots=0, **settings)
+        self.cache = kv_cache.KVCache(model.cache_specs, blocks=count + 1, rows=1, snapshots=0, **settings)
         self.model, self.device, self.length = model, weight.device, 0
         self.blocks = np.arange(1, count + 1, dtype=np.int32)
         self.table, self.row = (torch.from_numpy(x).to(self.device) for x in (self.blocks[None], np.zeros(1, np.int64)))
@@ -166,11 +173,12 @@ class Reader:
         with torch.inference_mode():
             if len(ids) == 1:
                 at = torch.tensor([self.length], device=self.device)
-                now = step.Drawing(self.pools, self.row, self.table, at)
+                step = attention_context.DecodeContext(self.cache, self.row, self.table, at)
             else:
-                now = step.Reading(self.pools, [step.Part(0, len(ids), self.length + len(ids), self.blocks)])
+                sequence = attention_context.PrefillSequence(0, len(ids), self.length + len(ids), self.blocks)
+                step = attention_context.PrefillContext(self.cache, [sequence])
             self.length += len(ids)
-            found: Tensor = self.model.logits(self.model(torch.tensor(ids, device=self.device), now))
+            found: Tensor = self.model.logits(self.model(torch.tensor(ids, device=self.device), step))
             return found.cpu()
 
 

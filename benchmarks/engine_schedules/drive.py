@@ -15,7 +15,7 @@ def make(executor: Any, schedule: Schedule, *, states: bool, threaded: bool = Fa
     """An engine over a device, with the memory and settings of a schedule."""
     scheduler = scheduler_module.Scheduler(
         cache.BlockPool(schedule.blocks),
-        cache.Snapshots(schedule.snapshots if states else 0),
+        cache.StateSnapshots(schedule.snapshots if states else 0),
         max_num_seqs=schedule.batch,
         chunk_size=schedule.chunk,
         has_states=states,

@@ -14,9 +14,18 @@ from m1eval import NullProgress
 from .drive import drive, make
 from .schedule import BLOCK, Ask, Schedule, check, local, same
 
-models, layers, loader, ranks, sizing, step, sample = (
+models, layers, loader, ranks, sizing, attention_context, kv_cache, sample = (
     import_module(f"{local.__name__}.{name}")
-    for name in ("models", "layers", "weights.loader", "ranks", "sizing", "step", "ops.sample")
+    for name in (
+        "models",
+        "layers.layers",
+        "weights.loader",
+        "ranks",
+        "sizing",
+        "layers.attention_context",
+        "layers.kv_cache",
+        "ops.sample",
+    )
 )
 
 SHAPE: dict[str, Any] = {
@@ -108,16 +117,18 @@ def device(model: Any, schedule: Schedule, dtype: torch.dtype, where: torch.devi
 
 def has_states(model: Any) -> bool:
     """Whether some layers keep a state of a whole sequence."""
-    return any(type(kind).__name__ == "State" for kind in model.memory)
+    return any(type(kind).__name__ == "State" for kind in model.cache_specs)
 
 
 @torch.inference_mode()
 def logits(model: Any, ids: list[int], dtype: torch.dtype, where: torch.device) -> Tensor:
     """What a model says after each of these tokens [tokens, vocab], read at once into a memory of its own; on a CPU."""
     count = -(-len(ids) // BLOCK)
-    pools = step.Pools(model.memory, blocks=count + 1, rows=1, snapshots=0, dtype=dtype, device=where)
-    reading = step.Reading(pools, [step.Part(0, len(ids), len(ids), np.arange(1, count + 1, dtype=np.int32))])
-    found: Tensor = model.logits(model(torch.tensor(ids, device=where), reading))
+    cache = kv_cache.KVCache(model.cache_specs, blocks=count + 1, rows=1, snapshots=0, dtype=dtype, device=where)
+    blocks = np.arange(1, count + 1, dtype=np.int32)
+    sequence = attention_context.PrefillSequence(0, len(ids), len(ids), blocks)
+    step = attention_context.PrefillContext(cache, [sequence])
+    found: Tensor = model.logits(model(torch.tensor(ids, device=where), step))
     return found.cpu()
 
 

@@ -10,7 +10,7 @@ from m1eval import load
 
 local = load("runners", "local")
 cache, sequence, sampling = (import_module(f"{local.__name__}.{name}") for name in ("cache", "sequence", "sampling"))
-BLOCK: int = cache.BLOCK_SIZE
+BLOCK: int = local.layers.cache_spec.BLOCK_SIZE
 GREEDY = sampling.SamplingParams(0.0, 1.0, 0, 0.0, 0)
 
 

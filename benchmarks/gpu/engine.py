@@ -26,7 +26,7 @@ from m1eval import NullProgress, Request, Sampling, load
 
 local = load("runners", "local")
 bench, models, layers, sequence = (
-    import_module(f"{local.__name__}.{name}") for name in ("bench", "models", "layers", "sequence")
+    import_module(f"{local.__name__}.{name}") for name in ("bench", "models", "layers.layers", "sequence")
 )
 
 GPU = torch.device("cuda")

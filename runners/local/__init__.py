@@ -22,10 +22,11 @@ from m1eval.text import plural
 from m1eval.thinking import DEFAULT, KNOWN, Form, form_of, named, opened_by, split_thinking
 
 from . import options
-from .cache import BLOCK_SIZE, BlockPool, Snapshots, State, hash_blocks
+from .cache import BlockPool, StateSnapshots, hash_blocks
 from .engine import Engine, Executor
-from .models import Language
-from .parallel import Shard
+from .layers.cache_spec import BLOCK_SIZE, LinearStateSpec
+from .layers.sharding import Shard
+from .models import CausalLM
 from .ranks import MultiprocessExecutor, build_model_runner
 from .sampling import SamplingParams
 from .scheduler import Scheduler
@@ -168,13 +169,13 @@ class Runner(m1eval.Runner):
             ignored=self.ignored_keys,
         )
         self.tokenizer = self._loaded.tokenizer
-        model = cast(Language, self._loaded.model)
+        model = cast(CausalLM, self._loaded.model)
         self.context_window = self.context_window or model.window
         if self.context_window > model.window:
             raise UsageError(f"local: a window of {self.context_window} is more than the model's {model.window}")
         self._engine = self.build_engine(model, self.context_window)
 
-    def build_engine(self, model: Language, window: int) -> Engine:
+    def build_engine(self, model: CausalLM, window: int) -> Engine:
         """An engine around a model in this runner's settings."""
         chunk = min(self.chunk, -(-window // BLOCK_SIZE) * BLOCK_SIZE)
         config = EngineConfig(
@@ -195,10 +196,10 @@ class Runner(m1eval.Runner):
             capacity = config.capacity(model)
             executor = build_model_runner(model, config, capacity)
         self._capacity = capacity
-        has_states = any(isinstance(kind, State) for kind in model.memory)
+        has_states = any(isinstance(kind, LinearStateSpec) for kind in model.cache_specs)
         scheduler = Scheduler(
             BlockPool(capacity.num_blocks),
-            Snapshots(capacity.num_snapshots),
+            StateSnapshots(capacity.num_snapshots),
             max_num_seqs=capacity.max_num_seqs,
             chunk_size=chunk,
             has_states=has_states,
@@ -270,7 +271,7 @@ class Runner(m1eval.Runner):
         assert self._loaded is not None
         return await asyncio.to_thread(
             bench.report,
-            cast(Language, self._loaded.model),
+            cast(CausalLM, self._loaded.model),
             engine,
             dtype=getattr(torch, self.dtype),
             device=self.device,
@@ -325,7 +326,7 @@ class Runner(m1eval.Runner):
             ids = request.token_ids or []
         else:
             ids = self.tokenizer.encode_raw(text) if request.messages is None else self.tokenizer.encode(text)
-        size = cast(Language, self._loaded.model if self._loaded else None).vocab_size
+        size = cast(CausalLM, self._loaded.model if self._loaded else None).vocab_size
         if not ids or min(ids) < 0 or max(ids) >= size:
             raise ValueError(f"the prompt is empty, or has token ids outside of 0 to {size - 1}")
         end = self.tokenizer.decode(ids[-16:]) if text is None else text

@@ -15,15 +15,14 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import nn
 
-from .cache import BLOCK_SIZE, KV, CacheSpec
 from .engine import Engine
-from .layers import Head
-from .models import Language
-from .moe import Experts, Router
+from .layers.cache_spec import BLOCK_SIZE, CacheSpec, KVSpec, block_bytes, state_bytes
+from .layers.layers import LMHead
+from .layers.moe import Experts, Router
+from .models import CausalLM
 from .sampling import SamplingParams
 from .sequence import Sequence
 from .sizing import GIB
-from .step import block_bytes, state_bytes
 
 GREEDY = SamplingParams(0.0, 1.0, 0, 0.0, 0)
 SAMPLED = SamplingParams(1.0, 0.95, 0, 0.0, 0)
@@ -55,29 +54,31 @@ class Work(NamedTuple):
     """Bytes of one sequence's states."""
 
 
-def work(model: Language, dtype: torch.dtype) -> Work:
+def work(model: CausalLM, dtype: torch.dtype) -> Work:
     """Count it from the modules; attention to latents counts as nothing."""
     module = cast(nn.Module, model)
     weights = token = experts = 0
     share = 1.0
-    chosen = max((part.choice.chosen for part in module.modules() if isinstance(part, Router)), default=1)
+    chosen = max((part.routing.top_k for part in module.modules() if isinstance(part, Router)), default=1)
     for part in module.modules():
         own = list(part.parameters(recurse=False))
         size = sum(parameter.numel() for parameter in own)
         if isinstance(part, nn.Embedding):
             continue
-        tied = part._tied[0] if isinstance(part, Head) else None
+        tied = part._tied[0] if isinstance(part, LMHead) else None
         read = [*own, *([] if tied is None else [tied.weight])]
         held = sum(parameter.numel() * parameter.element_size() for parameter in read)
         if isinstance(part, Experts):
             experts, share = experts + held, chosen / part.count
         else:
             weights += held
-        if not isinstance(part, Head):  # only the last token of a prompt goes through it
+        if not isinstance(part, LMHead):  # only the last token of a prompt goes through it
             token += 2 * (size * chosen // part.count if isinstance(part, Experts) else size)
-    memory: Sequence_[CacheSpec] = model.memory
+    memory: Sequence_[CacheSpec] = model.cache_specs
     softmax = [
-        part for part in module.modules() if hasattr(part, "layer") and isinstance(memory[cast(int, part.layer)], KV)
+        part
+        for part in module.modules()
+        if hasattr(part, "layer") and isinstance(memory[cast(int, part.layer)], KVSpec)
     ]
     pair = sum(4 * cast(int, part.heads) * cast(int, part.dim) for part in softmax if hasattr(part, "dim"))
     return Work(weights, experts, share, token, pair, block_bytes(memory, dtype) / BLOCK_SIZE, state_bytes(memory))
@@ -134,7 +135,7 @@ def sequences(
 
 
 def prefill(engine: Engine, length: int, vocab: int, *, times: int = 1, seed: int = 0) -> dict[str, float]:
-    """Reading one prompt: tokens a second, and the time to the first token."""
+    """Prefill of one prompt: tokens a second, and the time to the first token."""
     took = []
     for i in range(times):
         took.append(ask(engine, sequences(1, length, 1, vocab, seed=seed + i + 1)))
@@ -184,7 +185,7 @@ def peak(device: torch.device) -> float:
 
 
 def report(
-    model: Language,
+    model: CausalLM,
     engine: Engine,
     *,
     dtype: torch.dtype,

@@ -8,38 +8,14 @@ block but one state, and is only of use at the very token at which a copy was sa
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-BLOCK_SIZE = 64
-"""Tokens of a block."""
+from .layers.cache_spec import BLOCK_SIZE
+
 PADDING_BLOCK = 0
 """The block that nobody owns: rows that only fill up a batch write there."""
-
-
-class KV(NamedTuple):
-    """What a softmax layer keeps of a token: a key and a value, each [heads, dim]."""
-
-    heads: int
-    dim: int
-
-
-class Latent(NamedTuple):
-    """What multi-head latent attention keeps of a token: one key [dim], whose first `values` numbers are the value."""
-
-    dim: int
-    values: int
-
-
-class State(NamedTuple):
-    """What linear attention keeps of a whole sequence: one fp32 matrix [heads, dim, dim]."""
-
-    heads: int
-    dim: int
-
-
-CacheSpec = KV | Latent | State
 
 
 def hash_blocks(token_ids: Sequence[int] | np.ndarray[Any, Any], block_size: int = BLOCK_SIZE) -> list[bytes]:
@@ -135,7 +111,7 @@ class BlockPool:
                 self.free_blocks[block] = None
 
 
-class Snapshots:
+class StateSnapshots:
     """Which saved state stands for which tokens; at most `count`, the longest unused is given up."""
 
     def __init__(self, count: int) -> None:

@@ -14,15 +14,16 @@ from torch import Tensor
 
 from m1eval import RunnerError
 
-from .cache import BLOCK_SIZE
-from .models import Language
+from .layers.attention_context import Array, DecodeContext, PrefillContext, PrefillSequence, to_device
+from .layers.cache_spec import BLOCK_SIZE
+from .layers.kv_cache import KVCache
+from .layers.sharding import ALONE, Shard
+from .models import CausalLM
 from .ops.experts import SEPARATE
 from .ops.layout import INDEX, LENGTH
 from .ops.sample import argmax, sample
 from .ops.slot_mapping import load_step_inputs, store_step_outputs
-from .parallel import ALONE, Shard
 from .sequence import PrefillChunk, ScheduledBatch, SlotAssignment, StepOutput, TokenLogprob
-from .step import Array, Drawing, Part, Pools, Reading, send
 
 SCORE_CHUNK = 256
 """Places whose next token is scored at once; each costs a row of the whole vocabulary."""
@@ -40,8 +41,8 @@ class ModelRunner:
 
     def __init__(
         self,
-        model: Language,
-        pools: Pools,
+        model: CausalLM,
+        pools: KVCache,
         *,
         max_num_seqs: int,
         window: int,
@@ -90,7 +91,7 @@ class ModelRunner:
             finally:
                 SEPARATE.reset(token)
         for row, snapshot in batch.state_saves:
-            self.pools.save(row, snapshot)
+            self.pools.save_state(row, snapshot)
         return wait
 
     def _prepare_slots(
@@ -100,23 +101,23 @@ class ModelRunner:
             self.host_block_tables[row, at : at + len(blocks)] = blocks
         if table_updates:
             entries = [np.stack((np.full(len(b), row), np.arange(at, at + len(b)), b)) for row, at, b in table_updates]
-            rows, columns, blocks_ = send(np.concatenate(entries, 1), self.device)
+            rows, columns, blocks_ = to_device(np.concatenate(entries, 1), self.device)
             self.block_tables[rows, columns] = blocks_.int()
         for seat in assignments:
-            self.pools.begin(seat.slot, seat.snapshot)
+            self.pools.load_state(seat.slot, seat.snapshot)
         if assignments:
             params = [seat.sampling_params for seat in assignments]
             ints = [(0, 0, draw.seed, 0, draw.top_k, seat.slot) for seat, draw in zip(assignments, params, strict=True)]
             reals = [(draw.temperature, draw.top_p, draw.min_p) for draw in params]
-            *values, at_ = send(np.array(ints, dtype=np.int64).T.copy(), self.device)
+            *values, at_ = to_device(np.array(ints, dtype=np.int64).T.copy(), self.device)
             self.slot_ints[:, at_] = torch.stack(values)
-            self.slot_floats[:, at_] = send(np.array(reals, dtype=np.float32).T.copy(), self.device)
+            self.slot_floats[:, at_] = to_device(np.array(reals, dtype=np.float32).T.copy(), self.device)
 
     def _prefill(self, batch: ScheduledBatch) -> Callable[[], StepOutput]:
         chunks = batch.chunks
-        step = Reading(self.pools, [self._part(piece) for piece in chunks])
+        step = PrefillContext(self.pools, [self._part(piece) for piece in chunks])
         ids = np.concatenate([piece.token_ids for piece in chunks])
-        hidden = self.model(send(ids, self.device), step)
+        hidden = self.model(to_device(ids, self.device), step)
         scored = [self._score(hidden, begin, piece) for begin, piece in zip(step.begins, chunks, strict=True)]
         self._store_lengths(chunks)
         decoding = [
@@ -124,7 +125,7 @@ class ModelRunner:
         ]
         if not decoding:
             return lambda: StepOutput([], [], [_likelihoods(*found) for found in scored])
-        ends, rows = send(np.array(decoding, dtype=np.int64).T.copy(), self.device)
+        ends, rows = to_device(np.array(decoding, dtype=np.int64).T.copy(), self.device)
         tokens, logprobs = self._sample(hidden[ends], rows, greedy=batch.all_greedy, logprobs=batch.need_logprobs)
         wait = _copy_to_host(tokens, logprobs, len(decoding))
         return lambda: StepOutput(*wait(), [_likelihoods(*found) for found in scored])
@@ -132,7 +133,7 @@ class ModelRunner:
     def _store_lengths(self, chunks: Sequence[PrefillChunk]) -> None:
         """Note how far the rows of these pieces are."""
         values = [(p.slot, p.start + len(p.token_ids), max(p.output_index, 0)) for p in chunks]
-        rows, lengths, indices = send(np.array(values, dtype=np.int64).T.copy(), self.device)
+        rows, lengths, indices = to_device(np.array(values, dtype=np.int64).T.copy(), self.device)
         self.slot_ints[LENGTH, rows], self.slot_ints[INDEX, rows] = lengths, indices
 
     def _is_small(self, batch: ScheduledBatch) -> bool:
@@ -177,13 +178,15 @@ class ModelRunner:
     ) -> tuple[Tensor, Tensor | None]:
         """Given tokens (id, row, place) [3, tokens], and a token drawn after some of them (which, row) [2, draws]."""
         ids, rows, places = tokens.unbind()
-        step = Drawing(self.pools, rows, self.block_tables[rows, : max_seq_len // BLOCK_SIZE], places, apart=False)
+        step = DecodeContext(
+            self.pools, rows, self.block_tables[rows, : max_seq_len // BLOCK_SIZE], places, distinct=False
+        )
         hidden = self.model(ids, step)
         return self._sample(hidden[samples[0]], samples[1], greedy=greedy, logprobs=logprobs)
 
-    def _part(self, piece: PrefillChunk) -> Part:
+    def _part(self, piece: PrefillChunk) -> PrefillSequence:
         length = piece.start + len(piece.token_ids)
-        return Part(
+        return PrefillSequence(
             piece.slot, len(piece.token_ids), length, self.host_block_tables[piece.slot, : -(-length // BLOCK_SIZE)]
         )
 
@@ -214,7 +217,7 @@ class ModelRunner:
                 logprobs=batch.need_logprobs,
             )
         else:
-            padded = send(rows.padded() if self.invariant else rows.values, self.device)
+            padded = to_device(rows.padded() if self.invariant else rows.values, self.device)
             outputs = self._decode_step(
                 padded, max_seq_len=max_seq_len, greedy=batch.all_greedy, logprobs=batch.need_logprobs
             )
@@ -226,10 +229,10 @@ class ModelRunner:
     ) -> tuple[Tensor, Tensor | None]:
         """One token for each of the rows [1, rows], on the device alone."""
         rows = inputs[0]
-        ids, positions, tables, places = load_step_inputs(
+        ids, positions, tables, mapping = load_step_inputs(
             self.slot_ints, self.block_tables[:, : max_seq_len // BLOCK_SIZE], rows, BLOCK_SIZE
         )
-        step = Drawing(self.pools, rows, tables, positions, places=places)
+        step = DecodeContext(self.pools, rows, tables, positions, mapping=mapping)
         return self._sample(self.model(ids, step), rows, greedy=greedy, logprobs=logprobs, added=1)
 
     def _sample(
@@ -243,7 +246,7 @@ class ModelRunner:
             _, _, seeds, indices, top_k = self.slot_ints[:, rows].unbind()
             temperature, top_p, min_p = self.slot_floats[:, rows].unbind()
             tokens = sample(scores, temperature, top_p, top_k.int(), min_p, seeds, indices)
-        tokens = self.shard.first(tokens)  # ranks that drew different ones would go different ways for good
+        tokens = self.shard.broadcast(tokens)  # ranks that drew different ones would go different ways for good
         store_step_outputs(self.slot_ints, rows, tokens, self.padding_slot, added)
         return tokens, _logprobs(scores, tokens.clamp(min=0)) if logprobs else None
 
@@ -283,14 +286,14 @@ class CudaGraphs:
     ) -> tuple[Tensor, Tensor | None]:
         """`step(*inputs, **settings)`; the tensors that come back hold until the next call."""
         if self.device.type == "cpu":
-            return step(*[send(given.padded(), self.device) for given in inputs], **settings)
+            return step(*[to_device(given.padded(), self.device) for given in inputs], **settings)
         key = (step.__name__, *(given.size for given in inputs), *settings.values())
         if key not in self.captured:
             self.captured[key] = self._capture(step, inputs, settings)
         graph, tensors, last_values, outputs = self.captured[key]
         for i, (given, tensor) in enumerate(zip(inputs, tensors, strict=True)):
             if not np.array_equal(given.values, last_values[i]):
-                tensor.copy_(send(given.padded(), self.device))
+                tensor.copy_(to_device(given.padded(), self.device))
                 last_values[i] = given.values
         graph.replay()
         return outputs
@@ -299,7 +302,7 @@ class CudaGraphs:
         self, step: Callable[..., tuple[Tensor, Tensor | None]], inputs: Sequence[GraphInput], settings: dict[str, Any]
     ) -> _CapturedGraph:
         padding = [given.padded(0) for given in inputs]
-        tensors = [send(array, self.device) for array in padding]
+        tensors = [to_device(array, self.device) for array in padding]
         step(*tensors, **settings)  # kernels are compiled and libraries set up outside of the capture
         torch.cuda.synchronize(self.device)
         graph = torch.cuda.CUDAGraph()

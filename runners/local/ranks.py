@@ -23,13 +23,13 @@ import torch
 
 from m1eval import NullProgress, RunnerError
 
-from . import parallel
 from .device import ModelRunner
-from .models import Language
-from .parallel import ALONE, Shard
+from .layers import sharding
+from .layers.kv_cache import KVCache
+from .layers.sharding import ALONE, Shard
+from .models import CausalLM
 from .sequence import ScheduledBatch, StepOutput
 from .sizing import Capacity, EngineConfig
-from .step import Pools
 from .weights.loader import load
 
 SETUP_TIMEOUT = 600.0
@@ -75,10 +75,10 @@ class Worker(NamedTuple):
     pipe: "Connection[Any, Any]"
 
 
-def build_model_runner(model: Language, config: EngineConfig, capacity: Capacity, shard: Shard = ALONE) -> ModelRunner:
+def build_model_runner(model: CausalLM, config: EngineConfig, capacity: Capacity, shard: Shard = ALONE) -> ModelRunner:
     """The memory for a model, and the device that runs it."""
-    pools = Pools(
-        model.memory,
+    pools = KVCache(
+        model.cache_specs,
         blocks=capacity.num_blocks,
         rows=capacity.max_num_seqs,
         snapshots=capacity.num_snapshots,
@@ -116,7 +116,7 @@ class MultiprocessExecutor:
         self.shard = Shard(0, size)
         self.failure: str | None = None
         """What ended it all."""
-        self._store = parallel.meeting(size)
+        self._store = sharding.create_store(size)
         self._messages: SimpleQueue[tuple[int, Any] | None] = SimpleQueue()
         self._gate, self._failed = threading.Lock(), threading.Event()
         self._model_runner: ModelRunner | None = None
@@ -127,12 +127,12 @@ class MultiprocessExecutor:
         self._listener = threading.Thread(target=self._listen, name="m1eval-ranks", daemon=True)
         self._listener.start()
 
-    def initialize(self, model: Language, config: EngineConfig) -> Capacity:
+    def initialize(self, model: CausalLM, config: EngineConfig) -> Capacity:
         """Get all ranks ready to run their parts, with room for what fits on each; `model` is that of rank 0."""
         self._gather()  # "loaded", however long that takes
         self._send(config)
         try:
-            parallel.join(self._store, self.shard, config.device)
+            sharding.join_group(self._store, self.shard, config.device)
             capacity = config.capacity(model)
             shared = Capacity(*map(min, zip(capacity, *self._gather(SETUP_TIMEOUT), strict=True)))
             self._send(shared)
@@ -178,7 +178,7 @@ class MultiprocessExecutor:
                 worker.process.kill()
         if self._model_runner is not None and self._model_runner.graphs:
             self._model_runner.graphs.captured.clear()
-        parallel.leave()
+        sharding.leave_group()
         self._listener.join(GRACE_PERIOD)
         if self._listener.is_alive():
             for worker in self.workers:
@@ -240,7 +240,7 @@ class MultiprocessExecutor:
             self.failure = message
         self._failed.set()
         self._messages.put(None)
-        parallel.abort()
+        sharding.abort()
 
     def _raise_if_failed(self) -> None:
         if self.failure:
@@ -305,7 +305,7 @@ def _run_worker(pipe: "Connection[Any, Any]", config: WorkerConfig) -> None:
     model: Any = loaded.model
     pipe.send("loaded")
     engine_config: EngineConfig = pipe.recv()._replace(device=config.device)
-    parallel.join(parallel.found(config.port, config.shard.size), config.shard, config.device)
+    sharding.join_group(sharding.connect_store(config.port, config.shard.size), config.shard, config.device)
     pipe.send(engine_config.capacity(model))
     model_runner = build_model_runner(model, engine_config, pipe.recv(), config.shard)
     pipe.send("ready")

@@ -13,7 +13,8 @@ import time
 from collections import deque
 from typing import Literal
 
-from .cache import BLOCK_SIZE, BlockPool, Snapshots, hash_blocks
+from .cache import BlockPool, StateSnapshots, hash_blocks
+from .layers.cache_spec import BLOCK_SIZE
 from .sequence import PrefillChunk, ScheduledBatch, Sequence, SlotAssignment, StepOutput
 
 MIN_SHARED_BLOCKS = 8
@@ -33,7 +34,7 @@ class Scheduler:
     def __init__(
         self,
         block_pool: BlockPool,
-        snapshots: Snapshots,
+        snapshots: StateSnapshots,
         *,
         max_num_seqs: int,
         chunk_size: int,

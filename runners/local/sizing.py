@@ -11,9 +11,10 @@ import torch
 
 from m1eval import RunnerError
 
-from .cache import BLOCK_SIZE, CacheSpec, State
-from .models import Language
-from .step import Part, Pools, Reading, block_bytes, state_bytes
+from .layers.attention_context import PrefillContext, PrefillSequence
+from .layers.cache_spec import BLOCK_SIZE, CacheSpec, LinearStateSpec, block_bytes, state_bytes
+from .layers.kv_cache import KVCache
+from .models import CausalLM
 
 GIB = 2**30
 FREE_SHARE = 0.06
@@ -47,13 +48,13 @@ class EngineConfig(NamedTuple):
     invariant: bool
     world_size: int = 1
 
-    def capacity(self, model: Language) -> Capacity:
+    def capacity(self, model: CausalLM) -> Capacity:
         """What fits on the device; on a GPU a step is computed to know."""
         used = measure_step_bytes(
             model, chunk_size=self.chunk_size, max_num_seqs=self.max_num_seqs, dtype=self.dtype, device=self.device
         )
         return fit_capacity(
-            model.memory,
+            model.cache_specs,
             dtype=self.dtype,
             device=self.device,
             max_num_seqs=self.max_num_seqs,
@@ -127,20 +128,20 @@ def fit_capacity(
 
 @torch.inference_mode()
 def measure_step_bytes(
-    model: Language, *, chunk_size: int, max_num_seqs: int, dtype: torch.dtype, device: torch.device
+    model: CausalLM, *, chunk_size: int, max_num_seqs: int, dtype: torch.dtype, device: torch.device
 ) -> int:
     """Bytes that a step of `chunk` tokens takes on a GPU beside weights and cache, found by computing one."""
     if device.type != "cuda":
         return 0
     blocks = -(-chunk_size // BLOCK_SIZE) + 1
-    pools = Pools(model.memory, blocks=blocks, rows=1, snapshots=0, dtype=dtype, device=device)
+    pools = KVCache(model.cache_specs, blocks=blocks, rows=1, snapshots=0, dtype=dtype, device=device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
-    step = Reading(pools, [Part(0, chunk_size, chunk_size, np.arange(1, blocks))])
+    step = PrefillContext(pools, [PrefillSequence(0, chunk_size, chunk_size, np.arange(1, blocks))])
     hidden = model(torch.zeros(chunk_size, dtype=torch.int64, device=device), step)
     model.logits(hidden[-1:])
     taken = torch.cuda.max_memory_allocated(device) - before
-    states = any(isinstance(kind, State) for kind in model.memory)
+    states = any(isinstance(kind, LinearStateSpec) for kind in model.cache_specs)
     del pools, step, hidden
     torch.cuda.empty_cache()
     # A piece behind a long past is attended to in two parts, joined in fp32; every row of scores is drawn from.

@@ -122,24 +122,27 @@ def hidden(
 ) -> torch.Tensor:
     """The hidden states that `scores` makes logits of."""
     local = load("runners", "local")
-    step = import_module(f"{local.__name__}.step")
-    size = local.cache.BLOCK_SIZE
+    layers = f"{local.__name__}.layers"
+    attention_context, kv_cache = (import_module(f"{layers}.{name}") for name in ("attention_context", "kv_cache"))
+    size = local.layers.cache_spec.BLOCK_SIZE
     needed = -(-len(ids) // size)
-    pools = step.Pools(model.memory, blocks=2 * needed + 1, rows=2, snapshots=0, dtype=dtype, device=CPU)
+    cache = kv_cache.KVCache(model.cache_specs, blocks=2 * needed + 1, rows=2, snapshots=0, dtype=dtype, device=CPU)
     blocks = np.arange(1, needed + 1, dtype=np.int32) * (2 if scattered else 1)
     tables = torch.from_numpy(blocks[::-1].copy() if scattered else blocks)[None]
-    found, begin, row = [], 0, 1
+    hidden, begin, row = [], 0, 1
     with torch.inference_mode():
         for count in pieces or [len(ids)]:
             end = begin + count
             if count == 1:
-                one = step.Drawing(pools, torch.tensor([row]), tables, torch.tensor([begin]))
+                step = attention_context.DecodeContext(cache, torch.tensor([row]), tables, torch.tensor([begin]))
             else:
-                one = step.Reading(pools, [step.Part(row, count, end, tables[0].numpy()[: -(-end // size)])])
-            found.append(model(torch.tensor(ids[begin:end]), one))
+                used = tables[0].numpy()[: -(-end // size)]
+                sequence = attention_context.PrefillSequence(row, count, end, used)
+                step = attention_context.PrefillContext(cache, [sequence])
+            hidden.append(model(torch.tensor(ids[begin:end]), step))
             begin = end
     assert begin == len(ids)
-    return torch.cat(found)
+    return torch.cat(hidden)
 
 
 def save_tokenizer(folder: Path, template: str | None) -> None:

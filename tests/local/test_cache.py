@@ -75,10 +75,10 @@ def test_no_block_is_lost_or_given_twice() -> None:
 
 
 def test_the_longest_unused_snapshot_is_given_up() -> None:
-    saved = cache.Snapshots(2)
+    saved = cache.StateSnapshots(2)
     assert [saved.save(key) for key in (b"a", b"b")] == [0, 1]
     assert saved.save(b"a") is None
     assert saved.find(b"a") == 0
     assert saved.save(b"c") == 1
     assert saved.find(b"b") is None
-    assert cache.Snapshots(0).save(b"a") is None
+    assert cache.StateSnapshots(0).save(b"a") is None

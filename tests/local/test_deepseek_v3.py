@@ -18,9 +18,9 @@ from tests.local.conftest import Tiny, read, save_tokenizer, scores
 from tests.local.weights.test_fp8 import quantise
 
 local = load("runners", "local")
-models, layers, loader, parallel, cache, fp8 = (
+models, layers, loader, sharding, cache_spec, fp8 = (
     import_module(f"{local.__name__}.{name}")
-    for name in ("models", "layers", "weights.loader", "parallel", "cache", "weights.fp8")
+    for name in ("models", "layers.layers", "weights.loader", "layers.sharding", "layers.cache_spec", "weights.fp8")
 )
 
 SHAPE: dict[str, Any] = {
@@ -166,7 +166,7 @@ def test_a_checkpoint_in_fp8_is_its_dequantised_twin(size: int, deepseek: Make, 
     rough = copied(folder, tmp_path / "fp8", config | {"quantization_config": said}, quantised)
     twin = copied(folder, tmp_path / "twin", config, plain)
     for rank in range(size):
-        found, wanted = (dict(read(at, shard=parallel.Shard(rank, size)).named_parameters()) for at in (rough, twin))
+        found, wanted = (dict(read(at, shard=sharding.Shard(rank, size)).named_parameters()) for at in (rough, twin))
         assert len(found) == len(wanted) > 40
         for name, tensor in wanted.items():
             assert torch.equal(found[name], tensor), name
@@ -206,7 +206,7 @@ def test_the_published_model_has_its_sizes() -> None:
     model = models.build(R1, layers.LayerContext(torch.bfloat16))
     weights = sum(math.prod(slot.shape) for name, slot in loader.places(model).items() if "correction" not in name)
     assert weights == 671_026_404_352
-    assert model.memory == [cache.Latent(576, 512)] * 61
+    assert model.cache_specs == [cache_spec.MLASpec(576, 512)] * 61
     assert model.window == 163_840
     attention = model.model.layers[60].self_attn
     assert attention.scale == pytest.approx(192**-0.5 * (0.1 * math.log(40) + 1) ** 2)
@@ -220,8 +220,8 @@ def test_ranks_together_compute_what_one_does_alone(size: int, changed: dict[str
     parts: list[torch.Tensor] = [torch.empty(0)] * size
     barrier = threading.Barrier(size, timeout=30)
 
-    class Rank(parallel.Shard):  # type: ignore[misc, name-defined]
-        def sum(self, x: torch.Tensor) -> torch.Tensor:
+    class Rank(sharding.Shard):  # type: ignore[misc, name-defined]
+        def all_reduce(self, x: torch.Tensor) -> torch.Tensor:
             parts[self.rank] = x
             barrier.wait()
             total = torch.stack(parts).sum(0)

@@ -14,7 +14,7 @@ from m1eval import NullProgress, load
 from tests.local.conftest import read
 
 local = load("runners", "local")
-models, layers = (import_module(f"{local.__name__}.{name}") for name in ("models", "layers"))
+models, layers = (import_module(f"{local.__name__}.{name}") for name in ("models", "layers.layers"))
 Sequence = local.sequence.Sequence
 SamplingParams = local.sampling.SamplingParams
 hash_blocks = local.cache.hash_blocks
@@ -179,8 +179,8 @@ def test_old_prompts_make_room_for_new_ones(model: Any, engine: Callable[..., An
 def test_when_blocks_run_out_a_sequence_starts_again_and_loses_nothing(model: Any, engine: Callable[..., Any]) -> None:
     draws = [SamplingParams(1.0, 0.9, 0, 0.0, seed) for seed in range(6)]
     wanted = asked(engine(model), *[asks(prompt(i, 40), 300, draw) for i, draw in enumerate(draws)])
-    block = local.step.block_bytes(model.memory, torch.float32)
-    state = local.step.state_bytes(model.memory)
+    block = local.layers.cache_spec.block_bytes(model.cache_specs, torch.float32)
+    state = local.layers.cache_spec.state_bytes(model.cache_specs)
     room = (9 + 8) * block + 7 * state + 2**12
     tight = engine(model, batch=6, memory=(room + 8 * state) / 2**30)
     tight.scheduler.block_pool.__init__(14)

@@ -10,12 +10,13 @@ from torch.nn.functional import silu
 from m1eval import RunnerError, load
 
 local = load("runners", "local")
-moe = import_module(f"{local.__name__}.moe")
+moe = import_module(f"{local.__name__}.layers.moe")
 ops = import_module(f"{local.__name__}.ops.experts")
 routing = import_module(f"{local.__name__}.ops.router")
+layout = import_module(f"{local.__name__}.ops.layout")
 activation = import_module(f"{local.__name__}.ops.silu")
-parallel = import_module(f"{local.__name__}.parallel")
-layers = import_module(f"{local.__name__}.layers")
+sharding = import_module(f"{local.__name__}.layers.sharding")
+layers = import_module(f"{local.__name__}.layers.layers")
 
 
 def drawn(tokens: int, chosen: int, *, count: int = 6, width: int = 16, inner: int = 8) -> list[torch.Tensor]:
@@ -62,7 +63,7 @@ def test_computing_all_experts_for_all_tokens_does_the_same(first: int) -> None:
     own = (ids - first).flatten()
     own = own.where((own >= 0) & (own < len(down)), len(down))
     wanted = token_by_token(x, gate_up, down, weights, ids - first)
-    torch.testing.assert_close(ops.everywhere(x, gate_up, down, weights, own), wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ops.dense(x, gate_up, down, weights, own), wanted, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("first", [0, 3, 6])
@@ -86,7 +87,7 @@ def test_ranks_add_up_to_the_whole() -> None:
     for size in (1, 2, 3):
         parts = []
         for rank in range(size):
-            how = layers.LayerContext(torch.float32, parallel.Shard(rank, size))
+            how = layers.LayerContext(torch.float32, sharding.Shard(rank, size))
             part = moe.Experts(16, 8, 6, how)
             stacked = part.stacked()
             for name, tensor in (("gate_up_proj", gate_up), ("down_proj", down)):
@@ -100,36 +101,36 @@ def test_ranks_add_up_to_the_whole() -> None:
 
 def test_experts_that_cannot_be_divided_are_refused() -> None:
     with pytest.raises(RunnerError, match="6 experts cannot be split over 4 GPUs"):
-        moe.Experts(16, 8, 6, layers.LayerContext(torch.float32, parallel.Shard(0, 4)))
+        moe.Experts(16, 8, 6, layers.LayerContext(torch.float32, sharding.Shard(0, 4)))
 
 
 def chosen(scores: list[float], correction: list[float] | None = None, **choice: Any) -> dict[int, float]:
     """Weight of each chosen expert."""
     bias = None if correction is None else torch.tensor(correction)
-    weights, ids = moe.choose(torch.tensor([scores]), bias, moe.Choice(**choice))
+    weights, ids = routing.choose(torch.tensor([scores]), bias, layout.Routing(**choice))
     return {i: round(weight, 4) for i, weight in zip(ids[0].tolist(), weights[0].tolist(), strict=True)}
 
 
 def test_the_best_experts_are_chosen_and_weighted() -> None:
     scores = [0.1, 0.4, 0.3, 0.2]
-    assert chosen(scores, chosen=2, renormalise=False) == {1: 0.4, 2: 0.3}
-    assert chosen(scores, chosen=2) == {1: 0.5714, 2: 0.4286}
-    assert chosen(scores, chosen=2, scaling=2.5) == {1: 1.4286, 2: 1.0714}
-    assert chosen(scores, chosen=1) == {1: 1.0}
+    assert chosen(scores, top_k=2, renormalise=False) == {1: 0.4, 2: 0.3}
+    assert chosen(scores, top_k=2) == {1: 0.5714, 2: 0.4286}
+    assert chosen(scores, top_k=2, scaling=2.5) == {1: 1.4286, 2: 1.0714}
+    assert chosen(scores, top_k=1) == {1: 1.0}
 
 
 def test_a_correction_changes_the_choice_but_not_the_weights() -> None:
     scores = [0.1, 0.4, 0.3, 0.2]
-    assert chosen(scores, [1.0, 0.0, 0.0, 0.15], chosen=2, renormalise=False) == {0: 0.1, 1: 0.4}
-    assert chosen(scores, [-9.0, -9.0, -9.0, -9.0], chosen=2, renormalise=False) == {1: 0.4, 2: 0.3}
+    assert chosen(scores, [1.0, 0.0, 0.0, 0.15], top_k=2, renormalise=False) == {0: 0.1, 1: 0.4}
+    assert chosen(scores, [-9.0, -9.0, -9.0, -9.0], top_k=2, renormalise=False) == {1: 0.4, 2: 0.3}
 
 
 def test_experts_come_from_the_groups_with_the_best_pairs() -> None:
     scores = [0.9, 0.0, 0.1, 0.5, 0.6, 0.0, 0.3, 0.3, 0.1]
-    groups: dict[str, Any] = {"groups": 3, "kept": 1, "renormalise": False}
-    assert chosen(scores, chosen=2, **groups) == {4: 0.6, 3: 0.5}
-    assert chosen(scores, chosen=3, **(groups | {"kept": 2})) == {4: 0.6, 3: 0.5, 0: 0.9}
-    assert chosen(scores, [0.0] * 6 + [1.0] * 3, chosen=2, **groups) == {6: 0.3, 7: 0.3}
+    groups: dict[str, Any] = {"groups": 3, "top_groups": 1, "renormalise": False}
+    assert chosen(scores, top_k=2, **groups) == {4: 0.6, 3: 0.5}
+    assert chosen(scores, top_k=3, **(groups | {"top_groups": 2})) == {4: 0.6, 3: 0.5, 0: 0.9}
+    assert chosen(scores, [0.0] * 6 + [1.0] * 3, top_k=2, **groups) == {6: 0.3, 7: 0.3}
 
 
 @pytest.mark.parametrize("scoring", ["softmax", "sigmoid"])
@@ -137,7 +138,7 @@ def test_a_router_scores_in_fp32_whatever_its_weights(scoring: Any) -> None:
     torch.manual_seed(0)
     weight, x = torch.randn(8, 32).bfloat16(), torch.randn(5, 32).bfloat16()
     how = layers.LayerContext(torch.bfloat16)
-    router = moe.Router(32, 8, moe.Choice(2, scoring, renormalise=False), how)
+    router = moe.Router(32, 8, layout.Routing(2, scoring, renormalise=False), how)
     router.weight.data.copy_(weight)
     exact = x.double() @ weight.double().t()
     wanted = (exact.softmax(-1) if scoring == "softmax" else exact.sigmoid()).topk(2)
@@ -151,7 +152,7 @@ def test_a_router_scores_in_fp32_whatever_its_weights(scoring: Any) -> None:
 def test_a_router_in_groups_takes_its_correction_into_account() -> None:
     torch.manual_seed(1)
     weight, x = torch.randn(8, 32), torch.randn(5, 32)
-    choice = moe.Choice(2, "sigmoid", groups=2, scaling=2.5, floor=1e-20)
+    choice = layout.Routing(2, "sigmoid", groups=2, scaling=2.5, eps=1e-20)
     router = moe.Router(32, 8, choice, layers.LayerContext(), corrected=True)
     router.weight.data.copy_(weight)
     router.e_score_correction_bias.data.copy_(torch.tensor([9.0, 9.0] + [0.0] * 6))

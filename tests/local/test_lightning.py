@@ -42,7 +42,7 @@ def test_blocks_give_what_the_recurrence_gives_at_every_slope(length):
     states = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
     expected = states.double()
     wanted = recurrence(q, k, v, slopes, expected, [(0, length, 0)])
-    found = lightning.plain_prefill(q, k, v, slopes, states, [(0, length, 0)])
+    found = lightning.lightning_prefill.reference(q, k, v, slopes, states, [(0, length, 0)])
     for head in range(4):
         assert error(found[:, head], wanted[:, head]) < 1e-5
         assert error(states[:, head], expected[:, head]) < 1e-5
@@ -55,7 +55,7 @@ def test_each_span_has_its_own_state_and_other_slots_stay():
     states = torch.randn(6, 2, 24, 24, generator=torch.Generator().manual_seed(1))
     before, expected = states.clone(), states.double()
     wanted = recurrence(q, k, v, slopes, expected, spans)
-    found = lightning.plain_prefill(q, k, v, slopes, states, spans)
+    found = lightning.lightning_prefill.reference(q, k, v, slopes, states, spans)
     assert error(found, wanted) < 1e-5
     assert error(states, expected) < 1e-5
     assert torch.equal(states[[1, 2, 5]], before[[1, 2, 5]])
@@ -68,8 +68,11 @@ def test_a_prompt_in_chunks_gives_what_it_gives_at_once(cuts):
     q, k, v = draw(700, 2, 16)
     slopes = torch.tensor([STEEPEST, 0.004])
     whole, parts = torch.zeros(2, 1, 2, 16, 16)
-    wanted = lightning.plain_prefill(q, k, v, slopes, whole, [(0, 700, 0)])
-    found = [lightning.plain_prefill(q[a:b], k[a:b], v[a:b], slopes, parts, [(0, b - a, 0)]) for a, b in pairwise(cuts)]
+    wanted = lightning.lightning_prefill.reference(q, k, v, slopes, whole, [(0, 700, 0)])
+    found = [
+        lightning.lightning_prefill.reference(q[a:b], k[a:b], v[a:b], slopes, parts, [(0, b - a, 0)])
+        for a, b in pairwise(cuts)
+    ]
     assert error(torch.cat(found), wanted.double()) < 1e-5
     assert error(parts, whole.double()) < 1e-5
 
@@ -80,11 +83,11 @@ def test_decode_goes_on_where_prefill_ended():
     states = torch.randn(5, 2, 16, 16, generator=torch.Generator().manual_seed(1))
     before, expected = states.clone(), states.double()
     wanted = recurrence(q, k, v, slopes, expected, [(0, 20, 4), (20, 40, 1)])
-    lightning.plain_prefill(q, k, v, slopes, states, [(0, 10, 4), (20, 30, 1)])
+    lightning.lightning_prefill.reference(q, k, v, slopes, states, [(0, 10, 4), (20, 30, 1)])
     slots = torch.tensor([1, 4])
     for t in range(10, 20):
         rows = [x[[20 + t, t]] for x in (q, k, v)]
-        assert error(lightning.plain_decode(*rows, slopes, states, slots), wanted[[20 + t, t]]) < 1e-5
+        assert error(lightning.lightning_decode.reference(*rows, slopes, states, slots), wanted[[20 + t, t]]) < 1e-5
     assert error(states, expected) < 1e-5
     assert torch.equal(states[[0, 2, 3]], before[[0, 2, 3]])
 
@@ -95,13 +98,13 @@ def test_short_numbers_cost_no_more_than_their_own_rounding(dtype, limit):
     slopes = torch.tensor([0.2, FLATTEST])
     states, expected = torch.zeros(1, 2, 32, 32), torch.zeros(1, 2, 32, 32, dtype=torch.float64)
     wanted = recurrence(q, k, v, slopes, expected, [(0, 600, 0)])
-    found = lightning.plain_prefill(q, k, v, slopes, states, [(0, 600, 0)])
+    found = lightning.lightning_prefill.reference(q, k, v, slopes, states, [(0, 600, 0)])
     assert found.dtype == dtype
     assert error(found, wanted) < limit
     assert error(states, expected) < 1e-5
     row = q[:1], k[:1], v[:1]
     wanted = recurrence(*row, slopes, expected, [(0, 1, 0)])
-    found = lightning.plain_decode(*row, slopes, states, torch.tensor([0]))
+    found = lightning.lightning_decode.reference(*row, slopes, states, torch.tensor([0]))
     assert found.dtype == dtype
     assert error(found, wanted) < limit
 
@@ -109,7 +112,7 @@ def test_short_numbers_cost_no_more_than_their_own_rounding(dtype, limit):
 def test_a_sequence_that_sums_past_fp16_stays_finite():
     ones = torch.ones(4000, 1, 16, dtype=torch.float16) * 5
     states = torch.zeros(1, 1, 16, 16)
-    lightning.plain_prefill(ones * 0.01, ones, ones, torch.tensor([0.0]), states, [(0, 4000, 0)])
+    lightning.lightning_prefill.reference(ones * 0.01, ones, ones, torch.tensor([0.0]), states, [(0, 4000, 0)])
     assert states.isfinite().all()
     assert states.min() > torch.finfo(torch.float16).max
 
@@ -117,9 +120,9 @@ def test_a_sequence_that_sums_past_fp16_stays_finite():
 def test_the_operation_takes_the_plain_way_on_a_cpu():
     q, k, v = draw(30, 2, 16)
     slopes, one, other = torch.tensor([0.5, 0.01]), *torch.zeros(2, 1, 2, 16, 16)
-    wanted = lightning.plain_prefill(q, k, v, slopes, one, [(0, 30, 0)])
+    wanted = lightning.lightning_prefill.reference(q, k, v, slopes, one, [(0, 30, 0)])
     assert torch.equal(lightning.lightning_prefill(q, k, v, slopes, other, [(0, 30, 0)]), wanted)
     row, slots = [x[:1] for x in (q, k, v)], torch.tensor([0])
-    wanted = lightning.plain_decode(*row, slopes, one, slots)
+    wanted = lightning.lightning_decode.reference(*row, slopes, one, slots)
     assert torch.equal(lightning.lightning_decode(*row, slopes, other, slots), wanted)
     assert torch.equal(one, other)

@@ -13,7 +13,7 @@ from m1eval import RunnerError, load
 from tests.local.conftest import LLAMA3, read, scores
 
 local = load("runners", "local")
-rotary = import_module(f"{local.__name__}.rotary")
+rotary = import_module(f"{local.__name__}.layers.rotary")
 Sequence = import_module(f"{local.__name__}.sequence").Sequence
 SamplingParams = local.sampling.SamplingParams
 

@@ -18,8 +18,9 @@ from m1eval import RunnerError, load
 from tests.local.conftest import read, save_tokenizer, scores
 
 local = load("runners", "local")
-models, layers, loader, parallel, cache = (
-    import_module(f"{local.__name__}.{name}") for name in ("models", "layers", "weights.loader", "parallel", "cache")
+models, layers, loader, sharding, cache_spec = (
+    import_module(f"{local.__name__}.{name}")
+    for name in ("models", "layers.layers", "weights.loader", "layers.sharding", "layers.cache_spec")
 )
 minimax_m1, minimax = (import_module(f"{models.__name__}.{name}") for name in ("minimax_m1", "minimax"))
 
@@ -240,7 +241,7 @@ def published(folder: Path) -> tuple[Any, dict[str, torch.Tensor]]:
         (folder / name).symlink_to(ORACLE / name)
     save_tokenizer(folder, None)
     model = read(folder)
-    model.lm_head.known = None  # the model has more tokens than the tokenizer lent to it
+    model.lm_head.num_tokens = None  # the model has more tokens than the tokenizer lent to it
     return model, load_file(ORACLE / "expected.safetensors")
 
 
@@ -336,15 +337,15 @@ def test_the_published_model_has_its_tensors_and_sizes() -> None:
     assert len(wanted) == 8243
     assert sum(math.prod(slot.shape) for slot in wanted.values()) == 456_089_655_296
     assert loader.weight_bytes(model) == 912_210_767_872, "bf16, and the routers in fp32"
-    assert model.memory == ([cache.State(64, 128)] * 7 + [cache.KV(8, 128)]) * 10
+    assert model.cache_specs == ([cache_spec.LinearStateSpec(64, 128)] * 7 + [cache_spec.KVSpec(8, 128)]) * 10
     assert model.window == 10_240_000
-    assert model.lm_head.known == 200032, "the rest of the vocabulary only fills it up"
+    assert model.lm_head.num_tokens == 200032, "the rest of the vocabulary only fills it up"
 
 
 @pytest.mark.parametrize("size", [8, 16])
 def test_a_rank_of_the_published_model_holds_its_share(size: int) -> None:
-    model = models.build(M1, layers.LayerContext(torch.bfloat16, parallel.Shard(size - 1, size)))
-    assert model.memory[6:8] == [cache.State(64 // size, 128), cache.KV(1, 128)]
+    model = models.build(M1, layers.LayerContext(torch.bfloat16, sharding.Shard(size - 1, size)))
+    assert model.cache_specs[6:8] == [cache_spec.LinearStateSpec(64 // size, 128), cache_spec.KVSpec(1, 128)]
     held = loader.weight_bytes(model) - 2 * 2 * 200064 * 6144
     assert held < 1.02 * (912_210_767_872 - 2 * 2 * 200064 * 6144) / size
 
@@ -366,8 +367,8 @@ class Meeting:
 def together(folder: Path, ids: Sequence[int], size: int, pieces: Sequence[int]) -> list[torch.Tensor]:
     """Logits of each of `size` ranks."""
 
-    class Rank(parallel.Shard):  # type: ignore[misc, name-defined]
-        def sum(self, x: torch.Tensor) -> torch.Tensor:
+    class Rank(sharding.Shard):  # type: ignore[misc, name-defined]
+        def all_reduce(self, x: torch.Tensor) -> torch.Tensor:
             found: torch.Tensor = self.group.sum(self.rank, x)
             return found
 
@@ -388,7 +389,7 @@ def test_ranks_together_compute_what_one_does_alone(size: int, tmp_path: Path) -
 
 def test_heads_that_ranks_cannot_share_out_are_refused() -> None:
     with pytest.raises(RunnerError, match="cannot be split over 3 GPUs"):
-        models.build(TINY, layers.LayerContext(shard=parallel.Shard(0, 3)))
+        models.build(TINY, layers.LayerContext(shard=sharding.Shard(0, 3)))
 
 
 def test_bf16_stays_close_and_routes_in_fp32(tmp_path: Path) -> None:

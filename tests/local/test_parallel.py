@@ -23,8 +23,9 @@ from tests.local.test_deepseek_v3 import SHAPE as DEEPSEEK
 from tests.local.test_engine import HYBRID, prompt
 
 local = load("runners", "local")
-models, layers, loader, parallel, ranks = (
-    import_module(f"{local.__name__}.{name}") for name in ("models", "layers", "weights.loader", "parallel", "ranks")
+models, layers, loader, sharding, ranks = (
+    import_module(f"{local.__name__}.{name}")
+    for name in ("models", "layers.layers", "weights.loader", "layers.sharding", "ranks")
 )
 
 LONG = prompt(1, 150)
@@ -276,7 +277,7 @@ def test_gpus_that_are_not_there_are_refused(
 def test_ranks_that_share_a_cpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     sizing = import_module(f"{local.__name__}.sizing")
     monkeypatch.setattr(sizing, "free_bytes", lambda device: 2**26)
-    memory = [local.cache.KV(2, 16)] * 4
+    memory = [local.layers.cache_spec.KVSpec(2, 16)] * 4
     asked: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu"), "max_num_seqs": 512, "window": 512}
     one, two = (
         sizing.fit_capacity(memory, **asked, cache_bytes=None, step_bytes=0, world_size=ranks_) for ranks_ in (1, 2)

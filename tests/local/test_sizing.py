@@ -9,12 +9,12 @@ import torch
 from m1eval import RunnerError, load
 
 local = load("runners", "local")
-sizing, step, cache = (import_module(f"{local.__name__}.{name}") for name in ("sizing", "step", "cache"))
+sizing, cache_spec = (import_module(f"{local.__name__}.{name}") for name in ("sizing", "layers.cache_spec"))
 
 CPU = torch.device("cpu")
 GIB = 2**30
-M1 = [cache.KV(8, 128) if i % 8 == 7 else cache.State(64, 128) for i in range(80)]
-R1 = [cache.Latent(576, 512)] * 61
+M1 = [cache_spec.KVSpec(8, 128) if i % 8 == 7 else cache_spec.LinearStateSpec(64, 128) for i in range(80)]
+R1 = [cache_spec.MLASpec(576, 512)] * 61
 
 
 def fit(memory: Any, **given: Any) -> Any:
@@ -30,10 +30,10 @@ def fit(memory: Any, **given: Any) -> Any:
 
 
 def test_the_published_models_keep_what_their_papers_say() -> None:
-    assert step.block_bytes(M1, torch.bfloat16) == cache.BLOCK_SIZE * 10 * 8 * 128 * 2 * 2
-    assert step.state_bytes(M1) == 70 * 4 * 2**20
-    assert step.block_bytes(R1, torch.bfloat16) == cache.BLOCK_SIZE * 61 * 576 * 2
-    assert step.state_bytes(R1) == 0
+    assert cache_spec.block_bytes(M1, torch.bfloat16) == cache_spec.BLOCK_SIZE * 10 * 8 * 128 * 2 * 2
+    assert cache_spec.state_bytes(M1) == 70 * 4 * 2**20
+    assert cache_spec.block_bytes(R1, torch.bfloat16) == cache_spec.BLOCK_SIZE * 61 * 576 * 2
+    assert cache_spec.state_bytes(R1) == 0
 
 
 def test_what_is_planned_fits_into_the_budget_and_holds_a_whole_window() -> None:
@@ -42,10 +42,10 @@ def test_what_is_planned_fits_into_the_budget_and_holds_a_whole_window() -> None
         for memory in (M1, R1):
             for budget in (90, 120, 180):
                 room = fit(memory, cache_bytes=budget * GIB)
-                kept = room.num_blocks * step.block_bytes(memory, torch.bfloat16)
-                states = (room.max_num_seqs + 1 + room.num_snapshots) * step.state_bytes(memory)
+                kept = room.num_blocks * cache_spec.block_bytes(memory, torch.bfloat16)
+                states = (room.max_num_seqs + 1 + room.num_snapshots) * cache_spec.state_bytes(memory)
                 assert kept + states <= budget * GIB
-                assert (room.num_blocks - 1) * cache.BLOCK_SIZE >= 2**20
+                assert (room.num_blocks - 1) * cache_spec.BLOCK_SIZE >= 2**20
                 assert 1 <= room.max_num_seqs <= 16
                 assert (room.num_snapshots > 0) == (memory is M1)
 

@@ -16,14 +16,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..ops.layout import StateSpan
+
 LOG2E = tl.constexpr(1.4426950408889634)
 REACH = tl.constexpr(88.0)
 """e^-88 is below the smallest normal number of fp32."""
 
 PIECE = 512
 """Numbers of a state that one program carries through a sequence."""
-
-Span = tuple[int, int, int]
 
 
 class Tuning(NamedTuple):
@@ -60,7 +60,7 @@ def lightning_prefill(
     v: Tensor,
     slopes: Tensor,
     states: Tensor,
-    spans: Sequence[Span],
+    spans: Sequence[StateSpan],
     *,
     tuning: Tuning | None = None,
 ) -> Tensor:
@@ -137,7 +137,7 @@ def _length(tokens: int, heads: int, processors: int, tuning: Tuning) -> int:
 
 
 @lru_cache(maxsize=16)  # every lightning layer of a step asks for the same
-def _plan(spans: tuple[Span, ...], length: int, device: torch.device) -> Plan:
+def _plan(spans: tuple[StateSpan, ...], length: int, device: torch.device) -> Plan:
     several: list[tuple[int, int, int, int]] = []
     single: list[tuple[int, int, int, int]] = []
     chains: list[tuple[int, int, int]] = []

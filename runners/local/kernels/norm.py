@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped"
-"""Norms and the gated activation: one program a row, so each value is read once and written once."""
+"""Norms and the gated activation: one program per row, so each value is read once and written once."""
 
 import torch
 import triton
@@ -52,24 +52,24 @@ def _norm(
     block: tl.constexpr, pdl: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    at = tl.arange(0, block)
-    inside = at < width
-    scale = tl.load(weight + at, inside, 0.0).to(tl.float32)
+    offs = tl.arange(0, block)
+    mask = offs < width
+    scale = tl.load(weight + offs, mask, 0.0).to(tl.float32)
     wait_for_previous(pdl)
-    kept = tl.load(x + row * x_stride + at, inside, 0.0)
-    value = kept.to(tl.float32)
+    x_value = tl.load(x + row * x_stride + offs, mask, 0.0)
+    value = x_value.to(tl.float32)
     if kind == 1:
-        delta = tl.load(other + row * other_stride + at, inside, 0.0).to(tl.float32)
-        kept = (alpha * value + beta * delta).to(kept.dtype)
-        tl.store(total + row * width + at, kept, inside)
-        value = kept.to(tl.float32)
-    root = tl.rsqrt(tl.sum(value * value, 0) / width + eps)
-    normed = ((value * root).to(kept.dtype).to(tl.float32) * scale).to(kept.dtype)
+        delta = tl.load(other + row * other_stride + offs, mask, 0.0).to(tl.float32)
+        x_value = (alpha * value + beta * delta).to(x_value.dtype)
+        tl.store(total + row * width + offs, x_value, mask)
+        value = x_value.to(tl.float32)
+    inv_rms = tl.rsqrt(tl.sum(value * value, 0) / width + eps)
+    normed = ((value * inv_rms).to(x_value.dtype).to(tl.float32) * scale).to(x_value.dtype)
     if kind == 2:
-        gate = tl.load(other + row * other_stride + at, inside, 0.0).to(tl.float32)
-        opened = tl.sigmoid(gate).to(kept.dtype).to(tl.float32)
-        normed = (normed.to(tl.float32) * opened).to(kept.dtype)
-    tl.store(out + row * width + at, normed, inside)
+        gate = tl.load(other + row * other_stride + offs, mask, 0.0).to(tl.float32)
+        gate_sigmoid = tl.sigmoid(gate).to(x_value.dtype).to(tl.float32)
+        normed = (normed.to(tl.float32) * gate_sigmoid).to(x_value.dtype)
+    tl.store(out + row * width + offs, normed, mask)
 
 
 def silu_mul(gate_up: Tensor, block: int = 1024) -> Tensor:
@@ -90,10 +90,10 @@ def silu_mul(gate_up: Tensor, block: int = 1024) -> Tensor:
 def _silu_mul(gate_up, out, stride, width: tl.constexpr, block: tl.constexpr, pdl: tl.constexpr):
     wait_for_previous(pdl)
     row = tl.program_id(0).to(tl.int64)
-    at = tl.program_id(1) * block + tl.arange(0, block)
-    inside = at < width
-    gate = tl.load(gate_up + row * stride + at, inside, 0.0)
-    up = tl.load(gate_up + row * stride + width + at, inside, 0.0).to(tl.float32)
+    offs = tl.program_id(1) * block + tl.arange(0, block)
+    mask = offs < width
+    gate = tl.load(gate_up + row * stride + offs, mask, 0.0)
+    up = tl.load(gate_up + row * stride + width + offs, mask, 0.0).to(tl.float32)
     value = gate.to(tl.float32)
     active = (value * tl.sigmoid(value)).to(gate.dtype).to(tl.float32)
-    tl.store(out + row * width + at, (active * up).to(gate.dtype), inside)
+    tl.store(out + row * width + offs, (active * up).to(gate.dtype), mask)

@@ -1,11 +1,11 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped"
-"""Programmatic dependent launch (sm_90 on): a kernel starts while the one before it ends, and waits where it must.
+"""Programmatic dependent launch (from sm_90 on): a kernel starts while the previous one ends, and waits where it must.
 
-A kernel that takes part first reads, if anything, what no kernel of its chain writes: weights, and what was there when
-the last kernel that takes no part began (the lookup of embeddings, at the latest, begins when a step's tables and
-lengths and all earlier steps are done). Then it calls `follow`, in every program that goes on, and only then touches
-what another kernel writes or reads. The wait is for the whole kernel before, which has itself waited for the one before
-that: so order holds along the chain, through kernels that take no part as well.
+A participating kernel first reads, if anything, only what no kernel of its chain writes: weights, and what existed when
+the last kernel outside the chain started (the embedding lookup, at the latest, starts when a step's tables and lengths
+and all earlier steps are done). Then it calls `wait_for_previous`, in every program that continues, and only then
+touches what another kernel writes or reads. The wait is for the whole previous kernel, which has itself waited for the
+one before: so order holds along the chain, through kernels outside it as well.
 """
 
 import os
@@ -23,28 +23,28 @@ CHOICE = "M1EVAL_PDL"
 
 @cache
 def enabled() -> bool:
-    """Whether kernels that can are launched so."""
+    """Whether dependent launches are switched on."""
     return os.environ.get(CHOICE, "1") != "0"
 
 
 @cache
-def _able() -> bool:
+def _supported() -> bool:
     return torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 9
 
 
 def use_pdl(pdl: bool | None = None) -> bool:
-    """The caller's choice, or the environment's for None; never on hardware without it, nor interpreted."""
-    return (enabled() if pdl is None else pdl) and _able()
+    """The caller's choice, or the environment's for None; never on hardware without support, nor interpreted."""
+    return (enabled() if pdl is None else pdl) and _supported()
 
 
 def launch_options(used: bool) -> dict[str, Any]:
-    """What a launch is told beside its arguments."""
+    """Keyword options of a launch."""
     return {"launch_pdl": True} if used else {}
 
 
 @triton.jit
 def wait_for_previous(pdl: tl.constexpr):
-    """Let the next kernel start, and wait for what the ones before have written."""
+    """Let the next kernel start, and wait for the writes of the previous ones."""
     if pdl:
         cuda.gdc_launch_dependents()
         cuda.gdc_wait()

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped"
-"""SiLU in place, over rows that may stand apart: torch has no vectorised loop for those, at half the memory's speed."""
+"""SiLU in place, over rows with any stride: torch has no vectorised loop for those, at half the memory speed."""
 
 import triton
 import triton.language as tl
@@ -17,7 +17,7 @@ def silu_(x: Tensor, *, block: int = 2048, warps: int = 4) -> Tensor:
 
 @triton.jit
 def _silu(x, stride, width: tl.constexpr, block: tl.constexpr):
-    at = tl.program_id(1) * block + tl.arange(0, block)
-    place = x + tl.program_id(0).to(tl.int64) * stride + at
-    value = tl.load(place, at < width, 0.0).to(tl.float32)
-    tl.store(place, (value * tl.sigmoid(value)).to(x.dtype.element_ty), at < width)
+    offs = tl.program_id(1) * block + tl.arange(0, block)
+    pointer = x + tl.program_id(0).to(tl.int64) * stride + offs
+    value = tl.load(pointer, offs < width, 0.0).to(tl.float32)
+    tl.store(pointer, (value * tl.sigmoid(value)).to(x.dtype.element_ty), offs < width)

@@ -27,20 +27,20 @@ def load_step_inputs(ints: Tensor, tables: Tensor, rows: Tensor, block: int) -> 
 @triton.jit(do_not_specialize=["blocks"])
 def _load_step_inputs(
     ints, tables, rows, ids, positions, selected, slots, lengths, stride, table_stride, blocks, block: tl.constexpr,
-    last: tl.constexpr, length: tl.constexpr, wide: tl.constexpr, pdl: tl.constexpr,
+    last: tl.constexpr, length: tl.constexpr, chunk: tl.constexpr, pdl: tl.constexpr,
 ):  # fmt: skip
-    at = tl.program_id(0).to(tl.int64)
+    index = tl.program_id(0).to(tl.int64)
     wait_for_previous(pdl)
-    row = tl.load(rows + at)
+    row = tl.load(rows + index)
     position = tl.load(ints + length * stride + row)
     table = tables + row * table_stride
-    tl.store(ids + at, tl.maximum(tl.load(ints + last * stride + row), 0))
-    tl.store(positions + at, position)
-    tl.store(lengths + at, (position + 1).to(tl.int32))
-    tl.store(slots + at, tl.load(table + position // block).to(tl.int64) * block + position % block)
-    for first in tl.range(0, blocks, wide):
-        column = first + tl.arange(0, wide)
-        tl.store(selected + at * blocks + column, tl.load(table + column, column < blocks, 0), column < blocks)
+    tl.store(ids + index, tl.maximum(tl.load(ints + last * stride + row), 0))
+    tl.store(positions + index, position)
+    tl.store(lengths + index, (position + 1).to(tl.int32))
+    tl.store(slots + index, tl.load(table + position // block).to(tl.int64) * block + position % block)
+    for first in tl.range(0, blocks, chunk):
+        column = first + tl.arange(0, chunk)
+        tl.store(selected + index * blocks + column, tl.load(table + column, column < blocks, 0), column < blocks)
 
 
 def store_step_outputs(ints: Tensor, rows: Tensor, tokens: Tensor, spare: int, growth: int) -> None:
@@ -56,14 +56,14 @@ def store_step_outputs(ints: Tensor, rows: Tensor, tokens: Tensor, spare: int, g
 @triton.jit(do_not_specialize=["spare", "growth"])
 def _store_step_outputs(
     ints, rows, tokens, stride, spare, growth, count: tl.constexpr, last: tl.constexpr, length: tl.constexpr,
-    index: tl.constexpr, pad: tl.constexpr, pdl: tl.constexpr,
+    next_index: tl.constexpr, pad: tl.constexpr, pdl: tl.constexpr,
 ):  # fmt: skip
-    at = tl.program_id(0)
+    index = tl.program_id(0)
     field = tl.arange(0, pad)
     wait_for_previous(pdl)
-    row = tl.load(rows + at)
-    where = ints + field * stride + row
-    value = tl.load(where, field < count, 0)
-    value = tl.where(field == last, tl.load(tokens + at), value)
-    value += tl.where(field == index, 1, 0) + tl.where(field == length, growth, 0)
-    tl.store(where, tl.where(row == spare, 0, value), field < count)
+    row = tl.load(rows + index)
+    pointer = ints + field * stride + row
+    value = tl.load(pointer, field < count, 0)
+    value = tl.where(field == last, tl.load(tokens + index), value)
+    value += tl.where(field == next_index, 1, 0) + tl.where(field == length, growth, 0)
+    tl.store(pointer, tl.where(row == spare, 0, value), field < count)

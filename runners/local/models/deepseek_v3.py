@@ -1,6 +1,6 @@
 """DeepSeek-V3 and R1 (arXiv 2412.19437): multi-head latent attention, and experts chosen by sigmoids within groups.
 
-Attention keeps one latent vector of a token for all heads (arXiv 2405.04434). Parameter names are those of
+Attention caches one latent vector per token for all heads (arXiv 2405.04434). Parameter names are those of
 `DeepseekV3ForCausalLM` in Hugging Face transformers, against which it is tested; the extra layer of the published
 checkpoints, which predicts a second token, is not used.
 """
@@ -12,31 +12,16 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from ..cache import Latent
-from ..layers import (
-    MLP,
-    SILU,
-    Columns,
-    Count,
-    Embedding,
-    Eps,
-    Head,
-    LayerContext,
-    Layers,
-    Packed,
-    Positions,
-    RMSNorm,
-    Row,
-    Size,
-    checked,
-    converted,
-)
-from ..moe import Choice, Experts, FeedForward, MoE, Router
-from ..rotary import Rope, mscale, rope_parameters, rotate, rotated, stretched
-from ..step import Step, Table
+from ..layers.attention_context import AttentionContext
+from ..layers.cache_spec import MLASpec
+from ..layers.layers import MLP, ColumnLinear, Columns, Embedding, LayerContext, LMHead, RMSNorm, RowLinear
+from ..layers.moe import Experts, FeedForward, MoE, Router
+from ..layers.rotary import Rope, check_whole_heads, mscale, rope_parameters, rotate, stretched
+from ..ops.layout import Rotary, Routing
+from ._fields import SILU, Count, Eps, Layers, Positions, Size, check, convert
 
 LATENT_EPS = 1e-6
-"""Of the norms of latents, whatever rms_norm_eps is: both published implementations leave it at their default."""
+"""Epsilon of the latents' norms, whatever rms_norm_eps is: both published implementations leave it at their default."""
 
 
 KEYS = frozenset(
@@ -85,9 +70,9 @@ KEYS = frozenset(
 )
 """qk_head_dim follows from others here, and all heads share one latent, whatever num_key_value_heads is."""
 _ALIASES = {"num_local_experts": "n_routed_experts", "num_mtp_layers": "num_nextn_predict_layers"}
-"""Names that newer transformers give."""
+"""Names in newer transformers."""
 _NULLS: dict[str, Any] = {"q_lora_rank": None, "norm_topk_prob": False, "rope_interleave": False, "n_shared_experts": 0}
-"""What null means where that is not the same as saying nothing."""
+"""Meaning of null where that differs from an absent key."""
 
 
 class Config(msgspec.Struct, kw_only=True, frozen=True):
@@ -130,18 +115,19 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
         config = {**{new: config[old] for old, new in _ALIASES.items() if old in config}, **config}
         fields = {key: config[key] for key in KEYS - _ALIASES.keys() if config.get(key) is not None}
         fields |= {key: value for key, value in _NULLS.items() if key in config and config[key] is None}
-        made = converted({**fields, "rope": rope_parameters(config)}, cls)
+        checked = convert({**fields, "rope": rope_parameters(config)}, cls)
         for name, only in (("scoring_func", "sigmoid"), ("topk_method", "noaux_tc")):
-            given = getattr(made, name)
-            checked(given == only, f"{name} '{given}' is not built in for deepseek_v3, only {only}")
-        checked(made.hidden_act in SILU, f"hidden_act '{made.hidden_act}' is not built in, only silu")
-        checked(made.moe_layer_freq == 1, f"moe_layer_freq {made.moe_layer_freq} is not built in, only 1")
+            value = getattr(checked, name)
+            check(value == only, f"{name} '{value}' is not built in for deepseek_v3, only {only}")
+        check(checked.hidden_act in SILU, f"hidden_act '{checked.hidden_act}' is not built in, only silu")
+        check(checked.moe_layer_freq == 1, f"moe_layer_freq {checked.moe_layer_freq} is not built in, only 1")
         dim = config.get("head_dim")
-        checked(dim in (None, made.qk_rope_head_dim), f"head_dim {dim} is not qk_rope_head_dim {made.qk_rope_head_dim}")
-        checked(made.q_lora_rank is not None or not made.attention_bias, "attention_bias needs a q_lora_rank")
-        _check_groups(made)
-        rotated(config, made.rope, made.qk_rope_head_dim)
-        return made
+        rope_dim = checked.qk_rope_head_dim
+        check(dim in (None, rope_dim), f"head_dim {dim} is not qk_rope_head_dim {rope_dim}")
+        check(checked.q_lora_rank is not None or not checked.attention_bias, "attention_bias needs a q_lora_rank")
+        _check_groups(checked)
+        check_whole_heads(config, checked.rope, rope_dim)
+        return checked
 
     @property
     def rope_theta(self) -> float:
@@ -150,7 +136,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
 
     @property
     def scale(self) -> float:
-        """Of attention's scores: 1 / sqrt(dim), and YaRN's correction squared, at every length as in transformers."""
+        """Scale of attention scores: 1 / sqrt(dim) times YaRN's correction squared, at every length as there."""
         scale: float = (self.qk_nope_head_dim + self.qk_rope_head_dim) ** -0.5
         over = self.rope.get("mscale_all_dim") or 0.0
         kind = self.rope.get("rope_type", self.rope.get("type", "default"))
@@ -163,12 +149,12 @@ def _check_groups(config: Config) -> None:
     """RunnerError unless experts can be chosen as the config says."""
     if config.first_k_dense_replace >= config.num_hidden_layers:
         return
-    experts, groups, kept = config.n_routed_experts, config.n_group, config.topk_group
-    checked(experts % groups == 0, f"{experts} experts cannot be divided into {groups} groups")
-    checked(experts >= 2 * groups, f"a group needs two experts, and {groups} have {experts}")
-    checked(kept <= groups, f"topk_group {kept} is more than n_group {groups}")
-    most, chosen = kept * experts // groups, config.num_experts_per_tok
-    checked(chosen <= most, f"{chosen} experts for each token, of {most} in the chosen groups")
+    experts, groups, top_groups = config.n_routed_experts, config.n_group, config.topk_group
+    check(experts % groups == 0, f"{experts} experts cannot be divided into {groups} groups")
+    check(experts >= 2 * groups, f"a group needs two experts, and {groups} have {experts}")
+    check(top_groups <= groups, f"topk_group {top_groups} is more than n_group {groups}")
+    available, top_k = top_groups * experts // groups, config.num_experts_per_tok
+    check(top_k <= available, f"{top_k} experts for each token, of {available} in the chosen groups")
 
 
 class Attention(nn.Module):
@@ -182,34 +168,33 @@ class Attention(nn.Module):
         width, heads, low = config.hidden_size, config.num_attention_heads, config.q_lora_rank
         bias, dim = config.attention_bias, self.nope + self.rope
         queries = Columns(heads * dim, dim)
-        first = {"q_proj": queries} if low is None else {"q_a_proj": _everywhere(low)}
-        self.down = Packed(
-            width, {**first, "kv_a_proj_with_mqa": _everywhere(self.rank + self.rope)}, context, bias=bias
-        )
+        parts = {"q_proj": queries} if low is None else {"q_a_proj": _replicated(low)}
+        parts |= {"kv_a_proj_with_mqa": _replicated(self.rank + self.rope)}
+        self.down = ColumnLinear(width, parts, context, bias=bias)
         self.q_a_layernorm = None if low is None else RMSNorm(low, LATENT_EPS, context)
-        self.q_up = None if low is None else Packed(low, {"q_b_proj": queries}, context)
+        self.q_up = None if low is None else ColumnLinear(low, {"q_b_proj": queries}, context)
         self.kv_a_layernorm = RMSNorm(self.rank, LATENT_EPS, context)
-        each = self.nope + self.value
-        self.kv_up = Packed(self.rank, {"kv_b_proj": Columns(heads * each, each)}, context)
-        self.o_proj = Row(heads * self.value, width, context, bias=bias, unit=self.value)
+        up_dim = self.nope + self.value
+        self.kv_up = ColumnLinear(self.rank, {"kv_b_proj": Columns(heads * up_dim, up_dim)}, context)
+        self.o_proj = RowLinear(heads * self.value, width, context, bias=bias, unit=self.value)
 
-    def forward(self, x: Tensor, table: Table, step: Step) -> Tensor:
+    def forward(self, x: Tensor, rotary: Rotary, context: AttentionContext) -> Tensor:
         """[tokens, width] to the same."""
-        first, latent, shared = self.down(x).split((self.down.sizes[0], self.rank, self.rope), -1)
+        queries, latent, shared = self.down(x).split((self.down.sizes[0], self.rank, self.rope), -1)
         if self.q_up is not None and self.q_a_layernorm is not None:
-            first = self.q_up(self.q_a_layernorm(first))
-        q_nope, q_rope = first.view(len(x), -1, self.nope + self.rope).split((self.nope, self.rope), -1)
-        turned = rotate(shared[:, None], table, self.interleaved)[:, 0]
-        latent = torch.cat((self.kv_a_layernorm(latent), turned), -1)
-        q_rope = rotate(q_rope, table, self.interleaved)
+            queries = self.q_up(self.q_a_layernorm(queries))
+        q_nope, q_rope = queries.view(len(x), -1, self.nope + self.rope).split((self.nope, self.rope), -1)
+        rotated = rotate(shared[:, None], rotary, self.interleaved)[:, 0]
+        latent = torch.cat((self.kv_a_layernorm(latent), rotated), -1)
+        q_rope = rotate(q_rope, rotary, self.interleaved)
         up = self.kv_up.weight.view(-1, self.nope + self.value, self.rank)
-        seen = step.attend_latent(self.layer, q_nope, q_rope, latent, up, scale=self.scale)
-        out: Tensor = self.o_proj(seen.reshape(len(x), -1))
+        attended = context.attend_latent(self.layer, q_nope, q_rope, latent, up, scale=self.scale)
+        out: Tensor = self.o_proj(attended.reshape(len(x), -1))
         return out
 
 
-def _everywhere(width: int) -> Columns:
-    """Outputs that every rank has."""
+def _replicated(width: int) -> Columns:
+    """Outputs that every rank computes."""
     return Columns(width, width, replicated=True)
 
 
@@ -217,21 +202,21 @@ def _mlp(config: Config, layer: int, context: LayerContext) -> FeedForward:
     width, inner, count = config.hidden_size, config.moe_intermediate_size, config.n_routed_experts
     if layer < config.first_k_dense_replace:
         return MLP(width, config.intermediate_size, context)
-    choice = Choice(
+    routing = Routing(
         config.num_experts_per_tok,
         scoring="sigmoid",
         renormalise=config.norm_topk_prob,
         groups=config.n_group,
-        kept=config.topk_group,
+        top_groups=config.topk_group,
         scaling=config.routed_scaling_factor,
-        floor=1e-20,
+        eps=1e-20,
     )
     shared = MLP(width, inner * config.n_shared_experts, context) if config.n_shared_experts else None
-    return MoE(Router(width, count, choice, context, corrected=True), Experts(width, inner, count, context), shared)
+    return MoE(Router(width, count, routing, context, corrected=True), Experts(width, inner, count, context), shared)
 
 
 class Layer(nn.Module):
-    """One block: attention, then one MLP or many."""
+    """A decoder layer: attention, then an MLP or experts."""
 
     def __init__(self, config: Config, layer: int, context: LayerContext) -> None:
         super().__init__()
@@ -240,16 +225,18 @@ class Layer(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, context)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, context)
 
-    def forward(self, x: Tensor, delta: Tensor | None, table: Table, step: Step) -> tuple[Tensor, Tensor]:
-        """The stream [tokens, width] and what is still to be added to it, to the same."""
+    def forward(
+        self, x: Tensor, delta: Tensor | None, rotary: Rotary, context: AttentionContext
+    ) -> tuple[Tensor, Tensor]:
+        """The residual stream [tokens, width] and the pending addend, to the same."""
         normed, x = self.input_layernorm.add(x, delta)
-        seen = self.self_attn(normed, table, step)
-        delta, x = self.mlp.after(self.post_attention_layernorm, x, seen)
+        attended = self.self_attn(normed, rotary, context)
+        delta, x = self.mlp.forward_after_norm(self.post_attention_layernorm, x, attended)
         return x, delta
 
 
-class Trunk(nn.Module):
-    """Everything but the head; the last norm is left to it."""
+class Decoder(nn.Module):
+    """Embedding and decoder layers; the last norm belongs to the head."""
 
     def __init__(self, config: Config, context: LayerContext) -> None:
         super().__init__()
@@ -258,13 +245,13 @@ class Trunk(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, context)
         self.rope = Rope(config.qk_rope_head_dim, config.rope_theta, config.rope, window=config.max_position_embeddings)
 
-    def forward(self, ids: Tensor, step: Step) -> Tensor:
+    def forward(self, ids: Tensor, context: AttentionContext) -> Tensor:
         """Token ids [tokens] to hidden states [tokens, width], before the last norm."""
         x: Tensor = self.embed_tokens(ids)
         delta: Tensor | None = None
-        table = self.rope(step.positions)
+        rotary = self.rope(context.positions)
         for layer in self.layers:
-            x, delta = layer(x, delta, table, step)
+            x, delta = layer(x, delta, rotary, context)
         return x if delta is None else x + delta
 
 
@@ -275,19 +262,19 @@ class Model(nn.Module):
         super().__init__()
         layers = config.num_hidden_layers
         self.window, self.vocab_size = stretched(config.max_position_embeddings, config.rope), config.vocab_size
-        self.memory = [Latent(config.kv_lora_rank + config.qk_rope_head_dim, config.kv_lora_rank)] * layers
-        self.model = Trunk(config, context)
+        self.cache_specs = [MLASpec(config.kv_lora_rank + config.qk_rope_head_dim, config.kv_lora_rank)] * layers
+        self.model = Decoder(config, context)
         tied = self.model.embed_tokens if config.tie_word_embeddings else None
-        self.lm_head = Head(config.hidden_size, config.vocab_size, context, tied=tied)
-        further = [rf"^model\.layers\.{layers + i}\." for i in range(config.num_nextn_predict_layers)]
-        self.ignored: Sequence[str] = (r"rotary_emb\.inv_freq$", *further, *([r"^lm_head\.weight$"] if tied else []))
+        self.lm_head = LMHead(config.hidden_size, config.vocab_size, context, tied=tied)
+        mtp_layers = [rf"^model\.layers\.{layers + i}\." for i in range(config.num_nextn_predict_layers)]
+        self.ignored: Sequence[str] = (r"rotary_emb\.inv_freq$", *mtp_layers, *([r"^lm_head\.weight$"] if tied else []))
 
-    def forward(self, ids: Tensor, step: Step) -> Tensor:
+    def forward(self, ids: Tensor, context: AttentionContext) -> Tensor:
         """Token ids [tokens] of one step to hidden states [tokens, width]."""
-        out: Tensor = self.model(ids, step)
+        out: Tensor = self.model(ids, context)
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Hidden states [rows, width] to fp32 scores [rows, vocab]."""
-        scores: Tensor = self.lm_head(self.model.norm(hidden))
-        return scores
+        """Hidden states [rows, width] to fp32 logits [rows, vocab]."""
+        logits: Tensor = self.lm_head(self.model.norm(hidden))
+        return logits

@@ -1,4 +1,4 @@
-"""Llama (arXiv 2302.13971, 2407.21783) and its like, e.g. SmolLM2: pre-norm, rotary positions, grouped queries, SwiGLU.
+"""Llama (arXiv 2302.13971, 2407.21783) and similar models, e.g. SmolLM2: pre-norm, RoPE, grouped queries, SwiGLU.
 
 Parameter names are those of `LlamaForCausalLM` in Hugging Face transformers, against which it is tested.
 """
@@ -9,29 +9,14 @@ from typing import Any, ClassVar, Self
 import msgspec
 from torch import Tensor, nn
 
-from ..cache import KV
-from ..layers import (
-    MLP,
-    SILU,
-    Columns,
-    Count,
-    Embedding,
-    Eps,
-    Head,
-    LayerContext,
-    Layers,
-    Packed,
-    Positions,
-    RMSNorm,
-    Row,
-    Size,
-    checked,
-    converted,
-)
-from ..moe import FeedForward
-from ..rotary import Rope, rope_parameters, rotated, stretched
-from ..sliding_window import SlidingWindow, sliding_window
-from ..step import Step, Table
+from ..layers.attention_context import AttentionContext
+from ..layers.cache_spec import KVSpec
+from ..layers.layers import MLP, ColumnLinear, Columns, Embedding, LayerContext, LMHead, RMSNorm, RowLinear
+from ..layers.moe import FeedForward
+from ..layers.rotary import Rope, check_whole_heads, rope_parameters, stretched
+from ..layers.sliding_window import SlidingWindow, sliding_window
+from ..ops.layout import NO_NORM, QKNorm, Rotary
+from ._fields import SILU, Count, Eps, Layers, Positions, Size, check, convert
 
 KEYS = frozenset(
     [
@@ -59,7 +44,7 @@ KEYS = frozenset(
         "quantization_config",
     ]
 )
-"""Of config.json, what is read here or, for the way in which weights are stored, by the loader."""
+"""Keys of config.json that are read here or, for the storage of weights, by the loader."""
 
 
 class Config(msgspec.Struct, kw_only=True, frozen=True):
@@ -85,9 +70,9 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
 
     KEYS: ClassVar[frozenset[str]] = KEYS
     WINDOW: ClassVar[int | None] = None
-    """sliding_window where a config switches one on and does not say it; None: it is on wherever it is said."""
+    """Default of sliding_window where a config switches one on; None: it is on wherever a config has the key."""
     PER_LAYER: ClassVar[bool] = True
-    """Whether layer_types and max_window_layers say which layers slide."""
+    """Whether layer_types and max_window_layers select the sliding layers."""
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Self:
@@ -96,13 +81,15 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
         fields["rope"] = rope_parameters(config)
         fields["sliding"] = sliding_window(config, default=cls.WINDOW, per_layer=cls.PER_LAYER)
         fields.setdefault("num_key_value_heads", fields.get("num_attention_heads"))
-        made = converted(fields, cls)
-        checked(made.hidden_act in SILU, f"hidden_act '{made.hidden_act}' is not built in, only silu")
-        heads, kept = made.num_attention_heads, made.num_key_value_heads
-        checked(kept > 0 and heads % kept == 0, f"{heads} attention heads cannot share {kept} key and value heads")
-        made = made if made.head_dim else msgspec.structs.replace(made, head_dim=_head_dim(made))
-        rotated(config, made.rope, made.head_dim)
-        return made
+        checked = convert(fields, cls)
+        check(checked.hidden_act in SILU, f"hidden_act '{checked.hidden_act}' is not built in, only silu")
+        heads, kv_heads = checked.num_attention_heads, checked.num_key_value_heads
+        divides = kv_heads > 0 and heads % kv_heads == 0
+        check(divides, f"{heads} attention heads cannot share {kv_heads} key and value heads")
+        if not checked.head_dim:
+            checked = msgspec.structs.replace(checked, head_dim=_head_dim(checked))
+        check_whole_heads(config, checked.rope, checked.head_dim)
+        return checked
 
     @property
     def rope_theta(self) -> float:
@@ -117,7 +104,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
 
 def _head_dim(config: Config) -> int:
     width, heads = config.hidden_size, config.num_attention_heads
-    checked(width % heads == 0, f"hidden_size {width} is not a multiple of {heads} attention heads, and no head_dim")
+    check(width % heads == 0, f"hidden_size {width} is not a multiple of {heads} attention heads, and no head_dim")
     return width // heads
 
 
@@ -127,30 +114,32 @@ class Attention(nn.Module):
     def __init__(self, config: Config, layer: int, context: LayerContext) -> None:
         super().__init__()
         self.layer, self.dim, self.eps = layer, config.head_dim, config.rms_norm_eps
-        self.heads = context.shard.part(config.num_attention_heads, "attention heads")
+        self.heads = context.shard.divide(config.num_attention_heads, "attention heads")
         queries, keys = config.num_attention_heads * self.dim, config.num_key_value_heads * self.dim
-        kept = Columns(keys, self.dim, replicated=True)
-        own = kept.own(context.shard, "key and value heads")
-        self.kept = KV((own.stop - own.start) // self.dim, self.dim)
-        parts = {"q_proj": Columns(queries, self.dim), "k_proj": kept, "v_proj": kept}
-        self.qkv = Packed(config.hidden_size, parts, context, bias=config.attention_bias or config.qkv_bias)
-        self.o_proj = Row(queries, config.hidden_size, context, bias=config.attention_bias, unit=self.dim)
+        kv_columns = Columns(keys, self.dim, replicated=True)
+        local = kv_columns.local_slice(context.shard, "key and value heads")
+        self.cache_spec = KVSpec((local.stop - local.start) // self.dim, self.dim)
+        parts = {"q_proj": Columns(queries, self.dim), "k_proj": kv_columns, "v_proj": kv_columns}
+        self.qkv = ColumnLinear(config.hidden_size, parts, context, bias=config.attention_bias or config.qkv_bias)
+        self.o_proj = RowLinear(queries, config.hidden_size, context, bias=config.attention_bias, unit=self.dim)
         self.q_norm = RMSNorm(self.dim, self.eps, context) if config.qk_norm else None
         self.k_norm = RMSNorm(self.dim, self.eps, context) if config.qk_norm else None
 
-    def after(
-        self, before: RMSNorm, x: Tensor, delta: Tensor | None, table: Table, step: Step
+    def forward_after_norm(
+        self, norm: RMSNorm, x: Tensor, delta: Tensor | None, rotary: Rotary, context: AttentionContext
     ) -> tuple[Tensor, Tensor]:
-        """What it makes of the normed sum of `x` and `delta`, each [tokens, width], and that sum."""
-        qkv, total = self.qkv.after(before, x, delta)
-        q_norm, k_norm = (None if norm is None else norm.weight for norm in (self.q_norm, self.k_norm))
-        queries = step.remember(self.layer, qkv, self.heads, table, q_norm, k_norm, self.eps)
-        seen = step.attend(self.layer, queries, scale=self.dim**-0.5)
-        return self.o_proj(seen.flatten(1)), total
+        """The output for the normed sum of `x` and `delta`, each [tokens, width], and that sum."""
+        qkv, total = self.qkv.forward_after_norm(norm, x, delta)
+        qk_norm = NO_NORM
+        if self.q_norm is not None and self.k_norm is not None:
+            qk_norm = QKNorm(self.q_norm.weight, self.k_norm.weight, self.eps)
+        queries = context.write_kv(self.layer, qkv, self.heads, rotary, qk_norm)
+        attended = context.attend(self.layer, queries, scale=self.dim**-0.5)
+        return self.o_proj(attended.flatten(1)), total
 
 
 class Layer(nn.Module):
-    """One block: attention and MLP, each on the normed stream."""
+    """A decoder layer: attention and MLP, each on the normed residual stream."""
 
     def __init__(self, config: Config, layer: int, context: LayerContext, mlp: FeedForward) -> None:
         super().__init__()
@@ -159,32 +148,34 @@ class Layer(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, context)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, context)
 
-    def forward(self, x: Tensor, delta: Tensor | None, table: Table, step: Step) -> tuple[Tensor, Tensor]:
-        """The stream and what is still to be added to it, to the same: a sum is one operation with the next norm."""
-        seen, x = self.self_attn.after(self.input_layernorm, x, delta, table, step)
-        delta, x = self.mlp.after(self.post_attention_layernorm, x, seen)
+    def forward(
+        self, x: Tensor, delta: Tensor | None, rotary: Rotary, context: AttentionContext
+    ) -> tuple[Tensor, Tensor]:
+        """The residual stream and the pending addend, to the same: the sum is fused with the next norm."""
+        attended, x = self.self_attn.forward_after_norm(self.input_layernorm, x, delta, rotary, context)
+        delta, x = self.mlp.forward_after_norm(self.post_attention_layernorm, x, attended)
         return x, delta
 
 
-class Trunk(nn.Module):
-    """Everything but the head."""
+class Decoder(nn.Module):
+    """Embedding and decoder layers."""
 
     def __init__(self, config: Config, context: LayerContext, mlps: Sequence[FeedForward]) -> None:
         super().__init__()
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, context)
         layers = [Layer(config, i, context, mlp) for i, mlp in enumerate(mlps)]
-        self.memory = [layer.self_attn.kept for layer in layers]
+        self.cache_specs = [layer.self_attn.cache_spec for layer in layers]
         self.layers = nn.ModuleList(layers)
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, context)
         self.rope = Rope(config.head_dim, config.rope_theta, config.rope, window=config.max_position_embeddings)
 
-    def forward(self, ids: Tensor, step: Step) -> Tensor:
+    def forward(self, ids: Tensor, context: AttentionContext) -> Tensor:
         """Token ids [tokens] to hidden states [tokens, width], before the last norm."""
         x: Tensor = self.embed_tokens(ids)
         delta: Tensor | None = None
-        table = self.rope(step.positions)
+        rotary = self.rope(context.positions)
         for layer in self.layers:
-            x, delta = layer(x, delta, table, step)
+            x, delta = layer(x, delta, rotary, context)
         return x if delta is None else x + delta
 
 
@@ -201,19 +192,20 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         self.window, self.vocab_size, self.sliding = config.window, config.vocab_size, config.sliding
-        self.model = Trunk(config, context, [mlp(config, layer, context) for layer in range(config.num_hidden_layers)])
-        self.memory = self.model.memory
+        mlps = [mlp(config, layer, context) for layer in range(config.num_hidden_layers)]
+        self.model = Decoder(config, context, mlps)
+        self.cache_specs = self.model.cache_specs
         tied = config.tie_word_embeddings
         embedding = self.model.embed_tokens if tied else None
-        self.lm_head = Head(config.hidden_size, config.vocab_size, context, tied=embedding)
+        self.lm_head = LMHead(config.hidden_size, config.vocab_size, context, tied=embedding)
         self.ignored: Sequence[str] = (r"rotary_emb\.inv_freq$", *([r"^lm_head\.weight$"] if tied else []))
 
-    def forward(self, ids: Tensor, step: Step) -> Tensor:
+    def forward(self, ids: Tensor, context: AttentionContext) -> Tensor:
         """Token ids [tokens] of one step to hidden states [tokens, width]."""
-        out: Tensor = self.model(ids, step)
+        out: Tensor = self.model(ids, context)
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Hidden states [rows, width] to fp32 scores [rows, vocab]."""
-        scores: Tensor = self.lm_head(self.model.norm(hidden))
-        return scores
+        """Hidden states [rows, width] to fp32 logits [rows, vocab]."""
+        logits: Tensor = self.lm_head(self.model.norm(hidden))
+        return logits

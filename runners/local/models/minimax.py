@@ -1,8 +1,8 @@
 """MiniMax-Text-01 and M1 as Hugging Face transformers has them (`MiniMaxForCausalLM`): other fields, the same weights.
 
-transformers stacks the experts in memory, but writes them under the published names. It turns whole heads whatever
-`rotary_dim` says, which is wrong for the published weights (they turn 64 of 128 dimensions). So a `rotary_dim`, or a
-`partial_rotary_factor`, is followed where a config has one; without one whole heads turn, as in transformers.
+transformers stacks the experts in memory, but writes them under the published names. It rotates whole heads whatever
+`rotary_dim` says, which is wrong for the published weights (they rotate 64 of 128 dimensions). So a `rotary_dim`, or
+a `partial_rotary_factor`, is used where a config has one; without one whole heads are rotated, as in transformers.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,11 @@ from typing import Any
 
 from m1eval import RunnerError
 
-from ..layers import LayerContext, checked
-from ..rotary import rope_parameters
+from ..layers.layers import LayerContext
+from ..layers.rotary import rope_parameters
 from ..weights.config_keys import WHERE
 from . import minimax_m1
+from ._fields import check
 
 KINDS = {"linear_attention": 0, "full_attention": 1}
 NAMES = {
@@ -24,7 +25,7 @@ NAMES = {
     "mlp_alpha_factor": "layernorm_mlp_alpha",
     "mlp_beta_factor": "layernorm_mlp_beta",
 }
-"""Fields here to what M1 calls them."""
+"""Field names here to those of M1."""
 
 
 KEYS = minimax_m1.KEYS - {"attn_type_list", "postnorm", *NAMES.values()} | {
@@ -35,7 +36,7 @@ KEYS = minimax_m1.KEYS - {"attn_type_list", "postnorm", *NAMES.values()} | {
     "rope_scaling",
     "original_max_position_embeddings",
 }
-"""block_size says how lightning attention is cut into pieces, not what it computes."""
+"""block_size affects how lightning attention is computed, not its result."""
 
 
 class Config(minimax_m1.Config, kw_only=True, frozen=True):
@@ -43,11 +44,11 @@ class Config(minimax_m1.Config, kw_only=True, frozen=True):
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> minimax_m1.Config:
-        """From config.json; RunnerError naming what does not fit. Sums always run over the normed stream here."""
+        """From config.json; RunnerError naming what does not fit. Sums always use the normed stream here."""
         fields = {NAMES.get(key, key): value for key, value in config.items() if key in KEYS}
         if config.get("num_local_experts") is None:
             fields["num_local_experts"] = config.get("num_experts")
-        return minimax_m1.made(
+        return minimax_m1.complete(
             {
                 **fields,
                 "attn_type_list": _kinds(config),
@@ -59,16 +60,16 @@ class Config(minimax_m1.Config, kw_only=True, frozen=True):
 
 
 def _kinds(config: Mapping[str, Any]) -> list[int]:
-    count, named = config.get("num_hidden_layers"), config.get("layer_types")
-    if named is None:
+    count, names = config.get("num_hidden_layers"), config.get("layer_types")
+    if names is None:
         layers = count if type(count) is int and 0 < count <= 10_000 else 0
         return [KINDS["full_attention" if i % 2 == 0 else "linear_attention"] for i in range(layers)]
-    checked(
-        isinstance(named, list) and all(isinstance(name, str) for name in named), "layer_types is not a list of names"
+    check(
+        isinstance(names, list) and all(isinstance(name, str) for name in names), "layer_types is not a list of names"
     )
-    if unknown := sorted(set(named) - KINDS.keys()):
+    if unknown := sorted(set(names) - KINDS.keys()):
         raise RunnerError(f"{WHERE}: layer_types '{unknown[0][:40]}' is not built in; there are {', '.join(KINDS)}")
-    return [KINDS[name] for name in named]
+    return [KINDS[name] for name in names]
 
 
 class Model(minimax_m1.Model):

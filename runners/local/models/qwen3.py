@@ -1,12 +1,12 @@
-"""Qwen3 (arXiv 2505.09388): Llama with an RMSNorm on each head of queries and keys, before they are turned.
+"""Qwen3 (arXiv 2505.09388): Llama with an RMSNorm on each head of queries and keys, before rotation.
 
 Parameter names are those of `Qwen3ForCausalLM` in Hugging Face transformers, against which it is tested.
 """
 
 from typing import ClassVar
 
-from ..layers import Count, Positions
 from . import llama
+from ._fields import Count, Positions
 from .llama import Model
 
 __all__ = ["Config", "Model"]

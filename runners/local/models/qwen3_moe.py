@@ -6,9 +6,11 @@ Parameter names are those of `Qwen3MoeForCausalLM` in Hugging Face transformers,
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from ..layers import Count, LayerContext, Size, checked
-from ..moe import Choice, Experts, FeedForward, MoE, Router
+from ..layers.layers import LayerContext
+from ..layers.moe import Experts, FeedForward, MoE, Router
+from ..ops.layout import Routing
 from . import llama, qwen3
+from ._fields import Count, Size, check
 
 KEYS = qwen3.KEYS | frozenset(
     [
@@ -41,11 +43,11 @@ class Config(qwen3.Config, kw_only=True, frozen=True):
     def read(cls, config: Mapping[str, Any]) -> Self:
         """From config.json, also as newer transformers write it (num_local_experts); RunnerError if unfit."""
         counts = [config[key] for key in ("num_experts", "num_local_experts") if config.get(key) is not None]
-        checked(len(set(map(str, counts))) < 2, f"num_experts is {counts[:1]}, and num_local_experts {counts[1:]}")
-        made = super().read({**config, "num_experts": counts[0] if counts else None})
-        experts, chosen = made.num_experts, made.num_experts_per_tok
-        checked(not experts or chosen <= experts, f"{chosen} experts for each token, of {experts}")
-        return made
+        check(len(set(map(str, counts))) < 2, f"num_experts is {counts[:1]}, and num_local_experts {counts[1:]}")
+        checked = super().read({**config, "num_experts": counts[0] if counts else None})
+        experts, top_k = checked.num_experts, checked.num_experts_per_tok
+        check(not experts or top_k <= experts, f"{top_k} experts for each token, of {experts}")
+        return checked
 
 
 class Model(llama.Model):
@@ -60,5 +62,5 @@ def mlp(config: Config, layer: int, context: LayerContext) -> FeedForward:
     if layer in config.mlp_only_layers or (layer + 1) % config.decoder_sparse_step or not config.num_experts:
         return llama.dense(config, layer, context)
     width, inner, count = config.hidden_size, config.moe_intermediate_size, config.num_experts
-    choice = Choice(config.num_experts_per_tok, renormalise=config.norm_topk_prob)
-    return MoE(Router(width, count, choice, context), Experts(width, inner, count, context))
+    routing = Routing(config.num_experts_per_tok, renormalise=config.norm_topk_prob)
+    return MoE(Router(width, count, routing, context), Experts(width, inner, count, context))

@@ -1,7 +1,7 @@
-"""Causal softmax attention of several given tokens per sequence: what reading a prompt spends its time on.
+"""Causal softmax attention of several query tokens per sequence: most of the time of prefill.
 
-On a GPU the products are cuDNN's or FlashAttention's through PyTorch. A piece of a prompt attends to what came before
-it in full and to itself causally; the two are joined by their log-sums (arXiv 2112.05682), so that no mask is built.
+On a GPU the products are cuDNN's or FlashAttention's through PyTorch. A chunk of a prompt attends to the tokens before
+it in full and to itself causally; the two are merged by their log-sums (arXiv 2112.05682), so that no mask is built.
 """
 
 from typing import NamedTuple
@@ -11,71 +11,68 @@ from torch import Tensor
 from torch.nn import functional
 
 LONG = 1024
-"""From so many tokens on a sequence gets a kernel of its own."""
+"""From this many tokens on a sequence gets a kernel call of its own."""
 MASKED = 512
-"""Queries at once where a mask has to be built."""
+"""Queries per call where a mask has to be built."""
 
 
-class Span(NamedTuple):
-    """A sequence's keys [length, kv_heads, dim] and values [length, kv_heads, value dim], those of this step last."""
+class PackedSequences(NamedTuple):
+    """Several short sequences end to end: their `tokens` in the flat batch and the cache `slots` of their keys.
 
-    keys: Tensor
-    values: Tensor
-
-
-class Pack(NamedTuple):
-    """Many short sequences end to end: `tokens` are theirs in the flat batch, `kept` the places of their keys in pools.
-
-    counts and lengths [sequences + 1] int32: where each one's tokens and keys begin; `most` and `longest` bound them.
+    query_starts and key_starts [sequences + 1] int32, as FlashAttention's cu_seqlens; max_queries and max_keys bound
+    the lengths.
     """
 
     tokens: Tensor
-    kept: Tensor
-    counts: Tensor
-    lengths: Tensor
-    most: int
-    longest: int
+    slots: Tensor
+    query_starts: Tensor
+    key_starts: Tensor
+    max_queries: int
+    max_keys: int
 
 
-def attend(queries: Tensor, span: Span, scale: float) -> Tensor:
-    """Causal attention of one sequence's queries [count, heads, dim], its last ones: [count, heads, value dim]."""
-    count, length = len(queries), len(span.keys)
-    q, k, v = (x.transpose(0, 1)[None] for x in (queries, span.keys, span.values))
+def attend(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+    """Causal attention of a sequence's last queries [count, heads, dim]: [count, heads, value dim].
+
+    keys [length, kv_heads, dim] and values [length, kv_heads, value dim], those of this step last.
+    """
+    count, length = len(queries), len(keys)
+    q, k, v = (x.transpose(0, 1)[None] for x in (queries, keys, values))
     if count in (1, length):
-        found = functional.scaled_dot_product_attention(q, k, v, is_causal=count > 1, scale=scale, enable_gqa=True)
-    elif packable(queries, span.values.shape[-1]):
-        found = _joined(q, k, v, length - count, scale)
+        out = functional.scaled_dot_product_attention(q, k, v, is_causal=count > 1, scale=scale, enable_gqa=True)
+    elif can_pack(queries, values.shape[-1]):
+        out = _merged(q, k, v, length - count, scale)
     else:
-        found = torch.cat([_masked(q, k, v, begin, scale) for begin in range(0, count, MASKED)], 2)
-    return found[0].transpose(0, 1)
+        out = torch.cat([_masked(q, k, v, begin, scale) for begin in range(0, count, MASKED)], 2)
+    return out[0].transpose(0, 1)
 
 
-def attend_packed(queries: Tensor, keys: Tensor, values: Tensor, pack: Pack, scale: float) -> Tensor:
-    """The same for all of a pack in one call; queries [pack's tokens, heads, dim], keys and values pools by token."""
-    found: Tensor = torch.ops.aten._flash_attention_forward(
+def attend_packed(queries: Tensor, keys: Tensor, values: Tensor, packed: PackedSequences, scale: float) -> Tensor:
+    """`attend` for packed sequences in one call; queries [packed tokens, heads, dim], keys and values by cache slot."""
+    out: Tensor = torch.ops.aten._flash_attention_forward(
         queries,
-        keys[pack.kept],
-        values[pack.kept],
-        pack.counts,
-        pack.lengths,
-        pack.most,
-        pack.longest,
+        keys[packed.slots],
+        values[packed.slots],
+        packed.query_starts,
+        packed.key_starts,
+        packed.max_queries,
+        packed.max_keys,
         0.0,
         True,
         False,
         scale=scale,
     )[0]
-    return found
+    return out
 
 
-def packable(queries: Tensor, value_dim: int) -> bool:
-    """Whether FlashAttention in PyTorch takes such heads."""
+def can_pack(queries: Tensor, value_dim: int) -> bool:
+    """Whether FlashAttention in PyTorch supports such heads."""
     dim, half = queries.shape[-1], queries.dtype in (torch.bfloat16, torch.float16)
     return queries.is_cuda and half and dim == value_dim and dim <= 256 and dim % 8 == 0
 
 
 def _masked(q: Tensor, k: Tensor, v: Tensor, begin: int, scale: float) -> Tensor:
-    """Attention of some of the queries, under a mask."""
+    """Attention of MASKED queries from `begin` on, under a mask."""
     count, length = q.shape[2], k.shape[2]
     end = min(begin + MASKED, count)
     ones = torch.ones(end - begin, length, dtype=torch.bool, device=q.device)
@@ -85,18 +82,19 @@ def _masked(q: Tensor, k: Tensor, v: Tensor, begin: int, scale: float) -> Tensor
     )
 
 
-def _joined(q: Tensor, k: Tensor, v: Tensor, before: int, scale: float) -> Tensor:
-    """Attention to the first `before` keys and, causally, to the rest."""
-    past, past_sum = _part(q, k[:, :, :before], v[:, :, :before], scale, causal=False)
-    own, own_sum = _part(q, k[:, :, before:], v[:, :, before:], scale, causal=True)
-    share = torch.sigmoid(past_sum - own_sum)[..., None]
-    return torch.lerp(own.float(), past.float(), share).to(q.dtype)
+def _merged(q: Tensor, k: Tensor, v: Tensor, prefix: int, scale: float) -> Tensor:
+    """Attention to the first `prefix` keys and, causally, to the rest."""
+    past, past_sum = _with_log_sum(q, k[:, :, :prefix], v[:, :, :prefix], scale, causal=False)
+    chunk, chunk_sum = _with_log_sum(q, k[:, :, prefix:], v[:, :, prefix:], scale, causal=True)
+    share = torch.sigmoid(past_sum - chunk_sum)[..., None]
+    return torch.lerp(chunk.float(), past.float(), share).to(q.dtype)
 
 
-def _part(q: Tensor, k: Tensor, v: Tensor, scale: float, *, causal: bool) -> tuple[Tensor, Tensor]:
-    """Attention [1, heads, count, dim] and the log of its sums [1, heads, count]; for long ones cuDNN's is quicker."""
+def _with_log_sum(q: Tensor, k: Tensor, v: Tensor, scale: float, *, causal: bool) -> tuple[Tensor, Tensor]:
+    """Attention [1, heads, count, dim] and its log-sum-exp [1, heads, count]; cuDNN is faster for many queries."""
+    aten = torch.ops.aten
     if q.shape[2] >= LONG and q.shape[-1] <= 128:
-        found = torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, True, 0.0, causal, False, scale=scale)
+        out = aten._scaled_dot_product_cudnn_attention(q, k, v, None, True, 0.0, causal, False, scale=scale)
     else:
-        found = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, causal, False, scale=scale)
-    return found[0], found[1].reshape(q.shape[:3])
+        out = aten._scaled_dot_product_flash_attention(q, k, v, 0.0, causal, False, scale=scale)
+    return out[0], out[1].reshape(q.shape[:3])

@@ -9,38 +9,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import kernels
+from . import accelerated
+from .layout import StateSpan
 
 BLOCK = 256
 
-Span = tuple[int, int, int]
-"""Tokens [begin, end) of the flat batch and the slot of their sequence's state."""
 
-
-def lightning_prefill(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, states: Tensor, spans: Sequence[Span]) -> Tensor:
-    """Outputs [T, heads, dim] of many tokens a sequence; states are carried on in place.
+@accelerated
+def lightning_prefill(
+    q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, states: Tensor, spans: Sequence[StateSpan]
+) -> Tensor:
+    """Outputs [T, heads, dim] of many tokens per sequence; states are updated in place.
 
     q, k, v [T, heads, dim], strided views allowed if the last dimension is contiguous; slopes [heads] fp32; states
-    [slots, heads, dim, dim] fp32, keys by values; no slot in two spans. Tokens in no span give zeros.
+    [slots, heads, dim, dim] fp32, keys by values; no slot in two spans. Tokens outside the spans give zeros.
+
+    Blocks of tokens as matrix products in fp32, with the state between them.
     """
-    if kernels(q):
-        from ..kernels import lightning
-
-        return lightning.lightning_prefill(q, k, v, slopes, states, spans)
-    return plain_prefill(q, k, v, slopes, states, spans)
-
-
-def lightning_decode(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, states: Tensor, slots: Tensor) -> Tensor:
-    """Outputs [rows, heads, dim] of one token for each sequence; slots [rows] int64 say where their states are."""
-    if kernels(q):
-        from ..kernels import lightning
-
-        return lightning.lightning_decode(q, k, v, slopes, states, slots)
-    return plain_decode(q, k, v, slopes, states, slots)
-
-
-def plain_prefill(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, states: Tensor, spans: Sequence[Span]) -> Tensor:
-    """`lightning_prefill` in PyTorch: blocks of tokens as matrix products in fp32, the state between them."""
     out = torch.zeros(q.shape, dtype=q.dtype, device=q.device)
     longest = min(BLOCK, max((end - begin for begin, end, _ in spans), default=1))
     steps = torch.arange(longest + 1, device=q.device)
@@ -48,9 +33,9 @@ def plain_prefill(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, states: Tenso
     within = powers[:, (steps[:-1, None] - steps[:-1]).clamp_(min=0)].tril()
     for begin, end, slot in spans:
         for t in range(begin, end, BLOCK):
-            part = slice(t, min(t + BLOCK, end))
-            asked, keys, values = (x[part].transpose(0, 1).float() for x in (q, k, v))
-            out[part] = _block(asked, keys, values, powers, within, states[slot]).transpose(0, 1)
+            block = slice(t, min(t + BLOCK, end))
+            queries, keys, values = (x[block].transpose(0, 1).float() for x in (q, k, v))
+            out[block] = _block(queries, keys, values, powers, within, states[slot]).transpose(0, 1)
     return out
 
 
@@ -59,13 +44,14 @@ def _block(q: Tensor, k: Tensor, v: Tensor, powers: Tensor, within: Tensor, stat
     count = q.shape[1]
     scores = (q @ k.mT).mul_(within[:, :count, :count])
     out = (q @ state).mul_(powers[:, 1 : count + 1, None]).baddbmm_(scores, v)
-    left = powers[:, :count].flip(1)[..., None]
-    state.mul_(powers[:, count, None, None]).baddbmm_((k * left).mT, v)
+    decays = powers[:, :count].flip(1)[..., None]
+    state.mul_(powers[:, count, None, None]).baddbmm_((k * decays).mT, v)
     return out
 
 
-def plain_decode(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, states: Tensor, slots: Tensor) -> Tensor:
-    """`lightning_decode` in PyTorch."""
+@accelerated
+def lightning_decode(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, states: Tensor, slots: Tensor) -> Tensor:
+    """Outputs [rows, heads, dim] of one token per sequence; slots [rows] int64 index their states."""
     state = states[slots].mul_((-slopes).exp()[:, None, None])
     state += k.float()[..., :, None] * v.float()[..., None, :]
     states[slots] = state

@@ -7,70 +7,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from . import kernels
+from . import accelerated
 
 
+@accelerated
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """RMSNorm over the last dimension; x [tokens, width], weight [width], same dtype out."""
-    if kernels(x):
-        from ..kernels import norm
+    """RMSNorm over the last dimension; x [..., width], weight [width], same dtype out."""
+    # Written out: torch's own rms_norm takes five times as long for a row on a CPU.
+    wide = x.float()
+    scale = wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+    return (wide * scale).to(x.dtype) * weight
 
-        return norm.rms_norm(x, weight, eps)
-    return plain_rms_norm(x, weight, eps)
 
-
+@accelerated
 def add_norm(
     x: Tensor, delta: Tensor, weight: Tensor, eps: float, alpha: float = 1.0, beta: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """`total = alpha * x + beta * delta` in the dtype of x, and its RMSNorm: (normed, total), each [tokens, width]."""
-    if kernels(x):
-        from ..kernels import norm
-
-        return norm.add_norm(x, delta, weight, eps, alpha, beta)
-    return plain_add_norm(x, delta, weight, eps, alpha, beta)
+    unweighted = alpha == beta == 1.0
+    total = x + delta if unweighted else torch.add(alpha * x.float(), delta.float(), alpha=beta).to(x.dtype)
+    return rms_norm.reference(total, weight, eps), total
 
 
+@accelerated
 def gated_norm(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """`RMSNorm(x) * sigmoid(gate)`; x and gate [tokens, width]: what lightning attention ends with."""
-    if kernels(x):
-        from ..kernels import norm
-
-        return norm.gated_norm(x, gate, weight, eps)
-    return plain_gated_norm(x, gate, weight, eps)
+    """`RMSNorm(x) * sigmoid(gate)`, the output norm of lightning attention; x and gate [tokens, width]."""
+    return rms_norm.reference(x, weight, eps) * gate.sigmoid()
 
 
+@accelerated
 def silu_mul(gate_up: Tensor) -> Tensor:
     """`silu(gate) * up` of [tokens, 2 * width], the gate first: [tokens, width]."""
-    if kernels(gate_up):
-        from ..kernels import norm
-
-        return norm.silu_mul(gate_up)
-    return plain_silu_mul(gate_up)
-
-
-def plain_rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """`rms_norm` in PyTorch, over any leading dimensions."""
-    # Written out: torch's own rms_norm takes five times as long for a row on a CPU.
-    wide = x.float()
-    root = wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
-    return (wide * root).to(x.dtype) * weight
-
-
-def plain_add_norm(
-    x: Tensor, delta: Tensor, weight: Tensor, eps: float, alpha: float = 1.0, beta: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """`add_norm` in PyTorch."""
-    plain = alpha == beta == 1.0
-    total = x + delta if plain else torch.add(alpha * x.float(), delta.float(), alpha=beta).to(x.dtype)
-    return plain_rms_norm(total, weight, eps), total
-
-
-def plain_gated_norm(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """`gated_norm` in PyTorch."""
-    return plain_rms_norm(x, weight, eps) * gate.sigmoid()
-
-
-def plain_silu_mul(gate_up: Tensor) -> Tensor:
-    """`silu_mul` in PyTorch."""
     gate, up = gate_up.chunk(2, -1)
     return functional.silu(gate) * up

@@ -1,85 +1,48 @@
-"""Rotary positions (arXiv 2104.09864, rotate-half layout) and the writing of keys and values into the cache."""
+"""Rotary positions (arXiv 2104.09864, rotate-half layout) and writing keys and values to the cache."""
 
 import torch
 from torch import Tensor
 
-from . import kernels
-from .norm import plain_rms_norm
+from . import accelerated
+from .layout import NO_NORM, PagedCache, QKNorm, Rotary
+from .norm import rms_norm
 
 
-def cos_sin(positions: Tensor, frequencies: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-    """cos and sin of positions [tokens] int64 times frequencies [turned / 2] fp32, both times scale."""
-    if kernels(positions):
-        from ..kernels import rope
+@accelerated
+def cos_sin(positions: Tensor, frequencies: Tensor, scale: float = 1.0) -> Rotary:
+    """cos and sin, times `scale`, of positions [tokens] int64 times frequencies [rotary dims / 2] fp32.
 
-        return rope.cos_sin(positions, frequencies, scale)
-    return plain_cos_sin(positions, frequencies, scale)
-
-
-def plain_cos_sin(positions: Tensor, frequencies: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-    """`table` in PyTorch; frequencies may differ by token, [tokens, turned / 2]."""
-    angles = positions.float()[:, None] * frequencies
-    return angles.cos() * scale, angles.sin() * scale
-
-
-def rope_and_cache(
-    qkv: Tensor,
-    heads: int,
-    kv_heads: int,
-    dim: int,
-    cos: Tensor,
-    sin: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    slots: Tensor,
-    q_norm: Tensor | None = None,
-    k_norm: Tensor | None = None,
-    eps: float = 1e-6,
-) -> Tensor:
-    """Turn queries and keys to their positions, write keys and values into their pools; queries [tokens, heads, dim].
-
-    qkv [tokens, (heads + 2 * kv_heads) * dim]: query heads, then key heads, then value heads. cos, sin
-    [tokens, turned / 2] fp32: the first `turned` dims of each head are turned, in fp32. keys, values
-    [blocks, block, kv_heads, dim]; slots [tokens] int64, block * size + offset. q_norm, k_norm [dim] norm each head
-    before the turn.
+    The reference also takes frequencies that differ by token, [tokens, rotary dims / 2].
     """
-    if kernels(qkv):
-        from ..kernels import rope
-
-        return rope.rope_and_cache(qkv, heads, kv_heads, dim, cos, sin, keys, values, slots, q_norm, k_norm, eps)
-    return plain_rope_and_cache(qkv, heads, kv_heads, dim, cos, sin, keys, values, slots, q_norm, k_norm, eps)
+    angles = positions.float()[:, None] * frequencies
+    return Rotary(angles.cos() * scale, angles.sin() * scale)
 
 
-def plain_rope_and_cache(
-    qkv: Tensor,
-    heads: int,
-    kv_heads: int,
-    dim: int,
-    cos: Tensor,
-    sin: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    slots: Tensor,
-    q_norm: Tensor | None = None,
-    k_norm: Tensor | None = None,
-    eps: float = 1e-6,
+@accelerated
+def rope_and_cache(
+    qkv: Tensor, heads: int, rotary: Rotary, cache: PagedCache, slots: Tensor, norm: QKNorm = NO_NORM
 ) -> Tensor:
-    """`rope_and_cache` in PyTorch."""
-    rows = qkv.view(-1, heads + 2 * kv_heads, dim)
-    both, v = torch.split(rows, [heads + kv_heads, kv_heads], 1)
-    if q_norm is not None or k_norm is not None:
-        parts = zip(torch.split(both, [heads, kv_heads], 1), (q_norm, k_norm), strict=True)
-        both = torch.cat([x if norm is None else plain_rms_norm(x, norm, eps) for x, norm in parts], 1)
-    q, k = torch.split(apply_rotary(both, cos, sin), [heads, kv_heads], 1)
-    keys.view(-1, kv_heads, dim).index_copy_(0, slots, k.to(keys.dtype))
-    values.view(-1, kv_heads, dim).index_copy_(0, slots, v.to(values.dtype))
+    """Norm and rotate queries and keys, write keys and values to the cache; returns queries [tokens, heads, dim].
+
+    qkv [tokens, (heads + 2 * kv_heads) * dim]: query heads, then key heads, then value heads. The first rotary dims of
+    each head are rotated, in fp32. slots [tokens] int64, block * size + offset.
+    """
+    kv_heads, dim = cache.keys.shape[2:]
+    by_head = qkv.view(-1, heads + 2 * kv_heads, dim)
+    q_and_k, v = torch.split(by_head, [heads + kv_heads, kv_heads], 1)
+    if norm.query is not None or norm.key is not None:
+        pairs = zip(torch.split(q_and_k, [heads, kv_heads], 1), norm[:2], strict=True)
+        q_and_k = torch.cat([x if w is None else rms_norm.reference(x, w, norm.eps) for x, w in pairs], 1)
+    q, k = torch.split(apply_rotary(q_and_k, rotary), [heads, kv_heads], 1)
+    cache.keys.view(-1, kv_heads, dim).index_copy_(0, slots, k.to(cache.keys.dtype))
+    cache.values.view(-1, kv_heads, dim).index_copy_(0, slots, v.to(cache.values.dtype))
     return q.contiguous()
 
 
-def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x [tokens, heads, dim] with its first dims turned by cos, sin [tokens, turned / 2] fp32; same dtype out."""
-    half = cos.shape[-1]
-    cos, sin = cos[:, None], sin[:, None]
+def apply_rotary(x: Tensor, rotary: Rotary) -> Tensor:
+    """x [tokens, heads, dim] with its first rotary dims rotated; same dtype out."""
+    half = rotary.cos.shape[-1]
+    cos, sin = rotary.cos[:, None], rotary.sin[:, None]
     first, second = x[..., :half], x[..., half : 2 * half]
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
     out[..., :half] = torch.addcmul(first * cos, second.float(), sin, value=-1)

@@ -1,48 +1,46 @@
-"""Drawing the next token of every row, with filters, in one call that asks nothing of the device.
+"""Sampling the next token of every row, with filters, in one call that never waits for the device.
 
-A token is kept when fewer than `top_k` tokens are likelier; of those, when the likelier hold less than `top_p` of what
-is left; and when its probability is no less than `min_p` times the greatest. So ties stand or fall together. The draw
-is the inverse of the cumulative distribution of the kept tokens, in the order of their ids, at a number that depends on
-the seed and the index of the token alone: what else is in the batch changes nothing.
+A token is kept when fewer than `top_k` tokens have a higher probability; of those, when the tokens above it hold less
+than `top_p` of the remaining mass; and when its probability is at least `min_p` times the maximum. So ties are kept or
+dropped together. The sample is the inverse of the cumulative distribution of the kept tokens, in the order of their
+ids, at a random number that depends only on the seed and the index of the token, not on the rest of the batch.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from . import kernels
+from . import accelerated
+from .layout import GOLDEN, GREEDY, MIX_1, MIX_2
 
 HEAD = 256
+"""Top probabilities first searched for the cutoff."""
 CHUNK = 256
-COLD = 1e-5
-"""Below this temperature the likeliest token is taken: scores over temperature would overflow."""
-
+"""Tokens whose probabilities are summed before the search for the sampled one."""
 WORD = 2**64
-GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-"""splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014)."""
 
 
-def number(seed: int, index: int) -> float:
+def uniform(seed: int, index: int) -> float:
     """The random number in [0, 1) for token `index` of a sequence; the same on every machine and device."""
     return (_mix(_mix(seed) ^ (index % WORD)) >> 11) / 2**53
 
 
 def _mix(word: int) -> int:
     word = (word + GOLDEN) % WORD
-    word = (word ^ (word >> 30)) * FIRST % WORD
-    word = (word ^ (word >> 27)) * SECOND % WORD
+    word = (word ^ (word >> 30)) * MIX_1 % WORD
+    word = (word ^ (word >> 27)) * MIX_2 % WORD
     return word ^ (word >> 31)
 
 
-def numbers(seeds: Tensor, indices: Tensor) -> Tensor:
-    """`number` of int64 tensors, as fp64."""
-    return _unsigned_shift(_mixed(_mixed(seeds) ^ indices), 11).double() / 2**53
+def uniforms(seeds: Tensor, indices: Tensor) -> Tensor:
+    """`uniform` of int64 tensors, as fp64."""
+    return _unsigned_shift(_mix_tensor(_mix_tensor(seeds) ^ indices), 11).double() / 2**53
 
 
-def _mixed(word: Tensor) -> Tensor:
+def _mix_tensor(word: Tensor) -> Tensor:
     word = word + _signed(GOLDEN)
-    word = (word ^ _unsigned_shift(word, 30)) * _signed(FIRST)
-    word = (word ^ _unsigned_shift(word, 27)) * _signed(SECOND)
+    word = (word ^ _unsigned_shift(word, 30)) * _signed(MIX_1)
+    word = (word ^ _unsigned_shift(word, 27)) * _signed(MIX_2)
     return word ^ _unsigned_shift(word, 31)
 
 
@@ -54,23 +52,16 @@ def _signed(word: int) -> int:
     return word - WORD if word >= WORD // 2 else word
 
 
-def argmax(scores: Tensor) -> Tensor:
-    """What `sample` gives rows of a temperature of 0."""
-    if kernels(scores):
-        from ..kernels import sample as kernel
-
-        return kernel.argmax(scores)
-    return plain_argmax(scores)
-
-
-def plain_argmax(scores: Tensor) -> Tensor:
-    """`argmax` in PyTorch."""
-    best, tokens = scores.max(-1)
+@accelerated
+def argmax(logits: Tensor) -> Tensor:
+    """The tokens that `sample` gives rows of temperature 0: [rows] int64."""
+    best, tokens = logits.max(-1)
     return tokens.masked_fill_(~best.isfinite(), -1)
 
 
+@accelerated
 def sample(
-    scores: Tensor,
+    logits: Tensor,
     temperature: Tensor,
     top_p: Tensor,
     top_k: Tensor,
@@ -78,100 +69,85 @@ def sample(
     seeds: Tensor,
     indices: Tensor,
 ) -> Tensor:
-    """One token [rows] int64 for each row of fp32 scores [rows, vocab]; -1 for NaN or where no maximum is finite.
+    """One token [rows] int64 for each row of fp32 logits [rows, vocab]; -1 for NaN or where no maximum is finite.
 
     Settings are [rows]: temperature, top_p, min_p fp32, top_k int32 (0 off), seeds and indices int64. A temperature
-    below COLD or a top_k of 1 takes the likeliest token, the lowest id of equals.
+    below GREEDY or a top_k of 1 takes the most probable token, the lowest id of equals.
     """
-    if kernels(scores):
-        from ..kernels import sample as kernel
-
-        return kernel.sample(scores, temperature, top_p, top_k, min_p, seeds, indices)
-    return plain_sample(scores, temperature, top_p, top_k, min_p, seeds, indices)
-
-
-def plain_sample(
-    scores: Tensor,
-    temperature: Tensor,
-    top_p: Tensor,
-    top_k: Tensor,
-    min_p: Tensor,
-    seeds: Tensor,
-    indices: Tensor,
-) -> Tensor:
-    """`sample` in PyTorch."""
-    best, tokens = scores.max(-1)
+    best, tokens = logits.max(-1)
     valid = best.isfinite()
-    rows = (valid & (temperature >= COLD) & (top_k != 1)).nonzero().squeeze(-1)
+    rows = (valid & (temperature >= GREEDY) & (top_k != 1)).nonzero().squeeze(-1)
     if len(rows):
         filters = temperature[rows], top_p[rows], top_k[rows], min_p[rows]
-        tokens[rows] = draw(scores[rows], *filters, numbers(seeds[rows], indices[rows]))
+        tokens[rows] = sample_filtered(logits[rows], *filters, uniforms(seeds[rows], indices[rows]))
     return tokens.masked_fill_(~valid, -1)
 
 
-def draw(scores: Tensor, temperature: Tensor, top_p: Tensor, top_k: Tensor, min_p: Tensor, goals: Tensor) -> Tensor:
-    """Tokens [rows] at these goals [rows] fp64 in [0, 1) of the filtered distributions; no row is greedy."""
-    scaled = functional.pad(scores, (0, -scores.shape[-1] % CHUNK), value=-torch.inf).div_(temperature[:, None])
-    chances = scaled.sub_(scaled.amax(-1, keepdim=True)).exp_()
-    cut = cutoffs(chances, top_p, top_k, min_p)
-    if cut.any():
-        chances.masked_fill_(chances < cut[:, None], 0)
-    chunks = chances.view(len(chances), -1, CHUNK)
+def sample_filtered(
+    logits: Tensor, temperature: Tensor, top_p: Tensor, top_k: Tensor, min_p: Tensor, uniform: Tensor
+) -> Tensor:
+    """Tokens [rows] at random numbers [rows] fp64 in [0, 1) of the filtered distributions; no row is greedy."""
+    scaled = functional.pad(logits, (0, -logits.shape[-1] % CHUNK), value=-torch.inf).div_(temperature[:, None])
+    probs = scaled.sub_(scaled.amax(-1, keepdim=True)).exp_()
+    cutoff = cutoffs(probs, top_p, top_k, min_p)
+    if cutoff.any():
+        probs.masked_fill_(probs < cutoff[:, None], 0)
+    chunks = probs.view(len(probs), -1, CHUNK)
     masses = chunks.sum(-1).double()
-    chunk, goal = _reached(masses, goals[:, None] * masses.sum(-1, keepdim=True))
+    chunk, target = _search(masses, uniform[:, None] * masses.sum(-1, keepdim=True))
     inner = chunks.gather(1, chunk[..., None].expand(-1, -1, CHUNK)).squeeze(1).double()
-    return (chunk * CHUNK + _reached(inner, goal)[0]).squeeze(-1)
+    return (chunk * CHUNK + _search(inner, target)[0]).squeeze(-1)
 
 
-def _reached(masses: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the running sum of masses [rows, n] passes the goal [rows, 1], at the last mass there is at the latest.
+def _search(masses: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the running sum of masses [rows, n] exceeds the target [rows, 1], at most the last mass above zero.
 
-    Also what is left of the goal there.
+    Also the rest of the target there.
     """
     sums = masses.cumsum(-1)
     last = torch.searchsorted(sums, sums[:, -1:].contiguous())
-    at = torch.minimum(torch.searchsorted(sums, goal, right=True), last)
-    return at, goal - (sums - masses).gather(-1, at)
+    position = torch.minimum(torch.searchsorted(sums, target, right=True), last)
+    return position, target - (sums - masses).gather(-1, position)
 
 
-def cutoffs(chances: Tensor, top_p: Tensor, top_k: Tensor, min_p: Tensor) -> Tensor:
-    """The least of chances [rows, vocab], which are 1 at the greatest, that each row keeps: [rows], 0 for all."""
-    rows, vocab = chances.shape
-    cut = min_p.clone()
+def cutoffs(probs: Tensor, top_p: Tensor, top_k: Tensor, min_p: Tensor) -> Tensor:
+    """The lowest of probs [rows, vocab], scaled so that the maximum is 1, that each row keeps: [rows], 0 for all."""
+    rows, vocab = probs.shape
+    result = min_p.clone()
     top_k = torch.where((top_k <= 0) | (top_k > vocab), vocab, top_k.long())
     open_rows = ((top_k < vocab) | (top_p < 1)).nonzero().squeeze(-1)
     width = HEAD
     while len(open_rows):
         width = min(width, vocab)
-        part = chances if len(open_rows) == rows else chances[open_rows]
+        remaining = probs if len(open_rows) == rows else probs[open_rows]
         k, p = top_k[open_rows, None], top_p[open_rows, None].double()
-        whole = part.sum(-1, keepdim=True, dtype=torch.float64)
-        found, sure = _head_cutoff(part.topk(width).values, whole, vocab, k, p)
-        sure |= width == vocab
-        done = open_rows[sure]
-        cut[done] = torch.maximum(cut[done], found[sure])
-        open_rows = open_rows[~sure]
+        total = remaining.sum(-1, keepdim=True, dtype=torch.float64)
+        cutoff, certain = _head_cutoff(remaining.topk(width).values, total, vocab, k, p)
+        certain |= width == vocab
+        done = open_rows[certain]
+        result[done] = torch.maximum(result[done], cutoff[certain])
+        open_rows = open_rows[~certain]
         width *= 16
-    return cut
+    return result
 
 
-def _head_cutoff(head: Tensor, whole: Tensor, vocab: int, top_k: Tensor, top_p: Tensor) -> tuple[Tensor, Tensor]:
-    """The cutoff that the sorted head of each row shows [rows], and whether it is sure without seeing more."""
+def _head_cutoff(head: Tensor, total: Tensor, vocab: int, top_k: Tensor, top_p: Tensor) -> tuple[Tensor, Tensor]:
+    """The cutoff that the sorted head of each row shows [rows], and whether it is certain without seeing more."""
     width = head.shape[-1]
-    limit = head.gather(-1, top_k.clamp(max=width) - 1)  # of the last of top_k
+    lowest = head.gather(-1, top_k.clamp(max=width) - 1)  # of top_k
     limited = top_k <= width
-    unlimited = top_k >= vocab  # else the whole, of which top_p takes its share, is not known yet
-    within = head >= limit
+    unlimited = top_k >= vocab  # else the mass that top_p takes its share of is not known yet
+    within = head >= lowest
     mass = head.double()
-    # Tokens that tie with the last of the head may stand beyond it; they are the same cutoff but more mass.
-    hidden_ties = limited & (limit == head[:, -1:])
-    total = torch.where(limited, (mass * within).sum(-1, keepdim=True), whole)
-    before = mass.cumsum(-1) - mass
-    # Equal chances share what stands before the first of them.
+    # Tokens that tie with the last of the head may lie beyond it; they have the same cutoff but add mass.
+    hidden_ties = limited & (lowest == head[:, -1:])
+    total = torch.where(limited, (mass * within).sum(-1, keepdim=True), total)
+    mass_above = mass.cumsum(-1) - mass
+    # For equal probabilities, the mass above the first of them counts.
     first = torch.searchsorted(-head, -head)
-    kept = within & (before.gather(-1, first) < top_p * total)
-    kept[:, 0] = True
-    cut = head.gather(-1, kept.sum(-1, keepdim=True) - 1)
-    ended = ~kept[:, -1:]
-    sure = torch.where(limited, ~hidden_ties | (top_p >= 1), ended & unlimited)
-    return cut.squeeze(-1), sure.squeeze(-1)
+    nucleus = within & (mass_above.gather(-1, first) < top_p * total)
+    nucleus[:, 0] = True
+    cutoff = head.gather(-1, nucleus.sum(-1, keepdim=True) - 1)
+    ended = ~nucleus[:, -1:]
+    certain = torch.where(limited, ~hidden_ties | (top_p >= 1), ended & unlimited)
+    return cutoff.squeeze(-1), certain.squeeze(-1)

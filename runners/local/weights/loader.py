@@ -15,10 +15,10 @@ from torch import nn
 
 from m1eval import Progress, RunnerError, UsageError
 
-from ..layers import Head, LayerContext, Slot
+from ..layers.layers import LayerContext, LMHead, WeightSlot
+from ..layers.moe import Experts
+from ..layers.sharding import ALONE, Shard
 from ..models import build
-from ..moe import Experts
-from ..parallel import ALONE, Shard
 from ..sizing import check_weights
 from ..tokenizer import files as tokenizer_files
 from ..tokenizer import gguf as tokenizer_gguf
@@ -186,11 +186,11 @@ def _short(value: Any) -> str:
 
 def _mask(model: nn.Module, tokenizer: ModelTokenizer) -> None:
     """Let no token be drawn that only fills up the vocabulary."""
-    for head in [module for module in model.modules() if isinstance(module, Head) and module.known is None]:
+    for head in [module for module in model.modules() if isinstance(module, LMHead) and module.num_tokens is None]:
         known = vocab = head.vocab
         while known and tokenizer.backend.id_to_token(known - 1) is None:
             known -= 1
-        head.known = known if 0 < known < vocab else None
+        head.num_tokens = known if 0 < known < vocab else None
 
 
 def weight_bytes(model: nn.Module) -> int:
@@ -250,9 +250,9 @@ def _materialise(model: nn.Module, device: torch.device) -> None:
             setattr(module, name, buffer.to(device))
 
 
-def places(model: nn.Module, there: Container[str] = ()) -> dict[str, Slot]:
+def places(model: nn.Module, there: Container[str] = ()) -> dict[str, WeightSlot]:
     """Every tensor that a checkpoint must hold, by its name there; `there` are the names that it has."""
-    found: dict[str, Slot] = {}
+    found: dict[str, WeightSlot] = {}
     for path, module in model.named_modules():
         layouts = [_named(path, module.weights() if hasattr(module, "weights") else _whole(module))]
         if hasattr(module, "stacked"):
@@ -261,12 +261,12 @@ def places(model: nn.Module, there: Container[str] = ()) -> dict[str, Slot]:
     return found
 
 
-def _whole(module: nn.Module) -> dict[str, Slot]:
+def _whole(module: nn.Module) -> dict[str, WeightSlot]:
     own = module.named_parameters(recurse=False)
-    return {name: Slot(parameter.data, tuple(parameter.shape)) for name, parameter in own}
+    return {name: WeightSlot(parameter.data, tuple(parameter.shape)) for name, parameter in own}
 
 
-def _named(path: str, slots: Mapping[str, Slot]) -> dict[str, Slot]:
+def _named(path: str, slots: Mapping[str, WeightSlot]) -> dict[str, WeightSlot]:
     beside = path.rpartition(".")[0]
     whole = {f"{beside}.{name[3:]}" if name.startswith("../") else f"{path}.{name}": slots[name] for name in slots}
     return {name.lstrip("."): slot for name, slot in whole.items()}

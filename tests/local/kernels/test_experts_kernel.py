@@ -22,7 +22,7 @@ def drawn(device, tokens, chosen, count, width=80, inner=48):
 def wanted(part, x, gate_up, down, weights, ids):
     """The reference in fp32, other ranks' experts left out."""
     own = ids.flatten().where((ids >= 0).flatten() & (ids < len(down)).flatten(), len(down))
-    return part("ops.experts").one_by_one(x.float(), gate_up.float(), down.float(), weights, own)
+    return part("ops.experts").expert_by_expert(x.float(), gate_up.float(), down.float(), weights, own)
 
 
 def near(found, exact, bound):
@@ -38,34 +38,37 @@ def test_few_and_many_tokens_go_through_their_own_experts(part, device, tokens, 
     ids = ids - first
     exact = wanted(part, x, gate_up, down, weights, ids)
     tile = (64, 64, 4, 2)
-    few = part("kernels.experts").few(x, gate_up, down, weights, ids, tiles=(tile, tile))
-    many = part("ops.experts").arranged(x, gate_up, down, weights, ids)
+    few = part("kernels.experts").experts(x, gate_up, down, weights, ids, tiles=(tile, tile))
+    many = part("ops.experts").sorted_by_kernels(x, gate_up, down, weights, ids)
     assert few.dtype == many.dtype == BF16
     near(few, exact, 0.02)
     near(many, exact, 0.02)
     if device.type == "cpu":  # a GPU's operands would be rounded to bf16
-        few = part("kernels.experts").few(x.float(), gate_up.float(), down.float(), weights, ids, tiles=(tile, tile))
+        few = part("kernels.experts").experts(
+            x.float(), gate_up.float(), down.float(), weights, ids, tiles=(tile, tile)
+        )
         near(few, exact, 1e-5)
 
 
 @pytest.mark.parametrize("tokens", [2, 70])
 def test_on_a_gpu_the_kernels_are_taken_for_few_tokens_and_for_many(part, device, monkeypatch, tokens):
     ops, kernel = part("ops.experts"), part("kernels.experts")
-    monkeypatch.setattr(ops, "kernels", lambda tensor: True)
+    for module in (part("ops"), ops):
+        monkeypatch.setattr(module, "use_kernels", lambda tensor: True)
     taken = []
 
     def noted(name, real):
-        def call(*args):
+        def call(*args, **kwargs):
             taken.append(name)
-            return real(*args)
+            return real(*args, **kwargs)
 
         return call
 
-    for name in ("few", "arrange"):
-        monkeypatch.setattr(kernel, name, noted(name, getattr(kernel, name)))
+    monkeypatch.setattr(ops.experts, "kernel", noted("few", kernel.experts))
+    monkeypatch.setattr(kernel, "sort_by_expert", noted("many", kernel.sort_by_expert))
     args = drawn(device, tokens, 2, 3)
     near(ops.experts(*args), wanted(part, *args), 0.02)
-    assert taken == ["few" if 2 * tokens <= ops.FEW else "arrange"]
+    assert taken == ["few" if 2 * tokens <= ops.FEW else "many"]
 
 
 def test_a_token_that_no_expert_here_sees_gives_zero_whatever_memory_held(part, device):
@@ -73,21 +76,21 @@ def test_a_token_that_no_expert_here_sees_gives_zero_whatever_memory_held(part, 
     seen = torch.full((12, 80), torch.nan, device=device, dtype=BF16)
     back = torch.full((12,), -1, device=device, dtype=torch.int32)
     kernel = part("kernels.experts")
-    assert kernel.combine(seen, weights, back).equal(torch.zeros_like(x))
-    assert kernel.few(x, gate_up, down, weights, ids + 4).equal(torch.zeros_like(x))
+    assert kernel.unpermute(seen, weights, back).equal(torch.zeros_like(x))
+    assert kernel.experts(x, gate_up, down, weights, ids + 4).equal(torch.zeros_like(x))
     back[3] = 7
     seen[7] = 2.0
     exact = torch.zeros_like(x)
     exact[1] = (weights[1, 1] * 2).to(BF16)
-    assert kernel.combine(seen, weights, back).equal(exact)
+    assert kernel.unpermute(seen, weights, back).equal(exact)
 
 
 def test_without_tokens_nothing_is_done(part, device):
     x, gate_up, down, weights, ids = (
         tensor[:0] if i in {0, 3, 4} else tensor for i, tensor in enumerate(drawn(device, 2, 2, 4))
     )
-    assert part("kernels.experts").few(x, gate_up, down, weights, ids).shape == (0, 80)
-    assert part("kernels.router").route(x, gate_up[0], 2)[1].shape == (0, 2)
+    assert part("kernels.experts").experts(x, gate_up, down, weights, ids).shape == (0, 80)
+    assert part("kernels.router").route(x, gate_up[0], None, part("ops.layout").Routing(2))[1].shape == (0, 2)
 
 
 @pytest.mark.parametrize("first", [0, 3])
@@ -98,7 +101,7 @@ def test_slots_are_sorted_by_expert_and_keep_their_order(part, device, tokens, c
     torch.manual_seed(count)
     ids = torch.rand(tokens, count, device=device).topk(chosen).indices - first
     own = count - first
-    back, ends = part("kernels.experts").arrange(ids, own, table=table)
+    back, ends = part("kernels.experts").sort_by_expert(ids, own, table=table)
     flat = ids.flatten()
     inside = (flat >= 0) & (flat < own)
     slots = flat.where(inside, own).argsort(stable=True)[: int(inside.sum())]
@@ -110,7 +113,7 @@ def test_slots_are_sorted_by_expert_and_keep_their_order(part, device, tokens, c
 def test_tokens_are_copied_to_their_slots(part, device):
     wide = torch.randn(5, 100, device=device, dtype=BF16)
     back = torch.tensor([3, 0, 9, 1, -1, 5, 2, 4, 7, 6], device=device, dtype=torch.int32)
-    out = part("kernels.experts").spread(wide[:, :70], back, block=32)
+    out = part("kernels.experts").permute(wide[:, :70], back, block=32)
     for slot, place in enumerate(back.tolist()):
         assert place < 0 or out[place].equal(wide[slot // 2, :70])
 
@@ -135,12 +138,11 @@ def test_routers_choose_as_pytorch_does(part, device, scoring, chosen, renormali
     x = torch.randn(tokens, 128, device=device, dtype=BF16)
     weight = torch.randn(experts, 128, device=device) * 0.1
     router = part("ops.router")
-    choice = router.Choice(chosen, scoring, renormalise, scaling=scaling, floor=1e-20)
+    routing = part("ops.layout").Routing(chosen, scoring, renormalise, scaling=scaling, eps=1e-20)
     scores = x.double() @ weight.double().t()
     scores = scores.softmax(-1) if scoring == "softmax" else scores.sigmoid()
-    exact, best = router.choose(scores, None, choice)
-    options = {"sigmoid": scoring == "sigmoid", "renormalise": renormalise, "scaling": scaling, "floor": 1e-20}
-    found, ids = part("kernels.router").route(x, weight, chosen, **options, tile=(16, 32, 4, 2, programs))
+    exact, best = router.choose(scores, None, routing)
+    found, ids = part("kernels.router").route(x, weight, None, routing, tile=(16, 32, 4, 2, programs))
     assert ids.equal(best)
     torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=1e-5)
 
@@ -151,9 +153,10 @@ def test_a_correction_and_groups_go_by_the_kernels_scores(part, device, monkeypa
     router = part("ops.router")
     x = torch.randn(5, 64, device=device, dtype=BF16)
     weight, correction = torch.randn(8, 64, device=device) * 0.2, torch.randn(8, device=device)
-    choice = router.Choice(2, "sigmoid", groups=groups, floor=1e-20)
+    choice = part("ops.layout").Routing(2, "sigmoid", groups=groups, eps=1e-20)
     exact, best = router.route(x.float(), weight, correction, choice)
-    monkeypatch.setattr(router, "kernels", lambda tensor: True)
+    for module in (part("ops"), router):
+        monkeypatch.setattr(module, "use_kernels", lambda tensor: True)
     found, ids = router.route(x, weight, correction, choice)
     assert ids.equal(best)
     torch.testing.assert_close(found, exact)
@@ -164,7 +167,9 @@ def test_a_correction_and_groups_go_by_the_kernels_scores(part, device, monkeypa
 def test_of_equal_scores_the_lower_id_wins_and_nan_stays_nan(part, device):
     x = torch.ones(2, 32, device=device, dtype=BF16)
     x[1, 0] = torch.nan
-    weights, ids = part("kernels.router").route(x, torch.ones(6, 32, device=device), 3)
+    weights, ids = part("kernels.router").route(
+        x, torch.ones(6, 32, device=device), None, part("ops.layout").Routing(3)
+    )
     assert ids[0].tolist() == [0, 1, 2]
     assert weights[0].tolist() == pytest.approx([1 / 3] * 3)
     assert weights[1].isnan().all()

@@ -20,9 +20,9 @@ def test_each_is_what_pytorch_computes(part, device, depth, out):
         "norm_gate_up": (x, delta, scale, 1e-5, both),
         "head": (x, weight),
     }.items():
-        found, wanted = getattr(kernel, name)(*args), getattr(plain, f"plain_{name}")(*args)
+        found, wanted = getattr(kernel, name)(*args), getattr(plain, name).reference(*args)
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5, msg=name)
-    found, wanted = kernel.linear(x, weight, bias, residual), plain.plain_linear(x, weight, bias, residual)
+    found, wanted = kernel.linear(x, weight, bias, residual), plain.linear.reference(x, weight, bias, residual)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -46,12 +46,12 @@ def test_the_tile_changes_no_result(part, device, tile):
 def test_how_much_is_read_before_the_wait_changes_no_result(part, device, early, monkeypatch):
     torch.manual_seed(0)
     kernel = part("kernels.gemv")
-    monkeypatch.setattr(kernel, "EARLY", early)
+    monkeypatch.setattr(kernel, "PREFETCH", early)
     x, delta, scale = (torch.randn(*shape, device=device) for shape in ((1, 600), (1, 600), (600,)))
     weight = torch.randn(22, 600, device=device) / 25
     args = x, delta, scale, 1e-5, weight
     found = kernel.norm_gate_up(*args, tile=(4, 256, 4))
-    torch.testing.assert_close(found, part("ops.gemv").plain_norm_gate_up(*args), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, part("ops.gemv").norm_gate_up.reference(*args), rtol=1e-4, atol=1e-5)
 
 
 def test_tiles_give_every_processor_work_where_there_is_enough(part):

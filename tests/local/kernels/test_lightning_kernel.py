@@ -38,7 +38,7 @@ def compare(kernel, plain, device, spans, *, tokens, dim, dtype=torch.float32, s
     states = begun(device, 6, dim)
     before, expected = states.clone(), states.clone()
     exact = [x.float() for x in (q, k, v)]
-    wanted = plain.plain_prefill(*exact, slopes, expected, spans)
+    wanted = plain.lightning_prefill.reference(*exact, slopes, expected, spans)
     found = kernel.lightning_prefill(q, k, v, slopes, states, spans, tuning=kernel.Tuning(**tuning))
     assert found.dtype == dtype
     for head in range(2):
@@ -110,7 +110,7 @@ def test_states_may_be_a_view_of_more(kernel, plain, device):
     slopes, spans = torch.tensor(SLOPES, device=device), [(0, 40, 1)]
     pool = begun(device, 6, 16).view(2, 3, 2, 16, 16)
     before, expected = pool.clone(), pool[:, 1].clone()
-    plain.plain_prefill(q, k, v, slopes, expected, spans)
+    plain.lightning_prefill.reference(q, k, v, slopes, expected, spans)
     kernel.lightning_prefill(q, k, v, slopes, pool[:, 1], spans)
     assert error(pool[:, 1], expected) < 1e-5
     assert torch.equal(pool[:, [0, 2]], before[:, [0, 2]])
@@ -125,7 +125,7 @@ def test_decode_is_right_for_every_width_and_type(kernel, plain, device, dim, dt
     before, expected = states.clone(), states.clone()
     for _ in range(2):
         found = kernel.lightning_decode(q, k, v, slopes, states, slots)
-        wanted = plain.plain_decode(q.float(), k.float(), v.float(), slopes, expected, slots)
+        wanted = plain.lightning_decode.reference(q.float(), k.float(), v.float(), slopes, expected, slots)
         assert found.dtype == dtype
         assert error(found, wanted) < LIMITS[dtype]
     assert error(states, expected) < 1e-5
@@ -136,7 +136,7 @@ def test_decode_goes_on_where_prefill_ended(kernel, plain, device):
     q, k, v = draw(device, 50, 16)
     slopes = torch.tensor(SLOPES, device=device)
     states, expected = torch.zeros(2, 1, 2, 16, 16, device=device)
-    wanted = plain.plain_prefill(q, k, v, slopes, expected, [(0, 50, 0)])
+    wanted = plain.lightning_prefill.reference(q, k, v, slopes, expected, [(0, 50, 0)])
     kernel.lightning_prefill(q[:40], k[:40], v[:40], slopes, states, [(0, 40, 0)])
     slots = torch.tensor([0], device=device)
     rows = [x[t : t + 1] for t in range(40, 50) for x in (q, k, v)]

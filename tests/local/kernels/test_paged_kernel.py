@@ -1,7 +1,16 @@
 """The decoding attention kernel against PyTorch."""
 
+from typing import Any
+
 import pytest
 import torch
+
+
+def decode(part: Any, function: Any, *inputs: Any, **options: Any) -> Any:
+    queries, keys, values, tables, lengths, scale, longest = inputs
+    layout = part("ops.layout")
+    cache, paging = layout.PagedCache(keys, values), layout.BlockTables(tables, lengths, longest)
+    return function(queries, cache, paging, scale, **options)
 
 
 def case(device, heads, kv_heads, dim, value_dim, block, lengths):
@@ -26,8 +35,8 @@ def case(device, heads, kv_heads, dim, value_dim, block, lengths):
 )
 def test_each_row_attends_to_its_own_tokens(part, device, shape, how):
     given = case(device, *shape)
-    found = part("kernels.paged").paged_decode(*given, 4096, **how)
-    wanted = part("ops.paged").plain_paged_decode(*given, max(shape[-1]))
+    found = decode(part, part("kernels.paged").paged_decode, *given, 4096, **how)
+    wanted = decode(part, part("ops.paged").paged_decode.reference, *given, max(shape[-1]))
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -35,10 +44,10 @@ def test_each_row_attends_to_its_own_tokens(part, device, shape, how):
 def test_rows_of_no_length_are_finite_and_change_nothing(part, device, splits):
     kernel = part("kernels.paged")
     queries, keys, values, tables, lengths, scale = case(device, 4, 2, 16, 16, 16, (300, 40))
-    wanted = part("ops.paged").plain_paged_decode(queries, keys, values, tables, lengths, scale, 300)
+    wanted = decode(part, part("ops.paged").paged_decode.reference, queries, keys, values, tables, lengths, scale, 300)
     lengths[1] = 0
     tables[1] = 0
-    found = kernel.paged_decode(queries, keys, values, tables, lengths, scale, 300, splits=splits)
+    found = decode(part, kernel.paged_decode, queries, keys, values, tables, lengths, scale, 300, splits=splits)
     assert found.isfinite().all()
     torch.testing.assert_close(found[0], wanted[0], rtol=1e-4, atol=1e-5)
 
@@ -46,13 +55,13 @@ def test_rows_of_no_length_are_finite_and_change_nothing(part, device, splits):
 def test_what_stands_beyond_a_length_does_not_matter(part, device):
     kernel = part("kernels.paged")
     queries, keys, values, tables, lengths, scale = case(device, 4, 2, 16, 16, 16, (37,))
-    found = kernel.paged_decode(queries, keys, values, tables, lengths, scale, 64)
+    found = decode(part, kernel.paged_decode, queries, keys, values, tables, lengths, scale, 64)
     used = tables[0, :3].tolist()
     keys[used[2], 5:] = torch.nan
     values[used[2], 5:] = torch.nan
     for block in set(range(len(keys))) - set(used):
         keys[block] = values[block] = torch.nan
-    assert torch.equal(kernel.paged_decode(queries, keys, values, tables, lengths, scale, 64), found)
+    assert torch.equal(decode(part, kernel.paged_decode, queries, keys, values, tables, lengths, scale, 64), found)
 
 
 @pytest.mark.parametrize(
@@ -74,22 +83,27 @@ def test_turning_storing_and_attending_is_what_two_kernels_do(
     norms = [torch.randn(dim, device=device) if normed else None for _ in range(2)]
     last = counts.long() - 1
     slots = tables.gather(1, (last // 64)[:, None]).squeeze(1).long() * 64 + last % 64
-    pools = [pool.clone() for pool in (keys, values)]
-    table = angles.cos(), angles.sin()
-    plain = part("ops.rope").plain_rope_and_cache
-    queries = plain(qkv, heads, kv_heads, dim, *table, keys, values, slots, *norms, 1e-6)
-    wanted = part("ops.paged").plain_paged_decode(queries, keys, values, tables, counts, scale, max(lengths))
-    found = part("kernels.paged").rope_and_attend(
-        qkv, heads, *table, *pools, tables, counts, *norms, 1e-6, scale, 4096, splits=splits
-    )
+    layout = part("ops.layout")
+    rotary, norm = layout.Rotary(angles.cos(), angles.sin()), layout.QKNorm(*norms)
+    caches = [layout.PagedCache(keys.clone(), values.clone()) for _ in range(2)]
+    paging = layout.BlockTables(tables, counts, max(lengths))
+    queries = part("ops.rope").rope_and_cache.reference(qkv, heads, rotary, caches[0], slots, norm)
+    wanted = part("ops.paged").paged_decode.reference(queries, caches[0], paging, scale)
+    paging = paging._replace(max_length=4096)
+    kernel = part("kernels.paged").rope_and_attend
+    found = kernel(qkv, heads, rotary, caches[1], slots, paging, norm, scale, splits=splits)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(pools, [keys, values])
+    torch.testing.assert_close(caches[1], caches[0])
 
 
 def test_heads_of_odd_dims_are_left_to_two_kernels(part):
-    kernel = part("kernels.paged")
-    pools = {dim: torch.empty(2, 64, 2, dim) for dim in (24, 64, 128)}
-    assert kernel.can_fuse(4, pools[128], pools[128])
-    assert not kernel.can_fuse(4, pools[24], pools[24])
-    assert not kernel.can_fuse(4, pools[128], pools[64])
-    assert not kernel.can_fuse(256, pools[64], pools[64])
+    layout = part("ops.layout")
+
+    def fuses(heads, key_dim, value_dim):
+        cache = layout.PagedCache(torch.empty(2, 64, 2, key_dim), torch.empty(2, 64, 2, value_dim))
+        return part("ops.paged").can_fuse(torch.empty(1, 1), heads, None, cache, None, None, None, 1.0)
+
+    assert fuses(4, 128, 128)
+    assert not fuses(4, 24, 24)
+    assert not fuses(4, 128, 64)
+    assert not fuses(256, 64, 64)

@@ -23,12 +23,14 @@ def test_queries_and_both_pools_are_those_of_pytorch(
     norms = [torch.randn(dim, device=device) if normed else None for normed in (q_normed, k_normed)]
     slots = torch.randperm(16, device=device)[:tokens]
 
-    def run(function):
-        pools = [torch.full((4, 4, kv_heads, dim), 7.0, device=device) for _ in range(2)]
-        queries = function(qkv, heads, kv_heads, dim, angles.cos(), angles.sin(), *pools, slots, *norms)
-        return [queries, *pools]
+    layout = part("ops.layout")
+    rotary, norm = layout.Rotary(angles.cos(), angles.sin()), layout.QKNorm(*norms)
 
-    found, wanted = run(part("kernels.rope").rope_and_cache), run(part("ops.rope").plain_rope_and_cache)
+    def run(function):
+        cache = layout.PagedCache(*(torch.full((4, 4, kv_heads, dim), 7.0, device=device) for _ in range(2)))
+        return [function(qkv, heads, rotary, cache, slots, norm), *cache]
+
+    found, wanted = run(part("kernels.rope").rope_and_cache), run(part("ops.rope").rope_and_cache.reference)
     torch.testing.assert_close(found, wanted)
     assert found[0].is_contiguous()
 
@@ -39,18 +41,20 @@ def test_rows_and_tables_may_stand_apart_and_the_cache_may_be_of_another_dtype(p
     qkv, cos, sin = wide[:, 20:84], angles[:, :8].cos(), angles[:, 8:16].sin()
     slots = torch.tensor([5, 0, 3], device=device)
 
+    layout = part("ops.layout")
+
     def run(function):
-        pools = [torch.zeros(2, 4, 1, 16, dtype=torch.float16, device=device) for _ in range(2)]
-        return [function(qkv, 2, 1, 16, cos, sin, *pools, slots), *pools]
+        cache = layout.PagedCache(*(torch.zeros(2, 4, 1, 16, dtype=torch.float16, device=device) for _ in range(2)))
+        return [function(qkv, 2, layout.Rotary(cos, sin), cache, slots), *cache]
 
     # The plain version takes rows that follow one another.
     found = run(part("kernels.rope").rope_and_cache)
     qkv, cos, sin = qkv.contiguous(), cos.contiguous(), sin.contiguous()
-    torch.testing.assert_close(found, run(part("ops.rope").plain_rope_and_cache))
+    torch.testing.assert_close(found, run(part("ops.rope").rope_and_cache.reference))
 
 
 def test_the_table_is_that_of_pytorch(part, device):
     positions = torch.tensor([0, 1, 77, 40_000, 1_000_000], device=device)
     frequencies = 1e6 ** -(torch.arange(0, 48, 2, device=device) / 48)
     found = part("kernels.rope").cos_sin(positions, frequencies, 1.2)
-    torch.testing.assert_close(found, part("ops.rope").plain_cos_sin(positions, frequencies, 1.2))
+    torch.testing.assert_close(found, part("ops.rope").cos_sin.reference(positions, frequencies, 1.2))

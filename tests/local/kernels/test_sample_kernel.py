@@ -29,7 +29,7 @@ def edges(plain, scores, row):
     chances = (scaled - scaled.max()).exp().float()[None]
     cut = plain.cutoffs(chances, *settings_of(scores.device, [row])[1:4])
     mass = torch.where(chances >= cut, chances, 0.0)[0].double().cumsum(0)
-    return mass / mass[-1], plain.number(seed, index)
+    return mass / mass[-1], plain.uniform(seed, index)
 
 
 def test_tokens_are_those_of_pytorch_up_to_rounding_at_an_edge(part, device):
@@ -38,7 +38,7 @@ def test_tokens_are_those_of_pytorch_up_to_rounding_at_an_edge(part, device):
         scores = scale * torch.randn(8, 400, generator=torch.Generator().manual_seed(0)).to(device)
         settings = settings_of(device, ROWS)
         found = kernel.sample(scores, *settings, chunk=chunk).tolist()
-        wanted = plain.plain_sample(scores, *settings).tolist()
+        wanted = plain.sample.reference(scores, *settings).tolist()
         for i, (a, b) in enumerate(zip(found, wanted, strict=True)):
             if a != b:
                 shares, number = edges(plain, scores[i], ROWS[i])

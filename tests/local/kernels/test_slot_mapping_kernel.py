@@ -22,7 +22,7 @@ def held(device):
 def test_a_step_begins_with_what_pytorch_gathers(part, held, blocks):
     ints, tables, rows = held
     found = part("kernels.slot_mapping").load_step_inputs(ints, tables[:, :blocks], rows, BLOCK)
-    wanted = part("ops.slot_mapping").plain_load_step_inputs(ints, tables[:, :blocks], rows, BLOCK)
+    wanted = part("ops.slot_mapping").load_step_inputs.reference(ints, tables[:, :blocks], rows, BLOCK)
     for a, b in zip((*found[:3], *found[3]), (*wanted[:3], *wanted[3]), strict=True):
         assert a.dtype == b.dtype
         assert torch.equal(a, b)
@@ -34,6 +34,6 @@ def test_a_step_ends_with_what_pytorch_scatters(part, held, longer):
     ints, _, rows = held
     tokens = torch.tensor([11, -1, 12, 13, 14, 15], device=ints.device)
     wanted = ints.clone()
-    part("ops.slot_mapping").plain_store_step_outputs(wanted, rows, tokens, SPARE, longer)
+    part("ops.slot_mapping").store_step_outputs.reference(wanted, rows, tokens, SPARE, longer)
     part("kernels.slot_mapping").store_step_outputs(ints, rows, tokens, SPARE, longer)
     assert torch.equal(ints, wanted)

@@ -7,7 +7,12 @@ import torch
 
 from m1eval import load
 
-paged = importlib.import_module(f"{load('runners', 'local').__name__}.ops.paged")
+package = load("runners", "local").__name__ + ".ops"
+paged, layout = (importlib.import_module(f"{package}.{name}") for name in ("paged", "layout"))
+
+
+def decode(queries, keys, values, tables, lengths, scale, longest, function=paged.paged_decode.reference):
+    return function(queries, layout.PagedCache(keys, values), layout.BlockTables(tables, lengths, longest), scale)
 
 
 def definition(queries, keys, values, tables, lengths, scale):
@@ -45,7 +50,7 @@ CASES = [
 @pytest.mark.parametrize("shape", CASES)
 def test_each_row_attends_to_its_own_tokens(shape):
     queries, keys, values, tables, lengths = case(*shape)
-    found = paged.plain_paged_decode(queries, keys, values, tables, lengths, 0.3, 64)
+    found = decode(queries, keys, values, tables, lengths, 0.3, 64)
     wanted = definition(queries, keys, values, tables, lengths, 0.3)
     torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
 
@@ -55,7 +60,7 @@ def test_the_way_that_asks_nothing_of_the_device_is_the_same(shape):
     queries, keys, values, tables, lengths = case(*shape)
     unused = torch.arange(tables.shape[1]) >= (lengths[:, None] + keys.shape[1] - 1) // keys.shape[1]
     tables[unused] = 10**6  # what stands beyond a sequence's blocks must not matter
-    found = paged._masked(queries, keys, values, tables, lengths, 0.3, int(lengths.max()))
+    found = decode(queries, keys, values, tables, lengths, 0.3, int(lengths.max()), paged._masked)
     wanted = definition(queries, keys, values, tables, lengths, 0.3)
     assert found.isfinite().all()
     live = lengths > 0
@@ -75,9 +80,9 @@ def threads():
 def test_tokens_beyond_the_length_do_not_matter(number, length, threads):
     threads(number)
     queries, keys, values, tables, lengths = case(4, 2, 16, 16, 4, (5, length), True)
-    found = paged.plain_paged_decode(queries, keys, values, tables, lengths, 0.3, length)
+    found = decode(queries, keys, values, tables, lengths, 0.3, length)
     keys[int(tables[0, 1]), 1:] = torch.nan
     values[int(tables[0, 1]), 1:] = torch.nan
-    assert torch.equal(paged.plain_paged_decode(queries, keys, values, tables, lengths, 0.3, length), found)
+    assert torch.equal(decode(queries, keys, values, tables, lengths, 0.3, length), found)
     wanted = definition(queries, keys[:], values, tables, lengths, 0.3)
     torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-5)

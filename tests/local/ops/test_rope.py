@@ -9,18 +9,19 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_
 
 from m1eval import load
 
-rope = importlib.import_module(f"{load('runners', 'local').__name__}.ops.rope")
+package = load("runners", "local").__name__ + ".ops"
+rope, layout = (importlib.import_module(f"{package}.{name}") for name in ("rope", "layout"))
 HEADS, KV_HEADS, DIM, BLOCK, TOKENS = 6, 2, 16, 4, 7
 SLOTS = torch.tensor([9, 3, 4, 15, 0, 11, 10])
 
 
 def table(half):
     angles = torch.randn(TOKENS, half)
-    return angles.cos(), angles.sin()
+    return layout.Rotary(angles.cos(), angles.sin())
 
 
-def pools():
-    return [torch.full((4, BLOCK, KV_HEADS, DIM), 7.0) for _ in range(2)]
+def cache():
+    return layout.PagedCache(*(torch.full((4, BLOCK, KV_HEADS, DIM), 7.0) for _ in range(2)))
 
 
 def turned_by_transformers(q, k, cos, sin):
@@ -41,14 +42,15 @@ def test_queries_and_stored_keys_are_those_of_transformers(half, normed):
     qkv = torch.randn(TOKENS, (HEADS + 2 * KV_HEADS) * DIM)
     q, k, v = torch.split(qkv.view(TOKENS, -1, DIM), [HEADS, KV_HEADS, KV_HEADS], 1)
     norms: list[Any] = [torch.randn(DIM) if normed else None for _ in range(2)]
-    (cos, sin), (keys, values) = table(half), pools()
-    found = rope.rope_and_cache(qkv, HEADS, KV_HEADS, DIM, cos, sin, keys, values, SLOTS, *norms, 1e-5)
+    rotary, (keys, values) = table(half), cache()
+    norm = layout.QKNorm(*norms, 1e-5)
+    found = rope.rope_and_cache(qkv, HEADS, rotary, layout.PagedCache(keys, values), SLOTS, norm)
     if normed:
         layers = [LlamaRMSNorm(DIM, 1e-5) for _ in range(2)]
         for layer, weight in zip(layers, norms, strict=True):
             layer.weight.data = weight
         q, k = layers[0](q).detach(), layers[1](k).detach()
-    wanted = turned_by_transformers(q[..., : 2 * half], k[..., : 2 * half], cos, sin)
+    wanted = turned_by_transformers(q[..., : 2 * half], k[..., : 2 * half], *rotary)
     wanted = [torch.cat((part, whole[..., 2 * half :]), -1) for part, whole in zip(wanted, (q, k), strict=True)]
     assert found.is_contiguous()
     torch.testing.assert_close(found, wanted[0])
@@ -57,17 +59,17 @@ def test_queries_and_stored_keys_are_those_of_transformers(half, normed):
 
 
 def test_only_the_slots_named_are_written():
-    (cos, sin), (keys, values) = table(8), pools()
+    keys, values = written = cache()
     qkv = torch.randn(TOKENS, (HEADS + 2 * KV_HEADS) * DIM)
-    rope.rope_and_cache(qkv, HEADS, KV_HEADS, DIM, cos, sin, keys, values, SLOTS)
+    rope.rope_and_cache(qkv, HEADS, table(8), written, SLOTS)
     others = [slot for slot in range(16) if slot not in SLOTS.tolist()]
     assert (keys.flatten(0, 1)[others] == 7).all()
     assert (values.flatten(0, 1)[others] == 7).all()
 
 
 def test_a_turn_keeps_the_dtype_and_is_done_in_fp32():
-    cos, sin = table(8)
+    rotary = table(8)
     x = torch.randn(TOKENS, HEADS, DIM).bfloat16()
-    found = rope.apply_rotary(x, cos, sin)
+    found = rope.apply_rotary(x, rotary)
     assert found.dtype == torch.bfloat16
-    assert torch.equal(found, rope.apply_rotary(x.float(), cos, sin).bfloat16())
+    assert torch.equal(found, rope.apply_rotary(x.float(), rotary).bfloat16())

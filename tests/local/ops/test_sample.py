@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from m1eval import load
 
-ops = importlib.import_module(f"{load('runners', 'local').__name__}.ops.sample")
+package = load("runners", "local").__name__ + ".ops"
+ops, layout = (importlib.import_module(f"{package}.{name}") for name in ("sample", "layout"))
 HEAD = ops.HEAD
 
 
@@ -50,7 +51,7 @@ def drawn(scores, count, temperature=1.0, top_p=1.0, top_k=0, min_p=0.0):
     goals = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     one = torch.ones(count)
     filters = one * temperature, one * top_p, (one * top_k).int(), one * min_p
-    tokens = ops.draw(scores.expand(count, -1), *filters, goals)
+    tokens = ops.sample_filtered(scores.expand(count, -1), *filters, goals)
     return torch.bincount(tokens, minlength=scores.shape[-1]) / count
 
 
@@ -91,7 +92,9 @@ def test_top_p_takes_its_share_of_what_top_k_leaves(top_p, top_k):
 def test_draws_go_through_the_tokens_in_the_order_of_their_ids():
     scores = torch.tensor([[0.1, 3.0, 0.2, 2.0]])
     one = torch.ones(99)
-    tokens = ops.draw(scores.expand(99, -1), one, one, (0 * one).int(), 0 * one, torch.arange(99).double() / 99)
+    tokens = ops.sample_filtered(
+        scores.expand(99, -1), one, one, (0 * one).int(), 0 * one, torch.arange(99).double() / 99
+    )
     assert tokens.tolist() == sorted(tokens.tolist())
     assert set(tokens.tolist()) == {0, 1, 2, 3}
 
@@ -182,7 +185,7 @@ def test_the_settings_are_left_as_they_were():
 
 
 def test_random_numbers_are_uniform_and_independent_of_each_other():
-    values = torch.tensor([[ops.number(seed, index) for index in range(100)] for seed in range(100)])
+    values = torch.tensor([[ops.uniform(seed, index) for index in range(100)] for seed in range(100)])
     assert ((values >= 0) & (values < 1)).all()
     counts = torch.histc(values.float(), bins=20, min=0, max=1)
     assert (counts - 500).abs().max() < 5 * math.sqrt(500)
@@ -193,12 +196,12 @@ def test_random_numbers_are_uniform_and_independent_of_each_other():
 
 def test_random_numbers_are_the_same_for_tensors():
     seeds, indices = [0, 1, 123, -5, 2**62, -(2**63)], [0, 7, 45, 3, 10**6, 2]
-    found = ops.numbers(column(seeds, torch.int64), column(indices, torch.int64)).tolist()
-    assert found == [ops.number(seed, index) for seed, index in zip(seeds, indices, strict=True)]
+    found = ops.uniforms(column(seeds, torch.int64), column(indices, torch.int64)).tolist()
+    assert found == [ops.uniform(seed, index) for seed, index in zip(seeds, indices, strict=True)]
 
 
 def test_random_numbers_stay_the_same_for_ever():
-    assert [ops.number(0, 0), ops.number(0, 1), ops.number(123, 45)] == FROZEN
+    assert [ops.uniform(0, 0), ops.uniform(0, 1), ops.uniform(123, 45)] == FROZEN
 
 
 def test_the_mixing_is_splitmix64():
@@ -206,7 +209,7 @@ def test_the_mixing_is_splitmix64():
     state, found = 1234567, []
     for _ in range(3):
         found.append(ops._mix(state))
-        state = (state + ops.GOLDEN) % ops.WORD
+        state = (state + layout.GOLDEN) % ops.WORD
     assert found == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 

@@ -326,7 +326,7 @@ SLIDING: dict[str, tuple[str, dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", SLIDING)
 def test_layers_that_slide_are_named(name: str) -> None:
     kind, change, said = SLIDING[name]
-    layers = import_module(f"{local.__name__}.layers")
+    layers = import_module(f"{local.__name__}.layers.layers")
     with pytest.raises(RunnerError, match=re.escape(said)):
         local.models.build({**BASE, **OWN[kind], "model_type": kind, **change}, layers.LayerContext())
 

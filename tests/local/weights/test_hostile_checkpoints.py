@@ -21,7 +21,7 @@ from tests.local.weights.test_load import write_gguf
 
 local = load("runners", "local")
 loader = local.weights.loader
-layers = import_module(f"{local.__name__}.layers")
+layers = import_module(f"{local.__name__}.layers.layers")
 
 ROOT = Path(__file__).resolve().parents[3]
 HOSTILE = Path(__file__).with_name("load_hostile.py")

@@ -20,10 +20,10 @@ from tests.local.conftest import LLAMA3, scores
 
 local = load("runners", "local")
 gguf_file = import_module(f"{local.__name__}.weights.gguf")
-layers = import_module(f"{local.__name__}.layers")
+layers = import_module(f"{local.__name__}.layers.layers")
 find = local.weights.loader.find
 read_model = local.weights.loader.load
-known = local.models.known
+known = local.models.architectures
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ import torch
 from m1eval import load
 
 local = load("runners", "local")
-layers = import_module(f"{local.__name__}.layers")
+layers = import_module(f"{local.__name__}.layers.layers")
 
 COMMON = {
     "attention_dropout": 0.0,

@@ -13,9 +13,9 @@ from m1eval import RunnerError, load
 from tests.local.conftest import read, scores
 
 local = load("runners", "local")
-layers = import_module(f"{local.__name__}.layers")
+layers = import_module(f"{local.__name__}.layers.layers")
 loader = import_module(f"{local.__name__}.weights.loader")
-parallel = import_module(f"{local.__name__}.parallel")
+sharding = import_module(f"{local.__name__}.layers.sharding")
 
 IDS = torch.randint(0, 256, (80,), generator=torch.Generator().manual_seed(1)).tolist()
 CONFIGS: dict[str, tuple[str, dict[str, Any], int]] = {
@@ -46,10 +46,10 @@ class Sums:
         return x
 
 
-class Thread(parallel.Shard):  # type: ignore[name-defined,misc]
+class Thread(sharding.Shard):  # type: ignore[name-defined,misc]
     """One rank; its group is a Sums."""
 
-    def sum(self, x: torch.Tensor) -> torch.Tensor:
+    def all_reduce(self, x: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self.group.sum(self.rank, x)
         return found
 
@@ -77,7 +77,7 @@ def test_the_slices_of_all_ranks_are_the_checkpoint(kind: str, tiny: Callable[..
     shapes = checkpoint.shapes()
     covered = {name: torch.zeros(list(shape)) for name, shape in shapes.items()}
     for rank in range(2):
-        model = read(folder, shard=parallel.Shard(rank, 2))
+        model = read(folder, shard=sharding.Shard(rank, 2))
         for name, slot in loader.places(model, shapes).items():
             assert slot.shape == tuple(shapes[name])
             if slot.view is not None:
@@ -93,7 +93,7 @@ def test_a_rank_needs_its_share_of_the_memory(tiny: Callable[..., Any]) -> None:
     config = loader.Safetensors(folder).config
 
     def needed(size: int) -> int:
-        shard = parallel.Shard(0, size)
+        shard = sharding.Shard(0, size)
         return int(loader.weight_bytes(local.models.build(config, layers.LayerContext(torch.float32, shard))))
 
     assert 0.5 < needed(2) / needed(1) < 0.75
@@ -115,4 +115,4 @@ def test_what_cannot_be_divided_is_said(
 ) -> None:
     folder = tiny(kind, **config).folder
     with pytest.raises(RunnerError, match=said):
-        read(folder, shard=parallel.Shard(0, size))
+        read(folder, shard=sharding.Shard(0, size))

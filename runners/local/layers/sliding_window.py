@@ -1,11 +1,11 @@
-"""Which layers of a model see the last tokens only, by its config, and up to which length that makes no difference."""
+"""Sliding-window layers of a model by its config, and the length up to which they equal full attention."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from m1eval import RunnerError
 
-from .weights.config_keys import WHERE
+from ..weights.config_keys import WHERE
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
@@ -18,10 +18,10 @@ class SlidingWindow(NamedTuple):
 
 
 def sliding_window(config: Mapping[str, Any], *, default: int | None, per_layer: bool) -> SlidingWindow | None:
-    """What layers slide, None if none does; `default` is the size where a config has none.
+    """The sliding-window layers of a config, None without any; `default` is the size where a config has none.
 
-    As in transformers: `layer_types` says it of every layer, without it layers from `max_window_layers` on slide;
-    where not `per_layer`, all slide. RunnerError for other kinds of layers and for fields that contradict one another.
+    As in transformers: `layer_types` names the type of every layer, without it layers from `max_window_layers` on
+    slide; if not `per_layer`, all slide. RunnerError for other types of layers and for contradicting fields.
     """
     layers, kinds = config.get("num_hidden_layers"), config.get("layer_types")
     size = config.get("sliding_window", default) if config.get("use_sliding_window", default is None) else None
@@ -46,7 +46,7 @@ def _window(size: int, layers: Sequence[int]) -> SlidingWindow | None:
 
 
 _QWEN_FIRST = 28
-"""The first layer that slides where a config of Qwen does not say it."""
+"""The first sliding layer where a config of Qwen does not name it."""
 
 
 def _first(config: Mapping[str, Any], first: Any) -> int:
@@ -67,12 +67,13 @@ def _checked(kinds: Any, layers: Any) -> list[str]:
     return kinds
 
 
-def check_window(found: SlidingWindow | None, window: int) -> None:
-    """RunnerError if sequences of up to `window` tokens would be computed otherwise than with full attention."""
-    if found is None or window <= found.size:
+def check_window(sliding: SlidingWindow | None, window: int) -> None:
+    """RunnerError if for sequences of up to `window` tokens sliding windows would differ from full attention."""
+    if sliding is None or window <= sliding.size:
         return
-    names = ", ".join(map(str, found.layers[:4])) + (f", … {found.layers[-1]}" if len(found.layers) > 4 else "")
+    layers = sliding.layers
+    names = ", ".join(map(str, layers[:4])) + (f", … {layers[-1]}" if len(layers) > 4 else "")
     raise RunnerError(
-        f"{WHERE}: a sliding window of {found.size} tokens is not built in, and layers {names} have one "
-        f"(sliding_window): go on with -o window={found.size}, up to which full attention computes the same"
+        f"{WHERE}: a sliding window of {sliding.size} tokens is not built in, and layers {names} have one "
+        f"(sliding_window): go on with -o window={sliding.size}, up to which full attention computes the same"
     )

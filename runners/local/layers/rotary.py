@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from m1eval import RunnerError
 
-from .ops.rope import cos_sin, plain_cos_sin
-from .weights.config_keys import WHERE, unused
+from ..ops.layout import Rotary
+from ..ops.rope import cos_sin
+from ..weights.config_keys import WHERE, unused
 
 KINDS = ("default", "linear", "dynamic", "yarn", "llama3")
 _TRAINED = ("yarn", "llama3", "longrope")
@@ -82,7 +83,7 @@ def rope_parameters(config: Mapping[str, Any], theta: float = 10000.0) -> dict[s
     return rope | {key: _number(f"{name}.{key}", rope[key]) for key in _NUMBERS if key in rope}
 
 
-def rotated(config: Mapping[str, Any], rope: Mapping[str, Any], dim: int) -> None:
+def check_whole_heads(config: Mapping[str, Any], rope: Mapping[str, Any], dim: int) -> None:
     """RunnerError unless whole heads of `dim` dimensions are rotated, as every architecture but MiniMax does."""
     share = _first(rope.get("partial_rotary_factor"), config.get("partial_rotary_factor"), 1.0)
     if _number("partial_rotary_factor", share) != 1:
@@ -133,11 +134,11 @@ class Rope(nn.Module):
             raise RunnerError(f"{WHERE}: rope_type '{kind}' needs {error.args[0]}") from error
         self.scale = (_attention_factor(scaling) if kind == "yarn" else 1.0) * scaling.get("table_scale", 1.0)
 
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, positions: Tensor) -> Rotary:
         """cos and sin, each [tokens, dim / 2]; computed once a step for all layers."""
         if self.dynamic is None:
             return cos_sin(positions, self.frequencies, self.scale)
-        return plain_cos_sin(positions, self._stretched(positions, *self.dynamic), self.scale)
+        return cos_sin.reference(positions, self._stretched(positions, *self.dynamic), self.scale)
 
     def _stretched(self, positions: Tensor, theta: float, factor: float, window: int) -> Tensor:
         """The frequencies of dynamic NTK, which change with the length of a sequence: [tokens, dim / 2].

@@ -1,0 +1,1 @@
+"""Parts that architectures share, above `ops`; models are built of them and of nothing else."""

@@ -146,7 +146,7 @@ class Symbolic:
             self.length[piece.slot], self.index[piece.slot] = _end(piece), max(piece.output_index, 0)
             if piece.output_index >= 0:
                 tokens.append(self._draw(piece.slot, _end(piece), logprobs))
-        return sequence.Result(tokens, logprobs if batch.need_logprobs else [], scored)
+        return sequence.StepOutput(tokens, logprobs if batch.need_logprobs else [], scored)
 
     def _accumulate(self, piece: Any) -> list[Any]:
         scored, row = [], piece.slot
@@ -177,7 +177,7 @@ class Symbolic:
             assert batch.max_seq_len >= self.length[row]
         for row in batch.decode_slots:
             tokens.append(self._draw(row, self.length[row], logprobs))
-        return sequence.Result(tokens, logprobs if batch.need_logprobs else [], [])
+        return sequence.StepOutput(tokens, logprobs if batch.need_logprobs else [], [])
 
     def _spoil(self, batch: Any) -> None:
         """Make everything that the step wrote nonsense."""

@@ -155,7 +155,7 @@ class Symbolic:
             if 0 <= i - piece.first_scored < len(piece.targets):
                 seen, target = self._seen(row, piece.start + i + 1), piece.targets[i - piece.first_scored]
                 logprob = self.words.logprob(seen, self.states[row], target)
-                scored.append(sequence.Likelihood(logprob, bool(int(-logprob * 1000) % 2)))
+                scored.append(sequence.TokenLogprob(logprob, bool(int(-logprob * 1000) % 2)))
         assert len(scored) == len(piece.targets)
         return scored
 

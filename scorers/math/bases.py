@@ -75,7 +75,9 @@ def same_base(gold: str, answer: str) -> bool | None:
         read = [_bare(gold, base) for base in (theirs.base, 10)]
         if None in read:
             return None
-        return theirs.value is not None and any(one is not None and one.value == theirs.value for one in read)
+        return theirs.value is not None and any(
+            candidate is not None and candidate.value == theirs.value for candidate in read
+        )
     return None
 
 
@@ -85,16 +87,16 @@ def _in_base_of_a_letter(gold: str, answer: str) -> bool | None:
         return None
     plain = _plain(gold), _plain(answer)
     lettered = [_LETTERED.fullmatch(text) for text in plain]
-    digits = [found[1] if found else text for found, text in zip(lettered, plain, strict=True)]
+    digits = [match[1] if match else text for match, text in zip(lettered, plain, strict=True)]
     if not any(lettered) or not all(re.fullmatch(r"-?\d+", text) for text in digits):
         return None
-    return digits[0] == digits[1] and len({found[2] for found in lettered if found}) == 1
+    return digits[0] == digits[1] and len({match[2] for match in lettered if match}) == 1
 
 
 def decimal(text: str) -> str | None:
     """A numeral's value in decimal notation; None if the text is no numeral with a base or its digits are not of it."""
-    found = numeral(text)
-    value = found.value if found else None
+    match = numeral(text)
+    value = match.value if match else None
     return None if value is None else str(value)
 
 
@@ -103,18 +105,18 @@ def numeral(text: str, expected: int | None = None) -> Numeral | None:
     if len(text) > _LONGEST or not _HINT.search(text):
         return None
     plain = _plain(text)
-    if found := _PREFIXED.fullmatch(plain):
-        return _numeral(found["sign"], found["digits"], _KINDS[found["kind"].lower()])
-    found = _SUBSCRIPT.fullmatch(plain) or _IN_WORDS.fullmatch(plain) or _BEHIND.fullmatch(plain)
-    if found is None:
+    if match := _PREFIXED.fullmatch(plain):
+        return _numeral(match["sign"], match["digits"], _KINDS[match["kind"].lower()])
+    match = _SUBSCRIPT.fullmatch(plain) or _IN_WORDS.fullmatch(plain) or _BEHIND.fullmatch(plain)
+    if match is None:
         return None
-    groups = found.groupdict()
+    groups = match.groupdict()
     name = groups.get("name") or groups.get("system")
     base = _NAMES.get(name.lower(), 0) if name else int(groups["number"])
-    digits = found["digits"]
-    if not 2 <= base <= 36 or (found.re is not _IN_WORDS and base != expected and _is_symbol(digits, base)):
+    digits = match["digits"]
+    if not 2 <= base <= 36 or (match.re is not _IN_WORDS and base != expected and _is_symbol(digits, base)):
         return None
-    return _numeral(found["sign"], digits, base)
+    return _numeral(match["sign"], digits, base)
 
 
 def in_part(values: list[str]) -> bool:
@@ -149,7 +151,7 @@ def _bare(text: str, base: int) -> Numeral | None:
     if len(text) > _LONGEST:
         return None
     plain = re.sub(r"(?<=\w)(?: |,(?=\d{3,4}(?!\d)))(?=\w)", "", _plain(text)).strip("()")
-    found = _BARE.fullmatch(plain)
-    if found is None or (not re.search(r"\d", plain) and base < 11):
+    match = _BARE.fullmatch(plain)
+    if match is None or (not re.search(r"\d", plain) and base < 11):
         return None
-    return _numeral(found["sign"], found["digits"], base)
+    return _numeral(match["sign"], match["digits"], base)

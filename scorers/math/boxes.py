@@ -63,19 +63,19 @@ def boxed_answer(text: str, *, cut: bool = False, values: int = 1) -> str:
     Boxes with nothing but names, "and", commas and math delimiters between them are values of one answer; where the
     reference has several `values`, so are as many boxes of one sentence or list.
     """
-    found = [box for box in boxes(text, unclosed=not cut) if not is_placeholder(box.content)]
-    said = [box for box in found if not _SPOKEN_ABOUT.search(text, max(0, box.start - 60), box.start)]
-    found = said or found
-    while found and refuted(text, found[-1].end):
-        found.pop()
-    if not found:
+    candidates = [box for box in boxes(text, unclosed=not cut) if not is_placeholder(box.content)]
+    unmentioned = [box for box in candidates if not _SPOKEN_ABOUT.search(text, max(0, box.start - 60), box.start)]
+    candidates = unmentioned or candidates
+    while candidates and refuted(text, candidates[-1].end):
+        candidates.pop()
+    if not candidates:
         return ""
-    close = _chain(text, found, _is_close)
+    close = _last_chain(text, candidates, _is_close)
     if len(close) == 1 and values > 1:
-        loose = _chain(text, found, _is_loose)
+        loose = _last_chain(text, candidates, _is_loose)
         close = loose if len(loose) == values else close
     contents = [undressed(box.content) for box in close]
-    gaps = [text[one.end : other.start] for one, other in pairwise(close)]
+    gaps = [text[before.end : after.start] for before, after in pairwise(close)]
     if len(contents) == values > 1 and all(map(_LISTED.search, gaps)):
         return ", ".join(contents)
     return _joined(contents)
@@ -92,8 +92,8 @@ def how_many(reference: str) -> int:
 
 def refuted(text: str, end: int) -> bool:
     """Whether the words behind an answer say that it is wrong."""
-    found = _REFUTED.match(text, end)
-    return found is not None and not _AFFIRMED.search(found[0])
+    match = _REFUTED.match(text, end)
+    return match is not None and not _AFFIRMED.search(match[0])
 
 
 def is_placeholder(content: str) -> bool:
@@ -122,12 +122,12 @@ def _names_the_answer(words: str) -> bool:
     return any(re.search(rf"(?<!\w){re.escape(noun)}", words) for noun in NOUNS)
 
 
-def _chain(text: str, found: list[Box], joins: Callable[[str, int, int], bool]) -> list[Box]:
+def _last_chain(text: str, candidates: list[Box], joins: Callable[[str, int, int], bool]) -> list[Box]:
     """The last box and those before it that the text between joins to it."""
-    first = len(found) - 1
-    while first and joins(text, found[first - 1].end, found[first].start):
+    first = len(candidates) - 1
+    while first and joins(text, candidates[first - 1].end, candidates[first].start):
         first -= 1
-    return found[first:]
+    return candidates[first:]
 
 
 def _is_close(text: str, start: int, end: int) -> bool:
@@ -142,15 +142,15 @@ def _joined(contents: list[str]) -> str:
     """One list of the distinct values; the last box alone where it repeats the others, or where there are too many."""
     if len(contents) == 1:
         return contents[0]
-    keys = [_key(content) for content in contents]
+    keys = [_normalize(content) for content in contents]
     listed = split(tidy(contents[-1])) if len(contents[-1]) <= _LONGEST_READ else []
-    last = {keys[-1], *map(_key, listed)}
+    last = {keys[-1], *map(_normalize, listed)}
     if len(set(keys)) > _MOST_VALUES or last.issuperset(keys):
         return contents[-1]
     return ", ".join(dict(zip(keys, contents, strict=True)).values())
 
 
-def _key(content: str) -> str:
+def _normalize(content: str) -> str:
     """The same for notations of one value that differ in dress alone."""
     if len(content) > _LONGEST_READ:
         return content

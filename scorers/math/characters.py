@@ -149,7 +149,7 @@ _TABLE: Any = _Table()
 
 def _escapes(text: str) -> str:
     r"""With the backslashes that a JSON reader took for escapes: a form feed and `rac` was `\frac`."""
-    return _ESCAPED.sub(lambda found: _UNESCAPED[found[0]], text)
+    return _ESCAPED.sub(lambda match: _UNESCAPED[match[0]], text)
 
 
 def _digits(run: str, table: dict[str, str]) -> str:
@@ -160,23 +160,23 @@ def _script(sign: str, inside: str) -> str:
     return f"{sign}{inside}" if len(inside) == 1 else f"{sign}{{{inside}}}"
 
 
-def _root(found: re.Match[str]) -> str:
-    command = _ROOTS[found[1]]
-    return f"{command}{{{found[2]}}}" if found[2] else command if found[3] else f"{command} "
+def _root(match: re.Match[str]) -> str:
+    command = _ROOTS[match[1]]
+    return f"{command}{{{match[2]}}}" if match[2] else command if match[3] else f"{command} "
 
 
-def _list_word(found: re.Match[str]) -> str:
-    both = found[1] or found[2]
-    if found[0].strip() in _LONE_LETTERS:
-        return found[0]
+def _list_word(match: re.Match[str]) -> str:
+    both = match[1] or match[2]
+    if match[0].strip() in _LONE_LETTERS:
+        return match[0]
     return " and " if both else " or "
 
 
-def _styled_list_word(found: re.Match[str]) -> str:
+def _styled_list_word(match: re.Match[str]) -> str:
     r"""The joining word of a style command; one letter alone (`\mathrm{i}`, `\text{e}`) is a symbol without blanks."""
-    if _LONE_SYMBOL.search(found[0]):
-        return found[0]
-    return r"\text{ and }" if found[1] else r"\text{ or }"
+    if _LONE_SYMBOL.search(match[0]):
+        return match[0]
+    return r"\text{ and }" if match[1] else r"\text{ or }"
 
 
 def _han(sign: str, number: str, over: str) -> str:

@@ -25,7 +25,7 @@ _REJECTS = re.compile(
 _MOST_SENTENCES = 3
 
 
-def without_closing(text: str) -> tuple[str, bool]:
+def strip_closing(text: str) -> tuple[str, bool]:
     """The text up to a farewell or to "I think that's the answer.", and whether the latter stood there."""
     before, _, line = text.rpartition("\n")
     if _FAREWELL.match(line.strip()):

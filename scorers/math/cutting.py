@@ -17,27 +17,27 @@ class Group(NamedTuple):
     values: list[str]
 
 
-def cut(text: str, separator: str) -> list[str]:
+def split_top_level(text: str, separator: str) -> list[str]:
     """The parts between the matches of a pattern at the top level; one part where there is none."""
-    return cut_with(text, separator)[0]
+    return split_with_separators(text, separator)[0]
 
 
-def cut_with(text: str, separator: str) -> tuple[list[str], list[str]]:
+def split_with_separators(text: str, separator: str) -> tuple[list[str], list[str]]:
     """The parts, stripped, and the separators between them."""
     parts, separators, depth, start = [], [], 0, 0
-    for found in re.finditer(f"(?P<sep>{separator})|{_BRACKETS}", text, re.DOTALL):
-        if found["sep"] is not None and depth <= 0:
-            parts.append(text[start : found.start()].strip())
-            separators.append(found["sep"].strip())
-            start = found.end()
-        elif found["open"] or (found["sep"] or "")[:1] in ("(", "["):
+    for match in re.finditer(f"(?P<sep>{separator})|{_BRACKETS}", text, re.DOTALL):
+        if match["sep"] is not None and depth <= 0:
+            parts.append(text[start : match.start()].strip())
+            separators.append(match["sep"].strip())
+            start = match.end()
+        elif match["open"] or (match["sep"] or "")[:1] in ("(", "["):
             depth += 1
-        elif found["close"]:
+        elif match["close"]:
             depth -= 1
     return [*parts, text[start:].strip()], separators
 
 
-def opened(text: str) -> Group | None:
+def outer_brackets(text: str) -> Group | None:
     r"""The brackets around a whole text, `\langle` as `(`, and what stands in them as the only value."""
     text = re.sub(r"\\langle(?![a-zA-Z])", "(", re.sub(r"\\rangle(?![a-zA-Z])", ")", text))
     text = re.sub(r"\\([{}])", r"\1", text).strip()
@@ -51,18 +51,18 @@ def opened(text: str) -> Group | None:
     return Group(text[0] + text[-1], [text[1:-1].strip()]) if depth == 0 else None
 
 
-def balanced(text: str) -> bool:
+def is_balanced(text: str) -> bool:
     """Whether no bracket is closed before it is opened or left open; any kind closes any other, as in `[1,2)`."""
     depth = 0
-    for found in re.finditer(_BRACKETS, text, re.DOTALL):
-        depth += bool(found["open"]) - bool(found["close"])
+    for match in re.finditer(_BRACKETS, text, re.DOTALL):
+        depth += bool(match["open"]) - bool(match["close"])
         if depth < 0:
             return False
     return depth == 0
 
 
-def renamed(text: str, letters: dict[str, str]) -> str:
+def rename_letters(text: str, letters: dict[str, str]) -> str:
     """The text with single letters exchanged, not those of commands and words."""
     return re.sub(
-        r"\\(?:text|operatorname)\{[^{}]*\}|\\[a-zA-Z]+|[a-zA-Z]", lambda found: letters.get(found[0], found[0]), text
+        r"\\(?:text|operatorname)\{[^{}]*\}|\\[a-zA-Z]+|[a-zA-Z]", lambda match: letters.get(match[0], match[0]), text
     )

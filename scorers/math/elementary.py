@@ -4,17 +4,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from .balls import (
-    EXACT,
-    Arithmetic,
-    Ball,
-    Unsure,
-    exponential,
-    logarithm,
-    quotient,
-    size_of,
-    times,
-)
+from .balls import EXACT, Arithmetic, Ball, Unsure, exponential, logarithm, quotient, size_of, times
 from .exact import TooBig, Undefined
 
 Function = Callable[[Arithmetic, list[Ball]], Ball]
@@ -107,10 +97,7 @@ def _sgn(at: Arithmetic, arguments: list[Ball]) -> Ball:
 
 
 def _extreme(choose: Callable[..., Any]) -> Function:
-    return lambda at, arguments: (
-        choose(at.real(ball) for ball in arguments),
-        max(error for _, error in arguments),
-    )
+    return lambda at, arguments: (choose(at.real(ball) for ball in arguments), max(error for _, error in arguments))
 
 
 def _modulo(at: Arithmetic, arguments: list[Ball]) -> Ball:

@@ -10,20 +10,12 @@ from fractions import Fraction
 from functools import partial
 from typing import Any, Literal
 
-from . import bases, numeric, quantities, structure, values
+from . import bases, conversion, numeric, quantities, structure, values
+from .comparator import Comparator
 from .hazards import UNREAD
-from .notation import (
-    Number,
-    bare,
-    is_prose,
-    number,
-    split,
-    tidy,
-    without_unit,
-    words,
-)
+from .notation import Number, bare, is_prose, number, split, tidy, without_unit, words
 from .structure import empty, same_text
-from .units import CHANGING
+from .unit_names import NUMBER_WORDS
 
 Precision = Literal["exact", "gold"]
 Verdict = tuple[bool, str]
@@ -75,12 +67,12 @@ def quick(gold: str, answer: str, precision: Precision = "exact") -> Verdict | N
         return _quantities(gold, answer, precision)
     if verdict := _option(gold, answer) or _prose(gold, answer):
         return verdict
-    wanted, given = number(gold), number(answer)
-    if wanted is not None and given is None:
-        given = _only_number(answer)
-    if wanted is not None and given is not None:
-        return _numbers(gold, answer, wanted, given, precision)
-    if wanted is None or given is None:
+    reference, value = number(gold), number(answer)
+    if reference is not None and value is None:
+        value = _only_number(answer)
+    if reference is not None and value is not None:
+        return _numbers(gold, answer, reference, value, precision)
+    if reference is None or value is None:
         percents = [number(re.sub(r" ?\\?%$", "", text)) for text in (gold, answer)]
         if all(percents) and percents[0].value == percents[1].value:  # type: ignore[union-attr]
             return True, "numbers, percent sign ignored"
@@ -96,15 +88,17 @@ def _quantities(gold: str, answer: str, precision: Precision) -> Verdict | None:
 
     verdicts: list[Verdict] = []
 
-    def same(value: str, given: str) -> bool | None:
-        wanted, found = number(value), number(given)
+    def same(gold_text: str, answer_text: str) -> bool | None:
+        reference, value = number(gold_text), number(answer_text)
         verdict = (
-            _numbers(value, given, wanted, found, precision) if wanted and found else quick(value, given, precision)
+            _numbers(gold_text, answer_text, reference, value, precision)
+            if reference and value
+            else quick(gold_text, answer_text, precision)
         )
         verdicts.extend([verdict] if verdict else [])
         return verdict[0] if verdict else None
 
-    right = quantities.compare(gold, answer, same, physical=precision == "gold")
+    right = conversion.compare(gold, answer, same, physical=precision == "gold")
     if right is None:
         return None
     if right and ("%" in gold) != ("%" in answer):
@@ -115,12 +109,14 @@ def _quantities(gold: str, answer: str, precision: Precision) -> Verdict | None:
 def slow(gold: str, answer: str, precision: Precision, math_verify: Any) -> Verdict:
     """The verdict of structure and algebra; for a worker process, as it may hang or burst."""
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its own timeouts are off
-    leaf = structure.Leaf(partial(_algebra, math_verify, precision), _place, tolerant=precision == "gold")
-    gold, answer = map(tidy, same_vectors(*quantities.in_words(gold, answer)))
-    verdict = quantities.compare(
-        gold, answer, lambda value, given: structure.compare(value, given, leaf)[0], physical=leaf.tolerant
+    comparator = Comparator(
+        structure.RULES, partial(_algebra, math_verify, precision), _place, tolerant=precision == "gold"
     )
-    return structure.compare(gold, answer, leaf) if verdict is None else (verdict, "quantities")
+    gold, answer = map(tidy, same_vectors(*quantities.in_words(gold, answer)))
+    verdict = conversion.compare(
+        gold, answer, lambda value, given: comparator.compare(value, given)[0], physical=comparator.tolerant
+    )
+    return comparator.compare(gold, answer) if verdict is None else (verdict, "quantities")
 
 
 def _option(gold: str, answer: str) -> Verdict | None:
@@ -131,9 +127,9 @@ def _option(gold: str, answer: str) -> Verdict | None:
     if letter and option:
         several = _OPTIONS.match(plain, option.end(1) if option[1] else option.end(2))
         return not several and letter[1] in option.groups(), "option letter"
-    named, given = _NAMED.fullmatch(_STYLE.sub(r"\1", gold).strip()), _LETTER.fullmatch(bare(answer))
-    if named and given and not _SEVERAL.search(named[2]):
-        return named[1] == given[1], "option letter"
+    option, letter = _NAMED.fullmatch(_STYLE.sub(r"\1", gold).strip()), _LETTER.fullmatch(bare(answer))
+    if option and letter and not _SEVERAL.search(option[2]):
+        return option[1] == letter[1], "option letter"
     return None
 
 
@@ -173,8 +169,8 @@ def _same_names(gold: str, answer: str) -> bool | None:
     ours, theirs = (sorted(words(part) for part in split(text)) for text in texts)
     if len(ours) < 2 or not all(any(len(word) > 1 for word in part) for part in ours):
         return None
-    wanted, given = (set(_DOUBT.findall(text.lower())) for text in texts)
-    return given <= wanted if ours == theirs else None
+    doubts, answer_doubts = (set(_DOUBT.findall(text.lower())) for text in texts)
+    return answer_doubts <= doubts if ours == theirs else None
 
 
 def _is_sentence(answer: str) -> bool:
@@ -209,30 +205,30 @@ def _only_number(answer: str) -> Number | None:
     plain = _STYLE.sub(r" \1 ", answer)
     if not re.search(r"(?<!\\)\b[a-z]{2,}", plain) or re.search(r"\\(?!frac)", plain):
         return None
-    if _DOUBT.search(plain.lower()) or CHANGING.search(plain):
+    if _DOUBT.search(plain.lower()) or NUMBER_WORDS.search(plain):
         return None
-    found = re.findall(r"(?<![\w.^_}])-?(?:\d[\d,]*(?:\.\d+)?(?:/\d+)?|\\frac\{\d+\}\{\d+\})(?![\w^])", plain)
-    if len(found) != 1 or len(re.findall(r"\d+", re.sub(r"\\frac\{\d+\}\{\d+\}", "1", plain).replace(",", ""))) > (
-        1 + ("." in found[0]) + ("/" in found[0])
+    numbers = re.findall(r"(?<![\w.^_}])-?(?:\d[\d,]*(?:\.\d+)?(?:/\d+)?|\\frac\{\d+\}\{\d+\})(?![\w^])", plain)
+    if len(numbers) != 1 or len(re.findall(r"\d+", re.sub(r"\\frac\{\d+\}\{\d+\}", "1", plain).replace(",", ""))) > (
+        1 + ("." in numbers[0]) + ("/" in numbers[0])
     ):
         return None
     behind = re.split(r"\d", answer)[-1]
     if re.search(r"[=+*^_<>()]", plain) or (_FACTOR.search(behind) and not _LINK.search(behind)):
         return None
-    return number(found[0].rstrip(","))
+    return number(numbers[0].rstrip(","))
 
 
-def _numbers(gold: str, answer: str, wanted: Number, given: Number, precision: Precision) -> Verdict:
-    difference = abs(wanted.value - given.value)
-    place = given.place if given.place is not None else wanted.place
-    close = place is not None and difference * 10**9 < abs(wanted.value)
+def _numbers(gold: str, answer: str, reference: Number, value: Number, precision: Precision) -> Verdict:
+    difference = abs(reference.value - value.value)
+    place = value.place if value.place is not None else reference.place
+    close = place is not None and difference * 10**9 < abs(reference.value)
     close = close and difference < max(place or 0, Fraction(1, 10**9))
-    if wanted.value == given.value or (close and place < abs(given.value) / 10**9):  # type: ignore[operator]
-        plain = wanted.place is None and given.place is None and wanted.value.denominator == 1
+    if reference.value == value.value or (close and place < abs(value.value) / 10**9):  # type: ignore[operator]
+        plain = reference.place is None and value.place is None and reference.value.denominator == 1
         return True, "integers" if plain else "numbers"
-    if precision == "gold" and _rounds(wanted, given):
+    if precision == "gold" and _rounds(reference, value):
         return True, "rounds to the reference"
-    return False, "integers" if wanted.value.denominator == given.value.denominator == 1 else "numbers"
+    return False, "integers" if reference.value.denominator == value.value.denominator == 1 else "numbers"
 
 
 def _rounds(gold: Number, answer: Number) -> bool:
@@ -263,7 +259,7 @@ def _algebra(math_verify: Any, precision: Precision, gold: str, answer: str) -> 
     if bases.numeral(gold):
         return False, "no numeral of the base"
     answer = bases.decimal(answer) or answer
-    verdict_of_units = quantities.compare(
+    verdict_of_units = conversion.compare(
         gold,
         answer,
         lambda value, given: _algebra(math_verify, precision, value, given)[0],

@@ -45,11 +45,11 @@ def _prose(text: str) -> bool:
 def _listed(text: str) -> str:
     """The commas between the arguments of gcd, max and the like as `\x01,`, so that `gcd(12,345)` has two."""
     pieces, end = [], 0
-    for found in words.LISTED.finditer(text):
-        if found.end() < end:
+    for match in words.LISTED.finditer(text):
+        if match.end() < end:
             continue
-        pieces.append(text[end : found.end()])
-        depth, end = 1, found.end()
+        pieces.append(text[end : match.end()])
+        depth, end = 1, match.end()
         while end < len(text) and depth:
             depth += (text[end] in "({") - (text[end] in ")}")
             pieces.append("\x01," if text[end] == "," and depth == 1 else text[end])
@@ -165,8 +165,8 @@ class _Parser(Operands):
 
     def power(self, base: Node) -> Node:
         self.expect("^")
-        if found := words.CIRCLE.match(self.text, self.at):
-            self.at = found.end()
+        if match := words.CIRCLE.match(self.text, self.at):
+            self.at = match.end()
             if words.TEMPERATURE.match(self.text, self.at):
                 raise Unread("a temperature")
             return ("deg", base)
@@ -179,10 +179,10 @@ class _Parser(Operands):
         sign = self.sign()
         character = self.peek()
         if character.isdigit():
-            found = words.DIGITS.match(self.text, self.at)
-            assert found
-            self.at = found.end()
-            node: Node = literals.plain(found[0])
+            match = words.DIGITS.match(self.text, self.at)
+            assert match
+            self.at = match.end()
+            node: Node = literals.plain(match[0])
         elif character == "{":
             node = self.group("{", "}")
         else:

@@ -42,29 +42,29 @@ _PLAIN = re.compile(_SIMPLE)
 def read(text: str, at: int = 0, *, simple: bool = False) -> Literal | None:  # noqa: PLR0911 - a notation, a return
     """The number that begins at a place of a text; `simple` reads digits and a point alone."""
     if simple:
-        found = _PLAIN.match(text, at)
-        return Literal(plain(found[0]), found.end()) if found else None
-    found = _LITERAL.match(text, at)
-    if found is None or found.end() - at > MOST_DIGITS:
+        match = _PLAIN.match(text, at)
+        return Literal(plain(match[0]), match.end()) if match else None
+    match = _LITERAL.match(text, at)
+    if match is None or match.end() - at > MOST_DIGITS:
         return None
-    if found["plain"] is not None:
-        return Literal(plain(found["plain"]), found.end(), found["plain"].isdigit())
-    if found["over"] is not None:
-        return Literal(_repeating(found["over"], found["block"] or found["block1"]), found.end())
-    if found["dotted"] is not None:
-        last = found["e"] or found["e1"]
-        block = (found["d"] or found["d1"]) + (found["between"] + last if last else "")
-        return Literal(_repeating(found["dotted"], block), found.end())
-    if found["bracketed"] is not None:
-        return Literal(_repeating(found["bracketed"], found["inside"]), found.end(), doubt="(")
-    if found["endless"] is not None:
-        return Literal(_endless(found["endless"]), found.end())
-    if found["continental"] is not None:
-        return Literal(plain(found["continental"].replace("{,}", ".")), found.end())
-    if found["base"] is not None:
-        return _scientific(found)
-    grouped = found["indian"] or found["grouped"]
-    return Literal(plain(re.sub(r"[^\d.]", "", grouped)), found.end())
+    if match["plain"] is not None:
+        return Literal(plain(match["plain"]), match.end(), match["plain"].isdigit())
+    if match["over"] is not None:
+        return Literal(_repeating(match["over"], match["block"] or match["block1"]), match.end())
+    if match["dotted"] is not None:
+        last = match["e"] or match["e1"]
+        block = (match["d"] or match["d1"]) + (match["between"] + last if last else "")
+        return Literal(_repeating(match["dotted"], block), match.end())
+    if match["bracketed"] is not None:
+        return Literal(_repeating(match["bracketed"], match["inside"]), match.end(), doubt="(")
+    if match["endless"] is not None:
+        return Literal(_endless(match["endless"]), match.end())
+    if match["continental"] is not None:
+        return Literal(plain(match["continental"].replace("{,}", ".")), match.end())
+    if match["base"] is not None:
+        return _scientific(match)
+    grouped = match["indian"] or match["grouped"]
+    return Literal(plain(re.sub(r"[^\d.]", "", grouped)), match.end())
 
 
 def plain(digits: str) -> tuple[Any, ...]:
@@ -76,14 +76,14 @@ def plain(digits: str) -> tuple[Any, ...]:
     return ("dec", value, Fraction(1, 10 ** len(part))) if part else ("num", value)
 
 
-def _scientific(found: re.Match[str]) -> Literal | None:
-    exponent = int(found["ten"] or found["ten1"])
+def _scientific(match: re.Match[str]) -> Literal | None:
+    exponent = int(match["ten"] or match["ten1"])
     if abs(exponent) > MOST_EXPONENT:
         return None
-    node, ten = plain(found["base"]), Fraction(10) ** exponent
+    node, ten = plain(match["base"]), Fraction(10) ** exponent
     place = node[2] if node[0] == "dec" else Fraction(1)
-    doubt = "e" if found["mark"] == "e" and found["ten1"] else ""
-    return Literal(("dec", node[1] * ten, place * ten), found.end(), doubt=doubt)
+    doubt = "e" if match["mark"] == "e" and match["ten1"] else ""
+    return Literal(("dec", node[1] * ten, place * ten), match.end(), doubt=doubt)
 
 
 def _repeating(start: str, block: str) -> tuple[Any, ...]:

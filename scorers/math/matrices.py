@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .cutting import cut, opened
+from .cutting import outer_brackets, split_top_level
 
 Same = Callable[[str, str], bool]
 
@@ -43,18 +43,18 @@ def read(text: str) -> Matrix | None:
     """The matrix that a whole text is, a factor multiplied out; None for determinants and all else."""
     if r"\begin" not in text:
         return _nested(text) if text.startswith("[[") or text.startswith("[ [") else None
-    found = _MATRIX.match(text)
-    if not found or r"\begin" in found["factor"] or "vmatrix" in found["kind"].lower() or "cases" in found["kind"]:
+    match = _MATRIX.match(text)
+    if not match or r"\begin" in match["factor"] or "vmatrix" in match["kind"].lower() or "cases" in match["kind"]:
         return None
-    if r"\end{" + found["kind"] in found["body"] or found["open"] in ("|", r"\|") or re.search("[=,]", found["factor"]):
+    if r"\end{" + match["kind"] in match["body"] or match["open"] in ("|", r"\|") or re.search("[=,]", match["factor"]):
         return None
-    rows = _rows(found["body"])
+    rows = _rows(match["body"])
     if not rows or len({len(row) for row in rows}) != 1:
         return None
-    if factor := found["factor"].strip().rstrip("*").strip():
+    if factor := match["factor"].strip().rstrip("*").strip():
         sign = factor in ("-", "+")
         rows = [[f"{factor}({cell})" if sign else f"({factor})({cell})" for cell in row] for row in rows]
-    if found["transposed"]:
+    if match["transposed"]:
         rows = [list(column) for column in zip(*rows, strict=True)]
     return Matrix(rows)
 
@@ -68,10 +68,10 @@ def compare(gold: str, answer: str, same: Same) -> bool | None:
     matrix, other = (ours, answer) if ours else (theirs, gold)
     if matrix is None:
         return _piecewise(gold, answer, same)
-    group = opened(other)
+    group = outer_brackets(other)
     if not group or group.brackets not in ("()", "[]"):
         return None if re.search(r"\\begin|[a-zA-Z]\s*\\|[A-Za-z]", other) else False
-    values = cut(group.values[0], r"[,;]")
+    values = split_top_level(group.values[0], r"[,;]")
     if not matrix.is_vector or len(values) != len(matrix.cells) or (group.brackets == "[]" and len(values) < 3):
         return False
     pairs = zip(matrix.cells, values, strict=True)
@@ -110,14 +110,16 @@ def _same_case(row: list[str], other: list[str], same: Same) -> bool:
 
 def _rows(body: str) -> list[list[str]]:
     body = _LINES.sub("", body)
-    return [[cell.strip() for cell in cut(row, "&")] for row in cut(body, r"\\\\") if row.strip()]
+    return [
+        [cell.strip() for cell in split_top_level(row, "&")] for row in split_top_level(body, r"\\\\") if row.strip()
+    ]
 
 
 def _nested(text: str) -> Matrix | None:
     """`[[1,2],[3,4]]`, as programs print it."""
-    group = opened(text)
-    rows = [opened(row) for row in cut(group.values[0], ",")] if group else []
+    group = outer_brackets(text)
+    rows = [outer_brackets(row) for row in split_top_level(group.values[0], ",")] if group else []
     if not rows or not all(row and row.brackets == "[]" for row in rows):
         return None
-    cells = [cut(row.values[0], ",") for row in rows if row]
+    cells = [split_top_level(row.values[0], ",") for row in rows if row]
     return Matrix(cells) if len({len(row) for row in cells}) == 1 else None

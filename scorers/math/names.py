@@ -7,7 +7,7 @@ A name says nothing where only one side has it. Where both have one, other names
 import re
 from typing import NamedTuple
 
-from .cutting import cut, cut_with, opened, renamed
+from .cutting import outer_brackets, rename_letters, split_top_level, split_with_separators
 
 _EQUALS = r"=|\\(?:approx|simeq|Rightarrow|implies|Longrightarrow|iff|Leftrightarrow)(?![a-zA-Z])"
 _APPROXIMATE = (r"\approx", r"\simeq")
@@ -39,7 +39,7 @@ class Named(NamedTuple):
 def read(text: str) -> Named:
     """A text as a named value: of a chain the last value, before and behind an approximation both."""
     text = re.sub(r"^\\(?:therefore|because|approx|simeq|sim)(?![a-zA-Z])\s*|^[=≈]\s*", "", text.strip())
-    members, signs = cut_with(text, _EQUALS)
+    members, signs = split_with_separators(text, _EQUALS)
     if len(members) < 2 or not all(members) or re.search(r"[<>]|\\(?:le|ge|ne|equiv)(?![a-zA-Z])", text):
         return Named("", [text])
     if _is_name(members[0]):
@@ -113,7 +113,7 @@ def same_variables(gold: str, answer: str, value: str) -> str | None:
     )
     if used & (set(ours) - set(theirs)):
         return None
-    return renamed(value, letters)
+    return rename_letters(value, letters)
 
 
 def _letters(name: str) -> list[str]:
@@ -124,13 +124,15 @@ def _letters(name: str) -> list[str]:
 
 def assignments(text: str) -> list[tuple[str, str]]:
     r"""`x=1, y=2` or `(x,y)=(1,2)` as pairs of a name and a value, in order; empty for all else."""
-    parts = cut(text, r"[,;]|\\text\s*\{[\s,]*and\s*\}|(?<=[\s,])and(?=\s)|\\(?:land|wedge|quad)(?![a-zA-Z])|\\\\")
+    parts = split_top_level(
+        text, r"[,;]|\\text\s*\{[\s,]*and\s*\}|(?<=[\s,])and(?=\s)|\\(?:land|wedge|quad)(?![a-zA-Z])|\\\\"
+    )
     parts = [part for part in parts if part]
-    sides = [cut(part, "=") for part in parts]
+    sides = [split_top_level(part, "=") for part in parts]
     if len(parts) == 1 and len(sides[0]) == 2 and _TUPLE.match(sides[0][0]):
         names = [name.strip() for name in sides[0][0].strip("() ").split(",")]
-        group = opened(sides[0][1])
-        values = cut(group.values[0], r"[,;]") if group and group.brackets == "()" else []
+        group = outer_brackets(sides[0][1])
+        values = split_top_level(group.values[0], r"[,;]") if group and group.brackets == "()" else []
         return list(zip(names, values, strict=True)) if len(names) == len(values) else []
     if len(parts) < 2 or not all(len(side) >= 2 and _is_name(side[0]) and all(side) for side in sides):
         return []

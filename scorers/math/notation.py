@@ -57,14 +57,14 @@ class Number(NamedTuple):
 def tidy(text: str) -> str:
     """Without what only dresses an answer: math delimiters, styles, trailing punctuation, Unicode for LaTeX."""
     text = re.sub(r"\s+", " ", characters.english_list_words(characters.plain(text)))
-    text = _POWER.sub(lambda found: rf"\cdot 10^{{{_POWERS[found[1].lower()]}}}", text)
+    text = _POWER.sub(lambda match: rf"\cdot 10^{{{_POWERS[match[1].lower()]}}}", text)
     text = re.sub(r"\\?\$|(?<!\\)\\[()\[\]]", "", _BOLD.sub(r"\1", text))
     text = _DOTS.sub(r"\\ldots ", text)
     if r"\begin" not in text:
         text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text)
     text = _BOLD.sub(r"\1", undress(text))
     text = re.sub(r"(?<=[\w)}])\s*\*\*\s*(-?\d+|[a-zA-Z])", r"^{\1}", text).replace("**", "")
-    text = _TYPED_SIGN.sub(lambda found: "\\le " if found[1] == "<" else "\\ge ", text)
+    text = _TYPED_SIGN.sub(lambda match: "\\le " if match[1] == "<" else "\\ge ", text)
     for pattern, plain in _SYNONYMS:
         text = pattern.sub(plain, text)
     return variants.common(unbraced(text.strip().rstrip(f".,;:\\{string.whitespace}")))
@@ -87,8 +87,8 @@ def words(text: str) -> list[str]:
 def is_prose(text: str) -> bool:
     """Whether a tidy text is words alone, without a digit or a formula."""
     plain = _WRAPPED.sub(r" \1 ", text)
-    found = re.findall(r"[A-Za-z]+", plain)
-    return bool(found) and max(map(len, found)) > 1 and not re.search(r"[\d\\^_=+*/<>]", plain)
+    match = re.findall(r"[A-Za-z]+", plain)
+    return bool(match) and max(map(len, match)) > 1 and not re.search(r"[\d\\^_=+*/<>]", plain)
 
 
 def without_unit(text: str) -> str:
@@ -101,26 +101,26 @@ def number(text: str) -> Number | None:
     if len(text) > 1000 or not re.search(r"\d", text) or _PAIR.match(text):
         return None
     plain = bare(without_unit(text))
-    plain = _INDIAN.sub(lambda found: found[0].replace(",", ""), plain)
-    plain = _GROUPS.sub(lambda found: found[1] + re.sub(r"\D", "", found[2]), plain).replace("{,}", ".")
+    plain = _INDIAN.sub(lambda match: match[0].replace(",", ""), plain)
+    plain = _GROUPS.sub(lambda match: match[1] + re.sub(r"\D", "", match[2]), plain).replace("{,}", ".")
     if plain.startswith("(") and plain.endswith(")"):
         plain = plain[1:-1]
-    found = _NUMBER.fullmatch(plain)
-    if found is None:
+    match = _NUMBER.fullmatch(plain)
+    if match is None:
         return None
-    sign = -1 if found["sign"] == "-" else 1
-    over, under = found["over"] or found["o"] or found["a"], found["under"] or found["u"] or found["b"]
+    sign = -1 if match["sign"] == "-" else 1
+    over, under = match["over"] or match["o"] or match["a"], match["under"] or match["u"] or match["b"]
     if over:
-        if not Fraction(under) or (found["whole"] and "-" in over):
+        if not Fraction(under) or (match["whole"] and "-" in over):
             return None
         part = Fraction(over) / Fraction(under)
-        return Number(sign * (Fraction(found["whole"] or 0) + part))
-    exponent = int(found["ten"] or found["e"] or found["only"] or 0)
+        return Number(sign * (Fraction(match["whole"] or 0) + part))
+    exponent = int(match["ten"] or match["e"] or match["only"] or 0)
     if abs(exponent) > _MOST_EXPONENT:
         return None
-    base, ten = found["base"] or "1", Fraction(10) ** exponent
+    base, ten = match["base"] or "1", Fraction(10) ** exponent
     decimals = len(base.partition(".")[2])
-    scientific = bool(found["ten"] or found["e"])
+    scientific = bool(match["ten"] or match["e"])
     place = ten / 10**decimals if decimals or scientific else None
     return Number(sign * Fraction(base) * ten, place)
 
@@ -128,7 +128,7 @@ def number(text: str) -> Number | None:
 def split(text: str) -> list[str]:
     """A list's values: the text cut at the commas, semicolons and "and" outside all brackets."""
     text = re.sub(r"(?:\\text\s*\{\s*(?:and|or)\s*\}|(?<=[\s,])(?:and|or)(?=\s))", ",", text)
-    text = _GROUPS.sub(lambda found: found[0].replace("{,}", ""), text.replace(r"\!", ""))
+    text = _GROUPS.sub(lambda match: match[0].replace("{,}", ""), text.replace(r"\!", ""))
     parts, depth = [""], 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")
@@ -136,8 +136,8 @@ def split(text: str) -> list[str]:
             parts.append("")
         else:
             parts[-1] += character
-    kept = [part.strip().strip("\\").strip() if part.endswith("\\") else part.strip() for part in parts]
-    return [part for part in kept if part]
+    parts_kept = [part.strip().strip("\\").strip() if part.endswith("\\") else part.strip() for part in parts]
+    return [part for part in parts_kept if part]
 
 
 def depth(text: str) -> int:

@@ -115,9 +115,9 @@ def _opaque(expression: Any) -> Any:
     from sympy.core.function import AppliedUndef
 
     for kind in (sympy.Derivative, AppliedUndef):
-        found = expression.atoms(kind) if isinstance(expression, sympy.Basic) else ()
-        if found:
-            expression = expression.xreplace({part: sympy.Symbol(f"<{part}>") for part in found})
+        atoms = expression.atoms(kind) if isinstance(expression, sympy.Basic) else ()
+        if atoms:
+            expression = expression.xreplace({part: sympy.Symbol(f"<{part}>") for part in atoms})
     return expression
 
 

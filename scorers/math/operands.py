@@ -123,18 +123,18 @@ class Operands(Scanner):
         return self.symbol(name)
 
     def styled(self, style: str) -> Node:
-        found = words.RAW_GROUP.match(self.text, self.at)
-        if not found:
+        match = words.RAW_GROUP.match(self.text, self.at)
+        if not match:
             raise Unread(style)
-        raw = (found[1] if found[1] is not None else found[2]).strip()
+        raw = (match[1] if match[1] is not None else match[2]).strip()
         if raw in words.FUNCTIONS:
-            self.at = found.end()
+            self.at = match.end()
             return self.function(words.FUNCTIONS[raw])
         if raw in ("e", "i", "\\pi", "π") and style not in ("mathbf", "boldsymbol", "bm", "mathcal"):
-            self.at = found.end()
+            self.at = match.end()
             return {"e": ("e",), "i": ("i",)}.get(raw, ("pi",))
         if re.fullmatch(r"[A-Za-z]{1,12}|\\[a-zA-Z]+", raw):
-            self.at = found.end()
+            self.at = match.end()
             dressed = style in ("mathbf", "boldsymbol", "bm", "mathcal", "mathbb", "mathfrak")
             return self.symbol(("vec:" if dressed else "word:" if len(raw) > 1 else "") + raw.lstrip("\\"))
         if self.peek() == "{":
@@ -142,11 +142,11 @@ class Operands(Scanner):
         raise Unread(style)
 
     def accented(self, accent: str) -> Node:
-        found = words.RAW_GROUP.match(self.text, self.at)
-        raw = (found[1] if found and found[1] is not None else found[2] if found else "").strip()
-        if not found or not re.fullmatch(r"[A-Za-z]{1,3}(?:_\w)?|\\[a-zA-Z]+", raw):
+        match = words.RAW_GROUP.match(self.text, self.at)
+        raw = (match[1] if match and match[1] is not None else match[2] if match else "").strip()
+        if not match or not re.fullmatch(r"[A-Za-z]{1,3}(?:_\w)?|\\[a-zA-Z]+", raw):
             raise Unread(accent)
-        self.at = found.end()
+        self.at = match.end()
         accent = {"overrightarrow": "vec", "widehat": "hat", "overline": "bar", "widetilde": "tilde"}.get(
             accent, accent
         )
@@ -177,9 +177,9 @@ class Operands(Scanner):
             degree = self.group("[", "]")
         if self.peek() == "(":
             return ("root", self.group("(", ")"), degree)
-        if found := words.DIGITS.match(self.text, self.at):
-            self.at = found.end()
-            return ("root", literals.plain(found[0]), degree)
+        if match := words.DIGITS.match(self.text, self.at):
+            self.at = match.end()
+            return ("root", literals.plain(match[0]), degree)
         return ("root", self.argument(), degree)
 
     def arguments(self) -> list[Node]:
@@ -228,8 +228,8 @@ class Operands(Scanner):
             raise Unread(f"{name} of what")
         else:
             arguments = [self.product_argument()]
-        wanted = (2, 99) if name in ("gcd", "lcm", "max", "min") else (1, 1)
-        if not wanted[0] <= len(arguments) <= wanted[1]:
+        arity = (2, 99) if name in ("gcd", "lcm", "max", "min") else (1, 1)
+        if not arity[0] <= len(arguments) <= arity[1]:
             raise Unread(f"{name} of {len(arguments)}")
         self.depth -= 1
         return arguments

@@ -8,12 +8,12 @@ variable, unless the answer has a unit or the numbers are physical quantities.
 """
 
 import re
-from collections.abc import Callable
-from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from .units import Unit, kelvins, name_of, parse, ratio
+from .clock import HALF_DAY, TIME
+from .unit_names import name_of
+from .units import Unit, parse
 
 _BRACED = r"\{(?:[^{}]++|\{[^{}]*+\})*+\}"
 _INSIDE = r"\{((?:[^{}]++|\{[^{}]*+\})*+)\}"
@@ -45,24 +45,15 @@ _PLAIN = re.compile(
 _COMMANDS = re.compile(
     r"\\(?:frac|sqrt|pi|cdot|times|pm|approx|simeq|sim|l?dots|overline|bar|log|ln|q?quad|binom)(?![a-zA-Z])"
 )
-_TIME = re.compile(r"\d{1,2}:\d\d")
-_HALF_DAY = re.compile(r"(?:\\(?:text|mathrm)\s*\{)?\s*[ap]\.?\s*m\.?\s*\}?", re.IGNORECASE)
-_PRIMED = re.compile(r"[-\d.\s]+(?:'+|\"|\^\s*\{?\s*(?:\\prime\s*)+\}?)")
 _NO_VALUE = re.compile(r"[-+*/^_=<>(\[{,;:&\\]$|\\(?:sin|cos|tan|cot|sec|csc|circ)(?![a-zA-Z])")
 _APART = re.compile(r"(?:\s|~|\\[ ,;:!]|\\q?quad)$")
 _SPACES = re.compile(r"(?:\s|~|\\[,;:! ]|\\q?quad(?![a-zA-Z])|\\$)+$")
 _BARE = set("msghAKNJWVCFTHLM\u03a9")
 """Single letters that are taken for units behind a number and a space. Others are variables more often."""
-_LONE_LETTER = re.compile(r"(?<![\\a-zA-Z])(?!(?<=\d)[eE][-+]?\d)[a-zA-Z](?![a-zA-Z])")
-"""A variable; the e of `1e-8` is none."""
 _MOST_STARTS = 24
 _LONGEST = 1000
-_JOINTS = re.compile(r"(?<=[a-z}°.])\s*(?:,|\\text\s*\{\s*,?\s*and\s*\}|and(?=\s))?\s*(?=\d+(?:\.\d+)?\s*\\?[a-zA-Z])")
 _WHOLE = re.compile(rf"(?:{_STYLE}|\\mathbf)\s*\{{\s*([-+]?\d[\d.,]*)((?:[^{{}}]++|\{{[^{{}}]*+\}})*+)\}}")
-_LIST = re.compile(r"(?<![\\{])[,;](?!\d{3}(?!\d))(?!\s*\})|\band\b|\bor\b")
 _DIVIDED = re.compile(rf"(-?)\\frac\s*{_INSIDE}\s*{_INSIDE}")
-
-Same = Callable[[str, str], bool | None]
 
 
 class Quantity(NamedTuple):
@@ -80,8 +71,8 @@ def split_unit(text: str, *, reference: bool = False, physical: bool = False) ->
 
     `reference`: a bare single letter is a variable. `physical`: it is a physical quantity, so `36m` too has a unit.
     """
-    found = read(text, reference, physical)
-    return (found.value, found.text) if found else (text, "")
+    quantity = read(text, reference, physical)
+    return (quantity.value, quantity.text) if quantity else (text, "")
 
 
 @lru_cache(4096)
@@ -95,18 +86,18 @@ def read(text: str, reference: bool = False, physical: bool = False) -> Quantity
     if money := _BEFORE.match(text):
         value = money["sign"] + text[money.end() :]
         unit = parse(money["money"] or money["code"])
-        behind = read(value, reference, physical)
-        if unit and behind is None:
+        rest = read(value, reference, physical)
+        if unit and rest is None:
             return Quantity(value, money["money"] or money["code"], unit, True)
-        return behind if behind and unit and behind.unit == unit else None
-    starts = list(_STARTS.finditer(text))[-_MOST_STARTS:]
-    for start in starts:
-        if found := _cut(text, start, reference, physical):
-            return found
+        return rest if rest and unit and rest.unit == unit else None
+    unit_starts = list(_STARTS.finditer(text))[-_MOST_STARTS:]
+    for start in unit_starts:
+        if quantity := _quantity_at(text, start, reference, physical):
+            return quantity
     return _fraction(text, reference, physical)
 
 
-def _cut(text: str, start: re.Match[str], reference: bool, physical: bool) -> Quantity | None:  # noqa: PLR0911
+def _quantity_at(text: str, start: re.Match[str], reference: bool, physical: bool) -> Quantity | None:  # noqa: PLR0911
     if start["command"] and start["command"] not in _UNIT_COMMANDS:
         return None
     before, suffix = text[: start.start()], text[start.start() :]
@@ -118,11 +109,11 @@ def _cut(text: str, start: re.Match[str], reference: bool, physical: bool) -> Qu
     if not value or not _balanced(value) or _NO_VALUE.search(value):
         return None
     unit = parse(suffix)
-    if unit is None or (_TIME.fullmatch(value) and _HALF_DAY.fullmatch(suffix)):
+    if unit is None or (TIME.fullmatch(value) and HALF_DAY.fullmatch(suffix)):
         return None
     apart = bool(_APART.search(before))
     styled = not start["word"] and start["command"] not in ("Omega",)
-    if styled and not unit.known and not _closed(value) and not re.fullmatch(r"[\d:]+", value):
+    if styled and not unit.known and not _is_constant(value) and not re.fullmatch(r"[\d:]+", value):
         return None
     if not styled and not _is_unit(start["word"] or "Ω", unit, value, apart, reference, physical):
         return None
@@ -133,7 +124,7 @@ def _is_unit(word: str, unit: Unit, value: str, apart: bool, reference: bool, ph
     """Whether bare letters behind a value are a unit and no variables."""
     plain = bool(_PLAIN.fullmatch(value))
     if not re.match(r"[a-zA-Z\u03a9μ]", word):
-        return _closed(value)
+        return _is_constant(value)
     if len(word) == 1 and len(unit.known) + len(unit.things) > 1:
         return plain and word in _BARE
     if len(word) == 1 and reference:
@@ -141,13 +132,13 @@ def _is_unit(word: str, unit: Unit, value: str, apart: bool, reference: bool, ph
     if len(word) == 1:
         return plain and word in _BARE and (apart or physical)
     if unit.plain and name_of(word):
-        return plain or (apart and _closed(value))
+        return plain or (apart and _is_constant(value))
     if word.isupper() and len(word) == 3:  # a currency
         return plain and bool(unit.things)
-    return apart and _closed(value) and len(word) > 2
+    return apart and _is_constant(value) and len(word) > 2
 
 
-def _closed(value: str) -> bool:
+def _is_constant(value: str) -> bool:
     """Whether a value is a number, in digits, roots, fractions and π: nothing in it can be a variable."""
     return bool(re.search(r"\d|\\pi", value)) and not re.search(r"[^\W\d_]", _PLAIN.sub("1", _COMMANDS.sub("", value)))
 
@@ -163,37 +154,13 @@ def _balanced(text: str) -> bool:
 
 def _fraction(text: str, reference: bool, physical: bool) -> Quantity | None:
     r"""`\frac{5\text{ m}}{\text{s}}`: a quantity above the bar and a unit below."""
-    found = _DIVIDED.fullmatch(text)
-    above = read(found[2], reference, physical) if found else None
-    if found is None or above is None or not above.styled:
+    match = _DIVIDED.fullmatch(text)
+    above = read(match[2], reference, physical) if match else None
+    if match is None or above is None or not above.styled:
         return None
-    whole = rf"({above.text})/({found[3]})"
+    whole = rf"({above.text})/({match[3]})"
     unit = parse(whole)
-    return Quantity(found[1] + above.value, whole, unit, True) if unit else None
-
-
-def compare(gold: str, answer: str, same: Same, *, physical: bool = False) -> bool | None:
-    """Whether two tidy texts are the same quantity, `same` comparing their bare values; None if neither has a unit.
-
-    Two units that are not the same are converted by pint, which takes a second to import: for a worker process.
-    """
-    if (sums := _sums(gold, answer)) is not None:
-        return sums
-    ours, theirs = _sides(gold, answer, physical)
-    if any(side and _LIST.search(side.value) for side in (ours, theirs)):
-        return None
-    if ours is None and theirs is None:
-        return None
-    if ours and theirs:
-        return _both(ours, theirs, same)
-    found, other = (ours, answer) if ours else (theirs, gold)
-    assert found is not None
-    if found.unit.known == (("degree", 1),) and _PRIMED.fullmatch(other):
-        return False  # minutes or seconds of an arc
-    scaled = _scaled(found, other)
-    pairs = [(found.value, other), (scaled, other)] if scaled else [(found.value, other)]
-    verdicts = [same(*(pair if ours else pair[::-1])) for pair in pairs]
-    return True if True in verdicts else None if None in verdicts else False
+    return Quantity(match[1] + above.value, whole, unit, True) if unit else None
 
 
 def in_words(gold: str, answer: str) -> tuple[str, str]:
@@ -222,117 +189,6 @@ def converts(gold: str, answer: str) -> bool:
     return all(
         re.search(r"\\(?:text|mathrm|mbox|SI|qty|rm|circ)|\d\s*[^\W\d_]{1,3}\b|°", text) for text in (gold, answer)
     )
-
-
-def _sides(gold: str, answer: str, physical: bool) -> tuple[Quantity | None, Quantity | None]:
-    ours, theirs = read(gold, True, physical), read(answer, False, physical)
-    if ours is None and theirs:
-        if bare := read(gold, False, physical):
-            return bare, theirs
-        if not theirs.styled and _LONE_LETTER.search(gold):
-            return None, None  # letters of a formula, on both sides
-    return ours, theirs
-
-
-def _scaled(found: Quantity, other: str) -> str | None:
-    """A value of a percentage or an angle in degrees as a bare number has it: 50% is 0.5, 180° is π."""
-    if found.unit.known == (("percent", 1),):
-        return rf"\frac{{{found.value}}}{{100}}"
-    if found.unit.known == (("degree", 1),) and r"\pi" in other:
-        return rf"{_factor(found.value)}\cdot\frac{{\pi}}{{180}}"
-    return None
-
-
-def _factor(value: str) -> str:
-    return value if re.fullmatch(r"\d+(?:\.\d+)?", value) else f"({value})"
-
-
-def _both(ours: Quantity, theirs: Quantity, same: Same) -> bool | None:  # noqa: PLR0911
-    names = [side.unit.known[0][0] if len(side.unit.known) == 1 else "" for side in (ours, theirs)]
-    if sorted(names) in (["degC", "degree"], ["degF", "degree"]):
-        return same(ours.value, theirs.value)  # "degrees" of a temperature
-    if not _same_things(ours.unit, theirs.unit):
-        return False
-    if ours.unit.known == theirs.unit.known and ours.unit.scale == theirs.unit.scale:
-        return same(ours.value, theirs.value)
-    if bool(ours.unit.generic) != bool(theirs.unit.generic):
-        generic, known = sorted((ours.unit, theirs.unit), key=lambda unit: not unit.generic)
-        return _generic(generic, known) and same(ours.value, theirs.value)
-    from .notation import number
-
-    value = number(theirs.value)
-    temperatures = [kelvins(Fraction(0), side.unit) for side in (ours, theirs)]
-    if None not in temperatures:
-        own = number(ours.value)
-        if value is None or own is None:
-            return False
-        step = kelvins(Fraction(1), ours.unit) - temperatures[0]  # type: ignore[operator]
-        given = (kelvins(value.value, theirs.unit) - temperatures[0]) / step  # type: ignore[operator]
-        return same(ours.value, _written(given))
-    found = ratio(ours.unit, theirs.unit)
-    if found is None:
-        return False
-    factor, turns = found
-    if value is not None and not turns:
-        return same(ours.value, _written(value.value * factor))
-    angle = {0: "", 1: r"\cdot\frac{\pi}{180}", -1: r"\cdot\frac{180}{\pi}"}.get(turns)
-    return None if angle is None else same(ours.value, rf"{_written(factor)}\cdot{_factor(theirs.value)}{angle}")
-
-
-def _written(value: Fraction) -> str:
-    sign = "-" if value < 0 else ""
-    return str(value) if value.denominator == 1 else rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
-
-
-def _same_things(one: Unit, other: Unit) -> bool:
-    """The same currency, and the same things counted as far as both name them: `photons` and `photons per pulse`."""
-    money = [{thing for thing in side.things if not thing.isalpha() or thing.isupper()} for side in (one, other)]
-    if money[0] != money[1]:
-        return False
-    if not one.known and not other.known and one.generic + other.generic == 0 and not money[0]:
-        return one.things <= other.things or other.things <= one.things
-    return not one.things or not other.things or one.things <= other.things or other.things <= one.things
-
-
-def _generic(generic: Unit, known: Unit) -> bool:
-    """Whether "square units" may stand for a unit: for one of length, in the same power."""
-    length = Unit((("meter", generic.generic),))
-    return generic.generic == 1 or ratio(length, known) is not None
-
-
-def _sums(gold: str, answer: str) -> bool | None:
-    """`3 hours 20 minutes` against `200 minutes`; None unless one side is such a sum."""
-    ours, theirs = _parts(gold), _parts(answer)
-    if not ours or not theirs or len(ours) == len(theirs) == 1:
-        return None
-    totals = [_total(parts, ours[0][1]) for parts in (ours, theirs)]
-    return None not in totals and totals[0] == totals[1]
-
-
-def _total(parts: list[tuple[Fraction, Unit]], unit: Unit) -> Fraction | None:
-    """The sum in this unit; None if one of the parts measures something else."""
-    total = Fraction(0)
-    for value, own in parts:
-        share = ratio(unit, own)
-        if share is None or share[1]:
-            return None
-        total += value * share[0]
-    return total
-
-
-def _parts(text: str) -> list[tuple[Fraction, Unit]] | None:
-    """The quantities that a text gives one behind the other."""
-    from .notation import number
-
-    parts: list[tuple[Fraction, Unit]] = []
-    pieces = _JOINTS.split(text, maxsplit=4)
-    for piece in pieces if len(pieces) < 5 else ():
-        found = read(piece)
-        value = number(found.value) if found and found.unit.known else None
-        if found is None or value is None:
-            return None
-        parts.append((value.value, found.unit))
-    return parts or None
 
 
 _MONEY_SIGNS = {

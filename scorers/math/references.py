@@ -2,6 +2,7 @@ r"""Whether a text can be a reference at all: what is empty, half a command or n
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 from .notation import depth
 from .published import LONGEST
@@ -26,9 +27,7 @@ def reference_fault(gold: str) -> str | None:
         return f"it is longer than {LONGEST} characters"
     if depth(gold) > DEEPEST:
         return f"its brackets are nested deeper than {DEEPEST}"
-    return _half_closed(gold) or (
-        "it has half a command, or a sign with nothing to act on" if _unfinished(gold) else None
-    )
+    return _unclosed(gold) or ("it has half a command, or a sign with nothing to act on" if _unfinished(gold) else None)
 
 
 def _control_character(gold: str) -> str:
@@ -37,20 +36,16 @@ def _control_character(gold: str) -> str:
     return next(odd, "")
 
 
-def _half_closed(gold: str) -> str | None:
-    open_braces = 0
-    for brace in re.finditer(r"\\.|[{}]", gold, re.DOTALL):
-        open_braces += (brace[0] == "{") - (brace[0] == "}")
-        if open_braces < 0:
-            break
-    if open_braces:
+def _unclosed(gold: str) -> str | None:
+    depths = [depth_after for _, depth_after in _brace_depths(gold)]
+    if depths and (depths[-1] or min(depths) < 0):
         return "its braces do not match"
     if gold.count(r"\begin{") != gold.count(r"\end{"):
         return "an environment is not closed"
-    return "its brackets do not match" if _half_open(gold) else None
+    return "its brackets do not match" if _unpaired_bracket(gold) else None
 
 
-def _half_open(gold: str) -> bool:
+def _unpaired_bracket(gold: str) -> bool:
     """Whether a bracket has no partner. `[2,5[` has two of them, and `1)` or `(E)` may count or name something."""
     left, right = (len(re.findall(rf"\\{side}(?![a-z])", gold)) for side in ("left", "right"))
     if left != right:
@@ -65,21 +60,26 @@ def _unfinished(gold: str) -> bool:
     text = _DOLLARS.sub("", gold)
     if _AT_END.search(text) or _HALF_COMMAND.search(text):
         return True
-    for found in _COMMAND.finditer(text):
-        end = _behind(text, found.end()) if found["two"] else found.end()
+    for match in _COMMAND.finditer(text):
+        end = _end_of_argument(text, match.end()) if match["two"] else match.end()
         if not _ARGUMENT.match(text, end):
             return True
     return False
 
 
-def _behind(text: str, start: int) -> int:
+def _end_of_argument(text: str, start: int) -> int:
     """Where the first argument of a command ends."""
     start += len(text[start:]) - len(text[start:].lstrip())
     if text[start : start + 1] != "{":
         return start + len(re.match(r"\\[a-zA-Z]+|.?", text[start:], re.DOTALL)[0])  # type: ignore[index]
+    closings = (start + end for end, depth_after in _brace_depths(text[start:]) if depth_after == 0)
+    return next(closings, len(text))
+
+
+def _brace_depths(text: str) -> Iterator[tuple[int, int]]:
+    """The end of each brace, escaped ones aside, and how many are open after it."""
     level = 0
-    for brace in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
-        level += (brace[0] == "{") - (brace[0] == "}")
-        if level == 0:
-            return start + brace.end()
-    return len(text)
+    for token in re.finditer(r"\\.|[{}]", text, re.DOTALL):
+        if len(token[0]) == 1:
+            level += 1 if token[0] == "{" else -1
+            yield token.end(), level

@@ -8,12 +8,11 @@ symbols that have no order, pieces are compared as they are written.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
-from typing import NamedTuple
 
-from .cutting import balanced, cut, cut_with, opened
+from .cutting import is_balanced, outer_brackets, split_top_level, split_with_separators
+from .intervals import LINE, MAX_PIECES, Piece, PieceAlgebra, Place, Region, any_sure
 
 Same = Callable[[str, str], bool]
-Place = Callable[[str], Fraction | None]
 
 _RELATION = r"\\(?:le|ge|ne|in|notin)(?![a-zA-Z])|[<>=]"
 _NAME = re.compile(
@@ -31,53 +30,28 @@ _FRENCH = re.compile(r"([\[\](])((?:[^\[\]();,]|\([^()]*\))+[,;](?:[^\[\]();,]|\
 _ABSOLUTE = re.compile(r"\|\s*(?P<name>\\?[a-zA-Z]+)\s*(?:(?P<sign>[+-])\s*(?P<shift>[^|]+))?\|\Z")
 _FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", "=": "=", r"\ne": r"\ne"}
 _UNKNOWNS = frozenset("xyzt")
-_MOST_PIECES = 50
-
-Bound = tuple[Fraction | float, int]
-"""Where an end lies, and whether just before (-1), at (0) or just behind it (1)."""
-_MINUS, _PLUS = (float("-inf"), 1), (float("inf"), -1)
-
-
-class Piece(NamedTuple):
-    """An interval: its ends as they are written, and whether each of them belongs to it."""
-
-    low: str
-    high: str
-    with_low: bool
-    with_high: bool
-
-
-class Region(NamedTuple):
-    """A set of numbers. `sure`: the notation means nothing else, as `(1,2)` and `\\{1,2\\}` may."""
-
-    pieces: list[Piece]
-    name: str = ""
-    sure: bool = True
-
-
-_LINE = Piece(r"-\infty", r"\infty", False, False)
 
 
 def compare(gold: str, answer: str, same: Same, place: Place) -> bool | None:  # noqa: PLR0911 - a case, a return
     """Whether two texts are the same set of numbers; None unless one is surely such a set and the other may be."""
     ours, theirs = (_Reader(place).read(text) for text in (gold, answer))
     if ours is None or theirs is None:
-        known = ours or theirs
+        region = ours or theirs
         other = answer if ours else gold
         plain = not re.search(r"[a-zA-Z]{2}|[<>|=]", re.sub(r"\\(?!text|in|le|ge|ne)[a-zA-Z]+", "", other))
-        return False if known and known.sure and plain else None
+        return False if region and region.sure and plain else None
     if not ours.sure and not theirs.sure:
         return None
     if ours.name and theirs.name and ours.name.lower() != theirs.name.lower():
         return False
-    one, other_pieces = ours.pieces, theirs.pieces
-    if len(one) != len(other_pieces):
+    gold_pieces, answer_pieces = ours.pieces, theirs.pieces
+    if len(gold_pieces) != len(answer_pieces):
         return False
-    if all(_alike(a, b, same) for a, b in zip(one, other_pieces, strict=True)):
+    if all(_same_piece(a, b, same) for a, b in zip(gold_pieces, answer_pieces, strict=True)):
         return True
-    left = list(other_pieces)  # ends without an order stand as written
-    for piece in one:
-        match = next((candidate for candidate in left if _alike(piece, candidate, same)), None)
+    left = list(answer_pieces)  # ends without an order stand as written
+    for piece in gold_pieces:
+        match = next((candidate for candidate in left if _same_piece(piece, candidate, same)), None)
         if match is None:
             return False
         left.remove(match)
@@ -86,11 +60,11 @@ def compare(gold: str, answer: str, same: Same, place: Place) -> bool | None:  #
 
 def is_region(text: str) -> bool:
     """Whether a text surely is a set of real numbers."""
-    found = _Reader(lambda _: None).read(text)
-    return found is not None and found.sure
+    region = _Reader(lambda _: None).read(text)
+    return region is not None and region.sure
 
 
-def _alike(one: Piece, other: Piece, same: Same) -> bool:
+def _same_piece(one: Piece, other: Piece, same: Same) -> bool:
     if one[2:] != other[2:]:
         return False
     return all(
@@ -98,46 +72,43 @@ def _alike(one: Piece, other: Piece, same: Same) -> bool:
     )
 
 
-class _Reader:
-    """Reads a text to a region; ends are put in order by `place`."""
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
+class _Reader(PieceAlgebra):
+    """Parses a text as a region."""
 
     def read(self, text: str) -> Region | None:
         written = text.strip()
-        text = _standard(written)
+        text = _standard_brackets(written)
         if not re.search(r"[<>\[\](]|\\(?:le|ge|ne|in|cup|mathbb|R|infty|\{)|\|| or |real|ℝ", text) or len(text) > 2000:
             return None
-        for pattern, joined in ((_OR, self._union), (_AND, self._both), (r"[,;]", self._listed)):
-            parts = cut(text, pattern)
-            if len(parts) > 1 and (pattern != r"[,;]" or len(parts) <= _MOST_PIECES):
+        for pattern, joined in ((_OR, self._union), (_AND, self._conjunction), (r"[,;]", self._list)):
+            parts = split_top_level(text, pattern)
+            if len(parts) > 1 and (pattern != r"[,;]" or len(parts) <= MAX_PIECES):
                 return joined([part.strip(" ,") for part in parts])
-        parts, signs = cut_with(
+        parts, signs = split_with_separators(
             text, r"\\(?:cap|setminus|backslash|smallsetminus)(?![a-zA-Z])|(?<=[R}])\s*-\s*(?=\\\{)"
         )
         if len(parts) > 1:
-            return self._combined(parts, signs)
+            return self._fold_operators(parts, signs)
         atom = self._atom(text)
         return atom if atom is None or text == written else Region(atom.pieces, atom.name)
 
     def _union(self, parts: Sequence[str]) -> Region | None:
-        found = self._all(parts)
-        return self._normal([p for region in found for p in region.pieces], found) if found else None
+        regions = self._read_all(parts)
+        return self.merge([p for region in regions for p in region.pieces], regions) if regions else None
 
-    def _both(self, parts: Sequence[str]) -> Region | None:
+    def _conjunction(self, parts: Sequence[str]) -> Region | None:
         """Inequalities that hold at once; intervals with "and" between them are those of a list."""
-        found = self._all(parts)
-        if not found:
+        regions = self._read_all(parts)
+        if not regions:
             return None
         if not any(re.search(_RELATION, part) for part in parts):
-            return self._normal([p for region in found for p in region.pieces], found) if _any_sure(found) else None
-        pieces = found[0].pieces
-        for region in found[1:]:
-            pieces = self._intersection(pieces, region.pieces)
-        return self._normal(pieces, found)
+            return self.merge([p for region in regions for p in region.pieces], regions) if any_sure(regions) else None
+        pieces = regions[0].pieces
+        for region in regions[1:]:
+            pieces = self.intersection(pieces, region.pieces)
+        return self.merge(pieces, regions)
 
-    def _listed(self, parts: Sequence[str]) -> Region | None:
+    def _list(self, parts: Sequence[str]) -> Region | None:
         joined: list[str] = []
         for part in parts:  # `x \ne 1, 2`
             if joined and r"\ne" in joined[-1] and not re.search(_RELATION, part):
@@ -146,23 +117,23 @@ class _Reader:
                 joined.append(part)
         if len(joined) == 1:
             return self._atom(joined[0])
-        found = self._all(joined)
-        if not found or not all(region.sure for region in found):
+        regions = self._read_all(joined)
+        if not regions or not all(region.sure for region in regions):
             return None
-        both = self._both(joined)
+        both = self._conjunction(joined)
         return both if both and both.pieces else self._union(joined)
 
-    def _all(self, parts: Iterable[str]) -> list[Region]:
+    def _read_all(self, parts: Iterable[str]) -> list[Region]:
         """The regions of all parts, which may be points; none if a part is not understood."""
-        found = []
+        regions = []
         for part in parts:
             region = self.read(part) or self._points(part)
             if region is None:
                 return []
-            found.append(region)
-        return found if any(region.sure for region in found) else []
+            regions.append(region)
+        return regions if any(region.sure for region in regions) else []
 
-    def _combined(self, parts: Sequence[str], signs: Sequence[str]) -> Region | None:
+    def _fold_operators(self, parts: Sequence[str], signs: Sequence[str]) -> Region | None:
         """Intersections and differences, from left to right."""
         first = self.read(parts[0]) or self._points(parts[0])
         if first is None:
@@ -173,34 +144,36 @@ class _Reader:
             if region is None:
                 return None
             if sign == r"\cap":
-                pieces = self._intersection(pieces, region.pieces)
+                pieces = self.intersection(pieces, region.pieces)
             else:
-                pieces = self._intersection(pieces, self._complement(region.pieces))
-        return self._normal(pieces, [first])
+                pieces = self.intersection(pieces, self.complement(region.pieces))
+        return self.merge(pieces, [first])
 
     def _atom(self, text: str) -> Region | None:
         if reals := _REALS.match(text):
-            return Region([_half(reals["part"] or "")])
-        group = opened(text)
+            return Region([_reals_part(reals["part"] or "")])
+        group = outer_brackets(text)
         if group:
             inner = group.values[0]
             if group.brackets == "{}":
                 return self._builder(inner) or self._points(text)
-            values = cut(inner, r"[,;]")
+            values = split_top_level(inner, r"[,;]")
             if len(values) == 2 and group.brackets[0] in "([" and all(values):
                 return _interval(group.brackets, values)
             return self.read(inner) if group.brackets == "()" and re.search(_RELATION, inner) else None
-        operands, signs = cut_with(text, _RELATION)
+        operands, signs = split_with_separators(text, _RELATION)
         if not signs or not all(operands):
             return None
         return self._relation(operands, signs)
 
     def _builder(self, inner: str) -> Region | None:
         r"""`x \in \mathbb{R} \mid x > 2`, without the braces."""
-        parts = cut(inner, r"\\mid(?![a-zA-Z])|\\vert(?![a-zA-Z])|:|\|(?=[^|]*\Z)|(?<!\|)\|(?=[^|]*\|[^|]*\|)")
+        parts = split_top_level(
+            inner, r"\\mid(?![a-zA-Z])|\\vert(?![a-zA-Z])|:|\|(?=[^|]*\Z)|(?<!\|)\|(?=[^|]*\|[^|]*\|)"
+        )
         if len(parts) != 2:
             return None
-        variable, *domain = cut(parts[0], r"\\in(?![a-zA-Z])")
+        variable, *domain = split_top_level(parts[0], r"\\in(?![a-zA-Z])")
         if not _NAME.match(variable) or (domain and not _REALS.match(domain[0])):
             return None
         region = self.read(parts[1])
@@ -208,14 +181,14 @@ class _Reader:
 
     def _points(self, text: str) -> Region | None:
         """A single value, `x = 0` or a finite set."""
-        group = opened(text)
+        group = outer_brackets(text)
         if group and group.brackets == "{}":
-            values = [signed for value in cut(group.values[0], r"[,;]") for signed in _signed(value)]
+            values = [signed for value in split_top_level(group.values[0], r"[,;]") for signed in _both_signs(value)]
             return Region([Piece(v, v, True, True) for v in values], sure=False) if all(values) else None
-        name, *value = cut(text, "=")
+        name, *value = split_top_level(text, "=")
         if value:
             return (
-                Region([Piece(v, v, True, True) for v in _signed(value[0])], name, sure=False)
+                Region([Piece(v, v, True, True) for v in _both_signs(value[0])], name, sure=False)
                 if len(value) == 1 and _NAME.match(name)
                 else None
             )
@@ -229,7 +202,7 @@ class _Reader:
             return region and Region(region.pieces, operands[0], region.sure)
         if signs == [r"\notin"] and _NAME.match(operands[0]):
             without = self.read(operands[1]) or self._points(operands[1])
-            return without and Region(self._complement(without.pieces), operands[0])
+            return without and Region(self.complement(without.pieces), operands[0])
         if len(operands) == 3 and _NAME.match(operands[1]):
             low, name, high = operands
             if {*signs} <= {">", r"\ge"}:
@@ -247,108 +220,42 @@ class _Reader:
         if not _NAME.match(one) or re.search(rf"(?<![\\a-zA-Z]){re.escape(one)}(?![a-zA-Z])", other):
             return None
         if sign == r"\ne":
-            points = [Piece(v, v, True, True) for part in cut(other, r"[,;]") for v in _signed(part)]
-            return Region(self._complement(points), one)
+            points = [Piece(v, v, True, True) for part in split_top_level(other, r"[,;]") for v in _both_signs(part)]
+            return Region(self.complement(points), one)
         end = _infinite(other)
         if sign in ("<", r"\le"):
             return Region([Piece(r"-\infty", end, False, sign != "<")], one)
         return Region([Piece(end, r"\infty", sign != ">", False)], one)
 
-    def _distance(self, found: re.Match[str], radius: str, sign: str) -> Region | None:
+    def _distance(self, match: re.Match[str], radius: str, sign: str) -> Region | None:
         """`|x - 1| < 2`, of numbers alone."""
-        width, shift = self.place(radius), self.place(found["shift"]) if found["shift"] else Fraction(0)
+        width, shift = self.place(radius), self.place(match["shift"]) if match["shift"] else Fraction(0)
         if width is None or shift is None or width <= 0 or sign == r"\ne":
             return None
-        center = shift if found["sign"] == "-" else -shift
-        symbolic = not found["shift"]
-        low = f"-({radius})" if symbolic else _written(center - width)
-        high = radius if symbolic else _written(center + width)
+        center = shift if match["sign"] == "-" else -shift
+        symbolic = not match["shift"]
+        low = f"-({radius})" if symbolic else _fraction_text(center - width)
+        high = radius if symbolic else _fraction_text(center + width)
         inside = Piece(low, high, sign == r"\le", sign == r"\le")
         if sign in ("<", r"\le"):
-            return Region([inside], found["name"])
+            return Region([inside], match["name"])
         outside = [Piece(r"-\infty", low, False, sign == r"\ge"), Piece(high, r"\infty", sign == r"\ge", False)]
-        return Region(outside, found["name"])
-
-    def _bounds(self, piece: Piece) -> tuple[Bound, Bound] | None:
-        low, high = (self._end(text) for text in (piece.low, piece.high))
-        if low is None or high is None:
-            return None
-        return (low, 0 if piece.with_low else 1), (high, 0 if piece.with_high else -1)
-
-    def _end(self, text: str) -> Fraction | float | None:
-        if r"\infty" in text:
-            return float("-inf") if "-" in text else float("inf")
-        return self.place(text)
-
-    def _normal(self, pieces: list[Piece], of: Sequence[Region]) -> Region | None:
-        """The union of pieces, sorted and without touching ones; as written where an end has no place."""
-        names = {region.name.lower() for region in of if region.name}
-        if len(names) > 1 or not (_any_sure(of)):
-            return None
-        name = next((region.name for region in of if region.name), "")
-        placed = [(self._bounds(piece), piece) for piece in pieces]
-        if any(bounds is None for bounds, _ in placed):
-            return Region(pieces, name)
-        merged: list[tuple[Bound, Bound, Piece]] = []
-        for (low, high), piece in sorted(placed, key=lambda one: one[0]):  # type: ignore[misc, arg-type, return-value]
-            if low > high:
-                continue
-            if merged and low <= (merged[-1][1][0], merged[-1][1][1] + 1):
-                start, end, before = merged[-1]
-                if high > end:
-                    merged[-1] = (start, high, before._replace(high=piece.high, with_high=piece.with_high))
-            else:
-                merged.append((low, high, piece))
-        return Region([piece for _, _, piece in merged], name)
-
-    def _intersection(self, ours: list[Piece], theirs: list[Piece]) -> list[Piece]:
-        pieces = []
-        for one in ours[:_MOST_PIECES]:
-            for other in theirs[:_MOST_PIECES]:
-                if _LINE in (one, other):
-                    pieces.append(other if one == _LINE else one)
-                    continue
-                bounds = self._bounds(one), self._bounds(other)
-                if bounds[0] is None or bounds[1] is None:
-                    low, high = (one, other) if one.high == r"\infty" else (other, one)
-                    if low.high == r"\infty" and high.low == r"-\infty":  # `x > a \text{ and } x < b`
-                        pieces.append(Piece(low.low, high.high, low.with_low, high.with_high))
-                    continue
-                low = one if bounds[0][0] >= bounds[1][0] else other
-                high = one if bounds[0][1] <= bounds[1][1] else other
-                if max(bounds[0][0], bounds[1][0]) <= min(bounds[0][1], bounds[1][1]):
-                    pieces.append(Piece(low.low, high.high, low.with_low, high.with_high))
-        return pieces
-
-    def _complement(self, pieces: list[Piece]) -> list[Piece]:
-        placed = sorted(pieces, key=lambda piece: self._bounds(piece) or (_MINUS, _PLUS))
-        gaps, start, with_start = [], r"-\infty", False
-        for piece in placed:
-            if piece.low != r"-\infty":
-                gaps.append(Piece(start, piece.low, with_start, not piece.with_low))
-            start, with_start = piece.high, not piece.with_high
-        if start != r"\infty":
-            gaps.append(Piece(start, r"\infty", with_start if placed else False, False))
-        return gaps
+        return Region(outside, match["name"])
 
 
-def _standard(text: str) -> str:
+def _standard_brackets(text: str) -> str:
     """French brackets, `]1,2[`, turned round; other texts as they are."""
-    if not re.search(r"[\[\]]", text) or (balanced(text) and not text.startswith("]")):
+    if not re.search(r"[\[\]]", text) or (is_balanced(text) and not text.startswith("]")):
         return text
     return _FRENCH.sub(
-        lambda found: f"{'(' if found[1] in '](' else '['}{found[2]}{')' if found[3] in '[)' else ']'}", text
+        lambda match: f"{'(' if match[1] in '](' else '['}{match[2]}{')' if match[3] in '[)' else ']'}", text
     )
 
 
-def _any_sure(regions: Iterable[Region]) -> bool:
-    return any(region.sure for region in regions)
-
-
-def _half(part: str) -> Piece:
+def _reals_part(part: str) -> Piece:
     r"""`\mathbb{R}^+`, `\mathbb{R}_{\ge 0}` and the whole line."""
     if not part:
-        return _LINE
+        return LINE
     closed = "e" in part
     if "+" in part or ">" in part or r"\ge" in part:
         return Piece("0", r"\infty", closed, False)
@@ -374,12 +281,12 @@ def _is_variable(one: str, other: str) -> bool:
     return not _NAME.match(other) or other[:1] not in _UNKNOWNS or one[:1] in _UNKNOWNS
 
 
-def _signed(text: str) -> list[str]:
-    found = re.match(r"\s*\\(?:pm|mp)(?![a-zA-Z])\s*(.+)\Z", text)
-    return [found[1], f"-{found[1]}"] if found else [text.strip()]
+def _both_signs(text: str) -> list[str]:
+    match = re.match(r"\s*\\(?:pm|mp)(?![a-zA-Z])\s*(.+)\Z", text)
+    return [match[1], f"-{match[1]}"] if match else [text.strip()]
 
 
-def _written(value: Fraction) -> str:
+def _fraction_text(value: Fraction) -> str:
     sign = "-" if value < 0 else ""
     if value.denominator == 1:
         return str(value)

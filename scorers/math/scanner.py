@@ -46,8 +46,8 @@ class Scanner:
         """The name of a command that comes next, not taken; "" if none does."""
         if self.peek() != "\\":
             return ""
-        found = words.COMMAND.match(self.text, self.at)
-        return (words.command_name(found[1]) or found[2]) if found else ""
+        match = words.COMMAND.match(self.text, self.at)
+        return (words.command_name(match[1]) or match[2]) if match else ""
 
     def skip_command(self) -> None:
         self.at += 1 + len(self.command())

@@ -46,18 +46,10 @@ LANGUAGES = {
     "Portuguese": Language(
         "resposta|respostas|resultado|solução", "é|são|e|será|seria|vale", "não|nao|nunca|errada", "se|suponha"
     ),
-    "Italian": Language(
-        "risposta|risultato|soluzione",
-        "è|e'|é|sono|vale|sarà",
-        "non|mai|sbagliata",
-        "se|supponiamo",
-    ),
+    "Italian": Language("risposta|risultato|soluzione", "è|e'|é|sono|vale|sarà", "non|mai|sbagliata", "se|supponiamo"),
     "Catalan": Language("resultat|resposta", "és|són", "no", "si"),
     "Dutch": Language(
-        "antwoord|eindantwoord|uitkomst|oplossing",
-        "is|luidt|zijn|bedraagt",
-        "niet|geen",
-        "als|indien|of",
+        "antwoord|eindantwoord|uitkomst|oplossing", "is|luidt|zijn|bedraagt", "niet|geen", "als|indien|of"
     ),
     "Swedish, Danish, Norwegian": Language(
         "svar|svaret|slutsvar|svaren|resultatet|lösningen|løsningen|facit",
@@ -107,13 +99,7 @@ LANGUAGES = {
         direct=True,
     ),
     "Hebrew": Language("התשובה|תשובה|התוצאה", "היא|הוא|הינה|שווה ל", "לא|אינה|אינו|איננה", "אם", direct=True),
-    "Persian, Urdu": Language(
-        "پاسخ|جواب|نتیجه",
-        "برابر|برابر با|ہے|است|عبارت است از",
-        "نیست|نہیں",
-        "اگر",
-        direct=True,
-    ),
+    "Persian, Urdu": Language("پاسخ|جواب|نتیجه", "برابر|برابر با|ہے|است|عبارت است از", "نیست|نہیں", "اگر", direct=True),
     "Hindi, Marathi": Language("उत्तर|जवाब|परिणाम", "है|हैं|आहे|होगा", "नहीं|नाही", "यदि|अगर|जर", direct=True),
     "Bengali": Language("উত্তর|ফলাফল", "হল|হলো|হচ্ছে|হবে", "নয়|নয়|না", "যদি", direct=True),
     "Tamil, Telugu": Language("பதில்|விடை|సమాధానం|జవాబు", "ஆகும்", "இல்லை|அல்ல|కాదు", "என்றால்", direct=True),
@@ -258,5 +244,5 @@ def denies(sentence: str, language: Language) -> bool:
     """Whether a stated value is denied behind it, as Turkish, Korean, Hindi and Japanese do."""
     if not language.direct:
         return False
-    name = next(name for name, one in LANGUAGES.items() if one is language)
+    name = next(name for name, candidate in LANGUAGES.items() if candidate is language)
     return _DENIED[name].search(sentence.lower()) is not None

@@ -93,5 +93,5 @@ def substitute(node: Node, values: dict[str, Node]) -> Node:
 
 def kinds(node: Node) -> set[str]:
     """The kinds of node in a tree, and the names of its functions."""
-    found = {node[0], node[1]} if node[0] == "fn" else {node[0]}
-    return found.union(*(kinds(part) for part in node[1:] if isinstance(part, tuple)))
+    names = {node[0], node[1]} if node[0] == "fn" else {node[0]}
+    return names.union(*(kinds(part) for part in node[1:] if isinstance(part, tuple)))

@@ -103,9 +103,9 @@ class _Undresser:
         self.environments: list[bool] = []  # whether each open environment has cells
 
     def run(self) -> str:
-        while found := _TOKEN.match(self.text, self.position):
-            self.position = found.end()
-            token = found[0]
+        while match := _TOKEN.match(self.text, self.position):
+            self.position = match.end()
+            token = match[0]
             if token == "{":
                 self._open("{")
             elif token == "}":

@@ -197,8 +197,8 @@ def _counting(node: Node) -> set[str]:
     """The symbols inside functions of integers, and the indices of sums."""
     if node[0] == "fn" and node[1] in _COUNTING:
         return symbols(node)
-    found = {node[1]} if node[0] in ("sum", "prod") else set[str]()
-    return found.union(*(_counting(part) for part in node[1:] if isinstance(part, tuple)))
+    names = {node[1]} if node[0] in ("sum", "prod") else set[str]()
+    return names.union(*(_counting(part) for part in node[1:] if isinstance(part, tuple)))
 
 
 def _unknown_functions(node: Node, budget: Budget) -> Node:

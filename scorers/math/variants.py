@@ -33,20 +33,20 @@ _INFINITY = re.compile(r"([-+]?)\s*(?:\\text\s*\{\s*)?(?:(positive|negative)\s+)
 _MISSING = re.compile(r"(?:\\text\s*\{\s*)?(?:(?:the )?limit )?(?:d\.?n\.?e\.?|does not exist)\s*\}?", re.IGNORECASE)
 
 
-def _common_angle(found: re.Match[str]) -> str:
+def _common_angle(match: re.Match[str]) -> str:
     """Degrees, minutes and seconds as one number of degrees."""
-    value = int(found[1]) + Fraction(found[2]) / 60 + Fraction(found[3] or 0) / 3600
+    value = int(match[1]) + Fraction(match[2]) / 60 + Fraction(match[3] or 0) / 3600
     whole = value.denominator == 1
     return rf"{value}^\circ" if whole else rf"\frac{{{value.numerator}}}{{{value.denominator}}}^\circ"
 
 
-def _common_choice(found: re.Match[str]) -> str:
-    over, under = (part.strip("{} ") for part in (found[1], found[4]))
-    return rf"\binom{{{over}}}{{{under}}}" if "C" in (found[2], found[3]) else f"P({over},{under})"
+def _common_choice(match: re.Match[str]) -> str:
+    over, under = (part.strip("{} ") for part in (match[1], match[4]))
+    return rf"\binom{{{over}}}{{{under}}}" if "C" in (match[2], match[3]) else f"P({over},{under})"
 
 
-def _common_polar(found: re.Match[str]) -> str:
-    angle = next(part for part in found.groups() if part is not None)
+def _common_polar(match: re.Match[str]) -> str:
+    angle = next(part for part in match.groups() if part is not None)
     return rf"(\cos({angle})+i\sin({angle}))"
 
 
@@ -64,7 +64,7 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
     (_CHOICE, _common_choice),
     (_MINUTES, _common_angle),
     (_CIS, _common_polar),
-    (_HAN_POWER, lambda found: rf"{found[1]}\cdot 10^{{{_HAN_POWERS[found[2]]}}}"),
+    (_HAN_POWER, lambda match: rf"{match[1]}\cdot 10^{{{_HAN_POWERS[match[2]]}}}"),
     (_MARKS, ""),
 )
 _DOTTED = re.compile(r"(?<![\w.,])(\d{1,3}(?:\.\d{3}){2,9})(?:,(\d{1,9}))?(?![\w.,])")
@@ -86,14 +86,14 @@ def common(text: str) -> str:
         value = _value(spelled[2].lower().replace("-", " ").split())
         if value is not None:
             return f"-{value}" if spelled[1] else str(value)
-    if found := _INFINITY.fullmatch(text):
-        return r"-\infty" if found[1] == "-" or (found[2] or "").lower() == "negative" else r"\infty"
+    if match := _INFINITY.fullmatch(text):
+        return r"-\infty" if match[1] == "-" or (match[2] or "").lower() == "negative" else r"\infty"
     if _MISSING.fullmatch(text):
         return r"\text{does not exist}"
     for pattern, plain in _RULES:
         text = pattern.sub(plain, text)
     text = text.rstrip()
-    return _DOTTED.sub(lambda found: found[1].replace(".", "") + (f".{found[2]}" if found[2] else ""), text)
+    return _DOTTED.sub(lambda match: match[1].replace(".", "") + (f".{match[2]}" if match[2] else ""), text)
 
 
 def _value(words: list[str]) -> int | None:

@@ -55,12 +55,7 @@ STYLES = {"text", "textbf", "textit", "textrm", "mathrm", "mathbf", "mathit", "m
            "mathfrak", "mbox", "operatorname", "boldsymbol", "bm", "rm", "bf", "it"}  # fmt: skip
 ACCENTS = {"vec", "hat", "bar", "tilde", "dot", "ddot", "overline", "widehat", "overrightarrow", "widetilde"}
 TIMES = {"times", "cdot", "ast", "bullet"}
-FENCES = {
-    "lfloor": ("rfloor", "floor"),
-    "lceil": ("rceil", "ceil"),
-    "lvert": ("rvert", "abs"),
-    "vert": ("vert", "abs"),
-}
+FENCES = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "lvert": ("rvert", "abs"), "vert": ("vert", "abs")}
 SIGNS = str.maketrans(
     {
         "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∗": "*", "÷": "/", "∕": "/", "π": r"\pi ",

@@ -42,7 +42,7 @@ def grade(text: str, gold: str) -> tuple[str | None, bool, str]:
     if answer is not None and len(answer) > LONGEST:
         return answer, False, f"longer than {LONGEST} characters"
     try:
-        value = None if answer is None else _given(answer, many=many)
+        value = None if answer is None else _answer_value(answer, many=many)
         how = "the last box"
         if value is None and (last := last_integer(text)):
             answer, value, how = last, int(last), "the last integer"
@@ -58,18 +58,18 @@ def last_box(text: str, *, many: bool = False) -> str | None:
     spans = _boxes(text)
     if many and len(spans) > 1:
         for line in reversed(text.split("\n")):
-            if found := _boxes(line):
-                return _without_boxes(",".join(line[begin:end] for _, begin, end in found))
+            if boxes := _boxes(line):
+                return _without_boxes(",".join(line[begin:end] for _, begin, end in boxes))
     return _without_boxes(text[slice(*spans[-1][1:])]) if spans else None
 
 
 def last_integer(text: str) -> str | None:
     """The last integer of a text, without its sign; None if it has more digits than Python reads."""
     last = None
-    for found in _INTEGER.finditer(text):
-        neighbours = text[max(found.start() - 1, 0) : found.start()] + text[found.end() : found.end() + 1]
+    for match in _INTEGER.finditer(text):
+        neighbours = text[max(match.start() - 1, 0) : match.start()] + text[match.end() : match.end() + 1]
         if not any(map(_in_words, neighbours)):
-            last = found[0]
+            last = match[0]
     return last if last and len(last) <= 4300 else None
 
 
@@ -82,17 +82,17 @@ def _in_words(letter: str) -> bool:
 def _boxes(text: str) -> list[tuple[int, int, int]]:
     """Where each box begins, and its content begins and ends; none inside another, and every brace counts."""
     opened: list[tuple[int, int]] = []
-    found: list[tuple[int, int, int]] = []
+    spans: list[tuple[int, int, int]] = []
     for token in _BRACES.finditer(text):
         if token[0] != "}":
             opened.append((token.start() if token[1] else -1, token.end()))
         elif opened:
             start, begin = opened.pop()
             if start >= 0:
-                while found and found[-1][0] > start:
-                    found.pop()
-                found.append((start, begin, token.start()))
-    return found
+                while spans and spans[-1][0] > start:
+                    spans.pop()
+                spans.append((start, begin, token.start()))
+    return spans
 
 
 def _without_boxes(text: str) -> str:
@@ -104,7 +104,7 @@ def _without_boxes(text: str) -> str:
     return plain
 
 
-def _given(answer: str, *, many: bool) -> Any:
+def _answer_value(answer: str, *, many: bool) -> Any:
     import sympy
 
     try:

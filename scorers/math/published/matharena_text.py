@@ -40,7 +40,7 @@ def normalised(text: str, *, many: bool) -> str:
     """An answer with round brackets alone and without styles, units in words and what stands before `=`."""
     for command in (*";:,!", *_SIZES):
         text = text.replace(f"\\{command}", "")
-    text = _ALIGN.sub(lambda found: found[1].replace("&", "").replace(r"\\", ""), text)
+    text = _ALIGN.sub(lambda match: match[1].replace("&", "").replace(r"\\", ""), text)
     for sign, other in _SIGNS:
         text = text.replace(sign, other)
     text = text.removesuffix(".")

@@ -70,8 +70,8 @@ def normalised_as_mathd(text: str) -> str:
 
 def _wrapped(text: str) -> str | None:
     r"""What stands in a `\text{...}` that is the whole text, or begins it and is closed by its last brace."""
-    found = re.search(r"^\\text\{(.+?)\}$", text)
-    return found[1] if found else None
+    match = re.search(r"^\\text\{(.+?)\}$", text)
+    return match[1] if match else None
 
 
 def _mathd(text: str) -> str:

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from .qwen_symbols import same_formula
-from .qwen_text import found, stripped
+from .qwen_text import last_answer, stripped
 
 _CHOICES = ("A", "B", "C", "D", "E")
 _CHOICE = re.compile(r"\b[A-E]\b")
@@ -20,19 +20,19 @@ _BARE = str.maketrans("", "", "{}()")
 def answer_of(text: str) -> str:
     """The answer of an output as it stands there; empty for none."""
     text = text.strip()
-    return "" if text == "error" else found(text)
+    return "" if text == "error" else last_answer(text)
 
 
 def grade(text: str, answer: str, gold: str) -> tuple[bool, str]:
     """The verdict on an answer that `answer_of` found in a text, and the rule that decided."""
-    text, given, wanted = text.strip(), stripped(stripped(answer)), stripped(stripped(gold))
+    text, answer, gold = text.strip(), stripped(stripped(answer)), stripped(stripped(gold))
     if text in ("", "error"):
         return False, "no answer"
-    if wanted in _CHOICES and given not in _CHOICES:
-        given = _stated_letter(text)
-    elif set(wanted) <= set(_CHOICES) and not set(given) <= set(_CHOICES):
-        given = "".join(letter for letter in given if letter in _CHOICES)
-    return _same(given, wanted)
+    if gold in _CHOICES and answer not in _CHOICES:
+        answer = _stated_letter(text)
+    elif set(gold) <= set(_CHOICES) and not set(answer) <= set(_CHOICES):
+        answer = "".join(letter for letter in answer if letter in _CHOICES)
+    return _same(answer, gold)
 
 
 def _stated_letter(text: str) -> str:
@@ -51,26 +51,26 @@ def _letter(text: str, *, first: bool = False) -> str:
     return chosen.rstrip(".").rstrip("/")
 
 
-def _same(given: str, wanted: str) -> tuple[bool, str]:  # noqa: PLR0911 - a rule, a return
-    if given.strip().lower() == wanted.strip().lower():
+def _same(answer: str, gold: str) -> tuple[bool, str]:  # noqa: PLR0911 - a rule, a return
+    if answer.strip().lower() == gold.strip().lower():
         return True, "same string"
-    if wanted in _CHOICES and _letter(given) == wanted:
+    if gold in _CHOICES and _letter(answer) == gold:
         return True, "same letter"
-    numbers = _digits(given), _digits(wanted)
+    numbers = _digits(answer), _digits(gold)
     if numbers[0] is not None and numbers[1] is not None:
         scales = numbers[1] / 100, numbers[1], numbers[1] * 100
         return any(math.isclose(value, numbers[0], rel_tol=1e-4) for value in scales), "numbers to four digits"
-    if not given:
+    if not answer:
         return False, "empty"
-    given, wanted = given.strip(), wanted.strip()
-    if "pmatrix" in given and "pmatrix" not in wanted:
-        wanted = _as_matrices(wanted)
-    if _without_brackets(given, wanted):
+    answer, gold = answer.strip(), gold.strip()
+    if "pmatrix" in answer and "pmatrix" not in gold:
+        gold = _as_matrices(gold)
+    if _without_brackets(answer, gold):
         return True, "same string without brackets"
-    for cells in _parts(given, wanted), _rows(given, wanted):
+    for cells in _parts(answer, gold), _rows(answer, gold):
         if cells is not None and all(_same(*pair)[0] for pair in cells):
             return True, "value by value"
-    return _equations(given, wanted) or (same_formula(given, wanted), "symbolic")
+    return _equations(answer, gold) or (same_formula(answer, gold), "symbolic")
 
 
 def _digits(text: str) -> float | None:
@@ -88,29 +88,29 @@ def _digits(text: str) -> float | None:
 
 def _as_matrices(text: str) -> str:
     """The sets of a text as matrices; the published code writes one backslash between their rows."""
-    sets = [found.strip("{}").replace(",", "\\") for found in re.findall(r"\{.*,.*\}", text)]
+    sets = [part.strip("{}").replace(",", "\\") for part in re.findall(r"\{.*,.*\}", text)]
     return ", ".join(rf"\begin{{pmatrix}}{inside}\end{{pmatrix}}" for inside in sets)
 
 
-def _without_brackets(given: str, wanted: str) -> bool:
+def _without_brackets(answer: str, gold: str) -> bool:
     """Whether two texts are the same but for brackets; square ones go if not the reference alone has round ones."""
-    outer = given[:1] + given[-1:], wanted[:1]
+    outer = answer[:1] + answer[-1:], gold[:1]
     if (outer[0] == "[]" and outer[1] != "(") or (outer[0] == "()" and outer[1] != "["):
-        given, wanted = given.strip("[]()"), wanted.strip("[]()")
-    return given.translate(_BARE).lower() == wanted.translate(_BARE).lower()
+        answer, gold = answer.strip("[]()"), gold.strip("[]()")
+    return answer.translate(_BARE).lower() == gold.translate(_BARE).lower()
 
 
-def _parts(given: str, wanted: str) -> list[tuple[str, str]] | None:
+def _parts(answer: str, gold: str) -> list[tuple[str, str]] | None:
     """The values of two texts that begin with brackets, in pairs; None where there are not as many."""
-    if not (_BRACKETS.match(given) and _BRACKETS.match(wanted)):
+    if not (_BRACKETS.match(answer) and _BRACKETS.match(gold)):
         return None
-    return _paired(given[1:-1].split(","), wanted[1:-1].split(","))
+    return _paired(answer[1:-1].split(","), gold[1:-1].split(","))
 
 
-def _rows(given: str, wanted: str) -> list[tuple[str, str]] | None:
+def _rows(answer: str, gold: str) -> list[tuple[str, str]] | None:
     """The cells of two matrices in pairs; None where the shapes differ."""
     sides = []
-    for text in (given, wanted):
+    for text in (answer, gold):
         if not text.startswith((r"\begin{pmatrix}", r"\begin{bmatrix}")):
             return None
         if not text.endswith((r"\end{pmatrix}", r"\end{bmatrix}")):
@@ -126,17 +126,17 @@ def _paired(one: list[Any], other: list[Any]) -> list[tuple[Any, Any]] | None:
     return list(zip(one, other, strict=True)) if len(one) == len(other) else None
 
 
-def _equations(given: str, wanted: str) -> tuple[bool, str] | None:
+def _equations(answer: str, gold: str) -> tuple[bool, str] | None:
     """The verdict on equations by their sides, or without a short name in front; None where that decides nothing."""
-    sides = [[side.strip() for side in text.split("=")] for text in (given, wanted)]
+    sides = [[side.strip() for side in text.split("=")] for text in (answer, gold)]
     counts = len(sides[0]), len(sides[1])
     if counts == (2, 2):
         one, other = (f"{left} - ({right})" for left, right in sides)
         right = same_formula(one, other) or same_formula(f"-({one})", other)
     elif counts == (2, 1) and len(sides[0][0]) <= 2:
-        right = _same(given.split("=")[1], wanted)[0]
+        right = _same(answer.split("=")[1], gold)[0]
     elif counts == (1, 2) and len(sides[1][0]) <= 2:
-        right = _same(given, wanted.split("=")[1])[0]
+        right = _same(answer, gold.split("=")[1])[0]
     else:
         return None
     return (True, "by the sides of equations") if right else None

@@ -44,9 +44,9 @@ def _understood(text: str) -> str:
     `52&` is 52. A letter that the grammar does not have is an error, unless it stands behind such a sign.
     """
     depth, listed = 0, False
-    for found in _TOKEN.finditer(text):
-        token, place = found[0], found.start()
-        part_of_number = token == "." and text[found.end() : found.end() + 1].isdigit()
+    for match in _TOKEN.finditer(text):
+        token, place = match[0], match.start()
+        part_of_number = token == "." and text[match.end() : match.end() + 1].isdigit()
         stops = token in _STOPPING and not part_of_number
         stops = stops or (token == "E" and not _POWER_OF_TEN.match(text, place))
         if depth == 0 and (stops or token in _ENDING):
@@ -57,19 +57,19 @@ def _understood(text: str) -> str:
         depth += (token in _OPENING) - (token in _ENDING)
         listed = listed or (depth == 1 and token in ",;" and text[0] in _CLOSING)
         if depth == 0 and listed and token == _CLOSING[text[0]]:
-            text = text[: found.end()]
+            text = text[: match.end()]
             break
     if depth or not text or _UNFINISHED.search(text) or text.startswith("'") or _TRANSPOSED.search(text):
         raise ValueError("an unfinished text, or a number that is transposed")
     return text
 
 
-def _number(found: re.Match[str]) -> str:
+def _number(match: re.Match[str]) -> str:
     """A number without commas and leading zeros, as the grammar there has it; digits behind it are a factor."""
-    number = found["number"].replace(",", "").lstrip("0")
+    number = match["number"].replace(",", "").lstrip("0")
     number = number if number[:1].isdigit() else f"0{number}"
-    number = rf"\frac{{{number}}}{{100}}" if found["percent"] else number
-    return rf"{number} \cdot " if found.string[found.end() :].lstrip()[:1].isdigit() else number
+    number = rf"\frac{{{number}}}{{100}}" if match["percent"] else number
+    return rf"{number} \cdot " if match.string[match.end() :].lstrip()[:1].isdigit() else number
 
 
 def _listed(text: str) -> list[str]:

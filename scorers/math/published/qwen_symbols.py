@@ -8,9 +8,9 @@ from . import qwen_latex2sympy
 from .expressions import parsed, sympified
 
 
-def same_formula(given: str, wanted: str) -> bool:
+def same_formula(answer: str, gold: str) -> bool:
     """Whether one of several ways to compare finds two formulas the same; what fails to be read stays a text."""
-    one, other = _read(given), _read(wanted)
+    one, other = _read(answer), _read(gold)
     return any(_holds(way, one, other) for way in _WAYS)
 
 

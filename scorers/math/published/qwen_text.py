@@ -51,7 +51,7 @@ _WORDS |= {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 _DIGITS = _SMALL[:10]
 
 
-def found(text: str) -> str:
+def last_answer(text: str) -> str:
     """The answer of an output as it stands there: Minerva's form, the last box, "answer is", else the last number."""
     text = text.replace("ки", "")
     if "final answer is $" in text and "$. I hope" in text:

@@ -14,7 +14,7 @@ def grade(text: str, gold: str, math_verify: Any) -> tuple[str | None, bool]:
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     math_verify.parser.parse_expr = parsed
     boxed = [math_verify.LatexExtractionConfig(boxed_match_priority=0)]
-    wanted = math_verify.parse(rf"\boxed{{{gold}}}", boxed, parsing_timeout=None)
-    found = math_verify.parse(text, parsing_timeout=None)
-    right = bool(wanted) and bool(math_verify.verify(wanted, found, timeout_seconds=None))
-    return (str(found[-1])[:1000] if found else None), right
+    reference = math_verify.parse(rf"\boxed{{{gold}}}", boxed, parsing_timeout=None)
+    answers = math_verify.parse(text, parsing_timeout=None)
+    right = bool(reference) and bool(math_verify.verify(reference, answers, timeout_seconds=None))
+    return (str(answers[-1])[:1000] if answers else None), right

@@ -12,7 +12,9 @@ from m1eval import load
 math = load("scorers", "math")
 import math_verify  # noqa: E402  - `slow` is called directly on texts that end
 
-quantities, units = (sys.modules[f"{math.__name__}.{name}"] for name in ("quantities", "units"))
+quantities, units, unit_names = (
+    sys.modules[f"{math.__name__}.{name}"] for name in ("quantities", "units", "unit_names")
+)
 CASES = [json.loads(line) for line in Path(__file__).with_name("quantities.jsonl").read_text().splitlines()]
 
 
@@ -33,8 +35,10 @@ def test_answers_with_units(right, precision):
 
 
 def test_every_unit_of_the_tables_is_one_of_the_library():
-    names = {*units._SYMBOLS.values(), *units._FIXED.values(), *units._WORDS.values(), *units._ABROAD.values()}
-    names |= {f"{prefix}{units._WORDS['meter']}" for prefix in units._LONG_PREFIXES}
+    names = {
+        name for table in ("_SYMBOLS", "_FIXED", "_WORDS", "_FOREIGN") for name in getattr(unit_names, table).values()
+    }
+    names |= {f"{prefix}{unit_names._WORDS['meter']}" for prefix in unit_names._LONG_PREFIXES}
     for name in names:
         size = units.ratio(units.Unit(((name, 1),)), units.Unit(((name, 1),)))
         assert size == (1, 0), name

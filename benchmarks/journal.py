@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from m1eval.prompts import frame
-from m1eval.record import Record, encoded
+from m1eval.prompts import encode_frame
+from m1eval.record import Record, encode_json
 from m1eval.types import Timing, Usage
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,13 +61,13 @@ def prepare(folder: Path, samples: int, repeats: int) -> list[str]:
     with (made / "samples.jsonl").open("wb") as journal, (made / "prompts.zst").open("wb") as prompts:
         for i in range(samples):
             name = f"t-{i + 1:0{width}}"
-            prompts.write(frame(name, encoded([{"role": "user", "content": f"question {i}"}])))
+            prompts.write(encode_frame(name, encode_json([{"role": "user", "content": f"question {i}"}])))
             for repeat in range(repeats - (i == samples - 1)):
                 right = (i + repeat) % 3 > 0
                 record = Record(id=name, repeat=repeat, outcome="right" if right else "wrong", value=float(right))
                 record.text, record.usage, record.timing, record.target = text, usage, timing, "x"
                 record.answer, record.seed, record.time = "x", 12345, 1.7e9
-                journal.write(encoded(record) + b"\n")
+                journal.write(encode_json(record) + b"\n")
     meta = json.loads((made / "run.json").read_text())
     meta["config"]["limit"] = None
     (made / "run.json").write_text(json.dumps(meta))

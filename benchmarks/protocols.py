@@ -23,7 +23,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from m1eval.task import Task, load
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 
 ROWS = Path(__file__).resolve().parents[1] / "tests" / "tasks" / "official_rows.json"
 DIGESTS = ROWS.with_name("official_prompts.json")
@@ -61,7 +61,7 @@ def ours(name: str, folder: Path, rows: dict[str, Rows]) -> list[Messages]:
         for file in folder.iterdir() if folder.is_dir() else ():
             (place / file.name).write_bytes(file.read_bytes())
         (task,) = load([name], _overrides(name), protocol="official")
-        samples = task.samples(Approximate(), 0, place)
+        samples = task.samples(CharacterTokenizer(), 0, place)
         repeats = REPEATS if samples.varies(0) else 1
         made_samples = [samples.sample(number, repeat) for repeat in range(repeats) for number in range(len(samples))]
     asked = [_plain(sample.messages) for sample in made_samples]

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from m1eval import Usage, adaptive, stats
-from m1eval.compare import Answers, Match, _estimates
+from m1eval.compare import Match, SampleAnswers, _estimates
 from m1eval.stats import Unit
 
 SIZES = (5, 10, 30, 100, 500)
@@ -183,7 +183,7 @@ def losses() -> Iterator[tuple[str, Trial]]:
                 outcome: Any = "errored" if made.random() < lost else "right" if right else "wrong"
                 tally.add(str(i), outcome, float(right and outcome != "errored"), Usage())
         truth = math.fsum(truths) / n
-        found, bounds = tally.like_these, tally.bounds
+        found, bounds = tally.problems_like_these, tally.bounds
         if found is None or bounds is None:
             return {}
         # Nobody can promise an interval where what is missing is not missing at random.
@@ -206,7 +206,7 @@ def pair(
     both = []
     for i, chance in enumerate(chances):
         one, other = (
-            Answers([kind.answer(made, c) for _ in range(k)]) for kind, c, k in zip(of, chance, ks, strict=True)
+            SampleAnswers([kind.answer(made, c) for _ in range(k)]) for kind, c, k in zip(of, chance, ks, strict=True)
         )
         both.append(Match(str(i), one, other))
     return _estimates(both)
@@ -328,7 +328,7 @@ def until_se() -> Iterator[tuple[str, Trial]]:
         for name_, values in first.items():
             for value in values:
                 sums[name_].add(value)
-        wanted = adaptive.answers(sums, target, k)
+        wanted = adaptive.allocate(sums, target, k)
         units = []
         for name_, chance in chances.items():
             more = [of.answer(made, chance) for _ in range(wanted[name_] - len(first[name_]))]

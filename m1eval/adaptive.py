@@ -50,7 +50,7 @@ def pilot(repeats: int) -> int:
     return max(PILOT, repeats)
 
 
-def answers(first: Mapping[str, Sums], target: float, repeats: int) -> dict[str, int]:
+def allocate(first: Mapping[str, Sums], target: float, repeats: int) -> dict[str, int]:
     """The number of answers that each sample is to have, for a standard error of `target` over these samples.
 
     `first`: what the first answers were, as many for every sample. Never fewer than these, nor more than MOST times

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from m1eval.grading import add_usage, as_output, total
+from m1eval.grading import add_usage, as_output, total_usage
 from m1eval.progress import Progress
 from m1eval.protocols import Context, Runner
 from m1eval.record import Record
@@ -17,7 +17,7 @@ from m1eval.spending import Spending
 from m1eval.task import Task
 from m1eval.types import Output, Request, Sample, Sampling, Timing, Usage
 
-LOOK_AGAIN = 0.25
+POLL_SECONDS = 0.25
 """Seconds after which a runner is asked again how many requests it likes."""
 
 
@@ -30,7 +30,7 @@ class CutOff(RuntimeError):
         self.output = output
 
 
-class Places:
+class ConcurrencyLimit:
     """The requests in flight: as many as `wanted` says at the moment, which a runner may change as it learns."""
 
     def __init__(self, wanted: Callable[[], int]) -> None:
@@ -38,28 +38,28 @@ class Places:
         self.taken = 0
         self._given = asyncio.Event()
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Wait for a place and take it."""
         while self.taken >= max(1, self.wanted()):
             self._given.clear()
             with suppress(TimeoutError):  # more may be wanted though none was given back
-                async with asyncio.timeout(LOOK_AGAIN):
+                async with asyncio.timeout(POLL_SECONDS):
                     await self._given.wait()
         self.taken += 1
 
-    def give(self) -> None:
+    def release(self) -> None:
         """Give a place back."""
         self.taken -= 1
         self._given.set()
 
 
-class Asking(NamedTuple):
+class Session(NamedTuple):
     """How a run is carried out: whom to ask, what to ask with, what it may cost, and when to stop."""
 
     runner: Runner
     tools: Context
     progress: Progress
-    places: Places
+    places: ConcurrencyLimit
     spending: Spending
     stop: asyncio.Event
 
@@ -88,17 +88,17 @@ class Spent:
             setattr(self.timing, name, getattr(self.timing, name) + getattr(output.timing, name))
         self.retries += output.retries
 
-    def tell(self, record: Output | Record) -> None:
+    def write_to(self, record: Output | Record) -> None:
         """Put the sums into a record, or in place of what an episode's output says of a single request."""
         if self.requests:
             record.usage, record.timing, record.retries = self.usage, self.timing, self.retries
             record.metadata = {**record.metadata, "requests": self.requests}
 
 
-class Asked(Runner):
+class BoundRunner(Runner):
     """The runner as an episode sees it: requests carry the task's settings, seed and progress by themselves."""
 
-    def __init__(self, asking: Asking, sample: Sample, repeat: int, task: Task, seed: int) -> None:
+    def __init__(self, asking: Session, sample: Sample, repeat: int, task: Task, seed: int) -> None:
         self.spent = Spent()
         self._runner, self._progress, self._spending = asking.runner, asking.progress, asking.spending
         self._stop = asking.stop
@@ -116,30 +116,30 @@ class Asked(Runner):
     async def episode(self, task: Task, context: Context) -> Output:
         """The task's own episode with all that its requests took, or one request and its output."""
         if not task.episode:
-            return await self._one(Request(messages=self._sample.messages, tools=self._sample.tools))
-        first = self._filled(Request(messages=self._sample.messages, tools=self._sample.tools))
+            return await self._request(Request(messages=self._sample.messages, tools=self._sample.tools))
+        first = self._with_defaults(Request(messages=self._sample.messages, tools=self._sample.tools))
         self._episode = await self._spending.begin_episode(first, self._stop)
         try:
             output = msgspec.structs.replace(as_output(await task.episode(self._sample, self, context)))
         finally:
             self._spending.end_episode(self._episode, self.spent.usage)
         if self.spent.requests:  # the output may be one of those that were counted, hence the copy
-            self.spent.tell(output)
+            self.spent.write_to(output)
         else:
             self._spending.charge(output.usage)
         return output
 
     async def generate(self, request: Request) -> Output:
         """Ask for an episode, with what the request leaves open filled in."""
-        output = await self._one(request, turn=True)
+        output = await self._request(request, turn=True)
         self.spent.add(output)
         if self._episode:
             self._episode.spent(output.usage)
         return output
 
-    async def _one(self, request: Request, *, turn: bool = False) -> Output:
+    async def _request(self, request: Request, *, turn: bool = False) -> Output:
         """One request that is paid for; LimitReached if there is no room for it, CutOff if a limit of ours cut it."""
-        request = self._filled(request)
+        request = self._with_defaults(request)
         discarded: list[Usage] = []
 
         async def send(reservation: Reservation) -> tuple[Output, int | None]:
@@ -147,15 +147,17 @@ class Asked(Runner):
             try:
                 output = as_output(await self._runner.generate(_capped(request, reservation)))
             except Exception as error:
-                _told(reservation, error)
+                _count_error_usage(reservation, error)
                 raise
             reservation.settle([output])
             return output, reservation.max_tokens
 
         try:
-            output, limit = await self._spending.paid(send, request, stop=self._stop, inner=turn, discarded=discarded)
+            output, limit = await self._spending.run_paid(
+                send, request, stop=self._stop, inner=turn, discarded=discarded
+            )
         except Exception:
-            self._discarded(discarded)
+            self._count_discarded(discarded)
             raise
         for usage in discarded:
             self.spent.add(Output(usage=usage)) if turn else add_usage(output.usage, usage)
@@ -165,7 +167,7 @@ class Asked(Runner):
             raise CutOff(output)
         return output
 
-    def _discarded(self, discarded: Sequence[Usage]) -> None:
+    def _count_discarded(self, discarded: Sequence[Usage]) -> None:
         """Keep what replies took that could not be used."""
         for each in discarded:
             self.spent.requests += not self.spent.requests
@@ -173,7 +175,7 @@ class Asked(Runner):
 
     async def generate_n(self, request: Request, n: int) -> Sequence[Output | Exception]:
         """Up to `n` answers to one prompt."""
-        request = self._filled(request)
+        request = self._with_defaults(request)
         discarded: list[Usage] = []
 
         async def send(reservation: Reservation) -> tuple[Sequence[Output | Exception], int | None]:
@@ -184,28 +186,28 @@ class Asked(Runner):
                     each if isinstance(each, Exception) else msgspec.structs.replace(as_output(each)) for each in came
                 ]
             except Exception as error:
-                _told(reservation, error)
+                _count_error_usage(reservation, error)
                 raise
             reservation.settle(outputs)
             return outputs, reservation.max_tokens
 
         try:
-            outputs, limit = await self._spending.paid(send, request, n, stop=self._stop, discarded=discarded)
+            outputs, limit = await self._spending.run_paid(send, request, n, stop=self._stop, discarded=discarded)
         except Exception:
-            self._discarded(discarded)
+            self._count_discarded(discarded)
             raise
         first = next((each for each in outputs if isinstance(each, Output)), None)
         if first is None:
-            self._discarded(discarded)
+            self._count_discarded(discarded)
         else:
-            first.usage = total([first.usage, *discarded])
-        return [_whole(each) for each in outputs] if limit else outputs
+            first.usage = total_usage([first.usage, *discarded])
+        return [_unless_cut_off(each) for each in outputs] if limit else outputs
 
-    def _filled(self, request: Request) -> Request:
+    def _with_defaults(self, request: Request) -> Request:
         """A copy of the request, as an episode may use it again for another turn or sample."""
         return msgspec.structs.replace(
             request,
-            sampling=_completed(request.sampling, self._sampling),
+            sampling=_merge_sampling(request.sampling, self._sampling),
             think_budget=self._think if request.think_budget is None else request.think_budget,
             prefix_key=request.prefix_key or self._sample.prefix_key,
             sample=self._sample,
@@ -217,14 +219,14 @@ class Asked(Runner):
         """The runner is not an episode's to close."""
 
 
-def _told(reservation: Reservation, error: Exception) -> None:
+def _count_error_usage(reservation: Reservation, error: Exception) -> None:
     """Count what an error says that it took."""
     if isinstance(usage := getattr(error, "usage", None), Usage):
         with suppress(LimitReached):
             reservation.discard(usage)
 
 
-def _whole(output: Output | Exception) -> Output | Exception:
+def _unless_cut_off(output: Output | Exception) -> Output | Exception:
     """What came; CutOff in place of an answer that a limit of ours cut off."""
     return CutOff(output) if isinstance(output, Output) and output.finish_reason == "length" else output
 
@@ -237,7 +239,7 @@ def _capped(request: Request, reservation: Reservation) -> Request:
     return msgspec.structs.replace(request, sampling=sampling)
 
 
-def _completed(sampling: Sampling, default: Sampling) -> Sampling:
+def _merge_sampling(sampling: Sampling, default: Sampling) -> Sampling:
     """The settings of a request, with the task's own for those that it leaves open."""
     if sampling == Sampling():
         return default

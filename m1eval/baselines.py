@@ -31,7 +31,7 @@ class Protocol(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=T
     """The part of the benchmark, where it is not the whole."""
 
 
-class Figure(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class PublishedScore(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """One published figure."""
 
     model: str
@@ -58,12 +58,12 @@ class Baseline(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=T
     unit: Literal["percent"]
     note: str
     """What must match before a score may be set beside these figures."""
-    figures: list[Figure]
+    figures: list[PublishedScore]
     sources: dict[str, str] = {}
     """Only a place for YAML anchors, like `protocols`; the figures hold the values themselves."""
     protocols: dict[str, Protocol] = {}
 
-    def of(self, models: Sequence[str]) -> list[Figure]:
+    def of(self, models: Sequence[str]) -> list[PublishedScore]:
         """The figures of some models, in the order asked for; UsageError for a model that has none."""
         by_model = {figure.model: figure for figure in self.figures}
         for model in models:
@@ -79,12 +79,12 @@ def available() -> list[str]:
 
 def read(key: str) -> Baseline:
     """The baseline of one key; UsageError with `file:line` for whatever is wrong in its file."""
-    from m1eval.source import Source
+    from m1eval.source import YamlFile
 
     files = plugins.available(KIND, "*.yaml")
     if key not in files:
         raise UsageError(plugins.unknown("baseline", key, files))
-    source = Source.read(files[key])
+    source = YamlFile.read(files[key])
     baseline = source.convert(Baseline)
     if baseline.benchmark != key:
         raise source.error(("benchmark",), f"benchmark is '{baseline.benchmark}', but the file is named {key}.yaml")
@@ -98,7 +98,7 @@ def read(key: str) -> Baseline:
     return baseline
 
 
-def figures(key: str, models: Sequence[str] = ()) -> list[Figure]:
+def published_scores(key: str, models: Sequence[str] = ()) -> list[PublishedScore]:
     """The figures of one benchmark: all of them, or those of some models in the order asked for."""
     baseline = read(key)
     return baseline.of(models) if models else baseline.figures

@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 
 from m1eval import task as tasks
-from m1eval.source import show
+from m1eval.source import display_path
 
-QUIET = {*tasks.ABOUT, "id", "gold", "prefix"}
+QUIET = {*tasks.DESCRIPTIVE, "id", "gold", "prefix"}
 """Keys that neither ask nor grade otherwise, or that are said elsewhere."""
 LONGEST = 60
 
 
-def changed(task: tasks.Task, data_dir: Path | None = None) -> dict[str, tuple[Any, Any]]:
+def changed_settings(task: tasks.Task, data_dir: Path | None = None) -> dict[str, tuple[Any, Any]]:
     """Dotted key -> the value in the task's file, and the value of this run; long texts are cut."""
     own = tasks.load([str(task.path)])[0]
     before, now = (dict(_leaves(msgspec.to_builtins(each.definition))) for each in (own, task))
@@ -26,7 +26,7 @@ def changed(task: tasks.Task, data_dir: Path | None = None) -> dict[str, tuple[A
     }
     data = task.definition.dataset
     if data_dir is not None and data is not None and (data.hub or data.file or not data.generate):
-        found["data"] = (data.hub or data.file, show(data_dir))
+        found["data"] = (data.hub or data.file, display_path(data_dir))
     return found
 
 

@@ -12,7 +12,7 @@ from m1eval.protocols import Scorer
 from m1eval.samples import Samples
 from m1eval.task import Task, UnknownProtocol, load
 from m1eval.text import plural
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 from m1eval.types import Output, Sample
 
 SAMPLES = 5
@@ -83,19 +83,19 @@ async def _check(task: Task, data_dir: Path | None, context: RunContext, *, fetc
             access = f"; {task.gated}" if task.gated else ""
             text = f"needs the network for {place} (or --data-dir); the file itself is sound{access}"
             return Result(task.name, "skipped", text)
-        if data_dir and task.needs_network and not named and not rows.known(data_dir, task.name):
+        if data_dir and task.needs_network and not named and not rows.has_data_file(data_dir, task.name):
             return Result(task.name, "skipped", f"no data in {data_dir}; the file itself is sound")
-        samples = task.samples(Approximate(), 0, data_dir)
-        if not samples.numbered:
+        samples = task.samples(CharacterTokenizer(), 0, data_dir)
+        if not samples.has_generated_ids:
             samples.check_ids(range(len(samples)))
         samples.check_rows(range(len(samples)))
-        if fault := await _gold_fault(task, samples, context) or await _first_fault(task, samples, context):
+        if fault := await _gold_fault(task, samples, context) or await _find_fault(task, samples, context):
             return Result(task.name, "failed", fault)
     except M1evalError as error:
         return Result(task.name, "failed", str(error))
     except Exception as error:  # noqa: BLE001 - whatever a generator raises is what is wrong with the task
         place = foreign.place_of(error, task.path)
-        return Result(task.name, "failed", f"a sample cannot be made: {foreign.words(error)} ({place})")
+        return Result(task.name, "failed", f"a sample cannot be made: {foreign.describe_error(error)} ({place})")
     tried = f"{plural(len(samples), 'sample')}; {min(SAMPLES, len(samples))} rendered"
     text = f"{tried}, gold scores 1, empty scores 0"
     if task.scorer.needs_judge:
@@ -114,8 +114,8 @@ async def _gold_fault(task: Task, samples: Samples, context: RunContext) -> str 
     return None
 
 
-async def _first_fault(task: Task, samples: Samples, context: RunContext) -> str | None:
-    for number in samples.chosen(limit=SAMPLES, ids=None, seed=0):
+async def _find_fault(task: Task, samples: Samples, context: RunContext) -> str | None:
+    for number in samples.select(limit=SAMPLES, ids=None, seed=0):
         if fault := await _fault(task, samples.sample(number), context):
             return fault
     return None
@@ -133,7 +133,7 @@ async def _fault(task: Task, sample: Sample, context: RunContext) -> str | None:
             return str(error)
         except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - what is wrong with the task
             place = foreign.place_of(error, task.scorer_file)
-            return f"{sample.id}: the scorer fails on the {noun} answer: {foreign.words(error)} ({place})"
+            return f"{sample.id}: the scorer fails on the {noun} answer: {foreign.describe_error(error)} ({place})"
         if abs(score.value - wanted) > 1e-9:
             answer = f"the {noun} answer {text[:60]!r}"
             return f"{sample.id}: {answer} scores {score.value:g}, not {wanted:g} ({score.explanation})"

@@ -16,12 +16,12 @@ import msgspec
 from msgspec import Struct, field
 
 from m1eval import metadata, stats
-from m1eval.config import brief, flat
-from m1eval.done import settled
+from m1eval.config import flatten, shorten
+from m1eval.done import deduplicated
 from m1eval.errors import UsageError
-from m1eval.folders import below
+from m1eval.folders import find_runs
 from m1eval.record import Record
-from m1eval.source import show
+from m1eval.source import display_path
 
 QUIET = ("model", "digests", "task.title", "repeats", "limit", "ids")
 """Settings that stand elsewhere in a comparison, or of which the difference says nothing."""
@@ -32,7 +32,7 @@ LEVEL = 0.05
 Gate = Literal["not worse", "worse", "inconclusive"]
 
 
-class Answers(Struct):
+class SampleAnswers(Struct):
     """The answers of one run to one sample."""
 
     values: list[float] = field(default_factory=list)
@@ -52,12 +52,12 @@ class Answers(Struct):
         return (math.fsum(self.values) + worth * self.errored) / (len(self.values) + self.errored)
 
 
-class Side(Struct):
+class RunScores(Struct):
     """One run as far as it is compared."""
 
     path: Path
     meta: Mapping[str, Any]
-    samples: dict[str, Answers] = field(default_factory=dict)
+    samples: dict[str, SampleAnswers] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
     tokens: float | None = None
     """New tokens of a scored answer, in the mean."""
@@ -85,7 +85,7 @@ class Effect(Struct, kw_only=True):
     """One-sided 95% limits, below and above."""
 
 
-class Pair(Effect, kw_only=True):
+class Comparison(Effect, kw_only=True):
     """The comparison of one task in two runs, over the problems that both have scored; B less A.
 
     Its own error is that for problems like these.
@@ -138,10 +138,10 @@ class Skipped(Struct, kw_only=True):
     reason: str
 
 
-class Comparisons(NamedTuple):
+class ComparisonSet(NamedTuple):
     """What came of comparing folders."""
 
-    pairs: list[Pair]
+    pairs: list[Comparison]
     skipped: list[Skipped]
 
 
@@ -149,24 +149,23 @@ class _NothingShared(UsageError):
     """Two runs of a task have no problem that both have scored."""
 
 
-def compare(folders: Sequence[Path], *, cluster: str | None = None, margin: float | None = None) -> Comparisons:
+def compare(folders: Sequence[Path], *, cluster: str | None = None, margin: float | None = None) -> ComparisonSet:
     """The first folder against each other one, task by task; tasks without a common scored problem are skipped.
 
     `cluster`: a column of the data whose values make clusters, in place of the texts that samples share. `margin`: how
     much worse B may be; decides `gate`. UsageError if two folders share no task, or no task can be compared.
     """
     first, *others = [_runs(folder) for folder in folders]
-    made: list[tuple[Pair, stats.Estimate]] = []
+    made: list[tuple[Comparison, stats.Estimate]] = []
     skipped: list[Skipped] = []
     for folder, other in zip(folders[1:], others, strict=True):
         shared = [task for task in first if task in other]
         if not shared:
-            raise UsageError(
-                f"{show(folders[0])} has {_tasks(first)}, {show(folder)} has {_tasks(other)}: no task in both"
-            )
+            a, b = f"{display_path(folders[0])} has {_tasks(first)}", f"{display_path(folder)} has {_tasks(other)}"
+            raise UsageError(f"{a}, {b}: no task in both")
         for task in shared:
             try:
-                made.append(_pair(task, _side(first[task], cluster), _side(other[task], cluster)))
+                made.append(_compare_task(task, _read_scores(first[task], cluster), _read_scores(other[task], cluster)))
             except _NothingShared as error:
                 skipped.append(Skipped(task=task, a=str(first[task]), b=str(other[task]), reason=str(error)))
     if not made:
@@ -175,13 +174,13 @@ def compare(folders: Sequence[Path], *, cluster: str | None = None, margin: floa
     for pair in pairs:
         pair.cluster = cluster
     if margin is not None:
-        _decide(made, margin)
+        _apply_gate(made, margin)
     if len(pairs) > 1:
         like = stats.benjamini_hochberg([pair.p for pair in pairs])
         these = stats.benjamini_hochberg([pair.these_problems.p for pair in pairs])
         for pair, *adjusted in zip(pairs, like, these, strict=True):
             pair.p_adjusted, pair.these_problems.p_adjusted = adjusted
-    return Comparisons(pairs, skipped)
+    return ComparisonSet(pairs, skipped)
 
 
 def _tasks(runs: Mapping[str, Path]) -> str:
@@ -193,23 +192,25 @@ def _runs(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UsageError(f"no folder {folder}; name a run, such as results/aime24/mymodel")
     found: dict[str, Path] = {}
-    for run in below(folder):
+    for run in find_runs(folder):
         task = str(metadata.read(run / "run.json").get("task"))
         if task in found:
-            raise UsageError(f"{show(folder)} holds two runs of {task}: {show(found[task])} and {show(run)}")
+            raise UsageError(
+                f"{display_path(folder)} holds two runs of {task}: {display_path(found[task])} and {display_path(run)}"
+            )
         found[task] = run
     if not found:
-        raise UsageError(f"{show(folder)} holds no run")
+        raise UsageError(f"{display_path(folder)} holds no run")
     return found
 
 
-def _side(path: Path, cluster: str | None) -> Side:
+def _read_scores(path: Path, cluster: str | None) -> RunScores:
     meta = metadata.read(path / "run.json")
-    side = Side(path, meta)
+    side = RunScores(path, meta)
     tokens = 0
-    for record in settled(path / "samples.jsonl", set(meta.get("strangers", ()))):
+    for record in deduplicated(path / "samples.jsonl", set(meta.get("strangers", ()))):
         side.outcomes[record.outcome] += 1
-        answers = side.samples.setdefault(record.id, Answers())
+        answers = side.samples.setdefault(record.id, SampleAnswers())
         answers.target, answers.group = record.target or answers.target, record.group or answers.group
         known = record.cluster if cluster is None else _column(record, cluster, path)
         answers.cluster = known or answers.cluster
@@ -230,7 +231,9 @@ def _column(record: Record, name: str, path: Path) -> str:
         if record.outcome == "errored":
             return ""
         known = ", ".join(record.metadata) or "none"
-        raise UsageError(f"--cluster {name}: {show(path)}: sample {record.id} has no such column; it has {known}")
+        raise UsageError(
+            f"--cluster {name}: {display_path(path)}: sample {record.id} has no such column; it has {known}"
+        )
     return f"{name}={record.metadata[name]}"
 
 
@@ -239,8 +242,8 @@ class Match(NamedTuple):
 
     name: str
     """A's id of it."""
-    one: Answers
-    other: Answers
+    one: SampleAnswers
+    other: SampleAnswers
     other_prompt: bool = False
 
     @property
@@ -249,9 +252,9 @@ class Match(NamedTuple):
         return self.one.group or self.other.group
 
 
-def _matched(a: Side, b: Side) -> Iterator[Match]:
+def _match(a: RunScores, b: RunScores) -> Iterator[Match]:
     """The samples of both sides that are the same problem."""
-    ours, theirs = (dict(flat(side.meta.get("config", {}))) for side in (a, b))
+    ours, theirs = (dict(flatten(side.meta.get("config", {}))) for side in (a, b))
     keys = [key for key in ours.keys() | theirs.keys() if key.startswith(DATA)]
     same_data = all(ours.get(key) == theirs.get(key) for key in keys)
     left = dict(b.samples)
@@ -275,9 +278,9 @@ def _matched(a: Side, b: Side) -> Iterator[Match]:
             yield Match(name, one, left.pop(found))
 
 
-def _pair(task: str, a: Side, b: Side) -> tuple[Pair, stats.Estimate]:
+def _compare_task(task: str, a: RunScores, b: RunScores) -> tuple[Comparison, stats.Estimate]:
     """The comparison, and the estimate of the difference on these problems."""
-    matched = list(_matched(a, b))
+    matched = list(_match(a, b))
     both = [each for each in matched if each.one.values and each.other.values]
     if not both:
         raise _NothingShared(_nothing_shared(task, a, b, matched))
@@ -286,7 +289,7 @@ def _pair(task: str, a: Side, b: Side) -> tuple[Pair, stats.Estimate]:
     counts = [len(each.one.values) for each in both], [len(each.other.values) for each in both]
     lost = a.outcomes["errored"] + b.outcomes["errored"]
     scored = sum(bool(answers.values) for side in (a, b) for answers in side.samples.values())
-    pair = Pair(
+    pair = Comparison(
         task=task,
         a=str(a.path),
         b=str(b.path),
@@ -326,7 +329,7 @@ def _estimates(both: Sequence[Match]) -> tuple[stats.Estimate, stats.Estimate]:
     return stats.both_targets(list(groups.values()), -1.0, 1.0)
 
 
-def _difference(one: Answers, other: Answers) -> stats.Unit:
+def _difference(one: SampleAnswers, other: SampleAnswers) -> stats.Unit:
     """One problem's difference, with its noise where both sides have several answers."""
     a, b = stats.Unit.of(one.values), stats.Unit.of(other.values)
     if a.noise is None or b.noise is None:
@@ -345,7 +348,7 @@ def _effect(found: stats.Estimate) -> Effect:
     )
 
 
-def _decide(made: Sequence[tuple[Pair, stats.Estimate]], margin: float) -> None:
+def _apply_gate(made: Sequence[tuple[Comparison, stats.Estimate]], margin: float) -> None:
     """Put the gate's answers into the pairs.
 
     "worse" if a one-sided test at 5% shows it by more than the margin, corrected for the number of pairs (Holm 1979),
@@ -371,14 +374,14 @@ def _with_lost(matched: Sequence[Match], in_a: float, in_b: float) -> float:
     )
 
 
-def _nothing_shared(task: str, a: Side, b: Side, matched: Sequence[Match]) -> str:
-    where = f"{show(a.path)} and {show(b.path)}"
+def _nothing_shared(task: str, a: RunScores, b: RunScores, matched: Sequence[Match]) -> str:
+    where = f"{display_path(a.path)} and {display_path(b.path)}"
     if matched:
         return f"{where} have no problem of {task} that both have scored"
     if not a.samples.keys() & b.samples.keys():
         return f"{where} have no sample of {task} in common"
     differing = [
-        f"{key.removeprefix('task.')} {brief(one)} and {brief(other)}"
+        f"{key.removeprefix('task.')} {shorten(one)} and {shorten(other)}"
         for key, (one, other) in _config(a.meta.get("config", {}), b.meta.get("config", {})).items()
         if f"task.{key}".startswith(DATA) or key.startswith(DATA)
     ]
@@ -388,7 +391,7 @@ def _nothing_shared(task: str, a: Side, b: Side, matched: Sequence[Match]) -> st
 
 def _config(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The settings that differ."""
-    ours, theirs = dict(flat(one)), dict(flat(other))
+    ours, theirs = dict(flatten(one)), dict(flatten(other))
     keys = [key for key in dict.fromkeys([*ours, *theirs]) if not key.startswith(QUIET)]
     found = {key.removeprefix("task."): (ours.get(key), theirs.get(key)) for key in keys}
     files = [key for key in ours.keys() & theirs.keys() if key.startswith("digests.") and ours[key] != theirs[key]]

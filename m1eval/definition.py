@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from m1eval.plugins import unknown
-from m1eval.source import Key, Source
+from m1eval.source import Key, YamlFile
 from m1eval.text import parse_tokens
 from m1eval.types import Sampling
 
@@ -53,7 +53,7 @@ class Related(Struct, forbid_unknown_fields=True):
     related: str
 
 
-class Rule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class EffectiveLengthRule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """When a prompt length counts as one that a model can use."""
 
     threshold: Annotated[float, Meta(ge=0, le=1, description="The score that a length must reach.")]
@@ -116,7 +116,8 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
         dict[str, dict[str, Any]], Meta(description="Other ways to run the task, by name: the keys that differ.")
     ] = {}
     effective_length: Annotated[
-        Rule | None, Meta(description="When a prompt length counts as one the model can use, as the authors have it.")
+        EffectiveLengthRule | None,
+        Meta(description="When a prompt length counts as one the model can use, as the authors have it."),
     ] = None
     baselines: Annotated[str | Related | None, Meta(description="Key of the published figures.")] = None
 
@@ -126,7 +127,7 @@ TOKENS: tuple[tuple[str, ...], ...] = (("think",), ("generation", "max_tokens"))
 """Keys that are numbers of tokens, and may be written 32k."""
 
 
-def read(file: Source) -> Definition:
+def parse(file: YamlFile) -> Definition:
     """What a task file says; numbers of tokens may be written as 32k. UsageError with `file:line`."""
     for key in TOKENS:
         above: Any = file.data if len(key) == 1 else file.data.get(key[0])
@@ -138,7 +139,7 @@ def read(file: Source) -> Definition:
     return file.convert(Definition)
 
 
-def check_sampling(sampling: Sampling, file: Source, key: Key = ("generation",)) -> None:
+def check_sampling(sampling: Sampling, file: YamlFile, key: Key = ("generation",)) -> None:
     """UsageError for a setting that no sampler can have."""
     ranges: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         ("temperature", lambda x: 0 <= x < math.inf, "a number from 0 on"),
@@ -153,7 +154,7 @@ def check_sampling(sampling: Sampling, file: Source, key: Key = ("generation",))
             raise file.error((*key, name), f"{name} is {range_}, not {value}")
 
 
-def check(definition: Definition, file: Source) -> None:
+def check(definition: Definition, file: YamlFile) -> None:
     """What the types alone cannot say."""
     check_sampling(definition.generation, file)
     for i, message in enumerate(definition.messages if isinstance(definition.messages, list) else ()):

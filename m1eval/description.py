@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct, field
 
 from m1eval import metadata
-from m1eval.done import Done
+from m1eval.done import JournalState
 from m1eval.stats import OUTCOMES, Tally
 from m1eval.types import Usage
 
@@ -125,16 +125,16 @@ def read(folder: str | Path) -> RunDescription:
     """The description of the run in a folder; UsageError if its run.json cannot be read."""
     folder = Path(folder)
     meta = metadata.read(folder / "run.json")
-    return describe(meta, Done(folder / "samples.jsonl", set(meta.get("strangers", ()))), folder)
+    return describe(meta, JournalState(folder / "samples.jsonl", set(meta.get("strangers", ()))), folder)
 
 
-def describe(meta: Mapping[str, Any], done: Done, folder: Path) -> RunDescription:
+def describe(meta: Mapping[str, Any], done: JournalState, folder: Path) -> RunDescription:
     """The description that follows from run.json and what the journal says is done."""
     tally, config, summary = done.tally, meta.get("config", {}), meta.get("summary") or {}
     errored = done.errored()
     plan = _plan(meta, tally, errored)
     fewest, most = tally.answers
-    like = tally.like_these
+    like = tally.problems_like_these
     lost = tally.outcomes["errored"]
     lost_usage = done.errored_usage()
     wanted = max(plan["answers"], tally.scored + lost)
@@ -206,7 +206,7 @@ def _tokens(usage: Usage) -> dict[str, int]:
     return {"prompt": usage.sent, "cached": usage.cached, "reasoning": usage.reasoning, "answer": usage.answer}
 
 
-def _cost(done: Done) -> tuple[float | None, bool]:
+def _cost(done: JournalState) -> tuple[float | None, bool]:
     """Dollars, and whether they are all."""
     return (round(done.cost, 6), not done.unpriced) if done.priced else (None, False)
 

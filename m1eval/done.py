@@ -7,8 +7,8 @@ from pathlib import Path
 
 from m1eval.grading import COUNTS
 from m1eval.reasons import Reasons
-from m1eval.record import Line, Record, line_of, record_of
-from m1eval.source import show
+from m1eval.record import Record, RecordHeader, parse_header, parse_record
+from m1eval.source import display_path
 from m1eval.stats import Tally
 from m1eval.text import is_are, plural
 from m1eval.types import Usage
@@ -17,7 +17,7 @@ SHOWN = 10
 """Lines that are named one by one, of those that cannot be."""
 
 
-class Done:
+class JournalState:
     """What a journal file says is done; looking at it changes nothing."""
 
     def __init__(self, path: Path, strangers: Set[str] = frozenset()) -> None:
@@ -42,7 +42,7 @@ class Done:
         self.invalid: dict[int, str] = {}
         """What cannot be in lines by number; they stay in the file and do not count."""
         self._scored: dict[str, int] = {}  # sample -> bits of the repeats that have a score
-        self._errored: dict[tuple[str, int], Line] = {}
+        self._errored: dict[tuple[str, int], RecordHeader] = {}
         self._superseded = 0
         self._end = 0
         if path.exists():
@@ -62,7 +62,7 @@ class Done:
         scored, errored, tally = self._scored, self._errored, self.tally
         with path.open("rb") as file:
             for number, raw in enumerate(file, 1):
-                line = line_of(raw)
+                line = parse_header(raw)
                 if isinstance(line, str) or raw[-1:] != b"\n":
                     if line and isinstance(line, str) and raw[-1:] == b"\n":
                         self.invalid[number] = line
@@ -81,10 +81,10 @@ class Done:
                         cluster=line.cluster,
                         group=line.group,
                     )
-                    self._pay(line)
+                    self._add_usage(line)
                 self._end += len(raw) if raw[-1:] == b"\n" else 0
 
-    def _count(self, line: Line) -> None:
+    def _count(self, line: RecordHeader) -> None:
         key = (line.id, line.repeat)
         if self.has(*key):  # the first score stands
             self._superseded += 1
@@ -93,7 +93,7 @@ class Done:
             self._superseded += 1
             self.tally.drop_error(before.id, before.usage, before.timing.total)
             self.reasons.drop(before.error or "")
-            self._pay(before, -1)
+            self._add_usage(before, -1)
         if line.outcome == "errored":
             line.error = self.reasons.add(line.error, line.id)
             self._errored[key] = line
@@ -104,9 +104,9 @@ class Done:
             cluster=line.cluster,
             group=line.group,
         )
-        self._pay(line)
+        self._add_usage(line)
 
-    def _pay(self, line: Line, sign: int = 1) -> None:
+    def _add_usage(self, line: RecordHeader, sign: int = 1) -> None:
         usage = line.usage
         if usage.cost is not None:
             self.cost += sign * usage.cost
@@ -118,11 +118,11 @@ class Done:
         """Whether a (sample, repeat) has its score."""
         return bool(self._scored.get(sample, 0) >> repeat & 1)
 
-    def bits(self, sample: str) -> int:
+    def completed_mask(self, sample: str) -> int:
         """The repeats of a sample that have their score, as bits."""
         return self._scored.get(sample, 0)
 
-    def samples(self) -> Iterator[str]:
+    def sample_ids(self) -> Iterator[str]:
         """The ids of all lines that count, some more than once."""
         yield from self._scored
         yield from (name for name, _ in self._errored)
@@ -138,16 +138,16 @@ class Done:
 
     def leave_out(self, strangers: Set[str]) -> str:
         """Count anew without the lines of ids that are no sample's, which stay in the file; a note on them."""
-        Done.__init__(self, self.path, strangers)
+        JournalState.__init__(self, self.path, strangers)
         first = ", ".join(map(str, self.strange)) + (", …" if self.strange_lines > SHOWN else "")
         some = f"{plural(self.strange_lines, 'line')} {is_are(self.strange_lines)} of no sample of the task"
         one = self.strange_lines == 1
         stay = "stays there and does" if one else "stay there and do"
-        return f"{show(self.path)}:{first}: {some}, {stay} not count"
+        return f"{display_path(self.path)}:{first}: {some}, {stay} not count"
 
-    def counted(self) -> Iterator[Record]:
+    def records(self) -> Iterator[Record]:
         """One record of each (sample, repeat) in the file but for those of strangers."""
-        return settled(self.path, self.strangers)
+        return deduplicated(self.path, self.strangers)
 
 
 def records(path: Path) -> Iterator[Record]:
@@ -157,11 +157,11 @@ def records(path: Path) -> Iterator[Record]:
     """
     with path.open("rb") as file:
         for raw in file:
-            if (record := record_of(raw)) is not None:
+            if (record := parse_record(raw)) is not None:
                 yield record
 
 
-def settled(path: Path, strangers: Set[str] = frozenset()) -> Iterator[Record]:
+def deduplicated(path: Path, strangers: Set[str] = frozenset()) -> Iterator[Record]:
     """One record of each (sample, repeat): the first score stands, else the last error; the file is read twice."""
     scored: dict[str, int] = {}  # sample -> bits of its repeats
     errors: dict[tuple[str, int], int] = {}  # the number of the last one
@@ -183,15 +183,15 @@ def settled(path: Path, strangers: Set[str] = frozenset()) -> Iterator[Record]:
             left[line.id] ^= 1 << line.repeat
         else:
             continue
-        record = record_of(raw)
+        record = parse_record(raw)
         if record is not None:
             yield record
 
 
-def lines_of(path: Path) -> Iterator[tuple[bytes, Line | None]]:
+def lines_of(path: Path) -> Iterator[tuple[bytes, RecordHeader | None]]:
     """The lines that are not torn; None beside those that cannot be."""
     with path.open("rb") as file:
         for raw in file:
-            line = line_of(raw)
+            line = parse_header(raw)
             if line:
                 yield raw, None if isinstance(line, str) else line

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from m1eval.asking import Asking, Places
+from m1eval.asking import ConcurrencyLimit, Session
 from m1eval.errors import M1evalError, NoJudge, PluginFailed
 from m1eval.interrupts import Interrupts
 from m1eval.journal import Journal
@@ -18,7 +18,7 @@ from m1eval.progress import Progress
 from m1eval.protocols import Runner, Tokenizer
 from m1eval.run import Run
 from m1eval.spending import Spending
-from m1eval.tokens import WindowUnknown
+from m1eval.tokens import ContextWindowUnknown
 
 if TYPE_CHECKING:
     from m1eval.judging import Panel
@@ -60,7 +60,7 @@ class Display(Progress, Protocol):
 
     def __enter__(self) -> "Display": ...
     def __exit__(self, *exc: object) -> None: ...
-    def begin(self, run: Run, asking: Asking) -> None: ...
+    def begin(self, run: Run, asking: Session) -> None: ...
     def end(self) -> None: ...
 
 
@@ -89,15 +89,15 @@ async def evaluate(
             runner.recall(run.described)
             try:
                 run.plan(tokenizer, journal)
-            except WindowUnknown:
+            except ContextWindowUnknown:
                 late[run] = journal
             if judges is not None and not redo:
-                judges.remember(journal.path)
-            spending.before(run.spent_before)
-        places = Places(lambda: concurrency or int(runner.concurrency))
-        asking = Asking(runner, tools, display, places, spending, stop)
+                judges.load_replies(journal.path)
+            spending.add_previous(run.spent_before)
+        places = ConcurrencyLimit(lambda: concurrency or int(runner.concurrency))
+        asking = Session(runner, tools, display, places, spending, stop)
         with Interrupts(stop) as interrupts, display:
-            owing = [run for run in runs if run in late or run.owes]
+            owing = [run for run in runs if run in late or run.is_pending]
             if owing:
                 await _start(runs[0].model, runner, judges, display)
                 tokenizer.started = True
@@ -110,7 +110,7 @@ async def evaluate(
                     break
                 display.begin(run, asking)
                 try:
-                    await run.go(asking)
+                    await run.execute(asking)
                 finally:
                     display.end()
             await _compare_answers(opened, asking)
@@ -125,7 +125,7 @@ async def evaluate(
         _close_all(opened)
     finally:
         await _give_back(runs[0].model, runner, tools, sys.exception())
-    return not stop.is_set() or not any(run.owes for run in runs)
+    return not stop.is_set() or not any(run.is_pending for run in runs)
 
 
 async def _start(model: Model, runner: Runner, judges: "Panel | None", display: Display) -> None:
@@ -149,7 +149,7 @@ def _check_runner(runs: Sequence[Run], runner: Runner) -> None:
         run.check_runner(runner)
 
 
-async def _compare_answers(runs: Sequence[Run], asking: Asking) -> None:
+async def _compare_answers(runs: Sequence[Run], asking: Session) -> None:
     """For runs that were finished by an earlier command, which may have been killed before it had done so."""
     for run in runs:
         if run.compares:

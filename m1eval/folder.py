@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from m1eval.errors import UsageError
-from m1eval.source import show
+from m1eval.source import display_path
 
 JOURNAL = "samples.jsonl"
 FILES = (JOURNAL, "run.json", "prompts.zst", "samples.parquet", "heatmap.svg")
@@ -55,7 +55,9 @@ def refuse_links(folder: Path) -> None:
     for name in FILES:
         for path in (folder / name, folder / f"{name}.new"):
             if path.is_symlink():
-                raise UsageError(f"{show(path)} is a symbolic link; remove it, or choose another folder with --out")
+                raise UsageError(
+                    f"{display_path(path)} is a symbolic link; remove it, or choose another folder with --out"
+                )
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -65,7 +67,7 @@ def refuse_foreign(folder: Path) -> None:
     for name in FILES:
         path = folder / name
         if path.is_dir() or (path.exists() and path.stat().st_size):
-            raise UsageError(f"{show(folder)} holds {name} without run.json; choose another folder with --out")
+            raise UsageError(f"{display_path(folder)} holds {name} without run.json; choose another folder with --out")
 
 
 def locked(path: Path) -> FileIO:
@@ -80,7 +82,9 @@ def locked(path: Path) -> FileIO:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
-            raise UsageError(f"{show(path.parent)} is being written by another run; wait, or --out elsewhere") from None
+            raise UsageError(
+                f"{display_path(path.parent)} is being written by another run; wait, or --out elsewhere"
+            ) from None
         if same(file, path):
             return file
         file.close()
@@ -100,7 +104,7 @@ def digest(path: Path) -> str:
         return f"{path.stat().st_size}-{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def aside(folder: Path) -> Path:
+def aside_path(folder: Path) -> Path:
     """Where the earlier run is kept while `--redo` has no answer yet."""
     place = Path(os.path.realpath(folder))  # Path.resolve raises RuntimeError where links go round in circles
     return place.with_name(f"{place.name}{ASIDE}")
@@ -108,7 +112,7 @@ def aside(folder: Path) -> Path:
 
 def move_aside(folder: Path) -> None:
     """Keep the files of the earlier run; its journal must be locked, and moves last."""
-    kept = aside(folder)
+    kept = aside_path(folder)
     kept.mkdir(exist_ok=True)
     for name in reversed(FILES):
         with suppress(FileNotFoundError):
@@ -117,7 +121,7 @@ def move_aside(folder: Path) -> None:
 
 def put_back(folder: Path) -> None:
     """Put the earlier run back in place of what is in the folder; its journal must be locked, and comes back first."""
-    kept = aside(folder)
+    kept = aside_path(folder)
     if (kept / JOURNAL).exists():
         for name in FILES[1:]:
             if not (kept / name).exists():
@@ -132,7 +136,7 @@ def put_back(folder: Path) -> None:
 
 def drop_aside(folder: Path) -> None:
     """Remove the earlier run, its journal last."""
-    kept = aside(folder)
+    kept = aside_path(folder)
     for name in reversed(FILES):
         (kept / name).unlink(missing_ok=True)
     with suppress(OSError):
@@ -145,7 +149,7 @@ def recover(folder: Path) -> str:
     The earlier run comes back if no new answer was written, else it goes. While its journal is among the files that
     were moved aside, all files in the folder are the new run's; else what was moved aside belongs to the folder's.
     """
-    kept = aside(folder)
+    kept = aside_path(folder)
     if not kept.is_dir() or kept.is_symlink():
         return ""
     (kept / "run.json.new").unlink(missing_ok=True)  # of a kill while what the new answers took was being kept
@@ -164,7 +168,7 @@ def recover(folder: Path) -> str:
                 drop_aside(folder)
                 return ""
         put_back(folder)
-    return f"{show(folder)}: --redo was stopped before its first answer; the earlier run is back in place"
+    return f"{display_path(folder)}: --redo was stopped before its first answer; the earlier run is back in place"
 
 
 class _Line(Struct):

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 from m1eval import secrets
 from m1eval.errors import UsageError
-from m1eval.folder import ASIDE, JOURNAL, aside
-from m1eval.source import show
+from m1eval.folder import ASIDE, JOURNAL, aside_path
+from m1eval.source import display_path
 
 RESULTS = Path("results")
 LONGEST = 100
 """Characters of a folder name; file systems allow 255 bytes."""
 
 
-class Place(NamedTuple):
+class RunFolder(NamedTuple):
     """The folder of a run; `earlier` is one where an earlier version would have put it, if it holds this model's."""
 
     folder: Path
@@ -39,7 +39,7 @@ def earlier_label(name: str, fallback: str) -> str:
     return _plain(name.rstrip("/").rpartition("/")[2] or fallback) or "model"
 
 
-def choose(out: Path | None, task: str, spec: str, names: tuple[str, str], *, alone: bool) -> Place:
+def choose_folder(out: Path | None, task: str, spec: str, names: tuple[str, str], *, alone: bool) -> RunFolder:
     """The folder for a task and a model (`spec`, with its label and earlier label).
 
     `alone`: this is the only task of the command. UsageError if `out` is itself the folder of another run. A folder
@@ -52,15 +52,15 @@ def choose(out: Path | None, task: str, spec: str, names: tuple[str, str], *, al
     first, second = base / label, base / f"{label}-{_digest(spec)}"
     mine = next((folder for folder in (second, first) if owner(folder) == (task, _shown(spec))), None)
     if mine:
-        return Place(mine)
+        return RunFolder(mine)
     before = base if out else base / earlier
     folder = second if (holder := owner(first)) and holder != (task, _shown(spec)) else first
     if before != folder and owner(before) == (task, _shown(spec)):
-        return Place(folder, earlier=before)
-    return Place(folder)
+        return RunFolder(folder, earlier=before)
+    return RunFolder(folder)
 
 
-def below(folder: Path) -> list[Path]:
+def find_runs(folder: Path) -> list[Path]:
     """The run that a folder is, or else the runs in the folders below it, in order; empty if there are none.
 
     Earlier runs that `--redo` keeps for as long as the new one has no answer are not among them.
@@ -80,7 +80,7 @@ def owner(folder: Path) -> tuple[str, str] | None:
 
     A run that a killed `--redo` has moved aside is still the folder's.
     """
-    meta = _meta(folder) or _meta(aside(folder))
+    meta = _meta(folder) or _meta(aside_path(folder))
     if not {"m1eval", "config"} <= set(meta):
         return None
     match meta.get("task"), meta.get("model"):
@@ -89,15 +89,17 @@ def owner(folder: Path) -> tuple[str, str] | None:
     return None  # what it is instead, the run says when it reads it
 
 
-def _flat(out: Path, task: str, spec: str, *, alone: bool) -> Place | None:
+def _flat(out: Path, task: str, spec: str, *, alone: bool) -> RunFolder | None:
     """The folder itself, if it is that of this very run, or of one whose run.json is damaged."""
     holder = owner(out)
     if holder is None:
-        return Place(out) if alone and all((out / name).exists() for name in ("run.json", "samples.jsonl")) else None
+        return (
+            RunFolder(out) if alone and all((out / name).exists() for name in ("run.json", "samples.jsonl")) else None
+        )
     if alone and holder == (task, _shown(spec)):
-        return Place(out, f"{show(out)} is the folder of this run already; it continues there")
+        return RunFolder(out, f"{display_path(out)} is the folder of this run already; it continues there")
     run = f"{holder[0]} with {holder[1]}"
-    raise UsageError(f"--out {show(out)} is itself the folder of a run ({run}); name a folder that holds runs")
+    raise UsageError(f"--out {display_path(out)} is itself the folder of a run ({run}); name a folder that holds runs")
 
 
 def _meta(folder: Path) -> dict[str, Any]:

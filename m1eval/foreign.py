@@ -14,7 +14,7 @@ LONGEST = 300
 
 
 @contextmanager
-def reported(file: Path, doing: str, where: str = "") -> Iterator[None]:
+def errors_reported(file: Path, doing: str, where: str = "") -> Iterator[None]:
     """Raise whatever goes wrong inside as a UsageError with the line of the file that it comes from.
 
     `doing`: what was done, such as the name of the function. `where`: the place that asked for it, `task.yaml:3`.
@@ -27,10 +27,10 @@ def reported(file: Path, doing: str, where: str = "") -> Iterator[None]:
     except BaseException as error:
         place = place_of(error, file)
         said = f"{where}: " if where else ""
-        raise UsageError(f"{said}{doing}: {words(error)} ({place}); --debug shows the traceback") from error
+        raise UsageError(f"{said}{doing}: {describe_error(error)} ({place}); --debug shows the traceback") from error
 
 
-def words(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error's type and text on one line."""
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     text = " ".join(text.split())
@@ -57,7 +57,7 @@ def shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def takes(function: Callable[..., Any], *arguments: str) -> bool:
+def accepts(function: Callable[..., Any], *arguments: str) -> bool:
     """Whether a function can be called with so many positional arguments; True where it does not say."""
     try:
         inspect.signature(function).bind(*arguments)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from m1eval import metadata
-from m1eval.done import settled
+from m1eval.done import deduplicated
 from m1eval.errors import UsageError
-from m1eval.folders import below
+from m1eval.folders import find_runs
 from m1eval.grading import COUNTS
 from m1eval.record import Record
 
@@ -154,13 +154,13 @@ def _runs(pattern: str | Path) -> Iterator[tuple[dict[str, str], str, Iterator[R
         meta = metadata.read(folder / "run.json")
         average = str(meta.get("config", {}).get("task", {}).get("average") or "")
         about = {"task": meta.get("task", ""), "model": meta.get("model", ""), "path": str(folder)}
-        yield about, average, settled(folder / "samples.jsonl", set(meta.get("strangers", ())))
+        yield about, average, deduplicated(folder / "samples.jsonl", set(meta.get("strangers", ())))
 
 
 def _folders(pattern: str) -> list[Path]:
     """The folders of runs that match, and those below a folder that matches and is none itself."""
     found = [Path(pattern)] if Path(pattern).is_dir() else map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns too
-    return sorted({run for folder in found for run in below(folder)})
+    return sorted({run for folder in found for run in find_runs(folder)})
 
 
 def _batches(found: Iterable[Record]) -> Iterator[bytes]:

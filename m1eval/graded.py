@@ -6,16 +6,16 @@ import time
 from collections.abc import Awaitable
 from typing import Any, NamedTuple, TypeVar
 
-from m1eval.asking import Asking, CutOff, Spent
+from m1eval.asking import CutOff, Session, Spent
 from m1eval.errors import M1evalError
 from m1eval.grading import as_score
 from m1eval.judge_replies import judge_replies
 from m1eval.protocols import Context
-from m1eval.record import Record, encoded
+from m1eval.record import Record, encode_json
 from m1eval.reservation import LimitReached
 from m1eval.task import Task
 from m1eval.types import JudgeReply, Output, Sample, Score, classify
-from m1eval.work import Work
+from m1eval.work import Plan
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ LONGEST_KEY = 64
 """Characters of a prefix key that is kept as it is."""
 
 
-class Came(NamedTuple):
+class Attempt(NamedTuple):
     """What came of asking for one repeat; `spent`: what the requests of an episode took, though it failed."""
 
     repeat: int
@@ -45,10 +45,10 @@ async def contained(doing: Awaitable[T]) -> T:
         raise RuntimeError(f"CancelledError: {error}".rstrip(": ")) from error
 
 
-async def graded_record(work: Work, sample: Sample, came: Came, asking: Asking) -> Record:
+async def graded_record(work: Plan, sample: Sample, came: Attempt, asking: Session) -> Record:
     """Grade what came; whatever goes wrong with it becomes its record."""
     record = Record(id=sample.id, repeat=came.repeat, outcome="errored", target=sample.target, seed=came.seed)
-    record.metadata = {k: v for k, v in sample.metadata.items() if _small(v)}
+    record.metadata = {k: v for k, v in sample.metadata.items() if _is_small(v)}
     record.cluster, record.group = _cluster(sample), _group(work.task, sample)
     replies: list[JudgeReply] = []
     token = judge_replies.set(replies)
@@ -61,7 +61,7 @@ async def graded_record(work: Work, sample: Sample, came: Came, asking: Asking) 
     except M1evalError:
         raise
     except Exception as error:  # noqa: BLE001 - the sample boundary: here an error becomes data
-        record.error = words(error)
+        record.error = describe_error(error)
     finally:
         judge_replies.reset(token)
         asking.spending.graded([reply.usage for reply in replies])
@@ -71,16 +71,16 @@ async def graded_record(work: Work, sample: Sample, came: Came, asking: Asking) 
     return record
 
 
-async def _grade(record: Record, task: Task, sample: Sample, came: Came, context: Context) -> None:
+async def _grade(record: Record, task: Task, sample: Sample, came: Attempt, context: Context) -> None:
     """Put what came and its grade into a record."""
     output = came.output
     if isinstance(output, Exception):
         if isinstance(output, CutOff):
-            _keep(record, output.output)
+            _copy_output(record, output.output)
         if came.spent:
-            came.spent.tell(record)
+            came.spent.write_to(record)
         raise output
-    _keep(record, output)
+    _copy_output(record, output)
     score = await _score(task, output, sample, context)
     record.outcome = classify(output, score)
     graded = record.outcome not in {"truncated", "refused_context"}
@@ -93,7 +93,7 @@ async def _grade(record: Record, task: Task, sample: Sample, came: Came, context
 def digest_of(sample: Sample) -> str:
     """What was asked, in sixteen hexadecimal digits: prompt, tools and target."""
     hashed = hashlib.blake2b(digest_size=8)
-    hashed.update(encoded([sample.messages, sample.tools, sample.target]))
+    hashed.update(encode_json([sample.messages, sample.tools, sample.target]))
     return hashed.hexdigest()
 
 
@@ -109,7 +109,7 @@ def _group(task: Task, sample: Sample) -> str:
     return "" if column is None else str(sample.metadata[column])
 
 
-def words(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
@@ -126,7 +126,7 @@ async def _score(task: Task, output: Output, sample: Sample, context: Context) -
     return as_score(score, task.scorer_file)
 
 
-def _keep(record: Record, output: Output) -> None:
+def _copy_output(record: Record, output: Output) -> None:
     record.text, record.reasoning, record.tool_calls = output.text, output.reasoning, output.tool_calls
     record.finish_reason, record.error = output.finish_reason, output.error
     record.usage, record.timing, record.retries = output.usage, output.timing, output.retries
@@ -134,6 +134,6 @@ def _keep(record: Record, output: Output) -> None:
     record.logprobs = output.logprobs
 
 
-def _small(value: Any) -> bool:
+def _is_small(value: Any) -> bool:
     """Whether a column is worth keeping in every record, to split results by."""
     return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 64)

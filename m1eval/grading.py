@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
 
-from m1eval.source import show
+from m1eval.source import display_path
 from m1eval.types import FinishReason, JudgeReply, Output, Score, Timing, Usage
 
 MAX_TOKENS = 2**53
@@ -51,7 +51,7 @@ def as_score(score: Any, scorer_file: Path) -> Score:
     try:
         return _plain_score(score)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{show(scorer_file)}: {error}") from None
+        raise ValueError(f"{display_path(scorer_file)}: {error}") from None
 
 
 def _plain_score(score: Any) -> Score:
@@ -89,7 +89,7 @@ def _plain_metrics(metrics: Mapping[Any, Any]) -> dict[str, float]:
     return plain
 
 
-def as_figures(figures: Any) -> dict[str, float | None]:
+def as_metrics(figures: Any) -> dict[str, float | None]:
     """Figures of a run as a scorer gave them, with plain numbers; those that are not finite are not known."""
     if not isinstance(figures, Mapping):
         raise TypeError(f"figures are {_named(figures)}, not a dict")
@@ -155,7 +155,7 @@ def add_usage(usage: Usage, more: Usage) -> None:
         usage.cost = (usage.cost or 0.0) + more.cost
 
 
-def total(usages: Iterable[Usage]) -> Usage:
+def total_usage(usages: Iterable[Usage]) -> Usage:
     """The sum of some usages."""
     whole = Usage()
     for usage in usages:

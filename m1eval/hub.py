@@ -23,7 +23,7 @@ from m1eval import hub_errors
 from m1eval.errors import UsageError
 from m1eval.hub_errors import HubError, OtherCommit
 from m1eval.rows import Rows
-from m1eval.source import show
+from m1eval.source import display_path
 
 WAITS = (1.0, 4.0)
 """Seconds before a request that failed for a passing reason is made again."""
@@ -37,7 +37,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
-class Source(NamedTuple):
+class HubSource(NamedTuple):
     """What is asked of the hub."""
 
     hub: str
@@ -48,7 +48,7 @@ class Source(NamedTuple):
     columns: Sequence[str] = ()
 
 
-class Loaded(NamedTuple):
+class HubTable(NamedTuple):
     """Rows, and the commit that they are of; where there is none, as of files by their URLs, a digest of the rows."""
 
     rows: Rows
@@ -65,17 +65,17 @@ def place(hub: str, files: Sequence[str]) -> str:
     return urlsplit(files[0]).netloc if files and "://" in files[0] else hub
 
 
-def load(source: Source) -> Loaded:
+def load_hub(source: HubSource) -> HubTable:
     """The rows of a dataset, memory-mapped; HubError in one line with the reason and what to do."""
     datasets = _library()
-    with _silent():
+    with _silence_progress():
         if not _is_repository(source.hub):
-            rows = _plain(_attempts(lambda: _table(source), source), source)
-            return Loaded(rows, None, _digest(rows))
+            rows = _plain(_with_retries(lambda: _table(source), source), source)
+            return HubTable(rows, None, _digest(rows))
         for name in source.files:
             _check_inside(source.hub, name)
         try:
-            table = _attempts(lambda: _exactly(source), source)
+            table = _with_retries(lambda: _load_pinned(source), source)
         except HubError as error:
             # At that commit the data do not change, so what an earlier command prepared is as good.
             commit = _pin(source.revision) or _last_known(source)
@@ -83,7 +83,7 @@ def load(source: Source) -> Loaded:
             if table is None:
                 raise error from error.__cause__
         assert isinstance(table, datasets.Dataset)
-        return Loaded(_plain(table, source), commit_of(table))
+        return HubTable(_plain(table, source), commit_of(table))
 
 
 def _library() -> Any:
@@ -109,7 +109,7 @@ def commit_of(table: Any) -> str | None:
     return None
 
 
-def _exactly(source: Source) -> Any:
+def _load_pinned(source: HubSource) -> Any:
     """The table, whose commit is the pinned one, or the one that a branch or tag names.
 
     `datasets` asks for no commit and no name where it falls back to its cache. The hub is asked again only where what
@@ -146,7 +146,7 @@ def _digest(table: Any) -> str:
     return sha.hexdigest()[:16]
 
 
-def _table(source: Source) -> Any:
+def _table(source: HubSource) -> Any:
     import datasets
 
     # A folder here that is called as the dataset would be loaded in its place.
@@ -162,14 +162,14 @@ def _table(source: Source) -> Any:
     return datasets.load_dataset(path, source.config, keep_in_memory=False, **keys)
 
 
-def _attempts(load: Callable[[], Any], source: Source) -> Any:
+def _with_retries(load: Callable[[], Any], source: HubSource) -> Any:
     """What `load` returns; what fails for a passing reason is tried again."""
     start = time.monotonic()
     for wait in (*WAITS, None):
         try:
             return load()
         except Exception as error:  # the hub's errors have no common base
-            known = _explained(error, source)
+            known = _explain(error, source)
             if wait is None or not known.passing or time.monotonic() - start > PATIENCE:
                 where = place(source.hub, source.files)
                 raise HubError(f"{where} cannot be loaded: {known.text}", known.kind) from error
@@ -177,7 +177,7 @@ def _attempts(load: Callable[[], Any], source: Source) -> Any:
     raise AssertionError
 
 
-def _explained(error: Exception, source: Source) -> hub_errors.Reason:
+def _explain(error: Exception, source: HubSource) -> hub_errors.Reason:
     if not _is_repository(source.hub) and (found := hub_errors.of_address(error)):
         return found
     return hub_errors.explained(error, source.hub, source.revision)
@@ -194,7 +194,7 @@ def _pin(revision: str | None) -> str | None:
     return revision if revision and _COMMIT.fullmatch(revision) else None
 
 
-def _last_known(source: Source) -> str | None:
+def _last_known(source: HubSource) -> str | None:
     """The commit that a branch or tag had when the hub was last asked."""
     from huggingface_hub import constants
 
@@ -206,7 +206,7 @@ def _last_known(source: Source) -> str | None:
     return _pin(commit)
 
 
-def _prepared(source: Source, commit: str) -> Any | None:
+def _prepared(source: HubSource, commit: str) -> Any | None:
     """The table of a commit that an earlier command has prepared in the cache of `datasets`, if there is one."""
     import datasets
     from datasets.naming import camelcase_to_snakecase
@@ -226,7 +226,7 @@ def _prepared(source: Source, commit: str) -> Any | None:
     return None
 
 
-def _configs(source: Source, commit: str, folder: Path) -> list[str]:
+def _configs(source: HubSource, commit: str, folder: Path) -> list[str]:
     """What the folder of the wanted configuration may be called."""
     import datasets
     from datasets.data_files import DataFilesDict, DataFilesList
@@ -243,7 +243,7 @@ def _configs(source: Source, commit: str, folder: Path) -> list[str]:
     return ["default"] if "default" in whole else whole if len(whole) == 1 else []
 
 
-def _plain(table: Any, source: Source) -> Any:
+def _plain(table: Any, source: HubSource) -> Any:
     """The columns that are used, none of them decoded: images would need Pillow, and no task looks at them."""
     _check_whole(table, source)
     have = list(table.column_names)
@@ -254,7 +254,7 @@ def _plain(table: Any, source: Source) -> Any:
     media = [name for name, feature in table.features.items() if _is_media(feature)]
     table = table.remove_columns([name for name in media if name not in source.columns])
     for name in (name for name in media if name in source.columns):
-        table = table.cast_column(name, _undecoded(table.features[name]))
+        table = table.cast_column(name, _without_decoding(table.features[name]))
     return table.select_columns(list(source.columns)) if source.columns else table
 
 
@@ -269,31 +269,31 @@ def _is_media(feature: Any) -> bool:
     return hasattr(feature, "decode_example") and type(feature).__name__ not in DATA
 
 
-def _undecoded(feature: Any) -> Any:
+def _without_decoding(feature: Any) -> Any:
     """A feature whose images and the like, at any depth, are left as they are stored."""
     if isinstance(feature, dict):
-        return {name: _undecoded(each) for name, each in feature.items()}
+        return {name: _without_decoding(each) for name, each in feature.items()}
     if isinstance(feature, list):
-        return [_undecoded(each) for each in feature]
+        return [_without_decoding(each) for each in feature]
     made = copy.copy(feature)
     if _is_media(feature) and getattr(feature, "feature", None) is None:
         made.decode = False
     elif getattr(feature, "feature", None) is not None:
-        made.feature = _undecoded(feature.feature)
+        made.feature = _without_decoding(feature.feature)
     return made
 
 
-def _check_whole(table: Any, source: Source) -> None:
+def _check_whole(table: Any, source: HubSource) -> None:
     """HubError for a table with fewer rows than were prepared: a cut file of the cache reads as a shorter one."""
     prepared = (table.info.splits or {}).get(source.split)
     if prepared is not None and prepared.num_examples != len(table):
-        folder = next((show(Path(file["filename"]).parent) for file in table.cache_files), "its folder")
+        folder = next((display_path(Path(file["filename"]).parent) for file in table.cache_files), "its folder")
         text = f"its copy in the cache is damaged: it has {len(table):,} of {prepared.num_examples:,} rows"
         raise HubError(f"{source.hub} cannot be loaded: {text}; delete {folder}")
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def _silence_progress() -> Iterator[None]:
     """Without progress bars and warnings of the libraries: what matters of them is in the errors."""
     import datasets
     import huggingface_hub.utils as hub_utils

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from m1eval.errors import UsageError
-from m1eval.source import show
+from m1eval.source import display_path
 
 PAGES = "https://huggingface.co/datasets/"
 LONGEST = 300
@@ -166,7 +166,7 @@ def _by_folder(error: BaseException) -> Reason | None:
     within = path and any(Path(path).is_relative_to(cache) for cache in map(str, caches))
     if not within and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return None
-    what = f"{os.strerror(error.errno)}{f': {show(Path(path))}' if path else ''}"
+    what = f"{os.strerror(error.errno)}{f': {display_path(Path(path))}' if path else ''}"
     return Reason(f"its cache cannot be used ({what}): set HF_HOME to a folder that can be written and has room")
 
 

@@ -46,7 +46,7 @@ def exit_code() -> int:
     return 128 + (_received[0] if _received else signal.SIGINT)
 
 
-def in_haste() -> bool:
+def is_urgent() -> bool:
     """Whether the first signal was one that leaves no more than DRAIN seconds."""
     return bool(_received) and _received[0] != signal.SIGINT
 
@@ -71,16 +71,16 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 if signal.getsignal(number) not in (None, signal.SIG_IGN) or number == signal.SIGINT:
-                    self._before[number] = signal.signal(number, self._pressed)
+                    self._before[number] = signal.signal(number, self._on_signal)
                     _good_for_one(number)
         return self
 
     def __exit__(self, *exc: object) -> None:
         for number, before in self._before.items():
-            if before is not None and signal.getsignal(number) == self._pressed:
+            if before is not None and signal.getsignal(number) == self._on_signal:
                 signal.signal(number, before)
 
-    def _pressed(self, number: int, _: object) -> None:
+    def _on_signal(self, number: int, _: object) -> None:
         """The handler; the loop may be in the middle of anything."""
         _received.append(number)
         leave = len(_received) > 1 or not self.drains
@@ -88,7 +88,7 @@ class Interrupts:
             if leave:
                 signal.signal(each, signal.SIG_DFL)  # to stay so: whatever hangs from now on, the next one ends it
             elif each == number:
-                signal.signal(each, self._pressed)
+                signal.signal(each, self._on_signal)
                 _good_for_one(each)
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._heed, leave)
@@ -97,7 +97,7 @@ class Interrupts:
         self._stop.set()
         if leave:
             self._leave()
-        elif in_haste():
+        elif is_urgent():
             self._loop.call_later(DRAIN, self._leave)
 
     def _leave(self) -> None:

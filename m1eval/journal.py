@@ -16,19 +16,19 @@ from typing import IO
 import msgspec
 
 from m1eval import prompts, secrets
-from m1eval.done import SHOWN, Done, lines_of, records
+from m1eval.done import SHOWN, JournalState, lines_of, records
 from m1eval.errors import Stopped, UsageError
 from m1eval.folder import drop_aside, locked, make, move_aside, put_back, refuse_links, remove_empty, same
-from m1eval.grading import add_usage, total
-from m1eval.record import Line, Record, encoded, line_of, readable, record_of
-from m1eval.source import show
+from m1eval.grading import add_usage, total_usage
+from m1eval.record import Record, RecordHeader, encode_json, encode_record, parse_header, parse_record
+from m1eval.source import display_path
 from m1eval.types import Message, Usage
 
 MAX_LINE = 2**28
 """Bytes of a last line that is looked at though its end is missing."""
 
 
-class Journal(Done):
+class Journal(JournalState):
     """The open journal of one run folder; there is one writer at a time."""
 
     def __init__(self, folder: Path, *, redo: bool = False) -> None:
@@ -54,7 +54,7 @@ class Journal(Done):
             refuse_links(folder)
             self._file = locked(self.path)
             if redo:
-                Done.__init__(self, Path(os.devnull))
+                JournalState.__init__(self, Path(os.devnull))
                 self.path = folder / "samples.jsonl"
                 self._kept: set[str] = set()
                 return
@@ -62,10 +62,12 @@ class Journal(Done):
             self._end_last_line()
         except OSError as error:
             remove_empty(self._made)
-            raise UsageError(f"{show(folder)} cannot be written: {error.strerror}; --out another folder") from None
+            raise UsageError(
+                f"{display_path(folder)} cannot be written: {error.strerror}; --out another folder"
+            ) from None
         super().__init__(self.path)
         self._file.truncate(self._end)
-        self._kept = self._mended_prompts()
+        self._kept = self._recover_prompts()
         """Samples whose prompt is kept, besides those that have a score."""
 
     def begin(self) -> None:
@@ -79,7 +81,7 @@ class Journal(Done):
                 self._before, self._file = self._file, locked(self.path)
             self._prompt_file = _appending(self.prompts)
         except OSError as error:
-            raise UsageError(f"{show(self.folder)} cannot be written: {error.strerror}") from None
+            raise UsageError(f"{display_path(self.folder)} cannot be written: {error.strerror}") from None
 
     def _end_last_line(self) -> None:
         """End a last line that is whole but for its end, such as one that an editor has saved."""
@@ -93,24 +95,24 @@ class Journal(Done):
             start = max(0, size - MAX_LINE)
             file.seek(start)
             last = file.read().rpartition(b"\n")[2]
-        if len(last) < MAX_LINE and isinstance(line_of(last), Line):
+        if len(last) < MAX_LINE and isinstance(parse_header(last), RecordHeader):
             _append(self._file, b"\n")
 
-    def _mended_prompts(self) -> set[str]:
+    def _recover_prompts(self) -> set[str]:
         """Cut off the torn end of the prompts; the samples, besides the scored ones, whose prompt is there.
 
         A prompt is written in one go with the first record of its sample, so that only the end may hold prompts without
         a record; only samples that could not be built have a record without a prompt, and that has no seed.
         """
         try:
-            kept, end = prompts.mended(self.prompts)
+            kept, end = prompts.recover(self.prompts)
         except prompts.Damaged:
             aside = self.prompts.with_suffix(".zst.damaged")
             self.prompts.replace(aside)
             self._prompt_file.close()
             self._prompt_file = _appending(self.prompts)
             self._set_aside.append(
-                f"{show(self.prompts)} is damaged and set aside as {aside.name}; the scores are whole"
+                f"{display_path(self.prompts)} is damaged and set aside as {aside.name}; the scores are whole"
             )
             kept, end = set(), 0
         self._prompt_file.truncate(end)
@@ -119,25 +121,25 @@ class Journal(Done):
     @property
     def notes(self) -> list[str]:
         """One line for each thing that was found amiss."""
-        torn = [f"{show(self.path)}:{number}: torn line; its sample is run again" for number in self.torn]
+        torn = [f"{display_path(self.path)}:{number}: torn line; its sample is run again" for number in self.torn]
         invalid = [
-            f"{show(self.path)}:{number}: {reason}; the line is ignored, and its sample is run again"
+            f"{display_path(self.path)}:{number}: {reason}; the line is ignored, and its sample is run again"
             for number, reason in itertools.islice(self.invalid.items(), SHOWN)
         ]
         if (more := len(self.invalid) - SHOWN) > 0:
-            invalid.append(f"{show(self.path)}: {more} more lines cannot be, and are ignored")
+            invalid.append(f"{display_path(self.path)}: {more} more lines cannot be, and are ignored")
         return torn + invalid + self._set_aside
 
     async def append(self, record: Record, messages: list[Message] | None = None) -> None:
         """Write a record, and its sample's prompt if that is not there yet; returns when both are on disk."""
-        line = readable(record)
+        line = encode_record(record)
         prompt = b""
         if messages is not None and record.id not in self._scored and record.id not in self._kept:
             self._kept.add(record.id)
-            prompt = encoded(messages)
+            prompt = encode_json(messages)
             if secrets.found(prompt):
-                prompt = encoded(secrets.redact_tree(msgspec.json.decode(prompt)))
-            prompt = prompts.frame(record.id, prompt)
+                prompt = encode_json(secrets.redact_tree(msgspec.json.decode(prompt)))
+            prompt = prompts.encode_frame(record.id, prompt)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((line, prompt, done))
         if self._writer is None or self._writer.done():
@@ -146,7 +148,7 @@ class Journal(Done):
         if self._before is not None and record.outcome != "errored":
             self._drop_before()
         self._count(
-            Line(
+            RecordHeader(
                 record.id,
                 record.repeat,
                 record.outcome,
@@ -169,7 +171,7 @@ class Journal(Done):
             drop_aside(self.folder)
             before.close()
 
-    async def settled(self) -> None:
+    async def flush(self) -> None:
         """Wait until nothing is being written any more, for requests that were cancelled too."""
         if self._writer:
             await self._writer
@@ -186,7 +188,9 @@ class Journal(Done):
                 if len(batch) > 1:  # one by one, so that what still fits is kept
                     self._queue, alone = batch + self._queue, True
                     continue
-                reason = Stopped(f"{show(self.path)}: {error.strerror}; what is finished is kept, run it again later")
+                reason = Stopped(
+                    f"{display_path(self.path)}: {error.strerror}; what is finished is kept, run it again later"
+                )
                 for _, _, done in batch:
                     if not done.cancelled():
                         done.set_exception(reason)
@@ -213,14 +217,14 @@ class Journal(Done):
         was, taken = self.path, os.path.lexists(self.path)
         self.folder.mkdir(parents=True, exist_ok=True)
         if taken:
-            self.path = _free(was.with_suffix(".jsonl.rescued"))
+            self.path = _unused_path(was.with_suffix(".jsonl.rescued"))
         file = locked(self.path)
         _append(file, content)
         self._file.close()
         self._file = file
         how = "replaced by another file" if taken else "deleted"
         self._stop = Stopped(
-            f"{show(was)} was {how} while the run went on; all answers so far are in {show(self.path)}"
+            f"{display_path(was)} was {how} while the run went on; all answers so far are in {display_path(self.path)}"
             + ("; put it back in place to continue" if taken else "; the same command continues")
         )
 
@@ -228,13 +232,15 @@ class Journal(Done):
         """Write what our open file of prompts holds under its own name again, or another if that is taken."""
         was, taken = self.prompts, os.path.lexists(self.prompts)
         if taken:
-            self.prompts = _free(was.with_suffix(".zst.rescued"))
+            self.prompts = _unused_path(was.with_suffix(".zst.rescued"))
         file = _appending(self.prompts)
         _append(file, _content(self._prompt_file))
         self._prompt_file.close()
         self._prompt_file = file
         how = "replaced by another file" if taken else "deleted"
-        self._set_aside.append(f"{show(was)} was {how} while the run went on; all prompts are in {show(self.prompts)}")
+        self._set_aside.append(
+            f"{display_path(was)} was {how} while the run went on; all prompts are in {display_path(self.prompts)}"
+        )
 
     def attempted(self) -> Usage:
         """What the answers of a `--redo` took that came to nothing, judges' replies too."""
@@ -243,7 +249,7 @@ class Journal(Done):
         for record in records(self.path) if self._before is not None else ():
             add_usage(gone, record.usage)
             replies |= _replies(record)
-        return total((gone, *replies.values()))
+        return total_usage((gone, *replies.values()))
 
     def prepare(self) -> Usage:
         """Write the journal without superseded lines beside it, for `close` to put in its place; what they took.
@@ -271,7 +277,7 @@ class Journal(Done):
             self._compacted = None
 
     def _keep_lines(self, error: OSError) -> None:
-        line = f"{show(self.path)} keeps lines that are out of date: {error.strerror}; nothing is lost"
+        line = f"{display_path(self.path)} keeps lines that are out of date: {error.strerror}; nothing is lost"
         self._set_aside.append(line)
 
     def close(self) -> None:
@@ -289,7 +295,9 @@ class Journal(Done):
             if self._before is not None:
                 put_back(self.folder)
                 self._before.close()
-                self._set_aside.append(f"{show(self.folder)}: no new answer came; the earlier run is back in place")
+                self._set_aside.append(
+                    f"{display_path(self.folder)}: no new answer came; the earlier run is back in place"
+                )
             self.release()
 
     def superseded(self, *, judges: bool = True) -> Usage:
@@ -302,7 +310,7 @@ class Journal(Done):
         going: dict[str, Usage] = {}
         staying: set[str] = set()
         for number, (raw, line) in enumerate(lines_of(self.path)):
-            record = record_of(raw) if judges and line else None
+            record = parse_record(raw) if judges and line else None
             replies = _replies(record) if record else {}
             if line is None or line.id in self.strangers or not self._stale(line, number, kept, last_error):
                 staying |= replies.keys()
@@ -310,7 +318,7 @@ class Journal(Done):
             add_usage(gone, line.usage)
             going |= replies
         # A reply that was paid for with an errored answer may have decided on the one in its place.
-        return total((gone, *(usage for key, usage in going.items() if key not in staying)))
+        return total_usage((gone, *(usage for key, usage in going.items() if key not in staying)))
 
     def _last_errors(self) -> dict[tuple[str, int], int]:
         """Which line is the last error of each (sample, repeat)."""
@@ -321,7 +329,7 @@ class Journal(Done):
         }
 
     def _stale(
-        self, line: Line, number: int, kept: set[tuple[str, int]], last_error: dict[tuple[str, int], int]
+        self, line: RecordHeader, number: int, kept: set[tuple[str, int]], last_error: dict[tuple[str, int], int]
     ) -> bool:
         """Whether another line supersedes this one; `kept` gets those that stay."""
         key = (line.id, line.repeat)
@@ -394,7 +402,7 @@ class Journal(Done):
         if not self.torn:
             return b""
         with self.path.open("rb") as file:
-            return b"".join(raw for raw in file if not line_of(raw) and raw.endswith(b"\n"))
+            return b"".join(raw for raw in file if not parse_header(raw) and raw.endswith(b"\n"))
 
 
 def _replies(record: Record) -> dict[str, Usage]:
@@ -407,7 +415,7 @@ def _appending(path: Path) -> FileIO:
     return FileIO(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a+")
 
 
-def _free(path: Path) -> Path:
+def _unused_path(path: Path) -> Path:
     """The path, or one with a number behind it if that is taken."""
     names = itertools.chain([path], (path.with_name(f"{path.name}.{n}") for n in itertools.count(1)))
     return next(each for each in names if not os.path.lexists(each))

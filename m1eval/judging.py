@@ -24,11 +24,11 @@ from m1eval.model import Model
 from m1eval.progress import Progress
 from m1eval.protocols import Runner
 from m1eval.reservation import Reservation
-from m1eval.source import value
+from m1eval.source import parse_value
 from m1eval.spending import Spending
 from m1eval.types import JudgeReply, Message, Output, Request, Sampling, Usage
 
-MOST_TOKENS = 4096
+MAX_TOKENS = 4096
 """Of a judge's reply, its thinking included."""
 
 
@@ -56,7 +56,7 @@ class Panel:
         self.spending = Spending()
         self.meters = [Meter() for _ in self.models]
         for meter, judge in zip(self.meters, self._runners, strict=True):
-            meter.usual_output = MOST_TOKENS
+            meter.usual_output = MAX_TOKENS
             meter.window = lambda judge=judge: judge.context_window  # type: ignore[misc]
         self._known: dict[str, JudgeReply] = {}
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -66,13 +66,13 @@ class Panel:
         for runner in self._runners:
             await runner.start(progress)
 
-    def remember(self, journal: Path) -> None:
+    def load_replies(self, journal: Path) -> None:
         """Take over what a journal knows, so that nothing is asked twice, and count what it cost."""
         seen: dict[str, JudgeReply] = {}
         for record in records(journal) if journal.exists() else ():
             seen |= {reply.key: reply for reply in (*record.verdicts, *record.judge_replies)}
         for reply in seen.values():
-            self.spending.before(reply.usage)
+            self.spending.add_previous(reply.usage)
         self._known |= {key: reply for key, reply in seen.items() if reply.error is None}
 
     def price(self, file: Path | None, *, required: bool) -> None:
@@ -114,11 +114,11 @@ class Panel:
         key = _key(self.models[number].config(), messages, attempt)
         lock = self._asking.setdefault(key, asyncio.Lock())
         async with lock:  # equal answers of several repeats are judged at the same time, and by one reply
-            return self._known.get(key) or await self._new(number, key, messages, attempt)
+            return self._known.get(key) or await self._generate(number, key, messages, attempt)
 
-    async def _new(self, number: int, key: str, messages: list[Message], attempt: int) -> JudgeReply:
+    async def _generate(self, number: int, key: str, messages: list[Message], attempt: int) -> JudgeReply:
         spec = self.models[number].spec
-        sampling = Sampling(temperature=0, max_tokens=MOST_TOKENS, seed=attempt)
+        sampling = Sampling(temperature=0, max_tokens=MAX_TOKENS, seed=attempt)
         request = Request(messages=messages, sampling=sampling)
         discarded: list[Usage] = []
 
@@ -129,18 +129,18 @@ class Panel:
 
         async with self._gates[number]:
             try:
-                output = await self.spending.paid(
+                output = await self.spending.run_paid(
                     send, request, meter=self.meters[number], inner=True, discarded=discarded
                 )
             finally:
                 for usage in discarded:
-                    add(_useless(spec, key, "", usage, "its reply could not be used"))
+                    add(_failed_reply(spec, key, "", usage, "its reply could not be used"))
         if output.finish_reason == "refused_context":
             raise ContextLengthExceeded(f"judge {spec}: {output.error or 'the prompt is longer than its window'}")
         usage = msgspec.structs.replace(output.usage)
         if output.error or output.finish_reason != "stop" or output.unfinished_thinking:
             why = output.error or f"its reply has no end: {output.finish_reason}"
-            add(_useless(spec, key, output.text, usage, why))
+            add(_failed_reply(spec, key, output.text, usage, why))
             raise RuntimeError(f"judge {spec}: {why}")
         verdict = JudgeReply(judge=spec, key=key, text=output.text, usage=usage)
         self._known[key] = verdict
@@ -153,24 +153,24 @@ class Panel:
             await runner.aclose()
 
 
-def _useless(judge: str, key: str, text: str, usage: Usage, error: str) -> JudgeReply:
+def _failed_reply(judge: str, key: str, text: str, usage: Usage, error: str) -> JudgeReply:
     """A reply that was paid for; its key is its own, as the question will be asked again."""
     return JudgeReply(judge=judge, key=f"{key}-{secrets.token_hex(4)}", text=text, usage=usage, error=error)
 
 
 def _model(spec: str) -> Model:
     """`RUNNER:NAME,option=value,…`: the options of a judge's runner stand behind its name."""
-    name, *pairs = _parts(spec)
+    name, *pairs = _split_options(spec)
     options = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise UsageError(f"--judge {name}: write {name},option=value, for example http:gpt-4o,timeout=60")
-        options[key] = value(text)
+        options[key] = parse_value(text)
     return Model(name, options)
 
 
-def _parts(spec: str) -> list[str]:
+def _split_options(spec: str) -> list[str]:
     """What commas separate, but for those inside of braces, such as in `headers={"a": "1", "b": "2"}`."""
     parts, depth = [""], 0
     for letter in spec:

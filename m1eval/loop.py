@@ -9,43 +9,43 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from m1eval.asking import Asked, Asking, Places, Spent, seed_of
+from m1eval.asking import BoundRunner, ConcurrencyLimit, Session, Spent, seed_of
 from m1eval.errors import M1evalError
-from m1eval.graded import Came, contained, digest_of, graded_record, words
+from m1eval.graded import Attempt, contained, describe_error, digest_of, graded_record
 from m1eval.journal import Journal
 from m1eval.record import Record
 from m1eval.reservation import LimitReached
 from m1eval.types import Output, Request, Sample
-from m1eval.work import Building, Work
+from m1eval.work import Plan, SampleBuilder
 
 BACKLOG = 64
 """How many outputs may wait for their grade or the disk, beside the requests in flight."""
 
 
-async def run(work: Work, journal: Journal, asking: Asking) -> None:
+async def run(work: Plan, journal: Journal, asking: Session) -> None:
     """Do what is owed, until all is done, `stop` is set or the means are spent.
 
     Raises the M1evalError that ended the run early, after everything in flight has come to its end.
     """
     places, stop = asking.places, asking.stop
-    backlog = Places(lambda: BACKLOG + places.wanted())
+    backlog = ConcurrencyLimit(lambda: BACKLOG + places.wanted())
     fatal: list[M1evalError] = []
 
     async def some(sample: Sample, repeats: list[int], digest: str, built: float) -> None:
         try:
-            came = await _outputs(work, sample, repeats, asking)
-            await _recorded(work, sample, came, digest, built, journal, asking)
+            came = await _generate(work, sample, repeats, asking)
+            await _record(work, sample, came, digest, built, journal, asking)
         except LimitReached:
             stop.set()
         except M1evalError as error:
             fatal.append(error)
             stop.set()
         finally:
-            backlog.give()
+            backlog.release()
 
     async with asyncio.TaskGroup() as group:
-        building = Building(work, asking.runner)
-        for number, repeats in work.owed():
+        building = SampleBuilder(work, asking.runner)
+        for number, repeats in work.pending():
             if stop.is_set():
                 break
             try:
@@ -54,7 +54,7 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
                 fatal.append(error)
                 break
             except Exception as error:  # noqa: BLE001 - the sample boundary: only this one cannot be made
-                await _unbuilt(work.samples.id(number), repeats, error, journal)
+                await _record_unbuilt(work.samples.id(number), repeats, error, journal)
                 continue
             if sample is None:
                 await asyncio.sleep(0)  # thousands may be left out, one after another
@@ -62,12 +62,12 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
             digest = digest_of(sample)  # once for all of its repeats, as a prompt may be long
             together = 1 if work.task.episode else int(asking.runner.max_n)
             for first in range(0, len(repeats), together):
-                await backlog.take()
-                await places.take()
+                await backlog.acquire()
+                await places.acquire()
                 if asking.spending.reached:
                     stop.set()
                 if stop.is_set():
-                    places.give()
+                    places.release()
                     break
                 group.create_task(some(sample, repeats[first : first + together], digest, built))
             del sample  # the prompt lives as long as its requests, no longer
@@ -75,24 +75,26 @@ async def run(work: Work, journal: Journal, asking: Asking) -> None:
         raise fatal[0]
 
 
-async def _unbuilt(name: str, repeats: list[int], error: Exception, journal: Journal) -> None:
+async def _record_unbuilt(name: str, repeats: list[int], error: Exception, journal: Journal) -> None:
     """Record that a sample could not be made."""
     for repeat in repeats:
-        await journal.append(Record(id=name, repeat=repeat, outcome="errored", error=words(error), time=time.time()))
+        await journal.append(
+            Record(id=name, repeat=repeat, outcome="errored", error=describe_error(error), time=time.time())
+        )
 
 
-async def _recorded(
-    work: Work,
+async def _record(
+    work: Plan,
     sample: Sample,
-    came: "Sequence[Came]",
+    came: "Sequence[Attempt]",
     digest: str,
     built: float,
     journal: Journal,
-    asking: Asking,
+    asking: Session,
 ) -> None:
     """Grade and write each answer by itself; the first error that ends the run, once all have been seen to."""
 
-    async def one(each: Came) -> None:
+    async def one(each: Attempt) -> None:
         record = await graded_record(work, sample, each, asking)
         record.digest = digest
         record.timing.build = built
@@ -105,16 +107,16 @@ async def _recorded(
         raise error
 
 
-async def _outputs(work: Work, sample: Sample, repeats: list[int], asking: Asking) -> list[Came]:
+async def _generate(work: Plan, sample: Sample, repeats: list[int], asking: Session) -> list[Attempt]:
     """Ask for one sample's repeats, in one request if the runner gives several answers to one."""
     outputs = []
     try:
         owed = list(repeats)
         while owed:
             seed = seed_of(work.seed, sample.id, owed[0])
-            answers, spent = await _answers(work, sample, owed, seed, asking)
+            answers, spent = await _attempt(work, sample, owed, seed, asking)
             outputs += [
-                Came(owed.pop(0), seed, answer, None if number else spent)  # the first record has what all took
+                Attempt(owed.pop(0), seed, answer, None if number else spent)  # the first record has what all took
                 for number, answer in enumerate(answers)
             ]
     except LimitReached:
@@ -122,16 +124,16 @@ async def _outputs(work: Work, sample: Sample, repeats: list[int], asking: Askin
         if not outputs:
             raise
     finally:
-        asking.places.give()
+        asking.places.release()
     return outputs
 
 
-async def _answers(
-    work: Work, sample: Sample, repeats: list[int], seed: int, asking: Asking
+async def _attempt(
+    work: Plan, sample: Sample, repeats: list[int], seed: int, asking: Session
 ) -> tuple[Sequence[Output | Exception], "Spent"]:
     """At least one answer, at most one for each repeat; an error becomes the answer of the first."""
     begin = time.monotonic()
-    made = Asked(asking, sample, repeats[0], work.task, seed)
+    made = BoundRunner(asking, sample, repeats[0], work.task, seed)
     answers: Sequence[Output | Exception]
     try:
         if len(repeats) > 1 and made.varies:

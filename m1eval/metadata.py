@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from m1eval.errors import UsageError
-from m1eval.source import show
+from m1eval.source import display_path
 
 _BEGIN = b'{\n "m1eval": '
 """How each run.json of ours begins."""
@@ -74,7 +74,7 @@ def read(path: Path, remedy: str = "") -> dict[str, Any]:
         data = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         msgspec.convert(data, _Shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
-        raise UsageError(f"{show(path)} cannot be read: {error}{remedy}") from None
+        raise UsageError(f"{display_path(path)} cannot be read: {error}{remedy}") from None
     return {key: value for key, value in data.items() if value is not None or key not in _MAPPINGS}
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from m1eval.prices import Prices
 from m1eval.protocols import Tokenizer
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 from m1eval.types import Output, Request, Usage
 
 BYTES = 4
@@ -61,7 +61,7 @@ class Meter:
 
     def __init__(self, prices: Prices | None = None, tokenizer: Tokenizer | None = None) -> None:
         self.prices = prices
-        self.tokenizer: Tokenizer = tokenizer or Approximate()
+        self.tokenizer: Tokenizer = tokenizer or CharacterTokenizer()
         self.window: Callable[[], int | None] = lambda: None
         self.usual_output = 0
         """Tokens that an answer is mostly asked to have at most; of a judge."""
@@ -151,7 +151,7 @@ class Meter:
         cost = self.prices(Usage(prompt=prompt, answer=output)) * self._cost_ratio if self.prices else 0.0
         return Amount(cost, prompt + output)
 
-    def saw(
+    def observe(
         self, request: Request, estimate: int, output: Output, usage: Usage, limit: int | None, mean: float
     ) -> None:
         """Learn from an answer, which was asked for with this `limit` of ours if any, whether others take more.

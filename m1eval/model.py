@@ -11,7 +11,7 @@ from m1eval.credentials import hide, register_option
 from m1eval.errors import M1evalError, PluginFailed, UsageError
 from m1eval.progress import Progress
 from m1eval.protocols import Runner
-from m1eval.tokens import OfRunner
+from m1eval.tokens import RunnerTokenizer
 
 
 class Model:
@@ -32,7 +32,7 @@ class Model:
         self.file = plugins.find("runners", self.kind)
         self._made: Any = getattr(module, "Runner", None)
         if self._made is None:
-            raise UsageError(f"{source.show(self.file)}: a runner file has a class Runner; this has none")
+            raise UsageError(f"{source.display_path(self.file)}: a runner file has a class Runner; this has none")
         self._made = plugins.with_base(self._made, Runner)
         plugins.check_options(self._made, self.options, f"runner {self.kind}")
 
@@ -81,15 +81,15 @@ class Model:
     def _failed(self, where: str, error: Exception) -> PluginFailed:
         """What is said of a runner whose code raised an error: its file, the method, the error."""
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        return PluginFailed(f"{source.show(self.file)}: {where} of runner {self.kind} raised {said}")
+        return PluginFailed(f"{source.display_path(self.file)}: {where} of runner {self.kind} raised {said}")
 
-    def tokenizer(self, runner: Runner) -> OfRunner:
+    def tokenizer(self, runner: Runner) -> RunnerTokenizer:
         """What counts tokens: the named tokenizer, else the runner's."""
         if self._tokenizer is None:
-            return OfRunner(runner)
-        from m1eval.named import find
+            return RunnerTokenizer(runner)
+        from m1eval.named import resolve
 
-        return OfRunner(runner, find(self._tokenizer, self.options, self.name))
+        return RunnerTokenizer(runner, resolve(self._tokenizer, self.options, self.name))
 
     def config(self) -> dict[str, Any]:
         """What of the model must be the same for a run to continue; keys are masked, so another key changes nothing."""

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from m1eval import plugins
 from m1eval.errors import RunnerError, UsageError
 from m1eval.protocols import Tokenizer
-from m1eval.source import expanded
-from m1eval.tokens import MESSAGE, Approximate
+from m1eval.source import expand_user
+from m1eval.tokens import MESSAGE, CharacterTokenizer
 from m1eval.types import Message
 
 CONNECTIONS = 8
@@ -33,27 +33,27 @@ LARGEST = 64 * 2**20
 """Bytes of a reply of a server's that are read; a million token ids are some eight million."""
 
 
-def find(name: str, options: Mapping[str, Any], model: str) -> Tokenizer:
+def resolve(name: str, options: Mapping[str, Any], model: str) -> Tokenizer:
     """The tokenizer of a `--tokenizer`; UsageError that says what it may be.
 
     `chars`, `server` (of the `base_url` in `options`), `o200k_base` or another encoding of tiktoken, a tokenizer.json
     or a folder with one, or `org/name` on the hub.
     """
     if name == "chars":
-        return Approximate()
+        return CharacterTokenizer()
     if name == "server":
         url = options.get("base_url") or os.environ.get("OPENAI_BASE_URL", "")
-        return Served(str(url), model, os.environ.get(str(options.get("api_key_env") or "OPENAI_API_KEY"), ""))
-    path = expanded(name)
+        return ServerTokenizer(str(url), model, os.environ.get(str(options.get("api_key_env") or "OPENAI_API_KEY"), ""))
+    path = expand_user(name)
     try:
         if path.exists():
-            return File(path if path.is_file() else path / "tokenizer.json")
-        return Tik(name) if "/" not in name else File(_downloaded(name))
+            return TokenizerFile(path if path.is_file() else path / "tokenizer.json")
+        return TiktokenTokenizer(name) if "/" not in name else TokenizerFile(_download(name))
     except ModuleNotFoundError as error:
         raise plugins.missing_package(f"--tokenizer {name}", error) from error
 
 
-class File:
+class TokenizerFile:
     """A tokenizer.json with the files beside it, read and rendered by the same code as the `local` runner's."""
 
     def __init__(self, path: Path) -> None:
@@ -88,7 +88,7 @@ class File:
         return sum(len(self.encode(str(m.get("content") or ""))) + MESSAGE for m in messages)
 
 
-class Tik:
+class TiktokenTokenizer:
     """An encoding of OpenAI's, without a chat template.
 
     By the package quicktok-v1, which ships the vocabularies, or tiktoken, which downloads one at its first use.
@@ -130,7 +130,7 @@ class Tik:
         return sum(len(self.encode(str(m.get("content") or ""))) + MESSAGE for m in messages)
 
 
-class Served:
+class ServerTokenizer:
     """What a server's /tokenize says: of vLLM, SGLang and llama.cpp. A million tokens of text are some 900 requests."""
 
     def __init__(self, url: str, model: str, key: str = "") -> None:
@@ -233,7 +233,7 @@ def _close(lines: Sequence[http.client.HTTPConnection]) -> None:
         line.close()
 
 
-def _downloaded(name: str) -> Path:
+def _download(name: str) -> Path:
     import huggingface_hub
 
     try:

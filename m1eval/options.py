@@ -233,9 +233,9 @@ def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
 
 def runner_options(texts: Iterable[str]) -> dict[str, Any]:
     """The options of a runner as `-o key=value` gives them."""
-    from m1eval.source import value
+    from m1eval.source import parse_value
 
-    return {key: value(text) for key, text in pairs("-o", texts).items()}
+    return {key: parse_value(text) for key, text in pairs("-o", texts).items()}
 
 
 def writable(path: Path, option: str) -> None:

@@ -34,7 +34,7 @@ class Overlength:
         self.skipped: set[str] = set((before or {}).get("skipped", ()))
         self.cut: set[str] = set((before or {}).get("cut", ()))
 
-    def fitted(self, sample: Sample, window: int | None) -> Sample | None:
+    def apply(self, sample: Sample, window: int | None) -> Sample | None:
         """The sample as it is to be asked; None if it is to be left out. Window 0 or None: unknown, it is asked."""
         if self._policy == "fail" or not window:
             return sample
@@ -51,7 +51,7 @@ class Overlength:
         """What a later command must know."""
         return {name: sorted(ids) for name, ids in (("skipped", self.skipped), ("cut", self.cut)) if ids}
 
-    def skips(self, ids: Iterable[str]) -> int:
+    def count_skipped(self, ids: Iterable[str]) -> int:
         """How many of these samples are left out."""
         return sum(name in self.skipped for name in ids) if self.skipped else 0
 

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from m1eval import plugins
 from m1eval.errors import UsageError
-from m1eval.source import Source, show
+from m1eval.source import YamlFile, display_path
 from m1eval.types import Usage
 
 Prices = Callable[[Usage], float]
@@ -46,14 +46,16 @@ def find(model: str, address: str | None, file: Path | None = None) -> Prices | 
 
 
 def _in_file(model: str, file: Path) -> Prices:
-    source = Source.read(file)
+    source = YamlFile.read(file)
     for pattern in source.data:
         if fnmatchcase(model.lower(), pattern.lower()):
             try:
                 return msgspec.convert(source.data[pattern], Rates)
             except msgspec.ValidationError as error:
                 raise source.error((pattern,), f"{error}; write {{input: 0.4, output: 2.2, cached: 0.1}}") from None
-    raise UsageError(f"{show(file)}: no pattern fits '{model}' ({plugins.unknown('model', model, source.data)})")
+    raise UsageError(
+        f"{display_path(file)}: no pattern fits '{model}' ({plugins.unknown('model', model, source.data)})"
+    )
 
 
 def _of_service(model: str, address: str) -> Prices | None:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from m1eval import plugins, source
 from m1eval.definition import check_sampling
 from m1eval.errors import UsageError
-from m1eval.source import Key, Source
+from m1eval.source import Key, YamlFile
 from m1eval.thinking import named
 from m1eval.types import Sampling
 
@@ -49,14 +49,14 @@ class Profile(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=Tr
         if self.think_tags is not None and model.takes("think_tags"):
             model.options.setdefault("think_tags", self.think_tags)
 
-    def apply(self, file: Source) -> None:
+    def apply(self, file: YamlFile) -> None:
         """Lay the profile upon a task's keys."""
         generation = dict(self.generation)
         for tag in file.data.get("tags", []):
             generation |= self.tags.get(tag, {})
-        file.data = source.merged(file.data, {"generation": generation})
+        file.data = source.deep_merge(file.data, {"generation": generation})
         if self.system and not file.data.get("system"):
-            file.data = source.merged(file.data, {"system": self.system})
+            file.data = source.deep_merge(file.data, {"system": self.system})
 
 
 def available() -> list[str]:
@@ -69,7 +69,7 @@ def read(name: str) -> Profile:
     files = plugins.available(KIND, "*.yaml")
     if name not in files:
         raise UsageError(plugins.unknown("profile", name, files))
-    file = Source.read(files[name])
+    file = YamlFile.read(files[name])
     profile = file.convert(Profile)
     for i, pattern in enumerate(profile.models):
         try:
@@ -87,7 +87,7 @@ def read(name: str) -> Profile:
     return profile
 
 
-def _check_generation(file: Source, key: Key, generation: Mapping[str, Any]) -> None:
+def _check_generation(file: YamlFile, key: Key, generation: Mapping[str, Any]) -> None:
     """UsageError at its line for a setting that cannot be; null takes one of the task's away."""
     known = Sampling.__struct_fields__
     for name, value in generation.items():
@@ -107,7 +107,7 @@ def file(name: str) -> Path:
     return plugins.available(KIND, "*.yaml")[name]
 
 
-def matching(model: str) -> str | None:
+def find_matching(model: str) -> str | None:
     """The profile whose pattern is found in a model's name; of several the one with the longest match."""
     found = [
         (len(match[0]), name)
@@ -118,12 +118,12 @@ def matching(model: str) -> str | None:
     return max(found)[1] if found else None
 
 
-def chosen(name: str | None, model: str) -> tuple[str, Profile] | None:
+def select(name: str | None, model: str) -> tuple[str, Profile] | None:
     """The profile that `--profile` names, or with `auto` the one that fits the model; UsageError if none does."""
     if name is None or name == "none":
         return None
     if name == "auto":
-        fitting = matching(model)
+        fitting = find_matching(model)
         if fitting is None:
             raise UsageError(f"no profile fits the model '{model}'; name one: {', '.join(available())}")
         name = fitting

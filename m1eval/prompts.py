@@ -38,7 +38,7 @@ class _Named(Struct):
 _decode_id = msgspec.json.Decoder(_Named).decode
 
 
-def frame(sample: str, prompt: bytes) -> bytes:
+def encode_frame(sample: str, prompt: bytes) -> bytes:
     """What is kept of a sample's prompt, given as JSON: itself, or its hash if it is long."""
     row: dict[str, Any] = {"id": sample, "bytes": len(prompt), "sha256": hashlib.sha256(prompt).hexdigest()}
     if len(prompt) <= MOST_PROMPT:
@@ -58,7 +58,7 @@ def read_prompts(path: Path) -> Iterator[dict[str, Any]]:
             raise Damaged(str(error)) from None
 
 
-def mended(path: Path) -> tuple[set[str], int]:
+def recover(path: Path) -> tuple[set[str], int]:
     """The samples whose prompts stand at the end of the file, and where the last whole frame ends.
 
     Raises Damaged if a frame there is none of ours.
@@ -78,7 +78,7 @@ def _frames(path: Path, tail: int | None = None) -> tuple[Iterator[bytes], int]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         at = data.find(zstandard.FRAME_HEADER, max(0, size - tail)) if tail else 0
         bounds = _bounds(data, max(0, at))
-        while at > 0 and not _sound(data, bounds):  # what looks like the beginning of a frame may lie inside of one
+        while at > 0 and not _is_intact(data, bounds):  # what looks like the beginning of a frame may lie inside of one
             at = data.find(zstandard.FRAME_HEADER, at + 1)
             bounds = _bounds(data, max(0, at))
     return _read_frames(path, bounds), bounds[-1]
@@ -88,10 +88,10 @@ def _read_frames(path: Path, bounds: "array[int]") -> Iterator[bytes]:
     with path.open("rb") as file:
         file.seek(bounds[0])
         for start, end in itertools.pairwise(bounds):
-            yield _inflated(file.read(end - start))
+            yield _decompress(file.read(end - start))
 
 
-def _inflated(frame: bytes) -> bytes:
+def _decompress(frame: bytes) -> bytes:
     """What a frame holds; Damaged if it says too much or nothing about its size, or is no frame."""
     try:
         if zstandard.frame_content_size(frame) not in range(MOST_FRAME):
@@ -101,10 +101,10 @@ def _inflated(frame: bytes) -> bytes:
         raise Damaged(str(error)) from None
 
 
-def _sound(data: mmap.mmap, bounds: "array[int]") -> bool:
+def _is_intact(data: mmap.mmap, bounds: "array[int]") -> bool:
     """Whether the first frame is one."""
     try:
-        return len(bounds) > 1 and bool(_decode_id(_inflated(data[bounds[0] : bounds[1]])))
+        return len(bounds) > 1 and bool(_decode_id(_decompress(data[bounds[0] : bounds[1]])))
     except (Damaged, msgspec.DecodeError, RecursionError):
         return False
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from m1eval.definition import PublishedText
-from m1eval.source import Source, show
+from m1eval.source import YamlFile, display_path
 
 CHANGING = {
     "append",
@@ -38,7 +38,7 @@ STRIPS = {"strip": str.strip, "rstrip": str.rstrip, "lstrip": str.lstrip}
 class PublishedTexts:
     """The published texts of a task by name; empty until `load` has read them."""
 
-    def __init__(self, task: str, file: Source, wanted: Mapping[str, PublishedText]) -> None:
+    def __init__(self, task: str, file: YamlFile, wanted: Mapping[str, PublishedText]) -> None:
         self._task, self._file, self._wanted = task, file, dict(wanted)
         self._loaded: dict[str, Any] = {}
 
@@ -89,7 +89,7 @@ class PublishedTexts:
                 ("texts", name),
                 f"'{name}' is a text of the benchmark's authors, read from {text.url}, which cannot be had: {said}; "
                 f"without a network, put the file {_base(text)} into a folder and give it with --data-dir "
-                f"{show(folder) if folder else 'DIR'}",
+                f"{display_path(folder) if folder else 'DIR'}",
             ) from None
 
 

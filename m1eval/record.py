@@ -60,7 +60,7 @@ class Record(Struct, kw_only=True, omit_defaults=True):
         return self.value or 0.0
 
 
-class Line(Struct):
+class RecordHeader(Struct):
     """The part of a record that planning and counting need."""
 
     id: str
@@ -76,14 +76,14 @@ class Line(Struct):
     group: str = ""
 
 
-_decode_line = msgspec.json.Decoder(Line).decode
+_decode_line = msgspec.json.Decoder(RecordHeader).decode
 MOST_REPEATS = 100_000
 """Answers to one sample; each is a bit in memory, so that a forged number must not be believed."""
 MAX_DEPTH = 64
 """Levels of nesting in what a plugin puts into a record; deeper parts are kept as the name of their type."""
 
 
-def fault(line: "Line | Record") -> str:
+def fault(line: "RecordHeader | Record") -> str:
     """What in a line cannot be; empty if it may count."""
     usage, total, seed, value = line.usage, line.timing.total, line.seed, line.value or 0.0
     if (
@@ -114,7 +114,7 @@ def _brief(number: int) -> str:
     return f"{number:.3g}" if abs(number) >= 10**15 and abs(number) < 10**300 else str(number)[:20]
 
 
-def encoded(value: Any) -> bytes:
+def encode_json(value: Any) -> bytes:
     """JSON of whatever a runner or an episode has put into a record: odd objects as text, half characters replaced."""
     try:
         return msgspec.json.encode(value, enc_hook=str)
@@ -138,13 +138,13 @@ def _plain(value: Any, depth: int = 0) -> Any:
     return [_plain(each, depth + 1) for each in value] if isinstance(value, list | tuple | Set) else str(value)
 
 
-def record_of(raw: bytes) -> Record | None:
+def parse_record(raw: bytes) -> Record | None:
     """The record of a line; of one in which some field is none of a record's, what counts alone."""
     try:
         record = _decode_record(raw)
     except _NO_RECORD:
-        line = line_of(raw)
-        return Record(**msgspec.structs.asdict(line)) if isinstance(line, Line) else None
+        line = parse_header(raw)
+        return Record(**msgspec.structs.asdict(line)) if isinstance(line, RecordHeader) else None
     return None if fault(record) else record
 
 
@@ -152,7 +152,7 @@ _decode_record = msgspec.json.Decoder(Record).decode
 _NO_RECORD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def line_of(raw: bytes) -> Line | str:
+def parse_header(raw: bytes) -> RecordHeader | str:
     """A line, or what in it cannot be; empty text if it is torn."""
     try:
         line = _decode_line(raw)
@@ -165,7 +165,7 @@ def line_of(raw: bytes) -> Line | str:
     return fault(line) or line
 
 
-def readable(record: Record) -> bytes:
+def encode_record(record: Record) -> bytes:
     """A record as a line that reads back as it was; one that cannot be written becomes `errored` and says why.
 
     Changes the record to what was written.
@@ -175,7 +175,7 @@ def readable(record: Record) -> bytes:
             record.value = as_number(record.value)
         as_usage(record.usage)
         as_timing(record.timing)
-        return _checked(record)
+        return _check_round_trip(record)
     except Exception as error:  # noqa: BLE001 - the sample boundary: whatever a plugin has put into a record
         record.outcome, record.value, record.answer = "errored", None, None
         record.error = f"{type(error).__name__}: what this sample gave cannot be kept: {error}"
@@ -183,12 +183,12 @@ def readable(record: Record) -> bytes:
     record.verdicts, record.judge_replies = [], []
     record.text, record.reasoning, record.tool_calls = str(record.text), str(record.reasoning), []
     record.explanation, record.finish_reason, record.retries = str(record.explanation), None, 0
-    return _checked(record)
+    return _check_round_trip(record)
 
 
-def _checked(record: Record) -> bytes:
+def _check_round_trip(record: Record) -> bytes:
     """A record's line; ValueError or a DecodeError if it would not be read as the same one."""
-    line = secrets.masked_record(encoded(record), encoded)
+    line = secrets.masked_record(encode_json(record), encode_json)
     read = _decode_record(line)
     if why := fault(read):
         raise ValueError(why)

@@ -27,7 +27,7 @@ SHARE = 0.5
 """Of the samples that a figure has to rest on; from fewer it is not given."""
 
 
-class Answers(Struct):
+class RepeatAnswers(Struct):
     """The answers to one sample. `votes`: by repeat, what each wrong answer says; None: it has no answer."""
 
     right: int = 0
@@ -50,10 +50,10 @@ class Answers(Struct):
         return Ballot(self.right, tuple(Counter(given).values()), len(self.votes) - len(given))
 
 
-class Collected(Struct):
+class AnswersBySample(Struct):
     """The answers of a run by sample; `figures` turns them into numbers."""
 
-    samples: dict[str, Answers] = field(default_factory=dict)
+    samples: dict[str, RepeatAnswers] = field(default_factory=dict)
     fractional: bool = False
     """Whether an answer is neither right nor wrong: nothing is said of such a run."""
     votes: bool = True
@@ -62,7 +62,7 @@ class Collected(Struct):
     """By sample, the wrong answers that are another one, written differently."""
 
 
-class Figure(Struct, frozen=True, kw_only=True):
+class RepeatMetric(Struct, frozen=True, kw_only=True):
     """A figure of a run whose samples have several answers."""
 
     name: str
@@ -78,12 +78,12 @@ class Figure(Struct, frozen=True, kw_only=True):
     """The figure of all samples if every missing answer were wrong, and if every one were right."""
 
 
-def collect(records: Iterable[Record], scorer: Scorer | None = None) -> Collected:
+def collect(records: Iterable[Record], scorer: Scorer | None = None) -> AnswersBySample:
     """The answers by sample, in one pass. Errored ones are not answers, but their samples are there."""
-    found = Collected()
+    found = AnswersBySample()
     scorer = scorer or Scorer()
     for record in records:
-        answers = found.samples.setdefault(record.id, Answers())
+        answers = found.samples.setdefault(record.id, RepeatAnswers())
         answers.cluster, answers.group = record.cluster or answers.cluster, record.group or answers.group
         if record.outcome == "errored":
             continue
@@ -107,7 +107,7 @@ def compares_votes(scorer: Scorer) -> bool:
 
 
 async def compare(
-    found: Collected, k: int, scorer: Scorer, context: Context, stopped: Callable[[], bool] = lambda: False
+    found: AnswersBySample, k: int, scorer: Scorer, context: Context, stopped: Callable[[], bool] = lambda: False
 ) -> None:
     """Find the wrong answers that the scorer takes for the same although they are written differently.
 
@@ -133,7 +133,7 @@ async def compare(
                 group.create_task(one(name, votes, answers.right if whole else None))
 
 
-def _open(answers: Answers, votes: Mapping[str, int], k: int) -> bool:
+def _open(answers: RepeatAnswers, votes: Mapping[str, int], k: int) -> bool:
     """Whether it matters for a vote of k which wrong answers are the same."""
     if len(votes) < 2 or (not answers.right and answers.count >= k):
         return False
@@ -173,7 +173,7 @@ async def _groups(votes: Mapping[str, int], same: Same, enough: int | None) -> d
     return first
 
 
-def figures(found: Collected, k: int, planned: int | None = None) -> list[Figure]:
+def metrics(found: AnswersBySample, k: int, planned: int | None = None) -> list[RepeatMetric]:
     """pass@k for k and the powers of two below it, maj@k and G-Pass@k at one half; none if answers have other scores
     than 0 and 1.
 
@@ -190,14 +190,14 @@ def figures(found: Collected, k: int, planned: int | None = None) -> list[Figure
         wanted.append((f"maj@{k}", k, lambda ballot: maj_at_k(ballot, k)))
     wanted.append((f"G-Pass@{k} (half)", k, lambda ballot: g_pass_at_k(ballot.answers, ballot.right, k, 0.5)))
     ballots = [(answers.ballot(found.same.get(name, {})), answers) for name, answers in found.samples.items()]
-    ballots += [(Ballot(0), Answers())] * ((planned or 0) - len(ballots))
-    made = (_figure(name, size, value, ballots) for name, size, value in wanted)
+    ballots += [(Ballot(0), RepeatAnswers())] * ((planned or 0) - len(ballots))
+    made = (_metric(name, size, value, ballots) for name, size, value in wanted)
     return [figure for figure in made if figure is not None]
 
 
-def _figure(
-    name: str, k: int, value: Callable[[Ballot], float], ballots: Sequence[tuple[Ballot, Answers]]
-) -> Figure | None:
+def _metric(
+    name: str, k: int, value: Callable[[Ballot], float], ballots: Sequence[tuple[Ballot, RepeatAnswers]]
+) -> RepeatMetric | None:
     """A figure, over groups of samples as the score is."""
     groups: dict[str, list[stats.Unit]] = {}
     low, high, number = [], [], 0
@@ -215,7 +215,7 @@ def _figure(
     if not number or number < SHARE * len(ballots):
         return None
     found = stats.groups_like_these(list(groups.values()))
-    return Figure(
+    return RepeatMetric(
         name=name,
         value=found.value,
         interval=found.interval(),
@@ -241,7 +241,7 @@ def _shortened(vote: str | None) -> str | None:
     return hashlib.sha256(vote.encode("utf-8", "replace")).hexdigest()
 
 
-def written(found: Sequence[Figure]) -> dict[str, dict[str, Any]]:
+def to_plain(found: Sequence[RepeatMetric]) -> dict[str, dict[str, Any]]:
     """What belongs to the values of figures, by name, as plain data."""
     return {
         figure.name: {key: value for key, value in to_builtins(figure).items() if key not in ("name", "value")}
@@ -249,9 +249,9 @@ def written(found: Sequence[Figure]) -> dict[str, dict[str, Any]]:
     }
 
 
-def read(values: Mapping[str, float | None], about: Any) -> list[Figure]:
+def from_plain(values: Mapping[str, float | None], about: Any) -> list[RepeatMetric]:
     """Figures from their values and what `written` made; none where an earlier version has not written it."""
     try:
-        return [convert({"name": name, "value": values[name], **each}, Figure) for name, each in about.items()]
+        return [convert({"name": name, "value": values[name], **each}, RepeatMetric) for name, each in about.items()]
     except (AttributeError, KeyError, TypeError, ValidationError):
         return []

@@ -53,9 +53,9 @@ class Reservation:
             told = output.usage
             if self._spending.limited and not (told.prompt or told.output):
                 told = self._most(output, first=first)
-                self._spending.lost(self.meter.amount(told.prompt, told.answer))
+                self._spending.add_overrun(self.meter.amount(told.prompt, told.answer))
             self._spending.charge(output.usage, self.meter)
-            self.meter.saw(self._request, self._estimate, output, told, self.max_tokens, mean)
+            self.meter.observe(self._request, self._estimate, output, told, self.max_tokens, mean)
             if self.max_tokens and self.is_last and output.finish_reason == "length":
                 self._spending.stop_at_cut()
             first = False
@@ -71,7 +71,7 @@ class Reservation:
     def discard(self, usage: Usage | None) -> None:
         """Count a reply that cannot be used, None if nobody knows what it took; NoRoomNow if no other may follow."""
         if usage is None:
-            self._spending.lost(self.amount)
+            self._spending.add_overrun(self.amount)
         else:
             self.discarded.append(as_usage(usage))
             self._spending.charge(usage, self.meter)

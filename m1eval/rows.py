@@ -21,14 +21,14 @@ from typing import IO, Any, Protocol, TypeVar, cast
 import msgspec
 
 from m1eval.errors import UsageError
-from m1eval.source import show
+from m1eval.source import display_path
 
 Row = Mapping[str, Any]
 LONGEST_LINE = 256 * 2**20
 """Bytes of one row; a prompt of ten million tokens has a fifth of it."""
 LARGEST_JSON = 2 * 2**30
 """Bytes of a `.json` file, which is read as a whole."""
-BOMB = 2**30, 500
+MAX_EXPANSION = 2**30, 500
 """A compressed file that becomes more bytes than the first, and more than so many times its own size, is refused."""
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 
@@ -111,13 +111,13 @@ def read(paths: Iterable[Path]) -> Rows:
     """The rows of one or several files of one kind; UsageError with the file's name for what cannot be read."""
     files = list(paths)
     if len(files) == 1 and files[0].suffix == ".jsonl":
-        return JsonLines(_open(files[0]), show(files[0]))
+        return JsonLines(_open(files[0]), display_path(files[0]))
     encode = msgspec.json.Encoder(enc_hook=str).encode
     spool = _temporary(encode(row) + b"\n" for path in files for row in _stream(path))
-    return JsonLines(spool, show(files[0]), spooled=True)
+    return JsonLines(spool, display_path(files[0]), spooled=True)
 
 
-def where(rows: Rows, index: int) -> str:
+def location(rows: Rows, index: int) -> str:
     """The place of a row in its file, `rows.jsonl:3`; empty where there is none."""
     return rows.where(index) if isinstance(rows, JsonLines) else ""
 
@@ -130,16 +130,18 @@ def columns(rows: Rows, names: Iterable[str]) -> dict[str, list[Any]]:
     return {name: list(table[name]) for name in names if name in getattr(table, "column_names", ())}
 
 
-def in_folder(folder: Path, name: str) -> Path:
+def find_data_file(folder: Path, name: str) -> Path:
     """`folder/NAME.jsonl` or another form that `read` knows, gzipped or not."""
     names = [f"{name}{suffix}{zipped}" for suffix in SUFFIXES for zipped in ("", ".gz")]
     for candidate in names:
         if (folder / candidate).is_file():
             return folder / candidate
-    raise UsageError(f"no data for {name} in {show(folder)}: put {name}.jsonl there (or {', '.join(names[1:4])} …)")
+    raise UsageError(
+        f"no data for {name} in {display_path(folder)}: put {name}.jsonl there (or {', '.join(names[1:4])} …)"
+    )
 
 
-def known(folder: Path, name: str) -> bool:
+def has_data_file(folder: Path, name: str) -> bool:
     """Whether a folder has data of this name."""
     return any((folder / f"{name}{suffix}{zipped}").is_file() for suffix in SUFFIXES for zipped in ("", ".gz"))
 
@@ -157,35 +159,39 @@ def _stream(path: Path) -> Iterator[Row]:
     suffix = Path(path.name.removesuffix(".gz")).suffix
     try:
         if suffix == ".jsonl":
-            rows = JsonLines(_spooled(path), show(path))
+            rows = JsonLines(_spool(path), display_path(path))
             yield from (rows[i] for i in range(len(rows)))
         elif suffix == ".json":
             with _open(path) as file:
                 data = file.read(LARGEST_JSON + 1)
                 if len(data) > LARGEST_JSON:
-                    raise UsageError(f"{show(path)}: more than {LARGEST_JSON >> 30} GiB of JSON; write it as .jsonl")
+                    raise UsageError(
+                        f"{display_path(path)}: more than {LARGEST_JSON >> 30} GiB of JSON; write it as .jsonl"
+                    )
                 items = msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8), type=list[msgspec.Raw])
                 for number, item in enumerate(items, 1):
                     try:
                         yield _OBJECT.decode(item)
                     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                        raise UsageError(f"{show(path)}, row {number}: not a JSON object: {error}") from None
+                        raise UsageError(f"{display_path(path)}, row {number}: not a JSON object: {error}") from None
         elif suffix == ".csv":
             yield from _csv(path)
         elif suffix == ".parquet":
             yield from _parquet(path)
         else:
-            raise UsageError(f"{show(path)}: not one of {', '.join(SUFFIXES)} (or one of them with .gz)")
+            raise UsageError(f"{display_path(path)}: not one of {', '.join(SUFFIXES)} (or one of them with .gz)")
     except RecursionError:
-        raise UsageError(f"{show(path)}: nested too deep to be read") from None
+        raise UsageError(f"{display_path(path)}: nested too deep to be read") from None
     except (msgspec.DecodeError, UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError, csv.Error) as error:
         hint = "; NaN and Infinity are not JSON, write null" if "invalid character" in str(error) else ""
-        raise UsageError(f"{show(path)}: cannot be read as {suffix[1:]}: {error}{hint}") from None
+        raise UsageError(f"{display_path(path)}: cannot be read as {suffix[1:]}: {error}{hint}") from None
 
 
 def _csv(path: Path) -> Iterator[Row]:
     with _open(path) as raw:
-        lines = (line.decode("utf-8-sig" if i == 0 else "utf-8") for i, line in enumerate(_lines(raw, show(path))))
+        lines = (
+            line.decode("utf-8-sig" if i == 0 else "utf-8") for i, line in enumerate(_lines(raw, display_path(path)))
+        )
         reader = csv.DictReader(lines, strict=True)
         try:
             names = list(reader.fieldnames or ())
@@ -198,7 +204,7 @@ def _csv(path: Path) -> Iterator[Row]:
         except (csv.Error, UnicodeDecodeError) as error:
             line = reader.line_num + 1 if isinstance(error, UnicodeDecodeError) else reader.line_num or 1
             hint = _hint(b"", error)
-            raise UsageError(f"{show(path)}: cannot be read as csv: {error} (line {line}){hint}") from None
+            raise UsageError(f"{display_path(path)}: cannot be read as csv: {error} (line {line}){hint}") from None
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -211,7 +217,7 @@ def _parquet(path: Path) -> Iterator[Row]:
             batches = file.iter_batches(batch_size=8)
             yield from itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
     except (pyarrow.ArrowException, OSError) as error:
-        raise UsageError(f"{show(path)}: cannot be read as parquet: {error}") from None
+        raise UsageError(f"{display_path(path)}: cannot be read as parquet: {error}") from None
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -220,31 +226,31 @@ def _open(path: Path) -> IO[bytes]:
             return cast("IO[bytes]", gzip.open(path))
         file = path.open("rb")
     except OSError as error:
-        raise UsageError(f"{show(path)}: cannot be read: {error.strerror}") from None
+        raise UsageError(f"{display_path(path)}: cannot be read: {error.strerror}") from None
     if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         file.close()
-        raise UsageError(f"{show(path)}:1: the file is UTF-16; save it as UTF-8")
+        raise UsageError(f"{display_path(path)}:1: the file is UTF-16; save it as UTF-8")
     file.seek(0)
     return file
 
 
-def _spooled(path: Path) -> IO[bytes]:
+def _spool(path: Path) -> IO[bytes]:
     """A file that can be read from the middle."""
     if path.suffix != ".gz":
         return _open(path)
     with _open(path) as file:
-        return _temporary(_inflated(file, path))
+        return _temporary(_decompress(file, path))
 
 
-def _inflated(file: IO[bytes], path: Path) -> Iterator[bytes]:
+def _decompress(file: IO[bytes], path: Path) -> Iterator[bytes]:
     """What a compressed file holds, up to what makes it a bomb."""
     size, total, row = path.stat().st_size, 0, 0
     while block := file.read(2**20):
         total += len(block)
         last = block.rfind(b"\n")
         row = len(block) - last - 1 if last >= 0 else row + len(block)
-        if row > LONGEST_LINE or (total > BOMB[0] and total > BOMB[1] * size):
-            raise UsageError(f"{show(path)}: {size:,} bytes become more than {total:,}; unpack it to use it")
+        if row > LONGEST_LINE or (total > MAX_EXPANSION[0] and total > MAX_EXPANSION[1] * size):
+            raise UsageError(f"{display_path(path)}: {size:,} bytes become more than {total:,}; unpack it to use it")
         yield block
 
 

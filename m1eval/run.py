@@ -32,25 +32,25 @@ from m1eval import (
     source,
 )
 from m1eval import repeats as repeats_
-from m1eval.asking import Asking, seed_of
-from m1eval.changes import changed
+from m1eval.asking import Session, seed_of
+from m1eval.changes import changed_settings
 from m1eval.config import difference
 from m1eval.credentials import hide_command
 from m1eval.description import RunDescription, describe
-from m1eval.done import Done
+from m1eval.done import JournalState
 from m1eval.errors import UsageError
-from m1eval.grading import as_figures, total
+from m1eval.grading import as_metrics, total_usage
 from m1eval.journal import Journal
 from m1eval.model import Model
 from m1eval.overlength import Overlength
 from m1eval.protocols import Runner, Tokenizer
-from m1eval.record import encoded
+from m1eval.record import encode_json
 from m1eval.samples import Samples
 from m1eval.stats import Tally
 from m1eval.task import Task
 from m1eval.text import plural
 from m1eval.types import Usage
-from m1eval.work import Work
+from m1eval.work import Plan
 
 
 class Run:
@@ -85,15 +85,15 @@ class Run:
         self._pilot: dict[str, adaptive.Sums] | None = None
         self.judge_files = list(judge_files) if self.judges else []
         self.profile_file = profile_file
-        self.work: Work | None = None
+        self.work: Plan | None = None
         self.notes: list[str] = []
         self.seconds = 0.0
         self._journal: Journal | None = None
         self.figures: dict[str, float | None] = {}
         """What the scorer says of the whole run, and what the judges cost; known at the end."""
-        self.repeat_figures: list[repeats_.Figure] = []
+        self.repeat_figures: list[repeats_.RepeatMetric] = []
         """Those of several answers a sample among them, with their intervals."""
-        self._answers: repeats_.Collected | None = None
+        self._answers: repeats_.AnswersBySample | None = None
         self._meta: dict[str, Any] = {}
         self._damaged = False
         self._described: RunDescription | None = None
@@ -120,14 +120,14 @@ class Run:
     def open(self, *, redo: bool = False) -> Journal:
         """Take the folder: refuse another run's, continue the own, or begin; the journal knows what is done."""
         config = self.shown_config()
-        self._recover()
+        self._recover_folder()
         if redo:
             self._refuse_foreign()
         else:
-            self._before(config)
+            self._read_previous(config)
         self._journal = Journal(self.folder, redo=redo)
         try:  # once more, as another command may have ended in between
-            before = {} if redo else self._before(config)
+            before = {} if redo else self._read_previous(config)
         except UsageError:
             self._journal.release()
             raise
@@ -142,7 +142,7 @@ class Run:
             "config": config,
             "baselines": self.task.baselines,
             "effective_length": msgspec.to_builtins(self.task.definition.effective_length),
-            "changed": secrets.redact_tree(changed(self.task, self.data_dir)),
+            "changed": secrets.redact_tree(changed_settings(self.task, self.data_dir)),
             "created": self._meta.get("created", _now()),
             "command": hide_command(sys.argv),
             "files": {
@@ -160,14 +160,14 @@ class Run:
             self._save()
         return self._journal
 
-    def _recover(self) -> None:
+    def _recover_folder(self) -> None:
         """Put an earlier run back that a killed `--redo` has moved aside."""
         try:
             folder.refuse_links(self.folder)
             if line := folder.recover(self.folder):
                 self.notes.append(line)
         except OSError as error:
-            raise UsageError(f"{source.show(self.folder)} cannot be written: {error.strerror}") from None
+            raise UsageError(f"{source.display_path(self.folder)} cannot be written: {error.strerror}") from None
 
     @property
     def described(self) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class Run:
         if done is None:
             return Usage()
         parts = (done.tally.usage, Usage(cost=done.cost), done.superseded(judges=False), self._superseded())
-        return total(parts)
+        return total_usage(parts)
 
     def _superseded(self) -> Usage:
         """What answers took that are no longer in the journal."""
@@ -190,15 +190,15 @@ class Run:
         except msgspec.ValidationError:
             return Usage()
 
-    def peek(self, *, redo: bool = False) -> Done:
+    def read_state(self, *, redo: bool = False) -> JournalState:
         """What is done in the folder, without touching it; UsageError if it is another run's, unless that goes."""
         if redo:
             self._refuse_foreign()
-            return Done(self.folder / "nothing")
-        self._before(self.shown_config())
-        return Done(self.folder / "samples.jsonl")
+            return JournalState(self.folder / "nothing")
+        self._read_previous(self.shown_config())
+        return JournalState(self.folder / "samples.jsonl")
 
-    def _before(self, config: dict[str, Any]) -> dict[str, Any]:
+    def _read_previous(self, config: dict[str, Any]) -> dict[str, Any]:
         """What run.json says of the run that the folder holds; UsageError if that is another one.
 
         A folder in which nothing was finished belongs to nobody, whatever its run.json says.
@@ -212,7 +212,7 @@ class Run:
             self._refuse_if_other({"task": meta["task"]}, {"task": self.task.name})
             self._refuse_if_other(meta.get("config", {}), config)
         except UsageError as error:
-            if again := _again(Done(journal)):  # asked only now, as it reads the whole journal
+            if again := _again(JournalState(journal)):  # asked only now, as it reads the whole journal
                 raise UsageError(f"{error}, which {again}") from None
             return {}
         return meta
@@ -233,17 +233,19 @@ class Run:
             self._refuse_other_seed()
             return None
         if not {"m1eval", "task", "config"} <= set(meta):
-            raise UsageError(f"{source.show(known)} was not written by m1eval; choose another folder with --out")
+            raise UsageError(
+                f"{source.display_path(known)} was not written by m1eval; choose another folder with --out"
+            )
         return meta
 
     def _refuse_other_seed(self) -> None:
         """UsageError if answers were asked for with another seed than this command's, where run.json cannot say so."""
-        for record in Done(self.folder / "samples.jsonl").counted():
+        for record in JournalState(self.folder / "samples.jsonl").records():
             if record.seed is None:
                 continue
             seeds = (seed_of(self.seed, record.id, n) for n in range(record.repeat, -1, -1))
             if record.seed not in seeds:  # answers that came in one request have the seed of the first
-                where = source.show(self.folder)
+                where = source.display_path(self.folder)
                 raise UsageError(f"{where}: run.json is damaged, and the answers were made with another --seed")
 
     def _set_damaged_aside(self) -> None:
@@ -251,15 +253,16 @@ class Run:
         try:
             known.replace(known.with_name("run.json.damaged"))
         except OSError as error:
-            raise UsageError(f"{source.show(known)} cannot be set aside: {error.strerror}") from None
+            raise UsageError(f"{source.display_path(known)} cannot be set aside: {error.strerror}") from None
+        where = source.display_path(known)
         self.notes.append(
-            f"{source.show(known)} was damaged, is set aside as run.json.damaged and rebuilt from the journal and this "
-            "command; make sure that this is the command that made the run"
+            f"{where} was damaged, is set aside as run.json.damaged and rebuilt from the journal and this command; "
+            "make sure that this is the command that made the run"
         )
 
     def _refuse_if_other(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         if found := difference(old, new):
-            raise UsageError(f"{source.show(self.folder)} {found}.  --out elsewhere, or --redo")
+            raise UsageError(f"{source.display_path(self.folder)} {found}.  --out elsewhere, or --redo")
 
     def shadowing(self) -> list[str]:
         """The user's files that hide built-in ones of the same name, a line each."""
@@ -271,15 +274,15 @@ class Run:
             used.append((baselines.KIND, figures, "*.yaml"))
         return list(dict.fromkeys(line for each in used for line in plugins.notice(*each)))
 
-    def plan(self, tokenizer: Tokenizer, done: Done) -> Work:
+    def plan(self, tokenizer: Tokenizer, done: JournalState) -> Plan:
         """Choose the samples; UsageError if two have the same id."""
         samples = self.task.samples(tokenizer, self.seed, self.data_dir)
         even = self._chooses_evenly
         self._note_data(samples, even=even)
-        numbers = samples.chosen(limit=self.limit, ids=self.ids, seed=self.seed, even=even)
-        seen = set[str]() if samples.numbered else samples.check_ids(numbers)
+        numbers = samples.select(limit=self.limit, ids=self.ids, seed=self.seed, even=even)
+        seen = set[str]() if samples.has_generated_ids else samples.check_ids(numbers)
         samples.check_rows(numbers)
-        if strangers := samples.strangers(done.samples(), seen):
+        if strangers := samples.unknown_ids(done.sample_ids(), seen):
             self.notes.append(done.leave_out(strangers))
         self.partial = len(numbers) < len(samples)
         self._unlike = self._differences(samples, numbers)
@@ -287,10 +290,10 @@ class Run:
         met = Overlength(
             definition.overlength, tokenizer, definition.generation.max_tokens, self._meta.get("overlength")
         )
-        self.work = Work(self.task, samples, numbers, self.repeats, self.seed, done, met)
+        self.work = Plan(self.task, samples, numbers, self.repeats, self.seed, done, met)
         if more := {name: n for name, (_, n) in done.tally.counts.items() if n > self.repeats}:
             names = {samples.id(number) for number in numbers}
-            self.work.more = {name: n for name, n in more.items() if name in names}
+            self.work.extra_repeats = {name: n for name, n in more.items() if name in names}
         return self.work
 
     def _differences(self, samples: Samples, numbers: Sequence[int]) -> list[str]:
@@ -299,7 +302,9 @@ class Run:
             return []
         if self.ids:
             return ["ids"]
-        return [name for name in selection.unlike(samples.even, numbers) if name != self.task.definition.average]
+        return [
+            name for name in selection.unlike_columns(samples.even, numbers) if name != self.task.definition.average
+        ]
 
     @property
     def _chooses_evenly(self) -> bool:
@@ -321,12 +326,12 @@ class Run:
         self.notes += samples.about.notes
 
     @property
-    def owes(self) -> bool:
+    def is_pending(self) -> bool:
         """Whether a (sample, repeat) has no score yet, or the score is not known as well as `until_se` asks."""
         return self.work is not None and (
             self.work.done.tally.scored < self.work.total  # which is quick, and mostly so
-            or any(self.work.owed())
-            or bool(self._more(self.work))
+            or any(self.work.pending())
+            or bool(self._extra_repeats(self.work))
         )
 
     def check_runner(self, runner: Runner) -> None:
@@ -339,7 +344,7 @@ class Run:
             self._refuse_if_other({"runner": was}, {"runner": about.get("pinned", {})})
         self._meta["runner"] = about
 
-    async def go(self, asking: Asking) -> None:
+    async def execute(self, asking: Session) -> None:
         """Do what is owed and write it down."""
         assert self.work is not None
         assert self._journal is not None
@@ -351,14 +356,16 @@ class Run:
         self._save()
         try:
             await loop.run(self.work, self._journal, asking)
-            while not asking.stop.is_set() and not any(self.work.owed()):  # what errored comes first, in a next command
-                if not (more := self._more(self.work)):
+            while not asking.stop.is_set() and not any(
+                self.work.pending()
+            ):  # what errored comes first, in a next command
+                if not (more := self._extra_repeats(self.work)):
                     break
-                self.work.more |= more
+                self.work.extra_repeats |= more
                 self._meta["plan"] = self._planned(self.work)
                 await loop.run(self.work, self._journal, asking)
         finally:
-            await self._journal.settled()
+            await self._journal.flush()
             self.seconds = time.monotonic() - begin
             policy = self.task.definition.overlength
             if policy != "fail" and not asking.runner.context_window:
@@ -368,7 +375,7 @@ class Run:
             self._meta["seconds"] = self._meta.get("seconds", 0.0) + self.seconds
         await self.compare_answers(asking)
 
-    def _more(self, work: Work) -> dict[str, int]:
+    def _extra_repeats(self, work: Plan) -> dict[str, int]:
         """The samples that `until_se` wants more answers to, with the number of answers each should have."""
         if not self.until_se:
             return {}
@@ -377,25 +384,25 @@ class Run:
         first = adaptive.pilot(self.repeats)
         every = (1 << first) - 1
         wanted = dict.fromkeys(names, first)
-        if all(work.done.bits(name) & every == every for name in names):
+        if all(work.done.completed_mask(name) & every == every for name in names):
             self._pilot = self._pilot or self._first_answers(work, set(names), first)
-            wanted = adaptive.answers(self._pilot, self.until_se, self.repeats)
-        return {name: n for name, n in wanted.items() if n > work.more.get(name, self.repeats)}
+            wanted = adaptive.allocate(self._pilot, self.until_se, self.repeats)
+        return {name: n for name, n in wanted.items() if n > work.extra_repeats.get(name, self.repeats)}
 
-    def _first_answers(self, work: Work, names: Set[str], repeats: int) -> dict[str, adaptive.Sums]:
+    def _first_answers(self, work: Plan, names: Set[str], repeats: int) -> dict[str, adaptive.Sums]:
         """What the first answers to each sample were worth."""
         found = {name: adaptive.Sums() for name in names}
-        for record in work.done.counted():
+        for record in work.done.records():
             if record.repeat < repeats and record.outcome != "errored" and record.id in found:
                 found[record.id].add(record.score)
                 found[record.id].group = record.group
         return found
 
-    async def compare_answers(self, asking: Asking) -> None:
+    async def compare_answers(self, asking: Session) -> None:
         """Find out which of several answers to a sample are the same, for the votes of a majority."""
         if self.work is None or self.repeats < 2 or not repeats_.compares_votes(self.task.scorer):
             return
-        collected = repeats_.collect(self.work.done.counted(), self.task.scorer)
+        collected = repeats_.collect(self.work.done.records(), self.task.scorer)
         await repeats_.compare(collected, self.repeats, self.task.scorer, asking.tools, asking.stop.is_set)
         self._answers = collected
 
@@ -438,12 +445,12 @@ class Run:
 
     def _add_attempted(self, gone: Usage) -> None:
         """Keep what a `--redo` took that came to nothing, in the run.json of the earlier run, which is put back."""
-        before = folder.aside(self.folder) / "run.json"
+        before = folder.aside_path(self.folder) / "run.json"
         if gone == Usage() or not before.exists():
             return
         try:
             self._meta = metadata.read(before)
-            self._meta["superseded"] = msgspec.to_builtins(total((gone, self._superseded())))
+            self._meta["superseded"] = msgspec.to_builtins(total_usage((gone, self._superseded())))
             self._save(before)
         except UsageError as error:  # the earlier run comes back as it was
             self.notes.append(f"what the new answers took is not kept: {error}")
@@ -455,10 +462,10 @@ class Run:
         known = self._known_figures
         self.figures = self._figures() if known is None else known
         if known is not None:
-            self.repeat_figures = repeats_.read(known, self._meta["summary"].get("figure_intervals"))
+            self.repeat_figures = repeats_.from_plain(known, self._meta["summary"].get("figure_intervals"))
         gone = journal.prepare()
         if gone != Usage():
-            self._meta["superseded"] = msgspec.to_builtins(total((gone, self._superseded())))
+            self._meta["superseded"] = msgspec.to_builtins(total_usage((gone, self._superseded())))
         if self.seconds:
             self._meta["summary"] = self.summary()
             if not self._meta["summary"]["owed"]:
@@ -495,7 +502,7 @@ class Run:
         """What the run is, and how it stands now."""
         if self.work is None:  # stopped before it was known which samples there are
             about = {"task": self.task.name, "model": self.model.spec, **self._meta}
-            return describe(about, Done(self.folder / "samples.jsonl"), self.folder)
+            return describe(about, JournalState(self.folder / "samples.jsonl"), self.folder)
         if self._described is None or self._journal is not None:
             self._meta["plan"] = self._planned(self.work)
             self._described = describe(self._meta, self.work.done, self.folder)
@@ -503,7 +510,7 @@ class Run:
         return msgspec.structs.replace(
             self._described,
             figures=self.figures,
-            figure_intervals=repeats_.written(self.repeat_figures),
+            figure_intervals=repeats_.to_plain(self.repeat_figures),
             notes=notes,
         )
 
@@ -511,7 +518,7 @@ class Run:
         """The description as `--json` prints it."""
         return self.description().built()
 
-    def _planned(self, work: Work) -> dict[str, Any]:
+    def _planned(self, work: Plan) -> dict[str, Any]:
         """What is to be done, for those who read the folder later."""
         if work.done.strangers:
             self._meta["strangers"] = sorted(work.done.strangers)
@@ -524,7 +531,7 @@ class Run:
             "answers": work.total,
             "unlike": self._unlike,
             "until_se": self.until_se,
-            "wants_more": bool(self._more(work)),
+            "wants_more": bool(self._extra_repeats(work)),
         }
 
     def _figures(self) -> dict[str, float | None]:
@@ -533,22 +540,22 @@ class Run:
         done = self.work.done
         found: dict[str, float | None] = {}
         if self.repeats > 1:
-            collected = self._answers or repeats_.collect(done.counted(), self.task.scorer)
+            collected = self._answers or repeats_.collect(done.records(), self.task.scorer)
             if self._answers is None and repeats_.compares_votes(self.task.scorer):
                 collected.votes = False
             planned = len(self.work.numbers) - self.work.skipped
-            self.repeat_figures = repeats_.figures(collected, self.repeats, planned)
+            self.repeat_figures = repeats_.metrics(collected, self.repeats, planned)
             found = {figure.name: figure.value for figure in self.repeat_figures}
         try:
-            with foreign.reported(self.task.scorer_file, "the scorer's aggregate is left out"):
-                scored = (record for record in done.counted() if record.outcome != "errored")
-                found |= as_figures(self.task.scorer.aggregate(scored))
+            with foreign.errors_reported(self.task.scorer_file, "the scorer's aggregate is left out"):
+                scored = (record for record in done.records() if record.outcome != "errored")
+                found |= as_metrics(self.task.scorer.aggregate(scored))
         except UsageError as error:  # the answers and their scores stand
             self.notes.append(str(error))
         if not self.judges:
             return found
         usage = {
-            reply.key: reply.usage for record in done.counted() for reply in (*record.verdicts, *record.judge_replies)
+            reply.key: reply.usage for record in done.records() for reply in (*record.verdicts, *record.judge_replies)
         }
         if usage:  # a reply that decides on several equal answers was paid for once
             found["judge prompt tokens"] = sum(each.sent for each in usage.values())
@@ -560,7 +567,7 @@ class Run:
         fresh = path.with_name("run.json.new")
         try:
             # Through JSON, as Python would write numbers that are not finite in a way that cannot be read back.
-            meta = secrets.redact_tree(msgspec.json.decode(encoded(self._meta)))
+            meta = secrets.redact_tree(msgspec.json.decode(encode_json(self._meta)))
             fresh.unlink(missing_ok=True)
             with fresh.open("x", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(json.dumps(meta, indent=1, ensure_ascii=False) + "\n")
@@ -570,9 +577,9 @@ class Run:
         except OSError as error:
             with suppress(OSError):
                 fresh.unlink()
-            raise UsageError(f"{source.show(fresh)} cannot be written: {error.strerror}") from None
+            raise UsageError(f"{source.display_path(fresh)} cannot be written: {error.strerror}") from None
 
-    def _parquet(self, done: Done) -> None:
+    def _parquet(self, done: JournalState) -> None:
         """Write the table, unless the one that is there was made of the same journal."""
         from m1eval.frame import made_of, write_parquet
 
@@ -582,7 +589,7 @@ class Run:
             if table.exists() and made_of(table) == digest:
                 return
             fresh.unlink(missing_ok=True)
-            write_parquet(done.counted(), table, digest)
+            write_parquet(done.records(), table, digest)
         except ModuleNotFoundError as error:
             self.notes.append(f"samples.parquet is not written, which needs {plugins.remedy(str(error.name))}")
         except (OSError, ValueError) as error:  # pyarrow's own errors are of these
@@ -593,7 +600,7 @@ class Run:
                 fresh.unlink(missing_ok=True)
 
 
-def _again(done: Done) -> str:
+def _again(done: JournalState) -> str:
     """What it costs to ask again for what is done; empty if nothing is."""
     if not done.tally.finished:
         return ""

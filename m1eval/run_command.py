@@ -271,7 +271,7 @@ def run(tasks: Sequence[str], model: str, **given: Any) -> int:
     from m1eval import profile as profiles
 
     chosen_model = _model(model, given)
-    profile = profiles.chosen(given["profile"], chosen_model.name)
+    profile = profiles.select(given["profile"], chosen_model.name)
     if profile:
         profile[1].apply_to_model(chosen_model)
     chosen = _tasks(tasks, given, profile[1] if profile else None)
@@ -296,7 +296,7 @@ def run(tasks: Sequence[str], model: str, **given: Any) -> int:
 
 def _continuable(run: "Run") -> bool:
     """Whether a run has answers, and lacks others."""
-    return run.work is not None and run.tally.finished > 0 and any(run.work.owed())
+    return run.work is not None and run.tally.finished > 0 and any(run.work.pending())
 
 
 def _model(spec: str, given: dict[str, Any]) -> "Model":
@@ -375,7 +375,7 @@ def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any], panel:
     runs = []
     for task in tasks:
         names = model.label, model.earlier_label
-        place = folders.choose(given["out"], task.name, model.spec, names, alone=len(tasks) == 1)
+        place = folders.choose_folder(given["out"], task.name, model.spec, names, alone=len(tasks) == 1)
         made = Run(task, model, place.folder, ids=ids, judge_files=judge_files, **keep)
         if place.earlier:
             before = Run(task, model, place.earlier, ids=ids, judge_files=judge_files, **keep)
@@ -391,7 +391,7 @@ def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any], panel:
 def _continues(run: "Run") -> bool:
     """Whether a folder of an earlier version holds this very run."""
     try:
-        run.peek()
+        run.read_state()
     except UsageError:
         return False
     return True
@@ -413,7 +413,7 @@ def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: 
     try:
         finished = asyncio.run(evaluate(runs, runner, display, spending=spending, judges=judges, **keep))
     except asyncio.CancelledError:
-        if interrupts.in_haste() and (partial := [run for run in runs if run.work is not None and run.tally.finished]):
+        if interrupts.is_urgent() and (partial := [run for run in runs if run.work is not None and run.tally.finished]):
             _show(partial, as_json=given["as_json"])
         terminal.line("interrupted; the same command continues", err=True)
         return interrupts.exit_code()

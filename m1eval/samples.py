@@ -15,13 +15,13 @@ from m1eval.errors import UsageError
 from m1eval.plugins import unknown
 from m1eval.protocols import Scorer
 from m1eval.rows import Row, Rows
-from m1eval.source import Key, Source
+from m1eval.source import Key, YamlFile
 from m1eval.types import LazySample, Message, Sample
 
 Render = Callable[[Row], str]
 
 
-class About(NamedTuple):
+class DataInfo(NamedTuple):
     """Where the rows are from, a mapping for each table that was read, and what was left out of them, in words."""
 
     tables: list[dict[str, Any]]
@@ -35,13 +35,13 @@ class Samples:
         self,
         name: str,
         definition: Definition,
-        file: Source,
+        file: YamlFile,
         scorer: Scorer,
         table: Rows | list[LazySample],
         texts: Mapping[str, Any] | None = None,
-        about: About | None = None,
+        about: DataInfo | None = None,
     ) -> None:
-        self.about = about or About([], [])
+        self.about = about or DataInfo([], [])
         self._name = name
         self._definition = definition
         self._file = file
@@ -58,11 +58,11 @@ class Samples:
         return len(self._recipes or self._rows)
 
     @property
-    def numbered(self) -> bool:
+    def has_generated_ids(self) -> bool:
         """Whether ids are made of the samples' numbers, so that no two can be the same."""
         return self._recipes is None and self._definition.id is None
 
-    def chosen(self, *, limit: int | None, ids: Sequence[str] | None, seed: int, even: bool = True) -> list[int]:
+    def select(self, *, limit: int | None, ids: Sequence[str] | None, seed: int, even: bool = True) -> list[int]:
         """The numbers of the samples to run: all, the named ones, or `limit` random ones, the same for every model.
 
         Of each length, depth and subtask there are as many as can be, unless `even` is False. A larger limit with the
@@ -93,7 +93,7 @@ class Samples:
 
     def named(self, number: int) -> str:
         """The sample for messages: its id, and the place of its row."""
-        place = rows.where(self._rows, number) if self._recipes is None else ""
+        place = rows.location(self._rows, number) if self._recipes is None else ""
         return f"{self.id(number)} ({place})" if place else self.id(number)
 
     def id(self, number: int) -> str:
@@ -106,9 +106,9 @@ class Samples:
         assert render is not None
         return render(self._rows[number])
 
-    def strangers(self, names: Iterable[str], known: Set[str]) -> set[str]:
+    def unknown_ids(self, names: Iterable[str], known: Set[str]) -> set[str]:
         """Those names that are the id of no sample; which ids are made by a template is looked up in `known` first."""
-        if self.numbered:
+        if self.has_generated_ids:
             return {name for name in names if not self._is_numbered(name)}
         left = {name for name in names if name not in known}
         for number in range(len(self)):
@@ -150,7 +150,7 @@ class Samples:
         templates, column = self._templates, self._definition.messages
         seen = {**row, **self._texts} if self._texts else row
         self._check_nulls(number, row)
-        with self._saying(number):
+        with self._errors_at(number):
             messages: list[Message] = [{"role": role, "content": render(seen)} for role, render in templates.messages]
             if isinstance(column, str):
                 messages += _messages(self._file, column, row)
@@ -170,7 +170,7 @@ class Samples:
         return sample
 
     @contextmanager
-    def _saying(self, number: int) -> Iterator[None]:
+    def _errors_at(self, number: int) -> Iterator[None]:
         """Errors inside say which sample they are about."""
         try:
             yield
@@ -188,12 +188,12 @@ class Samples:
         """The ids of samples; UsageError if two are the same, with both rows."""
         seen: dict[str, int] = {}
         for number in numbers:
-            with self._saying_row(number):
+            with self._row_errors_at(number):
                 name = self.id(number)
             if not name:
-                raise self._file.error(("id",), f"the id of {rows.where(self._rows, number)} is empty")
+                raise self._file.error(("id",), f"the id of {rows.location(self._rows, number)} is empty")
             if (first := seen.setdefault(name, number)) != number:
-                both = " and ".join(rows.where(self._rows, n) or f"row {n + 1}" for n in (first, number))
+                both = " and ".join(rows.location(self._rows, n) or f"row {n + 1}" for n in (first, number))
                 key = ("id",) if self._recipes is None else ("dataset", "generate")
                 raise self._file.error(key, f"two samples have the id '{name}': {both}")
         return set(seen)
@@ -208,15 +208,15 @@ class Samples:
         for number in numbers:
             row = self._rows[number]
             self._check_nulls(number, row)
-            with self._saying(number):
+            with self._errors_at(number):
                 self._templates.target(row)
 
     @contextmanager
-    def _saying_row(self, number: int) -> Iterator[None]:
+    def _row_errors_at(self, number: int) -> Iterator[None]:
         try:
             yield
         except UsageError as error:
-            place = rows.where(self._rows, number) if self._recipes is None else ""
+            place = rows.location(self._rows, number) if self._recipes is None else ""
             raise UsageError(f"{error} ({place or f'row {number + 1}'})") from error
 
     def _gold(self, sample: Sample) -> str | None:
@@ -237,7 +237,7 @@ class Samples:
                 if value is None or (isinstance(value, float) and math.isnan(value)):
                     text = f"{self.id(number)}: '{name}' is null, so there is no {what}"
                     text += "; leave the row out, or give a value for it in the template"
-                    place = rows.where(self._rows, number) if self._recipes is None else ""
+                    place = rows.location(self._rows, number) if self._recipes is None else ""
                     raise self._file.error(key, f"{text} ({place})" if place else text)
 
     def _row(self, number: int, repeat: int) -> Row:
@@ -299,7 +299,7 @@ class _Templates(NamedTuple):
     prefix: Render | None
 
 
-def _messages(file: Source, column: str, row: Row) -> list[Message]:
+def _messages(file: YamlFile, column: str, row: Row) -> list[Message]:
     if column not in row:
         raise file.error(("messages",), unknown("column", column, row))
     found = row[column]
@@ -322,7 +322,7 @@ def _messages(file: Source, column: str, row: Row) -> list[Message]:
     return messages
 
 
-def _tools(file: Source, row: Row) -> list[dict[str, Any]]:
+def _tools(file: YamlFile, row: Row) -> list[dict[str, Any]]:
     """The column `tools`, if it is what it must be."""
     try:
         return msgspec.convert(row.get("tools") or [], list[dict[str, Any]])

@@ -30,7 +30,7 @@ def limited(numbers: Sequence[int], limit: int, seed: int, columns: Mapping[str,
     return sorted(numbers[i] for i in order[:limit])
 
 
-def unlike(columns: Mapping[str, Sequence[Any]], chosen: Sequence[int]) -> list[str]:
+def unlike_columns(columns: Mapping[str, Sequence[Any]], chosen: Sequence[int]) -> list[str]:
     """The columns whose values have other shares among the chosen numbers than among all, by more than one sample."""
     found = []
     for name, values in columns.items():

@@ -29,7 +29,7 @@ LONGEST_NUMBER = 400
 """Characters of a number or a date."""
 
 
-class Source:
+class YamlFile:
     """The data of a YAML file and the line of each of its keys; `include:` is merged in, deeply, local keys win."""
 
     def __init__(self, path: Path, data: dict[str, Any], lines: dict[Key, tuple[Path, int]]) -> None:
@@ -40,21 +40,21 @@ class Source:
         """The protocol that was laid upon a task's keys."""
 
     @classmethod
-    def read(cls, path: Path, including: tuple[Path, ...] = (), count: Iterator[int] | None = None) -> "Source":
+    def read(cls, path: Path, including: tuple[Path, ...] = (), count: Iterator[int] | None = None) -> "YamlFile":
         """Read a file and what it includes; UsageError with `file:line` for whatever is wrong in them."""
         count = count or itertools.count(1)
         lines: dict[Key, tuple[Path, int]] = {}
         data = _parse(path, lines)
         if not isinstance(data, dict):
-            raise UsageError(f"{show(path)}:1: a mapping of keys is wanted here, not {_kind(data)}")
+            raise UsageError(f"{display_path(path)}:1: a mapping of keys is wanted here, not {_kind(data)}")
         included = data.pop("include", [])
         included = [included] if isinstance(included, str) else [] if included is None else included
         if not isinstance(included, list) or not all(isinstance(name, str) and name for name in included):
-            where = f"{show(path)}:{lines[('include',)][1]}"
+            where = f"{display_path(path)}:{lines[('include',)][1]}"
             raise UsageError(f"{where}: include: write the name of a file beside this one, or a list of such")
         base = cls(path, {}, {})
         for name in included:
-            where = f"{show(path)}:{lines[('include',)][1]}"
+            where = f"{display_path(path)}:{lines[('include',)][1]}"
             try:
                 file = (path.parent / name).resolve()
                 found = file.is_file()
@@ -70,8 +70,8 @@ class Source:
         base._merge(cls(path, data, lines))
         return base
 
-    def _merge(self, other: "Source") -> None:
-        self.data = merged(self.data, other.data)
+    def _merge(self, other: "YamlFile") -> None:
+        self.data = deep_merge(self.data, other.data)
         self.lines |= other.lines
 
     def where(self, key: Key = ()) -> str:
@@ -79,7 +79,7 @@ class Source:
         while key and key not in self.lines:
             key = key[:-1]
         path, line = self.lines.get(key, (self.path, 1))
-        return f"{show(path)}:{line}" if line else str(path)
+        return f"{display_path(path)}:{line}" if line else str(path)
 
     def error(self, key: Key, text: str) -> UsageError:
         """An error at a key."""
@@ -106,20 +106,20 @@ class Source:
         return self.error(key, f"{'.'.join(map(str, key)) or 'the file'}: {text[0].lower()}{text[1:]}")
 
 
-def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def deep_merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`over` upon `base`: mappings are merged key by key, anything else replaces; null takes a key away."""
     result = dict(base)
     for key, value in over.items():
         if value is None:
             result.pop(key, None)
         elif isinstance(value, dict) and isinstance(result.get(key), dict):
-            result[key] = merged(result[key], value)
+            result[key] = deep_merge(result[key], value)
         else:
             result[key] = value
     return result
 
 
-def expanded(path: str | Path) -> Path:
+def expand_user(path: str | Path) -> Path:
     """A path with ~ as the home folder; UsageError for the home of a user that does not exist."""
     try:
         return Path(path).expanduser()
@@ -127,7 +127,7 @@ def expanded(path: str | Path) -> Path:
         raise UsageError(f"{path}: there is no such user") from None
 
 
-def show(path: Path) -> str:
+def display_path(path: Path) -> str:
     """A path as a person would write it here."""
     try:
         return str(path.relative_to(Path.cwd()))
@@ -135,7 +135,7 @@ def show(path: Path) -> str:
         return str(path)
 
 
-def number_of(value: object) -> float | None:
+def as_number(value: object) -> float | None:
     """A finite number, given as one or as text; None if it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -146,7 +146,7 @@ def number_of(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def value(text: str) -> Any:
+def parse_value(text: str) -> Any:
     """What a YAML scalar or flow value on the command line means."""
     try:
         if _depth(text) > DEEPEST:
@@ -165,14 +165,16 @@ def _parse(path: Path, lines: dict[Key, tuple[Path, int]]) -> Any:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)  # a device or a pipe has no size, and may have no end
         if len(data) > LARGEST:
-            raise UsageError(f"{show(path)}:1: longer than {LARGEST >> 20} MiB; data belong into a file of their own")
+            raise UsageError(
+                f"{display_path(path)}:1: longer than {LARGEST >> 20} MiB; data belong into a file of their own"
+            )
         if _depth(data) > DEEPEST:
-            raise UsageError(f"{show(path)}:{_deep_line(data)}: nested deeper than {DEEPEST} levels")
+            raise UsageError(f"{display_path(path)}:{_deep_line(data)}: nested deeper than {DEEPEST} levels")
         loader = _Loader(data)
         node = loader.get_single_node()
-        return _Building(loader, path, lines).build(node, ()) if node else None
+        return _Builder(loader, path, lines).build(node, ()) if node else None
     except OSError as error:
-        raise UsageError(f"{show(path)}: cannot be read: {error.strerror}") from None
+        raise UsageError(f"{display_path(path)}: cannot be read: {error.strerror}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -180,11 +182,11 @@ def _parse(path: Path, lines: dict[Key, tuple[Path, int]]) -> Any:
         if str(problem).endswith("'tag:yaml.org,2002:merge'"):
             problem = "merge keys (<<) are not read here; use include: FILE"
         problem = f"{error.context}, {problem}" if problem == "second occurrence" else problem
-        raise UsageError(f"{show(path)}:{line}: not valid YAML: {problem}{_quote_hint(data, line)}") from None
+        raise UsageError(f"{display_path(path)}:{line}: not valid YAML: {problem}{_quote_hint(data, line)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = str(error).splitlines()[0]
         hint = "; save the file as UTF-8" if "UTF-8" in problem or isinstance(error, UnicodeDecodeError) else ""
-        raise UsageError(f"{show(path)}:1: not valid YAML: {problem}{hint}") from None
+        raise UsageError(f"{display_path(path)}:1: not valid YAML: {problem}{hint}") from None
 
 
 def _quote_hint(data: bytes, line: int) -> str:
@@ -234,7 +236,7 @@ def _levels(data: bytes | str) -> Iterator[tuple[int, int]]:
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
-class _Building:
+class _Builder:
     """Makes data of nodes, within limits, as aliases may repeat a node exponentially often or hold itself."""
 
     def __init__(self, loader: Any, path: Path, lines: dict[Key, tuple[Path, int]]) -> None:
@@ -287,7 +289,7 @@ class _Building:
             raise self._error(line, f"not a YAML {kind}: {str(text)[:40]!r} ({error}); write text in quotes") from None
 
     def _error(self, line: int, text: str) -> UsageError:
-        return UsageError(f"{show(self._path)}:{line}: {text}")
+        return UsageError(f"{display_path(self._path)}:{line}: {text}")
 
 
 def _key(path: str) -> Key:
@@ -299,18 +301,18 @@ def _key(path: str) -> Key:
 def _choices(type_: Any, key: Key) -> list[str]:
     """The texts that a key may have, where they are listed."""
     *above, last = [name for name in key if isinstance(name, str)] or [""]
-    struct = _struct(type_, tuple(above))
+    struct = _struct_at(type_, tuple(above))
     inner = [f.type for f in msgspec.structs.fields(struct) if f.encode_name == last] if struct else []
     return [text for type_ in inner for text in _parts(type_) if isinstance(text, str)]
 
 
 def _fields(type_: Any, key: Key) -> list[str]:
     """The names that a struct nested at `key` knows."""
-    struct = _struct(type_, key)
+    struct = _struct_at(type_, key)
     return [field.encode_name for field in msgspec.structs.fields(struct)] if struct else []
 
 
-def _struct(type_: Any, key: Key) -> Any:
+def _struct_at(type_: Any, key: Key) -> Any:
     """The struct nested at `key`; None if there is none."""
     for name in (name for name in key if isinstance(name, str)):
         inner = [f.type for f in msgspec.structs.fields(type_) if f.encode_name == name]

@@ -101,7 +101,7 @@ class Spending:
                 return f", more than that as the server {told}"
         return ""
 
-    def before(self, usage: Usage) -> None:
+    def add_previous(self, usage: Usage) -> None:
         """Count what was spent before."""
         self.cost += usage.cost or 0.0
         self.tokens += usage.total
@@ -111,11 +111,11 @@ class Spending:
         meter = meter or self.meter
         if usage.cost is None and meter.prices and usage.total:  # nobody knows the price of nothing told
             usage.cost = meter.prices(usage)
-        self.before(usage)
+        self.add_previous(usage)
         known = self._charged
         self._charged = Amount(known.cost + (usage.cost or 0.0), known.tokens + usage.total)
 
-    async def paid(
+    async def run_paid(
         self,
         send: Callable[[Reservation], Awaitable[T]],
         request: Request,
@@ -200,7 +200,7 @@ class Spending:
         self._episode = Amount(max(known.cost, spent.cost or 0.0), max(known.tokens, tokens))
         self._changed.set()
 
-    def lost(self, amount: Amount) -> None:
+    def add_overrun(self, amount: Amount) -> None:
         """Count towards the limits what may have been spent, though nobody knows."""
         self._lost = Amount(self._lost.cost + amount.cost, self._lost.tokens + amount.tokens)
 

@@ -10,17 +10,17 @@ import msgspec
 from msgspec import Struct
 
 from m1eval import baselines, foreign, hub, plugins, rows, source, task_code
-from m1eval.definition import Dataset, Definition, Related, check, read
+from m1eval.definition import Dataset, Definition, Related, check, parse
 from m1eval.errors import UsageError
 from m1eval.hub_errors import ACCESS, PAGES, HubError
 from m1eval.profile import Profile
 from m1eval.protocols import Episode, Scorer, Tokenizer
 from m1eval.published_texts import PublishedTexts
-from m1eval.samples import About, Samples
-from m1eval.source import Key, Source
+from m1eval.samples import DataInfo, Samples
+from m1eval.source import Key, YamlFile
 from m1eval.types import LazySample
 
-ABOUT = {
+DESCRIPTIVE = {
     "title",
     "description",
     "tags",
@@ -33,7 +33,7 @@ ABOUT = {
     "effective_length",
 }
 """Keys that change nothing of what is asked or how it is graded."""
-ABOUT_DATA = {"rows", "gated", "mirror"}
+DESCRIPTIVE_DATA = {"rows", "gated", "mirror"}
 """Those of them that stand under `dataset`."""
 
 
@@ -44,11 +44,11 @@ class UnknownProtocol(UsageError):
 class Task:
     """A benchmark, ready to be run: its definition with all overrides applied."""
 
-    def __init__(self, name: str, path: Path, file: Source) -> None:
+    def __init__(self, name: str, path: Path, file: YamlFile) -> None:
         self.name = name
         self.path = path
         self.source = file
-        self.definition = read(file)
+        self.definition = parse(file)
         self.protocol = file.protocol
         """The name of the protocol that the task follows."""
         check(self.definition, file)
@@ -58,7 +58,7 @@ class Task:
     def scorer(self) -> Scorer:
         """The scorer, made with its options."""
         name, options = self._scorer
-        return task_code.scorer(self.source, name, self._scorer_path, options, self.texts)
+        return task_code.load_scorer(self.source, name, self._scorer_path, options, self.texts)
 
     @property
     def scorer_file(self) -> Path:
@@ -77,7 +77,7 @@ class Task:
     def episode(self) -> Episode | None:
         """The task's own way of asking, if it has one."""
         name = self.definition.episode
-        return task_code.episode(self.source, self.path, name) if name else None
+        return task_code.load_episode(self.source, self.path, name) if name else None
 
     @property
     def baselines(self) -> tuple[str, bool] | None:
@@ -106,15 +106,15 @@ class Task:
 
     def samples(self, tokenizer: Tokenizer, seed: int, data_dir: Path | None = None) -> Samples:
         """All samples of the task, none of them built yet."""
-        about = About([], [])
+        about = DataInfo([], [])
         texts = self.texts.load(data_dir)
         table = self._rows(tokenizer, seed, data_dir, about)
         return Samples(self.name, self.definition, self.source, self.scorer, table, texts, about)
 
     def resolved(self, data_dir: Path | None = None) -> dict[str, Any]:
         """The definition as it will be run, and the digests of the files that decide what is asked and graded."""
-        definition = {k: v for k, v in msgspec.to_builtins(self.definition).items() if k not in ABOUT}
-        definition["dataset"] = {k: v for k, v in definition["dataset"].items() if k not in ABOUT_DATA}
+        definition = {k: v for k, v in msgspec.to_builtins(self.definition).items() if k not in DESCRIPTIVE}
+        definition["dataset"] = {k: v for k, v in definition["dataset"].items() if k not in DESCRIPTIVE_DATA}
         self.check()  # what is wrong with it is said before anything is asked
         used = [("scorer", self.scorer_file)]
         used += [(f"scorer {path.name}", path) for path in foreign.imported_files(self.scorer_file)]
@@ -124,10 +124,10 @@ class Task:
             ("episode", ("episode",), self.definition.episode),
         ):
             if function:
-                file = task_code.file_of(self.source, self.path, key, function)
+                file = task_code.find_helper(self.source, self.path, key, function)
                 used += [(f"{name} {path.name}", path) for path in (file, *foreign.imported_files(file))]
         if data_dir and (dataset.hub or dataset.file or not dataset.generate):
-            used.append(("data", rows.in_folder(data_dir, self.name)))
+            used.append(("data", rows.find_data_file(data_dir, self.name)))
         elif dataset.file:
             used.append(("data", self._data_file(dataset.file)))
         return {"task": definition, "digests": {key: rows.digest(path) for key, path in used}}
@@ -139,7 +139,7 @@ class Task:
         return str(beside) if name.endswith(".py") and beside.is_file() else name
 
     def _rows(
-        self, tokenizer: Tokenizer, seed: int, data_dir: Path | None, about: About
+        self, tokenizer: Tokenizer, seed: int, data_dir: Path | None, about: DataInfo
     ) -> rows.Rows | list[LazySample]:
         dataset = self.definition.dataset
         assert dataset is not None
@@ -147,7 +147,7 @@ class Task:
             return self._table(dataset, data_dir, about)
         generator = task_code.Generator(
             dataset.generate,
-            task_code.function(self.source, self.path, ("dataset", "generate"), dataset.generate),
+            task_code.load_function(self.source, self.path, ("dataset", "generate"), dataset.generate),
             self.definition.options,
         )
         given: dict[str, Any] = {"tokenizer": tokenizer, "seed": seed, "texts": self.texts.load(data_dir)}
@@ -156,25 +156,27 @@ class Task:
             if "rows" in task_code.parameters(generator):
                 given["rows"] = self._table(dataset, data_dir, about)
             given["table"] = partial(self._other, dataset, data_dir, about)
-        return task_code.generated(self.source, self.name, self.path, generator, given)
+        return task_code.generate(self.source, self.name, self.path, generator, given)
 
-    def _other(self, dataset: Dataset, data_dir: Path | None, about: About, beside: str = "", **keys: Any) -> rows.Rows:
+    def _other(
+        self, dataset: Dataset, data_dir: Path | None, about: DataInfo, beside: str = "", **keys: Any
+    ) -> rows.Rows:
         """Rows of another config, split or file of the dataset; with --data-dir those of `<task>_<beside>`."""
         return self._table(msgspec.structs.replace(dataset, **keys), data_dir, about, beside)
 
-    def _table(self, dataset: Dataset, data_dir: Path | None, about: About, beside: str = "") -> rows.Rows:
+    def _table(self, dataset: Dataset, data_dir: Path | None, about: DataInfo, beside: str = "") -> rows.Rows:
         if data_dir:
-            return rows.read([rows.in_folder(data_dir, f"{self.name}_{beside}" if beside else self.name)])
+            return rows.read([rows.find_data_file(data_dir, f"{self.name}_{beside}" if beside else self.name)])
         if dataset.file:
             return rows.read([self._data_file(dataset.file)])
         assert dataset.hub is not None
         keys = ("hub", "revision", "config", "split", "files", "columns")
-        wanted = hub.Source(**{key: getattr(dataset, key) for key in keys})
+        wanted = hub.HubSource(**{key: getattr(dataset, key) for key in keys})
         same = [table for table in about.tables if (table["hub"], table["revision"]) == (wanted.hub, wanted.revision)]
         # A branch may move while a task reads one table after another.
         commit = next((table["commit"] for table in same if table["commit"]), wanted.revision)
         try:
-            loaded = hub.load(wanted._replace(revision=commit))
+            loaded = hub.load_hub(wanted._replace(revision=commit))
         except HubError as error:
             remedy = f"--data-dir DIR reads DIR/{self.name}.jsonl"
             remedy = f"without a network, {remedy}" if error.kind != ACCESS else f"or {remedy}{_mirror(dataset)}"
@@ -204,35 +206,37 @@ def load(
     profile: Profile | None = None,
 ) -> list[Task]:
     """The tasks of names, paths and groups, each once: with a protocol of their own, a profile, then `key=value`."""
-    files = list(_expanded(names, ()))
+    files = list(_expand_groups(names, ()))
     if protocol == "default":  # what a task is run by without the option
         protocol = None
     if protocol is not None:
         _check_protocol(files, protocol)
     for _, _, file in files:
         if protocol is not None:
-            _follow(file, protocol)
+            _apply_protocol(file, protocol)
         if profile:
             profile.apply(file)
     first: dict[str, Path] = {}
     for name, path, _ in files:
         if first.setdefault(name, path) != path:
-            raise UsageError(f"two tasks are named '{name}': {source.show(first[name])} and {source.show(path)}")
-    pairs = [_override(text) for text in overrides]
+            raise UsageError(
+                f"two tasks are named '{name}': {source.display_path(first[name])} and {source.display_path(path)}"
+            )
+    pairs = [_parse_override(text) for text in overrides]
     for key, _, text in pairs:
-        if not any(_place(file, key) for _, _, file in files):
+        if not any(_override_target(file, key) for _, _, file in files):
             known = {*_names(Definition), *(o for _, _, f in files for o in f.data.get("options", {}))}
             raise UsageError(f"--set {text}: {plugins.unknown('key', str(key[0]), known)}")
     tasks = []
     for name, path, file in files:
         for key, value, text in pairs:
-            if place := _place(file, key):
-                _put(file, place, value, text)
+            if place := _override_target(file, key):
+                _apply_override(file, place, value, text)
         tasks.append(Task(name, path, file))
     return tasks
 
 
-def _check_protocol(files: Sequence[tuple[str, Path, Source]], protocol: str) -> None:
+def _check_protocol(files: Sequence[tuple[str, Path, YamlFile]], protocol: str) -> None:
     """UnknownProtocol if none of the tasks has a protocol of this name; tasks without any may go by those of others."""
     known = {name: _protocols(file) for name, _, file in files}
     if any(protocol in protocols for protocols in known.values()):
@@ -250,11 +254,11 @@ def _protocols_of_all() -> set[str]:
     found = set[str]()
     for path in plugins.available("tasks", "**/*.yaml").values():
         with suppress(UsageError):  # another task's file is not what was asked for
-            found |= set(_protocols(Source.read(path)))
+            found |= set(_protocols(YamlFile.read(path)))
     return found
 
 
-def _protocols(file: Source) -> dict[str, Any]:
+def _protocols(file: YamlFile) -> dict[str, Any]:
     """The protocols of a task file, if they are what they must be."""
     protocols = file.data.get("protocols") or {}
     if not isinstance(protocols, dict) or not all(isinstance(keys, dict) for keys in protocols.values()):
@@ -262,12 +266,12 @@ def _protocols(file: Source) -> dict[str, Any]:
     return dict(protocols)
 
 
-def _follow(file: Source, protocol: str) -> None:
+def _apply_protocol(file: YamlFile, protocol: str) -> None:
     """Lay a protocol of the task upon it; a task that has no such protocol is run as it always is."""
     known = _protocols(file)
     if protocol in known:
         file.protocol = protocol
-        file.data = source.merged(file.data, known[protocol])
+        file.data = source.deep_merge(file.data, known[protocol])
         file.lines |= {
             key[2:]: line for key, line in file.lines.items() if len(key) > 2 and key[:2] == ("protocols", protocol)
         }
@@ -285,43 +289,43 @@ def _names(struct: type[Struct]) -> list[str]:
     return [field.encode_name for field in msgspec.structs.fields(struct)]
 
 
-def _override(text: str) -> tuple[Key, Any, str]:
+def _parse_override(text: str) -> tuple[Key, Any, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UsageError(f"--set {text}: write key=value, for example --set generation.temperature=0.6")
-    return tuple(name.split(".")), source.value(value), text
+    return tuple(name.split(".")), source.parse_value(value), text
 
 
-def _place(file: Source, key: Key) -> Key | None:
+def _override_target(file: YamlFile, key: Key) -> Key | None:
     """Where an override goes: a key of the task file, or an option of its generator by its bare name."""
     if key[0] in _names(Definition):
         return key
     return ("options", *key) if key[0] in file.data.get("options", {}) else None
 
 
-def _put(file: Source, key: Key, value: Any, text: str) -> None:
+def _apply_override(file: YamlFile, key: Key, value: Any, text: str) -> None:
     if key[0] == "options" and len(key) > 1 and key[1] not in (known := file.data.get("options", {})):
         raise UsageError(f"--set {text}: {plugins.unknown('option', str(key[1]), known)}")
     nested: Any = value
     for name in reversed(key):
         nested = {name: nested}
-    file.data = source.merged(file.data, nested)
+    file.data = source.deep_merge(file.data, nested)
     place = (Path(f"--set {text}"), 0)
     for length in range(1, len(key)):
         file.lines.setdefault(key[:length], place)
     file.lines[key] = place
 
 
-def _expanded(names: Sequence[str], within: tuple[Path, ...]) -> Iterator[tuple[str, Path, Source]]:
+def _expand_groups(names: Sequence[str], within: tuple[Path, ...]) -> Iterator[tuple[str, Path, YamlFile]]:
     seen: set[Path] = set()
     for name in names:
         path = plugins.find("tasks", name, "**/*.yaml")
         if path in within:
-            raise UsageError(f"{source.show(path)}: the group holds itself")
+            raise UsageError(f"{source.display_path(path)}: the group holds itself")
         if path in seen:
             continue
         seen.add(path)
-        file = Source.read(path)
+        file = YamlFile.read(path)
         members = file.data.get("tasks")
         if members is None:
             yield path.stem, path, file
@@ -337,7 +341,7 @@ def _expanded(names: Sequence[str], within: tuple[Path, ...]) -> Iterator[tuple[
                 plugins.find("tasks", inner, "**/*.yaml")
             except UsageError as error:
                 raise file.error(("tasks", i), str(error)) from None
-            for item in _expanded([inner], (*within, path)):
+            for item in _expand_groups([inner], (*within, path)):
                 if item[1] not in seen:
                     seen.add(item[1])
                     yield item

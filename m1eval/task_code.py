@@ -11,7 +11,7 @@ from m1eval.errors import UsageError
 from m1eval.protocols import Episode, Scorer
 from m1eval.published_texts import PublishedTexts
 from m1eval.selection import COLUMNS
-from m1eval.source import Key, Source, show
+from m1eval.source import Key, YamlFile, display_path
 from m1eval.types import LazySample
 
 SIGNATURE = "async def score(self, output, sample, context) -> Score"
@@ -26,7 +26,7 @@ class Generator(NamedTuple):
     options: Mapping[str, Any]
 
 
-def scorer(file: Source, name: str, path: str, options: Mapping[str, Any], texts: PublishedTexts) -> Scorer:
+def load_scorer(file: YamlFile, name: str, path: str, options: Mapping[str, Any], texts: PublishedTexts) -> Scorer:
     """The scorer of a name or path, made with its options; UsageError at the task's line if it cannot be used."""
     where = file.where(("scorer",))
     try:
@@ -36,17 +36,17 @@ def scorer(file: Source, name: str, path: str, options: Mapping[str, Any], texts
     made = getattr(module, "Scorer", None)
     code = Path(module.__file__ or name)
     if not inspect.isclass(made) and not callable(made):
-        raise UsageError(f"{where}: {show(code)}: a scorer file has a class Scorer; this has none")
+        raise UsageError(f"{where}: {display_path(code)}: a scorer file has a class Scorer; this has none")
     made = plugins.with_base(made, Scorer)
     plugins.check_options(made, options, f"scorer {name}", lambda o: file.where(("scorer", name, o)))
     published = {"texts": texts.variables} if "texts" in parameters_of(made) else {}
     try:
-        with foreign.reported(code, f"scorer {name}"):
+        with foreign.errors_reported(code, f"scorer {name}"):
             scorer = _built(made, options, published)
     except UsageError as error:
         text = str(error) if str(error).startswith("scorer ") else f"scorer {name}: {error}"
         raise file.error(("scorer", name), text) from error
-    return _with_score(scorer, f"{where}: {show(code)}")
+    return _with_score(scorer, f"{where}: {display_path(code)}")
 
 
 def _built(made: Any, options: Mapping[str, Any], published: Mapping[str, Any]) -> Any:
@@ -59,7 +59,7 @@ def _built(made: Any, options: Mapping[str, Any], published: Mapping[str, Any]) 
 def _with_score(scorer: Any, where: str) -> Scorer:
     """The scorer, if it has what a scorer needs; one whose `score` is no coroutine function is made to wait for it."""
     score = None if type(scorer).score is Scorer.score else getattr(scorer, "score", None)
-    if not callable(score) or not foreign.takes(score, "output", "sample", "tools"):
+    if not callable(score) or not foreign.accepts(score, "output", "sample", "tools"):
         has = "has no" if score is None else "has another"
         raise UsageError(f"{where}: the Scorer {has} score; write {SIGNATURE}")
     for name in ("gold", "aggregate", "vote", "same"):
@@ -67,7 +67,7 @@ def _with_score(scorer: Any, where: str) -> Scorer:
             raise UsageError(f"{where}: the Scorer's {name} is not a method")
     if not foreign.is_async(score) or not type(scorer).__module__.startswith("m1eval.plugins.scorers."):
         try:
-            scorer.score = _awaited(score)
+            scorer.score = _awaitable(score)
         except AttributeError:
             if foreign.is_async(score):
                 return cast("Scorer", scorer)
@@ -76,7 +76,7 @@ def _with_score(scorer: Any, where: str) -> Scorer:
     return found
 
 
-def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
+def _awaitable(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function as one that is awaited, plain or not; it cannot end the process, only the sample."""
 
     @wraps(function)
@@ -90,16 +90,16 @@ def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
     return waiting
 
 
-def episode(file: Source, task: Path, name: str) -> Episode:
+def load_episode(file: YamlFile, task: Path, name: str) -> Episode:
     """The function that asks a sample; UsageError if it is not of that form."""
-    found: Any = function(file, task, ("episode",), name)
-    if not foreign.is_async(found) or not foreign.takes(found, "sample", "runner", "tools"):
+    found: Any = load_function(file, task, ("episode",), name)
+    if not foreign.is_async(found) or not foreign.accepts(found, "sample", "runner", "tools"):
         wanted = EPISODE.format(name=name.partition(".")[2])
         raise file.error(("episode",), f"{name} is no episode; write {wanted}")
-    return _awaited(found)
+    return _awaitable(found)
 
 
-def file_of(file: Source, task: Path, key: Key, name: str) -> Path:
+def find_helper(file: YamlFile, task: Path, key: Key, name: str) -> Path:
     """The Python file of `_file.function` beside a task."""
     module, dot, function = name.partition(".")
     if not dot or not function.isidentifier() or not module or "/" in module:
@@ -110,11 +110,11 @@ def file_of(file: Source, task: Path, key: Key, name: str) -> Path:
     return path
 
 
-def function(file: Source, task: Path, key: Key, name: str) -> Callable[..., Any]:
+def load_function(file: YamlFile, task: Path, key: Key, name: str) -> Callable[..., Any]:
     """The function `_file.name` of a Python file beside the task, which may import its neighbours."""
-    path = file_of(file, task, key, name)
+    path = find_helper(file, task, key, name)
     try:
-        module = plugins.import_file("tasks", path, show(path))
+        module = plugins.import_file("tasks", path, display_path(path))
     except UsageError as error:
         raise file.error(key, str(error)) from error
     attribute = name.partition(".")[2]
@@ -140,15 +140,15 @@ def parameters_of(function: Any) -> set[str]:
         return set()
 
 
-def generated(file: Source, name: str, task: Path, generator: Generator, given: Mapping[str, Any]) -> list[LazySample]:
+def generate(file: YamlFile, name: str, task: Path, generator: Generator, given: Mapping[str, Any]) -> list[LazySample]:
     """The rows that a generator makes, as recipes; UsageError for whatever it raises or makes besides."""
     key: Key = ("dataset", "generate")
     function, options = generator.function, generator.options
     plugins.check_options(function, options, generator.name, lambda option: file.where(("options", option)))
     wanted = parameters(generator)
     place = file.where(("options",) if options else key)
-    code = file_of(file, task, key, generator.name)
-    with foreign.reported(code, generator.name, place):
+    code = find_helper(file, task, key, generator.name)
+    with foreign.errors_reported(code, generator.name, place):
         made = function(**{k: v for k, v in given.items() if k in wanted}, **options)
         if not isinstance(made, Iterable) or isinstance(made, str | bytes | Mapping):
             if inspect.iscoroutine(made):
@@ -161,7 +161,7 @@ def generated(file: Source, name: str, task: Path, generator: Generator, given: 
     return list(_recipes(file, name, generator.name, items, width))
 
 
-def _recipes(file: Source, name: str, generator: str, items: list[Any], width: int) -> Iterator[LazySample]:
+def _recipes(file: YamlFile, name: str, generator: str, items: list[Any], width: int) -> Iterator[LazySample]:
     for number, item in enumerate(items, 1):
         if isinstance(item, LazySample):
             fault = _recipe_fault(item)

@@ -46,12 +46,12 @@ def _matching(pattern: str) -> list[str]:
 
 def _read() -> dict[str, dict[str, Any]]:
     """What the files of all tasks say; a broken file hides none of the others."""
-    from m1eval.source import Source
+    from m1eval.source import YamlFile
 
     found = {}
     for name, path in plugins.available("tasks", "**/*.yaml").items():
         try:
-            found[name] = Source.read(path).data
+            found[name] = YamlFile.read(path).data
         except UsageError:
             continue
     return found

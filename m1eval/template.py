@@ -10,7 +10,7 @@ import jinja2
 from jinja2 import nodes
 
 from m1eval.limited_template import LimitedEnvironment, TemplateLimitError
-from m1eval.source import Key, Source
+from m1eval.source import Key, YamlFile
 
 MOST_PARTS = 100
 """Parts up to which a template is filled in without Jinja."""
@@ -117,7 +117,7 @@ def _not_text(value: Any, *, lists: bool) -> str:
     return ""
 
 
-def compiled(source: Source, key: Key, text: str, *, lists: bool = True) -> Callable[[Mapping[str, Any]], str]:
+def compiled(source: YamlFile, key: Key, text: str, *, lists: bool = True) -> Callable[[Mapping[str, Any]], str]:
     """A template as a function of a row; errors name the file and line where the template stands.
 
     `lists`: whether it may show lists and mappings, which a reference or an id may not.

@@ -11,7 +11,7 @@ MESSAGE = 4
 """Tokens that a chat template adds to each message, about."""
 
 
-class Approximate:
+class CharacterTokenizer:
     """Counts four characters as a token, and four tokens for the frame of each message; exact by construction."""
 
     approximate = True
@@ -33,11 +33,11 @@ class Approximate:
         return sum(-(-len(str(m.get("content") or "")) // CHARACTERS) + MESSAGE for m in messages)
 
 
-class WindowUnknown(UsageError):
+class ContextWindowUnknown(UsageError):
     """The model's window is asked for, and known only when the model has started."""
 
 
-class OfRunner:
+class RunnerTokenizer:
     """A runner's tokenizer, taken at its first use: what is done already can be counted before a model is loaded.
 
     `named` stands in for it, where `--tokenizer` asks for another.
@@ -47,7 +47,7 @@ class OfRunner:
         self._runner = runner
         self._found: Tokenizer | None = named
         self.started = False
-        self.approximate = isinstance(named, Approximate)
+        self.approximate = isinstance(named, CharacterTokenizer)
         """Whether four characters stood for a token, because the runner has no tokenizer."""
 
     def encode(self, text: str) -> Sequence[int]:
@@ -72,11 +72,13 @@ class OfRunner:
     def context_window(self) -> int | None:
         """The model's, None if the runner cannot say; WindowUnknown as long as it may still come to know."""
         if self._runner.context_window is None and not self.started:
-            raise WindowUnknown("the model's window is known only when it has started; give it by -o window=TOKENS")
+            raise ContextWindowUnknown(
+                "the model's window is known only when it has started; give it by -o window=TOKENS"
+            )
         return self._runner.context_window
 
     def _own(self) -> Tokenizer:
         if self._found is None:
-            self._found = self._runner.tokenizer or Approximate()
-            self.approximate = isinstance(self._found, Approximate)
+            self._found = self._runner.tokenizer or CharacterTokenizer()
+            self.approximate = isinstance(self._found, CharacterTokenizer)
         return self._found

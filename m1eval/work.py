@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from m1eval.done import Done
+from m1eval.done import JournalState
 from m1eval.overlength import Overlength
 from m1eval.protocols import Runner
 from m1eval.samples import Samples
@@ -17,7 +17,7 @@ IN_THREADS = 64
 """Samples at most that are built in threads before it is tried again whether one on the spot is quick."""
 
 
-class Work:
+class Plan:
     """One task's share of a run: which samples, how often, and what of it is done."""
 
     def __init__(
@@ -27,7 +27,7 @@ class Work:
         numbers: list[int],
         repeats: int,
         seed: int,
-        done: Done,
+        done: JournalState,
         overlength: Overlength,
     ):
         self.task = task
@@ -37,38 +37,40 @@ class Work:
         self.seed = seed
         self.done = done
         self.overlength = overlength
-        self.more: dict[str, int] = {}
+        self.extra_repeats: dict[str, int] = {}
         """Samples that get more answers than `repeats` (`--until-se`), with their number."""
 
     @property
     def total(self) -> int:
         """(sample, repeat)s in all."""
-        return (len(self.numbers) - self.skipped) * self.repeats + sum(n - self.repeats for n in self.more.values())
+        return (len(self.numbers) - self.skipped) * self.repeats + sum(
+            n - self.repeats for n in self.extra_repeats.values()
+        )
 
     @property
     def skipped(self) -> int:
         """Samples that are left out, as their prompt is longer than the window."""
-        return self.overlength.skips(map(self.samples.id, self.numbers)) if self.overlength.skipped else 0
+        return self.overlength.count_skipped(map(self.samples.id, self.numbers)) if self.overlength.skipped else 0
 
     def build(self, number: int, runner: Runner, repeat: int = 0) -> Sample | None:
         """A sample as it is to be asked of this runner; None if it is longer than the window and to be left out."""
-        return self.overlength.fitted(self.samples.sample(number, repeat), runner.context_window)
+        return self.overlength.apply(self.samples.sample(number, repeat), runner.context_window)
 
-    def owed(self) -> Iterator[tuple[int, list[int]]]:
+    def pending(self) -> Iterator[tuple[int, list[int]]]:
         """What has no score yet: samples by number with those repeats that share a prompt."""
         for number in self.numbers:
             name = self.samples.id(number)
-            most = self.more.get(name, self.repeats)
-            missing = ((1 << most) - 1) & ~self.done.bits(name)
+            most = self.extra_repeats.get(name, self.repeats)
+            missing = ((1 << most) - 1) & ~self.done.completed_mask(name)
             if missing and name not in self.overlength.skipped:
                 repeats = [r for r in range(most) if missing >> r & 1]
                 yield from [(number, [r]) for r in repeats] if self.samples.varies(number) else [(number, repeats)]
 
 
-class Building:
+class SampleBuilder:
     """Builds samples: on the spot while that is quick, else in a thread, where they keep nobody waiting."""
 
-    def __init__(self, work: Work, runner: Runner) -> None:
+    def __init__(self, work: Plan, runner: Runner) -> None:
         self._work, self._runner = work, runner
         self._in_threads = self._next_in_threads = 1
 

@@ -12,10 +12,10 @@ from typing import Any
 import m1eval
 from m1eval import Output, Request, Timing, Usage, UsageError, split_thinking
 from m1eval.plugins import unknown
-from m1eval.source import number_of
+from m1eval.source import as_number
 from m1eval.text import parse_tokens
 from m1eval.thinking import DEFAULT, named
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 
 PARTS = ("gold", "wrong", "truncated", "garbled", "error")
 LONGEST = 86_400
@@ -50,7 +50,7 @@ class Runner(m1eval.Runner):
             raise UsageError(f"echo: latency is at most {LONGEST} seconds, not {str(latency)[:40]!r}")
         self.context_window = _window(window)
         self.concurrency = int(_number("concurrency", concurrency, 1))
-        self.tokenizer: Approximate = Approximate()
+        self.tokenizer: CharacterTokenizer = CharacterTokenizer()
 
     async def generate(self, request: Request) -> Output:
         """Answer by the script."""
@@ -95,7 +95,7 @@ class Runner(m1eval.Runner):
 
 def _number(name: str, value: object, least: int = 0) -> float:
     """An option that is a number from `least` on; a whole one where that is 1."""
-    number = number_of(value)
+    number = as_number(value)
     if number is None or number < least or (least and not number.is_integer()):
         kind = f"a whole number from {least} on" if least else "a number of seconds from 0 on"
         raise UsageError(f"echo: {name} is {kind}, not {str(value)[:40]!r}")

@@ -5,7 +5,7 @@ stand in the question are left out, several targets (qa8) must all be named.
 """
 
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import short
+from m1eval.report.words import shorten
 
 from ._columns import TargetScorer, target_in, text_in
 
@@ -44,7 +44,7 @@ class Scorer(TargetScorer):
         expected = target.split(",") if "," in target and len(target) > 3 else [target]
         right = set(expected) == named and len(expected) == len(named)
         shown = ", ".join(sorted(named)) or "none"
-        return Score(value=float(right), answer=short(output.text), explanation=f"babilong: labels named: {shown}")
+        return Score(value=float(right), answer=shorten(output.text), explanation=f"babilong: labels named: {shown}")
 
     def gold(self, sample: Sample) -> str:
         """The label itself."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import short
+from m1eval.report.words import shorten
 
 from ._columns import TargetScorer
 from ._unicode import composed
@@ -51,7 +51,7 @@ class Scorer(TargetScorer):
         value = len(matches) / len(references) if self.need == "all" else float(bool(matches))
         return Score(
             value=value,
-            answer=short(text),
+            answer=shorten(text),
             explanation=f"contains: {len(matches)} of {len(references)} found, {self.need} needed",
         )
 

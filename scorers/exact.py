@@ -6,7 +6,7 @@ Letters are compared as characters, not as code points: "é" is the same in one 
 from typing import Any
 
 from m1eval import Context, Output, Sample, Score
-from m1eval.report.words import short
+from m1eval.report.words import shorten
 
 from ._columns import TargetScorer, target_in
 from ._unicode import composed
@@ -26,7 +26,7 @@ class Scorer(TargetScorer):
         same = composed(answer.casefold()) == composed(target.casefold()) if self.ignore_case else answer == target
         return Score(
             value=float(same),
-            answer=short(answer),
+            answer=shorten(answer),
             explanation=f"exact: {'the same text' if same else 'another text'}",
         )
 

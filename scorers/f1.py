@@ -10,7 +10,7 @@ import string
 from collections import Counter
 
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import short
+from m1eval.report.words import shorten
 
 from ._columns import TargetScorer, target_in
 from ._unicode import composed
@@ -42,7 +42,7 @@ class Scorer(TargetScorer):
         value = max(f1(answer_words, reference) for reference in bags)
         return Score(
             value=value,
-            answer=short(answer),
+            answer=shorten(answer),
             explanation=f"f1: the best of {len(bags)} references",
             metrics={"exact": float(answer_words in bags)},
         )

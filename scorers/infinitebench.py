@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import short
+from m1eval.report.words import shorten
 
 from ._columns import list_in, text_in
 
@@ -67,7 +67,7 @@ class Scorer(m1eval.Scorer):
             value = float(self.rules[subtask](text, answers, letter))
         except (TypeError, ValueError, OverflowError):  # a reference that is no number; answers raise none
             raise UsageError(f"scorer infinitebench: sample {sample.id}: wrong 'answers' for {subtask}") from None
-        return Score(value=value, answer=short(text), explanation=f"infinitebench: rule of {subtask}")
+        return Score(value=value, answer=shorten(text), explanation=f"infinitebench: rule of {subtask}")
 
     async def _summary(self, text: str, answer: str, context: Context) -> Score:
         try:
@@ -78,8 +78,8 @@ class Scorer(m1eval.Scorer):
             explanation = (
                 f"infinitebench: no ROUGE after {self.timeout:g} s; it is at most {bound:.4f}, and counts as 0"
             )
-            return Score(value=0.0, answer=short(text), explanation=explanation, metrics={"at_most": bound})
-        return Score(value=value, answer=short(text), explanation="infinitebench: rule of longbook_sum_eng")
+            return Score(value=0.0, answer=shorten(text), explanation=explanation, metrics={"at_most": bound})
+        return Score(value=value, answer=shorten(text), explanation="infinitebench: rule of longbook_sum_eng")
 
     def gold(self, sample: Sample) -> str:
         """The reference in the form that its rule reads."""

@@ -19,7 +19,7 @@ import jinja2
 import m1eval
 from m1eval import Context, JudgeReply, Message, Output, Sample, Score, UsageError
 from m1eval.judging import ContextLengthExceeded
-from m1eval.report.words import short
+from m1eval.report.words import shorten
 from m1eval.stats import calibration_error, hle_calibration_error
 from m1eval.template import environment
 
@@ -132,7 +132,7 @@ class Scorer(m1eval.Scorer):
             return Score(value=0.0, explanation="judge: empty answer", metrics=self._unseen("none"))
         if len(answer) > LONGEST_ANSWER:
             explanation = f"judge: an answer of {len(answer):,} characters is not shown to it"
-            return Score(value=0.0, answer=short(answer), explanation=explanation, metrics=self._unseen("wrong"))
+            return Score(value=0.0, answer=shorten(answer), explanation=explanation, metrics=self._unseen("wrong"))
         values, names, replies = [], [], []
         for swapped in (False, True) if self.swap else (False,):
             messages = self.messages(output.text if self.verbatim else answer, sample, swapped)
@@ -142,7 +142,7 @@ class Scorer(m1eval.Scorer):
                 if 2 * len(answer) < sum(len(str(message["content"])) for message in messages):
                     raise
                 explanation = f"judge: the answer is longer than the judge's window: {error}"
-                return Score(value=0.0, answer=short(answer), explanation=explanation, metrics=self._unseen("wrong"))
+                return Score(value=0.0, answer=shorten(answer), explanation=explanation, metrics=self._unseen("wrong"))
             for name, verdict in judged:
                 names.append(name)
                 replies.append(verdict)
@@ -158,7 +158,9 @@ class Scorer(m1eval.Scorer):
         if self.confidence:
             metrics["confidence"] = await self._confidence(answer, replies, context)
         who = ", ".join(f"{verdict.judge} {name}" for verdict, name in zip(replies, names, strict=True))
-        return Score(value=value, answer=short(answer), explanation=f"judge: {who}", metrics=metrics, verdicts=replies)
+        return Score(
+            value=value, answer=shorten(answer), explanation=f"judge: {who}", metrics=metrics, verdicts=replies
+        )
 
     def _unseen(self, why: Literal["none", "wrong"]) -> dict[str, float]:
         """The verdict on an answer that no judge has seen, where there are names for it."""
@@ -252,7 +254,9 @@ class Scorer(m1eval.Scorer):
                 return [clear[number] for number in sorted(clear)]
             if fault is None:
                 unclear = next(reply for number, reply in enumerate(replies) if number not in clear)
-                message = f"judge {unclear.judge} gave no clear verdict in {ATTEMPTS} replies: {short(unclear.text)!r}"
+                message = (
+                    f"judge {unclear.judge} gave no clear verdict in {ATTEMPTS} replies: {shorten(unclear.text)!r}"
+                )
                 fault = ValueError(message)
         assert fault is not None
         raise fault

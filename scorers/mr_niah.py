@@ -7,7 +7,7 @@ items of a numbered list, the lines of a text if each ends a sentence, else what
 import re
 
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import short
+from m1eval.report.words import shorten
 
 from ._columns import TargetScorer
 
@@ -30,10 +30,10 @@ class Scorer(TargetScorer):
         language = "Chinese" if _CHINESE.search(sample.target) else "English"
         folded = text.lower()
         if any(word in folded for word in APOLOGIES[language]):
-            return Score(value=0.0, answer=short(text), explanation="mr_niah: an apology")
+            return Score(value=0.0, answer=shorten(text), explanation="mr_niah: an apology")
         hits = sum(part in text for part in expected)
         value = hits / len(expected)
-        return Score(value=value, answer=short(text), explanation=f"mr_niah: {hits} of {len(expected)} parts")
+        return Score(value=value, answer=shorten(text), explanation=f"mr_niah: {hits} of {len(expected)} parts")
 
     def gold(self, sample: Sample) -> str:
         """The text itself; UsageError if it has no parts."""

@@ -10,7 +10,7 @@ space too many behind the key can turn 1 into 0. Other settings would give other
 from difflib import SequenceMatcher
 
 from m1eval import Context, Output, Sample, Score
-from m1eval.report.words import short
+from m1eval.report.words import shorten
 
 from ._columns import TargetScorer, target_in, text_in
 
@@ -37,7 +37,7 @@ class Scorer(TargetScorer):
         response, key, target = output.text, text_in(sample, KEY, "mrcr"), self.gold(sample)
         if not response:
             return Score(value=0.0, explanation="mrcr: empty response", metrics={"key": 0.0})
-        shown = short(response)
+        shown = shorten(response)
         if not response.startswith(key):
             return Score(value=0.0, answer=shown, explanation=f"mrcr: does not start with {key}", metrics={"key": 0.0})
         texts = response.removeprefix(key), target.removeprefix(key)

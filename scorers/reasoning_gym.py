@@ -14,7 +14,7 @@ from typing import Any
 
 import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import short
+from m1eval.report.words import shorten
 
 from ._columns import text_in
 
@@ -53,7 +53,9 @@ class Scorer(m1eval.Scorer):
                 raise  # the worker process was lost
             await context.workers.run(grade, *problem, sample.target, timeout=self.timeout)
             late = isinstance(error, TimeoutError)
-            why = f"is not graded in {self.timeout:g} s" if late else f"ends the library's grader ({short(str(error))})"
+            why = (
+                f"is not graded in {self.timeout:g} s" if late else f"ends the library's grader ({shorten(str(error))})"
+            )
             explanation = f"reasoning_gym: {rule} {why}; counted as wrong"
             return Score(value=0.0, answer=answer, explanation=explanation, metrics={"reward": 0.0})
         return Score(

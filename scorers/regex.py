@@ -4,7 +4,7 @@ import re
 from typing import Any, Literal
 
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import short
+from m1eval.report.words import shorten
 
 from ._columns import TargetScorer, target_in
 from ._unicode import composed
@@ -55,7 +55,7 @@ class Scorer(TargetScorer):
             return Score(value=0.0, explanation="regex: the pattern finds nothing")
         answer = match.strip()
         same = composed(answer.casefold()) == composed(target.casefold()) if self.ignore_case else answer == target
-        return Score(value=float(same), answer=short(answer), explanation=f"regex: the {self.take} match")
+        return Score(value=float(same), answer=shorten(answer), explanation=f"regex: the {self.take} match")
 
     def vote(self, record: Any) -> str | None:
         """What an answer votes for, in the form that is compared; of a long one the whole output."""
@@ -76,11 +76,11 @@ class Scorer(TargetScorer):
             )
         except TimeoutError:
             raise TimeoutError(
-                f"regex: the pattern {short(self.pattern)!r} did not come to an end in {self.timeout:g} s on this"
+                f"regex: the pattern {shorten(self.pattern)!r} did not come to an end in {self.timeout:g} s on this"
                 " answer, nor on plain prose; write it without repetitions inside repetitions"
             ) from None
         explanation = f"regex: the pattern did not come to an end in {self.timeout:g} s on this answer, so it is wrong"
-        return Score(value=0.0, answer=short(text), explanation=explanation)
+        return Score(value=0.0, answer=shorten(text), explanation=explanation)
 
 
 def ordinary_prose(length: int) -> str:

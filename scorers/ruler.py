@@ -10,7 +10,7 @@ from typing import Literal
 
 import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import short
+from m1eval.report.words import shorten
 
 from ._columns import list_in
 
@@ -37,7 +37,7 @@ class Scorer(m1eval.Scorer):
         hits = sum(reference.lower() in folded for reference in references)
         value = hits / len(references) if self.match == "all" else float(hits > 0)
         explanation = f"ruler: {hits} of {len(references)} found, {self.match} wanted"
-        return Score(value=value, answer=short(answer), explanation=explanation)
+        return Score(value=value, answer=shorten(answer), explanation=explanation)
 
     def gold(self, sample: Sample) -> str:
         """All references in one line."""

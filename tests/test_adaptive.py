@@ -29,26 +29,26 @@ def test_no_answer_decides_on_the_number_of_its_own_half():
     one, other = adaptive.split(first)
     assert sorted([*one, *other]) == sorted(first)
     assert abs(len(one) - len(other)) <= 1
-    before = adaptive.answers(first, 0.02, 2)
+    before = adaptive.allocate(first, 0.02, 2)
     changed = {**first, **{name: sums(1.0, 1.0) for name in one}}
-    after = adaptive.answers(changed, 0.02, 2)
+    after = adaptive.allocate(changed, 0.02, 2)
     assert [after[name] for name in one] == [before[name] for name in one]
     assert all(after[name] < before[name] for name in other), "sure answers in one half, fewer in the other"
-    assert adaptive.answers(dict(reversed(first.items())), 0.02, 2) == before, "the order of the samples is nothing"
+    assert adaptive.allocate(dict(reversed(first.items())), 0.02, 2) == before, "the order of the samples is nothing"
 
 
 def test_all_of_a_half_get_as_many_and_never_too_many():
     made = random.Random(2)
     first = first_answers([0.5] * 30, 2, made)
     for target in (0.5, 0.05, 0.01, 1e-6):
-        found = adaptive.answers(first, target, 2)
+        found = adaptive.allocate(first, target, 2)
         for half in adaptive.split(first):
             assert len({found[name] for name in half}) == 1
         assert min(found.values()) >= 2
         assert max(found.values()) <= 2 * adaptive.MOST
-    assert set(adaptive.answers(first, 0.5, 2).values()) == {2}
-    assert set(adaptive.answers(first, 1e-6, 2).values()) == {2 * adaptive.MOST}
-    assert adaptive.answers({"one": sums(0.0, 1.0)}, 1e-6, 1) == {"one": 2}
+    assert set(adaptive.allocate(first, 0.5, 2).values()) == {2}
+    assert set(adaptive.allocate(first, 1e-6, 2).values()) == {2 * adaptive.MOST}
+    assert adaptive.allocate({"one": sums(0.0, 1.0)}, 1e-6, 1) == {"one": 2}
     assert (adaptive.pilot(1), adaptive.pilot(4)) == (2, 4)
 
 
@@ -60,7 +60,7 @@ def test_the_error_asked_for_is_reached_and_the_score_not_moved(chances):
     true_noise = [chance * (1 - chance) for chance in chances]
     for _ in range(trials):
         first = first_answers(chances, 2, made)
-        wanted = adaptive.answers(first, target, 2)
+        wanted = adaptive.allocate(first, target, 2)
         more = [sum(made.random() < chance for _ in range(wanted[f"s{i}"] - 2)) for i, chance in enumerate(chances)]
         means = [(first[f"s{i}"].total + more[i]) / wanted[f"s{i}"] for i in range(n)]
         moved.append(statistics.fmean(means) - statistics.fmean(chances))
@@ -130,7 +130,7 @@ def test_the_error_of_a_mean_over_unequal_parts_is_reached():
             for i in range(size):
                 values = [float(made.random() < 0.5) for _ in range(2)]
                 first[f"{part}{i}"] = Sums(sum(values), sum(values), 2, part)
-        given = adaptive.answers(first, target, 2)
+        given = adaptive.allocate(first, target, 2)
         variance = sum(0.25 / n / (2 * sizes[name[0]]) ** 2 for name, n in given.items())
         reached += math.sqrt(variance) <= target
     assert reached >= 150, "in about four of five runs"

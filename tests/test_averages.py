@@ -102,7 +102,7 @@ def grouped(records: list[Record]) -> list[Record]:
 
 def test_figures_of_several_answers_are_means_over_the_parts():
     records = grouped(answered({"a": [(0, 4)] * 40, "b": [(3, 1)] * 4}))
-    found = {figure.name: figure for figure in repeats.figures(repeats.collect(records), 4)}
+    found = {figure.name: figure for figure in repeats.metrics(repeats.collect(records), 4)}
     for name in ("pass@2", "pass@4", "G-Pass@4 (half)"):
         assert found[name].value == 0.5, f"{name}: none of one part and all of the other"
         assert found[name].bounds == (0.5, 0.5)
@@ -113,8 +113,8 @@ def test_figures_of_several_answers_are_means_over_the_parts():
 
 def test_figures_of_one_part_are_what_they_are_without_parts():
     records = answered({"a": [(1, 3), (4, 0), (0, 4), (2, 2), (3, 1)]})
-    plain = repeats.figures(repeats.collect(records), 4)
-    assert repeats.figures(repeats.collect(grouped(records)), 4) == plain
+    plain = repeats.metrics(repeats.collect(records), 4)
+    assert repeats.metrics(repeats.collect(grouped(records)), 4) == plain
 
 
 def test_samples_that_could_not_be_built_are_no_part_of_their_own():

@@ -32,7 +32,7 @@ def built(monkeypatch):
             return number
 
         async def every():
-            building = works.Building(*work(one))
+            building = works.SampleBuilder(*work(one))
             return [await building.sample(number) for number in range(len(kinds))]
 
         took = [0.0 if kind == "quick" else 2.0 for kind in kinds]
@@ -66,7 +66,7 @@ def test_an_error_of_one_is_that_ones(built):
         raise ValueError(number)
 
     async def twice():
-        building = works.Building(*work(fails))
+        building = works.SampleBuilder(*work(fails))
         for number in range(3):
             with pytest.raises(ValueError, match=str(number)):
                 await building.sample(number)

@@ -12,8 +12,8 @@ import pytest
 import zstandard
 
 from m1eval import UsageError, prompts, rows
-from m1eval.done import SHOWN, Done, records
-from m1eval.prompts import frame, read_prompts
+from m1eval.done import SHOWN, JournalState, records
+from m1eval.prompts import encode_frame, read_prompts
 from m1eval.record import MOST_REPEATS
 from tests.conftest import lines, run_of, write
 
@@ -78,7 +78,7 @@ ODD: dict[str, dict[str, Any]] = {
 def test_what_counts_is_the_same_for_all_who_read(tmp_path, name):
     path = tmp_path / "samples.jsonl"
     path.write_bytes(msgspec.json.encode(GOOD | ODD[name]) + b"\n")
-    assert Done(path).tally.score == 1
+    assert JournalState(path).tally.score == 1
     (record,) = records(path)
     assert (record.id, record.outcome, record.value) == ("capitals-01", "right", 1.0)
 
@@ -99,7 +99,7 @@ def test_what_counts_is_the_same_for_all_who_read(tmp_path, name):
 def test_a_line_that_is_none_counts_nowhere(tmp_path, line):
     path = tmp_path / "samples.jsonl"
     path.write_bytes(line + b"\n" + msgspec.json.encode(GOOD) + b"\n")
-    done = Done(path)
+    done = JournalState(path)
     assert (done.tally.scored, [*done.torn, *done.invalid]) == (1, [1])
     assert len(list(records(path))) == 1
 
@@ -107,11 +107,11 @@ def test_a_line_that_is_none_counts_nowhere(tmp_path, line):
 def test_a_forged_number_of_answers_takes_no_memory(tmp_path):
     path = tmp_path / "samples.jsonl"
     path.write_text("".join(json.dumps(GOOD | {"repeat": 10**12 + n}) + "\n" for n in range(1000)))
-    done = Done(path)
+    done = JournalState(path)
     assert len(done.invalid) == 1000
-    assert done.bits("capitals-01") == 0
+    assert done.completed_mask("capitals-01") == 0
     path.write_text(json.dumps(GOOD | {"repeat": MOST_REPEATS - 1}) + "\n")
-    assert Done(path).has("capitals-01", MOST_REPEATS - 1)
+    assert JournalState(path).has("capitals-01", MOST_REPEATS - 1)
 
 
 def test_numbers_that_could_not_be_read_again_are_not_written(m1eval, capitals, tmp_path):
@@ -133,7 +133,7 @@ def test_numbers_that_could_not_be_read_again_are_not_written(m1eval, capitals, 
     command = ("run", "--tasks", capitals, "--model", f"{tmp_path / 'odd.py'}:x", "--out", tmp_path / "x")
     m1eval(*command)
     assert {line["value"] for line in lines(run_of(tmp_path / "x") / "samples.jsonl")} == {1.0}
-    done = Done(run_of(tmp_path / "x") / "samples.jsonl")
+    done = JournalState(run_of(tmp_path / "x") / "samples.jsonl")
     assert (done.tally.scored, done.torn, done.invalid) == (12, [], {})
 
 
@@ -170,11 +170,11 @@ def test_damaged_prompts_are_set_aside_and_the_run_goes_on(
 
 
 def _frames(file: Path) -> list[bytes]:
-    return [frame(row["id"], msgspec.json.encode(row["messages"])) for row in read_prompts(file)]
+    return [encode_frame(row["id"], msgspec.json.encode(row["messages"])) for row in read_prompts(file)]
 
 
 def test_a_bomb_among_prompts_is_no_prompt(tmp_path):
-    (tmp_path / "p.zst").write_bytes(frame("a", b"[]") + _bomb(b""))
+    (tmp_path / "p.zst").write_bytes(encode_frame("a", b"[]") + _bomb(b""))
     with pytest.raises(prompts.Damaged):
         list(read_prompts(tmp_path / "p.zst"))
 
@@ -222,7 +222,7 @@ def test_lines_of_no_sample_alone_are_not_thrown_away(m1eval, capitals, tmp_path
     again = m1eval(*command, "echo:gold", "--limit", 1)
     assert f"samples.jsonl:{first}, …: 20 lines are of no sample of the task" in again.out
     assert journal.read_bytes().startswith(before)
-    assert Done(journal, {f"x{n}" for n in range(20)}).tally.scored == 1
+    assert JournalState(journal, {f"x{n}" for n in range(20)}).tally.scored == 1
     journal.write_bytes(before)
     m1eval("run", "--tasks", capitals, "--out", tmp_path / "x", "--model", "echo:gold", "--limit", 1, "--dry-run")
     assert journal.read_bytes() == before
@@ -360,7 +360,7 @@ def test_amounts_without_bound_add_up_to_nothing_that_cannot_be_read(shell, capi
 def test_lines_with_amounts_that_cannot_be_do_not_count(tmp_path, key, value):
     path = tmp_path / "samples.jsonl"
     path.write_text("".join(json.dumps(GOOD | {key: value, "repeat": n}) + "\n" for n in range(3)))
-    done = Done(path)
+    done = JournalState(path)
     assert (len(done.invalid), done.cost, done.tally.seconds) == (3, 0, 0)
 
 

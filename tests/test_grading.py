@@ -11,9 +11,9 @@ import numpy
 import pytest
 
 from m1eval import Output, Score, Usage
-from m1eval.done import Done, records
+from m1eval.done import JournalState, records
 from m1eval.grading import as_number, as_output, as_score
-from m1eval.record import Record, readable
+from m1eval.record import Record, encode_record
 from tests.conftest import lines, run_of, write
 
 
@@ -113,7 +113,7 @@ ODD: list[Any] = [
 
 @pytest.mark.parametrize("metadata", ODD, ids=lambda odd: str(list(odd))[:30])
 def test_metadata_of_any_kind_is_written_and_read_back(tmp_path, metadata):
-    line = readable(Record(id="a", repeat=0, outcome="right", value=1.0, metadata=metadata))
+    line = encode_record(Record(id="a", repeat=0, outcome="right", value=1.0, metadata=metadata))
     (tmp_path / "samples.jsonl").write_bytes(line)
     (read,) = records(tmp_path / "samples.jsonl")
     assert (read.outcome, read.value, len(read.metadata)) == ("right", 1.0, len(metadata))
@@ -133,8 +133,8 @@ class Unprintable:
 )
 def test_what_cannot_be_read_back_is_errored_and_never_written_as_it_is(tmp_path, odd):
     record = Record(id="a", repeat=0, outcome="right", value=1.0, usage=Usage(answer=3), **odd)
-    (tmp_path / "samples.jsonl").write_bytes(readable(record))
-    done = Done(tmp_path / "samples.jsonl")
+    (tmp_path / "samples.jsonl").write_bytes(encode_record(record))
+    done = JournalState(tmp_path / "samples.jsonl")
     assert (record.outcome, done.tally.outcomes["errored"], done.tally.usage.answer) == ("errored", 1, 3)
     assert (done.torn, done.invalid) == ([], {})
 

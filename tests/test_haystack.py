@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from m1eval import UsageError, plugins, task
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 from tests.conftest import Characters, write
 from tests.test_needle import haystacks, text_of, trained
 
@@ -40,7 +40,7 @@ class Counting(Characters):
 
 @pytest.fixture(scope="module", params=["words", "metaspace", "characters", "approximate"])
 def tokenizer(request: pytest.FixtureRequest) -> Any:
-    odd = {"characters": Characters, "approximate": Approximate}
+    odd = {"characters": Characters, "approximate": CharacterTokenizer}
     return odd[request.param]() if request.param in odd else trained(request.param)
 
 
@@ -164,7 +164,7 @@ def test_real_texts_are_exact_to_eight_tokens(name):
 )
 def test_a_corpus_that_is_not_there_is_an_error_in_one_line(name, message):
     with pytest.raises(UsageError, match=re.escape(message)):
-        haystacks(Approximate(), corpus=name)
+        haystacks(CharacterTokenizer(), corpus=name)
 
 
 def test_an_empty_text_and_one_that_is_no_text_are_errors(tmp_path):
@@ -172,7 +172,7 @@ def test_an_empty_text_and_one_that_is_no_text_are_errors(tmp_path):
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\xfa")
     for name, message in (("empty.txt", "there is no text in it"), ("bad.txt", "cannot be read as UTF-8")):
         with pytest.raises(UsageError, match=message):
-            haystacks(Approximate(), corpus=str(tmp_path / name))
+            haystacks(CharacterTokenizer(), corpus=str(tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_an_empty_text_and_one_that_is_no_text_are_errors(tmp_path):
     ],
 )
 def test_lengths_are_written_as_people_write_them(given, expected):
-    class Windowed(Approximate):
+    class Windowed(CharacterTokenizer):
         context_window = 32768
 
     assert lengths.lengths_of(given, Windowed()) == expected
@@ -194,7 +194,7 @@ def test_lengths_are_written_as_people_write_them(given, expected):
 
 @pytest.mark.parametrize(("window", "last"), [(40_000, 32768), (4096, 2048), (3000, 1500), (131072, 122880)])
 def test_auto_ends_below_any_window(window, last):
-    tokenizer = Approximate()
+    tokenizer = CharacterTokenizer()
     tokenizer.context_window = window  # type: ignore[attr-defined]
     assert lengths.lengths_of("auto", tokenizer)[-1] == last
 
@@ -202,7 +202,7 @@ def test_auto_ends_below_any_window(window, last):
 @pytest.mark.parametrize("given", ["4q", "0", "9k-10k", "-4k", ""])
 def test_what_is_no_length_is_an_error(given):
     with pytest.raises(ValueError, match=r"number of tokens|no power of two"):
-        lengths.lengths_of(given, Approximate())
+        lengths.lengths_of(given, CharacterTokenizer())
 
 
 def test_lengths_from_the_command_line(m1eval, tmp_path):
@@ -267,7 +267,7 @@ def test_several_needles_are_graded_by_their_share(m1eval, tmp_path):
     result = m1eval(*args, "--json")
     assert result.json()["runs"][0]["score"] == 1.0
     (found,) = task.load(["multi_needle"], ["lengths=[4096]"])
-    samples = found.samples(Approximate(), 0)
+    samples = found.samples(CharacterTokenizer(), 0)
     text = text_of(samples.sample(0))
     assert len(re.findall(r"\d{7}", text)) == 8
     assert [samples.prefix_key(i) for i in range(5)].count(samples.prefix_key(0)) == 4

@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.hostile_answers import ANSWERS, measure
 from m1eval import JudgeReply, Output, Sample, Usage, load
-from m1eval.asking import Asking, Places
-from m1eval.graded import Came, graded_record
+from m1eval.asking import ConcurrencyLimit, Session
+from m1eval.graded import Attempt, graded_record
 from m1eval.spending import Spending
 from m1eval.workers import Pool
 from tests.hostile import FORMS
@@ -78,15 +78,15 @@ async def story(name: str) -> tuple[dict[str, str], float]:
     nobody: Any = None
     async with Pool(2) as workers:
         beating = asyncio.create_task(heart())
-        asking: Any = Asking(
+        asking: Any = Session(
             *(nobody, SimpleNamespace(workers=workers, judges=Judges()), nobody),
-            *(Places(lambda: 1), Spending(), asyncio.Event()),
+            *(ConcurrencyLimit(lambda: 1), Spending(), asyncio.Event()),
         )
         sample = Sample(id="s", messages=[], target=target, metadata=row)
         work: Any = SimpleNamespace(task=task)
         for form, make in list(FORMS.items())[:: EVERY.get(name, 1)]:
             text = ("key" if scorer == "mrcr" else "") + make(SIZE)
-            record = await graded_record(work, sample, Came(0, 1, Output(text=text)), asking)
+            record = await graded_record(work, sample, Attempt(0, 1, Output(text=text)), asking)
             if record.outcome == "errored":
                 errors[form] = record.error or ""
         beating.cancel()

@@ -16,8 +16,8 @@ import zstandard
 from benchmarks.crash import crash
 from m1eval import Stopped, prompts
 from m1eval.journal import Journal
-from m1eval.prompts import frame, read_prompts
-from m1eval.record import Record, encoded
+from m1eval.prompts import encode_frame, read_prompts
+from m1eval.record import Record, encode_json
 from tests.conftest import lines, run_of, write
 from tests.http.conftest import Loopback, Reply, server
 
@@ -100,7 +100,7 @@ def test_a_file_that_becomes_read_only_stops_the_run_and_keeps_what_is_there(tmp
         assert [type(end) for end in ends] == [Stopped, Stopped]
         assert "what is finished is kept" in str(ends[0])
         assert journal.tally.finished == 1
-        await journal.settled()
+        await journal.flush()
         journal.close()
 
     asyncio.run(story())
@@ -137,10 +137,11 @@ def test_prompts_are_mended_from_their_end(tmp_path, monkeypatch, tail, torn):
     names = [f"s{i}" for i in range(200)]
     noise = [draw.randbytes(draw.randrange(300)).hex() + zstandard.FRAME_HEADER.decode("latin-1") for _ in names]
     whole = b"".join(
-        frame(name, encoded([{"role": "user", "content": text}])) for name, text in zip(names, noise, strict=True)
+        encode_frame(name, encode_json([{"role": "user", "content": text}]))
+        for name, text in zip(names, noise, strict=True)
     )
     path.write_bytes(whole + torn)
-    kept, end = prompts.mended(path)
+    kept, end = prompts.recover(path)
     assert end == len(whole)
     assert "s199" in kept
     assert kept <= set(names)

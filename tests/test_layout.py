@@ -65,10 +65,10 @@ def test_markdown_is_padded_by_cells_and_escapes_bars():
 
 
 def test_words_of_numbers():
-    assert [words.dollars(cost) for cost in (None, 0.0, 0.0875, 0.00421, 12.345, 1234.5)] == [
+    assert [words.format_cost(cost) for cost in (None, 0.0, 0.0875, 0.00421, 12.345, 1234.5)] == [
         *("–", "$0.00", "$0.087", "$0.0042", "$12.35", "$1,234.50")
     ]
-    assert words.dollars(1.5, complete=False) == "≥ $1.50"
+    assert words.format_cost(1.5, complete=False) == "≥ $1.50"
     assert [words.p_value(p) for p in (0.0420, 0.001, 0.0009)] == ["p = 0.042", "p = 0.001", "p < 0.001"]
     assert [words.plural(n, "sample") for n in (0, 1, 2, 1200)] == [
         "0 samples",
@@ -76,9 +76,11 @@ def test_words_of_numbers():
         "2 samples",
         "1,200 samples",
     ]
-    assert [words.interval(None), words.interval((0.5, 1)), words.interval((-0.1, 0.2), signed=True)] == [
-        *("–", "0.500–1.000", "-0.100 to +0.200")
-    ]
+    assert [
+        words.format_interval(None),
+        words.format_interval((0.5, 1)),
+        words.format_interval((-0.1, 0.2), signed=True),
+    ] == [*("–", "0.500–1.000", "-0.100 to +0.200")]
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])

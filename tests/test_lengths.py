@@ -9,13 +9,13 @@ from xml.etree import ElementTree
 import pytest
 
 from m1eval import Sample, stats, task, terminal
-from m1eval.definition import Rule
+from m1eval.definition import EffectiveLengthRule
 from m1eval.overlength import Overlength
 from m1eval.report import heatmap, lengths
 from m1eval.report.effective import effective, verdict
 from m1eval.report.lengths import Band, Entry
 from m1eval.stats import Tally
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 from m1eval.types import Usage
 from tests.conftest import Characters, lines, run_of, write
 
@@ -116,7 +116,7 @@ def test_the_tables_by_length_and_of_results_have_one_interval(m1eval, tmp_path)
 
 
 def test_lengths_are_reached_missed_or_undecided():
-    rule = Rule(0.85)
+    rule = EffectiveLengthRule(0.85)
     bands = sweep({1024: 50, 2048: 49, 4096: 43, 8192: 20, 16384: 50}, 50)
     assert effective(bands, 0.85).standings == ("reached", "reached", "undecided", "missed", "reached")
     assert verdict(bands, rule) == (
@@ -250,12 +250,12 @@ def test_without_a_window_the_policy_says_that_it_is_not_applied(m1eval, tmp_pat
     assert "overlength: skip is not applied, the model's window is not known" in result.out
 
 
-@pytest.mark.parametrize("tokenizer", [Characters(), Approximate()])
+@pytest.mark.parametrize("tokenizer", [Characters(), CharacterTokenizer()])
 def test_a_shortened_prompt_keeps_both_its_ends_whole_characters_and_fits(tokenizer):
     text = "Anfang " + "Größe – 漢字 🙂 " * 400 + " Ende"
     fit = Overlength("truncate_middle", tokenizer, 50)
     sample = Sample(id="s", messages=[{"role": "system", "content": "short"}, {"role": "user", "content": text}])
-    made = fit.fitted(sample, 1000)
+    made = fit.apply(sample, 1000)
     assert made is not None
     assert tokenizer.count(made.messages) <= 950
     assert tokenizer.count(made.messages) > 900
@@ -273,8 +273,8 @@ def test_samples_of_a_table_with_one_prefix_run_next_to_one_another(tmp_path):
     keys = "title: T\ndataset: {file: t.jsonl}\nprompt: '{{ text }} {{ q }}'\ntarget: x\nscorer: exact\n"
     write(tmp_path / "t.yaml", keys + "prefix: '{{ text }}'\n")
     (found,) = task.load([str(tmp_path / "t.yaml")])
-    samples = found.samples(Approximate(), 0)
-    numbers = samples.chosen(limit=None, ids=None, seed=0)
+    samples = found.samples(CharacterTokenizer(), 0)
+    numbers = samples.select(limit=None, ids=None, seed=0)
     assert numbers == [0, 3, 6, 1, 4, 7, 2, 5, 8]
     assert samples.sample(0).prefix_key == samples.sample(3).prefix_key != samples.sample(1).prefix_key
 

@@ -10,7 +10,7 @@ import pytest
 
 from m1eval import rows, selection
 from m1eval.task import load
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 from tests.conftest import run_of, write
 
 TASK = """
@@ -30,7 +30,7 @@ def spread(values):
 def table(tmp_path, columns, text=TASK):
     lines = [json.dumps({"q": f"question {i}", **row}) for i, row in enumerate(columns)]
     write(tmp_path / "rows.jsonl", "\n".join(lines) + "\n")
-    return load([str(write(tmp_path / "t.yaml", text))])[0].samples(Approximate(), 0)
+    return load([str(write(tmp_path / "t.yaml", text))])[0].samples(CharacterTokenizer(), 0)
 
 
 def test_four_of_two_lengths_are_two_and_two(tmp_path):
@@ -38,8 +38,8 @@ def test_four_of_two_lengths_are_two_and_two(tmp_path):
     samples = table(tmp_path, [{"length": n} for n in lengths])
     seen = set()
     for seed in range(20):
-        chosen = samples.chosen(limit=4, ids=None, seed=seed)
-        assert chosen == samples.chosen(limit=4, ids=None, seed=seed) == sorted(chosen)
+        chosen = samples.select(limit=4, ids=None, seed=seed)
+        assert chosen == samples.select(limit=4, ids=None, seed=seed) == sorted(chosen)
         assert spread(lengths[i] for i in chosen) == [2, 2]
         seen.update(chosen)
     assert len(seen) > 30, "they are random"
@@ -90,7 +90,7 @@ def test_many_lengths_are_put_together():
 @pytest.mark.parametrize("odd", [None, [1], {"a": 1}, True, "long", 1e300, -5])
 def test_odd_values_of_the_columns_do_no_harm(tmp_path, odd):
     samples = table(tmp_path, [{"length": odd if i % 2 else 4096} for i in range(20)])
-    chosen = samples.chosen(limit=6, ids=None, seed=0)
+    chosen = samples.select(limit=6, ids=None, seed=0)
     assert spread(i % 2 for i in chosen) == [3, 3]
     mixed = {"length": [odd if i % 2 else i for i in range(500)]}
     assert len(selection.limited(range(500), 9, 0, mixed)) == 9
@@ -98,10 +98,10 @@ def test_odd_values_of_the_columns_do_no_harm(tmp_path, odd):
 
 def test_without_such_columns_the_choice_is_what_it_was(tmp_path):
     samples = table(tmp_path, [{} for _ in range(20)])
-    assert samples.chosen(limit=4, ids=None, seed=0) == [10, 14, 16, 18]
-    assert samples.chosen(limit=6, ids=None, seed=7) == [6, 7, 11, 15, 17, 18]
+    assert samples.select(limit=4, ids=None, seed=0) == [10, 14, 16, 18]
+    assert samples.select(limit=6, ids=None, seed=7) == [6, 7, 11, 15, 17, 18]
     same = table(tmp_path, [{"length": 4096} for _ in range(20)])
-    assert same.chosen(limit=4, ids=None, seed=0) == [10, 14, 16, 18]
+    assert same.select(limit=4, ids=None, seed=0) == [10, 14, 16, 18]
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,9 @@ def test_without_such_columns_the_choice_is_what_it_was(tmp_path):
     ],
 )
 def test_the_generated_tasks_build_nothing_to_choose(task, columns):
-    samples = load([task])[0].samples(Approximate(), 0)
+    samples = load([task])[0].samples(CharacterTokenizer(), 0)
     assert tuple(samples.even) == columns
-    chosen = samples.chosen(limit=8, ids=None, seed=0)
+    chosen = samples.select(limit=8, ids=None, seed=0)
     for values in samples.even.values():
         counts = Counter(values[i] for i in chosen)
         assert max(counts.values()) - min(counts[value] for value in set(values)) <= 1
@@ -127,9 +127,9 @@ def test_the_generated_tasks_build_nothing_to_choose(task, columns):
 
 def test_subtasks_of_reasoning_gym_are_even():
     pytest.importorskip("reasoning_gym")
-    samples = load(["reasoning_gym_small"])[0].samples(Approximate(), 0)
+    samples = load(["reasoning_gym_small"])[0].samples(CharacterTokenizer(), 0)
     (values,) = samples.even.values()
-    counts = Counter(values[i] for i in samples.chosen(limit=len(set(values)), ids=None, seed=0))
+    counts = Counter(values[i] for i in samples.select(limit=len(set(values)), ids=None, seed=0))
     assert set(counts.values()) == {1}
 
 
@@ -137,12 +137,12 @@ def test_rows_of_a_generator_and_of_csv_have_columns_too(tmp_path):
     code = "def rows():\n    for i in range(30):\n        yield {'q': f'{i}', 'length': 10 if i < 20 else 20}\n"
     write(tmp_path / "_made.py", code)
     text = TASK.replace("file: rows.jsonl", "generate: _made.rows")
-    chosen = table(tmp_path, [], text).chosen(limit=4, ids=None, seed=0)
+    chosen = table(tmp_path, [], text).select(limit=4, ids=None, seed=0)
     assert spread(i < 20 for i in chosen) == [2, 2]
     with (tmp_path / "t.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerows([("q", "subtask"), *((str(i), "ab"[i > 24]) for i in range(30))])
-    chosen = table(tmp_path, [], TASK.replace("rows.jsonl", "t.csv")).chosen(limit=4, ids=None, seed=0)
+    chosen = table(tmp_path, [], TASK.replace("rows.jsonl", "t.csv")).select(limit=4, ids=None, seed=0)
     assert spread(i > 24 for i in chosen) == [2, 2]
 
 
@@ -167,7 +167,7 @@ def test_a_limited_run_of_before_continues_with_its_own_samples(tmp_path, m1eval
     """Its run.json does not say that the choice was even; it was random."""
     samples = table(tmp_path, [{"length": 4096 * (1 + i % 2)} for i in range(40)])
     before, after = (
-        [samples.id(i) for i in samples.chosen(limit=limit, ids=None, seed=0, even=False)] for limit in (4, 8)
+        [samples.id(i) for i in samples.select(limit=limit, ids=None, seed=0, even=False)] for limit in (4, 8)
     )
     command = ("run", "--tasks", tmp_path / "t.yaml", "--model", "echo:gold", "--out", tmp_path / "x", "--json")
     assert m1eval(*command, "--ids", ",".join(before)).code == 0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from m1eval import Output, Request, Sample, UsageError, classify, load, task
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 
 FIRE = "Red as fire, delicate and dripping,\nPetals layered, fragrance overflowing."
 PENGUINS = (
@@ -26,7 +26,7 @@ def table(folder: Path, name: str, *rows: dict[str, Any]) -> Path:
 
 def samples(folder: Path, name: str, *overrides: str) -> Any:
     (found,) = task.load([name], list(overrides))
-    return found, found.samples(Approximate(), 0, folder)
+    return found, found.samples(CharacterTokenizer(), 0, folder)
 
 
 def value(scorer: str, text: str, target: str = "", **metadata: Any) -> float:

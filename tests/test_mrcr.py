@@ -14,7 +14,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from m1eval import Output, Sample, Score, UsageError, classify, load, task
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 from m1eval.workers import Pool
 from tests.conftest import Characters, Chat, digests
 
@@ -145,7 +145,7 @@ def test_rows_of_the_official_form_are_read_and_their_answers_score_one(tmp_path
     }
     (tmp_path / "mrcr.jsonl").write_text(json.dumps(row) + "\n")
     (mrcr,) = task.load(["mrcr"])
-    sample = mrcr.samples(Approximate(), 0, tmp_path).sample(0)
+    sample = mrcr.samples(CharacterTokenizer(), 0, tmp_path).sample(0)
     assert sample.messages == messages
     assert sample.metadata["n_needles"] == 4
     assert sample.gold is not None
@@ -162,7 +162,7 @@ def trained() -> Chat:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    made = conversations(Approximate(), lengths=[32000])
+    made = conversations(CharacterTokenizer(), lengths=[32000])
     core.train_from_iterator([m["content"] for m in made.sample(0).messages], trainer)
     return Chat(core)
 
@@ -189,7 +189,7 @@ def chat() -> Chat:
 @pytest.mark.parametrize("needles", [2, 4, 8])
 @pytest.mark.parametrize("length", [1040, 2000, 4096, 9001])
 def test_a_prompt_has_the_length_asked_for(chat, length, needles):
-    for tokenizer in (chat, Approximate()):
+    for tokenizer in (chat, CharacterTokenizer()):
         samples = conversations(tokenizer, lengths=[length], needles=[needles], samples=3)
         for i in range(3):
             sample = samples.sample(i)
@@ -240,7 +240,7 @@ def test_equal_requests_have_clearly_different_answers(chat):
 
 
 def test_sentences_hardly_ever_return_in_a_hundred_thousand_tokens():
-    sample = conversations(Approximate(), lengths=[131_072], samples=1).sample(0)
+    sample = conversations(CharacterTokenizer(), lengths=[131_072], samples=1).sample(0)
     texts = [m["content"] for m in sample.messages if m["role"] == "assistant"]
     sentences = [s for text in texts for s in re.split(r"(?<=\.)\s", text) if len(s) > 40]
     assert len(sentences) > 4000
@@ -265,7 +265,7 @@ def test_listing_a_thousand_conversations_builds_none():
 
 
 def test_a_million_tokens_take_little_memory_beyond_their_own():
-    class Quick(Approximate):
+    class Quick(CharacterTokenizer):
         def encode(self, text: str) -> Any:
             return range(-(-len(text) // 4))
 
@@ -290,7 +290,7 @@ def test_a_million_tokens_take_little_memory_beyond_their_own():
 )
 def test_options_that_cannot_be_met_are_an_error_in_one_line(options, message):
     with pytest.raises(UsageError, match=message) as error:
-        conversations(Approximate(), **options)
+        conversations(CharacterTokenizer(), **options)
     assert "\n" not in str(error.value)
 
 

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from m1eval import UsageError, load
-from m1eval.named import find
+from m1eval.named import resolve
 from tests.conftest import write
 
 LLAMA = """
@@ -152,7 +152,7 @@ def test_a_folder_counts_as_the_local_runner_and_transformers(name, where, train
     from transformers import PreTrainedTokenizerFast
 
     path = folder(tmp_path, trained, TEMPLATES[name], where)
-    ours, file = find(str(path), {}, "m"), find(str(path / "tokenizer.json"), {}, "m")
+    ours, file = resolve(str(path), {}, "m"), resolve(str(path / "tokenizer.json"), {}, "m")
     local = load("runners", "local").tokenizer_files.from_folder(path)
     theirs: Any = PreTrainedTokenizerFast.from_pretrained(str(path))
     for talk in [*TALKS.values(), *([CALLS] if name == "qwen" else [])]:
@@ -164,14 +164,14 @@ def test_a_folder_counts_as_the_local_runner_and_transformers(name, where, train
 
 
 def test_a_conversation_that_the_template_refuses(trained, tmp_path):
-    ours = find(str(folder(tmp_path, trained, MISTRAL, "named")), {}, "m")
+    ours = resolve(str(folder(tmp_path, trained, MISTRAL, "named")), {}, "m")
     with pytest.raises(ValueError, match="roles must alternate"):
         ours.count([{"role": "assistant", "content": "x"}])
 
 
 def test_without_a_template_texts_are_counted(trained, tmp_path):
     (tmp_path / "other.json").write_text(trained)
-    ours = find(str(tmp_path / "other.json"), {}, "m")
+    ours = resolve(str(tmp_path / "other.json"), {}, "m")
     assert ours.count(TALKS["one"]) == len(ours.encode(TALKS["one"][0]["content"])) + 4
     assert ours.decode(ours.encode("naïve 日本")) == "naïve 日本"
     counts: Any = ours
@@ -196,7 +196,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(file, text, words, trained, tm
     path = folder(tmp_path, trained, LLAMA, "named")
     (path / file).unlink(missing_ok=True) if text is None else (path / file).write_text(text)
     with pytest.raises(UsageError) as error:
-        find(str(path), {}, "m")
+        resolve(str(path), {}, "m")
     assert words in str(error.value)
     assert "\n" not in str(error.value)
 

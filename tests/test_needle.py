@@ -11,7 +11,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from m1eval import Output, UsageError, classify, task
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 from tests.conftest import Characters, Chat, digests
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +37,7 @@ def trained(kind: str) -> Chat:
         show_progress=False,
         max_token_length=12,
     )
-    text = haystacks(Approximate(), lengths=[16_000], depths=[50], samples=1).sample(0).messages[0]["content"]
+    text = haystacks(CharacterTokenizer(), lengths=[16_000], depths=[50], samples=1).sample(0).messages[0]["content"]
     core.train_from_iterator(text.split("\n"), trainer)
     return Chat(core)
 
@@ -55,7 +55,7 @@ def text_of(sample: Any) -> str:
 
 @pytest.fixture(scope="module", params=["gpt2", "words", "metaspace", "approximate"])
 def tokenizer(request: pytest.FixtureRequest) -> Any:
-    return Approximate() if request.param == "approximate" else trained(request.param)
+    return CharacterTokenizer() if request.param == "approximate" else trained(request.param)
 
 
 @pytest.mark.parametrize("length", [256, 511, 512, 1024, 5000])
@@ -82,7 +82,7 @@ def test_a_long_prompt_is_not_tokenised_as_a_whole(kind):
 
 
 def test_the_needle_stands_at_its_depth_between_two_sentences():
-    samples = haystacks(Approximate(), lengths=[4096, 8192], depths=[0, 25, 50, 75, 100], samples=2)
+    samples = haystacks(CharacterTokenizer(), lengths=[4096, 8192], depths=[0, 25, 50, 75, 100], samples=2)
     for i in range(len(samples)):
         sample = samples.sample(i)
         text, code = text_of(sample), sample.target
@@ -98,14 +98,14 @@ def test_the_needle_stands_at_its_depth_between_two_sentences():
 
 
 def test_the_first_and_the_last_depth_are_the_very_ends():
-    samples = haystacks(Approximate(), lengths=[2048], depths=[0, 100], samples=1)
+    samples = haystacks(CharacterTokenizer(), lengths=[2048], depths=[0, 100], samples=1)
     first, last = text_of(samples.sample(0)), text_of(samples.sample(1))
     assert first.startswith("The access code of the")
     assert re.search(r"vault is \d{7}\.$", last)
 
 
 def test_samples_with_one_prefix_key_begin_with_the_same_text():
-    samples = haystacks(Approximate(), lengths=[2048, 4096], depths=[0, 50, 100], samples=2)
+    samples = haystacks(CharacterTokenizer(), lengths=[2048, 4096], depths=[0, 50, 100], samples=2)
     keyed: dict[str, list[Any]] = {}
     for i in range(len(samples)):
         sample = samples.sample(i)
@@ -123,7 +123,7 @@ def test_samples_with_one_prefix_key_begin_with_the_same_text():
 
 def test_the_right_code_is_right_and_another_is_wrong():
     (needle,) = task.load(["needle"], ["lengths=[1024]"])
-    sample = needle.samples(Approximate(), 0).sample(3)
+    sample = needle.samples(CharacterTokenizer(), 0).sample(3)
     assert re.fullmatch(r"\d{7}", sample.target)
     for text, outcome in [
         (f"The code is {sample.target}.", "right"),
@@ -138,7 +138,7 @@ def test_the_right_code_is_right_and_another_is_wrong():
 
 def test_the_same_haystack_is_made_in_any_process():
     assert len(digests("needle", ["lengths=[1500]"], 7, [0, 3])) == 1
-    first, second = (haystacks(Approximate(), seed, lengths=[1500]).sample(0) for seed in (7, 8))
+    first, second = (haystacks(CharacterTokenizer(), seed, lengths=[1500]).sample(0) for seed in (7, 8))
     assert first != second
 
 
@@ -152,7 +152,7 @@ def test_the_same_haystack_is_made_in_any_process():
 )
 def test_options_that_cannot_be_met_are_an_error_in_one_line(options, message):
     with pytest.raises(UsageError, match=message) as error:
-        haystacks(Approximate(), **options)
+        haystacks(CharacterTokenizer(), **options)
     assert "\n" not in str(error.value)
 
 

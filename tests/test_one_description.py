@@ -16,7 +16,7 @@ import pytest
 import m1eval as package
 from m1eval import description
 from m1eval import task as tasks
-from m1eval.done import Done
+from m1eval.done import JournalState
 from m1eval.model import Model
 from m1eval.report.table import cells as table_cells
 from m1eval.run import Run
@@ -385,7 +385,7 @@ def test_a_description_takes_time_in_proportion_to_the_samples(tmp_path):
             for i in range(number)
         )
         (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        done = Done(tmp_path / "samples.jsonl")
+        done = JournalState(tmp_path / "samples.jsonl")
         begin = time.process_time()
         description.describe({"config": {"repeats": 1}}, done, tmp_path)
         return time.process_time() - begin

@@ -70,7 +70,7 @@ def test_the_folder_of_another_run_is_refused(m1eval, two, other, more):
 def test_a_run_that_a_killed_redo_has_moved_aside_is_still_there(m1eval, two):
     m1eval("run", "-t", two[0], *ECHO, "--out", "made")
     Path("made/capitals/gold").rename("flat")
-    kept = folder.aside(Path("flat"))
+    kept = folder.aside_path(Path("flat"))
     Path("flat").rename(kept)
     Path("flat").mkdir()
     result = m1eval("run", "-t", two[0], *ECHO, "--out", "flat", "--json")

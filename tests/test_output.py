@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from m1eval.report.words import count, score, span
+from m1eval.report.words import format_count, format_duration, format_score
 from tests.conftest import write
 
 COLUMNS = ["task", "score", "95% interval", "n", "k", "tokens/sample", "truncated", "time"]
@@ -222,9 +222,16 @@ def test_the_live_display_of_a_terminal(tmp_path, aime):
 
 
 def test_numbers_as_people_read_them():
-    assert [count(n) for n in (12, 2410, 24_900, 1_200_000)] == ["12", "2,410", "24.9k", "1.2M"]
-    assert [span(s) for s in (0.44, 12, 61, 1860, 4320, 273_600)] == ["0.4s", "12s", "1m01s", "31m00s", "1h12m", "3d4h"]
-    assert [score(None), score(0.5), score(0.7416, 0.0611)] == ["–", "0.500", "0.742 ± 0.061"]
+    assert [format_count(n) for n in (12, 2410, 24_900, 1_200_000)] == ["12", "2,410", "24.9k", "1.2M"]
+    assert [format_duration(s) for s in (0.44, 12, 61, 1860, 4320, 273_600)] == [
+        "0.4s",
+        "12s",
+        "1m01s",
+        "31m00s",
+        "1h12m",
+        "3d4h",
+    ]
+    assert [format_score(None), format_score(0.5), format_score(0.7416, 0.0611)] == ["–", "0.500", "0.742 ± 0.061"]
 
 
 def test_the_list_does_not_take_the_rows_that_samples_are_made_of_for_samples(m1eval):

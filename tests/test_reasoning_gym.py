@@ -13,7 +13,7 @@ import reasoning_gym
 from reasoning_gym.factory import DATASETS
 
 from m1eval import Output, Sample, UsageError, classify, load, task
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 from m1eval.workers import Pool
 from tests.conftest import digests
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def samples(*overrides: str, seed: int = 0, name: str = "reasoning_gym") -> Any:
     (gym,) = task.load([name], overrides)
-    return gym.samples(Approximate(), seed)
+    return gym.samples(CharacterTokenizer(), seed)
 
 
 def graded(pairs: list[tuple[str, Sample]], **options: Any) -> list[Any]:

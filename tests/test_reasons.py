@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from m1eval.done import Done
+from m1eval.done import JournalState
 from m1eval.journal import Journal
 from m1eval.reasons import MOST_KINDS, Reasons
 from m1eval.record import Record
@@ -129,4 +129,6 @@ def test_a_record_that_is_no_error_has_no_reason(tmp_path):
         journal.close()
 
     asyncio.run(story())
-    assert [(each.reason, each.count) for each in Done(tmp_path / "samples.jsonl").reasons.most()] == [("bang", 1)]
+    assert [(each.reason, each.count) for each in JournalState(tmp_path / "samples.jsonl").reasons.most()] == [
+        ("bang", 1)
+    ]

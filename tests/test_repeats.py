@@ -91,13 +91,13 @@ def test_a_vote_of_many_answers_is_sampled_and_close():
 @pytest.mark.parametrize("k", [2, 3, 7, 32])
 def test_a_perfect_run_is_exactly_one(n, k):
     found = repeats.collect(record(f"s{i}", r, "x", right=True) for i in range(n) for r in range(k))
-    assert {figure.value for figure in repeats.figures(found, k)} == {1.0}
+    assert {figure.value for figure in repeats.metrics(found, k)} == {1.0}
 
 
 def test_one_lost_answer_leaves_k_as_it_is():
     answers = [record(f"s{i}", r, "x", right=i % 2 == 0) for i in range(30) for r in range(32)]
     answers[40] = Record(id="s1", repeat=8, outcome="errored", error="lost")
-    found = {figure.name: figure for figure in repeats.figures(repeats.collect(answers), 32)}
+    found = {figure.name: figure for figure in repeats.metrics(repeats.collect(answers), 32)}
     assert set(found) == {f"pass@{k}" for k in (2, 4, 8, 16, 32)} | {"maj@32", "G-Pass@32 (half)"}
     lost = found["pass@32"]
     assert (lost.samples, lost.left_out) == (29, 1)
@@ -112,11 +112,11 @@ def test_one_lost_answer_leaves_k_as_it_is():
 def test_wholly_errored_samples_and_those_without_a_record_are_counted():
     answers = [record(f"s{i}", r, "x", right=True) for i in range(20) for r in range(2)]
     answers += [Record(id=f"e{i}", repeat=r, outcome="errored", error="lost") for i in range(10) for r in range(2)]
-    (first, *_) = repeats.figures(repeats.collect(answers), 2, planned=32)
+    (first, *_) = repeats.metrics(repeats.collect(answers), 2, planned=32)
     assert (first.name, first.value, first.samples, first.left_out) == ("pass@2", 1.0, 20, 12)
     assert first.bounds == (20 / 32, 1.0)
-    assert repeats.figures(repeats.collect(answers), 2, planned=41) == [], "20 of 41 samples say too little"
-    assert repeats.figures(repeats.collect(answers[40:]), 2) == []
+    assert repeats.metrics(repeats.collect(answers), 2, planned=41) == [], "20 of 41 samples say too little"
+    assert repeats.metrics(repeats.collect(answers[40:]), 2) == []
 
 
 @settings(max_examples=25, deadline=None)
@@ -128,10 +128,10 @@ def test_the_bounds_hold_whatever_the_missing_answers_were(ballot, missing):
     answers += [record("s", 20 + r, None) for r in range(ballot.silent)]
     answers += [record("s", 100 * (i + 1) + r, str(i)) for i, n in enumerate(ballot.wrong) for r in range(n)]
     full = [record("t", r, "x", right=True) for r in range(k)]
-    got = {figure.name: figure.bounds for figure in repeats.figures(repeats.collect([*answers, *full]), k)}
+    got = {figure.name: figure.bounds for figure in repeats.metrics(repeats.collect([*answers, *full]), k)}
     for lost in itertools.product(options, repeat=missing):
         more = [record("s", 1000 + r, str(what), right=what == "right") for r, what in enumerate(lost)]
-        for figure in repeats.figures(repeats.collect([*answers, *more, *full]), k):
+        for figure in repeats.metrics(repeats.collect([*answers, *more, *full]), k):
             if (figure.name in got and not figure.name.startswith("pass@")) or figure.name == f"pass@{k}":
                 low, high = got[figure.name]
                 assert low - 1e-12 <= figure.value <= high + 1e-12
@@ -139,7 +139,7 @@ def test_the_bounds_hold_whatever_the_missing_answers_were(ballot, missing):
 
 def test_shares_have_no_figures():
     answers = [record("s", 0, "x", right=True), Record(id="s", repeat=1, outcome="partial", value=0.5, answer="y")]
-    assert repeats.figures(repeats.collect(answers), 2) == []
+    assert repeats.metrics(repeats.collect(answers), 2) == []
 
 
 def compared(scorer: Scorer, answers: list[str], right: int = 0) -> tuple[int, ...]:
@@ -268,24 +268,24 @@ def test_what_cannot_be_compared_is_not_the_same_and_a_stopped_comparison_gives_
     assert compared(Broken(), ["a", "b", "a"]) == (1, 2)
     found = repeats.collect([record("s", r, answer) for r, answer in enumerate("aabc")], Broken())
     asyncio.run(repeats.compare(found, 3, Broken(), RunContext(), stopped=lambda: True))
-    assert "maj@3" in {figure.name for figure in repeats.figures(found, 3)}, "no answer is right, whatever is the same"
+    assert "maj@3" in {figure.name for figure in repeats.metrics(found, 3)}, "no answer is right, whatever is the same"
     found.samples["s"].right = 1
     asyncio.run(repeats.compare(found, 3, Broken(), RunContext(), stopped=lambda: True))
-    assert "maj@3" not in {figure.name for figure in repeats.figures(found, 3)}
+    assert "maj@3" not in {figure.name for figure in repeats.metrics(found, 3)}
 
 
 def test_free_text_and_changed_references_have_no_majority():
     answers = [record("s", r, f"answer {r}") for r in range(4)]
     judged = repeats.collect(answers, load("scorers", "judge").Scorer(rubric="x", verdicts={"A": 1, "B": 0}))
-    assert {figure.name for figure in repeats.figures(judged, 4)} == {"pass@2", "pass@4", "G-Pass@4 (half)"}
+    assert {figure.name for figure in repeats.metrics(judged, 4)} == {"pass@2", "pass@4", "G-Pass@4 (half)"}
     answers[3].target = "another"
-    assert "maj@4" not in {figure.name for figure in repeats.figures(repeats.collect(answers), 4)}
+    assert "maj@4" not in {figure.name for figure in repeats.metrics(repeats.collect(answers), 4)}
 
 
 def test_samples_with_more_answers_than_asked_for_are_counted_over_all_subsets():
     answers = [record("s", r, "xxyyz"[r], right="xxyyz"[r] == "x") for r in range(5)]
     answers += [record("t", r, "y") for r in range(2)]
-    found = {figure.name: figure for figure in repeats.figures(repeats.collect(answers), 2)}
+    found = {figure.name: figure for figure in repeats.metrics(repeats.collect(answers), 2)}
     assert found["pass@2"].value == (1 - 3 / 10) / 2
     assert found["maj@2"].value == float(brute(Ballot(2, (2, 1)), 2)) / 2
 
@@ -323,7 +323,7 @@ def test_comparing_only_what_matters_gives_the_same_vote(right, wrong, less):
     found = repeats.collect(answers, scorer)
     asyncio.run(repeats.compare(found, k, scorer, RunContext()))
     plain = repeats.collect([record(each.id, each.repeat, (each.answer or "")[0], each.value == 1) for each in answers])
-    by_name, expected = ({f.name: f.value for f in repeats.figures(each, k)} for each in (found, plain))
+    by_name, expected = ({f.name: f.value for f in repeats.metrics(each, k)} for each in (found, plain))
     assert by_name == expected
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from m1eval import Output, Sample, UsageError, classify, load, task
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 from tests.conftest import Characters
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "ruler" / "generated_cl100k" / "4096"
@@ -48,7 +48,7 @@ def ours(subtask: str, length: int = 4096, tokenizer: Any = None, **options: Any
     overrides = [f"subtasks=[{subtask}]", f"lengths=[{length}]", "samples=1"]
     overrides += [f"{key}={json.dumps(value)}" for key, value in options.items()]
     (found,) = task.load(["ruler_generated"], overrides)
-    sample: Sample = found.samples(tokenizer or Approximate(), 1).sample(0)
+    sample: Sample = found.samples(tokenizer or CharacterTokenizer(), 1).sample(0)
     return sample
 
 
@@ -166,7 +166,7 @@ def rows(folder: Path) -> None:
 def test_questions_have_their_documents_among_others_at_any_length(tmp_path, subtask):
     rows(tmp_path)
     (found,) = task.load([f"ruler_{subtask}"], ["lengths=[2048, 20000]", "samples=4"])
-    for tokenizer in (Characters(), Approximate()):
+    for tokenizer in (Characters(), CharacterTokenizer()):
         lengths = [8000, 20_000] if isinstance(tokenizer, Characters) else [2048, 20_000]
         (found,) = task.load([f"ruler_{subtask}"], [f"lengths={lengths}", "samples=4"])
         samples = found.samples(tokenizer, 0, tmp_path)

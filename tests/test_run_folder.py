@@ -52,7 +52,7 @@ def test_redo_replaces_a_run(m1eval, capitals, tmp_path):
     before = _files(_run(tmp_path / "x"))
     result = m1eval(*_command(capitals, tmp_path / "x", "--redo", "--repeats", 2))
     assert (result.code, len(lines(_run(tmp_path / "x") / "samples.jsonl"))) == (0, 24)
-    assert not folders.aside(_run(tmp_path / "x")).exists()
+    assert not folders.aside_path(_run(tmp_path / "x")).exists()
     assert set(_files(_run(tmp_path / "x"))) == set(before)
 
 
@@ -172,7 +172,7 @@ def test_a_kill_at_any_step_of_redo_is_put_right_by_the_next_command(tmp_path, a
         for name, content in old.items():
             (run / name).write_bytes(content)
         done = subprocess.run([sys.executable, file, run, line, str(last)], capture_output=True, text=True, check=False)
-        while folders.aside(run).exists():
+        while folders.aside_path(run).exists():
             folders.recover(run)
         found = _files(run)
         assert found == old or (answered and found == new), (last, found)

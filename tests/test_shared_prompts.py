@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import m1eval as package
-from m1eval.grading import as_usage, total
+from m1eval.grading import as_usage, total_usage
 from m1eval.journal import Journal
 from m1eval.prices import Rates
-from m1eval.record import Record, line_of, readable
+from m1eval.record import Record, encode_record, parse_header
 from m1eval.spending import Spending
 from m1eval.types import JudgeReply, Output, Usage
 from tests.conftest import Result, lines, run_of, write
@@ -126,7 +126,7 @@ def test_useless_replies_are_counted_once_beside_the_answers(ask, serve, tmp_pat
     server.empty = 1
     server.finish = lambda _: "content_filter" if filtered else "stop"
     ask(server, "--limit", 1, "-k", 4, "-o", "retries=2")
-    said = total(package_usage(line) for line in lines(run_of(tmp_path / "x") / "samples.jsonl"))
+    said = total_usage(package_usage(line) for line in lines(run_of(tmp_path / "x") / "samples.jsonl"))
     assert len(server.posts) > 1
     assert (said.sent, said.output) == (server.sent, server.written)
 
@@ -219,7 +219,7 @@ def test_prices_and_limits_leave_out_what_another_answer_pays_for():
     spending.charge(paid)
     spending.charge(shared)
     again = Spending(rates)
-    again.before(total([paid, shared]))
+    again.add_previous(total_usage([paid, shared]))
     assert spending.tokens == again.tokens == 120
     assert spending.cost == again.cost == pytest.approx(104)
 
@@ -233,14 +233,14 @@ def test_a_share_that_cannot_be_is_put_right(given, kept):
 @pytest.mark.parametrize("shared", [-5, 101, 2**60])
 def test_a_line_whose_share_cannot_be_does_not_count(shared):
     record = Record(id="a", repeat=0, outcome="right", value=1.0, usage=Usage(prompt=100))
-    forged = json.loads(readable(record))
+    forged = json.loads(encode_record(record))
     forged["usage"]["shared"] = shared
-    assert "usage" in str(line_of(json.dumps(forged).encode()))
+    assert "usage" in str(parse_header(json.dumps(forged).encode()))
 
 
 def test_an_output_without_a_share_is_written_without_one():
     record = Record(id="a", repeat=0, outcome="right", value=1.0, usage=Output(usage=Usage(prompt=9)).usage)
-    assert json.loads(readable(record))["usage"] == {"prompt": 9}
+    assert json.loads(encode_record(record))["usage"] == {"prompt": 9}
 
 
 def test_a_judges_reply_that_decides_on_a_later_answer_is_paid_for_once(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from m1eval import UsageError, profile
 from m1eval.task import Task, load
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 from tests.conftest import lines, run_of, write
 
 SHARED = Path(os.environ.get("M1EVAL_SHARED", Path(__file__).resolve().parents[1] / ".." / "shared"))
@@ -64,7 +64,7 @@ def test_a_set_is_loaded_and_its_answers_graded(m1eval, tmp_path, name, protocol
         return  # it wants the worked examples too, which are not here; see its own test
     if task.definition.texts:
         return  # it wants texts that are read at run time; see tests/tasks/test_protocols.py
-    samples = task.samples(Approximate(), 0, folder)
+    samples = task.samples(CharacterTokenizer(), 0, folder)
     if name in SETS:
         assert len(samples) == SETS[name]
     assert len({samples.id(i) for i in range(min(len(samples), 500))}) == min(len(samples), 500)
@@ -83,26 +83,26 @@ def test_a_set_is_loaded_and_its_answers_graded(m1eval, tmp_path, name, protocol
 
 def one(name: str, folder: Path, protocol: str | None = None) -> tuple[Task, str]:
     (task,) = load([name], protocol=protocol)
-    sample = task.samples(Approximate(), 0, data(folder, name)).sample(0)
+    sample = task.samples(CharacterTokenizer(), 0, data(folder, name)).sample(0)
     return task, "\n".join(str(message["content"]) for message in sample.messages)
 
 
 def test_the_options_of_gpqa_are_in_a_drawn_order_with_the_right_letter(tmp_path):
     (task,) = load(["gpqa_diamond"])
-    samples = task.samples(Approximate(), 0, data(tmp_path, "gpqa_diamond"))
+    samples = task.samples(CharacterTokenizer(), 0, data(tmp_path, "gpqa_diamond"))
     made = [samples.sample(i) for i in range(6)]
     for sample in made:
         right = "ABCD".index(sample.target)
         assert sample.metadata["options"][right] == "hydrogen"
         assert f"{sample.target}) hydrogen\n" in sample.messages[0]["content"]
     assert len({sample.target for sample in made}) > 1
-    again = task.samples(Approximate(), 0, data(tmp_path, "gpqa_diamond"))
+    again = task.samples(CharacterTokenizer(), 0, data(tmp_path, "gpqa_diamond"))
     assert [again.sample(i).target for i in range(6)] == [sample.target for sample in made]
 
 
 def test_the_questions_of_hle_with_a_picture_are_left_out(tmp_path):
     (task,) = load(["hle"])
-    samples = task.samples(Approximate(), 0, data(tmp_path, "hle"))
+    samples = task.samples(CharacterTokenizer(), 0, data(tmp_path, "hle"))
     assert [samples.id(i) for i in range(len(samples))] == ["hle-a"]
 
 
@@ -151,7 +151,7 @@ def test_the_official_protocol_of_mmlu_pro_shows_five_worked_examples(tmp_path):
     for name, found in (("mmlu_pro", [{**row, "question_id": 70}]), ("mmlu_pro_validation", [other, *worked])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in found))
     (task,) = load(["mmlu_pro"], protocol="official")
-    sample = task.samples(Approximate(), 0, tmp_path).sample(0)
+    sample = task.samples(CharacterTokenizer(), 0, tmp_path).sample(0)
     prompt = sample.messages[0]["content"]
     assert sample.id == "mmlu_pro-70"
     assert prompt.startswith(
@@ -206,7 +206,7 @@ def test_a_profile_lays_its_sampling_upon_the_task_and_set_has_the_last_word():
     ],
 )
 def test_a_profile_is_found_by_the_models_name(model, name):
-    assert profile.matching(model) == name
+    assert profile.find_matching(model) == name
 
 
 def test_a_profile_by_flag_is_in_the_plan_and_in_the_run(m1eval, tmp_path):
@@ -251,7 +251,7 @@ def test_rows_that_were_read_go_through_a_function_beside_the_task(m1eval, tmp_p
         """,
     )
     (loaded,) = load([str(task)])
-    samples = loaded.samples(Approximate(), 7)
+    samples = loaded.samples(CharacterTokenizer(), 7)
     assert [samples.sample(i).messages[0]["content"] for i in range(len(samples))] == ["aa7", "bb7"]
     assert any(key.startswith("generator ") for key in loaded.resolved()["digests"])
     task.write_text(task.read_text().replace("_pairs.pairs", "_pairs.none"))

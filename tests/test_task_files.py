@@ -6,7 +6,7 @@ import pytest
 
 from m1eval import UsageError
 from m1eval.task import load
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 from tests.conftest import run_of, write
 
 GOOD = """
@@ -30,7 +30,7 @@ def sums(tmp_path):
 
 def samples(path, *overrides, seed=0):
     (task,) = load([path], overrides)
-    return task.samples(Approximate(), seed)
+    return task.samples(CharacterTokenizer(), seed)
 
 
 def test_a_row_becomes_a_sample(sums):
@@ -113,7 +113,7 @@ def test_a_generator_beside_the_task(tmp_path):
         )
     )
     table = samples(path)
-    assert [table.id(n) for n in table.chosen(limit=None, ids=None, seed=0)] == ["n3", "n5", "n4"], (
+    assert [table.id(n) for n in table.select(limit=None, ids=None, seed=0)] == ["n3", "n5", "n4"], (
         "equal prefixes together"
     )
     assert samples(path, "sizes=[7]").sample(0).target == "x" * 7
@@ -122,13 +122,13 @@ def test_a_generator_beside_the_task(tmp_path):
 
 def test_a_limit_is_random_the_same_for_all_and_grows(sums):
     table = samples(sums())
-    four, eight = (table.chosen(limit=n, ids=None, seed=0) for n in (4, 8))
-    assert four == table.chosen(limit=4, ids=None, seed=0) == sorted(four)
+    four, eight = (table.select(limit=n, ids=None, seed=0) for n in (4, 8))
+    assert four == table.select(limit=4, ids=None, seed=0) == sorted(four)
     assert four != [0, 1, 2, 3]
     assert set(four) < set(eight)
-    assert table.chosen(limit=4, ids=None, seed=1) != four
-    assert table.chosen(limit=None, ids=["sums-07", "sums-02"], seed=0) == [1, 6]
-    assert table.chosen(limit=99, ids=None, seed=0) == list(range(20))
+    assert table.select(limit=4, ids=None, seed=1) != four
+    assert table.select(limit=None, ids=["sums-07", "sums-02"], seed=0) == [1, 6]
+    assert table.select(limit=99, ids=None, seed=0) == list(range(20))
 
 
 BAD = [

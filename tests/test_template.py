@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from m1eval import UsageError
-from m1eval.source import Source
+from m1eval.source import YamlFile
 from m1eval.template import compiled, environment
 
 NAMES = ["a", "question", "range", "loop", "_x", "true", "None", "self"]
@@ -16,7 +16,7 @@ PIECES += [
     form.replace("N", name) for name in NAMES for form in ("{{ N }}", "{{N}}", "{{- N -}}", "{{+ N }}", "{{ (N) }}")
 ]
 PIECES += ["{{ a|upper }}", "{{ a.b }}", "{{ 'a' }}", "{{ 1 }}", "{{ a ~ a }}", "{% if a %}{{ a }}{% endif %}"]
-SOURCE = Source(Path("task.yaml"), {}, {})
+SOURCE = YamlFile(Path("task.yaml"), {}, {})
 VALUES = st.one_of(
     st.text(max_size=8), st.integers(), st.floats(), st.booleans(), st.none(), st.lists(st.text(max_size=2), max_size=2)
 )

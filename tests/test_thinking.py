@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m1eval import Output, Score, classify, profile, split_thinking
-from m1eval.thinking import DEFAULT, KNOWN, Follower, Form, named, opened_by
+from m1eval.thinking import DEFAULT, KNOWN, Form, ThinkingFollower, named, opened_by
 from m1eval.thinking.forms import FORMS
 from tests import thinking_reference as reference
 from tests.conftest import ROOT
@@ -235,7 +235,7 @@ def test_a_megabyte_of_anything_is_split_in_no_time():
 
 # While it is written
 def followed(text: str, size: int, opened: Form | None = None) -> tuple[bool | None, int]:
-    follower = Follower(opened)
+    follower = ThinkingFollower(opened)
     for start in range(0, len(text), size):
         follower.push(text[start : start + size])
     return follower.inside, follower.answer
@@ -257,7 +257,7 @@ def test_following_costs_the_same_at_each_token(unit):
     """A million pieces of white space took a copy of all of them each, once."""
 
     def spent(count: int) -> float:
-        follower, pieces = Follower(None), [unit] * count
+        follower, pieces = ThinkingFollower(None), [unit] * count
         begin = time.process_time()
         for piece in pieces:
             follower.push(piece)

@@ -3,7 +3,7 @@
 import pytest
 
 from m1eval import UsageError
-from m1eval.source import DEEPEST, Source, value
+from m1eval.source import DEEPEST, YamlFile, parse_value
 
 TASK = "title: T\ndataset: {file: x.jsonl}\nprompt: p\ntarget: t\nscorer: exact\n"
 
@@ -60,7 +60,7 @@ def test_a_bomb_is_one_line_with_its_place(tmp_path, name):
     file = tmp_path / "bomb.yaml"
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(UsageError) as error:
-        Source.read(file)
+        YamlFile.read(file)
     message = str(error.value)
     assert words in message
     assert message.startswith(f"{file}:")
@@ -73,7 +73,7 @@ def test_a_file_of_megabytes_is_refused_unread(tmp_path):
     with file.open("wb") as out:
         out.truncate(100 * 2**20)
     with pytest.raises(UsageError, match="longer than 16 MiB"):
-        Source.read(file)
+        YamlFile.read(file)
 
 
 def test_includes_are_limited_too(tmp_path):
@@ -81,24 +81,24 @@ def test_includes_are_limited_too(tmp_path):
         (tmp_path / f"i{i}.yaml").write_text(f"include: [{', '.join([f'i{i + 1}.yaml'] * 9)}]\n")
     (tmp_path / "i10.yaml").write_text("a: 1\n")
     with pytest.raises(UsageError, match=r"i\d\.yaml:1: more than 100 files are included"):
-        Source.read(tmp_path / "i0.yaml")
+        YamlFile.read(tmp_path / "i0.yaml")
 
 
 def test_aliases_and_numbers_within_reason_are_read(tmp_path):
     file = tmp_path / "fine.yaml"
     file.write_text("a: &a {x: [1, 2]}\nb: *a\nc: [*a, *a]\nd: 1.0e+400\ne: 2001-01-01\nf: " + "9" * 400 + "\n")
-    data = Source.read(file).data
+    data = YamlFile.read(file).data
     assert data["b"] == {"x": [1, 2]}
     assert data["c"] == [{"x": [1, 2]}] * 2
     assert data["d"] == float("inf")
     deep = "a: " + "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1)
     file.write_text(deep)
-    assert Source.read(file).data
+    assert YamlFile.read(file).data
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "2001-99-99", "!!bool maybe", "*x", "a: b: c"])
 def test_what_is_no_yaml_on_the_command_line_is_text(text):
-    assert value(text) == text
+    assert parse_value(text) == text
 
 
 @pytest.mark.parametrize("name", ["billion laughs", "brackets", "a date that is none"])

@@ -140,7 +140,7 @@ def load(kind: str, name: str) -> ModuleType:
 
 def import_file(kind: str, path: Path, who: str) -> ModuleType:
     """Import a Python file as a plugin; what it misses or raises is a UsageError that says `who` and where."""
-    with foreign.reported(path, who):
+    with foreign.errors_reported(path, who):
         try:
             return importlib.import_module(module_name(kind, path))
         except ModuleNotFoundError as error:

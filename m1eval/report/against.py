@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from m1eval import baselines
 from m1eval.description import RunDescription
-from m1eval.report.words import interval, score
+from m1eval.report.words import format_interval, format_score
 from m1eval.stats import Tally, benjamini_hochberg
 
 SETTINGS = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
@@ -74,7 +74,7 @@ def adjust(found: Sequence[BaselineComparison]) -> None:
         each.p_adjusted = p
 
 
-def cells(found: Sequence[BaselineComparison], names: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
+def table_cells(found: Sequence[BaselineComparison], names: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table of comparisons."""
     head = ["task", "published model", "published", "here", "difference", "95% interval", "p", "differs in"]
     rows = []
@@ -85,9 +85,9 @@ def cells(found: Sequence[BaselineComparison], names: Mapping[str, str]) -> tupl
                 each.task,
                 names.get(each.model, each.model),
                 f"{'' if each.same_data else '~'}{each.published:.3f}",
-                score(each.score),
+                format_score(each.score),
                 "–" if each.difference is None else f"{each.difference:+.3f}",
-                interval(each.interval, signed=True),
+                format_interval(each.interval, signed=True),
                 "–" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001",
                 ", ".join(each.differs_in) if each.same_data else "other data of the same form",
             ]

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from m1eval import metadata, terminal
-from m1eval.definition import Rule
+from m1eval.definition import EffectiveLengthRule
 from m1eval.done import records
 from m1eval.errors import UsageError
-from m1eval.folders import below
+from m1eval.folders import find_runs
 from m1eval.report import heatmap, lengths
 from m1eval.report.effective import caution, effective, verdict
 from m1eval.report.markdown import table
 from m1eval.run import Run
-from m1eval.source import show as show_path
+from m1eval.source import display_path as show_path
 from m1eval.text import plural
 
 
@@ -23,13 +23,13 @@ class NoLengths(UsageError):
     """No sample of a run says how long its prompt was."""
 
 
-class Stored(NamedTuple):
+class RunLengths(NamedTuple):
     """What is needed here of a run."""
 
     folder: Path
     task: str
     model: str
-    rule: Rule
+    rule: EffectiveLengthRule
     entries: list[lengths.Entry]
 
 
@@ -41,8 +41,8 @@ def after_runs(runs: Sequence[Run]) -> None:
     found = []
     for run in runs:
         if entries := _over_lengths(run):
-            rule = run.task.definition.effective_length or Rule(lengths.THRESHOLD)
-            found.append(Stored(run.folder, run.task.name, run.model.spec, rule, entries))
+            rule = run.task.definition.effective_length or EffectiveLengthRule(lengths.THRESHOLD)
+            found.append(RunLengths(run.folder, run.task.name, run.model.spec, rule, entries))
     together = _together(found)
     for each in found:
         alone = not any(each in parts for parts in together)
@@ -96,13 +96,13 @@ def show(
         terminal.block(f"\n{_mean(parts, edges)}")
 
 
-def _title(run: Stored) -> str:
+def _title(run: RunLengths) -> str:
     return terminal.cell(f"{run.task}, {run.model} ({show_path(run.folder)})")
 
 
-def _found(folder: Path, threshold: float | None) -> list[Stored]:
+def _found(folder: Path, threshold: float | None) -> list[RunLengths]:
     """The run in a folder, or those below it whose samples have lengths."""
-    runs = below(folder)
+    runs = find_runs(folder)
     if not runs or runs == [folder]:
         return [_stored(folder, threshold)]
     found, without = [], []
@@ -120,7 +120,7 @@ def _found(folder: Path, threshold: float | None) -> list[Stored]:
     return found
 
 
-def _stored(folder: Path, threshold: float | None) -> Stored:
+def _stored(folder: Path, threshold: float | None) -> RunLengths:
     """A run as it is on disk."""
     about = _about(folder)
     found = list(lengths.entries(folder, set(about.get("strangers") or ())))
@@ -128,24 +128,24 @@ def _stored(folder: Path, threshold: float | None) -> Stored:
         raise NoLengths(f"{show_path(folder)}: no sample says how long its prompt was")
     own = _rule(about)
     if threshold is None:
-        rule = own or Rule(lengths.THRESHOLD)
+        rule = own or EffectiveLengthRule(lengths.THRESHOLD)
     elif threshold == lengths.RULER:
-        rule = own if own and own.threshold == threshold else Rule(threshold, "RULER", 13)
+        rule = own if own and own.threshold == threshold else EffectiveLengthRule(threshold, "RULER", 13)
     else:
-        rule = Rule(threshold, own.name) if own else Rule(threshold)
-    return Stored(folder, str(about.get("task") or folder.name), str(about.get("model", "")), rule, found)
+        rule = EffectiveLengthRule(threshold, own.name) if own else EffectiveLengthRule(threshold)
+    return RunLengths(folder, str(about.get("task") or folder.name), str(about.get("model", "")), rule, found)
 
 
-def _together(found: Sequence[Stored]) -> list[list[Stored]]:
+def _together(found: Sequence[RunLengths]) -> list[list[RunLengths]]:
     """The runs of one model on tasks of one benchmark, where there are several."""
-    groups: dict[tuple[str, str], dict[str, Stored]] = {}
+    groups: dict[tuple[str, str], dict[str, RunLengths]] = {}
     for each in found:
         if each.rule.name:
             groups.setdefault((each.rule.name, each.model), {}).setdefault(each.task, each)
     return [list(parts.values()) for parts in groups.values() if len(parts) > 1]
 
 
-def _joined(parts: Sequence[Stored]) -> Stored:
+def _joined(parts: Sequence[RunLengths]) -> RunLengths:
     """Several tasks as one; samples of two tasks never have the same id."""
     entries = [
         msgspec.structs.replace(entry, id=f"{each.task}\0{entry.id}") for each in parts for entry in each.entries
@@ -154,7 +154,7 @@ def _joined(parts: Sequence[Stored]) -> Stored:
     return first._replace(task=first.rule.name, entries=entries)
 
 
-def _mean(parts: Sequence[Stored], edges: Sequence[int]) -> str:
+def _mean(parts: Sequence[RunLengths], edges: Sequence[int]) -> str:
     """The table and the verdict of several tasks' mean by length."""
     joined = _joined(parts)
     bands = lengths.bands(joined.entries, edges)
@@ -163,7 +163,7 @@ def _mean(parts: Sequence[Stored], edges: Sequence[int]) -> str:
     return "\n".join([f"{title}:", "", table(*lengths.rows(bands)), "", *verdicts])
 
 
-def _text(run: Stored, edges: Sequence[int], by: str | None, *, alone: bool) -> str:
+def _text(run: RunLengths, edges: Sequence[int], by: str | None, *, alone: bool) -> str:
     """The table by length, the heat map, and unless the run is a part of a benchmark's mean the verdict."""
     bands = lengths.bands(run.entries, edges)
     parts = [table(*lengths.rows(bands))]
@@ -178,7 +178,7 @@ def _text(run: Stored, edges: Sequence[int], by: str | None, *, alone: bool) -> 
     return "\n".join(parts)
 
 
-def _verdict(bands: Sequence[lengths.Band], rule: Rule, *, titled: bool = False) -> list[str]:
+def _verdict(bands: Sequence[lengths.Band], rule: EffectiveLengthRule, *, titled: bool = False) -> list[str]:
     """The effective length, and what a reader must know of the means it rests on, unless a title says so."""
     known = [band for band in bands if band.longest]
     lines = [verdict(known, rule)]
@@ -187,7 +187,7 @@ def _verdict(bands: Sequence[lengths.Band], rule: Rule, *, titled: bool = False)
     return lines + list(filter(None, [caution(known, rule)]))
 
 
-def _data(run: Stored, edges: Sequence[int], by: str | None) -> dict[str, Any]:
+def _data(run: RunLengths, edges: Sequence[int], by: str | None) -> dict[str, Any]:
     bands, rule = lengths.bands(run.entries, edges), run.rule
     grid = lengths.grid(run.entries, by, edges)
     result = effective([band for band in bands if band.longest], rule.threshold)
@@ -229,9 +229,9 @@ def _about(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _rule(about: dict[str, Any]) -> Rule | None:
+def _rule(about: dict[str, Any]) -> EffectiveLengthRule | None:
     """The task's rule, as the run has written it."""
     try:
-        return msgspec.convert(about["effective_length"], Rule)
+        return msgspec.convert(about["effective_length"], EffectiveLengthRule)
     except (KeyError, msgspec.ValidationError):
         return None

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from m1eval import terminal
-from m1eval.compare import Effect, Pair, Skipped
-from m1eval.report.words import count, interval, is_are, p_value, plural, short
+from m1eval.compare import Comparison, Effect, Skipped
+from m1eval.report.words import format_count, format_interval, is_are, p_value, plural, shorten
 
 NAMES = 12
 """Flipped samples that are named."""
 
 
-def show(pairs: Sequence[Pair], skipped: Sequence[Skipped] = ()) -> None:
+def show(pairs: Sequence[Comparison], skipped: Sequence[Skipped] = ()) -> None:
     """Print the comparisons, a block each, then which tasks were skipped."""
     for number, pair in enumerate(pairs):
         if number:
@@ -24,7 +24,7 @@ def show(pairs: Sequence[Pair], skipped: Sequence[Skipped] = ()) -> None:
         terminal.line(f"skipped {each.task}: {each.reason}")
 
 
-def lines(pair: Pair, *, several: bool = False) -> list[str]:
+def lines(pair: Comparison, *, several: bool = False) -> list[str]:
     """One comparison: settings first, then scores, how sure the difference is, tokens and flips."""
     changed = "; ".join(f"{key} {_setting(one)} → {_setting(other)}" for key, (one, other) in pair.config.items())
     found = [
@@ -55,17 +55,17 @@ def _effect(target: str, effect: Effect) -> str:
     p = p_value(effect.p)
     if effect.p_adjusted is not None:
         p += f", adjusted {p_value(effect.p_adjusted).removeprefix('p ').removeprefix('= ')}"
-    return f"{target}: Δ in {interval(effect.interval, signed=True)} (95%), {p}"
+    return f"{target}: Δ in {format_interval(effect.interval, signed=True)} (95%), {p}"
 
 
-def _detectable(pair: Pair) -> str:
+def _detectable(pair: Comparison) -> str:
     least = pair.these_problems.minimum_detectable
     if least is None:
         return "        not even the largest difference would be found with so few answers"
     return f"        a difference of {least:.3f} on these problems would be found four times in five"
 
 
-def _size(pair: Pair) -> str:
+def _size(pair: Comparison) -> str:
     sides = [
         str(low) if low == high else f"{low}–{high}" for low, high in zip(pair.repeats_least, pair.repeats, strict=True)
     ]
@@ -73,7 +73,7 @@ def _size(pair: Pair) -> str:
     return f"{plural(pair.samples, 'sample')}{_clusters(pair)}{repeats}"
 
 
-def _clusters(pair: Pair) -> str:
+def _clusters(pair: Comparison) -> str:
     if pair.clusters == pair.samples:
         return ""
     if pair.cluster is not None:
@@ -81,7 +81,7 @@ def _clusters(pair: Pair) -> str:
     return f" about {plural(pair.clusters, 'text')}"
 
 
-def _gate(pair: Pair) -> str:
+def _gate(pair: Comparison) -> str:
     low, high = pair.these_problems.limits
     allowed = f"{pair.margin or 0:g}"
     said = {
@@ -92,18 +92,18 @@ def _gate(pair: Pair) -> str:
     return f"gate    {pair.gate}: {said} (one-sided 95% limits, these problems)"
 
 
-def _tokens(pair: Pair) -> str:
+def _tokens(pair: Comparison) -> str:
     one, other = pair.tokens
     growth = f"   {100 * (other / one - 1):+.0f}%" if one and other is not None else ""
-    shown = " → ".join("–" if each is None else count(each) for each in (one, other))
+    shown = " → ".join("–" if each is None else format_count(each) for each in (one, other))
     return f"tokens  {shown}{growth}   truncated {100 * pair.truncated[0]:.1f}% → {100 * pair.truncated[1]:.1f}%"
 
 
-def _lost(pair: Pair) -> list[str]:
+def _lost(pair: Comparison) -> list[str]:
     assert pair.difference_bounds is not None
     return [
         f"errored and left out: A {pair.errored[0]:,}, B {pair.errored[1]:,}; whatever they were, Δ of all "
-        f"samples is in {interval(pair.difference_bounds, signed=True)}; hard problems may err more often",
+        f"samples is in {format_interval(pair.difference_bounds, signed=True)}; hard problems may err more often",
         f"Δ with errored answers counted: {pair.difference_errors_wrong:+.3f} as wrong, "
         f"{pair.difference_errors_right:+.3f} as right",
     ]
@@ -119,4 +119,4 @@ def _named(title: str, names: Sequence[str]) -> str:
 def _setting(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return "–" if value is None else short(" ".join(str(value).split()), 40)
+    return "–" if value is None else shorten(" ".join(str(value).split()), 40)

@@ -11,8 +11,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from m1eval.definition import Rule
-from m1eval.report.lengths import Band, tokens
+from m1eval.definition import EffectiveLengthRule
+from m1eval.report.lengths import Band, format_length
 
 Standing = Literal["reached", "missed", "undecided"]
 ONE_SIDED = 0.9
@@ -53,7 +53,7 @@ def effective(bands: Sequence[Band], threshold: float) -> Effective:
     return Effective(longest, standings, few)
 
 
-def verdict(bands: Sequence[Band], rule: Rule) -> str:
+def verdict(bands: Sequence[Band], rule: EffectiveLengthRule) -> str:
     """The effective length in a line, with the lengths that are missed and those that are not decided."""
     found = effective(bands, rule.threshold)
     named = f"score ≥ {rule.threshold:g}" + (f", the threshold of {rule.name}" if rule.name else "")
@@ -62,9 +62,9 @@ def verdict(bands: Sequence[Band], rule: Rule) -> str:
         if how != "reached" or (found.longest is None or band.longest > found.longest):
             labels[how].append(band.label)
     if found.longest is not None:
-        parts = [f"at least {tokens(found.longest)} ({named})"]
+        parts = [f"at least {format_length(found.longest)} ({named})"]
     elif found.standings and found.standings[0] == "missed":
-        parts = [f"none ({named}), not even {tokens(bands[0].longest)}"]
+        parts = [f"none ({named}), not even {format_length(bands[0].longest)}"]
         labels["missed"] = labels["missed"][1:]
     else:
         parts = [f"not known ({named})"]
@@ -84,7 +84,7 @@ def _size(band: Band) -> str:
     return f"n = {band.samples}" + (f" about {texts} texts" if 1 < texts < band.samples else "")
 
 
-def caution(bands: Sequence[Band], rule: Rule) -> str:
+def caution(bands: Sequence[Band], rule: EffectiveLengthRule) -> str:
     """What is not as the rule has it; empty if all is."""
     most = max((len(band.parts) for band in bands), default=0)
     if not rule.subtasks or all(len(band.parts) == rule.subtasks for band in bands):

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from m1eval.repeats import Figure
+from m1eval.repeats import RepeatMetric
 from m1eval.text import plural
 
 
-def lines(figures: Mapping[str, float | None], repeated: Sequence[Figure]) -> list[str]:
+def lines(figures: Mapping[str, float | None], repeated: Sequence[RepeatMetric]) -> list[str]:
     """All figures in a line, those of several answers with their 95% intervals; then which samples are left out."""
     intervals = {figure.name: figure.interval for figure in repeated}
     parts = [_part(name, value, intervals.get(name)) for name, value in figures.items()]
@@ -20,9 +20,9 @@ def _part(name: str, value: float | None, interval: tuple[float, float] | None) 
     return f"{text} (95% {interval[0]:.3f}–{interval[1]:.3f})" if interval else text
 
 
-def _left_out(repeated: Sequence[Figure]) -> list[str]:
+def _left_out(repeated: Sequence[RepeatMetric]) -> list[str]:
     """A line for the figures that leave out the same samples."""
-    alike: dict[int, list[Figure]] = {}
+    alike: dict[int, list[RepeatMetric]] = {}
     for figure in repeated:
         if figure.left_out:
             alike.setdefault(figure.left_out, []).append(figure)
@@ -37,6 +37,6 @@ def _left_out(repeated: Sequence[Figure]) -> list[str]:
     return lines
 
 
-def _names(figures: Sequence[Figure]) -> str:
+def _names(figures: Sequence[RepeatMetric]) -> str:
     *most, last = (figure.name for figure in figures)
     return f"{', '.join(most)} and {last}" if most else last

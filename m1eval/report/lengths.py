@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 
-from m1eval.done import settled
+from m1eval.done import deduplicated
 from m1eval.errors import UsageError
-from m1eval.report.words import interval, score
-from m1eval.source import show
+from m1eval.report.words import format_interval, format_score
+from m1eval.source import display_path
 from m1eval.stats import Tally
 from m1eval.types import Outcome, Timing, Usage
 
@@ -71,7 +71,7 @@ class Band(NamedTuple):
 
     def bounds(self, confidence: float = 0.95) -> tuple[float, float] | None:
         """The interval of the score, as in the table of results; None if a subtask has no score."""
-        found = self.tally.like_these
+        found = self.tally.problems_like_these
         return found.interval(confidence) if found and self.score is not None else None
 
     def perfect(self) -> "Band":
@@ -86,14 +86,14 @@ def entries(folder: Path, strangers: Set[str] = frozenset()) -> Iterator[Entry]:
     """
     journal = folder / "samples.jsonl" if folder.is_dir() else folder
     if journal.exists() and not journal.is_file():  # a device may have no end, and a journal is read twice
-        raise UsageError(f"{show(folder)} is no run: {show(journal)} is not a regular file")
+        raise UsageError(f"{display_path(folder)} is no run: {display_path(journal)} is not a regular file")
     try:
-        for record in settled(journal, strangers):
+        for record in deduplicated(journal, strangers):
             yield Entry(
                 *(record.id, record.outcome, record.score, record.usage, record.timing, record.metadata, record.cluster)
             )
     except OSError as error:
-        raise UsageError(f"{show(folder)} is no run: {error.strerror}") from None
+        raise UsageError(f"{display_path(folder)} is no run: {error.strerror}") from None
 
 
 def bands(found: Iterable[Entry], edges: Sequence[int] = ()) -> list[Band]:
@@ -123,7 +123,7 @@ def rows(found: Sequence[Band]) -> tuple[list[str], list[list[str]]]:
     for band in found:
         counts = [band.samples, *([band.tally.scored] if several else [])]
         counts += [band.tally.outcomes["truncated"], band.tally.outcomes["refused_context"]]
-        lines.append([band.label, score(band.score), interval(band.bounds()), *map(str, counts)])
+        lines.append([band.label, format_score(band.score), format_interval(band.bounds()), *map(str, counts)])
     return head, lines
 
 
@@ -177,11 +177,11 @@ def _edge(length: int, edges: Sequence[int]) -> int:
 
 
 def _label(longest: int, edges: Sequence[int], *, exact: bool) -> str:
-    name = tokens(longest)
+    name = format_length(longest)
     return name if exact else f"≤ {name}" if longest else "unknown"
 
 
-def tokens(count: int) -> str:
+def format_length(count: int) -> str:
     """A length in short: 4k, 128k, 1m where it is that exactly; else the number."""
     for unit, size in (("m", 2**20), ("k", 2**10)):
         if count >= size and count % size == 0:

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from m1eval import plugins, terminal
-from m1eval.definition import read
+from m1eval.definition import parse
 from m1eval.errors import UsageError
-from m1eval.source import Source
-from m1eval.source import show as show_path
+from m1eval.source import YamlFile
+from m1eval.source import display_path as show_path
 from m1eval.text import plural
 
 
@@ -23,7 +23,7 @@ def show(names: Sequence[str], tags: Sequence[str] = (), *, as_json: bool) -> in
     rows: list[dict[str, Any]] = []
     for name, path in known.items():
         try:
-            definition = read(Source.read(path))
+            definition = parse(YamlFile.read(path))
         except UsageError as error:
             terminal.line(f"Error: {error}", err=True)
             broken = 1

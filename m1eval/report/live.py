@@ -6,7 +6,15 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from m1eval import terminal
-from m1eval.report.words import count, dollars, interval, plural, score, short, span
+from m1eval.report.words import (
+    format_cost,
+    format_count,
+    format_duration,
+    format_interval,
+    format_score,
+    plural,
+    shorten,
+)
 from m1eval.run import Run
 from m1eval.stats import OUTCOMES
 
@@ -14,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-    from m1eval.asking import Asking
+    from m1eval.asking import Session
     from m1eval.description import RunDescription
 
 Mode = Literal["full", "plain", "none"]
@@ -39,7 +47,7 @@ class Terminal:
         self._run: Run | None = None
         self._about: RunDescription | None = None
         self._about_until = 0.0
-        self._asking: Asking | None = None
+        self._asking: Session | None = None
         self._begin = time.monotonic()
         self._first = (0, 0)  # finished and output tokens when the run began
         self._rates: list[tuple[float, int, int]] = []
@@ -78,9 +86,9 @@ class Terminal:
         with self._lock:
             self.retries += 1
             self._waited += wait
-            self._status = f"retry in {span(wait)}: {reason}"
+            self._status = f"retry in {format_duration(wait)}: {reason}"
 
-    def begin(self, run: Run, asking: "Asking") -> None:
+    def begin(self, run: Run, asking: "Session") -> None:
         """Follow a run."""
         self._run, self._asking = run, asking
         self._about, self._about_until = None, 0.0
@@ -149,7 +157,7 @@ class Terminal:
         bar = Table.grid(padding=(0, 2))
         eta = "" if done == total else f"ETA {self._eta()}"
         width = max(20, min(60, console.width - 45))
-        elapsed = span(time.monotonic() - self._begin)
+        elapsed = format_duration(time.monotonic() - self._begin)
         bar.add_row(ProgressBar(total=max(total, 1), completed=done, width=width), f"{done}/{total}", elapsed, eta)
         lines = [terminal.styled(f" {self._counts()}"), terminal.styled(f" {self._speed()}", "dim")]
         if self._asking and self._asking.stop.is_set():
@@ -184,14 +192,14 @@ class Terminal:
         outcomes, always = self._run.tally.outcomes, ("right", "wrong")
         shown = [f"{o} {outcomes[o]}" for o in OUTCOMES if outcomes[o] or o in always]
         about = self._about
-        known = f" (95% {interval(about.interval)})" if about and about.interval else ""
-        return f"score {score(about.score if about else None)}{known}   {' · '.join(shown)}"
+        known = f" (95% {format_interval(about.interval)})" if about and about.interval else ""
+        return f"score {format_score(about.score if about else None)}{known}   {' · '.join(shown)}"
 
     def _reason(self) -> str:
         """Why most of the errored samples are; nothing if none is."""
         work = self._run.work if self._run else None
         most = work.done.reasons.most(1) if work else ()
-        return f"errored {most[0].count} × {short(most[0].reason, 120)}" if most else ""
+        return f"errored {most[0].count} × {shorten(most[0].reason, 120)}" if most else ""
 
     def _speed(self) -> str:
         (begin, prompt, output), (now, *_) = self._rates[0], self._rates[-1]
@@ -199,14 +207,16 @@ class Terminal:
         rate_in, rate_out = ((self._prompt - prompt) / seconds, (self._output - output) / seconds)
         about = self._about
         mean = about.tokens_per_answer if about else None
-        each = "" if mean is None else f" · {count(mean)} tok/sample"
+        each = "" if mean is None else f" · {format_count(mean)} tok/sample"
         if seconds < 0.2:
             rate_in = rate_out = 0.0
-        spent = f" · {dollars(about.cost, complete=about.cost_complete)}" if about and about.cost is not None else ""
+        spent = (
+            f" · {format_cost(about.cost, complete=about.cost_complete)}" if about and about.cost is not None else ""
+        )
         places = self._asking.places if self._asking else None
         flying = f" · in flight {places.taken}/{places.wanted()}" if places else ""
-        speed = f"out {count(rate_out)} tok/s · in {count(rate_in)} tok/s{each}{spent}{flying}"
-        waited = f" ({span(self._waited)} of waiting)" if self._waited >= 1 else ""
+        speed = f"out {format_count(rate_out)} tok/s · in {format_count(rate_in)} tok/s{each}{spent}{flying}"
+        waited = f" ({format_duration(self._waited)} of waiting)" if self._waited >= 1 else ""
         return f"{speed} · retries {self.retries}{waited}"
 
     def _eta(self) -> str:
@@ -223,5 +233,5 @@ class Terminal:
         if mean and written:
             begun = max(0.0, written - mean * fresh)  # already written of what is in flight
             left = mean * (total - done) - begun
-            return span(left * elapsed / written) if left > 0 else "–"
-        return span((total - done) * elapsed / fresh)
+            return format_duration(left * elapsed / written) if left > 0 else "–"
+        return format_duration((total - done) * elapsed / fresh)

@@ -6,9 +6,9 @@ from typing import Any
 
 from m1eval import terminal
 from m1eval.protocols import Runner
-from m1eval.report.words import count
+from m1eval.report.words import format_count
 from m1eval.run import Run
-from m1eval.tokens import OfRunner
+from m1eval.tokens import RunnerTokenizer
 
 PROBES = 8
 """Prompts that are built to estimate the mean length."""
@@ -26,12 +26,12 @@ def show(runs: Sequence[Run], runner: Runner, *, redo: bool, as_json: bool) -> N
         _print(plan)
 
 
-def _plan(run: Run, tokenizer: OfRunner, *, redo: bool) -> dict[str, Any]:
-    done = run.peek(redo=redo)
+def _plan(run: Run, tokenizer: RunnerTokenizer, *, redo: bool) -> dict[str, Any]:
+    done = run.read_state(redo=redo)
     work = run.plan(tokenizer, done)
     probes = [work.samples.sample(n) for n in work.numbers[:: max(1, len(work.numbers) // PROBES)][:PROBES]]
     lengths = [tokenizer.count(sample.messages) for sample in probes]
-    owed = sum(len(repeats) for _, repeats in work.owed())
+    owed = sum(len(repeats) for _, repeats in work.pending())
     most = run.task.definition.generation.max_tokens
     return {
         "task": run.task.name,
@@ -58,8 +58,8 @@ def _print(plan: dict[str, Any]) -> None:
     terminal.line(f"  protocol {plan['protocol']}" + (f"; there is also {', '.join(others)}" if others else ""))
     about = "about " if plan["approximate"] else ""
     most = plan["most_output_tokens"]
-    output = "without a limit" if most is None else f"at most {count(most)} tokens"
-    terminal.line(f"  input {about}{count(plan['prompt_tokens'])} tokens, output {output}")
+    output = "without a limit" if most is None else f"at most {format_count(most)} tokens"
+    terminal.line(f"  input {about}{format_count(plan['prompt_tokens'])} tokens, output {output}")
     terminal.line("  config")
     for key, value in plan["config"].items():
         if key != "task":

@@ -6,13 +6,21 @@ from typing import Any
 
 from m1eval import baselines, terminal
 from m1eval.description import RunDescription
-from m1eval.repeats import read as read_figures
+from m1eval.repeats import from_plain as read_figures
 from m1eval.report import against, by_length, figures, layout
 from m1eval.report.markdown import table
-from m1eval.report.words import count, dollars, interval, is_are, plural, score, span
+from m1eval.report.words import (
+    format_cost,
+    format_count,
+    format_duration,
+    format_interval,
+    format_score,
+    is_are,
+    plural,
+)
 from m1eval.run import Run
 
-BESIDE = {
+REFERENCE_MODELS = {
     "minimax-m1-80k": "MiniMax-M1-80k",
     "deepseek-r1-0528": "DeepSeek-R1-0528",
     "qwen3-235b-a22b:thinking": "Qwen3-235B",
@@ -27,7 +35,7 @@ def show(runs: Sequence[Run]) -> None:
     by_length.after_runs(runs)
     found = [each for each in comparisons(runs) if each.same_data or not wide]
     if found:
-        head, rows = against.cells(found, BESIDE)
+        head, rows = against.table_cells(found, REFERENCE_MODELS)
         terminal.line()
         _print(head, rows, words=(0, 1, len(head) - 1))
         terminal.line()
@@ -46,7 +54,9 @@ def built(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def comparisons(runs: Sequence[Run]) -> list[against.BaselineComparison]:
     """All runs next to the published figures, with p values adjusted for their number."""
-    found = [each for run in runs for each in against.compare(run.description(), run.meta, run.tally, list(BESIDE))]
+    found = [
+        each for run in runs for each in against.compare(run.description(), run.meta, run.tally, list(REFERENCE_MODELS))
+    ]
     against.adjust(found)
     return found
 
@@ -59,11 +69,11 @@ def cells(about: Sequence[RunDescription]) -> tuple[list[str], list[list[str]]]:
     head += [*(["errored"] if errors else []), "time", *(["cost"] if costs else [])]
     rows = []
     for run in about:
-        each = "–" if run.tokens_per_answer is None else count(run.tokens_per_answer)
+        each = "–" if run.tokens_per_answer is None else format_count(run.tokens_per_answer)
         cut = f"{100 * run.outcomes['truncated'] / run.answers:.1f}%" if run.answers else "–"
-        row = [run.task, score(run.score), interval(run.interval), size(run), repeats(run), each, cut]
+        row = [run.task, format_score(run.score), format_interval(run.interval), size(run), repeats(run), each, cut]
         row += [f"{run.outcomes['errored']:,}"] if errors else []
-        row += [span(run.seconds), *([dollars(run.cost, complete=run.cost_complete)] if costs else [])]
+        row += [format_duration(run.seconds), *([format_cost(run.cost, complete=run.cost_complete)] if costs else [])]
         rows.append(row)
     return head, rows
 
@@ -97,7 +107,7 @@ def _uncertainty(about: Sequence[RunDescription]) -> list[str]:
     if not any(run.interval for run in about):
         return []
     these = [
-        f"{run.task} {interval(run.these_problems.interval)}"
+        f"{run.task} {format_interval(run.these_problems.interval)}"
         for run in about
         if run.these_problems is not None and run.these_problems.interval is not None
     ]
@@ -137,7 +147,7 @@ def _errored(run: RunDescription, number: int) -> str:
     again = "the same command tries it again" if number == 1 else "the same command tries them again"
     assert run.score_bounds is not None
     low, high = run.score_bounds
-    bounds = f"counted as 0 the score is {score(low)}, counted as 1 it is {score(high)}"
+    bounds = f"counted as 0 the score is {format_score(low)}, counted as 1 it is {format_score(high)}"
     hard = ""
     if run.score is not None and max(run.score - low, high - run.score) > 0.01:
         hard = "; if hard problems err more often, the score flatters"
@@ -189,7 +199,9 @@ def _prompts(run: RunDescription) -> list[str]:
     if cached := run.tokens["cached"]:
         read = run.tokens["prompt"]
         share = cached / max(1, read)
-        lines.append(f"{count(cached)} of {count(read)} prompt tokens ({share:.0%}) came from the prefix cache")
+        lines.append(
+            f"{format_count(cached)} of {format_count(read)} prompt tokens ({share:.0%}) came from the prefix cache"
+        )
     return lines
 
 
@@ -197,8 +209,8 @@ def _show_results(about: Sequence[RunDescription], keys: Sequence[tuple[str, boo
     """Print the results, with the published scores where nothing has to wrap for them; whether that is so."""
     head, rows = cells(about)
     published = [_published(key) for key in keys]
-    models = [model for model in BESIDE if any(model in scores for scores in published)]
-    wide = [*head, *(BESIDE[model] for model in models)]
+    models = [model for model in REFERENCE_MODELS if any(model in scores for scores in published)]
+    wide = [*head, *(REFERENCE_MODELS[model] for model in models)]
     wide_rows = [
         [*row, *(scores.get(model, "–") for model in models)] for row, scores in zip(rows, published, strict=True)
     ]
@@ -211,15 +223,18 @@ def _print(head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[i
     terminal.block(table(head, rows, words))
 
 
-def _beside(published: baselines.Baseline) -> list[baselines.Figure]:
-    return [figure for figure in published.figures if figure.model in BESIDE]
+def _reference_scores(published: baselines.Baseline) -> list[baselines.PublishedScore]:
+    return [figure for figure in published.figures if figure.model in REFERENCE_MODELS]
 
 
 def _published(key: tuple[str, bool] | None) -> dict[str, str]:
     """The figures beside a run's score in [0, 1]; with ~ if they are on other data of the same form."""
     if not key:
         return {}
-    return {each.model: f"{'' if key[1] else '~'}{each.score / 100:.3f}" for each in _beside(baselines.read(key[0]))}
+    return {
+        each.model: f"{'' if key[1] else '~'}{each.score / 100:.3f}"
+        for each in _reference_scores(baselines.read(key[0]))
+    }
 
 
 def _sources(runs: Sequence[Run]) -> list[str]:
@@ -227,7 +242,9 @@ def _sources(runs: Sequence[Run]) -> list[str]:
     lines = []
     for key, same in dict.fromkeys(run.task.baselines for run in runs if run.task.baselines):
         published = baselines.read(key)
-        made = "; ".join(f"{BESIDE[figure.model]} {how(figure.protocol)}" for figure in _beside(published))
+        made = "; ".join(
+            f"{REFERENCE_MODELS[figure.model]} {how(figure.protocol)}" for figure in _reference_scores(published)
+        )
         title = published.title
         if same:
             lines.append(f"published, {title}: {made} (results/baselines/{key}.yaml)")

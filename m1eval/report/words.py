@@ -4,17 +4,27 @@ from collections.abc import Sequence
 
 from m1eval.text import is_are, p_value, plural
 
-__all__ = ["count", "dollars", "interval", "is_are", "p_value", "plural", "score", "short", "span"]
+__all__ = [
+    "format_cost",
+    "format_count",
+    "format_duration",
+    "format_interval",
+    "format_score",
+    "is_are",
+    "p_value",
+    "plural",
+    "shorten",
+]
 
 
-def count(number: float) -> str:
+def format_count(number: float) -> str:
     """12, 2,410, 24.9k, 1.2M."""
     if number >= 1e6:
         return f"{number / 1e6:.1f}M"
     return f"{number / 1e3:.1f}k" if number >= 1e4 else f"{number:,.0f}"
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """0.4s, 12s, 31m, 1h12m, 3d4h."""
     if seconds < 1:
         return f"{seconds:.1f}s"
@@ -25,14 +35,14 @@ def span(seconds: float) -> str:
     return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
 
 
-def score(value: float | None, stderr: float | None = None) -> str:
+def format_score(value: float | None, stderr: float | None = None) -> str:
     """0.742 ± 0.061, or a dash."""
     if value is None:
         return "–"
     return f"{value:.3f}" if stderr is None else f"{value:.3f} ± {stderr:.3f}"
 
 
-def interval(bounds: Sequence[float] | None, *, signed: bool = False) -> str:
+def format_interval(bounds: Sequence[float] | None, *, signed: bool = False) -> str:
     """0.610–0.860, signed as -0.120 to +0.040, or a dash."""
     if bounds is None:
         return "–"
@@ -40,7 +50,7 @@ def interval(bounds: Sequence[float] | None, *, signed: bool = False) -> str:
     return f"{low:+.3f} to {high:+.3f}" if signed else f"{low:.3f}–{high:.3f}"
 
 
-def dollars(cost: float | None, *, complete: bool = True) -> str:
+def format_cost(cost: float | None, *, complete: bool = True) -> str:
     """$12.34, $0.0042, ≥ $1.20 where a part is not known, or a dash."""
     if cost is None:
         return "–"
@@ -53,6 +63,6 @@ def _places(cost: float) -> int:
     return max(2, min(6, 1 - int(f"{cost:e}".partition("e")[2])))
 
 
-def short(text: str, most: int = 80) -> str:
+def shorten(text: str, most: int = 80) -> str:
     """The text, or its beginning with an ellipsis, `most` characters in all."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

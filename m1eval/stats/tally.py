@@ -156,17 +156,17 @@ class Tally:
     @property
     def stderr(self) -> float | None:
         """The standard error of the score for problems like these; None for fewer than two samples."""
-        found = self.like_these
+        found = self.problems_like_these
         return found.stderr if found else None
 
     @property
     def interval(self) -> Interval | None:
         """The 95% interval of the score for problems like these; None if nothing was scored."""
-        found = self.like_these
+        found = self.problems_like_these
         return found.interval() if found else None
 
     @property
-    def like_these(self) -> Estimate | None:
+    def problems_like_these(self) -> Estimate | None:
         """The score with the error of choosing problems and of sampling answers; None if nothing was scored."""
         groups = self._units()
         if not groups:
@@ -184,7 +184,7 @@ class Tally:
         # Groups are sampled alike; what is not scored of them is spread in proportion.
         more = population / self.samples if population else 1
         found = average([these_problems(units, population=round(len(units) * more)) for units in groups])
-        like = self.like_these
+        like = self.problems_like_these
         # These problems are known at least as well as others, whatever chance has made of the two variances.
         return like if population and like and found.effective() < like.effective() else found
 

@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from . import blocks, channels
 from .blocks import Split
 from .detect import begun, form_of, opening_form
-from .follow import Follower
+from .follow import ThinkingFollower
 from .forms import DEFAULT, KNOWN, THINK, Form, Tags, named, opened_by
 
 __all__ = [
     "DEFAULT",
     "KNOWN",
     "THINK",
-    "Follower",
     "Form",
     "Split",
     "Tags",
+    "ThinkingFollower",
     "form_of",
     "named",
     "opened_by",

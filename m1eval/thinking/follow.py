@@ -9,7 +9,7 @@ from .forms import DEFAULT, KNOWN, LONGEST, Form
 _SOLID = re.compile(r"[^\s\ufeff\u200b]")
 
 
-class Follower:
+class ThinkingFollower:
     """Whether what a model writes is before, inside or after its thinking.
 
     `opened`: the form of thinking that the prompt leaves open, or whether it does; `forms`: those that the output may

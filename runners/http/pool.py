@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
 from m1eval import Progress
-from m1eval.report.words import short, span
+from m1eval.report.words import format_duration, shorten
 
 from . import errors, refusals, responses
 from .endpoint import Endpoint, HttpRequest, HttpResponse, ResponseReader, Timeouts
@@ -210,7 +210,7 @@ class EndpointPool:
         """Seconds until the next attempt; the exception instead, if there is to be none."""
         if error.kind == "unreachable":
             if endpoint.on_unreachable() > self._patience and all(it.limiter.unreachable for it in self.endpoints):
-                what = f"no connection for {span(self._patience)}: the server is gone"
+                what = f"no connection for {format_duration(self._patience)}: the server is gone"
                 reason = f"{endpoint.url}: {reason}; {what}, the same command continues the run"
                 raise self.policy.fatal(reason)
             return 0.0  # the endpoint itself pauses
@@ -229,4 +229,4 @@ class EndpointPool:
 
 def make_clean(redact: Callable[[str], str]) -> Callable[[str], str]:
     """A function that makes a text one line of at most 300 characters, without secrets."""
-    return lambda text: short(" ".join(redact(text).split()), 300)
+    return lambda text: shorten(" ".join(redact(text).split()), 300)

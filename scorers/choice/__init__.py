@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import short
+from m1eval.report.words import shorten
 
 from .._columns import TargetScorer
 from .letters import LETTERS
@@ -69,7 +69,7 @@ class Scorer(TargetScorer):
             how = "no letter, so a random one"
         if letter is None:
             return Score(value=0.0, explanation=f"choice {self.rule}: {how}")
-        return Score(value=float(letter == target), answer=short(letter), explanation=f"choice {self.rule}: {how}")
+        return Score(value=float(letter == target), answer=shorten(letter), explanation=f"choice {self.rule}: {how}")
 
     def gold(self, sample: Sample) -> str:
         """A sentence that every rule reads alike; UsageError if the target is none of the options."""
@@ -96,7 +96,7 @@ def _target_letter(sample: Sample, letters: str = LETTERS) -> str:
     """The target's letter; UsageError if it is none of these."""
     letter = re.sub(r"[\s().]", "", sample.target).upper()
     if len(letter) != 1 or letter not in letters:
-        shown = short(sample.target, 40)
+        shown = shorten(sample.target, 40)
         raise UsageError(
             f"scorer choice: the target of sample {sample.id} is not a letter from A to {letters[-1]}: {shown!r}"
         )

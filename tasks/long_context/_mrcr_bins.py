@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from m1eval import LazySample, Message, Tokenizer, UsageError
-from m1eval.named import Tik
+from m1eval.named import TiktokenTokenizer
 from m1eval.text import parse_tokens
 
 from ._haystack.page_cache import cache_folder, write_atomically
@@ -90,7 +90,7 @@ class _BinCounter:
     @cached_property
     def _o200k(self) -> Tokenizer | None:
         try:
-            return Tik("o200k_base")
+            return TiktokenTokenizer("o200k_base")
         except (ModuleNotFoundError, UsageError):
             return None
 

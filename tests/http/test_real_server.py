@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from m1eval import Message, NullProgress, Output, Request, RunnerError, Sampling, load, task
-from m1eval.named import find
+from m1eval.named import resolve
 from tests.llamacpp import interpreter
 
 http = load("runners", "http")
@@ -190,7 +190,7 @@ def test_several_answers_come_from_one_request(url: str) -> None:
 
 
 def test_the_servers_own_tokenizer_counts_as_the_server_does(url):
-    tokenizer = find("server", {"base_url": url}, "smollm2")
+    tokenizer = resolve("server", {"base_url": url}, "smollm2")
     text = "One, two: ünïcode – and\n\na line."
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
@@ -202,7 +202,7 @@ def test_the_servers_own_tokenizer_counts_as_the_server_does(url):
 @pytest.mark.timeout(600)  # a model that shares its core with others reads slowly
 def test_prompts_of_an_exact_length_for_a_server(url):
     (needle,) = task.load(["needle"], ["lengths=[700]", "depths=[0, 50, 100]", "samples=1"])
-    samples = needle.samples(find("server", {"base_url": url}, "smollm2"), 0)
+    samples = needle.samples(resolve("server", {"base_url": url}, "smollm2"), 0)
     for i in range(3):
         sample = samples.sample(i)
         (output,) = ask(url, sample.messages[0]["content"], max_tokens=1)

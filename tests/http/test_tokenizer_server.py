@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from m1eval import UsageError
-from m1eval.named import Served
+from m1eval.named import ServerTokenizer
 from tests.http.conftest import Loopback, Reply, one_line
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
 
 def test_tokens_are_counted_by_the_server(server: Loopback) -> None:
-    tokenizer = Served(server.url, "m")
+    tokenizer = ServerTokenizer(server.url, "m")
     server.script = lambda asked: Reply({"tokens": [1, 2, 3]}) if asked.path == "/tokenize" else Reply(status=404)
     assert (tokenizer.encode("abc"), tokenizer.count(MESSAGES), tokenizer.counts(["a", "b"])) == ([1, 2, 3], 3, [3, 3])
 
@@ -21,7 +21,7 @@ def test_tokens_are_counted_by_the_server(server: Loopback) -> None:
 def test_a_reply_without_end_is_not_read(server: Loopback, headers: dict[str, str]) -> None:
     server.reply(Reply(b" " * 2**20, repeat=100, headers=headers))
     with pytest.raises(UsageError, match=r"/tokenize: the reply is longer than 64 MB") as error:
-        Served(server.url, "m").encode("abc")
+        ServerTokenizer(server.url, "m").encode("abc")
     one_line(error)
 
 
@@ -40,5 +40,5 @@ def test_a_reply_without_end_is_not_read(server: Loopback, headers: dict[str, st
 def test_a_reply_that_makes_no_sense_is_one_line(server: Loopback, said: Any, words: str) -> None:
     server.script = lambda asked: Reply(said) if asked.path == "/tokenize" else Reply(status=404)
     with pytest.raises(UsageError, match=words) as error:
-        Served(server.url, "m").count(MESSAGES)
+        ServerTokenizer(server.url, "m").count(MESSAGES)
     one_line(error)

@@ -58,7 +58,7 @@ def test_the_error_is_that_of_the_samples_means(values):
     counted = tally({str(i): sample for i, sample in enumerate(values)})
     means = [statistics.fmean(sample) for sample in values]
     assert counted.score == pytest.approx(statistics.fmean(means), abs=1e-12)
-    like, these = counted.like_these, counted.these_problems()
+    like, these = counted.problems_like_these, counted.these_problems()
     between = statistics.stdev(means) / math.sqrt(len(means))
     assert like.stderr == pytest.approx(between, abs=1e-9) or like == these
     assert like.effective() <= these.effective()
@@ -78,7 +78,7 @@ def test_groups_weigh_alike_whatever_their_size():
         for value in values:
             counted.add(name, "right" if value else "wrong", float(value), Usage(), group="b")
     assert counted.score == pytest.approx((1 + 0.75) / 2)
-    assert counted.like_these.value == pytest.approx(counted.score)
+    assert counted.problems_like_these.value == pytest.approx(counted.score)
     assert counted.these_problems().value == pytest.approx(counted.score)
     low, high = counted.interval
     assert low < counted.score < high

@@ -13,7 +13,7 @@ import pytest
 
 from m1eval import available
 from m1eval.definition import Definition
-from m1eval.source import Source
+from m1eval.source import YamlFile
 from tests.conftest import ROOT
 from tests.tasks import hub_rows
 from tests.tasks.hub import TOKEN, Hub
@@ -33,7 +33,7 @@ Send = Callable[..., list[Done]]
 
 def definitions() -> dict[str, Definition]:
     """The shipped tasks that take rows from the hub."""
-    found = {name: Source.read(path) for name, path in available("tasks", "**/*.yaml").items()}
+    found = {name: YamlFile.read(path) for name, path in available("tasks", "**/*.yaml").items()}
     made = {name: file.convert(Definition) for name, file in found.items()}
     return {name: each for name, each in made.items() if each.dataset and each.dataset.hub}
 

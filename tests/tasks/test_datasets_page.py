@@ -6,7 +6,7 @@ import re
 
 from m1eval import available
 from m1eval.definition import Related
-from m1eval.source import Source
+from m1eval.source import YamlFile
 from tests.conftest import ROOT
 from tests.tasks.conftest import definitions
 
@@ -73,19 +73,19 @@ def test_no_page_says_that_mr_niah_has_a_million_tokens():
 
 
 def test_the_group_of_the_report_has_every_task_with_its_figures():
-    members = Source.read(available("tasks", "**/*.yaml")["m1"]).data["tasks"]
+    members = YamlFile.read(available("tasks", "**/*.yaml")["m1"]).data["tasks"]
     figures = {name for name, each in definitions().items() if "m1" in each.tags and each.baselines}
     assert set(members) == figures - {"longbench_v2_cot"}
 
 
 def test_rows_of_the_report_that_have_no_task_are_named_with_the_reason():
-    members = Source.read(available("tasks", "**/*.yaml")["m1"]).data["tasks"]
+    members = YamlFile.read(available("tasks", "**/*.yaml")["m1"]).data["tasks"]
     keys = [definitions()[name].baselines for name in members]
     covered = {key.related if isinstance(key, Related) else key for key in keys}
     (said,) = re.findall(r"Five rows .*?\n\n", (ROOT / "docs" / "protocols.md").read_text(), re.DOTALL)
     missing = []
     for key, path in available("results/baselines", "*.yaml").items():
-        figures = Source.read(path).data
+        figures = YamlFile.read(path).data
         if key not in covered and any(each["model"] == "minimax-m1-80k" for each in figures["figures"]):
             missing.append(figures["title"].partition(",")[0])
     assert len(missing) == 5

@@ -18,7 +18,7 @@ from m1eval import UsageError
 from m1eval.plugins import available
 from m1eval.published_texts import constant
 from m1eval.task import Task, load
-from m1eval.tokens import Approximate
+from m1eval.tokens import CharacterTokenizer
 from tests.conftest import ROOT, lines, run_of, write
 
 ROWS = json.loads((ROOT / "tests/tasks/official_rows.json").read_text("utf-8"))
@@ -89,7 +89,7 @@ def _gpqa(folder: Path, protocol: str | None, count: int, *overrides: str):
     ]
     write(folder / "gpqa_diamond.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     (task,) = load(["gpqa_diamond"], overrides, protocol=protocol)
-    return task, task.samples(Approximate(), 0, folder)
+    return task, task.samples(CharacterTokenizer(), 0, folder)
 
 
 def test_a_run_with_prompts_of_their_own_for_repeats_grades_each_by_its_own_order(m1eval, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def _task(folder: Path, url: str, data: str = GRADER, constant: str = "T") -> Pa
 
 def _prompt(path: Path, folder: Path | None = None) -> str:
     (task,) = load([str(path)])
-    return str(task.samples(Approximate(), 0, folder).sample(0).messages[0]["content"])
+    return str(task.samples(CharacterTokenizer(), 0, folder).sample(0).messages[0]["content"])
 
 
 def test_a_published_text_is_downloaded_and_kept(tmp_path: Path, served: tuple[str, Path]) -> None:

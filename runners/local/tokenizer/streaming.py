@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from m1eval.thinking import DEFAULT, KNOWN, Follower, Form
+from m1eval.thinking import DEFAULT, KNOWN, Form, ThinkingFollower
 
 from .model_tokenizer import ModelTokenizer
 
@@ -65,7 +65,7 @@ class StopStringMatcher:
     ) -> None:
         self.detokenizer, self.stops = IncrementalDetokenizer(decode), [stop for stop in stops if stop]
         self.max_stop_length = max(map(len, self.stops), default=0)
-        self.thinking = Follower(opened, tags)
+        self.thinking = ThinkingFollower(opened, tags)
         self.text: str | None = None
         self._pieces: list[str] = []
         self._length = 0
@@ -113,7 +113,10 @@ class ThinkingBudget:
         tags: Sequence[Form] = KNOWN,
     ) -> None:
         self.limit, self.end, self.tokenizer = limit, end, tokenizer
-        self.detokenizer, self.thinking = IncrementalDetokenizer(tokenizer.decode_output), Follower(opened, tags)
+        self.detokenizer, self.thinking = (
+            IncrementalDetokenizer(tokenizer.decode_output),
+            ThinkingFollower(opened, tags),
+        )
         form = self.thinking.form
         self.close_id = tokenizer.thinking_end_id(form) if form and not form.channels else None
         self._close_tag = form.close if form else ""

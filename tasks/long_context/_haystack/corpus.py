@@ -131,12 +131,12 @@ def _read_text(path: Path) -> str:
 
 
 def _download(name: str, revision: str | None) -> Iterator[str]:
-    from m1eval.hub import Source, load
+    from m1eval.hub import HubSource, load_hub
 
     if not revision:
         raise UsageError(f"corpus {name} is downloaded: name its commit, --set corpus_revision=<sha>")
     hub, config, split, column = HUB[name]
-    table: Any = load(Source(hub, revision, config, split)).rows
+    table: Any = load_hub(HubSource(hub, revision, config, split)).rows
     return (str(table[i][column]) for i in range(len(table)))
 
 

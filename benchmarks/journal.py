@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from m1eval.prompts import encode_frame
-from m1eval.record import Record, encode_json
+from m1eval.store.prompts import encode_frame
+from m1eval.store.record import Record, encode_json
 from m1eval.types import Timing, Usage
 
 ROOT = Path(__file__).resolve().parents[1]

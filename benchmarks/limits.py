@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from m1eval import cli
+from m1eval.cli.main import main as run_command
 from tests.serving import Server
 
 TASK = """
@@ -227,7 +227,7 @@ def trial(setting: Setting, folder: Path) -> Came:
         command += ["--judge", f"http:judge,base_url={server.url},retries=2,backoff=0.01"] if setting.judged else []
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             try:
-                cli.main([str(part) for part in command])
+                run_command([str(part) for part in command])
             except SystemExit as left:
                 code = int(left.code or 0)
         text = said.getvalue()

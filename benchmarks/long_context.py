@@ -28,8 +28,8 @@ FIRST = """
 import sys, time
 from pathlib import Path
 begin = time.perf_counter()
-from m1eval import task
-from m1eval.named import File
+from m1eval.task import task
+from m1eval.model.tokenizers import File
 tokenizer = File(Path(sys.argv[1]) / "tokenizer.json")
 ready = time.perf_counter()
 (found,) = task.load(["needle"], [f"lengths=[{sys.argv[2]}]", "samples=2"])
@@ -45,8 +45,8 @@ EXACT = """
 import sys
 from pathlib import Path
 from random import Random
-from m1eval import task
-from m1eval.named import File
+from m1eval.task import task
+from m1eval.model.tokenizers import File
 tokenizer = File(Path(sys.argv[1]) / "tokenizer.json")
 random, worst, total, made = Random(0), 0, 0, 0
 kinds = [("needle", []), ("multi_needle", []), ("nolima_synth", []), ("mrcr_synth", []), ("ruler_generated", [])]

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from m1eval.cli import cli, main
+from m1eval.cli.main import cli, main
 from tests import odd
 from tests.conftest import Result
 

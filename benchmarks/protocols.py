@@ -22,8 +22,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from m1eval.task import Task, load
-from m1eval.tokens import CharacterTokenizer
+from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.task.task import Task, load
 
 ROWS = Path(__file__).resolve().parents[1] / "tests" / "tasks" / "official_rows.json"
 DIGESTS = ROWS.with_name("official_prompts.json")

@@ -30,9 +30,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from m1eval import Usage, adaptive, stats
-from m1eval.compare import Match, SampleAnswers, _estimates
+from m1eval import Usage, stats
+from m1eval.analysis.compare import Match, SampleAnswers, _estimates
+from m1eval.run import adaptive
 from m1eval.stats import Unit
+from m1eval.store.tally import Tally
 
 SIZES = (5, 10, 30, 100, 500)
 REPEATS = (1, 2, 4, 16)
@@ -172,7 +174,7 @@ def losses() -> Iterator[tuple[str, Trial]]:
     """Answers that errored: at random, or only where problems are hard."""
 
     def trial(n: int, k: int, hard: bool, made: random.Random) -> dict[str, float]:
-        tally = stats.Tally()
+        tally = Tally()
         truths = []
         for i in range(n):
             chance = made.random()

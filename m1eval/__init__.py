@@ -18,10 +18,10 @@ if sys.argv[:1] == ["-m"] or "".join(sys.argv[:1]).endswith("m1eval"):
 from typing import TYPE_CHECKING
 
 from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError
+from m1eval.model.thinking import Split, split_thinking
 from m1eval.plugins import available, load
 from m1eval.progress import NullProgress, Progress
 from m1eval.protocols import Context, Episode, Judges, Runner, Scorer, Tokenizer, Workers
-from m1eval.thinking import Split, split_thinking
 from m1eval.types import (
     JudgeReply,
     LazySample,
@@ -40,15 +40,15 @@ from m1eval.types import (
 
 
 def read(pattern: str = "results/**") -> "pandas.DataFrame":
-    """All answers of the runs in folders that match, one row a (sample, repeat); see `m1eval.frame.read`."""
-    from m1eval import frame
+    """All answers of the runs in folders that match, one row a (sample, repeat); see `m1eval.store.frame.read`."""
+    from m1eval.store import frame
 
     return frame.read(pattern)
 
 
 def read_results(pattern: str = "results/**") -> "pandas.DataFrame":
-    """All samples of the runs in folders that match, one row each; see `m1eval.frame.read_results`."""
-    from m1eval import frame
+    """All samples of the runs in folders that match, one row each; see `m1eval.store.frame.read_results`."""
+    from m1eval.store import frame
 
     return frame.read_results(pattern)
 

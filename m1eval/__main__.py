@@ -1,6 +1,6 @@
 """`python -m m1eval`, and the command `m1eval`."""
 
-from m1eval.cli import main
+from m1eval.cli.main import main
 
 if __name__ == "__main__":  # worker processes import this module too
     main()

@@ -277,7 +277,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _loaded(text: str) -> Any:
     """What JSON or YAML flow text holds; None if it is neither."""
-    from m1eval.source import parse_value
+    from m1eval.yaml_file import parse_value
 
     data = parse_value(text)
     return None if isinstance(data, str) else data

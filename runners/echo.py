@@ -11,11 +11,11 @@ from typing import Any
 
 import m1eval
 from m1eval import Output, Request, Timing, Usage, UsageError, split_thinking
+from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.model.thinking import DEFAULT, named
 from m1eval.plugins import unknown
-from m1eval.source import as_number
 from m1eval.text import parse_tokens
-from m1eval.thinking import DEFAULT, named
-from m1eval.tokens import CharacterTokenizer
+from m1eval.yaml_file import as_number
 
 PARTS = ("gold", "wrong", "truncated", "garbled", "error")
 LONGEST = 86_400

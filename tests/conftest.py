@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import hypothesis
 import pytest
 
-from m1eval import cli
-from m1eval.task import load as load_tasks
-from m1eval.tokens import CharacterTokenizer
+from m1eval.cli import main
+from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.task.task import load as load_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,7 +56,7 @@ def m1eval(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     def call(*args: object) -> Result:
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
-            cli.main([str(arg) for arg in args])
+            main.main([str(arg) for arg in args])
         out, err = capsys.readouterr()
         return Result(int(left.value.code or 0), out, err)
 
@@ -148,9 +148,10 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def digests(name: str, overrides: list[str], seed: int, numbers: list[int]) -> set[str]:
     """The digests of a task's samples as this process makes them, and two others with other hash seeds."""
     script = (
-        "import hashlib, json, sys; from m1eval import task; from m1eval.tokens import Approximate\n"
+        "import hashlib, json, sys; from m1eval.task import task\n"
+        "from m1eval.model.runner_tokenizer import CharacterTokenizer\n"
         "name, overrides, seed, numbers = json.loads(sys.argv[1])\n"
-        "samples = task.load([name], overrides)[0].samples(Approximate(), seed)\n"
+        "samples = task.load([name], overrides)[0].samples(CharacterTokenizer(), seed)\n"
         "print(hashlib.sha256(repr([samples.sample(i) for i in numbers]).encode()).hexdigest())"
     )
     here = load_tasks([name], overrides)[0].samples(CharacterTokenizer(), seed)

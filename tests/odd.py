@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from m1eval import plugins
-from m1eval.cli import cli
+from m1eval.cli.main import cli
 from tests.conftest import Result
 
 Call = Callable[..., Result]

@@ -7,8 +7,8 @@ import statistics
 
 import pytest
 
-from m1eval import adaptive
-from m1eval.adaptive import Sums
+from m1eval.run import adaptive
+from m1eval.run.adaptive import Sums
 from tests.conftest import lines
 
 

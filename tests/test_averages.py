@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from m1eval import repeats, stats, task
-from m1eval.record import Record
+from m1eval.store import metrics
+from m1eval.store.record import Record
+from m1eval.store.tally import Tally, mean_over_groups
+from m1eval.task import task
 from m1eval.types import Usage
 from tests.conftest import lines, write
 
@@ -102,23 +104,23 @@ def grouped(records: list[Record]) -> list[Record]:
 
 def test_figures_of_several_answers_are_means_over_the_parts():
     records = grouped(answered({"a": [(0, 4)] * 40, "b": [(3, 1)] * 4}))
-    found = {figure.name: figure for figure in repeats.metrics(repeats.collect(records), 4)}
+    found = {figure.name: figure for figure in metrics.metrics(metrics.collect(records), 4)}
     for name in ("pass@2", "pass@4", "G-Pass@4 (half)"):
         assert found[name].value == 0.5, f"{name}: none of one part and all of the other"
         assert found[name].bounds == (0.5, 0.5)
         low, high = found[name].interval or (1, 0)
         assert low < 0.5 < high
-    assert found["pass@2"].value >= stats.mean_over_groups((r.score, r.group) for r in records), "as any pass@k is"
+    assert found["pass@2"].value >= mean_over_groups((r.score, r.group) for r in records), "as any pass@k is"
 
 
 def test_figures_of_one_part_are_what_they_are_without_parts():
     records = answered({"a": [(1, 3), (4, 0), (0, 4), (2, 2), (3, 1)]})
-    plain = repeats.metrics(repeats.collect(records), 4)
-    assert repeats.metrics(repeats.collect(grouped(records)), 4) == plain
+    plain = metrics.metrics(metrics.collect(records), 4)
+    assert metrics.metrics(metrics.collect(grouped(records)), 4) == plain
 
 
 def test_samples_that_could_not_be_built_are_no_part_of_their_own():
-    tally = stats.Tally()
+    tally = Tally()
     for i in range(20):
         tally.add(f"a{i}", "right", 1.0, Usage(), cluster="one text", group="a")
         tally.add(f"b{i}", "wrong", 0.0, Usage(), cluster="another", group="b")

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from m1eval import UsageError, baselines, task
+from m1eval import UsageError
+from m1eval.analysis import baselines
+from m1eval.task import task
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("M1EVAL_SHARED", ROOT.parent / "shared"))

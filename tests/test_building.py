@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from m1eval import work as works
+from m1eval.run import plan as works
 
 
 def work(build: Any) -> tuple[Any, Any]:

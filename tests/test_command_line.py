@@ -6,8 +6,8 @@ import re
 import click
 import pytest
 
-from m1eval import folders
-from m1eval.cli import cli
+from m1eval.cli.main import cli
+from m1eval.store import folders
 from m1eval.text import is_are, p_value, parse_tokens, plural
 from tests.conftest import GONE, lines, run_of, write
 from tests.serving import Closed

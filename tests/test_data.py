@@ -6,9 +6,10 @@ import tracemalloc
 
 import pytest
 
-from m1eval import UsageError, rows
-from m1eval.task import load
-from m1eval.tokens import CharacterTokenizer
+from m1eval import UsageError
+from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.task import dataset
+from m1eval.task.task import load
 from tests.conftest import write
 
 ROWS = [{"question": f"{i}\n+ “{i}”, é", "answer": str(2 * i)} for i in range(30)]
@@ -49,7 +50,7 @@ def test_every_format_gives_the_same_rows(tmp_path, form, zipped):
     data = FORMS[form]()
     path = tmp_path / f"t.{form}{'.gz' if zipped else ''}"
     path.write_bytes(gzip.compress(data) if zipped else data)
-    table = rows.read([path])
+    table = dataset.read_rows([path])
     assert [dict(table[i]) for i in range(len(table))] == ROWS
     assert table[29] == ROWS[29]
     assert table[0] == ROWS[0], "rows can be read in any order"
@@ -105,7 +106,7 @@ def test_a_file_that_cannot_be_read(tmp_path, name, data, words):
     (tmp_path / name).write_bytes(data)
 
     def read_all():
-        table = rows.read([tmp_path / name])
+        table = dataset.read_rows([tmp_path / name])
         return [table[i] for i in range(len(table))]
 
     with pytest.raises(UsageError) as error:
@@ -133,7 +134,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
         for _ in range(3000):
             file.write(line)
     tracemalloc.start()
-    table = rows.read([path])
+    table = dataset.read_rows([path])
     assert sum(len(table[i]["text"]) for i in range(0, 3000, 100)) == 300_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -55,8 +55,7 @@ def test_after_the_last_line_of_the_output(tmp_path):
 
 def test_a_program_that_imports_the_package_keeps_its_own_interrupts():
     for argv in ("['-c']", "['x/m1eval']", "['-m']"):
-        code = (
-            f"import sys, signal; sys.argv = {argv}; import m1eval.cli; print(signal.getsignal(signal.SIGINT).__name__)"
-        )
+        code = f"import sys, signal; sys.argv = {argv}; import m1eval.cli.main\n"
+        code += "print(signal.getsignal(signal.SIGINT).__name__)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout == "default_int_handler\n"

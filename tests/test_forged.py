@@ -11,10 +11,12 @@ import pandas
 import pytest
 import zstandard
 
-from m1eval import UsageError, prompts, rows
-from m1eval.done import SHOWN, JournalState, records
-from m1eval.prompts import encode_frame, read_prompts
-from m1eval.record import MOST_REPEATS
+from m1eval import UsageError
+from m1eval.store import prompts
+from m1eval.store.journal_state import SHOWN, JournalState, records
+from m1eval.store.prompts import encode_frame, read_prompts
+from m1eval.store.record import MOST_REPEATS
+from m1eval.task import dataset
 from tests.conftest import lines, run_of, write
 
 GOOD: dict[str, Any] = {"id": "capitals-01", "repeat": 0, "outcome": "right", "value": 1.0}
@@ -269,7 +271,7 @@ def test_a_forged_run_json_is_one_line(m1eval, capitals, tmp_path, change):
 
 
 def read(path: Path) -> list[Any]:
-    table = rows.read([path])
+    table = dataset.read_rows([path])
     return [table[i] for i in range(len(table))]
 
 
@@ -297,8 +299,8 @@ def test_rows_nested_too_deep_are_one_line(tmp_path, name):
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
 def test_a_gzip_bomb_is_refused(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(rows, "LONGEST_LINE", 2**22)
-    monkeypatch.setattr(rows, "LARGEST_JSON", 2**22)
+    monkeypatch.setattr(dataset, "LONGEST_LINE", 2**22)
+    monkeypatch.setattr(dataset, "LARGEST_JSON", 2**22)
     file = tmp_path / f"x.{kind}.gz"
     file.write_bytes(gzip.compress(b"[" + b" " * 2**25))
     with pytest.raises(UsageError, match=r"x\.\w+\.gz") as error:
@@ -307,7 +309,7 @@ def test_a_gzip_bomb_is_refused(tmp_path, monkeypatch, kind):
 
 
 def test_a_gzip_bomb_of_short_lines_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(rows, "BOMB", (2**22, 500))
+    monkeypatch.setattr(dataset, "BOMB", (2**22, 500))
     file = tmp_path / "x.jsonl.gz"
     file.write_bytes(gzip.compress(b"\n" * 2**25))
     with pytest.raises(UsageError, match="bytes become more than"):
@@ -323,7 +325,7 @@ def test_a_broken_gzip_is_one_line(tmp_path):
 
 
 def test_a_line_that_is_too_long_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(rows, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(dataset, "LONGEST_LINE", 1000)
     (tmp_path / "x.jsonl").write_text('{"a": 1}\n{"a": "' + "x" * 2000 + '"}\n')
     with pytest.raises(UsageError, match=r"x\.jsonl:2: a line of more than"):
         read(tmp_path / "x.jsonl")

@@ -8,8 +8,8 @@ import pytest
 from pyarrow import parquet
 
 import m1eval as package
-from m1eval.frame import write_parquet
-from m1eval.record import Record
+from m1eval.store.frame import write_parquet
+from m1eval.store.record import Record
 from tests.conftest import ROOT, run_of
 
 

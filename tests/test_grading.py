@@ -11,9 +11,9 @@ import numpy
 import pytest
 
 from m1eval import Output, Score, Usage
-from m1eval.done import JournalState, records
-from m1eval.grading import as_number, as_output, as_score
-from m1eval.record import Record, encode_record
+from m1eval.store.journal_state import JournalState, records
+from m1eval.store.record import Record, encode_record
+from m1eval.validation import as_number, as_output, as_score
 from tests.conftest import lines, run_of, write
 
 

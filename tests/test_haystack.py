@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from m1eval import UsageError, plugins, task
-from m1eval.tokens import CharacterTokenizer
+from m1eval import UsageError, plugins
+from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.task import task
 from tests.conftest import Characters, write
 from tests.test_needle import haystacks, text_of, trained
 
@@ -287,9 +288,9 @@ def test_a_needle_without_its_words_shares_none_with_its_question():
 
 def test_a_haystack_of_millions_takes_the_memory_of_one(tmp_path):
     code = (
-        "import json, sys; from m1eval import task; from m1eval.tokens import Approximate\n"
+        "import json, sys; from m1eval.task import task; from m1eval.model.runner_tokenizer import CharacterTokenizer\n"
         "(needle,) = task.load(['needle'], ['lengths=[4194304]', 'samples=3', 'depths=[50]'])\n"
-        "samples = needle.samples(Approximate(), 0)\n"
+        "samples = needle.samples(CharacterTokenizer(), 0)\n"
         "print([len(str(samples.sample(i).messages[0]['content'])) for i in range(3)])\n"
         "print(open('/proc/self/status').read())"
     )

@@ -11,10 +11,10 @@ import pytest
 
 from benchmarks.hostile_answers import ANSWERS, measure
 from m1eval import JudgeReply, Output, Sample, Usage, load
-from m1eval.asking import ConcurrencyLimit, Session
-from m1eval.graded import Attempt, graded_record
-from m1eval.spending import Spending
-from m1eval.workers import Pool
+from m1eval.run.generation import ConcurrencyLimit, Session
+from m1eval.run.grading import Attempt, graded_record
+from m1eval.run.spending import Spending
+from m1eval.sandbox.workers import Pool
 from tests.hostile import FORMS
 
 SIZE = 200_000

@@ -31,7 +31,7 @@ def test_every_option_of_a_runner_is_documented(name):
 
 
 def test_every_key_of_a_task_is_documented():
-    from m1eval.definition import Dataset, Definition
+    from m1eval.task.definition import Dataset, Definition
 
     documented = text("docs/tasks.md")
     for key in (*Definition.__struct_fields__, *Dataset.__struct_fields__):

@@ -14,10 +14,11 @@ import pytest
 import zstandard
 
 from benchmarks.crash import crash
-from m1eval import Stopped, prompts
-from m1eval.journal import Journal
-from m1eval.prompts import encode_frame, read_prompts
-from m1eval.record import Record, encode_json
+from m1eval import Stopped
+from m1eval.store import prompts
+from m1eval.store.journal import Journal
+from m1eval.store.prompts import encode_frame, read_prompts
+from m1eval.store.record import Record, encode_json
 from tests.conftest import lines, run_of, write
 from tests.http.conftest import Loopback, Reply, server
 
@@ -241,7 +242,7 @@ def test_wrong_prices_are_answered_with_what_to_do(m1eval, server, capitals, tmp
 
 
 def test_a_public_service_has_its_prices_and_a_machine_of_ones_own_has_none():
-    from m1eval.prices import find
+    from m1eval.model.prices import find
     from m1eval.types import Usage
 
     pytest.importorskip("genai_prices")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m1eval import JudgeReply, Message, Output, Sample, Score, Usage, UsageError, load
-from m1eval.judging import Panel
+from m1eval.run.judges import Panel
 from tests.conftest import lines, run_of, write
 
 judge = load("scorers", "judge")

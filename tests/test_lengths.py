@@ -8,14 +8,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from m1eval import Sample, stats, task, terminal
-from m1eval.definition import EffectiveLengthRule
-from m1eval.overlength import Overlength
-from m1eval.report import heatmap, lengths
-from m1eval.report.effective import effective, verdict
-from m1eval.report.lengths import Band, Entry
-from m1eval.stats import Tally
-from m1eval.tokens import CharacterTokenizer
+from m1eval import Sample, stats, terminal
+from m1eval.analysis import by_length
+from m1eval.analysis.by_length import Band, Entry
+from m1eval.analysis.effective_length import effective, verdict
+from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.report import heatmap
+from m1eval.run.overlength import Overlength
+from m1eval.store.tally import Tally
+from m1eval.task import task
+from m1eval.task.definition import EffectiveLengthRule
 from m1eval.types import Usage
 from tests.conftest import Characters, lines, run_of, write
 
@@ -98,7 +100,7 @@ def test_what_cannot_be_shown_is_an_error_in_one_line(m1eval, tmp_path, monkeypa
 
 def sweep(rights: dict[int, int], n: int) -> list[Band]:
     """Lengths with so many right answers of n."""
-    return lengths.bands(
+    return by_length.bands(
         entry(length + i, float(i < right), length=length) for length, right in rights.items() for i in range(n)
     )
 
@@ -163,7 +165,7 @@ def test_more_lengths_make_no_false_one_likelier():
 def test_subtasks_weigh_the_same_by_length():
     found = [entry(i, float(i % 4 != 0), length=4096, subtask="a") for i in range(40)]
     found += [entry(100 + i, 1.0, length=4096, subtask="b") for i in range(10)]
-    (band,) = lengths.bands(found)
+    (band,) = by_length.bands(found)
     assert band.score == pytest.approx((0.75 + 1) / 2)
     parts = [stats.problems_like_these([stats.Unit(v) for v in values]) for values in ([0, 1, 1, 1] * 10, [1] * 10)]
     assert band.stderr == stats.average(parts).stderr
@@ -174,11 +176,11 @@ def test_subtasks_weigh_the_same_by_length():
 
 def test_many_depths_are_put_into_tenths_and_cells_without_samples_stay_open():
     found = [entry(i, 1.0, length=4096 * (1 + i % 2), depth=i) for i in range(0, 96)]
-    grid = lengths.grid(found)
+    grid = by_length.grid(found)
     assert grid is not None
     assert grid.rows == [f"{low}–{low + 10}" for low in range(0, 100, 10)]
     assert grid.columns == ["4k", "8k"]
-    one = lengths.grid([entry(0, 0.4, length=10, depth=5), entry(1, 1.0, length=2000, depth=7.5)])
+    one = by_length.grid([entry(0, 0.4, length=10, depth=5), entry(1, 1.0, length=2000, depth=7.5)])
     assert one is not None
     text, picture = heatmap.blocks(one, "t"), heatmap.svg(one, "<t> & co")
     assert (text.count("–"), picture.count('fill="none"')) == (2, 2)
@@ -303,7 +305,7 @@ def test_a_tokenizer_can_be_named(m1eval, tmp_path):
 
 
 def test_the_picture_has_no_scripts_and_opens_alone(tmp_path):
-    grid = lengths.grid([entry(i, 1.0, length=4096, depth=10 * i) for i in range(3)])
+    grid = by_length.grid([entry(i, 1.0, length=4096, depth=10 * i) for i in range(3)])
     assert grid is not None
     picture = heatmap.svg(grid, "needle")
     Path(tmp_path / "x.svg").write_text(picture)
@@ -371,7 +373,7 @@ def test_a_killed_run_counts_each_answer_once(m1eval, tmp_path):
 def test_cells_say_how_few_samples_they_hold():
     found = [entry(i // 2, 1.0, length=4096, depth=50) for i in range(4)]
     found += [entry(100 + i, 0.0, length=8192, depth=50) for i in range(5)]
-    grid = lengths.grid(found)
+    grid = by_length.grid(found)
     assert grid is not None
     text, picture = heatmap.blocks(grid, "t"), heatmap.svg(grid, "t")
     assert "1.00*" in text
@@ -385,9 +387,9 @@ def test_cells_say_how_few_samples_they_hold():
 def test_a_sample_that_could_not_be_built_hides_no_lengths():
     found = [entry(i, 1.0, length=3000) for i in range(3)]
     lost = Entry(id="lost", outcome="errored")
-    assert [band.label for band in lengths.bands([*found, lost])] == ["3,000"]
+    assert [band.label for band in by_length.bands([*found, lost])] == ["3,000"]
     later = Entry(id="late", outcome="errored", metadata={"length": 3000})
-    (band,) = lengths.bands([*found, later])
+    (band,) = by_length.bands([*found, later])
     assert (band.samples, band.tally.outcomes["errored"]) == (3, 1)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from m1eval import rows, selection
-from m1eval.task import load
-from m1eval.tokens import CharacterTokenizer
+from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.task import dataset, selection
+from m1eval.task.task import load
 from tests.conftest import run_of, write
 
 TASK = """
@@ -151,7 +151,7 @@ def test_the_rest_of_the_rows_is_not_read(tmp_path):
     line = json.dumps({"length": 7, "text": "x" * 1_000_000}) + "\n"
     path = tmp_path / "big.jsonl"
     path.write_text(line * 30)
-    found = rows.columns(rows.read([path]), selection.COLUMNS)
+    found = dataset.columns(dataset.read_rows([path]), selection.COLUMNS)
     assert found == {"length": [7] * 30}
 
 

@@ -166,7 +166,7 @@ def test_numbers_of_any_length_are_compared():
 
 
 def test_a_pattern_that_explodes_is_given_up_in_its_worker():
-    from m1eval.workers import Pool
+    from m1eval.sandbox.workers import Pool
 
     async def story() -> str:
         made = regex.Scorer(pattern=r"(?:\S+\s?)+(a)$", timeout=0.3)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from m1eval import Output, Request, Sample, UsageError, classify, load, task
-from m1eval.tokens import CharacterTokenizer
+from m1eval import Output, Request, Sample, UsageError, classify, load
+from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.task import task
 
 FIRE = "Red as fire, delicate and dripping,\nPetals layered, fragrance overflowing."
 PENGUINS = (

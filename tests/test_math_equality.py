@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from m1eval import Output, Sample, Score, UsageError, load
-from m1eval.workers import Pool
+from m1eval.sandbox.workers import Pool
 
 math = load("scorers", "math")
 import math_verify  # noqa: E402  - here and not in a worker: `slow` is called directly on texts that end

@@ -9,7 +9,7 @@ import pytest
 # The kernel's own high-water mark of the process; getrusage would count the tests' memory before the exec, too.
 MEASURED = """
 import sys
-from m1eval.cli import main
+from m1eval.cli.main import main
 try:
     main(sys.argv[1:])
 except SystemExit as left:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from m1eval import Output, Sample, Score, UsageError, classify, load, task
-from m1eval.tokens import CharacterTokenizer
-from m1eval.workers import Pool
+from m1eval import Output, Sample, Score, UsageError, classify, load
+from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.sandbox.workers import Pool
+from m1eval.task import task
 from tests.conftest import Characters, Chat, digests
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from m1eval import UsageError, load
-from m1eval.named import resolve
+from m1eval.model.tokenizers import resolve
 from tests.conftest import write
 
 LLAMA = """
@@ -203,7 +203,8 @@ def test_a_folder_that_cannot_be_read_is_one_line(file, text, words, trained, tm
 
 def test_a_run_counts_by_a_folder_without_loading_torch(trained, tmp_path, m1eval):
     path = folder(tmp_path, trained, QWEN, "chat_template.jinja")
-    script = "import sys; from m1eval.named import find; find(sys.argv[1], {}, 'm'); print('torch' in sys.modules)"
+    script = "import sys; from m1eval.model.tokenizers import resolve\n"
+    script += "resolve(sys.argv[1], {}, 'm'); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     command = ("run", "--tasks", "needle", "--set", "lengths=[2000]", "--set", "samples=1", "--model", "echo:gold")

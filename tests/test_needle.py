@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from m1eval import Output, UsageError, classify, task
-from m1eval.tokens import CharacterTokenizer
+from m1eval import Output, UsageError, classify
+from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.task import task
 from tests.conftest import Characters, Chat, digests
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from m1eval.cli import cli
+from m1eval.cli.main import cli
 from tests import odd
 from tests.serving import Closed
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 import pytest
 
-from m1eval.definition import Dataset, Definition, PublishedText, Related
+from m1eval.task.definition import Dataset, Definition, PublishedText, Related
 from m1eval.types import Sampling
 from tests.conftest import write
 

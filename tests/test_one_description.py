@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import pytest
 
 import m1eval as package
-from m1eval import description
-from m1eval import task as tasks
-from m1eval.done import JournalState
-from m1eval.model import Model
+from m1eval.model.model import Model
 from m1eval.report.table import cells as table_cells
-from m1eval.run import Run
-from m1eval.stats import OUTCOMES
+from m1eval.run.run import Run
+from m1eval.store import description
+from m1eval.store.journal_state import JournalState
+from m1eval.store.tally import OUTCOMES
+from m1eval.task import task as tasks
 from tests.conftest import lines, run_of, write
 
 RUNNER = '''

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from m1eval import folder, read, read_results
+from m1eval import read, read_results
+from m1eval.store import folder
 from tests.conftest import write
 from tests.serving import Closed
 

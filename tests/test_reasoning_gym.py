@@ -12,9 +12,10 @@ import pytest
 import reasoning_gym
 from reasoning_gym.factory import DATASETS
 
-from m1eval import Output, Sample, UsageError, classify, load, task
-from m1eval.tokens import CharacterTokenizer
-from m1eval.workers import Pool
+from m1eval import Output, Sample, UsageError, classify, load
+from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.sandbox.workers import Pool
+from m1eval.task import task
 from tests.conftest import digests
 
 ROOT = Path(__file__).resolve().parents[1]

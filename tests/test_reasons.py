@@ -6,10 +6,10 @@ import tracemalloc
 
 import pytest
 
-from m1eval.done import JournalState
-from m1eval.journal import Journal
-from m1eval.reasons import MOST_KINDS, Reasons
-from m1eval.record import Record
+from m1eval.store.journal import Journal
+from m1eval.store.journal_state import JournalState
+from m1eval.store.reasons import MOST_KINDS, Reasons
+from m1eval.store.record import Record
 from tests.conftest import run_of, write
 
 RUNNER = """

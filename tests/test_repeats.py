@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m1eval import load, repeats
-from m1eval.evaluate import RunContext
+from m1eval import load
 from m1eval.protocols import Scorer
-from m1eval.record import Record
+from m1eval.run.evaluate import RunContext
 from m1eval.stats.repeats import Ballot, g_pass_at_k, maj_at_k, pass_at_k
+from m1eval.store import metrics
+from m1eval.store.record import Record
 from m1eval.types import Outcome
 from tests.conftest import lines, run_of, write
 
@@ -90,14 +91,14 @@ def test_a_vote_of_many_answers_is_sampled_and_close():
 @pytest.mark.parametrize("n", [3, 30, 77, 198])
 @pytest.mark.parametrize("k", [2, 3, 7, 32])
 def test_a_perfect_run_is_exactly_one(n, k):
-    found = repeats.collect(record(f"s{i}", r, "x", right=True) for i in range(n) for r in range(k))
-    assert {figure.value for figure in repeats.metrics(found, k)} == {1.0}
+    found = metrics.collect(record(f"s{i}", r, "x", right=True) for i in range(n) for r in range(k))
+    assert {figure.value for figure in metrics.metrics(found, k)} == {1.0}
 
 
 def test_one_lost_answer_leaves_k_as_it_is():
     answers = [record(f"s{i}", r, "x", right=i % 2 == 0) for i in range(30) for r in range(32)]
     answers[40] = Record(id="s1", repeat=8, outcome="errored", error="lost")
-    found = {figure.name: figure for figure in repeats.metrics(repeats.collect(answers), 32)}
+    found = {figure.name: figure for figure in metrics.metrics(metrics.collect(answers), 32)}
     assert set(found) == {f"pass@{k}" for k in (2, 4, 8, 16, 32)} | {"maj@32", "G-Pass@32 (half)"}
     lost = found["pass@32"]
     assert (lost.samples, lost.left_out) == (29, 1)
@@ -112,11 +113,11 @@ def test_one_lost_answer_leaves_k_as_it_is():
 def test_wholly_errored_samples_and_those_without_a_record_are_counted():
     answers = [record(f"s{i}", r, "x", right=True) for i in range(20) for r in range(2)]
     answers += [Record(id=f"e{i}", repeat=r, outcome="errored", error="lost") for i in range(10) for r in range(2)]
-    (first, *_) = repeats.metrics(repeats.collect(answers), 2, planned=32)
+    (first, *_) = metrics.metrics(metrics.collect(answers), 2, planned=32)
     assert (first.name, first.value, first.samples, first.left_out) == ("pass@2", 1.0, 20, 12)
     assert first.bounds == (20 / 32, 1.0)
-    assert repeats.metrics(repeats.collect(answers), 2, planned=41) == [], "20 of 41 samples say too little"
-    assert repeats.metrics(repeats.collect(answers[40:]), 2) == []
+    assert metrics.metrics(metrics.collect(answers), 2, planned=41) == [], "20 of 41 samples say too little"
+    assert metrics.metrics(metrics.collect(answers[40:]), 2) == []
 
 
 @settings(max_examples=25, deadline=None)
@@ -128,10 +129,10 @@ def test_the_bounds_hold_whatever_the_missing_answers_were(ballot, missing):
     answers += [record("s", 20 + r, None) for r in range(ballot.silent)]
     answers += [record("s", 100 * (i + 1) + r, str(i)) for i, n in enumerate(ballot.wrong) for r in range(n)]
     full = [record("t", r, "x", right=True) for r in range(k)]
-    got = {figure.name: figure.bounds for figure in repeats.metrics(repeats.collect([*answers, *full]), k)}
+    got = {figure.name: figure.bounds for figure in metrics.metrics(metrics.collect([*answers, *full]), k)}
     for lost in itertools.product(options, repeat=missing):
         more = [record("s", 1000 + r, str(what), right=what == "right") for r, what in enumerate(lost)]
-        for figure in repeats.metrics(repeats.collect([*answers, *more, *full]), k):
+        for figure in metrics.metrics(metrics.collect([*answers, *more, *full]), k):
             if (figure.name in got and not figure.name.startswith("pass@")) or figure.name == f"pass@{k}":
                 low, high = got[figure.name]
                 assert low - 1e-12 <= figure.value <= high + 1e-12
@@ -139,7 +140,7 @@ def test_the_bounds_hold_whatever_the_missing_answers_were(ballot, missing):
 
 def test_shares_have_no_figures():
     answers = [record("s", 0, "x", right=True), Record(id="s", repeat=1, outcome="partial", value=0.5, answer="y")]
-    assert repeats.metrics(repeats.collect(answers), 2) == []
+    assert metrics.metrics(metrics.collect(answers), 2) == []
 
 
 def compared(scorer: Scorer, answers: list[str], right: int = 0) -> tuple[int, ...]:
@@ -148,8 +149,8 @@ def compared(scorer: Scorer, answers: list[str], right: int = 0) -> tuple[int, .
     async def find() -> tuple[int, ...]:
         house = RunContext()
         try:
-            found = repeats.collect([record("s", r, answer) for r, answer in enumerate(answers)], scorer)
-            await repeats.compare(found, len(answers) + 1, scorer, house)  # one is missing, so that all are compared
+            found = metrics.collect([record("s", r, answer) for r, answer in enumerate(answers)], scorer)
+            await metrics.compare(found, len(answers) + 1, scorer, house)  # one is missing, so that all are compared
         finally:
             await house.aclose()
         return found.samples["s"].ballot(found.same.get("s", {})).wrong
@@ -266,26 +267,26 @@ def test_what_cannot_be_compared_is_not_the_same_and_a_stopped_comparison_gives_
             raise KeyError(first)
 
     assert compared(Broken(), ["a", "b", "a"]) == (1, 2)
-    found = repeats.collect([record("s", r, answer) for r, answer in enumerate("aabc")], Broken())
-    asyncio.run(repeats.compare(found, 3, Broken(), RunContext(), stopped=lambda: True))
-    assert "maj@3" in {figure.name for figure in repeats.metrics(found, 3)}, "no answer is right, whatever is the same"
+    found = metrics.collect([record("s", r, answer) for r, answer in enumerate("aabc")], Broken())
+    asyncio.run(metrics.compare(found, 3, Broken(), RunContext(), stopped=lambda: True))
+    assert "maj@3" in {figure.name for figure in metrics.metrics(found, 3)}, "no answer is right, whatever is the same"
     found.samples["s"].right = 1
-    asyncio.run(repeats.compare(found, 3, Broken(), RunContext(), stopped=lambda: True))
-    assert "maj@3" not in {figure.name for figure in repeats.metrics(found, 3)}
+    asyncio.run(metrics.compare(found, 3, Broken(), RunContext(), stopped=lambda: True))
+    assert "maj@3" not in {figure.name for figure in metrics.metrics(found, 3)}
 
 
 def test_free_text_and_changed_references_have_no_majority():
     answers = [record("s", r, f"answer {r}") for r in range(4)]
-    judged = repeats.collect(answers, load("scorers", "judge").Scorer(rubric="x", verdicts={"A": 1, "B": 0}))
-    assert {figure.name for figure in repeats.metrics(judged, 4)} == {"pass@2", "pass@4", "G-Pass@4 (half)"}
+    judged = metrics.collect(answers, load("scorers", "judge").Scorer(rubric="x", verdicts={"A": 1, "B": 0}))
+    assert {figure.name for figure in metrics.metrics(judged, 4)} == {"pass@2", "pass@4", "G-Pass@4 (half)"}
     answers[3].target = "another"
-    assert "maj@4" not in {figure.name for figure in repeats.metrics(repeats.collect(answers), 4)}
+    assert "maj@4" not in {figure.name for figure in metrics.metrics(metrics.collect(answers), 4)}
 
 
 def test_samples_with_more_answers_than_asked_for_are_counted_over_all_subsets():
     answers = [record("s", r, "xxyyz"[r], right="xxyyz"[r] == "x") for r in range(5)]
     answers += [record("t", r, "y") for r in range(2)]
-    found = {figure.name: figure for figure in repeats.metrics(repeats.collect(answers), 2)}
+    found = {figure.name: figure for figure in metrics.metrics(metrics.collect(answers), 2)}
     assert found["pass@2"].value == (1 - 3 / 10) / 2
     assert found["maj@2"].value == float(brute(Ballot(2, (2, 1)), 2)) / 2
 
@@ -294,7 +295,7 @@ def test_answers_that_are_cut_in_the_record_vote_by_their_whole_text():
     answers = [record("s", r, f"{'x' * 79}…") for r in range(3)]
     for one, text in zip(answers, ("x" * 100 + "a", "x" * 100 + "b", "x" * 100 + "a"), strict=True):
         one.text = text
-    found = repeats.collect(answers)
+    found = metrics.collect(answers)
     assert sorted(found.samples["s"].ballot({}).wrong) == [1, 2]
 
 
@@ -320,10 +321,10 @@ def test_comparing_only_what_matters_gives_the_same_vote(right, wrong, less):
     answers = [record("s", r, "z", right=True) for r in range(right)]
     answers += [record("s", right + r, text) for r, text in enumerate(wrong)]
     scorer = Letters()
-    found = repeats.collect(answers, scorer)
-    asyncio.run(repeats.compare(found, k, scorer, RunContext()))
-    plain = repeats.collect([record(each.id, each.repeat, (each.answer or "")[0], each.value == 1) for each in answers])
-    by_name, expected = ({f.name: f.value for f in repeats.metrics(each, k)} for each in (found, plain))
+    found = metrics.collect(answers, scorer)
+    asyncio.run(metrics.compare(found, k, scorer, RunContext()))
+    plain = metrics.collect([record(each.id, each.repeat, (each.answer or "")[0], each.value == 1) for each in answers])
+    by_name, expected = ({f.name: f.value for f in metrics.metrics(each, k)} for each in (found, plain))
     assert by_name == expected
 
 
@@ -336,5 +337,5 @@ def test_what_cannot_change_the_vote_is_not_compared():
     ):
         answers = [record("s", r, "z", right=True) for r in range(right)]
         answers += [record("s", right + r, text) for r, text in enumerate(wrong)]
-        asyncio.run(repeats.compare(repeats.collect(answers, scorer), len(answers), scorer, RunContext()))
+        asyncio.run(metrics.compare(metrics.collect(answers, scorer), len(answers), scorer, RunContext()))
     assert scorer.calls == 0

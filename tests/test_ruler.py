@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from m1eval import Output, Sample, UsageError, classify, load, task
-from m1eval.tokens import CharacterTokenizer
+from m1eval import Output, Sample, UsageError, classify, load
+from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.task import task
 from tests.conftest import Characters
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "ruler" / "generated_cl100k" / "4096"

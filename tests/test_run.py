@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from m1eval.prompts import read_prompts
+from m1eval.store.prompts import read_prompts
 from tests.conftest import GONE, lines, run_of, write
 
 

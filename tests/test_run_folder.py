@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from benchmarks.crash import redo, starts
-from m1eval import folder as folders
-from m1eval import frame
 from m1eval.errors import Stopped, UsageError
-from m1eval.journal import Journal
-from m1eval.model import Model
-from m1eval.prompts import read_prompts
-from m1eval.record import Record
-from m1eval.run import Run
-from m1eval.task import load as load_tasks
+from m1eval.model.model import Model
+from m1eval.run.run import Run
+from m1eval.store import folder as folders
+from m1eval.store import frame
+from m1eval.store.journal import Journal
+from m1eval.store.prompts import read_prompts
+from m1eval.store.record import Record
+from m1eval.task.task import load as load_tasks
 from tests.conftest import lines, run_of, write
 from tests.http.conftest import Reply, server
 from tests.serving import Closed
@@ -142,7 +142,7 @@ def test_a_kill_at_any_step_of_redo_is_put_right_by_the_next_command(tmp_path, a
     script = """
         import os, sys
         from pathlib import Path
-        from m1eval import folder
+        from m1eval.store import folder
         left = int(sys.argv[3])
         def counted(call):
             def count(*args, **kwargs):
@@ -431,7 +431,7 @@ def test_fifty_times_two_commands_at_once_in_one_folder(tmp_path):
         import sys
         from pathlib import Path
         from m1eval.errors import UsageError
-        from m1eval.journal import Journal
+        from m1eval.store.journal import Journal
         for n in range(50):
             sys.stdin.readline()
             try:
@@ -488,7 +488,7 @@ def test_a_lock_on_a_file_that_is_gone_does_not_count(tmp_path, monkeypatch):
 def test_a_full_disk_while_closing_is_a_line_each_and_leaves_nothing_half_written(tmp_path, capitals):
     script = """
         import resource, signal, sys
-        from m1eval import cli
+        from m1eval.cli import main
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
         cli.main(sys.argv[2:])
@@ -519,7 +519,7 @@ def test_a_full_disk_while_closing_is_a_line_each_and_leaves_nothing_half_writte
 def test_lines_that_are_taken_out_stay_paid_for_once_on_a_full_disk(tmp_path, capitals, repeats, room):
     script = """
         import resource, signal, sys
-        from m1eval import cli
+        from m1eval.cli import main
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
         cli.main(sys.argv[2:])

@@ -151,7 +151,7 @@ def run(tmp_path: Path, task: Path, url: str, options: list[str], env: dict[str,
     files = b"".join(path.read_bytes() for path in sorted((tmp_path / "x").rglob("*")) if path.is_file())
     prompts = run_of(tmp_path / "x") / "prompts.zst"
     if prompts.exists():
-        from m1eval.prompts import read_prompts
+        from m1eval.store.prompts import read_prompts
 
         files += json.dumps(list(read_prompts(prompts))).encode()
     parquet = run_of(tmp_path / "x") / "samples.parquet"

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import m1eval as package
-from m1eval.grading import as_usage, total_usage
-from m1eval.journal import Journal
-from m1eval.prices import Rates
-from m1eval.record import Record, encode_record, parse_header
-from m1eval.spending import Spending
+from m1eval.model.prices import Rates
+from m1eval.run.spending import Spending
+from m1eval.store.journal import Journal
+from m1eval.store.record import Record, encode_record, parse_header
 from m1eval.types import JudgeReply, Output, Usage
+from m1eval.validation import as_usage, total_usage
 from tests.conftest import Result, lines, run_of, write
 from tests.http.conftest import Loopback, ReceivedRequest, Reply
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.limits import drawn, trial
 from m1eval import UsageError
-from m1eval.spending import Spending
+from m1eval.run.spending import Spending
 from tests.conftest import lines, run_of
 from tests.http.conftest import Loopback, Reply
 

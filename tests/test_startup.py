@@ -31,7 +31,7 @@ def test_nothing_heavy_is_imported(args):
 
 
 def test_a_run_without_local_or_http_imports_neither_torch_nor_aiohttp(tmp_path):
-    code = "import sys; from m1eval.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+    code = "import sys; from m1eval.cli.main import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
     code += "print(sorted({'torch', 'aiohttp', 'pandas', 'datasets'} & set(sys.modules)), file=sys.stderr)"
     command = [sys.executable, "-c", code, "run", "--tasks", "needle", "--limit", "1", "--model", "echo:gold"]
     done = subprocess.run(

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from m1eval import UsageError, profile
-from m1eval.task import Task, load
-from m1eval.tokens import CharacterTokenizer
+from m1eval import UsageError
+from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.task import profiles
+from m1eval.task.task import Task, load
 from tests.conftest import lines, run_of, write
 
 SHARED = Path(os.environ.get("M1EVAL_SHARED", Path(__file__).resolve().parents[1] / ".." / "shared"))
@@ -183,7 +184,7 @@ def test_a_wrong_key_of_a_protocol_is_an_error_at_its_line(capitals):
 
 
 def test_a_profile_lays_its_sampling_upon_the_task_and_set_has_the_last_word():
-    qwen = profile.read("qwen3")
+    qwen = profiles.read("qwen3")
     (task,) = load(["aime24"], profile=qwen)
     generation = task.definition.generation
     assert (generation.temperature, generation.top_k, generation.min_p, generation.max_tokens) == (0.6, 20, 0, 38912)
@@ -206,7 +207,7 @@ def test_a_profile_lays_its_sampling_upon_the_task_and_set_has_the_last_word():
     ],
 )
 def test_a_profile_is_found_by_the_models_name(model, name):
-    assert profile.find_matching(model) == name
+    assert profiles.find_matching(model) == name
 
 
 def test_a_profile_by_flag_is_in_the_plan_and_in_the_run(m1eval, tmp_path):
@@ -222,9 +223,9 @@ def test_a_profile_by_flag_is_in_the_plan_and_in_the_run(m1eval, tmp_path):
     assert "did you mean 'qwen3'" in m1eval(*run[:-1], "qwen").err
 
 
-@pytest.mark.parametrize("name", profile.available())
+@pytest.mark.parametrize("name", profiles.available())
 def test_every_profile_is_sound_and_says_its_source(name):
-    found = profile.read(name)
+    found = profiles.read(name)
     assert found.source
     assert found.title
 

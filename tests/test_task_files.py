@@ -5,8 +5,8 @@ import json
 import pytest
 
 from m1eval import UsageError
-from m1eval.task import load
-from m1eval.tokens import CharacterTokenizer
+from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.task.task import load
 from tests.conftest import run_of, write
 
 GOOD = """

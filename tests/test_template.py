@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from m1eval import UsageError
-from m1eval.source import YamlFile
-from m1eval.template import compiled, environment
+from m1eval.task.template import compiled, environment
+from m1eval.yaml_file import YamlFile
 
 NAMES = ["a", "question", "range", "loop", "_x", "true", "None", "self"]
 PIECES = ["", " ", "\n", "text", "{", "}", "{#- a note -#}", "{% raw %}{{ a }}{% endraw %}", "\\boxed{}", "é🙂"]

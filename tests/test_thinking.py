@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m1eval import Output, Score, classify, profile, split_thinking
-from m1eval.thinking import DEFAULT, KNOWN, Form, ThinkingFollower, named, opened_by
-from m1eval.thinking.forms import FORMS
+from m1eval import Output, Score, classify, split_thinking
+from m1eval.model.thinking import DEFAULT, KNOWN, Form, ThinkingFollower, named, opened_by
+from m1eval.model.thinking.forms import FORMS
+from m1eval.task import profiles
 from tests import thinking_reference as reference
 from tests.conftest import ROOT
 
@@ -312,7 +313,7 @@ def test_what_names_no_form_is_one_line(value, said):
 
 
 def test_a_profile_names_its_form_and_an_option_has_the_last_word(m1eval, shell, capitals, tmp_path):
-    assert profile.read("gpt_oss").think_tags == ["harmony", "think"]
+    assert profiles.read("gpt_oss").think_tags == ["harmony", "think"]
     run = ("run", "--tasks", capitals, "--model", "echo:gold", "--profile", "gpt_oss", "--dry-run", "--json")
     (plan,) = m1eval(*run).json()["plans"]
     assert plan["config"]["runner"] == {"think_tags": ["harmony", "think"]}

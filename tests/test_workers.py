@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from m1eval import load
-from m1eval.workers import Pool
+from m1eval.sandbox.workers import Pool
 
 PROBE = """
 import os, signal, sys, time
@@ -142,7 +142,7 @@ def test_time_in_which_a_call_does_not_get_the_processor_does_not_count_towards_
 
 
 def test_a_call_that_waits_for_ever_is_killed_too(probe, monkeypatch):
-    monkeypatch.setattr("m1eval.workers.WAIT", (2, 0.3))
+    monkeypatch.setattr("m1eval.sandbox.workers.WAIT", (2, 0.3))
 
     async def story(workers):
         with pytest.raises(TimeoutError, match=r"nap did not end within 0\.7 s"):
@@ -260,7 +260,7 @@ def test_a_function_in_a_folder_named_by_m1eval_path_works_and_a_missing_name_is
     script.write_text(
         "import asyncio, os\n"
         "from m1eval import load\n"
-        "from m1eval.workers import Pool\n"
+        "from m1eval.sandbox.workers import Pool\n"
         "async def main():\n"
         "    mine = load('scorers', 'mine')\n"
         "    async with Pool(1) as workers:\n"
@@ -287,7 +287,7 @@ def test_a_pool_left_open_neither_hangs_the_program_nor_survives_it(tmp_path):
     script = tmp_path / "forget.py"
     script.write_text(
         "import asyncio, os, time\n"
-        "from m1eval.workers import Pool\n"
+        "from m1eval.sandbox.workers import Pool\n"
         "async def main():\n"
         "    print(await Pool(1).run(os.getpid, timeout=30))\n"
         "if __name__ == '__main__':\n"
@@ -302,7 +302,7 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(
         "import asyncio, os\n"
-        "from m1eval.workers import Pool\n"
+        "from m1eval.sandbox.workers import Pool\n"
         "async def main():\n"
         "    workers = Pool(1)\n"
         "    print(await workers.run(os.getpid, timeout=30), flush=True)\n"

@@ -3,7 +3,7 @@
 import pytest
 
 from m1eval import UsageError
-from m1eval.source import DEEPEST, YamlFile, parse_value
+from m1eval.yaml_file import DEEPEST, YamlFile, parse_value
 
 TASK = "title: T\ndataset: {file: x.jsonl}\nprompt: p\ntarget: t\nscorer: exact\n"
 

@@ -116,7 +116,7 @@ def command(device: str, folder: Path) -> Found:
     (folder / "t.yaml").write_text(
         "title: T\ndataset: {file: t.jsonl}\nprompt: '{{ text }}'\ntarget: x\nscorer: exact\n"
     )
-    code = "import sys; from m1eval.cli import main; main(sys.argv[1:])"
+    code = "import sys; from m1eval.cli.main import main; main(sys.argv[1:])"
     words = ["run", "--tasks", str(folder / "t.yaml"), "--model", f"local:{folder / 'model'}", "--repeats", "8"]
     words += ["--max-tokens", "8", "--set", "generation.temperature=0", "-o", f"device={device}", "-o", "memory=1"]
     words += ["-o", "dtype=float32", "-o", "batch=32", "--out", str(folder / "x"), "--display", "plain"]

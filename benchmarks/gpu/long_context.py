@@ -34,7 +34,7 @@ def records(out: Path) -> list[dict[str, Any]]:
 
 def run(folder: Path, out: Path, tokens: int) -> list[dict[str, Any]]:
     """Run both tasks with one sample each, and return their records."""
-    code = "import sys; from m1eval.cli import main; main(sys.argv[1:])"
+    code = "import sys; from m1eval.cli.main import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, "run", "--tasks", "needle,mrcr_synth", "--model", f"local:{folder}"]
     command += ["--set", f"lengths=[{tokens}]", "--limit", "1", "--max-tokens", str(NEW), "--out", str(out)]
     command += ["-o", "memory=20", "-o", "batch=8", "--display", "plain"]
@@ -46,7 +46,7 @@ def run(folder: Path, out: Path, tokens: int) -> list[dict[str, Any]]:
 
 def one_text(folder: Path, out: Path, tokens: int) -> list[dict[str, Any]]:
     """A whole run of questions about one text, and its records."""
-    code = "import sys; from m1eval.cli import main; main(sys.argv[1:])"
+    code = "import sys; from m1eval.cli.main import main; main(sys.argv[1:])"
     depths = [100 * (i + 0.5) / QUESTIONS for i in range(QUESTIONS)]
     command = [sys.executable, "-c", code, "run", "--tasks", "needle", "--model", f"local:{folder}", "--out", str(out)]
     command += ["--set", f"lengths=[{tokens}]", "--set", "samples=1", "--set", f"depths={depths}"]

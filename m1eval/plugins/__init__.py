@@ -22,8 +22,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
-from m1eval import foreign
 from m1eval.errors import UsageError
+from m1eval.plugins import foreign
 
 T = TypeVar("T")
 

@@ -6,17 +6,19 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from m1eval import metadata, terminal
-from m1eval.definition import EffectiveLengthRule
-from m1eval.done import records
+from m1eval import terminal
+from m1eval.analysis import by_length
+from m1eval.analysis.effective_length import caution, effective, verdict
 from m1eval.errors import UsageError
-from m1eval.folders import find_runs
-from m1eval.report import heatmap, lengths
-from m1eval.report.effective import caution, effective, verdict
+from m1eval.report import heatmap
 from m1eval.report.markdown import table
-from m1eval.run import Run
-from m1eval.source import display_path as show_path
+from m1eval.run.run import Run
+from m1eval.store import metadata
+from m1eval.store.folders import find_runs
+from m1eval.store.journal_state import records
+from m1eval.task.definition import EffectiveLengthRule
 from m1eval.text import plural
+from m1eval.yaml_file import display_path as show_path
 
 
 class NoLengths(UsageError):
@@ -30,7 +32,7 @@ class RunLengths(NamedTuple):
     task: str
     model: str
     rule: EffectiveLengthRule
-    entries: list[lengths.Entry]
+    entries: list[by_length.Entry]
 
 
 def after_runs(runs: Sequence[Run]) -> None:
@@ -41,7 +43,7 @@ def after_runs(runs: Sequence[Run]) -> None:
     found = []
     for run in runs:
         if entries := _over_lengths(run):
-            rule = run.task.definition.effective_length or EffectiveLengthRule(lengths.THRESHOLD)
+            rule = run.task.definition.effective_length or EffectiveLengthRule(by_length.THRESHOLD)
             found.append(RunLengths(run.folder, run.task.name, run.model.spec, rule, entries))
     together = _together(found)
     for each in found:
@@ -51,14 +53,14 @@ def after_runs(runs: Sequence[Run]) -> None:
         terminal.block(f"\n{_mean(parts, ())}\n")
 
 
-def _over_lengths(run: Run) -> list[lengths.Entry]:
+def _over_lengths(run: Run) -> list[by_length.Entry]:
     """The records of a run if its samples have lengths that were asked for."""
     journal = run.folder / "samples.jsonl"
     scored = (record for record in records(journal) if record.outcome != "errored")
     first = next(scored, None) if journal.is_file() else None
     if first is None or run.work is None or not isinstance(first.metadata.get("length"), int):
         return []
-    return list(lengths.entries(run.folder, run.work.done.strangers))
+    return list(by_length.entries(run.folder, run.work.done.strangers))
 
 
 def show(
@@ -79,7 +81,7 @@ def show(
     found = [each for folder in folders for each in _found(folder, threshold)]
     if svg and len(found) > 1:
         raise UsageError(f"--svg goes with one run, and these are {len(found)}")
-    if svg and (grid := lengths.grid(found[0].entries, by, edges)):
+    if svg and (grid := by_length.grid(found[0].entries, by, edges)):
         svg.write_text(heatmap.svg(grid, found[0].task), encoding="utf-8")
     together = _together(found)
     if as_json:
@@ -123,13 +125,13 @@ def _found(folder: Path, threshold: float | None) -> list[RunLengths]:
 def _stored(folder: Path, threshold: float | None) -> RunLengths:
     """A run as it is on disk."""
     about = _about(folder)
-    found = list(lengths.entries(folder, set(about.get("strangers") or ())))
+    found = list(by_length.entries(folder, set(about.get("strangers") or ())))
     if not any(entry.length for entry in found):
         raise NoLengths(f"{show_path(folder)}: no sample says how long its prompt was")
     own = _rule(about)
     if threshold is None:
-        rule = own or EffectiveLengthRule(lengths.THRESHOLD)
-    elif threshold == lengths.RULER:
+        rule = own or EffectiveLengthRule(by_length.THRESHOLD)
+    elif threshold == by_length.RULER:
         rule = own if own and own.threshold == threshold else EffectiveLengthRule(threshold, "RULER", 13)
     else:
         rule = EffectiveLengthRule(threshold, own.name) if own else EffectiveLengthRule(threshold)
@@ -157,17 +159,17 @@ def _joined(parts: Sequence[RunLengths]) -> RunLengths:
 def _mean(parts: Sequence[RunLengths], edges: Sequence[int]) -> str:
     """The table and the verdict of several tasks' mean by length."""
     joined = _joined(parts)
-    bands = lengths.bands(joined.entries, edges)
+    bands = by_length.bands(joined.entries, edges)
     title = terminal.cell(f"{joined.task}, mean over {plural(max(len(band.parts) for band in bands), 'subtask')}")
     verdicts = [f"{title}: {line}" for line in _verdict(bands, joined.rule, titled=True)]
-    return "\n".join([f"{title}:", "", table(*lengths.rows(bands)), "", *verdicts])
+    return "\n".join([f"{title}:", "", table(*by_length.rows(bands)), "", *verdicts])
 
 
 def _text(run: RunLengths, edges: Sequence[int], by: str | None, *, alone: bool) -> str:
     """The table by length, the heat map, and unless the run is a part of a benchmark's mean the verdict."""
-    bands = lengths.bands(run.entries, edges)
-    parts = [table(*lengths.rows(bands))]
-    grid = lengths.grid(run.entries, by, edges)
+    bands = by_length.bands(run.entries, edges)
+    parts = [table(*by_length.rows(bands))]
+    grid = by_length.grid(run.entries, by, edges)
     parts.append("")
     if grid and len(grid.rows) * len(grid.columns) > 1:
         parts += [heatmap.blocks(grid, run.task), ""]
@@ -178,7 +180,7 @@ def _text(run: RunLengths, edges: Sequence[int], by: str | None, *, alone: bool)
     return "\n".join(parts)
 
 
-def _verdict(bands: Sequence[lengths.Band], rule: EffectiveLengthRule, *, titled: bool = False) -> list[str]:
+def _verdict(bands: Sequence[by_length.Band], rule: EffectiveLengthRule, *, titled: bool = False) -> list[str]:
     """The effective length, and what a reader must know of the means it rests on, unless a title says so."""
     known = [band for band in bands if band.longest]
     lines = [verdict(known, rule)]
@@ -188,8 +190,8 @@ def _verdict(bands: Sequence[lengths.Band], rule: EffectiveLengthRule, *, titled
 
 
 def _data(run: RunLengths, edges: Sequence[int], by: str | None) -> dict[str, Any]:
-    bands, rule = lengths.bands(run.entries, edges), run.rule
-    grid = lengths.grid(run.entries, by, edges)
+    bands, rule = by_length.bands(run.entries, edges), run.rule
+    grid = by_length.grid(run.entries, by, edges)
     result = effective([band for band in bands if band.longest], rule.threshold)
     standings = dict(zip((band.longest for band in bands if band.longest), result.standings, strict=True))
     return {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from m1eval import terminal
-from m1eval.compare import Comparison, Effect, Skipped
+from m1eval.analysis.compare import Comparison, Effect, Skipped
 from m1eval.report.words import format_count, format_interval, is_are, p_value, plural, shorten
 
 NAMES = 12

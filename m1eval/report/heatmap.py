@@ -3,8 +3,8 @@
 from html import escape as _escape
 
 from m1eval import terminal
-from m1eval.report.lengths import Grid
-from m1eval.stats import Tally
+from m1eval.analysis.by_length import Grid
+from m1eval.store.tally import Tally
 
 BLOCKS = " ░▒▓█"
 SCALE = ((0, 34, 78), (60, 77, 110), (124, 123, 120), (188, 175, 111), (255, 234, 70))

@@ -15,15 +15,15 @@ from m1eval.report.words import (
     plural,
     shorten,
 )
-from m1eval.run import Run
-from m1eval.stats import OUTCOMES
+from m1eval.run.run import Run
+from m1eval.store.tally import OUTCOMES
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-    from m1eval.asking import Session
-    from m1eval.description import RunDescription
+    from m1eval.run.generation import Session
+    from m1eval.store.description import RunDescription
 
 Mode = Literal["full", "plain", "none"]
 PLAIN_SECONDS = 60.0

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from m1eval import baselines, terminal
-from m1eval.description import RunDescription
-from m1eval.repeats import from_plain as read_figures
-from m1eval.report import against, by_length, figures, layout
+from m1eval import terminal
+from m1eval.analysis import baselines, published
+from m1eval.report import by_length, layout, repeat_metrics
 from m1eval.report.markdown import table
 from m1eval.report.words import (
     format_cost,
@@ -18,7 +17,9 @@ from m1eval.report.words import (
     is_are,
     plural,
 )
-from m1eval.run import Run
+from m1eval.run.run import Run
+from m1eval.store.description import RunDescription
+from m1eval.store.metrics import from_plain as read_figures
 
 REFERENCE_MODELS = {
     "minimax-m1-80k": "MiniMax-M1-80k",
@@ -35,12 +36,12 @@ def show(runs: Sequence[Run]) -> None:
     by_length.after_runs(runs)
     found = [each for each in comparisons(runs) if each.same_data or not wide]
     if found:
-        head, rows = against.table_cells(found, REFERENCE_MODELS)
+        head, rows = published.table_cells(found, REFERENCE_MODELS)
         terminal.line()
         _print(head, rows, words=(0, 1, len(head) - 1))
         terminal.line()
     places = [f"{run.task}: {run.path}" for run in about if Path(run.path).is_dir()]  # gone if no answer came
-    for note in [*notes(about), *against.lines(found), *_sources(runs), *places]:
+    for note in [*notes(about), *published.lines(found), *_sources(runs), *places]:
         terminal.line(note)
 
 
@@ -52,12 +53,14 @@ def built(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return [run.summary() | {"published": [each for each in found if each["task"] == run.task.name]} for run in runs]
 
 
-def comparisons(runs: Sequence[Run]) -> list[against.BaselineComparison]:
+def comparisons(runs: Sequence[Run]) -> list[published.BaselineComparison]:
     """All runs next to the published figures, with p values adjusted for their number."""
     found = [
-        each for run in runs for each in against.compare(run.description(), run.meta, run.tally, list(REFERENCE_MODELS))
+        each
+        for run in runs
+        for each in published.compare(run.description(), run.meta, run.tally, list(REFERENCE_MODELS))
     ]
-    against.adjust(found)
+    published.adjust(found)
     return found
 
 
@@ -86,7 +89,7 @@ def size(run: RunDescription) -> str:
 def repeats(run: RunDescription) -> str:
     """The answers that the samples have: 4, 2–9, or 1 of 4 where more were asked for."""
     asked = f" of {run.repeats_asked}" if run.repeats_most < run.repeats_asked else ""
-    return against.repeats(run) + asked
+    return published.repeats(run) + asked
 
 
 def notes(about: Sequence[RunDescription]) -> list[str]:
@@ -97,7 +100,7 @@ def notes(about: Sequence[RunDescription]) -> list[str]:
         lines += [f"{run.task}: {note}" for note in [*_outcomes(run), *_completeness(run), *_prompts(run)]]
         of = "" if run.finished else f" (unfinished: of {run.samples} of {plural(run.samples_chosen, 'sample')})"
         repeated = read_figures(run.figures, run.figure_intervals)
-        lines += [f"{run.task}: {text}{of}" for text in figures.lines(run.figures, repeated)]
+        lines += [f"{run.task}: {text}{of}" for text in repeat_metrics.lines(run.figures, repeated)]
         lines += [f"{run.task}: {note}" for note in run.notes if note not in common]
     return lines + [f"all tasks: {note}" for note in common]
 

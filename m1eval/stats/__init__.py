@@ -17,14 +17,11 @@ from m1eval.stats.estimate import (
 )
 from m1eval.stats.multiple import benjamini_hochberg, holm
 from m1eval.stats.repeats import Ballot, g_pass_at_k, maj_at_k, pass_at_k
-from m1eval.stats.tally import OUTCOMES, Tally, mean_over_groups
 
 __all__ = [
-    "OUTCOMES",
     "Ballot",
     "Estimate",
     "Interval",
-    "Tally",
     "Unit",
     "against_published",
     "average",
@@ -38,7 +35,6 @@ __all__ = [
     "holm",
     "interval",
     "maj_at_k",
-    "mean_over_groups",
     "pass_at_k",
     "problems_like_these",
     "satterthwaite",

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from m1eval import Output, Progress, Request, RunnerError
-from m1eval.thinking import Form
+from m1eval.model.thinking import Form
 
 from . import outputs, responses, stream
 from .endpoint import Endpoint, HttpRequest, HttpResponse, ResponseReader

@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from m1eval import UsageError, secrets
 from m1eval.credentials import register_headers, register_login, register_url
-from m1eval.source import as_number
+from m1eval.model.thinking import KNOWN, Form, named
 from m1eval.text import parse_tokens
-from m1eval.thinking import KNOWN, Form, named
+from m1eval.yaml_file import as_number
 
 _ENDPOINTS = ("/chat/completions", "/completions", "/models")
 _PUBLIC_PARAMETERS = {"api-version", "api_version"}

@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from m1eval import Output, Split, split_thinking
-from m1eval.reservation import discard
-from m1eval.thinking import Form
+from m1eval.model.thinking import Form
+from m1eval.run.reservation import discard
 
 from . import finish_reasons, message, reported_errors, responses, usage
 from .exceptions import RequestFailed, RetryableError

@@ -9,7 +9,7 @@ and this one are different interventions: the record says which it was.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from m1eval.thinking import DEFAULT, KNOWN, Form, form_of, opened_by
+from m1eval.model.thinking import DEFAULT, KNOWN, Form, form_of, opened_by
 
 SERVER_FIELDS: Mapping[str, Callable[[int], dict[str, Any]]] = {
     "vllm": lambda budget: {"thinking_token_budget": budget},

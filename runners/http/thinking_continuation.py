@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from m1eval import Output, Request, RunnerError, Timing, Usage
-from m1eval.thinking import DEFAULT, split_thinking
+from m1eval.model.thinking import DEFAULT, split_thinking
 
 from . import thinking_budget
 from .completions import Completions

@@ -18,8 +18,8 @@ import torch
 
 import m1eval
 from m1eval import Likelihood, Output, Progress, Request, RunnerError, Timing, Usage, UsageError
+from m1eval.model.thinking import DEFAULT, KNOWN, Form, form_of, named, opened_by, split_thinking
 from m1eval.text import plural
-from m1eval.thinking import DEFAULT, KNOWN, Form, form_of, named, opened_by, split_thinking
 
 from . import options
 from .cache import BlockPool, StateSnapshots, hash_blocks

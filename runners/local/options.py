@@ -3,8 +3,8 @@
 import torch
 
 from m1eval import UsageError
-from m1eval.source import as_number
 from m1eval.text import parse_tokens
+from m1eval.yaml_file import as_number
 
 DEVICES = ("cpu", "cuda")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}

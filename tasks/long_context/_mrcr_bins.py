@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from m1eval import LazySample, Message, Tokenizer, UsageError
-from m1eval.named import TiktokenTokenizer
+from m1eval.model.tokenizers import TiktokenTokenizer
 from m1eval.text import parse_tokens
 
 from ._haystack.page_cache import cache_folder, write_atomically

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from m1eval import RunnerError, Sampling, UsageError
-from m1eval.thinking import KNOWN, Form
+from m1eval.model.thinking import KNOWN, Form
 from tests.conftest import lines, run_of, write
 from tests.http.conftest import Loopback, ReceivedRequest, Reply, answer, ask, question, streamed
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from m1eval import Message, NullProgress, Output, Request, RunnerError, Sampling, load, task
-from m1eval.named import resolve
+from m1eval import Message, NullProgress, Output, Request, RunnerError, Sampling, load
+from m1eval.model.tokenizers import resolve
+from m1eval.task import task
 from tests.llamacpp import interpreter
 
 http = load("runners", "http")

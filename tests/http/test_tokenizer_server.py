@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from m1eval import UsageError
-from m1eval.named import ServerTokenizer
+from m1eval.model.tokenizers import ServerTokenizer
 from tests.http.conftest import Loopback, Reply, one_line
 
 MESSAGES = [{"role": "user", "content": "Hi"}]

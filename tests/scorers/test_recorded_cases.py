@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from m1eval import Output, Sample, load
-from m1eval.workers import Pool
+from m1eval.sandbox.workers import Pool
 
 CASES = Path(os.environ.get("M1EVAL_SHARED", Path(__file__).resolve().parents[2] / ".." / "shared")) / "cases"
 RENAMED = {"grid": "logic_grid"}

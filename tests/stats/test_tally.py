@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m1eval import Outcome, Usage
-from m1eval.stats import Tally
+from m1eval.store.tally import Tally
 
 
 def tally(samples, group="", cluster=""):

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 
 from m1eval import available
-from m1eval.definition import Definition
-from m1eval.source import YamlFile
+from m1eval.task.definition import Definition
+from m1eval.yaml_file import YamlFile
 from tests.conftest import ROOT
 from tests.tasks import hub_rows
 from tests.tasks.hub import TOKEN, Hub

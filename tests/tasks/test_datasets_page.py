@@ -5,8 +5,8 @@
 import re
 
 from m1eval import available
-from m1eval.definition import Related
-from m1eval.source import YamlFile
+from m1eval.task.definition import Related
+from m1eval.yaml_file import YamlFile
 from tests.conftest import ROOT
 from tests.tasks.conftest import definitions
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from m1eval.hub_errors import explained
+from m1eval.task.hub_errors import explained
 from tests.conftest import run_of, write
 from tests.tasks.conftest import Done, environment
 from tests.tasks.hub import STRANGER, TOKEN, Handler, Hub, Repository

@@ -15,10 +15,10 @@ import pytest
 
 from benchmarks.protocols import DIGESTS, REPOSITORIES, digest, ours
 from m1eval import UsageError
+from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.plugins import available
-from m1eval.published_texts import constant
-from m1eval.task import Task, load
-from m1eval.tokens import CharacterTokenizer
+from m1eval.task.published_texts import constant
+from m1eval.task.task import Task, load
 from tests.conftest import ROOT, lines, run_of, write
 
 ROWS = json.loads((ROOT / "tests/tasks/official_rows.json").read_text("utf-8"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from m1eval.published_texts import constant
+from m1eval.task.published_texts import constant
 from tests.conftest import write
 from tests.tasks.conftest import Done, environment
 from tests.tasks.hub import Handler

@@ -11,7 +11,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 
 from m1eval import Message, RunnerError
-from m1eval.limited_template import LimitedEnvironment, TemplateLimitError
+from m1eval.task.limited_template import LimitedEnvironment, TemplateLimitError
 
 _QUESTION, _ANSWER = "Where?", "Quux answers"
 

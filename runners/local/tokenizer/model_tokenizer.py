@@ -7,7 +7,7 @@ from tokenizers import Tokenizer as Core
 from tokenizers import models
 
 from m1eval import Message, RunnerError
-from m1eval.thinking import DEFAULT, Form
+from m1eval.model.thinking import DEFAULT, Form
 
 from .chat_template import ChatTemplate
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from m1eval.thinking import DEFAULT, KNOWN, Form, ThinkingFollower
+from m1eval.model.thinking import DEFAULT, KNOWN, Form, ThinkingFollower
 
 from .model_tokenizer import ModelTokenizer
 

@@ -131,7 +131,7 @@ def _read_text(path: Path) -> str:
 
 
 def _download(name: str, revision: str | None) -> Iterator[str]:
-    from m1eval.hub import HubSource, load_hub
+    from m1eval.task.hub import HubSource, load_hub
 
     if not revision:
         raise UsageError(f"corpus {name} is downloaded: name its commit, --set corpus_revision=<sha>")

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from m1eval import Output, Request, Sampling, load
-from m1eval.thinking import DEFAULT
+from m1eval.model.thinking import DEFAULT
 
 local = load("runners", "local")
 Sequence_ = local.sequence.Sequence

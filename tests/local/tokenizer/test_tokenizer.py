@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 
 from m1eval import RunnerError, load
-from m1eval.thinking import DEFAULT
+from m1eval.model.thinking import DEFAULT
 
 local = load("runners", "local")
 ChatTemplate = local.tokenizer.chat_template.ChatTemplate

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch  # noqa: F401  before memory is bounded
 
-from m1eval import cli
 from m1eval import load as load_plugin
+from m1eval.cli.main import main as run_command
 
 ROOM = 1 << 30
 SECONDS = 20
@@ -37,7 +37,7 @@ def main() -> None:
         code: object = None
         try:
             with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-                cli.main(
+                run_command(
                     ["run", "--tasks", task, "--limit", "1", "--display", "none", "--out", str(out / str(i)), *model]
                 )
         except SystemExit as left:

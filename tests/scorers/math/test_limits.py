@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from m1eval import Output, Sample, Score, load
-from m1eval.check import check_all
-from m1eval.workers import Pool
+from m1eval.run.check import check_all
+from m1eval.sandbox.workers import Pool
 from tests.hostile import MOST, growth
 
 math = load("scorers", "math")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m1eval import Output, Sample, Score, UsageError, load
-from m1eval.workers import Pool
+from m1eval.sandbox.workers import Pool
 
 math = load("scorers", "math")
 import math_verify  # noqa: E402 - here and not in a worker: the recorded texts come to an end

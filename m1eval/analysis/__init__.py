@@ -1,0 +1,1 @@
+"""Stored runs in, numbers out; nothing here prints or asks a model."""

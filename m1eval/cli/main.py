@@ -1,0 +1,126 @@
+"""The command line: `m1eval run` is the default command; errors become one line and an exit code."""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from click.exceptions import NoArgsIsHelpError
+
+from m1eval import __version__, early, secrets, terminal
+from m1eval.cli import completion, results, run, tasks
+from m1eval.credentials import register_command
+from m1eval.errors import INTERNAL, M1evalError
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "M1EVAL", "max_content_width": 110}
+
+_UNREADABLE = re.compile(r"\S{400,}")
+
+
+class _Default(click.Group):
+    """A group whose command is `run` when none is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {"-h", "--help", "--version", "--debug"}
+        first = next((a for a in args if a != "--debug"), None)
+        if first is not None and first.startswith("-") and first not in own:
+            args.insert(args.index(first), "run")
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do what the command says; Ctrl-C is an Abort at once, for which click would print an empty line."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
+
+
+@click.group(cls=_Default, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="m1eval")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors; allowed anywhere in a command.")
+def cli(debug: bool) -> None:
+    """Evaluate language models on long-context and reasoning benchmarks, next to published scores.
+
+    \b
+    m1eval run --tasks demo --model local:smollm2 --limit 4
+    m1eval run --tasks aime,mrcr --model http:NAME --base-url http://localhost:8000/v1
+    m1eval tasks
+    """
+
+
+for _command in (
+    *(run.run, tasks.tasks, tasks.check, results.bench, results.lengths),
+    *(tasks.schema, results.compare, results.baselines, completion.completion),
+):
+    cli.add_command(_command)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code; an error of ours is one line."""
+    given = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in given
+    secrets.clear()
+    register_command(given)
+    with terminal.guarded():
+        code = _run([word for word in given if word != "--debug"], debug=debug)
+        if (lost := terminal.lost()) and not lost.quiet:
+            terminal.line(f"Error: standard output cannot be written: {lost}; results are kept in the folder", err=True)
+            code = code or 2
+    sys.exit(code or 0)
+
+
+def _run(given: list[str], *, debug: bool) -> int:
+    """Do what the command line says; the exit code."""
+    guarded = False
+    try:
+        guarded = early.unguard()
+        code: Any = cli.main(given, prog_name="m1eval", standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):
+        terminal.line("interrupted; the same command continues", err=True)
+        return early.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - everything ends in one line, a bug of ours too
+        if debug:
+            _traceback()
+        text, code = _explained(error)
+        if not debug:
+            terminal.line(f"Error: {_shortened(text)}", err=True)
+    finally:
+        if guarded:
+            early.guard(again=True)
+    return int(code or 0)
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """What an error is to the user, in one line, and its exit code."""
+    if isinstance(error, M1evalError):
+        return str(error), error.exit_code
+    if isinstance(error, click.ClickException):
+        return _click_message(error), error.exit_code
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}", 2
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return f"internal error: {said}; run again with --debug for the traceback and please report it", INTERNAL
+
+
+def _shortened(text: str) -> str:
+    """A message without the middle of what is too long to be read: a value may be a whole file by mistake."""
+    text = secrets.redact(text)  # before anything is cut: half a secret would not be known as one
+    return _UNREADABLE.sub(lambda match: f"{match[0][:200]}…{match[0][-60:]}", text)
+
+
+def _click_message(error: click.ClickException) -> str:
+    """What click says of a wrong command line, in one line, and where the options are explained."""
+    if isinstance(error, NoArgsIsHelpError):
+        return "no command given; see m1eval --help"
+    text = " ".join(error.format_message().split()).rstrip(".")
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{text}; see {error.ctx.command_path} --help"
+    return text
+
+
+def _traceback() -> None:
+    import traceback
+
+    terminal.block(traceback.format_exc().rstrip("\n"), err=True)

@@ -1,0 +1,247 @@
+"""Parameter types of the command line: every value is checked where it is given, and named by its option."""
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
+
+from m1eval.errors import UsageError
+from m1eval.text import parse_tokens
+
+GROUPS = ("What", "How much", "How", "Where", "Show")
+"""The headings under which the help of `m1eval run` lists its options, in order."""
+
+
+class Tokens(click.ParamType[int]):
+    """A number of tokens: 8000, 32k (32,768), 1m."""
+
+    name = "tokens"
+
+    def __init__(self, least: int = 1) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return parse_tokens(value, least=self.least)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Number(click.FloatRange):
+    """A finite number within a range; nan and inf would switch a limit or a gate off."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = click.FLOAT.convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"'{value}' is not a finite number.", param, ctx)
+        return float(super().convert(number, param, ctx))
+
+
+class Threshold(click.ParamType[float | str]):
+    """A score between 0 and 1, or `ruler`."""
+
+    name = "score"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        if value == "ruler":
+            return "ruler"
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 <= number <= 1:
+            self.fail(f"'{value}' is not a score between 0 and 1, or ruler.", param, ctx)
+        return number
+
+
+class FilePath(click.ParamType[Path]):
+    """A path, with ~ expanded. It must not be a file (`folder`) or a folder (`file`), or must be there (`exists`)."""
+
+    name = "path"
+
+    def __init__(self, *, folder: bool = False, file: bool = False, exists: bool = False) -> None:
+        self.folder, self.file, self.exists = folder, file, exists
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        text = str(value)
+        if not text.strip() or "\0" in text:
+            self.fail("a path is not empty and has no NUL character.", param, ctx)
+        try:
+            path = Path(text).expanduser()
+            found = path.exists()
+        except (OSError, RuntimeError) as error:  # RuntimeError: no such user
+            self.fail(f"'{text[:80]}': {getattr(error, 'strerror', None) or error}.", param, ctx)
+        if self.exists and not found:
+            self.fail(f"'{text}' does not exist.", param, ctx)
+        if self.folder and found and not path.is_dir():
+            self.fail(f"'{text}' is a file; name a folder.", param, ctx)
+        if self.file and path.is_dir():
+            self.fail(f"'{text}' is a folder; name a file.", param, ctx)
+        return path
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="dir" if self.folder else "file")]
+
+
+class NonEmpty(click.ParamType[str]):
+    """A text that is not empty and has no control characters that no name has."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not text.strip():
+            self.fail("it is empty.", param, ctx)
+        if odd := _odd(text):
+            self.fail(f"{odd}.", param, ctx)
+        return text
+
+
+def _odd(text: str) -> str:
+    """What makes a text unfit to be a name, if anything."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "it is not valid UTF-8"
+    return "it holds a NUL character" if "\0" in text else ""
+
+
+class Once(click.Option):
+    """An option with one value; given twice with different values it is an error, not the last one."""
+
+    def __init__(self, *args: Any, group: str = "", **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self.group = group
+        self.repeatable = self.is_flag or self.multiple
+
+    @property
+    def option(self) -> str:
+        """The option's name as messages show it."""
+        return max(self.opts, key=len)
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Let the parser keep all values, so that `consume_value` sees them."""
+        if self.repeatable:
+            super().add_to_parser(parser, ctx)
+        else:
+            parser.add_option(obj=self, opts=self.opts, dest=self.name, action="append", nargs=self.nargs)
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
+        value, source = super().consume_value(ctx, opts)
+        if self.repeatable or source is not ParameterSource.COMMANDLINE:
+            return value, source
+        return self.combined(ctx, value), source
+
+    def combined(self, ctx: click.Context, given: Sequence[Any]) -> Any:
+        """The one value of all that were given."""
+        for text in given[1:]:
+            if self.type_cast_value(ctx, text) != self.type_cast_value(ctx, given[0]):
+                raise UsageError(f"{self.option} is given twice, as '{given[0]}' and as '{text}'; give it once")
+        return given[0]
+
+
+class Names(Once):
+    """An option that holds names separated by commas; given several times its names add up. Never empty."""
+
+    def __init__(self, *args: Any, **attrs: Any) -> None:
+        super().__init__(*args, callback=lambda ctx, param, value: value or (), **attrs)
+
+    def combined(self, ctx: click.Context, given: Sequence[Any]) -> Any:
+        return ",".join(map(str, given)) if all(str(text).strip() for text in given) else ""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        names = [name.strip() for name in str(value).split(",")]
+        if not all(names):
+            raise UsageError(f"{self.option} '{value}': no name given" + (" between commas" if any(names) else ""))
+        if odd := _odd(value):
+            raise UsageError(f"{self.option}: {odd}")
+        return tuple(self.each(name) for name in dict.fromkeys(names))
+
+    def each(self, name: str) -> Any:
+        """One of the names, checked."""
+        return name
+
+
+class TokenList(Names):
+    """Numbers of tokens separated by commas."""
+
+    def each(self, name: str) -> Any:
+        try:
+            return parse_tokens(name, least=1)
+        except ValueError as error:
+            raise UsageError(f"{self.option}: {error}") from None
+
+
+class LengthList(Names):
+    """Prompt lengths: numbers of tokens, ranges such as 4k-1m, or auto; as texts, once they are known to be sound."""
+
+    MOST = 2**27
+
+    def each(self, name: str) -> Any:
+        parts = [] if name.lower() == "auto" else name.split("-")
+        try:
+            if len(parts) > 2 or any(parse_tokens(part, least=1) > self.MOST for part in parts):
+                raise ValueError(f"'{name[:40]}' is not a prompt length of at most 128m tokens")
+        except ValueError as error:
+            forms = "" if "-" not in name else ", or a range such as 4k-1m"
+            raise UsageError(f"{self.option}: {error}{forms}, or auto") from None
+        return name
+
+
+class NumberList(Names):
+    """Whole numbers from 1 on, separated by commas."""
+
+    def each(self, name: str) -> Any:
+        if not (name.isascii() and name.isdecimal() and len(name) < 10 and int(name) > 0):
+            raise UsageError(f"{self.option}: '{name[:40]}' is not a whole number from 1 on, such as 32")
+        return int(name)
+
+
+class Grouped(click.Command):
+    """A command whose help lists its options under the headings of GROUPS."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, group by group."""
+        rows: dict[str, list[tuple[str, str]]] = {name: [] for name in GROUPS}
+        for param in self.get_params(ctx):
+            if (record := param.get_help_record(ctx)) is not None:
+                rows[getattr(param, "group", "") or GROUPS[-1]].append(record)
+        for name, records in rows.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
+
+
+def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
+    """`key=value` texts of a repeated option by key; a key given twice with different values is an error."""
+    found: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if odd := _odd(text):
+            raise UsageError(f"{option} {text}: {odd}")
+        if not equals or not key.strip():
+            raise UsageError(f"{option} {text}: write key=value")
+        if found.setdefault(key, value) != value:
+            raise UsageError(f"{option} {key} is given twice, as '{found[key]}' and as '{value}'; give it once")
+    return found
+
+
+def runner_options(texts: Iterable[str]) -> dict[str, Any]:
+    """The options of a runner as `-o key=value` gives them."""
+    from m1eval.yaml_file import parse_value
+
+    return {key: parse_value(text) for key, text in pairs("-o", texts).items()}
+
+
+def writable(path: Path, option: str) -> None:
+    """UsageError if a file cannot be written where an option wants it; nothing is created."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise UsageError(f"{option} {path}: there is no folder {folder}")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise UsageError(f"{option} {path} cannot be written: permission denied")

@@ -1,0 +1,105 @@
+"""Commands about tasks: `m1eval tasks`, `m1eval check` and `m1eval schema`. They parse, call and print; no more."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from m1eval import terminal
+from m1eval.cli import completion
+from m1eval.cli.options import FilePath, Names, NonEmpty, Once, pairs
+from m1eval.errors import UsageError
+
+
+def _named(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> list[str]:
+    """Names of tasks with patterns and tags expanded; an empty one is an error."""
+    if any(not name.strip() or "\0" in name for name in names):
+        raise UsageError("a task's name is empty or holds a NUL character")
+    if not names:
+        return []
+    from m1eval.task.names import expanded
+
+    return expanded(names)
+
+
+def _names(function: Callable[..., int]) -> Callable[..., int]:
+    """The argument of the commands that are about named tasks."""
+    return click.argument("names", nargs=-1, callback=_named, shell_complete=completion.tasks)(function)
+
+
+@click.command()
+@_names
+@click.option(
+    "--tag", "tags", cls=Names, metavar="TAG", help="List only tasks with this tag; several: with any of them."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def tasks(names: Sequence[str], tags: Sequence[str], as_json: bool) -> int:
+    """List the tasks, or show some of them.
+
+    \b
+    m1eval tasks
+    m1eval tasks --tag long-context
+    m1eval tasks aime24 --json
+    """
+    from m1eval.report import tasks
+
+    return tasks.show(names, tags, as_json=as_json)
+
+
+@click.command()
+@_names
+@click.option(
+    "--data-dir",
+    cls=Once,
+    type=FilePath(folder=True),
+    metavar="DIR",
+    help="Read DIR/<task>.jsonl instead of downloading from the hub.",
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the tasks; repeatable.")
+@click.option(
+    "--protocol",
+    cls=Once,
+    type=NonEmpty(),
+    metavar="NAME",
+    help="Check another protocol of the tasks, such as official.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(
+    names: Sequence[str], data_dir: Path | None, overrides: Sequence[str], protocol: str | None, as_json: bool
+) -> int:
+    """Check tasks without a model: keys, data, prompts; a gold answer must score 1 and an empty one 0.
+
+    Without names all tasks are checked, except for data that would have to be downloaded; those are listed as skipped.
+
+    \b
+    m1eval check
+    m1eval check ./mine.yaml
+    m1eval check aime24 --data-dir data --protocol official
+    """
+    import asyncio
+
+    from m1eval.run.check import check_all
+    from m1eval.run.interrupts import interruptible
+
+    pairs("--set", overrides)
+    try:
+        results = asyncio.run(interruptible(check_all(names, data_dir, overrides, protocol)))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    if as_json:
+        terminal.json([result._asdict() for result in results])
+    else:
+        for result in results:
+            terminal.line(f"{result.verdict:<8} {result.task}: {result.text}")
+    return int(any(result.verdict == "failed" for result in results))
+
+
+@click.command()
+def schema() -> int:
+    """Print the JSON Schema of task files, for editors that complete them."""
+    import msgspec
+
+    from m1eval.task.definition import Definition
+
+    terminal.json(msgspec.json.schema(Definition), indent=1)
+    return 0

@@ -1,0 +1,1 @@
+"""How a model is reached: runners by name, tokenizers, thinking, prices."""

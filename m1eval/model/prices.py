@@ -1,0 +1,78 @@
+"""What tokens cost: from a file of the user's, or the prices of public services that genai-prices keeps.
+
+Prices are of a service, not of weights: the same model on a machine of one's own has none, and no price is guessed.
+"""
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from m1eval import plugins
+from m1eval.errors import UsageError
+from m1eval.types import Usage
+from m1eval.yaml_file import YamlFile, display_path
+
+Prices = Callable[[Usage], float]
+"""US dollars of one request."""
+
+
+Price = Annotated[float, Meta(ge=0, le=1e6)]
+
+
+class Rates(Struct, forbid_unknown_fields=True):
+    """US dollars for a million tokens: of the prompt, of its cached part (default: as the rest), of what is written."""
+
+    input: Price
+    output: Price
+    cached: Price | None = None
+
+    def __call__(self, usage: Usage) -> float:
+        """The cost of one request."""
+        cached = self.input if self.cached is None else self.cached
+        fresh = usage.sent - usage.cached
+        return (fresh * self.input + usage.cached * cached + usage.output * self.output) / 1e6
+
+
+def find(model: str, address: str | None, file: Path | None = None) -> Prices | None:
+    """The prices of a model: in `file` by the first pattern that fits its name, else of the service at `address`."""
+    if file is not None:
+        return _in_file(model, file)
+    return _of_service(model, address) if address else None
+
+
+def _in_file(model: str, file: Path) -> Prices:
+    source = YamlFile.read(file)
+    for pattern in source.data:
+        if fnmatchcase(model.lower(), pattern.lower()):
+            try:
+                return msgspec.convert(source.data[pattern], Rates)
+            except msgspec.ValidationError as error:
+                raise source.error((pattern,), f"{error}; write {{input: 0.4, output: 2.2, cached: 0.1}}") from None
+    raise UsageError(
+        f"{display_path(file)}: no pattern fits '{model}' ({plugins.unknown('model', model, source.data)})"
+    )
+
+
+def _of_service(model: str, address: str) -> Prices | None:
+    host = urlsplit(address).hostname or ""
+    if "." not in host or host.rpartition(".")[2].isdecimal() or ":" in host:  # a machine of one's own
+        return None
+    try:
+        import genai_prices
+    except ModuleNotFoundError:
+        return None
+
+    def cost(usage: Usage) -> float:
+        counts = genai_prices.Usage(input_tokens=usage.sent, cache_read_tokens=usage.cached, output_tokens=usage.output)
+        return float(genai_prices.calc_price(counts, model, provider_api_url=address).total_price)
+
+    try:
+        cost(Usage(prompt=1, answer=1))
+    except (LookupError, ValueError):
+        return None
+    return cost

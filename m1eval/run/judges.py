@@ -1,0 +1,197 @@
+"""The judges that `--judge` names: models that grade answers which no rule can grade.
+
+A judge is any runner. What it said is kept with the record in the journal, and the same question to the same judge is
+answered from there, in this run and when the run continues.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from m1eval.errors import UsageError
+from m1eval.model import prices
+from m1eval.model.model import Model
+from m1eval.progress import Progress
+from m1eval.protocols import Runner
+from m1eval.run.judge_replies import add
+from m1eval.run.meter import Meter
+from m1eval.run.reservation import Reservation
+from m1eval.run.spending import Spending
+from m1eval.store.journal_state import records
+from m1eval.types import JudgeReply, Message, Output, Request, Sampling, Usage
+from m1eval.validation import as_output
+from m1eval.yaml_file import parse_value
+
+MAX_TOKENS = 4096
+"""Of a judge's reply, its thinking included."""
+
+
+class ContextLengthExceeded(RuntimeError):
+    """What a judge was asked is longer than its window."""
+
+
+class IncompleteReplies(RuntimeError):
+    """A judge gave no whole reply; `replies` has those of the others, in the order of the judges."""
+
+    def __init__(self, message: str, replies: Sequence[JudgeReply | BaseException]) -> None:
+        super().__init__(message)
+        self.replies = replies
+
+
+class Panel:
+    """One or several judges, each asked at temperature 0."""
+
+    def __init__(self, specs: Sequence[str]) -> None:
+        self.models = [_model(spec) for spec in specs]
+        if len({model.spec for model in self.models}) < len(self.models):
+            raise UsageError("--judge names a judge twice; name several different ones")
+        self._runners: list[Runner] = [_runner(model) for model in self.models]
+        self._gates = [asyncio.Semaphore(int(r.concurrency)) for r in self._runners]
+        self.spending = Spending()
+        self.meters = [Meter() for _ in self.models]
+        for meter, judge in zip(self.meters, self._runners, strict=True):
+            meter.usual_output = MAX_TOKENS
+            meter.window = lambda judge=judge: judge.context_window  # type: ignore[misc]
+        self._known: dict[str, JudgeReply] = {}
+        self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def start(self, progress: Progress) -> None:
+        """Load or connect to the judges."""
+        for runner in self._runners:
+            await runner.start(progress)
+
+    def load_replies(self, journal: Path) -> None:
+        """Take over what a journal knows, so that nothing is asked twice, and count what it cost."""
+        seen: dict[str, JudgeReply] = {}
+        for record in records(journal) if journal.exists() else ():
+            seen |= {reply.key: reply for reply in (*record.verdicts, *record.judge_replies)}
+        for reply in seen.values():
+            self.spending.add_previous(reply.usage)
+        self._known |= {key: reply for key, reply in seen.items() if reply.error is None}
+
+    def price(self, file: Path | None, *, required: bool) -> None:
+        """Find what the judges cost; UsageError if that is not known and a limit needs it."""
+        for model, judge, meter in zip(self.models, self._runners, self.meters, strict=True):
+            try:
+                meter.prices = prices.find(model.name, judge.base_url, file)
+            except UsageError:
+                if required:
+                    raise
+            if required and meter.prices is None:
+                raise UsageError(f"--max-cost: no prices of the judge '{model.name}' are known; give --prices FILE")
+
+    def config(self) -> list[dict[str, Any]]:
+        """What must be the same for a run to continue."""
+        return [model.config() for model in self.models]
+
+    async def ask(
+        self, messages: list[Message], *, attempt: int = 0, known: Mapping[int, JudgeReply] | None = None
+    ) -> list[JudgeReply]:
+        """One verdict of each judge, at the same time; judges whose verdict is `known`, by number, are not asked.
+
+        RuntimeError for a judge that gives no whole reply, ContextLengthExceeded if its window is too small.
+        """
+        known = known or {}
+        asked = [i for i in range(len(self._runners)) if i not in known]
+        came = await asyncio.gather(*(self._ask(i, messages, attempt) for i in asked), return_exceptions=True)
+        new = dict(zip(asked, came, strict=True))
+        replies = [known[i] if i in known else new[i] for i in range(len(self._runners))]
+        verdicts = [reply for reply in replies if isinstance(reply, JudgeReply)]
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                if type(reply) is RuntimeError:
+                    raise IncompleteReplies(str(reply), replies) from reply
+                raise reply
+        return verdicts
+
+    async def _ask(self, number: int, messages: list[Message], attempt: int) -> JudgeReply:
+        key = _key(self.models[number].config(), messages, attempt)
+        lock = self._asking.setdefault(key, asyncio.Lock())
+        async with lock:  # equal answers of several repeats are judged at the same time, and by one reply
+            return self._known.get(key) or await self._generate(number, key, messages, attempt)
+
+    async def _generate(self, number: int, key: str, messages: list[Message], attempt: int) -> JudgeReply:
+        spec = self.models[number].spec
+        sampling = Sampling(temperature=0, max_tokens=MAX_TOKENS, seed=attempt)
+        request = Request(messages=messages, sampling=sampling)
+        discarded: list[Usage] = []
+
+        async def send(reservation: Reservation) -> Output:
+            output = as_output(await self._runners[number].generate(request))
+            reservation.settle([output])
+            return output
+
+        async with self._gates[number]:
+            try:
+                output = await self.spending.run_paid(
+                    send, request, meter=self.meters[number], inner=True, discarded=discarded
+                )
+            finally:
+                for usage in discarded:
+                    add(_failed_reply(spec, key, "", usage, "its reply could not be used"))
+        if output.finish_reason == "refused_context":
+            raise ContextLengthExceeded(f"judge {spec}: {output.error or 'the prompt is longer than its window'}")
+        usage = msgspec.structs.replace(output.usage)
+        if output.error or output.finish_reason != "stop" or output.unfinished_thinking:
+            why = output.error or f"its reply has no end: {output.finish_reason}"
+            add(_failed_reply(spec, key, output.text, usage, why))
+            raise RuntimeError(f"judge {spec}: {why}")
+        verdict = JudgeReply(judge=spec, key=key, text=output.text, usage=usage)
+        self._known[key] = verdict
+        add(verdict)
+        return verdict
+
+    async def aclose(self) -> None:
+        """Let go of the judges."""
+        for runner in self._runners:
+            await runner.aclose()
+
+
+def _failed_reply(judge: str, key: str, text: str, usage: Usage, error: str) -> JudgeReply:
+    """A reply that was paid for; its key is its own, as the question will be asked again."""
+    return JudgeReply(judge=judge, key=f"{key}-{secrets.token_hex(4)}", text=text, usage=usage, error=error)
+
+
+def _model(spec: str) -> Model:
+    """`RUNNER:NAME,option=value,…`: the options of a judge's runner stand behind its name."""
+    name, *pairs = _split_options(spec)
+    options = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--judge {name}: write {name},option=value, for example http:gpt-4o,timeout=60")
+        options[key] = parse_value(text)
+    return Model(name, options)
+
+
+def _split_options(spec: str) -> list[str]:
+    """What commas separate, but for those inside of braces, such as in `headers={"a": "1", "b": "2"}`."""
+    parts, depth = [""], 0
+    for letter in spec:
+        depth += (letter in "{[") - (letter in "}]")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def _runner(model: Model) -> Runner:
+    """A judge's runner; what is wrong with it is told as it is mended on the command line."""
+    try:
+        return model.runner()
+    except UsageError as error:
+        judge = f"--judge {model.spec}"
+        said = str(error).replace("--base-url ", f"{judge},base_url=")
+        raise UsageError(f"{judge}: {said.removeprefix('http: ')}") from None
+
+
+def _key(config: dict[str, Any], messages: list[Message], attempt: int) -> str:
+    asked = msgspec.json.encode([config, messages, attempt], enc_hook=str, order="deterministic")
+    return hashlib.sha256(asked).hexdigest()[:32]

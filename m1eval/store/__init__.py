@@ -1,0 +1,1 @@
+"""A run on disk: what is written, read back and summed up."""

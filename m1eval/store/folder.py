@@ -1,0 +1,186 @@
+"""The folder of a run: which files in it are ours, and how an earlier run is kept until `--redo` has its first answer.
+
+`FOLDER.before-redo` holds the files of the earlier run. Its journal is moved there last, comes back first and is
+removed last, so that after a kill at any moment it is plain which of the two runs each file belongs to.
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from m1eval.errors import UsageError
+from m1eval.yaml_file import display_path
+
+JOURNAL = "samples.jsonl"
+FILES = (JOURNAL, "run.json", "prompts.zst", "samples.parquet", "heatmap.svg")
+"""What a run writes; the journal first."""
+ASIDE = ".before-redo"
+"""How the folder ends in which an earlier run is kept."""
+
+
+def make(folder: Path) -> list[Path]:
+    """Make a folder and those above it that are missing; the folders that were made, the innermost first.
+
+    OSError if one of them cannot be made; none is left behind then.
+    """
+    missing = []
+    for each in (folder, *folder.parents):
+        if each.exists():
+            break
+        missing.append(each)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        remove_empty(missing)
+        raise
+    return missing
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of the folders, the innermost first, that are there and empty."""
+    for each in folders:
+        with suppress(OSError):
+            each.rmdir()
+
+
+def refuse_links(folder: Path) -> None:
+    """UsageError if one of a run's files is a symbolic link: what it points to is not ours to change."""
+    for name in FILES:
+        for path in (folder / name, folder / f"{name}.new"):
+            if path.is_symlink():
+                raise UsageError(
+                    f"{display_path(path)} is a symbolic link; remove it, or choose another folder with --out"
+                )
+
+
+def refuse_foreign(folder: Path) -> None:
+    """UsageError if the folder has no run.json, but files of somebody else's that a run would overwrite."""
+    if (folder / "run.json").exists():
+        return
+    for name in FILES:
+        path = folder / name
+        if path.is_dir() or (path.exists() and path.stat().st_size):
+            raise UsageError(f"{display_path(folder)} holds {name} without run.json; choose another folder with --out")
+
+
+def locked(path: Path) -> FileIO:
+    """The file, opened for appending and locked; UsageError if another process has it.
+
+    A process that ends may delete or replace the file between our opening and locking it: then it is opened again.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        file = FileIO(descriptor, "a+")  # a buffer would try again to write what a full disk has refused
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise UsageError(
+                f"{display_path(path.parent)} is being written by another run; wait, or --out elsewhere"
+            ) from None
+        if same(file, path):
+            return file
+        file.close()
+
+
+def same(file: FileIO, path: Path) -> bool:
+    """Whether the open file is the one that has this path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat(follow_symlinks=False))
+    except OSError:
+        return False
+
+
+def digest(path: Path) -> str:
+    """The size and the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return f"{path.stat().st_size}-{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def aside_path(folder: Path) -> Path:
+    """Where the earlier run is kept while `--redo` has no answer yet."""
+    place = Path(os.path.realpath(folder))  # Path.resolve raises RuntimeError where links go round in circles
+    return place.with_name(f"{place.name}{ASIDE}")
+
+
+def move_aside(folder: Path) -> None:
+    """Keep the files of the earlier run; its journal must be locked, and moves last."""
+    kept = aside_path(folder)
+    kept.mkdir(exist_ok=True)
+    for name in reversed(FILES):
+        with suppress(FileNotFoundError):
+            (folder / name).rename(kept / name)
+
+
+def put_back(folder: Path) -> None:
+    """Put the earlier run back in place of what is in the folder; its journal must be locked, and comes back first."""
+    kept = aside_path(folder)
+    if (kept / JOURNAL).exists():
+        for name in FILES[1:]:
+            if not (kept / name).exists():
+                (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        with suppress(FileNotFoundError):
+            (kept / name).replace(folder / name)
+    with suppress(OSError):  # somebody else's files in there are not ours to remove
+        kept.rmdir()
+
+
+def drop_aside(folder: Path) -> None:
+    """Remove the earlier run, its journal last."""
+    kept = aside_path(folder)
+    for name in reversed(FILES):
+        (kept / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        kept.rmdir()
+
+
+def recover(folder: Path) -> str:
+    """Finish what a killed `--redo` has begun; a line that says how, empty if there was nothing to do.
+
+    The earlier run comes back if no new answer was written, else it goes. While its journal is among the files that
+    were moved aside, all files in the folder are the new run's; else what was moved aside belongs to the folder's.
+    """
+    kept = aside_path(folder)
+    if not kept.is_dir() or kept.is_symlink():
+        return ""
+    (kept / "run.json.new").unlink(missing_ok=True)  # of a kill while what the new answers took was being kept
+    if {each.name for each in kept.iterdir()} - set(FILES):
+        return ""
+    if not (kept / JOURNAL).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / JOURNAL):
+            put_back(folder)
+        return ""
+    with locked(kept / JOURNAL):
+        journal = folder / JOURNAL
+        if journal.exists():
+            locked(journal).close()
+            if _answered(journal):
+                drop_aside(folder)
+                return ""
+        put_back(folder)
+    return f"{display_path(folder)}: --redo was stopped before its first answer; the earlier run is back in place"
+
+
+class _Line(Struct):
+    outcome: str
+
+
+def _answered(journal: Path) -> bool:
+    """Whether an answer is in a journal, and not only errors."""
+    decode = msgspec.json.Decoder(_Line).decode
+    with journal.open("rb") as file:
+        for raw in file:
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                if raw.endswith(b"\n") and decode(raw).outcome != "errored":
+                    return True
+    return False

@@ -1,0 +1,443 @@
+"""The journal of a run: one line for each finished (sample, repeat), durable before it counts as done.
+
+`samples.jsonl` is only ever appended to while a run goes on; a line torn by a crash is cut off and its sample owed
+again, so is whatever errored. Lines that a later one supersedes are taken out when the run ends. `prompts.zst` holds
+each sample's prompt once: one zstandard frame of one JSON line each, so `zstd -dc prompts.zst` reads it.
+"""
+
+import asyncio
+import itertools
+import os
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from m1eval import secrets
+from m1eval.errors import Stopped, UsageError
+from m1eval.store import prompts
+from m1eval.store.folder import drop_aside, locked, make, move_aside, put_back, refuse_links, remove_empty, same
+from m1eval.store.journal_state import SHOWN, JournalState, lines_of, records
+from m1eval.store.record import Record, RecordHeader, encode_json, encode_record, parse_header, parse_record
+from m1eval.types import Message, Usage
+from m1eval.validation import add_usage, total_usage
+from m1eval.yaml_file import display_path
+
+MAX_LINE = 2**28
+"""Bytes of a last line that is looked at though its end is missing."""
+
+
+class Journal(JournalState):
+    """The open journal of one run folder; there is one writer at a time."""
+
+    def __init__(self, folder: Path, *, redo: bool = False) -> None:
+        """Open or create the journal, mend its end, and count what is done; UsageError if it cannot be written.
+
+        `redo`: what is there does not count; it stays as it is until `begin`, and until the first answer is written.
+        """
+        self.folder = folder
+        self.prompts = folder / "prompts.zst"
+        self._queue: list[tuple[bytes, bytes, asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._set_aside: list[str] = []
+        self._stop: Stopped | None = None
+        self._before: FileIO | None = None
+        """The locked journal of the earlier run, while `--redo` has no answer."""
+        self._begun = not redo
+        self._prepared = False
+        self._compacted: Path | None = None
+        self._made: list[Path] = []
+        self.path = folder / "samples.jsonl"
+        try:
+            self._made = make(folder)
+            refuse_links(folder)
+            self._file = locked(self.path)
+            if redo:
+                JournalState.__init__(self, Path(os.devnull))
+                self.path = folder / "samples.jsonl"
+                self._kept: set[str] = set()
+                return
+            self._prompt_file = _appending(self.prompts)
+            self._end_last_line()
+        except OSError as error:
+            remove_empty(self._made)
+            raise UsageError(
+                f"{display_path(folder)} cannot be written: {error.strerror}; --out another folder"
+            ) from None
+        super().__init__(self.path)
+        self._file.truncate(self._end)
+        self._kept = self._recover_prompts()
+        """Samples whose prompt is kept, besides those that have a score."""
+
+    def begin(self) -> None:
+        """Make room for the answers of `--redo`: the earlier run is moved aside until the first of them is written."""
+        if self._begun:
+            return
+        self._begun = True
+        try:
+            if self._file.seek(0, os.SEEK_END) or (self.folder / "run.json").exists():
+                move_aside(self.folder)
+                self._before, self._file = self._file, locked(self.path)
+            self._prompt_file = _appending(self.prompts)
+        except OSError as error:
+            raise UsageError(f"{display_path(self.folder)} cannot be written: {error.strerror}") from None
+
+    def _end_last_line(self) -> None:
+        """End a last line that is whole but for its end, such as one that an editor has saved."""
+        size = self._file.seek(0, os.SEEK_END)
+        if not size:
+            return
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) == b"\n":
+                return
+            start = max(0, size - MAX_LINE)
+            file.seek(start)
+            last = file.read().rpartition(b"\n")[2]
+        if len(last) < MAX_LINE and isinstance(parse_header(last), RecordHeader):
+            _append(self._file, b"\n")
+
+    def _recover_prompts(self) -> set[str]:
+        """Cut off the torn end of the prompts; the samples, besides the scored ones, whose prompt is there.
+
+        A prompt is written in one go with the first record of its sample, so that only the end may hold prompts without
+        a record; only samples that could not be built have a record without a prompt, and that has no seed.
+        """
+        try:
+            kept, end = prompts.recover(self.prompts)
+        except prompts.Damaged:
+            aside = self.prompts.with_suffix(".zst.damaged")
+            self.prompts.replace(aside)
+            self._prompt_file.close()
+            self._prompt_file = _appending(self.prompts)
+            self._set_aside.append(
+                f"{display_path(self.prompts)} is damaged and set aside as {aside.name}; the scores are whole"
+            )
+            kept, end = set(), 0
+        self._prompt_file.truncate(end)
+        return kept | {line.id for line in self._errored.values() if line.seed is not None}
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each thing that was found amiss."""
+        torn = [f"{display_path(self.path)}:{number}: torn line; its sample is run again" for number in self.torn]
+        invalid = [
+            f"{display_path(self.path)}:{number}: {reason}; the line is ignored, and its sample is run again"
+            for number, reason in itertools.islice(self.invalid.items(), SHOWN)
+        ]
+        if (more := len(self.invalid) - SHOWN) > 0:
+            invalid.append(f"{display_path(self.path)}: {more} more lines cannot be, and are ignored")
+        return torn + invalid + self._set_aside
+
+    async def append(self, record: Record, messages: list[Message] | None = None) -> None:
+        """Write a record, and its sample's prompt if that is not there yet; returns when both are on disk."""
+        line = encode_record(record)
+        prompt = b""
+        if messages is not None and record.id not in self._scored and record.id not in self._kept:
+            self._kept.add(record.id)
+            prompt = encode_json(messages)
+            if secrets.found(prompt):
+                prompt = encode_json(secrets.redact_tree(msgspec.json.decode(prompt)))
+            prompt = prompts.encode_frame(record.id, prompt)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((line, prompt, done))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._drain())
+        await done
+        if self._before is not None and record.outcome != "errored":
+            self._drop_before()
+        self._count(
+            RecordHeader(
+                record.id,
+                record.repeat,
+                record.outcome,
+                record.score,
+                usage=record.usage,
+                timing=record.timing,
+                seed=record.seed,
+                error=record.error,
+                cluster=record.cluster,
+                group=record.group,
+            )
+        )
+        if self._stop:
+            raise self._stop
+
+    def _drop_before(self) -> None:
+        """The first answer of `--redo` is on disk: the earlier run goes."""
+        before, self._before = self._before, None
+        if before is not None:
+            drop_aside(self.folder)
+            before.close()
+
+    async def flush(self) -> None:
+        """Wait until nothing is being written any more, for requests that were cancelled too."""
+        if self._writer:
+            await self._writer
+
+    async def _drain(self) -> None:
+        """Write what has come together, in one go, until nothing is waiting."""
+        alone = False
+        while self._queue:
+            many = 1 if alone else len(self._queue)
+            batch, self._queue = self._queue[:many], self._queue[many:]
+            try:
+                await asyncio.to_thread(self._write, batch)
+            except OSError as error:
+                if len(batch) > 1:  # one by one, so that what still fits is kept
+                    self._queue, alone = batch + self._queue, True
+                    continue
+                reason = Stopped(
+                    f"{display_path(self.path)}: {error.strerror}; what is finished is kept, run it again later"
+                )
+                for _, _, done in batch:
+                    if not done.cancelled():
+                        done.set_exception(reason)
+                continue
+            for _, _, done in batch:
+                if not done.cancelled():
+                    done.set_result(None)
+
+    def _write(self, batch: list[tuple[bytes, bytes, asyncio.Future[None]]]) -> None:
+        if not same(self._file, self.path):
+            self._rescue()
+        if not same(self._prompt_file, self.prompts):
+            self._rescue_prompts()
+        for file, data in (
+            (self._prompt_file, b"".join(prompt for _, prompt, _ in batch)),
+            (self._file, b"".join(line for line, _, _ in batch)),
+        ):
+            if data:
+                _append(file, data)
+
+    def _rescue(self) -> None:
+        """Write what our open file holds under its own name again, or another if that is taken, and stop the run."""
+        content = _content(self._file)
+        was, taken = self.path, os.path.lexists(self.path)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if taken:
+            self.path = _unused_path(was.with_suffix(".jsonl.rescued"))
+        file = locked(self.path)
+        _append(file, content)
+        self._file.close()
+        self._file = file
+        how = "replaced by another file" if taken else "deleted"
+        self._stop = Stopped(
+            f"{display_path(was)} was {how} while the run went on; all answers so far are in {display_path(self.path)}"
+            + ("; put it back in place to continue" if taken else "; the same command continues")
+        )
+
+    def _rescue_prompts(self) -> None:
+        """Write what our open file of prompts holds under its own name again, or another if that is taken."""
+        was, taken = self.prompts, os.path.lexists(self.prompts)
+        if taken:
+            self.prompts = _unused_path(was.with_suffix(".zst.rescued"))
+        file = _appending(self.prompts)
+        _append(file, _content(self._prompt_file))
+        self._prompt_file.close()
+        self._prompt_file = file
+        how = "replaced by another file" if taken else "deleted"
+        self._set_aside.append(
+            f"{display_path(was)} was {how} while the run went on; all prompts are in {display_path(self.prompts)}"
+        )
+
+    def attempted(self) -> Usage:
+        """What the answers of a `--redo` took that came to nothing, judges' replies too."""
+        gone = Usage()
+        replies: dict[str, Usage] = {}  # by key, as one may decide on several equal answers
+        for record in records(self.path) if self._before is not None else ():
+            add_usage(gone, record.usage)
+            replies |= _replies(record)
+        return total_usage((gone, *replies.values()))
+
+    def prepare(self) -> Usage:
+        """Write the journal without superseded lines beside it, for `close` to put in its place; what they took.
+
+        Nothing where there is no such line, or no room, which `late_notes` says.
+        """
+        if self._prepared:
+            return Usage()
+        self._prepared = True
+        if not self._superseded or self._before or not same(self._file, self.path):
+            return Usage()
+        try:
+            self._compacted = self._compact()
+        except OSError as error:
+            self._keep_lines(error)
+            return Usage()
+        return self.superseded()
+
+    def keep_superseded(self) -> None:
+        """Leave superseded lines where they are, after all: what they took is not written down anywhere else."""
+        self._prepared = True
+        if self._compacted:
+            with suppress(OSError):
+                self._compacted.unlink(missing_ok=True)
+            self._compacted = None
+
+    def _keep_lines(self, error: OSError) -> None:
+        line = f"{display_path(self.path)} keeps lines that are out of date: {error.strerror}; nothing is lost"
+        self._set_aside.append(line)
+
+    def close(self) -> None:
+        """Let go of the folder; takes superseded lines out first, where there is room to do so.
+
+        An earlier run that `--redo` has moved aside comes back if no answer has taken its place.
+        """
+        try:
+            self.prepare()
+            if self._compacted and same(self._file, self.path):
+                self._compacted.replace(self.path)
+        except OSError as error:
+            self._keep_lines(error)
+        finally:
+            if self._before is not None:
+                put_back(self.folder)
+                self._before.close()
+                self._set_aside.append(
+                    f"{display_path(self.folder)}: no new answer came; the earlier run is back in place"
+                )
+            self.release()
+
+    def superseded(self, *, judges: bool = True) -> Usage:
+        """What the lines took that later ones supersede, which go when the journal is closed; judges' replies too."""
+        gone = Usage()
+        if not self._superseded or not self._begun:
+            return gone
+        kept: set[tuple[str, int]] = set()
+        last_error = self._last_errors()
+        going: dict[str, Usage] = {}
+        staying: set[str] = set()
+        for number, (raw, line) in enumerate(lines_of(self.path)):
+            record = parse_record(raw) if judges and line else None
+            replies = _replies(record) if record else {}
+            if line is None or line.id in self.strangers or not self._stale(line, number, kept, last_error):
+                staying |= replies.keys()
+                continue
+            add_usage(gone, line.usage)
+            going |= replies
+        # A reply that was paid for with an errored answer may have decided on the one in its place.
+        return total_usage((gone, *(usage for key, usage in going.items() if key not in staying)))
+
+    def _last_errors(self) -> dict[tuple[str, int], int]:
+        """Which line is the last error of each (sample, repeat)."""
+        return {
+            (line.id, line.repeat): number
+            for number, (_, line) in enumerate(lines_of(self.path))
+            if line and line.outcome == "errored"
+        }
+
+    def _stale(
+        self, line: RecordHeader, number: int, kept: set[tuple[str, int]], last_error: dict[tuple[str, int], int]
+    ) -> bool:
+        """Whether another line supersedes this one; `kept` gets those that stay."""
+        key = (line.id, line.repeat)
+        stale = self.has(*key) or last_error[key] != number if line.outcome == "errored" else key in kept
+        if not stale:
+            kept.add(key)
+        return stale
+
+    def release(self) -> None:
+        """Let go of the folder and leave it as it is."""
+        if self._made and not self._begun:  # --redo in a folder that was not there
+            self.path.unlink(missing_ok=True)
+            remove_empty(self._made)
+        self._file.close()
+        if self._begun:
+            self._prompt_file.close()
+
+    @property
+    def late_notes(self) -> list[str]:
+        """What was found amiss while closing."""
+        return self._set_aside
+
+    @property
+    def untouched(self) -> bool:
+        """Whether `--redo` has not taken the place of the earlier run, so that nothing is to be written beside it."""
+        return not self._begun or self._before is not None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was finished, and no line is there that might be of use to somebody."""
+        return not (self.tally.finished or self.invalid or self.strange_lines)
+
+    def discard(self) -> None:
+        """Let go of a folder in which nothing was finished, and take away what is ours: empty files and run.json."""
+        self._superseded = 0
+        for path in (self.folder / "run.json", self.prompts, self.path):
+            path.unlink(missing_ok=True)
+        self.close()
+        remove_empty(self._made)
+
+    def _compact(self) -> Path:
+        """Write the journal anew beside the old one, with one line for each (sample, repeat)."""
+        fresh = self.path.with_suffix(".jsonl.new")
+        try:
+            unreadable = self._unreadable()
+            if unreadable:
+                with locked(self.path.with_suffix(".jsonl.unreadable")) as kept_aside:
+                    _append(kept_aside, unreadable)
+            fresh.unlink(missing_ok=True)
+            with fresh.open("xb") as file:
+                self._write_current(file)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                fresh.unlink()
+            raise
+        return fresh
+
+    def _write_current(self, file: IO[bytes]) -> None:
+        kept: set[tuple[str, int]] = set()
+        last_error = self._last_errors()
+        for number, (raw, line) in enumerate(lines_of(self.path)):
+            # Of lines that cannot be and those of strangers nobody knows what they were to be; they stay.
+            if line is None or line.id in self.strangers or not self._stale(line, number, kept, last_error):
+                file.write(raw)
+
+    def _unreadable(self) -> bytes:
+        """The lines that are no JSON."""
+        if not self.torn:
+            return b""
+        with self.path.open("rb") as file:
+            return b"".join(raw for raw in file if not parse_header(raw) and raw.endswith(b"\n"))
+
+
+def _replies(record: Record) -> dict[str, Usage]:
+    """What the judges' replies of a record took, by their keys."""
+    return {reply.key: reply.usage for reply in (*record.verdicts, *record.judge_replies)}
+
+
+def _appending(path: Path) -> FileIO:
+    """A file to append to; a symbolic link is not followed."""
+    return FileIO(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a+")
+
+
+def _unused_path(path: Path) -> Path:
+    """The path, or one with a number behind it if that is taken."""
+    names = itertools.chain([path], (path.with_name(f"{path.name}.{n}") for n in itertools.count(1)))
+    return next(each for each in names if not os.path.lexists(each))
+
+
+def _content(file: FileIO) -> bytes:
+    """All that an open file holds, whatever has become of its name."""
+    content = bytearray()
+    while part := os.pread(file.fileno(), 2**24, len(content)):
+        content += part
+    return bytes(content)
+
+
+def _append(file: FileIO, data: bytes) -> None:
+    """All of `data`, on disk, or none of it: a disk that fills up must not leave half a line."""
+    end = file.seek(0, os.SEEK_END)
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[file.write(view) :]
+        os.fsync(file.fileno())
+    except OSError:
+        os.ftruncate(file.fileno(), end)
+        raise

@@ -1,0 +1,197 @@
+"""What a journal file says is done: its lines are counted, and read as records one at a time."""
+
+import gc
+from collections import Counter
+from collections.abc import Iterator, Set
+from pathlib import Path
+
+from m1eval.store.reasons import Reasons
+from m1eval.store.record import Record, RecordHeader, parse_header, parse_record
+from m1eval.store.tally import Tally
+from m1eval.text import is_are, plural
+from m1eval.types import Usage
+from m1eval.validation import COUNTS
+from m1eval.yaml_file import display_path
+
+SHOWN = 10
+"""Lines that are named one by one, of those that cannot be."""
+
+
+class JournalState:
+    """What a journal file says is done; looking at it changes nothing."""
+
+    def __init__(self, path: Path, strangers: Set[str] = frozenset()) -> None:
+        """Read the file; lines of `strangers`, ids that are none of the task's, do not count."""
+        self.path = path
+        self.strangers = strangers
+        self.strange: list[int] = []
+        """The numbers of the first lines that are of strangers."""
+        self.strange_lines = 0
+        """How many there are."""
+        self.tally = Tally()
+        self.reasons = Reasons()
+        """Why samples are errored."""
+        self.cost = 0.0
+        """US dollars, of the answers whose price is known."""
+        self.priced = 0
+        """How many these are."""
+        self.unpriced = 0
+        """Answers of which the price is not known, among them those that do not say what they took."""
+        self.torn: list[int] = []
+        """The numbers of lines that are no records."""
+        self.invalid: dict[int, str] = {}
+        """What cannot be in lines by number; they stay in the file and do not count."""
+        self._scored: dict[str, int] = {}  # sample -> bits of the repeats that have a score
+        self._errored: dict[tuple[str, int], RecordHeader] = {}
+        self._superseded = 0
+        self._end = 0
+        if path.exists():
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        # What is read stays, and a million small things would be gone through again and again for what may go.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            self._read_lines(path)
+        finally:
+            if collects:
+                gc.enable()
+
+    def _read_lines(self, path: Path) -> None:
+        scored, errored, tally = self._scored, self._errored, self.tally
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                line = parse_header(raw)
+                if isinstance(line, str) or raw[-1:] != b"\n":
+                    if line and isinstance(line, str) and raw[-1:] == b"\n":
+                        self.invalid[number] = line
+                    else:
+                        self.torn.append(number)
+                        self._superseded += raw[-1:] == b"\n"
+                elif self.strangers and line.id in self.strangers:
+                    self.strange_lines += 1
+                    self.strange += [number] if self.strange_lines <= SHOWN else []
+                elif line.outcome == "errored" or errored or self.has(line.id, line.repeat):
+                    self._count(line)
+                else:  # nearly always; there may be a million of them
+                    scored[line.id] = scored.get(line.id, 0) | 1 << line.repeat
+                    tally.add(
+                        *(line.id, line.outcome, line.value or 0.0, line.usage, line.timing.total),
+                        cluster=line.cluster,
+                        group=line.group,
+                    )
+                    self._add_usage(line)
+                self._end += len(raw) if raw[-1:] == b"\n" else 0
+
+    def _count(self, line: RecordHeader) -> None:
+        key = (line.id, line.repeat)
+        if self.has(*key):  # the first score stands
+            self._superseded += 1
+            return
+        if before := self._errored.pop(key, None):
+            self._superseded += 1
+            self.tally.drop_error(before.id, before.usage, before.timing.total)
+            self.reasons.drop(before.error or "")
+            self._add_usage(before, -1)
+        if line.outcome == "errored":
+            line.error = self.reasons.add(line.error, line.id)
+            self._errored[key] = line
+        else:
+            self._scored[line.id] = self._scored.get(line.id, 0) | 1 << line.repeat
+        self.tally.add(
+            *(line.id, line.outcome, line.value or 0.0, line.usage, line.timing.total),
+            cluster=line.cluster,
+            group=line.group,
+        )
+        self._add_usage(line)
+
+    def _add_usage(self, line: RecordHeader, sign: int = 1) -> None:
+        usage = line.usage
+        if usage.cost is not None:
+            self.cost += sign * usage.cost
+            self.priced += sign
+        elif usage.prompt or usage.output or line.outcome not in {"errored", "refused_context"}:
+            self.unpriced += sign
+
+    def has(self, sample: str, repeat: int) -> bool:
+        """Whether a (sample, repeat) has its score."""
+        return bool(self._scored.get(sample, 0) >> repeat & 1)
+
+    def completed_mask(self, sample: str) -> int:
+        """The repeats of a sample that have their score, as bits."""
+        return self._scored.get(sample, 0)
+
+    def sample_ids(self) -> Iterator[str]:
+        """The ids of all lines that count, some more than once."""
+        yield from self._scored
+        yield from (name for name, _ in self._errored)
+
+    def errored(self) -> Counter[str]:
+        """The samples that have errored answers, with their number."""
+        return Counter(name for name, _ in self._errored)
+
+    def errored_usage(self) -> Usage:
+        """What the errored answers took."""
+        lines = self._errored.values()
+        return Usage(**{name: sum(getattr(line.usage, name) for line in lines) for name in COUNTS})
+
+    def leave_out(self, strangers: Set[str]) -> str:
+        """Count anew without the lines of ids that are no sample's, which stay in the file; a note on them."""
+        JournalState.__init__(self, self.path, strangers)
+        first = ", ".join(map(str, self.strange)) + (", …" if self.strange_lines > SHOWN else "")
+        some = f"{plural(self.strange_lines, 'line')} {is_are(self.strange_lines)} of no sample of the task"
+        one = self.strange_lines == 1
+        stay = "stays there and does" if one else "stay there and do"
+        return f"{display_path(self.path)}:{first}: {some}, {stay} not count"
+
+    def records(self) -> Iterator[Record]:
+        """One record of each (sample, repeat) in the file but for those of strangers."""
+        return deduplicated(self.path, self.strangers)
+
+
+def records(path: Path) -> Iterator[Record]:
+    """The records of a journal, one at a time; lines that are torn or cannot be are passed over.
+
+    Of a line that counts, but in which another field is none of a record's, comes what counts alone.
+    """
+    with path.open("rb") as file:
+        for raw in file:
+            if (record := parse_record(raw)) is not None:
+                yield record
+
+
+def deduplicated(path: Path, strangers: Set[str] = frozenset()) -> Iterator[Record]:
+    """One record of each (sample, repeat): the first score stands, else the last error; the file is read twice."""
+    scored: dict[str, int] = {}  # sample -> bits of its repeats
+    errors: dict[tuple[str, int], int] = {}  # the number of the last one
+    for number, (raw, line) in enumerate(lines_of(path)):
+        if line is None or raw[-1:] != b"\n":
+            continue
+        if line.outcome == "errored":
+            errors[line.id, line.repeat] = number
+        else:
+            scored[line.id] = scored.get(line.id, 0) | 1 << line.repeat
+    left = dict(scored)
+    for number, (raw, line) in enumerate(lines_of(path)):
+        if line is None or line.id in strangers or raw[-1:] != b"\n":
+            continue
+        if line.outcome == "errored":
+            if scored.get(line.id, 0) >> line.repeat & 1 or errors[line.id, line.repeat] != number:
+                continue
+        elif left[line.id] >> line.repeat & 1:
+            left[line.id] ^= 1 << line.repeat
+        else:
+            continue
+        record = parse_record(raw)
+        if record is not None:
+            yield record
+
+
+def lines_of(path: Path) -> Iterator[tuple[bytes, RecordHeader | None]]:
+    """The lines that are not torn; None beside those that cannot be."""
+    with path.open("rb") as file:
+        for raw in file:
+            line = parse_header(raw)
+            if line:
+                yield raw, None if isinstance(line, str) else line

@@ -1,0 +1,91 @@
+"""What `run.json` says, read with its types checked: it may be damaged, or written by somebody else."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from m1eval.errors import UsageError
+from m1eval.yaml_file import display_path
+
+_BEGIN = b'{\n "m1eval": '
+"""How each run.json of ours begins."""
+_MAPPINGS = ("runner", "summary")
+"""Keys that may be null, which is as good as not there."""
+
+
+class _Summary(Struct):
+    figures: dict[str, float | None] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class _Plan(Struct):
+    samples: Annotated[int, Meta(ge=0)] = 0
+    in_set: Annotated[int, Meta(ge=0)] = 0
+    skipped: Annotated[int, Meta(ge=0)] = 0
+    truncated_prompts: Annotated[int, Meta(ge=0)] = 0
+    repeats: Annotated[int, Meta(ge=1)] = 1
+    answers: Annotated[int, Meta(ge=0)] = 0
+    until_se: float | None = None
+    wants_more: bool = False
+    unlike: list[str] = field(default_factory=list)
+
+
+class _Described(Struct):
+    pinned: dict[str, Any] | None = None
+
+
+class _Table(Struct):
+    hub: str | None = None
+    commit: str | None = None
+    digest: str | None = None
+
+
+class _Data(Struct):
+    tables: list[_Table] = field(default_factory=list)
+
+
+class _Config(Struct):
+    task: dict[str, Any] = field(default_factory=dict)
+    repeats: Annotated[int, Meta(ge=1)] | None = None
+
+
+class _Shape(Struct):
+    """The parts that are read again."""
+
+    task: str = ""
+    model: str = ""
+    config: _Config = field(default_factory=_Config)
+    runner: _Described | None = None
+    data: _Data = field(default_factory=_Data)
+    overlength: dict[str, list[str]] | None = None
+    summary: _Summary | None = None
+    plan: _Plan = field(default_factory=_Plan)
+    changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    strangers: list[str] = field(default_factory=list)
+    protocol: str = ""
+    seconds: Annotated[float, Meta(ge=0)] = 0.0
+
+
+def read(path: Path, remedy: str = "") -> dict[str, Any]:
+    """The content of run.json; UsageError with the remedy if it cannot be what a run has written."""
+    try:
+        data = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        msgspec.convert(data, _Shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
+        raise UsageError(f"{display_path(path)} cannot be read: {error}{remedy}") from None
+    return {key: value for key, value in data.items() if value is not None or key not in _MAPPINGS}
+
+
+def damaged(path: Path) -> bool:
+    """Whether a run.json that cannot be read was written by a run and then cut off or changed: it is no JSON."""
+    try:
+        content = path.read_bytes()
+        msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        begin = content[: len(_BEGIN)].rstrip(b"\0")
+        return _BEGIN.startswith(begin) or not content.strip(b"\0 \r\n")
+    except (RecursionError, OSError):
+        return False
+    return False

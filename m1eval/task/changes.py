@@ -1,0 +1,48 @@
+"""What of a task was set otherwise than its file has it, by --set, --protocol, --profile, --system or --data-dir."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from m1eval.task import task as tasks
+from m1eval.yaml_file import display_path
+
+QUIET = {*tasks.DESCRIPTIVE, "id", "gold", "prefix"}
+"""Keys that neither ask nor grade otherwise, or that are said elsewhere."""
+LONGEST = 60
+
+
+def changed_settings(task: tasks.Task, data_dir: Path | None = None) -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> the value in the task's file, and the value of this run; long texts are cut."""
+    own = tasks.load([str(task.path)])[0]
+    before, now = (dict(_leaves(msgspec.to_builtins(each.definition))) for each in (own, task))
+    found = {
+        key: (_short(before.get(key)), _short(now.get(key)))
+        for key in dict.fromkeys([*before, *now])
+        if before.get(key) != now.get(key)
+    }
+    data = task.definition.dataset
+    if data_dir is not None and data is not None and (data.hub or data.file or not data.generate):
+        found["data"] = (data.hub or data.file, display_path(data_dir))
+    return found
+
+
+def _leaves(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if not above and key in QUIET:
+            continue
+        if isinstance(value, Mapping) and (above or key != "scorer"):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _short(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -1,0 +1,130 @@
+"""Profiles: what the makers of a model family recommend, one file `runners/profiles/NAME.yaml` each.
+
+Tasks carry MiniMax-M1's protocol; a profile lays a family's own sampling and system prompt upon it, as its published
+figures were made. It is chosen by `--profile NAME`, or by the model's name with `--profile auto`.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
+
+from m1eval import plugins, yaml_file
+from m1eval.errors import UsageError
+from m1eval.model.thinking import named
+from m1eval.task.definition import check_sampling
+from m1eval.types import Sampling
+from m1eval.yaml_file import Key, YamlFile
+
+if TYPE_CHECKING:
+    from m1eval.model.model import Model
+
+KIND = "runners/profiles"
+
+
+class Profile(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A model family's way of being asked."""
+
+    title: str
+    models: list[str]
+    """Regular expressions, sought in the model's name without regard to letter case."""
+    source: str
+    """Where the settings are published."""
+    note: str = ""
+    """What else must be right: chat template, forced thinking, history."""
+    generation: dict[str, Any] = {}
+    """Keys of a task's `generation`; null takes one away."""
+    system: str | None = None
+    """The system prompt of tasks that have none."""
+    tags: dict[str, dict[str, Any]] = {}
+    """More of `generation` for tasks with a tag."""
+    think_tags: Any = None
+    """The family's form of thinking, by name or as `{open: …, close: …}`, or a list of such; see docs/thinking.md."""
+
+    def apply_to_model(self, model: "Model") -> None:
+        """Tell the runner the family's form of thinking, unless an option has named another."""
+        if self.think_tags is not None and model.takes("think_tags"):
+            model.options.setdefault("think_tags", self.think_tags)
+
+    def apply(self, file: YamlFile) -> None:
+        """Lay the profile upon a task's keys."""
+        generation = dict(self.generation)
+        for tag in file.data.get("tags", []):
+            generation |= self.tags.get(tag, {})
+        file.data = yaml_file.deep_merge(file.data, {"generation": generation})
+        if self.system and not file.data.get("system"):
+            file.data = yaml_file.deep_merge(file.data, {"system": self.system})
+
+
+def available() -> list[str]:
+    """The names of all profiles."""
+    return list(plugins.available(KIND, "*.yaml"))
+
+
+def read(name: str) -> Profile:
+    """The profile of a name; UsageError with `file:line` for whatever is wrong in its file."""
+    files = plugins.available(KIND, "*.yaml")
+    if name not in files:
+        raise UsageError(plugins.unknown("profile", name, files))
+    file = YamlFile.read(files[name])
+    profile = file.convert(Profile)
+    for i, pattern in enumerate(profile.models):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise file.error(("models", i), f"no regular expression: {error}") from None
+    _check_generation(file, ("generation",), profile.generation)
+    for tag, generation in profile.tags.items():
+        _check_generation(file, ("tags", tag), generation)
+    if profile.think_tags is not None:
+        try:
+            named(profile.think_tags)
+        except ValueError as error:
+            raise file.error(("think_tags",), str(error)) from None
+    return profile
+
+
+def _check_generation(file: YamlFile, key: Key, generation: Mapping[str, Any]) -> None:
+    """UsageError at its line for a setting that cannot be; null takes one of the task's away."""
+    known = Sampling.__struct_fields__
+    for name, value in generation.items():
+        if name not in known:
+            raise file.error((*key, name), plugins.unknown("key", name, known))
+        if value is None:
+            continue
+        try:
+            check_sampling(msgspec.convert({name: value}, Sampling), file, key)
+        except msgspec.ValidationError as error:
+            text = str(error).partition(" - at ")[0]
+            raise file.error((*key, name), f"{name}: {text[0].lower()}{text[1:]}") from None
+
+
+def file(name: str) -> Path:
+    """The file of a profile that is there."""
+    return plugins.available(KIND, "*.yaml")[name]
+
+
+def find_matching(model: str) -> str | None:
+    """The profile whose pattern is found in a model's name; of several the one with the longest match."""
+    found = [
+        (len(match[0]), name)
+        for name in available()
+        for pattern in read(name).models
+        if (match := re.search(pattern, model, re.IGNORECASE))
+    ]
+    return max(found)[1] if found else None
+
+
+def select(name: str | None, model: str) -> tuple[str, Profile] | None:
+    """The profile that `--profile` names, or with `auto` the one that fits the model; UsageError if none does."""
+    if name is None or name == "none":
+        return None
+    if name == "auto":
+        fitting = find_matching(model)
+        if fitting is None:
+            raise UsageError(f"no profile fits the model '{model}'; name one: {', '.join(available())}")
+        name = fitting
+    return name, read(name)

@@ -1,0 +1,346 @@
+"""Tasks: one YAML file each, read, checked and turned into samples when they are due."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from m1eval import plugins, yaml_file
+from m1eval.analysis import baselines
+from m1eval.errors import UsageError
+from m1eval.plugins import foreign
+from m1eval.protocols import Episode, Scorer, Tokenizer
+from m1eval.task import code, hub
+from m1eval.task.dataset import Rows, file_digest, find_data_file, read_rows
+from m1eval.task.definition import Dataset, Definition, Related, check, parse
+from m1eval.task.hub_errors import ACCESS, PAGES, HubError
+from m1eval.task.profiles import Profile
+from m1eval.task.published_texts import PublishedTexts
+from m1eval.task.samples import DataInfo, Samples
+from m1eval.types import LazySample
+from m1eval.yaml_file import Key, YamlFile
+
+DESCRIPTIVE = {
+    "title",
+    "description",
+    "tags",
+    "source",
+    "url",
+    "licence",
+    "baselines",
+    "repeats",
+    "protocols",
+    "effective_length",
+}
+"""Keys that change nothing of what is asked or how it is graded."""
+DESCRIPTIVE_DATA = {"rows", "gated", "mirror"}
+"""Those of them that stand under `dataset`."""
+
+
+class UnknownProtocol(UsageError):
+    """None of the tasks has the protocol that was named."""
+
+
+class Task:
+    """A benchmark, ready to be run: its definition with all overrides applied."""
+
+    def __init__(self, name: str, path: Path, file: YamlFile) -> None:
+        self.name = name
+        self.path = path
+        self.source = file
+        self.definition = parse(file)
+        self.protocol = file.protocol
+        """The name of the protocol that the task follows."""
+        check(self.definition, file)
+        self.texts = PublishedTexts(name, file, self.definition.texts)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The scorer, made with its options."""
+        name, options = self._scorer
+        return code.load_scorer(self.source, name, self._scorer_path, options, self.texts)
+
+    @property
+    def scorer_file(self) -> Path:
+        """The scorer's file."""
+        try:
+            return plugins.find("scorers", self._scorer_path)
+        except UsageError as error:
+            raise self.source.error(("scorer",), str(error)) from None
+
+    @property
+    def _scorer(self) -> tuple[str, dict[str, Any]]:
+        scorer = self.definition.scorer
+        return (scorer, {}) if isinstance(scorer, str) else next(iter(scorer.items()))
+
+    @cached_property
+    def episode(self) -> Episode | None:
+        """The task's own way of asking, if it has one."""
+        name = self.definition.episode
+        return code.load_episode(self.source, self.path, name) if name else None
+
+    @property
+    def baselines(self) -> tuple[str, bool] | None:
+        """The key of the published figures, and whether they are on the same data."""
+        key = self.definition.baselines
+        return (key.related, False) if isinstance(key, Related) else (key, True) if key else None
+
+    def check(self) -> None:
+        """UsageError for a scorer, an episode or published figures that are not there or cannot be used."""
+        _ = self.scorer, self.episode
+        if (key := self.baselines) and key[0] not in (known := plugins.available(baselines.KIND, "*.yaml")):
+            raise self.source.error(("baselines",), plugins.unknown("baseline", key[0], known))
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether the rows come from the hub."""
+        return bool(self.definition.dataset and self.definition.dataset.hub)
+
+    @property
+    def gated(self) -> str:
+        """What gives access to the task's data, if terms must be accepted; else nothing."""
+        dataset = self.definition.dataset or Dataset()
+        if not dataset.gated or dataset.hub is None or dataset.hub == dataset.mirror.partition("@")[0]:
+            return ""
+        return f"accept the terms at {PAGES}{dataset.hub} and set HF_TOKEN{_mirror(dataset)}"
+
+    def samples(self, tokenizer: Tokenizer, seed: int, data_dir: Path | None = None) -> Samples:
+        """All samples of the task, none of them built yet."""
+        about = DataInfo([], [])
+        texts = self.texts.load(data_dir)
+        table = self._rows(tokenizer, seed, data_dir, about)
+        return Samples(self.name, self.definition, self.source, self.scorer, table, texts, about)
+
+    def resolved(self, data_dir: Path | None = None) -> dict[str, Any]:
+        """The definition as it will be run, and the digests of the files that decide what is asked and graded."""
+        definition = {k: v for k, v in msgspec.to_builtins(self.definition).items() if k not in DESCRIPTIVE}
+        definition["dataset"] = {k: v for k, v in definition["dataset"].items() if k not in DESCRIPTIVE_DATA}
+        self.check()  # what is wrong with it is said before anything is asked
+        used = [("scorer", self.scorer_file)]
+        used += [(f"scorer {path.name}", path) for path in foreign.imported_files(self.scorer_file)]
+        dataset = self.definition.dataset or Dataset()
+        for name, key, function in (
+            ("generator", ("dataset", "generate"), dataset.generate),
+            ("episode", ("episode",), self.definition.episode),
+        ):
+            if function:
+                file = code.find_helper(self.source, self.path, key, function)
+                used += [(f"{name} {path.name}", path) for path in (file, *foreign.imported_files(file))]
+        if data_dir and (dataset.hub or dataset.file or not dataset.generate):
+            used.append(("data", find_data_file(data_dir, self.name)))
+        elif dataset.file:
+            used.append(("data", self._data_file(dataset.file)))
+        return {"task": definition, "digests": {key: file_digest(path) for key, path in used}}
+
+    @property
+    def _scorer_path(self) -> str:
+        name = self._scorer[0]
+        beside = self.path.parent / name
+        return str(beside) if name.endswith(".py") and beside.is_file() else name
+
+    def _rows(self, tokenizer: Tokenizer, seed: int, data_dir: Path | None, about: DataInfo) -> Rows | list[LazySample]:
+        dataset = self.definition.dataset
+        assert dataset is not None
+        if not dataset.generate:
+            return self._table(dataset, data_dir, about)
+        generator = code.Generator(
+            dataset.generate,
+            code.load_function(self.source, self.path, ("dataset", "generate"), dataset.generate),
+            self.definition.options,
+        )
+        given: dict[str, Any] = {"tokenizer": tokenizer, "seed": seed, "texts": self.texts.load(data_dir)}
+        given["note"] = about.notes.append
+        if dataset.hub or dataset.file:
+            if "rows" in code.parameters(generator):
+                given["rows"] = self._table(dataset, data_dir, about)
+            given["table"] = partial(self._other, dataset, data_dir, about)
+        return code.generate(self.source, self.name, self.path, generator, given)
+
+    def _other(self, dataset: Dataset, data_dir: Path | None, about: DataInfo, beside: str = "", **keys: Any) -> Rows:
+        """Rows of another config, split or file of the dataset; with --data-dir those of `<task>_<beside>`."""
+        return self._table(msgspec.structs.replace(dataset, **keys), data_dir, about, beside)
+
+    def _table(self, dataset: Dataset, data_dir: Path | None, about: DataInfo, beside: str = "") -> Rows:
+        if data_dir:
+            return read_rows([find_data_file(data_dir, f"{self.name}_{beside}" if beside else self.name)])
+        if dataset.file:
+            return read_rows([self._data_file(dataset.file)])
+        assert dataset.hub is not None
+        keys = ("hub", "revision", "config", "split", "files", "columns")
+        wanted = hub.HubSource(**{key: getattr(dataset, key) for key in keys})
+        same = [table for table in about.tables if (table["hub"], table["revision"]) == (wanted.hub, wanted.revision)]
+        # A branch may move while a task reads one table after another.
+        commit = next((table["commit"] for table in same if table["commit"]), wanted.revision)
+        try:
+            loaded = hub.load_hub(wanted._replace(revision=commit))
+        except HubError as error:
+            remedy = f"--data-dir DIR reads DIR/{self.name}.jsonl"
+            remedy = f"without a network, {remedy}" if error.kind != ACCESS else f"or {remedy}{_mirror(dataset)}"
+            raise self.source.error(("dataset", "hub"), f"{error}; {remedy}") from error.__cause__
+        except UsageError as error:
+            key = "files" if isinstance(error, hub.NotInside) else "columns"
+            raise self.source.error(("dataset", key), str(error)) from None
+        except ModuleNotFoundError as error:
+            raise plugins.missing_package(f"task '{self.name}'", error) from error
+        about.tables.append({**wanted._asdict(), "commit": loaded.commit, "rows": len(loaded.rows)})
+        if loaded.digest:
+            about.tables[-1]["digest"] = loaded.digest
+        return loaded.rows
+
+    def _data_file(self, name: str) -> Path:
+        path = (self.path.parent / name).expanduser()
+        if not path.is_file():
+            raise self.source.error(("dataset", "file"), f"no file {name} beside {self.path.name}")
+        return path
+
+
+def load(
+    names: Sequence[str],
+    overrides: Sequence[str] = (),
+    *,
+    protocol: str | None = None,
+    profile: Profile | None = None,
+) -> list[Task]:
+    """The tasks of names, paths and groups, each once: with a protocol of their own, a profile, then `key=value`."""
+    files = list(_expand_groups(names, ()))
+    if protocol == "default":  # what a task is run by without the option
+        protocol = None
+    if protocol is not None:
+        _check_protocol(files, protocol)
+    for _, _, file in files:
+        if protocol is not None:
+            _apply_protocol(file, protocol)
+        if profile:
+            profile.apply(file)
+    first: dict[str, Path] = {}
+    for name, path, _ in files:
+        if first.setdefault(name, path) != path:
+            places = " and ".join(map(yaml_file.display_path, (first[name], path)))
+            raise UsageError(f"two tasks are named '{name}': {places}")
+    pairs = [_parse_override(text) for text in overrides]
+    for key, _, text in pairs:
+        if not any(_override_target(file, key) for _, _, file in files):
+            known = {*_names(Definition), *(o for _, _, f in files for o in f.data.get("options", {}))}
+            raise UsageError(f"--set {text}: {plugins.unknown('key', str(key[0]), known)}")
+    tasks = []
+    for name, path, file in files:
+        for key, value, text in pairs:
+            if place := _override_target(file, key):
+                _apply_override(file, place, value, text)
+        tasks.append(Task(name, path, file))
+    return tasks
+
+
+def _check_protocol(files: Sequence[tuple[str, Path, YamlFile]], protocol: str) -> None:
+    """UnknownProtocol if none of the tasks has a protocol of this name; tasks without any may go by those of others."""
+    known = {name: _protocols(file) for name, _, file in files}
+    if any(protocol in protocols for protocols in known.values()):
+        return
+    having = [name for name, protocols in known.items() if protocols]
+    if having:
+        raise UnknownProtocol(f"task {having[0]}: {plugins.unknown('protocol', protocol, known[having[0]])}")
+    if protocol not in (others := _protocols_of_all()):
+        where = f"task {files[0][0]}" if len(files) == 1 else "these tasks"
+        raise UnknownProtocol(f"{where}: {plugins.unknown('protocol', protocol, ['default', *others])}")
+
+
+def _protocols_of_all() -> set[str]:
+    """The protocols of all tasks that there are."""
+    found = set[str]()
+    for path in plugins.available("tasks", "**/*.yaml").values():
+        with suppress(UsageError):  # another task's file is not what was asked for
+            found |= set(_protocols(YamlFile.read(path)))
+    return found
+
+
+def _protocols(file: YamlFile) -> dict[str, Any]:
+    """The protocols of a task file, if they are what they must be."""
+    protocols = file.data.get("protocols") or {}
+    if not isinstance(protocols, dict) or not all(isinstance(keys, dict) for keys in protocols.values()):
+        file.convert(Definition)  # which says what is wrong
+    return dict(protocols)
+
+
+def _apply_protocol(file: YamlFile, protocol: str) -> None:
+    """Lay a protocol of the task upon it; a task that has no such protocol is run as it always is."""
+    known = _protocols(file)
+    if protocol in known:
+        file.protocol = protocol
+        file.data = yaml_file.deep_merge(file.data, known[protocol])
+        file.lines |= {
+            key[2:]: line for key, line in file.lines.items() if len(key) > 2 and key[:2] == ("protocols", protocol)
+        }
+
+
+def _mirror(dataset: Dataset) -> str:
+    """How the open copy of gated data is read, if there is one."""
+    name, _, commit = dataset.mirror.partition("@")
+    if not name or name == dataset.hub:
+        return ""
+    return f"; or the open copy: --set dataset.hub={name} --set dataset.revision={commit}"
+
+
+def _names(struct: type[Struct]) -> list[str]:
+    return [field.encode_name for field in msgspec.structs.fields(struct)]
+
+
+def _parse_override(text: str) -> tuple[Key, Any, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--set {text}: write key=value, for example --set generation.temperature=0.6")
+    return tuple(name.split(".")), yaml_file.parse_value(value), text
+
+
+def _override_target(file: YamlFile, key: Key) -> Key | None:
+    """Where an override goes: a key of the task file, or an option of its generator by its bare name."""
+    if key[0] in _names(Definition):
+        return key
+    return ("options", *key) if key[0] in file.data.get("options", {}) else None
+
+
+def _apply_override(file: YamlFile, key: Key, value: Any, text: str) -> None:
+    if key[0] == "options" and len(key) > 1 and key[1] not in (known := file.data.get("options", {})):
+        raise UsageError(f"--set {text}: {plugins.unknown('option', str(key[1]), known)}")
+    nested: Any = value
+    for name in reversed(key):
+        nested = {name: nested}
+    file.data = yaml_file.deep_merge(file.data, nested)
+    place = (Path(f"--set {text}"), 0)
+    for length in range(1, len(key)):
+        file.lines.setdefault(key[:length], place)
+    file.lines[key] = place
+
+
+def _expand_groups(names: Sequence[str], within: tuple[Path, ...]) -> Iterator[tuple[str, Path, YamlFile]]:
+    seen: set[Path] = set()
+    for name in names:
+        path = plugins.find("tasks", name, "**/*.yaml")
+        if path in within:
+            raise UsageError(f"{yaml_file.display_path(path)}: the group holds itself")
+        if path in seen:
+            continue
+        seen.add(path)
+        file = YamlFile.read(path)
+        members = file.data.get("tasks")
+        if members is None:
+            yield path.stem, path, file
+            continue
+        group = file.convert(Definition)
+        if not group.tasks:
+            raise file.error(("tasks",), "the group has no members; write tasks: [NAME, NAME]")
+        if extra := set(file.data) - {"title", "description", "tags", "tasks"}:
+            raise file.error((min(extra),), f"a group has title, description, tags and tasks, no '{min(extra)}'")
+        for i, member in enumerate(group.tasks):
+            inner = str(path.parent / member) if member.endswith(".yaml") else member
+            try:
+                plugins.find("tasks", inner, "**/*.yaml")
+            except UsageError as error:
+                raise file.error(("tasks", i), str(error)) from None
+            for item in _expand_groups([inner], (*within, path)):
+                if item[1] not in seen:
+                    seen.add(item[1])
+                    yield item

@@ -385,7 +385,7 @@ def test_run_json_says_what_was_run(m1eval, capitals, tmp_path):
     meta = json.loads((run_of(tmp_path / "x") / "run.json").read_text())
     assert meta["config"]["seed"] == 3
     assert meta["config"]["task"]["prompt"] == "What is the capital of {{ country }}?"
-    assert set(meta["config"]["digests"]) == {"scorer", "scorer _rows.py", "scorer _unicode.py", "data"}
+    assert set(meta["config"]["digests"]) == {"scorer", "scorer _columns.py", "scorer _unicode.py", "data"}
     assert {"command", "versions", "git", "hardware", "created", "finished", "summary", "files", "runner"} <= set(meta)
     assert meta["summary"]["score"] == 1.0
 

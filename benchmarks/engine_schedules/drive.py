@@ -6,16 +6,16 @@ from typing import Any
 
 from .schedule import BLOCK, Schedule, local
 
-engine_module, scheduler_module, cache = (
-    import_module(f"{local.__name__}.{name}") for name in ("engine", "scheduler", "cache")
+engine_module, scheduler_module, block_pool = (
+    import_module(f"{local.__name__}.{name}") for name in ("engine.engine", "engine.scheduler", "engine.block_pool")
 )
 
 
 def make(executor: Any, schedule: Schedule, *, states: bool, threaded: bool = False) -> Any:
     """An engine over a device, with the memory and settings of a schedule."""
     scheduler = scheduler_module.Scheduler(
-        cache.BlockPool(schedule.blocks),
-        cache.StateSnapshots(schedule.snapshots if states else 0),
+        block_pool.BlockPool(schedule.blocks),
+        block_pool.StateSnapshots(schedule.snapshots if states else 0),
         max_num_seqs=schedule.batch,
         chunk_size=schedule.chunk,
         has_states=states,

@@ -14,14 +14,14 @@ from m1eval import NullProgress
 from .drive import drive, make
 from .schedule import BLOCK, Ask, Schedule, check, local, same
 
-models, layers, loader, ranks, sizing, attention_context, kv_cache, sample = (
+models, layers, loader, executor, sizing, attention_context, kv_cache, sample = (
     import_module(f"{local.__name__}.{name}")
     for name in (
         "models",
         "layers.layers",
         "weights.loader",
-        "ranks",
-        "sizing",
+        "engine.executor",
+        "engine.memory",
         "layers.attention_context",
         "layers.kv_cache",
         "ops.sample",
@@ -112,7 +112,7 @@ def device(model: Any, schedule: Schedule, dtype: torch.dtype, where: torch.devi
         invariant=schedule.invariant,
     )
     snapshots = schedule.snapshots if has_states(model) else 0
-    return ranks.build_model_runner(model, wanted, sizing.Capacity(schedule.blocks, snapshots, schedule.batch))
+    return executor.build_model_runner(model, wanted, sizing.Capacity(schedule.blocks, snapshots, schedule.batch))
 
 
 def has_states(model: Any) -> bool:

@@ -9,7 +9,9 @@ from typing import Any
 from m1eval import load
 
 local = load("runners", "local")
-cache, sequence, sampling = (import_module(f"{local.__name__}.{name}") for name in ("cache", "sequence", "sampling"))
+block_pool, sequence, sampling = (
+    import_module(f"{local.__name__}.{name}") for name in ("engine.block_pool", "engine.sequence", "engine.sampling")
+)
 BLOCK: int = local.layers.cache_spec.BLOCK_SIZE
 GREEDY = sampling.SamplingParams(0.0, 1.0, 0, 0.0, 0)
 
@@ -53,7 +55,7 @@ class Ask:
             output_logprobs=[0.0] * len(self.initial_tokens),
             logprobs=self.logprobs,
             num_scored=self.num_scored,
-            block_hashes=cache.hash_blocks(self.prompt) if cached else [],
+            block_hashes=block_pool.hash_blocks(self.prompt) if cached else [],
         )
 
 

@@ -26,7 +26,7 @@ from m1eval import NullProgress, Request, Sampling, load
 
 local = load("runners", "local")
 bench, models, layers, sequence = (
-    import_module(f"{local.__name__}.{name}") for name in ("bench", "models", "layers.layers", "sequence")
+    import_module(f"{local.__name__}.{name}") for name in ("bench", "models", "layers.layers", "engine.sequence")
 )
 
 GPU = torch.device("cuda")
@@ -155,7 +155,7 @@ def repeats(note: Callable[[str, Any], None]) -> None:
     prompt = bench.sequences(1, 2**17, 64, 32000, seed=99)[0].prompt_token_ids
 
     def asked() -> list[Any]:
-        found = import_module(f"{local.__name__}.cache").hash_blocks(prompt)
+        found = import_module(f"{local.__name__}.engine.block_pool").hash_blocks(prompt)
         return [
             sequence.Sequence(prompt_token_ids=prompt, max_tokens=64, sampling_params=bench.GREEDY, block_hashes=found)
             for _ in range(32)

@@ -22,16 +22,16 @@ from m1eval.model.thinking import DEFAULT, KNOWN, Form, form_of, named, opened_b
 from m1eval.text import plural
 
 from . import options
-from .cache import BlockPool, StateSnapshots, hash_blocks
-from .engine import Engine, Executor
+from .engine.block_pool import BlockPool, StateSnapshots, hash_blocks
+from .engine.engine import Engine, Executor
+from .engine.executor import MultiprocessExecutor, build_model_runner
+from .engine.memory import GIB, Capacity, EngineConfig
+from .engine.sampling import SamplingParams
+from .engine.scheduler import Scheduler
+from .engine.sequence import Sequence
 from .layers.cache_spec import BLOCK_SIZE, LinearStateSpec
 from .layers.sharding import Shard
 from .models import CausalLM
-from .ranks import MultiprocessExecutor, build_model_runner
-from .sampling import SamplingParams
-from .scheduler import Scheduler
-from .sequence import Sequence
-from .sizing import GIB, Capacity, EngineConfig
 from .tokenizer.model_tokenizer import ModelTokenizer
 from .tokenizer.streaming import StopStringMatcher, ThinkingBudget
 from .weights.config_keys import config_keys

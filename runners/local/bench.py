@@ -15,14 +15,14 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import nn
 
-from .engine import Engine
+from .engine.engine import Engine
+from .engine.memory import GIB
+from .engine.sampling import SamplingParams
+from .engine.sequence import Sequence
 from .layers.cache_spec import BLOCK_SIZE, CacheSpec, KVSpec, block_bytes, state_bytes
 from .layers.layers import LMHead
 from .layers.moe import Experts, Router
 from .models import CausalLM
-from .sampling import SamplingParams
-from .sequence import Sequence
-from .sizing import GIB
 
 GREEDY = SamplingParams(0.0, 1.0, 0, 0.0, 0)
 SAMPLED = SamplingParams(1.0, 0.95, 0, 0.0, 0)

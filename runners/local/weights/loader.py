@@ -15,11 +15,11 @@ from torch import nn
 
 from m1eval import Progress, RunnerError, UsageError
 
+from ..engine.memory import check_weights
 from ..layers.layers import LayerContext, LMHead, WeightSlot
 from ..layers.moe import Experts
 from ..layers.sharding import ALONE, Shard
 from ..models import build
-from ..sizing import check_weights
 from ..tokenizer import files as tokenizer_files
 from ..tokenizer import gguf as tokenizer_gguf
 from ..tokenizer.model_tokenizer import ModelTokenizer

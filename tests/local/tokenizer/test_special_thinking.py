@@ -13,8 +13,8 @@ from m1eval import Output, Request, Sampling, load
 from m1eval.model.thinking import DEFAULT
 
 local = load("runners", "local")
-Sequence_ = local.sequence.Sequence
-SamplingParams = local.sampling.SamplingParams
+Sequence_ = local.engine.sequence.Sequence
+SamplingParams = local.engine.sampling.SamplingParams
 
 END, TOOL = "<|im_end|>", "<|tool|>"
 

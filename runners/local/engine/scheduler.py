@@ -13,8 +13,8 @@ import time
 from collections import deque
 from typing import Literal
 
-from .cache import BlockPool, StateSnapshots, hash_blocks
-from .layers.cache_spec import BLOCK_SIZE
+from ..layers.cache_spec import BLOCK_SIZE
+from .block_pool import BlockPool, StateSnapshots, hash_blocks
 from .sequence import PrefillChunk, ScheduledBatch, Sequence, SlotAssignment, StepOutput
 
 MIN_SHARED_BLOCKS = 8

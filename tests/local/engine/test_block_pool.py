@@ -6,20 +6,20 @@ import pytest
 
 from m1eval import load
 
-cache = load("runners", "local").cache
+block_pool = load("runners", "local").engine.block_pool
 
 
 def test_keys_stand_for_all_tokens_up_to_their_block() -> None:
     one = list(range(200))
-    assert len(cache.hash_blocks(one)) == 200 // cache.BLOCK_SIZE
-    assert cache.hash_blocks(one)[:2] == cache.hash_blocks(one[:130])
+    assert len(block_pool.hash_blocks(one)) == 200 // block_pool.BLOCK_SIZE
+    assert block_pool.hash_blocks(one)[:2] == block_pool.hash_blocks(one[:130])
     other = [7, *one[1:]]
-    assert not set(cache.hash_blocks(one)) & set(cache.hash_blocks(other))
-    assert cache.hash_blocks(one[: cache.BLOCK_SIZE - 1]) == []
+    assert not set(block_pool.hash_blocks(one)) & set(block_pool.hash_blocks(other))
+    assert block_pool.hash_blocks(one[: block_pool.BLOCK_SIZE - 1]) == []
 
 
 def test_a_sequence_that_grows_gets_the_block_behind_its_last() -> None:
-    blocks = cache.BlockPool(20)
+    blocks = block_pool.BlockPool(20)
     first = [blocks.allocate(None, reserve=8)]
     second = [blocks.allocate(None, reserve=8)]
     for _ in range(5):
@@ -30,8 +30,8 @@ def test_a_sequence_that_grows_gets_the_block_behind_its_last() -> None:
 
 
 def test_blocks_with_a_key_are_kept_and_shared_until_their_room_is_wanted() -> None:
-    blocks = cache.BlockPool(5)
-    keys = cache.hash_blocks(list(range(3 * cache.BLOCK_SIZE)))
+    blocks = block_pool.BlockPool(5)
+    keys = block_pool.hash_blocks(list(range(3 * block_pool.BLOCK_SIZE)))
     held = [blocks.allocate(None) for _ in range(3)]
     for block, key in zip(held, keys, strict=True):
         blocks.cache(block, key)
@@ -51,7 +51,7 @@ def test_blocks_with_a_key_are_kept_and_shared_until_their_room_is_wanted() -> N
 
 def test_no_block_is_lost_or_given_twice() -> None:
     rng = random.Random(3)
-    blocks = cache.BlockPool(40)
+    blocks = block_pool.BlockPool(40)
     running: list[list[int]] = []
     for step in range(3000):
         if blocks.num_available and rng.random() < 0.6:
@@ -75,10 +75,10 @@ def test_no_block_is_lost_or_given_twice() -> None:
 
 
 def test_the_longest_unused_snapshot_is_given_up() -> None:
-    saved = cache.StateSnapshots(2)
+    saved = block_pool.StateSnapshots(2)
     assert [saved.save(key) for key in (b"a", b"b")] == [0, 1]
     assert saved.save(b"a") is None
     assert saved.find(b"a") == 0
     assert saved.save(b"c") == 1
     assert saved.find(b"b") is None
-    assert cache.StateSnapshots(0).save(b"a") is None
+    assert block_pool.StateSnapshots(0).save(b"a") is None

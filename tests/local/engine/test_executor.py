@@ -19,13 +19,13 @@ from safetensors.torch import save_file
 
 from m1eval import NullProgress, Progress, Request, RunnerError, Sampling, UsageError, load
 from tests.local.conftest import save_tokenizer
+from tests.local.engine.test_engine import HYBRID, prompt
 from tests.local.test_deepseek_v3 import SHAPE as DEEPSEEK
-from tests.local.test_engine import HYBRID, prompt
 
 local = load("runners", "local")
-models, layers, loader, sharding, ranks = (
+models, layers, loader, sharding, executor = (
     import_module(f"{local.__name__}.{name}")
-    for name in ("models", "layers.layers", "weights.loader", "layers.sharding", "ranks")
+    for name in ("models", "layers.layers", "weights.loader", "layers.sharding", "engine.executor")
 )
 
 LONG = prompt(1, 150)
@@ -180,10 +180,10 @@ def test_a_step_that_fails_is_the_end_and_says_why(checkpoint: Callable[[dict[st
             shown.append(text)
 
     async def talk(runner: Any) -> None:
-        broken = local.sequence.Sequence(
+        broken = local.engine.sequence.Sequence(
             prompt_token_ids=[1, 100_000],
             max_tokens=3,
-            sampling_params=local.sampling.SamplingParams(0.0, 1.0, 0, 0.0, 0),
+            sampling_params=local.engine.sampling.SamplingParams(0.0, 1.0, 0, 0.0, 0),
         )
         runner._engine.submit(broken)
         with pytest.raises(RunnerError, match=r"^local: rank \d of 2: IndexError: index out of range"):
@@ -221,10 +221,10 @@ def test_what_cannot_be_divided_is_said_once_and_ends_the_others(
 
 def test_a_rank_that_cannot_load_is_named(checkpoint: Callable[[dict[str, Any]], Path]) -> None:
     folder = checkpoint(KINDS["two key heads"][0])
-    others = ranks.MultiprocessExecutor(folder, torch.float32, torch.device("cpu"), 2)
+    others = executor.MultiprocessExecutor(folder, torch.float32, torch.device("cpu"), 2)
     (folder / "model.safetensors").unlink()
     model = models.build(json.loads((folder / "config.json").read_text()), layers.LayerContext())
-    wanted = local.EngineConfig(torch.float32, torch.device("cpu"), 1, 64, 64, None, False, False, 2)
+    wanted = local.engine.memory.EngineConfig(torch.float32, torch.device("cpu"), 1, 64, 64, None, False, False, 2)
     try:
         with pytest.raises(RunnerError, match=r"^local: rank 1 of 2: .* has no \*\.safetensors$"):
             others.initialize(model, wanted)
@@ -240,8 +240,8 @@ def test_ranks_end_with_the_process_that_started_them(checkpoint: Callable[[dict
         from importlib import import_module
         from pathlib import Path
         from m1eval import load
-        ranks = import_module(f"{load('runners', 'local').__name__}.ranks")
-        others = ranks.MultiprocessExecutor(Path(sys.argv[1]), torch.float32, torch.device("cpu"), 2)
+        executor = import_module(f"{load('runners', 'local').__name__}.engine.executor")
+        others = executor.MultiprocessExecutor(Path(sys.argv[1]), torch.float32, torch.device("cpu"), 2)
         others._gather()
         print(others.workers[0].process.pid, flush=True)
         sys.stdin.read()  # until it is killed, or the test ends
@@ -275,7 +275,7 @@ def test_gpus_that_are_not_there_are_refused(
 
 
 def test_ranks_that_share_a_cpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizing = import_module(f"{local.__name__}.sizing")
+    sizing = import_module(f"{local.__name__}.engine.memory")
     monkeypatch.setattr(sizing, "free_bytes", lambda device: 2**26)
     memory = [local.layers.cache_spec.KVSpec(2, 16)] * 4
     asked: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu"), "max_num_seqs": 512, "window": 512}

@@ -14,15 +14,15 @@ from torch import Tensor
 
 from m1eval import RunnerError
 
-from .layers.attention_context import Array, DecodeContext, PrefillContext, PrefillSequence, to_device
-from .layers.cache_spec import BLOCK_SIZE
-from .layers.kv_cache import KVCache
-from .layers.sharding import ALONE, Shard
-from .models import CausalLM
-from .ops.experts import SEPARATE
-from .ops.layout import INDEX, LENGTH
-from .ops.sample import argmax, sample
-from .ops.slot_mapping import load_step_inputs, store_step_outputs
+from ..layers.attention_context import Array, DecodeContext, PrefillContext, PrefillSequence, to_device
+from ..layers.cache_spec import BLOCK_SIZE
+from ..layers.kv_cache import KVCache
+from ..layers.sharding import ALONE, Shard
+from ..models import CausalLM
+from ..ops.experts import SEPARATE
+from ..ops.layout import INDEX, LENGTH
+from ..ops.sample import argmax, sample
+from ..ops.slot_mapping import load_step_inputs, store_step_outputs
 from .sequence import PrefillChunk, ScheduledBatch, SlotAssignment, StepOutput, TokenLogprob
 
 SCORE_CHUNK = 256

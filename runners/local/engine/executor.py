@@ -23,14 +23,14 @@ import torch
 
 from m1eval import NullProgress, RunnerError
 
-from .device import ModelRunner
-from .layers import sharding
-from .layers.kv_cache import KVCache
-from .layers.sharding import ALONE, Shard
-from .models import CausalLM
+from ..layers import sharding
+from ..layers.kv_cache import KVCache
+from ..layers.sharding import ALONE, Shard
+from ..models import CausalLM
+from ..weights.loader import load
+from .memory import Capacity, EngineConfig
+from .model_runner import ModelRunner
 from .sequence import ScheduledBatch, StepOutput
-from .sizing import Capacity, EngineConfig
-from .weights.loader import load
 
 SETUP_TIMEOUT = 600.0
 """Seconds for a rank to set itself up after all have loaded, kernels being compiled included."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .layers.cache_spec import BLOCK_SIZE
+from ..layers.cache_spec import BLOCK_SIZE
 
 PADDING_BLOCK = 0
 """The block that nobody owns: rows that only fill up a batch write there."""

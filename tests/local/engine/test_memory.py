@@ -9,7 +9,7 @@ import torch
 from m1eval import RunnerError, load
 
 local = load("runners", "local")
-sizing, cache_spec = (import_module(f"{local.__name__}.{name}") for name in ("sizing", "layers.cache_spec"))
+sizing, cache_spec = (import_module(f"{local.__name__}.{name}") for name in ("engine.memory", "layers.cache_spec"))
 
 CPU = torch.device("cpu")
 GIB = 2**30

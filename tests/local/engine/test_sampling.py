@@ -6,7 +6,7 @@ import pytest
 
 from m1eval import Sampling, load
 
-SamplingParams = load("runners", "local").sampling.SamplingParams
+SamplingParams = load("runners", "local").engine.sampling.SamplingParams
 
 
 @pytest.mark.parametrize(

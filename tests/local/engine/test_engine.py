@@ -15,9 +15,9 @@ from tests.local.conftest import read
 
 local = load("runners", "local")
 models, layers = (import_module(f"{local.__name__}.{name}") for name in ("models", "layers.layers"))
-Sequence = local.sequence.Sequence
-SamplingParams = local.sampling.SamplingParams
-hash_blocks = local.cache.hash_blocks
+Sequence = local.engine.sequence.Sequence
+SamplingParams = local.engine.sampling.SamplingParams
+hash_blocks = local.engine.block_pool.hash_blocks
 
 GREEDY = SamplingParams(0.0, 1.0, 0, 0.0, 0)
 HYBRID = {

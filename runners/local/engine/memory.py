@@ -11,10 +11,10 @@ import torch
 
 from m1eval import RunnerError
 
-from .layers.attention_context import PrefillContext, PrefillSequence
-from .layers.cache_spec import BLOCK_SIZE, CacheSpec, LinearStateSpec, block_bytes, state_bytes
-from .layers.kv_cache import KVCache
-from .models import CausalLM
+from ..layers.attention_context import PrefillContext, PrefillSequence
+from ..layers.cache_spec import BLOCK_SIZE, CacheSpec, LinearStateSpec, block_bytes, state_bytes
+from ..layers.kv_cache import KVCache
+from ..models import CausalLM
 
 GIB = 2**30
 FREE_SHARE = 0.06

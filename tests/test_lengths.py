@@ -282,7 +282,7 @@ def test_samples_of_a_table_with_one_prefix_run_next_to_one_another(tmp_path):
 
 
 def test_a_tokenizer_can_be_named(m1eval, tmp_path):
-    from tests.test_needle import trained
+    from tests.tasks.test_needle import trained
 
     core = trained("words").core
     core.save(str(tmp_path / "tokenizer.json"))

@@ -15,7 +15,7 @@ import pytest
 from m1eval import Output, Sample, Score, UsageError, load
 
 choice = load("scorers", "choice")
-SHARED = Path(os.environ.get("M1EVAL_SHARED", Path(__file__).resolve().parents[1] / ".." / "shared"))
+SHARED = Path(os.environ.get("M1EVAL_SHARED", Path(__file__).resolve().parents[2] / ".." / "shared"))
 
 
 def grade(text: str, target: str = "C", **options: Any) -> Score:

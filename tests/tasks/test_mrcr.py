@@ -19,7 +19,7 @@ from m1eval.sandbox.workers import Pool
 from m1eval.task import task
 from tests.conftest import Characters, Chat, digests
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 KEY = "a1B2c3D4e5"
 
 

@@ -16,9 +16,9 @@ from m1eval import UsageError, plugins
 from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.task import task
 from tests.conftest import Characters, write
-from tests.test_needle import haystacks, text_of, trained
+from tests.tasks.test_needle import haystacks, text_of, trained
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tasks" / "long_context"
 corpora = plugins.import_file("tasks", FOLDER / "_haystack" / "corpus.py", "corpus.py")
 lengths = plugins.import_file("tasks", FOLDER / "_lengths.py", "_lengths.py")

@@ -16,7 +16,7 @@ from m1eval import Output, Sample, Score, classify, load, split_thinking
 from m1eval.sandbox.workers import Pool
 
 math = load("scorers", "math")
-SHARED = Path(os.environ.get("M1EVAL_SHARED", Path(__file__).resolve().parents[1] / ".." / "shared"))
+SHARED = Path(os.environ.get("M1EVAL_SHARED", Path(__file__).resolve().parents[3] / ".." / "shared"))
 
 
 @pytest.fixture(scope="module")

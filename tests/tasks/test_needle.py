@@ -15,7 +15,7 @@ from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.task import task
 from tests.conftest import Characters, Chat, digests
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 

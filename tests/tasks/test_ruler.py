@@ -14,7 +14,7 @@ from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.task import task
 from tests.conftest import Characters
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "ruler" / "generated_cl100k" / "4096"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "ruler" / "generated_cl100k" / "4096"
 SUBTASKS = ("niah_single_1", "niah_single_2", "niah_single_3", "niah_multikey_1", "niah_multikey_2", "niah_multikey_3")
 ALL = (*SUBTASKS, "niah_multivalue", "niah_multiquery", "vt", "cwe", "fwe")
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"

@@ -15,7 +15,7 @@ values, residues, exact, enclosure, balls, vocabulary = (
     importlib.import_module(f"{MATH}.{name}")
     for name in ("values", "residues", "exact", "enclosure", "balls", "vocabulary")
 )
-CASES = [json.loads(line) for line in (Path(__file__).parent / "math_values.jsonl").read_text().splitlines()]
+CASES = [json.loads(line) for line in (Path(__file__).parent / "values.jsonl").read_text().splitlines()]
 VERDICTS = {"same": True, "other": False, "unread": None}
 
 

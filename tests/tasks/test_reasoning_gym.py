@@ -18,7 +18,7 @@ from m1eval.sandbox.workers import Pool
 from m1eval.task import task
 from tests.conftest import digests
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def samples(*overrides: str, seed: int = 0, name: str = "reasoning_gym") -> Any:

@@ -1,7 +1,7 @@
-"""Which HTTP client costs least: `python -m benchmarks.http_clients [--n 5000] [--places 128] [--python PYTHON]`.
+"""Compares the cost of HTTP clients: `python -m benchmarks.http_clients [--n 5000] [--places 128] [--python PYTHON]`.
 
-Each library asks the same small chat completions of the same server, in a process of its own; PYTHON is an interpreter
-that has them (aiohttp, httpx2, httpx, niquests, pyreqwest, aiosonic, uvloop). What is not installed is left out.
+Each library sends the same small chat completions to the same server, in its own process; PYTHON is an interpreter with
+the libraries (aiohttp, httpx2, httpx, niquests, pyreqwest, aiosonic, uvloop). Missing ones are skipped.
 """
 
 import argparse
@@ -112,44 +112,46 @@ def _child(name: str, url: str, places: int, n: int) -> None:
     client, _, loop = name.partition("+")
     if importlib.util.find_spec(client) is None or (loop and importlib.util.find_spec(loop) is None):
         sys.exit(42)
-    story = CLIENTS[client](url, places, n)
+    scenario = CLIENTS[client](url, places, n)
     if loop:
         uvloop: Any = importlib.import_module("uvloop")
-        uvloop.run(story)
+        uvloop.run(scenario)
     else:
-        asyncio.run(story)
+        asyncio.run(scenario)
 
 
 def main() -> None:
-    """Measure every client, several times in turn, and print the table."""
-    ask = argparse.ArgumentParser(description=__doc__)
-    ask.add_argument("--n", type=int, default=5000)
-    ask.add_argument("--places", type=int, default=128)
-    ask.add_argument("--rounds", type=int, default=3)
-    ask.add_argument("--python", default=sys.executable)
-    ask.add_argument("--child", nargs=2, metavar=("CLIENT", "URL"))
-    given = ask.parse_args()
-    if given.child:
-        client, url = given.child
-        _child(client, url, given.places, given.n)
+    """Measure every client in several rounds and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=5000)
+    parser.add_argument("--places", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--child", nargs=2, metavar=("CLIENT", "URL"))
+    arguments = parser.parse_args()
+    if arguments.child:
+        client, url = arguments.child
+        _child(client, url, arguments.places, arguments.n)
         return
     names = [*CLIENTS, *(f"{name}+uvloop" for name in ("aiohttp", "httpx2"))]
-    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
+    measurements: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
     with Server() as server:
-        for _ in range(given.rounds):
+        for _ in range(arguments.rounds):
             for name in names:
                 url = f"{server.url}/chat/completions"
-                size = ["--places", str(given.places), "--n", str(given.n)]
-                spent = measured([given.python, "-m", "benchmarks.http_clients", *size, "--child", name, url], cwd=ROOT)
-                if spent.code not in {0, 42}:
-                    print(f"{name} failed (exit code {spent.code})", file=sys.stderr)
-                elif not spent.code:
-                    found[name].append((spent.wall, spent.cpu, spent.peak))
+                size = ["--places", str(arguments.places), "--n", str(arguments.n)]
+                process = measured(
+                    [arguments.python, "-m", "benchmarks.http_clients", *size, "--child", name, url], cwd=ROOT
+                )
+                if process.code not in {0, 42}:
+                    print(f"{name} failed (exit code {process.code})", file=sys.stderr)
+                elif not process.code:
+                    measurements[name].append((process.wall, process.cpu, process.peak))
     print("| client | requests/s | CPU ms/request | peak MB |\n|---|--:|--:|--:|")
-    for name, rows in found.items():
+    for name, rows in measurements.items():
         if rows:
             wall, cpu, peak = sorted(rows)[len(rows) // 2]
-            print(f"| {name} | {given.n / wall:,.0f} | {1000 * cpu / given.n:.2f} | {peak:.0f} |")
+            print(f"| {name} | {arguments.n / wall:,.0f} | {1000 * cpu / arguments.n:.2f} | {peak:.0f} |")
 
 
 if __name__ == "__main__":

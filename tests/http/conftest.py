@@ -1,8 +1,9 @@
-"""A real server on the loopback, which does to each request what the test's script says, and ways to ask it."""
+"""A loopback server that follows a test's script, and helpers that send it requests."""
 
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,7 +18,7 @@ Failed: type[Exception] = http.RequestFailed
 
 
 class ReceivedRequest(NamedTuple):
-    """One request as the server saw it; `line` numbers the connection it came by."""
+    """One request as the server saw it; `connection`: its number."""
 
     method: str
     path: str
@@ -27,8 +28,8 @@ class ReceivedRequest(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """One reply. `body` is sent as JSON unless it is bytes, `repeat` times; `cut`: bytes of it sent before the
-    connection breaks; `drip`: seconds between its bytes; `stall`: seconds before the rest from its middle on."""
+    """One reply after `delay` seconds. `body` is sent as JSON unless it is bytes, `repeat` times; `cut_at`: bytes of it
+    sent before the connection breaks; `drip`: seconds between its bytes; `stall`: seconds of silence in its middle."""
 
     body: Any = b""
     status: int = 200
@@ -42,9 +43,9 @@ class Reply(NamedTuple):
 
 def answer(content: Any = "Paris", finish: Any = "stop", usage: Any = None, **message: Any) -> Reply:
     """A chat completion with this content."""
-    said = {"role": "assistant", "content": content, **message}
+    message = {"role": "assistant", "content": content, **message}
     usage = {"prompt_tokens": 10, "completion_tokens": 8} if usage is None else usage
-    return Reply({"model": "m", "choices": [{"index": 0, "message": said, "finish_reason": finish}], "usage": usage})
+    return Reply({"model": "m", "choices": [{"index": 0, "message": message, "finish_reason": finish}], "usage": usage})
 
 
 def event(data: Any) -> bytes:
@@ -53,7 +54,7 @@ def event(data: Any) -> bytes:
 
 
 def streamed(*texts: str, done: bool = True, cut: bool = False, usage: Any = None, **how: Any) -> Reply:
-    """A streamed chat completion whose choices have these texts, a character a piece."""
+    """A streamed chat completion whose choices have these texts, a character per chunk."""
     pieces = [
         event({"choices": [{"index": i, "delta": {"content": letter}, "finish_reason": None}]})
         for i, text in enumerate(texts)
@@ -71,21 +72,21 @@ def streamed(*texts: str, done: bool = True, cut: bool = False, usage: Any = Non
 
 
 class Loopback(Server):
-    """The server; `script` holds the replies to POSTs in order (the last one again and again), or a function."""
+    """The server; `script` holds the replies to POSTs in order (the last one repeats), or a function."""
 
     def __init__(self) -> None:
         self.received: list[ReceivedRequest] = []
         self.models: Reply = Reply({"object": "list", "data": [{"id": "m", "object": "model"}]})
         self.script: list[Reply] | Callable[[ReceivedRequest], Reply] = [answer()]
         self.max_in_flight = 0
-        """Most requests that were in progress at once."""
+        """Maximum number of requests in flight."""
         self._running = self._num_connections = self._num_posts = 0
         super().__init__(self._serve)
         self.url = f"http://127.0.0.1:{self.port}/v1"
 
     @property
     def posts(self) -> list[ReceivedRequest]:
-        """The requests for completions."""
+        """The POST requests."""
         return [request for request in self.received if request.method == "POST"]
 
     def reply(self, *replies: Reply) -> "Loopback":
@@ -106,16 +107,16 @@ class Loopback(Server):
                         break
                 finally:
                     self._running -= 1
-        except (ConnectionError, asyncio.CancelledError):  # cancelled: the end of the server, which need not be told
+        except (ConnectionError, asyncio.CancelledError):  # cancelled by `stop`
             pass
         finally:
             writer.close()
 
-    def _scripted_reply(self, asked: ReceivedRequest) -> Reply:
-        if asked.method == "GET":
+    def _scripted_reply(self, request: ReceivedRequest) -> Reply:
+        if request.method == "GET":
             return self.models
         if callable(self.script):
-            return self.script(asked)
+            return self.script(request)
         self._num_posts += 1
         return self.script[min(self._num_posts, len(self.script)) - 1]
 
@@ -149,7 +150,7 @@ class Loopback(Server):
         if reply.cut_at >= 0:
             writer.write(sent[: len(sent) - len(body) + reply.cut_at])
             await writer.drain()
-        else:  # not a byte, and a reset in place of an end
+        else:  # no byte, and a reset
             writer.transport.abort()
         return False
 
@@ -179,7 +180,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
 
 
 class RecordingProgress(NullProgress):
-    """A Progress that remembers."""
+    """A Progress that records its calls."""
 
     def __init__(self) -> None:
         self.retries: list[tuple[str, float]] = []
@@ -203,26 +204,26 @@ def ask(server: Loopback, *requests: Request, **options: Any) -> Any:
     """The output of one request or the outputs of several at once; the first error is raised."""
 
     async def scenario() -> Any:
-        made = runner(server, **options)
-        try:
-            outputs = await asyncio.gather(*(made.generate(request) for request in requests or [question()]))
-        finally:
-            await made.aclose()
+        async with aclosing(runner(server, **options)) as client:
+            tasks = [asyncio.create_task(client.generate(request)) for request in requests or [question()]]
+            try:
+                outputs = await asyncio.gather(*tasks)
+            finally:  # after an error, the others may still be opening sockets that `aclose` does not know of
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
         return outputs if len(outputs) > 1 else outputs[0]
 
     return asyncio.run(scenario())
 
 
 def start(server: Loopback, model: str = "m", **options: Any) -> Any:
-    """A runner after its start, closed again."""
+    """A runner after `start`, closed."""
 
     async def scenario() -> Any:
-        made = runner(server, model, **options)
-        try:
-            await made.start(RecordingProgress())
-        finally:
-            await made.aclose()
-        return made
+        async with aclosing(runner(server, model, **options)) as client:
+            await client.start(RecordingProgress())
+        return client
 
     return asyncio.run(scenario())
 

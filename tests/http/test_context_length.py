@@ -1,4 +1,4 @@
-"""Refusals of prompts that are longer than the window, told from all others, in the words of many servers."""
+"""Refusals of prompts that are longer than the window are told apart from all others, for many servers."""
 
 import importlib
 import json
@@ -26,8 +26,8 @@ TYPES = {"Content-Type": "text/event-stream"}
 
 
 def body(case: dict[str, Any]) -> str:
-    said = case["body"]
-    return said if isinstance(said, str) else json.dumps(said)
+    body = case["body"]
+    return body if isinstance(body, str) else json.dumps(body)
 
 
 def reply(case: dict[str, Any], status: int | None = None) -> Reply:
@@ -45,7 +45,7 @@ def test_the_table_is_wide() -> None:
 
 
 def wrong(cases: list[dict[str, Any]]) -> list[str]:
-    """The bodies that are not told for what they are."""
+    """The bodies that are misclassified."""
     return [
         body(case)
         for case in cases
@@ -103,8 +103,8 @@ def test_a_gateway_that_wraps_what_the_server_said_hides_nothing(gateway: str) -
 
 @pytest.mark.parametrize("gateway", ["axios", "a body in a body", "Python", "text twice"])
 def test_a_request_that_a_gateway_repeats_is_not_what_it_says(gateway: str) -> None:
-    asked = {"messages": [{"role": "user", "content": "Explain: the prompt is too long: 2093 tokens > 1999 maximum"}]}
-    assert wrong([{"body": GATEWAYS[gateway](asked), "over": False}]) == []
+    body = {"messages": [{"role": "user", "content": "Explain: the prompt is too long: 2093 tokens > 1999 maximum"}]}
+    assert wrong([{"body": GATEWAYS[gateway](body), "over": False}]) == []
 
 
 @pytest.mark.parametrize("case", OVER, ids=lambda case: case["server"])
@@ -135,7 +135,7 @@ LONG = "prompt is too long: 5000 tokens > 4096 maximum"
 
 @pytest.mark.parametrize("how", ["whole", "stream"])
 @pytest.mark.parametrize(
-    "said",
+    "body",
     [
         {"code": 400, "msg": LONG},
         {"errcode": 40001, "errmsg": LONG, "data": None},
@@ -151,8 +151,8 @@ LONG = "prompt is too long: 5000 tokens > 4096 maximum"
     ],
     ids=str,
 )
-def test_it_may_come_in_any_form_where_an_answer_was_due(server: Loopback, said: Any, how: str) -> None:
-    output = ask(server.reply(Reply(said) if how == "whole" else Reply(event(said), headers=TYPES)))
+def test_it_may_come_in_any_form_where_an_answer_was_due(server: Loopback, body: Any, how: str) -> None:
+    output = ask(server.reply(Reply(body) if how == "whole" else Reply(event(body), headers=TYPES)))
     assert (output.finish_reason, len(server.posts)) == ("refused_context", 1)
 
 
@@ -160,15 +160,15 @@ def test_it_may_come_in_any_form_where_an_answer_was_due(server: Loopback, said:
     "prompt",
     [
         "Explain this error: the prompt is too long, maximum context length is 4096 tokens, in two lines please",
-        "Please reduce the length of the messages, whoever is asked for so much will fall asleep over it",
+        "Please reduce the length of the messages, whoever is body for so much will fall asleep over it",
         "Say in a haiku what I see here: Please reduce the length of the messages",
     ],
 )
 def test_a_prompt_that_speaks_of_windows_is_not_taken_for_the_servers_words(server: Loopback, prompt: str) -> None:
 
-    def as_moderated(asked: ReceivedRequest) -> Reply:
-        said = asked.body["messages"][0]["content"]
-        return Reply({"error": {"message": f"Rejected by the firewall, rule 17, text: {said}"}}, 400)
+    def as_moderated(request: ReceivedRequest) -> Reply:
+        prompt = request.body["messages"][0]["content"]
+        return Reply({"error": {"message": f"Rejected by the firewall, rule 17, text: {prompt}"}}, 400)
 
     server.script = as_moderated
     messages = [{"role": "user", "content": prompt}]
@@ -177,7 +177,7 @@ def test_a_prompt_that_speaks_of_windows_is_not_taken_for_the_servers_words(serv
 
 
 @pytest.mark.parametrize(
-    ("message", "asked", "left"),
+    ("message", "limit", "left"),
     [
         (
             "This model's maximum context length is 4096 tokens. However, you requested 5118 tokens (3118 in the "
@@ -202,29 +202,29 @@ def test_a_prompt_that_speaks_of_windows_is_not_taken_for_the_servers_words(serv
     ],
 )
 def test_a_prompt_that_fits_gets_as_many_tokens_as_are_left(
-    server: Loopback, message: str, asked: int, left: int
+    server: Loopback, message: str, limit: int, left: int
 ) -> None:
-    def says(request: ReceivedRequest) -> Reply:
+    def reply(request: ReceivedRequest) -> Reply:
         return answer() if request.body["max_tokens"] <= left else Reply({"error": {"message": message}}, 400)
 
-    server.script = says
-    output = ask(server, question(sampling=Sampling(max_tokens=asked)))
+    server.script = reply
+    output = ask(server, question(sampling=Sampling(max_tokens=limit)))
     assert (output.text, len(server.posts)) == ("Paris", 2)
     assert server.posts[1].body["max_tokens"] == left
     assert str(left) in str(output.metadata["max_tokens"])
 
 
 def test_a_prompt_that_does_not_fit_by_its_numbers_is_not_asked_again(server: Loopback) -> None:
-    says = Reply({"error": {"message": "prompt is too long: 209353 tokens > 199999 maximum"}}, 400)
-    output = ask(server.reply(says), question(sampling=Sampling(max_tokens=100)))
+    reply = Reply({"error": {"message": "prompt is too long: 209353 tokens > 199999 maximum"}}, 400)
+    output = ask(server.reply(reply), question(sampling=Sampling(max_tokens=100)))
     assert output.finish_reason == "refused_context"
     assert len(server.posts) == 1
 
 
 def test_an_error_nested_too_deeply_is_an_error() -> None:
     for depth in (20, 500, 990, 100_000):
-        told = errors.parse('{"data":' * depth + "1" + "}" * depth)
-        assert not context_length.exceeded(400, told)
+        error = errors.parse('{"data":' * depth + "1" + "}" * depth)
+        assert not context_length.exceeded(400, error)
 
 
 @pytest.mark.parametrize(
@@ -232,9 +232,9 @@ def test_an_error_nested_too_deeply_is_an_error() -> None:
 )
 def test_hostile_messages_take_linear_time(text: str) -> None:
     def seconds(n: int) -> float:
-        said = json.dumps({"error": {"message": text * n}})
+        body = json.dumps({"error": {"message": text * n}})
         begin = time.process_time()
-        context_length.exceeded(400, errors.parse(said), b"x" * n)
+        context_length.exceeded(400, errors.parse(body), b"x" * n)
         return time.process_time() - begin
 
     assert min(seconds(200_000) for _ in range(2)) < 20 * max(min(seconds(20_000) for _ in range(3)), 0.005)

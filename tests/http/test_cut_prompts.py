@@ -1,8 +1,9 @@
-"""A server that reads less of a prompt than it was sent is found out by its own count of tokens."""
+"""A server that cuts a prompt is detected by its own token count."""
 
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from m1eval import Output, Request, Usage
 from tests.http.conftest import Loopback, answer, http, question, runner
 
-found: Callable[[Request, Usage], Any] = http.cut_prompts.detect
+detect: Callable[[Request, Usage], Any] = http.cut_prompts.detect
 WORDS = " ".join(f"w{i}" for i in range(40_000))
 
 
@@ -20,21 +21,18 @@ PARTS = [{"type": "text", "text": WORDS}, {"type": "image_url"}]
 
 
 def talk(server: Loopback, *requests: Request, **options: Any) -> tuple[list[Output], list[str]]:
-    async def story() -> tuple[list[Output], list[str]]:
-        made = runner(server, **options)
-        try:
-            return [await made.generate(request) for request in requests], made.notes
-        finally:
-            await made.aclose()
+    async def scenario() -> tuple[list[Output], list[str]]:
+        async with aclosing(runner(server, **options)) as client:
+            return [await client.generate(request) for request in requests], client.notes
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
 def test_a_cut_prompt_is_one_note_and_marked(server: Loopback) -> None:
     usage = {"prompt_tokens": 4096, "completion_tokens": 8}
     server.reply(answer(usage=usage), answer(usage=usage), answer())
-    asked = [Request(messages=[{"role": "user", "content": WORDS}]) for _ in range(2)]
-    outputs, notes = talk(server, *asked, question())
+    cut_requests = [Request(messages=[{"role": "user", "content": WORDS}]) for _ in range(2)]
+    outputs, notes = talk(server, *cut_requests, question())
     assert [output.metadata.get("cut_prompt") for output in outputs] == [{"tokens": 4096, "least": 40_000}] * 2 + [None]
     assert [output.text for output in outputs] == ["Paris"] * 3
     [note] = notes
@@ -58,7 +56,7 @@ def test_a_cut_prompt_is_one_note_and_marked(server: Loopback) -> None:
     ],
 )
 def test_what_must_have_been_cut(request_: Request, usage: Usage, least: int | None) -> None:
-    cut = found(request_, usage)
+    cut = detect(request_, usage)
     assert (cut and cut.least) == least
 
 
@@ -77,7 +75,7 @@ def test_a_run_says_so_below_its_table_and_once_more_when_it_goes_on(
     (tmp_path / "long.yaml").write_text(task)
     command = ["run", "--tasks", tmp_path / "long.yaml", "--model", "http:m", "--base-url", server.url]
     for limit in (1, 2):
-        said = m1eval(*command, "--out", tmp_path / "out", "--limit", limit)
-        assert said.out.count("counts 16 tokens of a prompt that has 500 or more") == 1
+        result = m1eval(*command, "--out", tmp_path / "out", "--limit", limit)
+        assert result.out.count("counts 16 tokens of a prompt that has 500 or more") == 1
     about = json.loads(next((tmp_path / "out").rglob("run.json")).read_text())
     assert about["runner"]["cut_prompt"] == {"tokens": 16, "least": 500}

@@ -1,4 +1,4 @@
-"""Episodes of several requests over http: tokens, cost, limits and settings are those of every turn."""
+"""Episodes of several requests over http: tokens, cost, limits and settings count every turn."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ USAGE = {"prompt_tokens": 100, "completion_tokens": 10, "prompt_tokens_details":
 
 @pytest.fixture
 def episode(server: Loopback, m1eval: Callable[..., Result], tmp_path: Path) -> Callable[..., Result]:
-    """Run an episode's code over some samples; prices are a dollar for a thousand tokens."""
+    """Run an episode's code over some samples; at a dollar per thousand tokens."""
     write(tmp_path / "prices.yaml", "'*': {input: 1000, output: 1000}\n")
 
     def call(code: str, *more: object, samples: int = 1) -> Result:
@@ -46,7 +46,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_five_turns_count_as_five(server: Loopback, episode: Callable[..., Result], tmp_path: Path):
-    server.script = lambda asked: (
+    server.script = lambda request: (
         Reply(status=500) if len(server.posts) == 2 else answer("right", usage=USAGE, reasoning="Hm." * 5)
     )
     run = episode(FIVE).json()["runs"][0]
@@ -88,7 +88,7 @@ def test_an_episode_may_ask_at_once_and_go_on_without_one_that_fails(
         return Output(text="right", usage=Usage(prompt=7, answer=7, cost=7), metadata={"mine": 1})
     """
     bad = Reply({"error": {"message": "bad words"}}, 400)
-    server.script = lambda asked: bad if asked.body["messages"][0]["content"] == "bad" else answer(usage=USAGE)
+    server.script = lambda request: bad if request.body["messages"][0]["content"] == "bad" else answer(usage=USAGE)
     episode(code)
     [record] = records(tmp_path)
     assert (record["usage"]["prompt"], record["usage"]["answer"]) == (300, 30)
@@ -97,7 +97,7 @@ def test_an_episode_may_ask_at_once_and_go_on_without_one_that_fails(
 
 
 def test_what_a_failed_episode_has_spent_is_kept(server: Loopback, episode: Callable[..., Result], tmp_path: Path):
-    server.script = lambda asked: answer(usage=USAGE) if len(server.posts) <= 3 else answer("no", "content_filter")
+    server.script = lambda request: answer(usage=USAGE) if len(server.posts) <= 3 else answer("no", "content_filter")
     result = episode(FIVE, samples=2, *("-j", 1))  # noqa: B026
     first = records(tmp_path)[0]
     assert (first["outcome"], first["usage"]["prompt"], first["metadata"]["requests"]) == ("errored", 310, 4)
@@ -142,9 +142,9 @@ def test_what_a_turn_leaves_open_is_the_tasks(
         return await runner.generate(Request(messages=sample.messages, sampling=Sampling({own})))
     """
     episode(code)
-    [asked] = server.posts
-    assert SETTINGS | sent | {"seed": sent.get("seed", asked.body["seed"])} == {
-        key: value for key, value in asked.body.items() if key in {*SETTINGS, "seed"}
+    [request] = server.posts
+    assert SETTINGS | sent | {"seed": sent.get("seed", request.body["seed"])} == {
+        key: value for key, value in request.body.items() if key in {*SETTINGS, "seed"}
     }
 
 
@@ -159,10 +159,10 @@ def test_a_request_that_is_used_again_belongs_to_the_sample_that_asks(server: Lo
     """
     seeds: list[int] = []
 
-    def says(asked: ReceivedRequest) -> Reply:
-        seeds.append(asked.body["seed"])
+    def reply(request: ReceivedRequest) -> Reply:
+        seeds.append(request.body["seed"])
         return answer()
 
-    server.script = says
+    server.script = reply
     episode(code, samples=4)
     assert len(set(seeds)) == 4

@@ -1,4 +1,4 @@
-"""What the http runner sends, and how it reads what comes back."""
+"""The requests of the http runner, and its parsing of responses."""
 
 import gzip
 import json
@@ -16,9 +16,9 @@ STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 def test_a_question_is_sent_as_chat_with_only_what_was_set(server: Loopback) -> None:
     output = ask(server)
     assert (output.text, output.finish_reason, output.retries) == ("Paris", "stop", 0)
-    [asked] = server.posts
-    assert (asked.path, asked.body) == ("/v1/chat/completions", {"model": "m", "messages": QUESTION} | STREAMED)
-    assert "authorization" not in asked.headers
+    [request] = server.posts
+    assert (request.path, request.body) == ("/v1/chat/completions", {"model": "m", "messages": QUESTION} | STREAMED)
+    assert "authorization" not in request.headers
 
 
 def test_sampling_and_tools_are_passed_on(server: Loopback) -> None:
@@ -82,10 +82,10 @@ def test_the_key_and_named_headers_come_from_the_environment(server: Loopback, m
 
 
 def test_credentials_in_the_address_become_a_header_and_are_shown_nowhere(server: Loopback) -> None:
-    made = start(server, base_url=server.url.replace("//", "//user:pass%40word@") + "/")
+    client = start(server, base_url=server.url.replace("//", "//user:pass%40word@") + "/")
     assert server.received[0].path == "/v1/models"
     assert server.received[0].headers["authorization"] == "Basic dXNlcjpwYXNzQHdvcmQ="
-    assert made.describe()["base_url"] == server.url
+    assert client.describe()["base_url"] == server.url
 
 
 def test_connections_are_kept_and_no_more_than_wanted_are_open(server: Loopback) -> None:
@@ -93,7 +93,7 @@ def test_connections_are_kept_and_no_more_than_wanted_are_open(server: Loopback)
     outputs = ask(server, *(question() for _ in range(12)), concurrency=3)
     assert len(outputs) == 12
     assert server.max_in_flight == 3
-    assert {asked.connection for asked in server.posts} == {1, 2, 3}
+    assert {request.connection for request in server.posts} == {1, 2, 3}
     assert max(output.timing.queue for output in outputs) > 0.1
     assert all(output.timing.total >= output.timing.queue + 0.05 for output in outputs)
 
@@ -106,11 +106,11 @@ def test_usage_is_read_with_its_details(server: Loopback) -> None:
         "prompt_tokens_details": {"cached_tokens": 64},
         "completion_tokens_details": {"reasoning_tokens": 30},
     }
-    watch = RecordingProgress()
+    progress = RecordingProgress()
     server.reply(answer("Paris", usage=usage, reasoning="Hm."))
-    counts = ask(server, question(progress=watch)).usage
+    counts = ask(server, question(progress=progress)).usage
     assert (counts.prompt, counts.cached, counts.reasoning, counts.answer) == (100, 64, 30, 20)
-    assert watch.counted == (100, 50)
+    assert progress.counted == (100, 50)
 
 
 def test_thinking_that_the_server_does_not_count_is_estimated_and_the_sum_is_right(server: Loopback) -> None:

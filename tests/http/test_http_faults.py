@@ -1,4 +1,4 @@
-"""A run in front of a server that does everything wrong: each sample ends right, or errored with its reason."""
+"""A run against a faulty server: each sample ends right, or errored with its reason."""
 
 import asyncio
 import json
@@ -72,7 +72,7 @@ LASTING: dict[str, tuple[Reply, str, str | None]] = {
 
 
 def task(folder: Path, n: int) -> Path:
-    """Samples whose question is their number."""
+    """A task whose questions are the samples' numbers."""
     write(folder / "t.jsonl", "".join(json.dumps({"q": f"sample {i}"}) + "\n" for i in range(n)))
     return write(
         folder / "t.yaml",
@@ -105,7 +105,7 @@ def command(server: Loopback, folder: Path, *more: object, retries: int = 2) -> 
 def test_two_thousand_samples_with_a_third_of_the_replies_at_fault(
     server: Loopback, tmp_path: Path, shell: Any
 ) -> None:
-    """About 15 s: half of the faults pass after one or two tries, some last, the others do no harm."""
+    """About 15 s: half of the faults pass after one or two retries, some are permanent, the others harmless."""
     n, draw = 2000, random.Random(7)
     task(tmp_path, n)
     kinds: dict[str, tuple[str, str]] = {}
@@ -118,8 +118,8 @@ def test_two_thousand_samples_with_a_third_of_the_replies_at_fault(
     tries: Counter[str] = Counter()
     healed = threading.Event()
 
-    def says(asked: ReceivedRequest) -> Reply:
-        sample = asked.body["messages"][0]["content"]
+    def reply(request: ReceivedRequest) -> Reply:
+        sample = request.body["messages"][0]["content"]
         tries[sample] += 1
         name, kind = kinds.get(sample, ("", ""))
         if kind == "l" and not healed.is_set():
@@ -128,7 +128,7 @@ def test_two_thousand_samples_with_a_third_of_the_replies_at_fault(
             return HARMLESS[name]
         return PASSING[name] if kind == "p" and tries[sample] == 1 else answer("right")
 
-    server.script = says
+    server.script = reply
     first: Result = shell(*command(server, tmp_path), timeout=110)
     records = {line["id"]: line for line in lines(run_of(tmp_path / "x") / "samples.jsonl")}
     assert len(records) == n, "none is lost"
@@ -141,11 +141,11 @@ def test_two_thousand_samples_with_a_third_of_the_replies_at_fault(
         assert record.get("retries", 0) == (1 if kind == "p" else 0), (sample, name, record)
     errored = sum(record["outcome"] == "errored" for record in records.values())
     assert (first.code, errored > 20) == (3, True), first.err
-    asked = dict(tries)
+    attempts = dict(tries)
     healed.set()
     again: Result = shell(*command(server, tmp_path), timeout=60)
     assert again.code == 0, again.err
-    assert sum(tries.values()) - sum(asked.values()) == errored, "only what errored is asked again"
+    assert sum(tries.values()) - sum(attempts.values()) == errored, "only what errored is attempts again"
     outcomes = again.json()["runs"][0]["outcomes"]
     assert outcomes["right"] + outcomes["unparsed"] == n
 
@@ -201,7 +201,7 @@ def test_a_model_that_vanishes_ends_the_run_and_keeps_what_is_there(
 def test_an_account_without_money_ends_the_run(server: Loopback) -> None:
     from m1eval import RunnerError
 
-    for says in (
+    for reply in (
         Reply({"error": {"message": "Insufficient Balance"}}, 402),
         Reply({"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}, 429),
         Reply({"error": {"message": "Your account is suspended", "type": "exceeded_current_quota_error"}}, 429),
@@ -209,16 +209,16 @@ def test_an_account_without_money_ends_the_run(server: Loopback) -> None:
         Reply({"error": {"message": "用户额度不足", "code": "insufficient_user_quota"}}, 403),
     ):
         with pytest.raises(RunnerError, match="nothing is left on the account"):
-            ask(server.reply(says))
+            ask(server.reply(reply))
 
 
 @contextmanager
 def self_signed(folder: Path, page: bytes) -> Iterator[str]:
-    """A TLS server whose certificate nobody has signed."""
+    """A TLS server with a self-signed certificate."""
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
     try:
-        subprocess.run([*made, "-keyout", "key.pem", "-out", "ca.pem"], cwd=folder, check=True, capture_output=True)
+        subprocess.run([*command, "-keyout", "key.pem", "-out", "ca.pem"], cwd=folder, check=True, capture_output=True)
     except FileNotFoundError:
         pytest.skip("no openssl on this machine to make a certificate with")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

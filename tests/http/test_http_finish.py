@@ -1,4 +1,4 @@
-"""How an answer ended, what it cost, and what else is said of it or in place of it, in the words of many servers."""
+"""Finish reasons, costs, and errors in place of answers, in the words of many servers."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ def ending(finish: Any, how: str, **more: Any) -> Reply:
     ("words", "reason"), [(WHOLE, "stop"), (CUT, "length"), (CALLS, "tool_calls"), (UNKNOWN, "stop")]
 )
 def test_an_answer_is_whole_cut_or_a_call(server: Loopback, words: str, reason: str, how: str):
-    server.script = lambda asked: ending(asked.body["messages"][0]["content"], how)
+    server.script = lambda request: ending(request.body["messages"][0]["content"], how)
     for word in words.split():
         output = ask(server, http.Request(messages=[{"role": "user", "content": word}]), thinking="no")
         assert (output.text, output.finish_reason, output.retries) == ("Paris", reason, 0), word
@@ -158,20 +158,20 @@ def test_a_prompt_that_is_too_long_is_refused_wherever_it_is_said(server: Loopba
     before = event({"choices": [{"delta": {"role": "assistant", "content": ""}}]}) if where != "first" else b""
     error = b"event: error\n" * (where == "typed") + event(data)
     error = json.dumps(data).encode() + b"\n" if where == "line" else error
-    says = Reply(data) if where == "body" else Reply(before + error, headers={"Content-Type": "text/event-stream"})
-    output = ask(server.reply(says))
+    reply = Reply(data) if where == "body" else Reply(before + error, headers={"Content-Type": "text/event-stream"})
+    output = ask(server.reply(reply))
     assert (output.finish_reason, output.text, len(server.posts)) == ("refused_context", "", 1)
 
 
 def test_a_context_error_leaves_max_tokens_out_once_then_gives_in(server: Loopback):
-    def says(asked: ReceivedRequest) -> Reply:
+    def reply(request: ReceivedRequest) -> Reply:
         return (
             Reply(event(ERRORS["object"]), headers={"Content-Type": "text/event-stream"})
-            if "max_tokens" in asked.body
+            if "max_tokens" in request.body
             else answer()
         )
 
-    server.script = says
+    server.script = reply
     output = ask(server, question(sampling=Sampling(max_tokens=80_000)))
     assert (output.text, len(server.posts)) == ("Paris", 2)
 
@@ -193,10 +193,10 @@ def test_a_context_error_leaves_max_tokens_out_once_then_gives_in(server: Loopba
 )
 @pytest.mark.parametrize("how", ["whole", "stream"])
 def test_what_passes_is_tried_again(server: Loopback, error: dict[str, Any], how: str):
-    watch = RecordingProgress()
-    says = Reply(error) if how == "whole" else Reply(event(error), headers={"Content-Type": "text/event-stream"})
-    output = ask(server.reply(says, answer()), question(progress=watch))
-    assert (output.text, output.retries, len(watch.retries)) == ("Paris", 1, 1)
+    progress = RecordingProgress()
+    reply = Reply(error) if how == "whole" else Reply(event(error), headers={"Content-Type": "text/event-stream"})
+    output = ask(server.reply(reply, answer()), question(progress=progress))
+    assert (output.text, output.retries, len(progress.retries)) == ("Paris", 1, 1)
 
 
 def test_a_request_that_is_refused_in_a_stream_fails_at_once_and_a_key_ends_the_run(server: Loopback):
@@ -325,13 +325,13 @@ def test_a_run_with_absurd_counts_ends_and_is_read_back(server: Loopback, m1eval
     task = "title: T\ndataset: {file: t.jsonl}\nid: '{{ q }}'\nprompt: '{{ q }}'\ntarget: right\nscorer: exact\n"
     (tmp_path / "t.yaml").write_text(task)
 
-    def says(asked: ReceivedRequest) -> Reply:
-        each = absurd[int(asked.body["messages"][0]["content"])]
+    def reply(request: ReceivedRequest) -> Reply:
+        each = absurd[int(request.body["messages"][0]["content"])]
         usage = dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens", "cost"), each)
         usage |= {"prompt_tokens_details": {"cached_tokens": each}}
         return answer("right", usage=usage | {"completion_tokens_details": {"reasoning_tokens": each}})
 
-    server.script = says
+    server.script = reply
     command = ("run", "--tasks", tmp_path / "t.yaml", "--model", "http:m", "--base-url", server.url, "--json")
     first = m1eval(*command, "--out", tmp_path / "x")
     assert first.code == 0, first.err

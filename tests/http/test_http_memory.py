@@ -1,4 +1,4 @@
-"""No reply fills the memory: what is endless or absurd is given up with its reason, and little of it is held."""
+"""No response fills the memory: endless or absurd ones fail with their reason, and little of them is held."""
 
 import asyncio
 import gzip
@@ -22,7 +22,7 @@ from tests.serving import Server
 
 SSE = "Content-Type: text/event-stream\r\n"
 MOST = 420 * 2**20
-"""Bytes by which a process may grow: 64 MB of text, as text, in its pieces and once more."""
+"""Allowed growth of a process in bytes: 64 MB of text, as text, in chunks and as a copy."""
 
 
 def delta(**fields: Any) -> bytes:
@@ -128,29 +128,29 @@ import asyncio, json, resource, sys
 from m1eval import Request, load
 http = load("runners", "http")
 
-async def said(url, options):
-    made = http.Runner("m", base_url=url, retries=0, timeout=60, **options)
+async def error_of(url, options):
+    client = http.Runner("m", base_url=url, retries=0, timeout=60, **options)
     try:
-        output = await made.generate(Request(messages=[{"role": "user", "content": "q"}]))
+        output = await client.generate(Request(messages=[{"role": "user", "content": "q"}]))
         return f"text {output.text[:50]}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     finally:
-        await made.aclose()
+        await client.aclose()
 
 url, kinds, options = json.loads(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-found = [asyncio.run(said(f"{url}/{kind}/v1", options)) for kind in kinds]
-print(json.dumps([found, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024]))
+errors = [asyncio.run(error_of(f"{url}/{kind}/v1", options)) for kind in kinds]
+print(json.dumps([errors, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024]))
 """
 
 
-def asked(url: str, kinds: list[int], **options: Any) -> tuple[list[str], int]:
-    """What came of one request of each kind in a process of its own, and the most bytes by which that grew."""
+def errors_and_growth(url: str, kinds: list[int], **options: Any) -> tuple[list[str], int]:
+    """The result of one request of each kind in a separate process, and the growth of its memory in bytes."""
     call = [sys.executable, "-c", ASKER, json.dumps([url, kinds, options])]
     done = subprocess.run(call, capture_output=True, text=True, timeout=100, env=dict(os.environ), check=True)
-    said, grown = json.loads(done.stdout)
-    return said, grown
+    errors, growth = json.loads(done.stdout)
+    return errors, growth
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -164,10 +164,10 @@ def test_what_has_no_end_is_given_up(part: int):
             await writer.drain()
 
     with serving(reply) as url:
-        said, grown = asked(url, list(range(len(names))))
-    for name, words in zip(names, said, strict=True):
+        errors, growth = errors_and_growth(url, list(range(len(names))))
+    for name, words in zip(names, errors, strict=True):
         assert ENDLESS[name][1] in words, name
-    assert grown < MOST
+    assert growth < MOST
 
 
 @pytest.mark.parametrize("name", HARMLESS)
@@ -218,11 +218,11 @@ def test_json_that_takes_more_memory_than_bytes_is_not_read(how: str):
         await writer.drain()
 
     with serving(reply) as url:
-        said, grown = asked(url, list(range(len(BODIES))), stream="yes" if how == "event" else "no")
-    for name, words in zip(BODIES, said, strict=True):
+        errors, growth = errors_and_growth(url, list(range(len(BODIES))), stream="yes" if how == "event" else "no")
+    for name, words in zip(BODIES, errors, strict=True):
         assert BODIES[name][1] in words or (name == "texts in parts" and words == "text x"), name
         assert "RecursionError" not in words, name
-    assert grown < MOST
+    assert growth < MOST
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
@@ -241,9 +241,9 @@ def test_what_is_small_only_on_the_line_is_not_held(encoding: str):
 
     with serving(reply) as url:
         for stream in ("yes", "no"):
-            said, grown = asked(url, [0, 1], stream=stream)
-            assert all("longer than 64 MB" in words for words in said)
-            assert grown < MOST
+            errors, growth = errors_and_growth(url, [0, 1], stream=stream)
+            assert all("longer than 64 MB" in words for words in errors)
+            assert growth < MOST
 
 
 def test_headers_and_trailers_have_an_end():
@@ -258,9 +258,9 @@ def test_headers_and_trailers_have_an_end():
             await writer.drain()
 
     with serving(reply) as url:
-        said, grown = asked(url, [0, 1, 2])
-    assert all(words.startswith("RequestFailed") for words in said)
-    assert grown < 60 * 2**20
+        errors, growth = errors_and_growth(url, [0, 1, 2])
+    assert all(words.startswith("RequestFailed") for words in errors)
+    assert growth < 60 * 2**20
 
 
 def test_many_short_pieces_take_the_memory_of_their_text():

@@ -1,4 +1,4 @@
-"""Text and thinking of an answer in the forms that servers give them, whole and in pieces the same."""
+"""Text and thinking of an answer in all forms of servers, the same whole and streamed."""
 
 import json
 from typing import Any
@@ -137,7 +137,7 @@ def test_an_answer_without_anything_and_without_an_end_is_none(server: Loopback)
         ask(server.reply(answer("", "")), retries=0)
 
 
-# Pieces that are no pieces
+# Cumulative deltas
 def test_a_message_that_says_all_again_adds_nothing():
     reader = http.stream.CompletionReader(lambda _: None)
     for part in ("Pa", "ris"):

@@ -1,9 +1,10 @@
-"""What the http runner makes of refusals, and that keys are never shown."""
+"""Refusals, and keys that are never shown."""
 
 import asyncio
 import json
 import re
 import time
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -54,8 +55,8 @@ def test_an_overlong_prompt_is_an_output_not_an_error(server: Loopback, error: d
 
 
 def test_a_prompt_that_fits_is_asked_without_max_tokens_when_those_do_not(server: Loopback) -> None:
-    def as_vllm(asked: ReceivedRequest) -> Reply:
-        if "max_tokens" in asked.body:
+    def as_vllm(request: ReceivedRequest) -> Reply:
+        if "max_tokens" in request.body:
             words = "'max_tokens' is too large: 80000. This model's maximum context length is 2048 tokens"
             return Reply({"error": {"message": words}}, 400)
         return answer()
@@ -93,14 +94,14 @@ def test_an_answer_that_the_server_gave_up_on_is_an_error(server: Loopback, fini
 def test_a_refused_key_ends_the_run_and_names_the_variable(
     server: Loopback, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    says = Reply({"error": {"message": f"Incorrect API key provided: {KEY}."}}, status)
+    reply = Reply({"error": {"message": f"Incorrect API key provided: {KEY}."}}, status)
     with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY"):
-        ask(server.reply(says))
+        ask(server.reply(reply))
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with pytest.raises(RunnerError, match=r"the key in \$OPENAI_API_KEY is refused") as error:
-        ask(server.reply(says))
+        ask(server.reply(reply))
     assert KEY not in one_line(error)
-    server.models = says
+    server.models = reply
     with pytest.raises(RunnerError, match=r"the key in \$OPENAI_API_KEY is refused") as error:
         start(server)
     assert KEY not in one_line(error)
@@ -115,17 +116,16 @@ def test_a_vanished_model_and_a_moved_server_end_the_run(server: Loopback) -> No
 
 
 def test_a_server_that_goes_away_is_waited_for_and_then_ends_the_run(server: Loopback) -> None:
-    async def story() -> list[BaseException | Output]:
-        made = runner(server, concurrency=2, retries=0, patience=1)
-        await made.generate(question())
-        await asyncio.to_thread(server.stop)
-        ends = await asyncio.gather(*(made.generate(question()) for _ in range(5)), return_exceptions=True)
-        ends += await asyncio.gather(made.generate(question()), return_exceptions=True)
-        await made.aclose()
+    async def scenario() -> list[BaseException | Output]:
+        async with aclosing(runner(server, concurrency=2, retries=0, patience=1)) as client:
+            await client.generate(question())
+            await asyncio.to_thread(server.stop)
+            ends = await asyncio.gather(*(client.generate(question()) for _ in range(5)), return_exceptions=True)
+            ends += await asyncio.gather(client.generate(question()), return_exceptions=True)
         return ends
 
     begin = time.monotonic()
-    ends = asyncio.run(story())
+    ends = asyncio.run(scenario())
     assert time.monotonic() - begin > 1
     assert [type(end) for end in ends] == [RunnerError] * 6, "no sample is charged with it"
     assert "connection refused; no connection for 1s: the server is gone, the same command continues" in str(ends[0])
@@ -138,15 +138,15 @@ def test_a_key_that_the_server_echoes_is_never_shown(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OTHER", "other-secret-value")
-    watch = RecordingProgress()
+    progress = RecordingProgress()
     echo = Reply(
         {"error": {"message": f"headers: Bearer {KEY}, x-key: other-secret-value", "code": KEY}},
         status,
         {"Location": f"http://x/?key={KEY}"},
     )
     with pytest.raises((Failed, RunnerError)) as error:
-        ask(server.reply(echo), question(progress=watch), headers={"x-key": "$OTHER"}, retries=1)
-    for text in [one_line(error), *(reason for reason, _ in watch.retries)]:
+        ask(server.reply(echo), question(progress=progress), headers={"x-key": "$OTHER"}, retries=1)
+    for text in [one_line(error), *(reason for reason, _ in progress.retries)]:
         assert KEY not in text
         assert "other-secret-value" not in text
     assert error.value.__cause__ is None

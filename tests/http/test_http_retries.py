@@ -1,10 +1,11 @@
-"""The http runner on a line that breaks and with servers that are busy or confused."""
+"""Retries after broken connections, overloads and malformed responses."""
 
 import asyncio
 import gzip
 import importlib
 import json
 import time
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -63,13 +64,13 @@ WALLS: dict[str, Reply] = {
 
 @pytest.mark.parametrize("name", PASSING)
 def test_a_passing_failure_is_tried_again(server: Loopback, name: str) -> None:
-    watch = RecordingProgress()
-    output = ask(server.reply(PASSING[name], PASSING[name], answer()), question(progress=watch))
+    progress = RecordingProgress()
+    output = ask(server.reply(PASSING[name], PASSING[name], answer()), question(progress=progress))
     assert (output.text, output.retries) == ("Paris", 2)
     assert len(server.posts) == 3
-    assert len(watch.retries) == 2
-    assert all("\n" not in reason and reason for reason, _ in watch.retries)
-    assert [asked.body for asked in server.posts] == [server.posts[0].body] * 3
+    assert len(progress.retries) == 2
+    assert all("\n" not in reason and reason for reason, _ in progress.retries)
+    assert [request.body for request in server.posts] == [server.posts[0].body] * 3
 
 
 @pytest.mark.parametrize("name", PASSING)
@@ -84,13 +85,12 @@ def test_a_lasting_failure_ends_in_one_clear_line_after_the_last_try(server: Loo
 def test_a_firewalls_page_in_the_middle_of_a_run_is_tried_again(server: Loopback, name: str) -> None:
     server.reply(answer(), WALLS[name], WALLS[name], answer())
 
-    async def story() -> list[int]:
-        made = runner(server)
-        outputs = [await made.generate(question()) for _ in range(2)]
-        await made.aclose()
+    async def scenario() -> list[int]:
+        async with aclosing(runner(server)) as client:
+            outputs = [await client.generate(question()) for _ in range(2)]
         return [output.retries for output in outputs]
 
-    assert asyncio.run(story()) == [0, 2]
+    assert asyncio.run(scenario()) == [0, 2]
 
 
 @pytest.mark.parametrize("status", [400, 413, 418, 501, 505])
@@ -130,20 +130,20 @@ def test_waiting_for_a_place_is_not_on_the_clock_of_the_answer(server: Loopback)
 
 
 def test_waits_grow_and_vary(server: Loopback) -> None:
-    watch = RecordingProgress()
+    progress = RecordingProgress()
     with pytest.raises(Failed):
-        ask(server.reply(PASSING["429"]), question(progress=watch), retries=4, backoff=0.02)
-    waits = [wait for _, wait in watch.retries]
+        ask(server.reply(PASSING["429"]), question(progress=progress), retries=4, backoff=0.02)
+    waits = [wait for _, wait in progress.retries]
     assert all(0.01 * 2**i <= wait <= 0.02 * 2**i for i, wait in enumerate(waits))
     assert len({wait / 2**i for i, wait in enumerate(waits)}) > 1
 
 
 def test_retry_after_is_honoured(server: Loopback) -> None:
-    watch = RecordingProgress()
+    progress = RecordingProgress()
     begin = time.monotonic()
-    ask(server.reply(Reply(status=429, headers={"Retry-After": "1"}), answer()), question(progress=watch))
+    ask(server.reply(Reply(status=429, headers={"Retry-After": "1"}), answer()), question(progress=progress))
     assert time.monotonic() - begin > 0.9
-    assert 0.9 < watch.retries[0][1] <= 4
+    assert 0.9 < progress.retries[0][1] <= 4
 
 
 SOON = datetime.now(UTC) + timedelta(hours=1)
@@ -193,26 +193,25 @@ WAITS: list[tuple[dict[str, str], str, float]] = [
 ]
 
 
-@pytest.mark.parametrize(("headers", "said", "wait"), WAITS, ids=range(len(WAITS)))
-def test_waits_are_read_in_every_form(headers: dict[str, str], said: str, wait: float) -> None:
-    assert responses.retry_after(headers, said) == pytest.approx(wait, abs=1800 if wait == 3600 else 0.01)
+@pytest.mark.parametrize(("headers", "message", "wait"), WAITS, ids=range(len(WAITS)))
+def test_waits_are_read_in_every_form(headers: dict[str, str], message: str, wait: float) -> None:
+    assert responses.retry_after(headers, message) == pytest.approx(wait, abs=1800 if wait == 3600 else 0.01)
 
 
-@pytest.mark.parametrize("asked", ["999999999", "nan", "-5", "soon", "Mon, 99 Foo 2020", ""])
-def test_an_absurd_retry_after_is_bounded(server: Loopback, asked: str) -> None:
-    async def story() -> float:
-        made, watch = (
-            runner(server.reply(Reply(status=429, headers={"Retry-After": asked}), answer())),
-            RecordingProgress(),
-        )
-        going = asyncio.create_task(made.generate(question(progress=watch)))
-        await watch.waiting.wait()
-        going.cancel()
-        await asyncio.gather(going, return_exceptions=True)
-        await made.aclose()
-        return watch.retries[0][1]
+@pytest.mark.parametrize("header", ["999999999", "nan", "-5", "soon", "Mon, 99 Foo 2020", ""])
+def test_an_absurd_retry_after_is_bounded(server: Loopback, header: str) -> None:
+    async def scenario() -> float:
+        progress = RecordingProgress()
+        async with aclosing(
+            runner(server.reply(Reply(status=429, headers={"Retry-After": header}), answer()))
+        ) as client:
+            going = asyncio.create_task(client.generate(question(progress=progress)))
+            await progress.waiting.wait()
+            going.cancel()
+            await asyncio.gather(going, return_exceptions=True)
+        return progress.retries[0][1]
 
-    assert asyncio.run(story()) <= (120 if asked.startswith("9") else 0.02)
+    assert asyncio.run(scenario()) <= (120 if header.startswith("9") else 0.02)
 
 
 def test_a_response_without_end_is_not_read(server: Loopback) -> None:
@@ -223,7 +222,7 @@ def test_a_response_without_end_is_not_read(server: Loopback) -> None:
 
 
 def test_an_endless_error_is_read_to_its_first_megabyte(server: Loopback) -> None:
-    says = Reply(b"<p>oops </p>" * 2**16, 400, repeat=200)
+    reply = Reply(b"<p>oops </p>" * 2**16, 400, repeat=200)
     with pytest.raises(Failed, match="400 oops oops"):
-        ask(server.reply(says))
+        ask(server.reply(reply))
     assert len(server.posts) == 1

@@ -1,4 +1,4 @@
-"""Streams in every legal form: whatever the line ends, the comments and the cuts, the answer is that of the whole."""
+"""Streams in every legal form: the answer does not depend on line ends, comments and chunk boundaries."""
 
 import json
 import random
@@ -28,7 +28,7 @@ def reference(stream: bytes) -> list[tuple[str, str]]:
             line += text[i]
         i += 1
     events, data, kind = [], "", ""
-    for line in lines:  # a last line without its end is no line
+    for line in lines:  # a last line without its end does not count
         if line == "":
             if data:
                 events.append((kind or "message", data.removesuffix("\n")))
@@ -81,13 +81,13 @@ def word(draw: random.Random, least: int = 0) -> str:
 
 
 def cut(draw: random.Random, whole: Any) -> list[Any]:
-    """A text or bytes in pieces, none empty."""
+    """A text or bytes split at random, without empty parts."""
     places = sorted(draw.choices(range(len(whole) + 1), k=draw.randint(0, 8)))
     return [part for a, b in zip([0, *places], [*places, len(whole)], strict=True) if (part := whole[a:b])]
 
 
 def an_answer(draw: random.Random) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """An answer as a whole and in pieces."""
+    """An answer, whole and as chunks."""
     message: dict[str, Any] = {"role": "assistant", "content": word(draw)}
     if draw.random() < 0.5:
         message[draw.choice(["reasoning", "reasoning_content"])] = word(draw, 1)
@@ -118,7 +118,7 @@ def an_answer(draw: random.Random) -> tuple[dict[str, Any], list[dict[str, Any]]
 
 
 def as_events(draw: random.Random, pieces: list[dict[str, Any]]) -> bytes:
-    """Pieces as an event stream in some legal form."""
+    """Chunks as an event stream in some legal form."""
     lines: list[str] = []
     for piece in pieces:
         indent = 1 if draw.random() < 0.1 else None
@@ -145,7 +145,7 @@ def test_a_stream_gives_what_the_whole_answer_gives(part: int):
         whole, pieces = an_answer(draw)
         stream, typed = as_events(draw, pieces), draw.random() < 0.5
         if not typed:
-            stream = b": hello\n" + stream.removeprefix(BOM)  # under another type the first line must tell
+            stream = b": hello\n" + stream.removeprefix(BOM)  # under another type the first line decides
         reader = http.stream.CompletionReader(lambda _: None)
         reader.on_headers("text/event-stream" if typed else "text/plain", None)
         for chunk in cut(draw, stream) if draw.random() < 0.8 else [bytes([byte]) for byte in stream]:
@@ -223,8 +223,8 @@ FORMS: dict[str, tuple[str | None, bytes]] = {
 def test_an_answer_is_read_in_every_form_and_under_every_type(server: Loopback, name: str, how: str):
     kind, body = FORMS[name]
     headers = {"Content-Type": kind} if kind else {"Content-Type": ""}
-    says = Reply(body, headers=headers, drip=1e-9 if how == "byte by byte" else 0.0)
-    output = ask(server.reply(says), stream="no" if how == "one body" else "yes")
+    reply = Reply(body, headers=headers, drip=1e-9 if how == "byte by byte" else 0.0)
+    output = ask(server.reply(reply), stream="no" if how == "one body" else "yes")
     assert (output.text, output.finish_reason, output.retries) == ("Paris", "stop", 0)
 
 
@@ -295,11 +295,11 @@ def test_an_answer_that_was_whole_when_the_line_broke_is_an_answer(server: Loopb
 def test_connections_of_streams_are_kept(server: Loopback):
     server.reply(Reply(USUAL, headers={"Content-Type": SSE}))
     ask(server, *([http.Request(messages=[{"role": "user", "content": "q"}])] * 6), concurrency=1)
-    assert {asked.connection for asked in server.posts} == {1}
+    assert {request.connection for request in server.posts} == {1}
 
 
 def pieces_of(*texts: str) -> bytes:
-    """A stream of these pieces and its end."""
+    """A stream of these chunks and its end."""
     chunks = [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in texts]
     end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     return b"".join(map(event, [*chunks, end])) + event(b"[DONE]")
@@ -319,6 +319,6 @@ def test_pieces_that_grow_are_the_whole_only_if_each_of_them_does(server: Loopba
 
 
 def test_an_error_after_every_answer_has_ended_costs_nothing(server: Loopback):
-    told = pieces_of("Paris").replace(event(b"[DONE]"), event({"error": {"message": "usage failed", "code": 500}}))
-    output = ask(server.reply(Reply(told, headers={"Content-Type": SSE})))
+    stream = pieces_of("Paris").replace(event(b"[DONE]"), event({"error": {"message": "usage failed", "code": 500}}))
+    output = ask(server.reply(Reply(stream, headers={"Content-Type": SSE})))
     assert (output.text, output.retries) == ("Paris", 0)

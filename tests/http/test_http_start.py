@@ -1,8 +1,9 @@
-"""How the http runner meets a server, and what it says to wrong options."""
+"""The start of the http runner, and errors for wrong options."""
 
 import asyncio
 import base64
 import re
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -27,9 +28,9 @@ from tests.serving import Closed, Rude
 # The start
 def test_the_start_finds_the_model_and_its_window(server: Loopback) -> None:
     server.models = Reply({"data": [{"id": "other"}, {"id": "org/m", "max_model_len": 32768, "permission": [1]}]})
-    made = start(server)
-    assert made.context_window == 32768
-    assert made.describe() == {"base_url": server.url, "server_model": {"id": "org/m", "max_model_len": 32768}}
+    client = start(server)
+    assert client.context_window == 32768
+    assert client.describe() == {"base_url": server.url, "server_model": {"id": "org/m", "max_model_len": 32768}}
     assert server.posts == []
     assert start(server, window=1000).context_window == 1000
 
@@ -55,16 +56,13 @@ def test_an_unlisted_model_is_asked_and_the_first_refusal_names_the_nearest(serv
 
 
 def ask_after_start(server: Loopback, model: str = "m", **options: Any) -> Output:
-    async def story() -> Output:
-        made = runner(server, model, **options)
-        try:
-            await made.start(RecordingProgress())
-            output: Output = await made.generate(question())
-        finally:
-            await made.aclose()
+    async def scenario() -> Output:
+        async with aclosing(runner(server, model, **options)) as client:
+            await client.start(RecordingProgress())
+            output: Output = await client.generate(question())
         return output
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
 MISSING: dict[str, Reply] = {
@@ -104,9 +102,9 @@ HEARD: dict[str, Reply] = {
 @pytest.mark.parametrize("name", [name for name in HEARD if name != "too long a list"])
 def test_a_model_list_that_is_denied_is_a_note_and_the_first_request_decides(server: Loopback, name: str) -> None:
     server.models = HEARD[name]
-    made = start(server)
-    assert len(made.notes) == 1
-    assert made.notes[0].startswith(f"{server.url} does not list its models: ")
+    client = start(server)
+    assert len(client.notes) == 1
+    assert client.notes[0].startswith(f"{server.url} does not list its models: ")
     assert ask_after_start(server).text == "Paris"
     server.reply(Reply({"error": {"message": "Incorrect API key provided"}}, 401))
     with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY"):
@@ -114,24 +112,24 @@ def test_a_model_list_that_is_denied_is_a_note_and_the_first_request_decides(ser
 
 
 @pytest.mark.parametrize("status", [401, 403])
-@pytest.mark.parametrize("said", ["Incorrect API key provided: sk-1", "Missing API key", "invalid token"])
-def test_a_wrong_key_is_told_at_the_start(server: Loopback, status: int, said: str) -> None:
-    server.models = Reply({"error": {"message": said}}, status)
+@pytest.mark.parametrize("message", ["Incorrect API key provided: sk-1", "Missing API key", "invalid token"])
+def test_a_wrong_key_is_told_at_the_start(server: Loopback, status: int, message: str) -> None:
+    server.models = Reply({"error": {"message": message}}, status)
     with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY to a key"):
         start(server)
     assert server.posts == []
 
 
 @pytest.mark.parametrize(
-    "says",
+    "reply",
     [
         Reply({"error": {"message": "API key not valid. Please pass a valid API key.", "code": 400}}, 400),
         Reply({"choices": None, "base_resp": {"status_code": 1004, "status_msg": "login fail: invalid api key"}}),
     ],
 )
-def test_a_wrong_key_may_be_told_with_any_status(server: Loopback, says: Reply) -> None:
+def test_a_wrong_key_may_be_told_with_any_status(server: Loopback, reply: Reply) -> None:
     with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY"):
-        ask(server.reply(says))
+        ask(server.reply(reply))
 
 
 LISTS: list[tuple[str, Any]] = [
@@ -149,32 +147,32 @@ LISTS: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("model", "said"), LISTS)
-def test_a_model_is_found_in_lists_of_many_forms(server: Loopback, model: str, said: Any) -> None:
-    server.models = Reply(said)
+@pytest.mark.parametrize(("model", "listing"), LISTS)
+def test_a_model_is_found_in_lists_of_many_forms(server: Loopback, model: str, listing: Any) -> None:
+    server.models = Reply(listing)
     assert start(server, model).notes == []
 
 
 @pytest.mark.parametrize(
-    "says", [Reply(status=404), Reply(status=405), Reply({"data": []}), Reply({"data": [1, {}]}), Reply([])]
+    "reply", [Reply(status=404), Reply(status=405), Reply({"data": []}), Reply({"data": [1, {}]}), Reply([])]
 )
-def test_a_server_without_a_model_list_is_taken_at_its_word(server: Loopback, says: Reply) -> None:
-    server.models = says
+def test_a_server_without_a_model_list_is_taken_at_its_word(server: Loopback, reply: Reply) -> None:
+    server.models = reply
     assert start(server).context_window is None
 
 
 def test_a_server_that_is_busy_at_the_start_is_waited_for(server: Loopback) -> None:
     server.models = Reply({"error": {"message": "Loading model"}}, 503)
 
-    async def story() -> None:
-        made, watch = runner(server, retries=20), RecordingProgress()
-        starting = asyncio.create_task(made.start(watch))
-        await watch.waiting.wait()
-        server.models = Reply({"data": [{"id": "m"}]})
-        await starting
-        await made.aclose()
+    async def scenario() -> None:
+        progress = RecordingProgress()
+        async with aclosing(runner(server, retries=20)) as client:
+            starting = asyncio.create_task(client.start(progress))
+            await progress.waiting.wait()
+            server.models = Reply({"data": [{"id": "m"}]})
+            await starting
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("scheme", ["refused", "no name", "silent TLS", "broken TLS"])
@@ -208,7 +206,7 @@ def test_the_address_may_stand_in_the_environment(server: Loopback, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("url", "asked"),
+    ("url", "expected"),
     [
         ("http://127.0.0.1:{}/v1/", "/v1"),
         ("http://127.0.0.1:{}/v1/chat/completions", "/v1"),
@@ -218,17 +216,17 @@ def test_the_address_may_stand_in_the_environment(server: Loopback, monkeypatch:
         (" http://127.0.0.1:{}/v1 ", "/v1"),
     ],
 )
-def test_addresses_are_taken_as_people_paste_them(server: Loopback, url: str, asked: str) -> None:
+def test_addresses_are_taken_as_people_paste_them(server: Loopback, url: str, expected: str) -> None:
     assert ask_after_start(server, base_url=url.format(server.port)).text == "Paris"
-    assert [request.path for request in server.received] == [f"{asked}/models", f"{asked}/chat/completions"]
+    assert [request.path for request in server.received] == [f"{expected}/models", f"{expected}/chat/completions"]
 
 
 @pytest.mark.parametrize("login", ["u:p@ss", "u:p%40ss", "u:p:s@s"])
 def test_a_password_may_hold_an_at_sign_and_is_shown_nowhere(server: Loopback, login: str) -> None:
-    made = start(server, base_url=server.url.replace("//", f"//{login}@"))
+    client = start(server, base_url=server.url.replace("//", f"//{login}@"))
     sent = base64.b64decode(server.received[0].headers["authorization"].removeprefix("Basic ")).decode()
     assert sent == login.replace("%40", "@")
-    assert made.describe()["base_url"] == made.base_url == server.url
+    assert client.describe()["base_url"] == client.base_url == server.url
 
 
 def test_a_wrong_address_does_not_show_its_password() -> None:
@@ -243,16 +241,16 @@ def test_azures_deployments_are_asked_with_their_version_and_their_own_key(
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
     server.models = Reply({"error": {"code": "404", "message": "Resource not found"}}, 404)
     url = server.url.replace("/v1", "/openai/deployments/gpt-4o?api-version=2024-10-21&sig=very-secret")
-    made = start(server, base_url=url)
+    client = start(server, base_url=url)
     assert ask_after_start(server, base_url=url).text == "Paris"
     post = server.posts[0]
     assert post.path == "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21&sig=very-secret"
     assert post.headers["api-key"] == KEY
     assert "authorization" not in post.headers
     shown = server.url.replace("/v1", "/openai/deployments/gpt-4o?api-version=2024-10-21&sig=***")
-    assert made.describe()["base_url"] == shown
-    assert made.notes == []
-    assert "very-secret" not in made.base_url
+    assert client.describe()["base_url"] == shown
+    assert client.notes == []
+    assert "very-secret" not in client.base_url
 
 
 @pytest.mark.parametrize(

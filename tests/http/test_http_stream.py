@@ -1,8 +1,9 @@
-"""Streamed answers: put together, timed, and told from broken ones; and several answers from one prompt."""
+"""Streamed answers: assembly, timing, and broken streams; and several answers to one prompt."""
 
 import asyncio
 import json
 import time
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ def delta(finish: str | None = None, index: int = 0, **fields: Any) -> dict[str,
 
 
 def test_a_long_answer_is_streamed_and_a_short_one_is_not(server: Loopback):
-    server.script = lambda asked: streamed("right") if asked.body.get("stream") else answer("right")
+    server.script = lambda request: streamed("right") if request.body.get("stream") else answer("right")
     for most, streams in ((64, False), (8000, True), (None, True)):
         assert ask(server, question(sampling=Sampling(max_tokens=most))).text == "right"
         assert server.posts[-1].body.get("stream", False) is streams
@@ -80,13 +81,13 @@ def test_tool_calls_come_in_pieces(server: Loopback):
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 def test_pieces_may_be_cut_anywhere(size: int):
-    told: list[int] = []
+    counts: list[int] = []
     body = b": a comment\r\n\r\nevent: x\r\n" + bytes(streamed("Grüße 😀").body).replace(b"\n", b"\r\n")
-    reader = http.stream.CompletionReader(told.append)
+    reader = http.stream.CompletionReader(counts.append)
     for start in range(0, len(body), size):
         reader.feed(body[start : start + size])
     assert reader.completion()["choices"][0]["message"]["content"] == "Grüße 😀"
-    assert sum(told) == 7
+    assert sum(counts) == 7
 
 
 def test_an_end_without_its_mark_is_an_end_if_the_answer_is_whole(server: Loopback):
@@ -118,13 +119,13 @@ def test_what_is_wrong_in_a_stream_is_tried_again_with_its_reason(server: Loopba
 
 def test_an_error_that_comes_as_a_field_of_its_own_is_none_the_less_one(server: Loopback):
     """As of llama.cpp until the end of 2025."""
-    said = b'error: {"code": 500, "message": "the slot is gone", "type": "server_error"}\n\n'
-    body = event(delta(content="Par")) + said + event(b"[DONE]")
+    line = b'error: {"code": 500, "message": "the slot is gone", "type": "server_error"}\n\n'
+    body = event(delta(content="Par")) + line + event(b"[DONE]")
     broken = Reply(body, headers={"Content-Type": "text/event-stream"})
     with pytest.raises(Failed, match="the server reports the slot is gone"):
         ask(server.reply(broken), retries=0)
     assert ask(server.reply(broken, streamed("right"))).text == "right"
-    full = said.replace(b"the slot is gone", b"the request exceeds the available context size")
+    full = line.replace(b"the slot is gone", b"the request exceeds the available context size")
     refusal = Reply(full + event(b"[DONE]"), headers={"Content-Type": "text/event-stream"})
     assert ask(server.reply(refusal)).finish_reason == "refused_context"
 
@@ -135,10 +136,10 @@ def test_usage_that_is_not_told_is_counted(server: Loopback):
 
 @pytest.mark.parametrize("refused", ["stream_options", "stream"])
 def test_a_server_that_cannot_stream_is_asked_without(server: Loopback, refused: str):
-    def strict(asked: ReceivedRequest) -> Reply:
-        if refused in asked.body:
+    def strict(request: ReceivedRequest) -> Reply:
+        if refused in request.body:
             return Reply({"detail": f"Unexpected field: {refused}"}, 422)
-        return streamed("right", usage={}) if "stream" in asked.body else answer("right")
+        return streamed("right", usage={}) if "stream" in request.body else answer("right")
 
     server.script = strict
     assert [output.text for output in ask(server, question(), question())] == ["right", "right"]
@@ -171,10 +172,10 @@ def run(m1eval: Any, server: Loopback, folder: Any, *more: Any) -> Any:
 
 
 def test_one_request_brings_several_repeats_and_each_is_a_record(server: Loopback, m1eval: Any, tmp_path: Any):
-    server.script = lambda asked: Reply(several(*["right", "wrong!"] * (asked.body["n"] // 2)))
+    server.script = lambda request: Reply(several(*["right", "wrong!"] * (request.body["n"] // 2)))
     result = run(m1eval, server, tmp_path, "-o", "n=4")
     summary = result.json()["runs"][0]
-    assert [asked.body["n"] for asked in server.posts] == [4, 4, 4, 4]
+    assert [request.body["n"] for request in server.posts] == [4, 4, 4, 4]
     assert (summary["outcomes"]["right"], summary["outcomes"]["wrong"]) == (8, 8)
     assert summary["tokens"]["answer"] == 4 * 60, "the tokens of a request are divided among its answers"
     sent = (summary["tokens"]["prompt"], summary["tokens"]["cached"])
@@ -187,20 +188,20 @@ def test_one_request_brings_several_repeats_and_each_is_a_record(server: Loopbac
 
 
 def test_a_server_that_gives_fewer_is_asked_for_the_rest(server: Loopback, m1eval: Any, tmp_path: Any):
-    server.script = lambda asked: answer("right")
+    server.script = lambda request: answer("right")
     assert run(m1eval, server, tmp_path, "-o", "n=8", "-j", 1).json()["runs"][0]["outcomes"]["right"] == 16
     assert len(server.posts) == 16
 
 
 def test_a_server_that_refuses_several_is_asked_for_one(server: Loopback, m1eval: Any, tmp_path: Any):
-    server.script = lambda asked: Reply({"detail": "n > 1"}, 400) if "n" in asked.body else answer("right")
+    server.script = lambda request: Reply({"detail": "n > 1"}, 400) if "n" in request.body else answer("right")
     assert run(m1eval, server, tmp_path, "-o", "n=8", "-j", 1).json()["runs"][0]["outcomes"]["right"] == 16
 
 
 def test_one_answer_of_several_may_fail_alone(server: Loopback, m1eval: Any, tmp_path: Any):
     broken = several("right", "ri")
     broken["choices"][1]["finish_reason"] = "content_filter"
-    server.script = lambda asked: Reply(broken)
+    server.script = lambda request: Reply(broken)
     result = run(m1eval, server, tmp_path, "-o", "n=2")
     outcomes = result.json()["runs"][0]["outcomes"]
     assert (outcomes["right"], outcomes["errored"], result.code) == (8, 8, 3)
@@ -210,28 +211,28 @@ def test_a_thinking_budget_goes_before_several_answers(server: Loopback, m1eval:
     server.script = rendering("<think>\n", "Lyon? No, ", "right")
     more = ("-o", "n=8", "--think", 20, "--max-tokens", 100)
     assert run(m1eval, server, tmp_path, *more).json()["runs"][0]["outcomes"]["right"] == 16
-    assert not any("n" in asked.body for asked in server.posts)
+    assert not any("n" in request.body for request in server.posts)
 
 
 def test_greedy_answers_are_the_same_and_are_not_asked_for_together(server: Loopback, m1eval: Any, tmp_path: Any):
-    server.script = lambda asked: answer("right")
+    server.script = lambda request: answer("right")
     run(m1eval, server, tmp_path, "-o", "n=8", "--set", "generation.temperature=0")
-    assert not any("n" in asked.body for asked in server.posts)
+    assert not any("n" in request.body for request in server.posts)
 
 
 # Thinking budgets
 def rendering(tail: str, first: str, second: str = "Paris") -> Any:
-    """A server like llama.cpp's, which renders prompts; the first completion is cut, the second ends."""
+    """A server like llama.cpp's, which renders prompts; the first completion is truncated, the second ends."""
 
-    def says(asked: ReceivedRequest) -> Reply:
-        if asked.path == "/apply-template":
-            return Reply({"prompt": f"<user>{asked.body['messages'][0]['content']}{tail}"})
-        going_on = "</think>" in asked.body["prompt"]
+    def reply(request: ReceivedRequest) -> Reply:
+        if request.path == "/apply-template":
+            return Reply({"prompt": f"<user>{request.body['messages'][0]['content']}{tail}"})
+        going_on = "</think>" in request.body["prompt"]
         text, finish = (second, "stop") if going_on else (first, "length" if "</think>" not in first else "stop")
-        counts = {"prompt_tokens": 9, "completion_tokens": asked.body["max_tokens"] if finish == "length" else 3}
+        counts = {"prompt_tokens": 9, "completion_tokens": request.body["max_tokens"] if finish == "length" else 3}
         return Reply({"choices": [{"text": text, "finish_reason": finish}], "usage": counts})
 
-    return says
+    return reply
 
 
 def test_thinking_beyond_its_budget_is_ended_and_the_answer_follows(server: Loopback):
@@ -263,12 +264,12 @@ def test_a_budget_of_nothing_leaves_an_empty_block(server: Loopback):
 
 
 def test_an_answer_that_the_budget_has_cut_goes_on_as_it_is(server: Loopback):
-    """A model that does not think, under `--think`: nothing is put into its answer."""
-    server.script = lambda asked: (
+    """A model that does not think, under `--think`: nothing is inserted into its answer."""
+    server.script = lambda request: (
         Reply({"prompt": "<assistant>"})
-        if asked.path == "/apply-template"
+        if request.path == "/apply-template"
         else Reply({"choices": [{"text": "Par", "finish_reason": "length"}]})
-        if asked.body["prompt"] == "<assistant>"
+        if request.body["prompt"] == "<assistant>"
         else Reply({"choices": [{"text": "is", "finish_reason": "stop"}]})
     )
     output = ask(server, question(think_budget=20, sampling=Sampling(max_tokens=100)))
@@ -276,27 +277,27 @@ def test_an_answer_that_the_budget_has_cut_goes_on_as_it_is(server: Loopback):
 
 
 def test_a_server_like_vllm_renders_in_tokens(server: Loopback):
-    def says(asked: ReceivedRequest) -> Reply:
-        if asked.path == "/apply-template":
+    def reply(request: ReceivedRequest) -> Reply:
+        if request.path == "/apply-template":
             return Reply(status=404)
-        if asked.path == "/tokenize":
-            return Reply({"tokens": [1, 2, 3] if "messages" in asked.body else [7, 8]})
-        if asked.path == "/detokenize":
+        if request.path == "/tokenize":
+            return Reply({"tokens": [1, 2, 3] if "messages" in request.body else [7, 8]})
+        if request.path == "/detokenize":
             return Reply({"prompt": "<think>\n"})
-        if asked.body["prompt"] == [1, 2, 3]:
+        if request.body["prompt"] == [1, 2, 3]:
             return Reply(
                 {"choices": [{"text": "Lyon? ", "finish_reason": "length"}], "usage": {"completion_tokens": 5}}
             )
-        assert asked.body["prompt"] == [1, 2, 3, 7, 8]
+        assert request.body["prompt"] == [1, 2, 3, 7, 8]
         return Reply({"choices": [{"text": "Paris", "finish_reason": "stop"}], "usage": {"completion_tokens": 1}})
 
-    server.script = says
+    server.script = reply
     output = ask(server, question(think_budget=5, sampling=Sampling(max_tokens=100)))
     assert (output.text, output.usage.reasoning, output.usage.answer) == ("Paris", 5, 1)
 
 
 def test_a_server_that_renders_nothing_says_what_else_there_is(server: Loopback):
-    server.script = lambda asked: Reply(status=404)
+    server.script = lambda request: Reply(status=404)
     with pytest.raises(RunnerError, match=r"cannot render prompts.*think_by=vllm\|sglang"):
         ask(server, question(think_budget=5, sampling=Sampling(max_tokens=100)))
 
@@ -328,16 +329,13 @@ def test_a_drip_of_tokens_is_not_silence(server: Loopback):
 
 
 def at_once(server: Loopback, n: int) -> Any:
-    """What one request for so many answers brings."""
+    """The outputs of one request for `n` answers."""
 
-    async def story() -> Any:
-        made = runner(server)
-        try:
-            return await made.generate_n(question(), n)
-        finally:
-            await made.aclose()
+    async def scenario() -> Any:
+        async with aclosing(runner(server)) as client:
+            return await client.generate_n(question(), n)
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("how", ["whole", "stream"])
@@ -374,7 +372,7 @@ def test_an_empty_place_among_the_choices_is_none(server: Loopback):
 @pytest.mark.parametrize("charset", ["idna", "punycode", "undefined", "rot13", "hex", "no-such", '"utf-8;x"'])
 def test_a_charset_that_cannot_be_read_is_taken_for_utf8(server: Loopback, charset: str):
     whole = answer("Paris").body | {"id": "\ud83d"}
-    says = Reply(json.dumps(whole).encode() + b" ", headers={"Content-Type": f"application/json; charset={charset}"})
-    assert ask(server.reply(says)).text == "Paris"
-    ends = Reply(b'{"choices": [{"text": "\xff"}]}', headers=says.headers)
+    reply = Reply(json.dumps(whole).encode() + b" ", headers={"Content-Type": f"application/json; charset={charset}"})
+    assert ask(server.reply(reply)).text == "Paris"
+    ends = Reply(b'{"choices": [{"text": "\xff"}]}', headers=reply.headers)
     assert ask(server.reply(ends)).text == "\ufffd"

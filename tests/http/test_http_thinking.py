@@ -14,7 +14,7 @@ FORMS = {form.name: form for form in KNOWN}
 
 
 def replies(form: Form) -> dict[str, tuple[str, str, str]]:
-    """For each kind of reply: its text, its finish_reason, the outcome that is right; the target is 12."""
+    """For each kind of reply: its text, its finish_reason, the expected outcome; the target is 12."""
     close = form.force or form.close
     return {
         "whole": (f"{form.open}Is it 7?{close}\n12", "stop", "right"),
@@ -27,7 +27,7 @@ def replies(form: Form) -> dict[str, tuple[str, str, str]]:
 
 
 def graded(m1eval: Any, server: Loopback, folder: Any, cases: dict[str, tuple[str, str, str]], *more: Any) -> None:
-    """Run a task whose samples are answered by these replies, and see that each has its outcome."""
+    """Run a task whose samples get these replies, and check each outcome."""
     task = write(
         folder / "t.yaml",
         """
@@ -41,13 +41,13 @@ def graded(m1eval: Any, server: Loopback, folder: Any, cases: dict[str, tuple[st
     )
     (folder / "t.jsonl").write_text("".join(json.dumps({"q": name}) + "\n" for name in cases))
 
-    def says(asked: ReceivedRequest) -> Reply:
-        text, finish, _ = cases[asked.body["messages"][0]["content"]]
-        if asked.body.get("stream"):
+    def reply(request: ReceivedRequest) -> Reply:
+        text, finish, _ = cases[request.body["messages"][0]["content"]]
+        if request.body.get("stream"):
             return streamed(text)
         return answer(text, finish)
 
-    server.script = says
+    server.script = reply
     where = ("--model", "http:m", "--base-url", server.url, "--out", folder / "run")
     result = m1eval("run", "--tasks", task, *where, "-o", "stream=no", *more, "--json")
     assert result.code == 0, result.err
@@ -102,17 +102,17 @@ def test_the_reasoning_field_wins_and_what_is_left_is_the_answer(
 
 
 def rendering(tail: str, first: str, asked_for: list[str]) -> Any:
-    """A server like llama.cpp's: the first completion is cut, the second answers."""
+    """A server like llama.cpp's: the first completion is truncated, the second answers."""
 
-    def says(asked: ReceivedRequest) -> Reply:
-        if asked.path == "/apply-template":
+    def reply(request: ReceivedRequest) -> Reply:
+        if request.path == "/apply-template":
             return Reply({"prompt": f"<user>2+2?<assistant>{tail}"})
-        asked_for.append(asked.body["prompt"])
+        asked_for.append(request.body["prompt"])
         text, finish = (first, "length") if len(asked_for) == 1 else ("12", "stop")
-        counts = {"prompt_tokens": 9, "completion_tokens": asked.body["max_tokens"] if finish == "length" else 3}
+        counts = {"prompt_tokens": 9, "completion_tokens": request.body["max_tokens"] if finish == "length" else 3}
         return Reply({"choices": [{"text": text, "finish_reason": finish}], "usage": counts})
 
-    return says
+    return reply
 
 
 @pytest.mark.parametrize("opened", [True, False])

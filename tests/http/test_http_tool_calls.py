@@ -1,4 +1,4 @@
-"""Tool calls put together from pieces by id, index and order, however a server cuts and names them."""
+"""Tool calls assembled from deltas by id, index and order, however a server splits them."""
 
 import json
 import random
@@ -16,16 +16,16 @@ def call(name: Any = None, arguments: Any = None, **more: Any) -> dict[str, Any]
 
 
 def merged(*deltas: Any, tools: Any = ()) -> list[tuple[str, str]]:
-    """Names and arguments of the calls in a stream of these deltas, each a list of pieces."""
+    """Names and arguments of the calls in a stream of these deltas, each a list of call deltas."""
     reader = http.stream.CompletionReader(lambda _: None, frozenset(tools))
     for delta in deltas:
         pieces = delta if isinstance(delta, list) else [delta]
         reader.feed(event({"choices": [{"index": 0, "delta": {"tool_calls": pieces}}]}))
     reader.feed(event({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}) + event(b"[DONE]"))
     [output] = http.outputs.parse(reader.completion(), None, tools=tools)
-    assert len({made["id"] for made in output.tool_calls}) == len(output.tool_calls) or "same id" in str(deltas)
-    assert all(made["type"] == "function" for made in output.tool_calls)
-    return [(made["function"]["name"], made["function"]["arguments"]) for made in output.tool_calls]
+    assert len({fragment["id"] for fragment in output.tool_calls}) == len(output.tool_calls) or "same id" in str(deltas)
+    assert all(fragment["type"] == "function" for fragment in output.tool_calls)
+    return [(fragment["function"]["name"], fragment["function"]["arguments"]) for fragment in output.tool_calls]
 
 
 A, B = ("f", '{"x": 1}'), ("g", '{"y": {"z": 2}}')
@@ -216,13 +216,13 @@ def test_random_calls_in_random_pieces_are_the_whole(seed: int):
             calls.append({"id": f"id{i}", "name": name, "arguments": arguments})
         by_index, by_id = draw.choice([(True, True), (True, False), (False, True)])
         queues = []
-        for i, made in enumerate(calls):
-            names = cut(draw, made["name"]) if draw.random() < 0.5 else [made["name"]]
-            pieces = [call(name) for name in names] + [call(None, part) for part in cut(draw, made["arguments"])]
+        for i, fragment in enumerate(calls):
+            names = cut(draw, fragment["name"]) if draw.random() < 0.5 else [fragment["name"]]
+            pieces = [call(name) for name in names] + [call(None, part) for part in cut(draw, fragment["arguments"])]
             for number, piece in enumerate(pieces):
                 piece.update({"index": draw.choice([i, float(i), str(i)])} if by_index else {})
                 named = by_id and (number == 0 or not by_index or draw.random() < 0.5)
-                piece.update({"id": made["id"]} if named else {})
+                piece.update({"id": fragment["id"]} if named else {})
             queues.append(pieces)
         pieces = []
         if draw.random() < 0.5:
@@ -230,7 +230,7 @@ def test_random_calls_in_random_pieces_are_the_whole(seed: int):
                 pieces.append(draw.choice(queues).pop(0))
         else:
             pieces = [piece for queue in queues for piece in queue]
-        expected = sorted((made["name"], made["arguments"]) for made in calls)
+        expected = sorted((fragment["name"], fragment["arguments"]) for fragment in calls)
         assert sorted(merged(*pieces, tools={"f", "get_weather", "aab"})) == expected, (seed, pieces)
 
 
@@ -257,15 +257,15 @@ def cut(draw: random.Random, text: str) -> list[str]:
 )
 def test_calls_that_come_whole_take_the_same_form(server: Loopback, given: Any, expected: Any):
     output = ask(server.reply(Reply(json.dumps(answer(None, "tool_calls", tool_calls=given).body).encode())))
-    assert [(made["id"], *made["function"].values()) for made in output.tool_calls] == expected
+    assert [(fragment["id"], *fragment["function"].values()) for fragment in output.tool_calls] == expected
 
 
 def test_what_else_a_call_says_is_kept():
     extra = {"google": {"thought_signature": "abc"}}
-    made = call(*A, id="a", index=0, extra_content=extra)
+    fragment = call(*A, id="a", index=0, extra_content=extra)
     for data in (
-        answer(None, "tool_calls", tool_calls=[made]).body,
-        {"choices": [{"delta": {"tool_calls": [made]}, "finish_reason": "tool_calls"}]},
+        answer(None, "tool_calls", tool_calls=[fragment]).body,
+        {"choices": [{"delta": {"tool_calls": [fragment]}, "finish_reason": "tool_calls"}]},
     ):
         reader = http.stream.CompletionReader(lambda _: None)
         reader.feed(event(data))

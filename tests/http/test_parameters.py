@@ -1,8 +1,9 @@
-"""Parameters that a server refuses: learnt from its refusals once for the run, said in a note and in run.json."""
+"""Refused parameters: learned once per run, and reported in a note and in run.json."""
 
 import asyncio
 import importlib
 import json
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ SENT = {
 
 
 def unsupported(name: str, why: str = "is not supported with this model.") -> Reply:
-    said = f"Unsupported parameter: '{name}' {why}"
-    error = {"message": said, "type": "invalid_request_error", "param": name, "code": "unsupported_parameter"}
+    message = f"Unsupported parameter: '{name}' {why}"
+    error = {"message": message, "type": "invalid_request_error", "param": name, "code": "unsupported_parameter"}
     return Reply({"error": error}, 400)
 
 
@@ -160,21 +161,21 @@ def test_each_refusal_teaches_what_it_says(body: Any, expected: list[tuple[str, 
 def test_what_the_user_gave_is_not_learnt_away() -> None:
     error = errors.parse(json.dumps(e("Unsupported parameter: 'temperature' is not supported", param="temperature")))
     assert parameters.find_adjustments(error, SENT, {"temperature"}) == []
-    made = parameters.Parameters({"temperature"}, str)
-    assert not made.learn(error, SENT, SENT)
-    assert made.apply(SENT) is SENT
-    assert made.refused_user_parameter(error, SENT) == "temperature"
+    learned = parameters.Parameters({"temperature"}, str)
+    assert not learned.learn(error, SENT, SENT)
+    assert learned.apply(SENT) is SENT
+    assert learned.refused_user_parameter(error, SENT) == "temperature"
 
 
 def test_neither_name_of_the_limit_leaves_no_limit_and_ends() -> None:
-    made = parameters.Parameters((), str)
+    learned = parameters.Parameters((), str)
     for name in ("max_tokens", "max_completion_tokens"):
-        fields = made.apply(SENT)
-        assert made.learn(errors.parse(json.dumps(pydantic(name))), SENT, fields)
-    assert not {"max_tokens", "max_completion_tokens"} & set(made.apply(SENT))
-    assert made.record["max_tokens"]["action"] == "drop"
+        fields = learned.apply(SENT)
+        assert learned.learn(errors.parse(json.dumps(pydantic(name))), SENT, fields)
+    assert not {"max_tokens", "max_completion_tokens"} & set(learned.apply(SENT))
+    assert learned.record["max_tokens"]["action"] == "drop"
     raw = {"prompt": "x", "max_tokens": 9}
-    assert made.apply(raw) == raw
+    assert learned.apply(raw) == raw
 
 
 def test_a_record_is_taken_up_again_and_nonsense_in_it_is_not() -> None:
@@ -198,8 +199,8 @@ class Gpt5:
     def __init__(self) -> None:
         self.refused: list[str] = []
 
-    def __call__(self, asked: ReceivedRequest) -> Reply:
-        body = asked.body
+    def __call__(self, request: ReceivedRequest) -> Reply:
+        body = request.body
         order = ("max_tokens", "temperature", "top_p", "seed", "stop")
         name = next((name for name in order if name in body), None)
         if name == "temperature" and body[name] == 1:
@@ -211,8 +212,10 @@ class Gpt5:
         if name == "max_tokens":
             return unsupported(name, "is not supported with this model. Use 'max_completion_tokens' instead.")
         if name == "temperature":
-            said = f"Unsupported value: 'temperature' does not support {body[name]} with this model. Only the default "
-            error = {"message": said + "(1) value is supported.", "param": name, "code": "unsupported_value"}
+            message = (
+                f"Unsupported value: 'temperature' does not support {body[name]} with this model. Only the default "
+            )
+            error = {"message": message + "(1) value is supported.", "param": name, "code": "unsupported_value"}
             return Reply({"error": {"type": "invalid_request_error", **error}}, 400)
         return unsupported(name)
 
@@ -265,11 +268,11 @@ def test_a_run_on_gpt5_finishes_and_says_what_was_not_sent(
     assert (learnt["temperature"]["action"], learnt["temperature"]["value"]) == ("drop", 0.6)
     assert set(learnt) == {"max_tokens", "temperature", "top_p", "seed", "stop"}
 
-    asked = len(server.posts)
-    server.script = lambda asked: answer("Paris")  # takes everything now, and is not asked with it
+    num_posts = len(server.posts)
+    server.script = lambda request: answer("Paris")  # accepts everything now, but the parameter is still not sent
     more = go(shell, server, "--repeats", 2)
     assert more.code == 0, more.err
-    assert len(server.posts) == asked + 40
+    assert len(server.posts) == num_posts + 40
     assert not {"max_tokens", "temperature", "top_p", "seed", "stop"} & set(server.posts[-1].body)
     assert "temperature=0.6 was refused" in more.out
     assert json.loads((run_of(tmp_path / "x") / "run.json").read_text())["runner"]["parameters"] == learnt
@@ -277,7 +280,7 @@ def test_a_run_on_gpt5_finishes_and_says_what_was_not_sent(
 
 @pytest.mark.parametrize("status", [400, 422, 500, 200])
 def test_a_refusal_counts_whatever_its_status_and_costs_no_retry(server: Loopback, status: int) -> None:
-    server.script = lambda asked: Reply(pydantic("top_k"), status) if "top_k" in asked.body else answer()
+    server.script = lambda request: Reply(pydantic("top_k"), status) if "top_k" in request.body else answer()
     output = ask(server, question(sampling=Sampling(top_k=20)), retries=0)
     assert (output.text, output.retries) == ("Paris", 0)
     assert len(server.posts) == 2
@@ -308,36 +311,35 @@ def test_a_server_that_always_refuses_is_not_asked_for_ever(server: Loopback) ->
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "This model only support stream mode, please enable the stream parameter to access the model.",
         "parameter.enable_thinking must be set to false for non-streaming calls",
         "Stream must be set to true",
     ],
 )
-def test_a_short_answer_is_streamed_where_nothing_else_is_served(server: Loopback, said: str) -> None:
-    server.script = lambda asked: streamed("Paris") if asked.body.get("stream") else Reply(e(said), 400)
+def test_a_short_answer_is_streamed_where_nothing_else_is_served(server: Loopback, message: str) -> None:
+    server.script = lambda request: streamed("Paris") if request.body.get("stream") else Reply(e(message), 400)
 
-    async def story() -> None:
-        made = runner(server, retries=0)
-        for _ in range(3):
-            assert (await made.generate(question(sampling=Sampling(max_tokens=16)))).text == "Paris"
-        await made.aclose()
+    async def scenario() -> None:
+        async with aclosing(runner(server, retries=0)) as client:
+            for _ in range(3):
+                assert (await client.generate(question(sampling=Sampling(max_tokens=16)))).text == "Paris"
 
-    asyncio.run(story())
-    assert [bool(asked.body.get("stream")) for asked in server.posts] == [False, True, True, True]
+    asyncio.run(scenario())
+    assert [bool(request.body.get("stream")) for request in server.posts] == [False, True, True, True]
 
 
 @pytest.mark.parametrize("options", [{}, {"stream": "no"}, {"stream": "yes"}])
 def test_a_server_that_refuses_streams_and_whole_answers_alike_is_not_asked_for_ever(
     server: Loopback, options: dict[str, str]
 ) -> None:
-    for said in (
+    for message in (
         "the stream parameter is not supported",
         "stream must be true or false",
         "no stream_options, no stream",
     ):
-        server.reply(Reply(e(said), 400))
+        server.reply(Reply(e(message), 400))
         server.received.clear()
         with pytest.raises(Failed, match="stream"):
             ask(server, question(sampling=Sampling(max_tokens=16)), **options)
@@ -357,27 +359,28 @@ def test_a_server_that_refuses_streams_and_whole_answers_alike_is_not_asked_for_
 def test_an_answer_that_goes_on_to_the_limit_is_cut_where_stop_would_have_ended_it(
     server: Loopback, text: str, finish: str, expected: tuple[str, str, bool]
 ) -> None:
-    server.script = lambda asked: unsupported("stop") if "stop" in asked.body else answer(text, finish)
+    server.script = lambda request: unsupported("stop") if "stop" in request.body else answer(text, finish)
     output = ask(server, question(sampling=Sampling(stop=(" none", "END"))))
     assert (output.text, output.finish_reason, output.unfinished_thinking) == expected
 
 
 def test_a_limit_is_capped_once(server: Loopback) -> None:
-    said = "max_tokens is too large: {}. This model supports at most 16384 completion tokens, whereas you provided {}."
+    message = (
+        "max_tokens is too large: {}. This model supports at most 16384 completion tokens, whereas you provided {}."
+    )
 
-    def says(asked: ReceivedRequest) -> Reply:
-        most = asked.body["max_tokens"]
-        return answer() if most <= 16384 else Reply(e(said.format(most, most), param="max_tokens"), 400)
+    def reply(request: ReceivedRequest) -> Reply:
+        most = request.body["max_tokens"]
+        return answer() if most <= 16384 else Reply(e(message.format(most, most), param="max_tokens"), 400)
 
-    server.script = says
+    server.script = reply
 
-    async def story() -> None:
-        made = runner(server)
-        for _ in range(20):
-            assert (await made.generate(question(sampling=Sampling(max_tokens=100_000)))).text == "Paris"
-        await made.aclose()
+    async def scenario() -> None:
+        async with aclosing(runner(server)) as client:
+            for _ in range(20):
+                assert (await client.generate(question(sampling=Sampling(max_tokens=100_000)))).text == "Paris"
 
-    asyncio.run(story())
+    asyncio.run(scenario())
     assert len(server.posts) == 21
 
 
@@ -386,21 +389,21 @@ def test_a_server_that_gives_one_answer_a_request_is_asked_singly(
     server: Loopback, task: Path, shell: Any, status: int
 ) -> None:
     refusal = Reply(e("Internal Server Error" if status == 500 else "only one choice is implemented"), status)
-    server.script = lambda asked: refusal if asked.body.get("n", 1) > 1 else answer("Paris")
+    server.script = lambda request: refusal if request.body.get("n", 1) > 1 else answer("Paris")
     result = go(shell, server, "-o", "n=4", "--repeats", 4, "--limit", 5, "-j", 1, "--json")
     assert result.code == 0, result.err
     assert result.json()["runs"][0]["outcomes"]["right"] == 20
-    assert sum(asked.body.get("n", 1) > 1 for asked in server.posts) <= 2, "the first, and one beside it"
+    assert sum(request.body.get("n", 1) > 1 for request in server.posts) <= 2, "the first, and one beside it"
 
 
 def test_system_messages_go_where_they_are_taken(server: Loopback) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
 
-    def says(asked: ReceivedRequest) -> Reply:
-        roles = [message["role"] for message in asked.body["messages"]]
+    def reply(request: ReceivedRequest) -> Reply:
+        roles = [message["role"] for message in request.body["messages"]]
         return Reply(e("System role not supported"), 400) if "system" in roles else answer()
 
-    server.script = says
+    server.script = reply
     request = question()
     request.messages = messages
     assert ask(server, request).text == "Paris"
@@ -409,23 +412,23 @@ def test_system_messages_go_where_they_are_taken(server: Loopback) -> None:
 
 
 def test_nothing_learnt_costs_nothing(server: Loopback) -> None:
-    made = runner(server)
+    client = runner(server)
     body = {"model": "m"}
-    assert made._completions.parameters.apply(body) is body
-    assert "parameters" not in made.describe()
-    assert made.notes == []
+    assert client._completions.parameters.apply(body) is body
+    assert "parameters" not in client.describe()
+    assert client.notes == []
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "Error for model gpt-5: unknown parameter: 'top_k'",
         "model m: property 'top_k' is unsupported",
         "top_k is not supported, though the model m does not exist in the list of those that take it",
     ],
 )
-def test_a_refused_parameter_is_not_taken_for_a_missing_model(server: Loopback, said: str) -> None:
-    server.script = lambda asked: Reply(e(said), 400) if "top_k" in asked.body else answer()
+def test_a_refused_parameter_is_not_taken_for_a_missing_model(server: Loopback, message: str) -> None:
+    server.script = lambda request: Reply(e(message), 400) if "top_k" in request.body else answer()
     assert ask(server, question(sampling=Sampling(top_k=20))).text == "Paris"
 
 
@@ -443,26 +446,23 @@ def test_words_of_the_prompt_that_an_error_repeats_are_not_the_servers(
 ) -> None:
     server.reply(Reply({"error": {"message": f"Our filter says no to: {prompt}", "code": 400}}, status))
 
-    async def story() -> Any:
-        made = runner(server)
-        try:
-            asked = question(sampling=Sampling(max_tokens=10, temperature=0.5))
-            asked = msgspec.structs.replace(asked, messages=[{"role": "user", "content": prompt}])
+    async def scenario() -> Any:
+        async with aclosing(runner(server)) as client:
+            request = question(sampling=Sampling(max_tokens=10, temperature=0.5))
+            request = msgspec.structs.replace(request, messages=[{"role": "user", "content": prompt}])
             with pytest.raises(Failed, match="Our filter says no"):
-                await made.generate(asked)
-            return made.notes
-        finally:
-            await made.aclose()
+                await client.generate(request)
+            return client.notes
 
-    assert asyncio.run(story()) == []
+    assert asyncio.run(scenario()) == []
     assert len(server.posts) == 1
 
 
-@pytest.mark.parametrize("asked", [{"stream": False}, {"stream": True, "stream_options": {"include_usage": False}}])
-def test_how_to_stream_is_the_users_own_where_extra_body_says_it(server: Loopback, asked: dict[str, Any]) -> None:
-    assert ask(server, question(sampling=Sampling(max_tokens=8000)), extra_body=asked).text == "Paris"
+@pytest.mark.parametrize("fields", [{"stream": False}, {"stream": True, "stream_options": {"include_usage": False}}])
+def test_how_to_stream_is_the_users_own_where_extra_body_says_it(server: Loopback, fields: dict[str, Any]) -> None:
+    assert ask(server, question(sampling=Sampling(max_tokens=8000)), extra_body=fields).text == "Paris"
     sent = {name: value for name, value in server.posts[0].body.items() if name.startswith("stream")}
-    assert sent == asked
+    assert sent == fields
 
 
 @pytest.mark.parametrize(
@@ -484,7 +484,7 @@ def test_no_limit_is_meant_by_minus_one(server: Loopback) -> None:
     assert server.posts[0].body["stream"] is True
 
 
-@pytest.mark.parametrize("said", ["Streaming is not supported for this model", "STREAM must be false"])
-def test_a_server_that_does_not_stream_is_asked_without(server: Loopback, said: str) -> None:
-    server.script = lambda asked: Reply(e(said), 400) if asked.body.get("stream") else answer()
+@pytest.mark.parametrize("message", ["Streaming is not supported for this model", "STREAM must be false"])
+def test_a_server_that_does_not_stream_is_asked_without(server: Loopback, message: str) -> None:
+    server.script = lambda request: Reply(e(message), 400) if request.body.get("stream") else answer()
     assert ask(server).text == "Paris"

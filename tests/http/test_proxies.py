@@ -1,4 +1,4 @@
-"""Proxies, by the environment, as curl and requests read it; their logins are shown nowhere."""
+"""Proxies from the environment, as for curl and requests; their logins are never shown."""
 
 import importlib
 from pathlib import Path
@@ -43,8 +43,8 @@ FOUND: list[tuple[str, dict[str, str], str | None]] = [
 
 @pytest.mark.parametrize(("url", "environ", "expected"), FOUND, ids=range(len(FOUND)))
 def test_the_proxy_of_an_address(url: str, environ: dict[str, str], expected: str | None) -> None:
-    found = proxies.find(url, environ)
-    assert (found.url if found else None) == expected
+    proxy = proxies.find(url, environ)
+    assert (proxy.url if proxy else None) == expected
 
 
 @pytest.mark.parametrize("given", ["socks5://p:1", "http://p:notaport", "http://:3128", "ftp://user:hunter22@p"])
@@ -62,10 +62,10 @@ def test_requests_go_through_the_proxy_with_its_login_and_without_a_netrc(
     monkeypatch.setenv("HTTP_PROXY", f"http://user:p%40ss@127.0.0.1:{server.port}")
     output = ask(server, base_url="http://model.invalid/v1")
     assert output.text == "Paris"
-    [asked] = server.posts
-    assert asked.path == "http://model.invalid/v1/chat/completions"
-    assert asked.headers["proxy-authorization"] == "Basic dXNlcjpwQHNz"
-    assert "authorization" not in asked.headers
+    [request] = server.posts
+    assert request.path == "http://model.invalid/v1/chat/completions"
+    assert request.headers["proxy-authorization"] == "Basic dXNlcjpwQHNz"
+    assert "authorization" not in request.headers
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert ask(server).text == "Paris"
     assert server.posts[1].path == "/v1/chat/completions"
@@ -76,7 +76,7 @@ def test_a_proxy_that_wants_a_login_ends_the_start_with_one_line(
     server: Loopback, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     server.models = Reply({"error": "login"}, 407)
-    server.script = lambda asked: Reply(status=407)
+    server.script = lambda request: Reply(status=407)
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://user:hunter22@127.0.0.1:{server.port}")
     with pytest.raises(RunnerError, match="proxy") as error:
         start(server, base_url=f"{scheme}://model.invalid/v1")
@@ -93,8 +93,8 @@ def test_a_proxy_that_is_away_is_named_without_its_login(server: Loopback, monke
 
 
 def test_what_a_proxy_echoes_of_its_login_is_masked(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    def echo(asked: ReceivedRequest) -> Reply:
-        return Reply({"error": {"message": "no way for hunter22"}}, 400) if asked.method == "POST" else answer()
+    def echo(request: ReceivedRequest) -> Reply:
+        return Reply({"error": {"message": "no way for hunter22"}}, 400) if request.method == "POST" else answer()
 
     server.script = echo
     monkeypatch.setenv("HTTP_PROXY", f"http://user:hunter22@127.0.0.1:{server.port}")

@@ -43,18 +43,18 @@ def url() -> Iterator[str]:
 
 
 def ask(url: str, *texts: str, **sampling: Any) -> list[Output]:
-    async def story() -> list[Output]:
+    async def scenario() -> list[Output]:
         runner = http.Runner("smollm2", base_url=url, thinking="no", retries=0)
         try:
             await runner.start(NullProgress())
-            asked = [[user(text)] for text in texts]
+            conversations = [[user(text)] for text in texts]
             settings = Sampling(**{"temperature": 0, "max_tokens": 32, **sampling})
-            requests = [Request(messages=messages, sampling=settings) for messages in asked]
+            requests = [Request(messages=messages, sampling=settings) for messages in conversations]
             return list(await asyncio.gather(*map(runner.generate, requests)))
         finally:
             await runner.aclose()
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
 def user(text: str) -> Message:
@@ -71,13 +71,13 @@ def test_it_knows_the_capital_of_france(url: str) -> None:
 
 
 def test_the_window_is_found(url: str) -> None:
-    async def story() -> Any:
+    async def scenario() -> Any:
         runner = http.Runner("smollm2", base_url=url)
         await runner.start(NullProgress())
         await runner.aclose()
         return runner
 
-    runner = asyncio.run(story())
+    runner = asyncio.run(scenario())
     assert runner.context_window == 1024
     assert runner.describe()["server_model"]["meta"]["n_params"] == 134_515_008
 
@@ -108,20 +108,20 @@ def test_several_at_once_get_their_own_answers(url: str) -> None:
 
 
 def test_token_ids_are_taken_as_they_are(url: str) -> None:
-    async def story() -> Output:
+    async def scenario() -> Output:
         runner = http.Runner("smollm2", base_url=url, thinking="no")
         ids = [504, 3575, 282, 4649, 314]  # "The capital of France is"
         output: Output = await runner.generate(Request(token_ids=ids, sampling=Sampling(temperature=0, max_tokens=4)))
         await runner.aclose()
         return output
 
-    output = asyncio.run(story())
+    output = asyncio.run(scenario())
     assert (output.finish_reason, output.usage.prompt) == ("length", 5)
     assert "Paris" in output.text
 
 
 def test_an_unknown_model_is_noted_and_a_wrong_port_ends_the_start(url: str) -> None:
-    async def story(model: str, base_url: str) -> list[str]:
+    async def scenario(model: str, base_url: str) -> list[str]:
         runner = http.Runner(model, base_url=base_url)
         try:
             await runner.start(NullProgress())
@@ -130,14 +130,14 @@ def test_an_unknown_model_is_noted_and_a_wrong_port_ends_the_start(url: str) -> 
         finally:
             await runner.aclose()
 
-    [note] = asyncio.run(story("smollm3", url))
+    [note] = asyncio.run(scenario("smollm3", url))
     assert "lists no model 'smollm3'; did you mean smollm2?" in note
     with pytest.raises(RunnerError, match="cannot connect"):
-        asyncio.run(story("smollm2", "http://127.0.0.1:9/v1"))
+        asyncio.run(scenario("smollm2", "http://127.0.0.1:9/v1"))
 
 
 def one(url: str, request: Request, **options: Any) -> Output:
-    async def story() -> Output:
+    async def scenario() -> Output:
         runner = http.Runner("smollm2", base_url=url, **{"thinking": "no", "retries": 0, **options})
         await runner.start(NullProgress())
         try:
@@ -146,7 +146,7 @@ def one(url: str, request: Request, **options: Any) -> Output:
         finally:
             await runner.aclose()
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
 def greedy(most: int, **fields: Any) -> Request:
@@ -176,7 +176,7 @@ def test_a_thinking_budget_is_kept_by_continuing(url: str) -> None:
 
 
 def test_several_answers_come_from_one_request(url: str) -> None:
-    async def story() -> list[Output]:
+    async def scenario() -> list[Output]:
         runner = http.Runner("smollm2", base_url=url, thinking="no")
         sampling = Sampling(temperature=1, max_tokens=12, seed=3)
         outputs: list[Output] = await runner.generate_n(
@@ -185,7 +185,7 @@ def test_several_answers_come_from_one_request(url: str) -> None:
         await runner.aclose()
         return outputs
 
-    outputs = asyncio.run(story())
+    outputs = asyncio.run(scenario())
     assert 1 <= len(outputs) <= 2
     assert all(output.text for output in outputs)
 
@@ -200,7 +200,7 @@ def test_the_servers_own_tokenizer_counts_as_the_server_does(url):
     assert tokenizer.count([user(text)]) == output.usage.prompt
 
 
-@pytest.mark.timeout(600)  # a model that shares its core with others reads slowly
+@pytest.mark.timeout(600)  # prefill is slow on a shared core
 def test_prompts_of_an_exact_length_for_a_server(url):
     (needle,) = task.load(["needle"], ["lengths=[700]", "depths=[0, 50, 100]", "samples=1"])
     samples = needle.samples(resolve("server", {"base_url": url}, "smollm2"), 0)

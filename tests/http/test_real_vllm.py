@@ -64,10 +64,10 @@ def chat(text: str, max_tokens: int = 32, **fields: Any) -> Request:
 def test_vllm_is_spoken_to_in_all_the_ways_there_are(tmp_path: Path) -> None:
     """One test, about a minute, as the server takes most of it to start."""
     with serving(tmp_path) as url:
-        asyncio.run(story(url))
+        asyncio.run(scenario(url))
 
 
-async def story(url: str) -> None:
+async def scenario(url: str) -> None:
     async def ask(request: Request, **options: Any) -> Output:
         runner = http.Runner("smollm2", base_url=url, **{"thinking": "no", "retries": 0, **options})
         try:

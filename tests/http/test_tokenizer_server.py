@@ -1,4 +1,4 @@
-"""`--tokenizer server`: what a server's /tokenize says, read with distrust and within bounds."""
+"""`--tokenizer server`: a server's /tokenize responses, parsed with distrust and within bounds."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ MESSAGES = [{"role": "user", "content": "Hi"}]
 
 def test_tokens_are_counted_by_the_server(server: Loopback) -> None:
     tokenizer = ServerTokenizer(server.url, "m")
-    server.script = lambda asked: Reply({"tokens": [1, 2, 3]}) if asked.path == "/tokenize" else Reply(status=404)
+    server.script = lambda request: Reply({"tokens": [1, 2, 3]}) if request.path == "/tokenize" else Reply(status=404)
     assert (tokenizer.encode("abc"), tokenizer.count(MESSAGES), tokenizer.counts(["a", "b"])) == ([1, 2, 3], 3, [3, 3])
 
 
@@ -26,7 +26,7 @@ def test_a_reply_without_end_is_not_read(server: Loopback, headers: dict[str, st
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("body", "words"),
     [
         ({"tokens": None}, "no list of token ids"),
         ({"tokens": ["a"]}, "no list of token ids"),
@@ -37,8 +37,8 @@ def test_a_reply_without_end_is_not_read(server: Loopback, headers: dict[str, st
         ([1], "answers 200"),
     ],
 )
-def test_a_reply_that_makes_no_sense_is_one_line(server: Loopback, said: Any, words: str) -> None:
-    server.script = lambda asked: Reply(said) if asked.path == "/tokenize" else Reply(status=404)
+def test_a_reply_that_makes_no_sense_is_one_line(server: Loopback, body: Any, words: str) -> None:
+    server.script = lambda request: Reply(body) if request.path == "/tokenize" else Reply(status=404)
     with pytest.raises(UsageError, match=words) as error:
         ServerTokenizer(server.url, "m").count(MESSAGES)
     one_line(error)

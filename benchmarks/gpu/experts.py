@@ -5,8 +5,8 @@
 First each against PyTorch on fresh random data, the memory of its outputs filled with NaN before: errors are relative
 Frobenius norms against fp32. Then times of the way in PyTorch (`old`) and of the kernels (`new`): medians of 20 replays
 of a CUDA graph of four layers, whose weights together exceed the L2 cache. Last variants of the tiles. What fails
-prints its error and the run goes on; what would begin after `--seconds` is left out. A table, then one line of JSON.
-Before all that, processes beside one another compile the kernels, each for a part of the run: alone it takes minutes.
+prints its error and the run goes on; what would start after `--seconds` is left out. A table, then one line of JSON.
+Before all that, parallel processes compile the kernels, each for a part of the run: one alone takes minutes.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Shape(NamedTuple):
 
     name: str
     experts: int
-    chosen: int
+    top_k: int
     width: int
     inner: int
     gate: torch.dtype
@@ -72,24 +72,24 @@ class Layer(NamedTuple):
 
 
 class Board:
-    """What was found, printed as it comes."""
+    """Errors and times, printed as they are measured."""
 
     def __init__(self, seconds: float, only: str, *, dry: bool = False) -> None:
-        self.begun, self.seconds, self.only, self.dry = time.monotonic(), seconds, only, dry
+        self.started, self.seconds, self.only, self.dry = time.monotonic(), seconds, only, dry
         self.checks: dict[str, Any] = {}
         self.times: dict[str, float] = {}
 
     def attempt(self, name: str, work: Callable[[], None]) -> None:
-        """Do it if it is wanted and there is time."""
+        """Run it if it is selected and there is time."""
         if self.only not in name:
             return
-        if time.monotonic() - self.begun > self.seconds:
+        if time.monotonic() - self.started > self.seconds:
             print(f"{name:62s} left out: no time", flush=True)
             return
         self.guarded(name, work)
 
     def guarded(self, name: str, work: Callable[[], None]) -> None:
-        """Do it; a failure is printed, not raised."""
+        """Run it; a failure is printed, not raised."""
         try:
             work()
         except Exception as error:  # noqa: BLE001  one kernel that does not compile must not hide the others
@@ -101,15 +101,15 @@ class Board:
         """`error()` poisons memory, runs the kernel and compares."""
 
         def work() -> None:
-            found = error()
-            good = found <= bound  # NaN is not
-            print(f"{name:62s} {found:10.1e} {'ok' if good else f'WRONG, above {bound}'}", flush=True)
-            self.checks[name] = found if good else f"WRONG {found}"
+            value = error()
+            good = value <= bound  # NaN is not
+            print(f"{name:62s} {value:10.1e} {'ok' if good else f'WRONG, above {bound}'}", flush=True)
+            self.checks[name] = value if good else f"WRONG {value}"
 
         self.attempt(name, work)
 
     def time(self, name: str, calls: Sequence[Callable[[], Any]], moved: float = 0.0) -> None:
-        """Microseconds a call, and GB/s of the bytes that each moves."""
+        """Microseconds per call, and GB/s of the bytes that each moves."""
 
         def work() -> None:
             if self.dry:
@@ -144,150 +144,157 @@ def replayed(calls: Sequence[Callable[[], Any]], replays: int = 20) -> float:
 
 
 def poison() -> None:
-    """Fill the memory that the next outputs will be given with NaN."""
-    held = [torch.full((2**bits,), torch.nan, device="cuda") for bits in range(7, 28) for _ in range(3)]
-    del held
+    """Fill the memory of the next outputs with NaN."""
+    filled = [torch.full((2**bits,), torch.nan, device="cuda") for bits in range(7, 28) for _ in range(3)]
+    del filled
 
 
-def relative(found: Tensor, wanted: Tensor) -> float:
-    """‖found − wanted‖ / ‖wanted‖."""
-    return float((found.float() - wanted).norm() / wanted.norm())
+def relative_error(output: Tensor, expected: Tensor) -> float:
+    """‖output − expected‖ / ‖expected‖."""
+    return float((output.float() - expected).norm() / expected.norm())
 
 
-def drawn(*shape: int, dtype: torch.dtype = BF16, scale: float = 1.0) -> Tensor:
-    """Fresh random numbers on the GPU."""
+def normal(*shape: int, dtype: torch.dtype = BF16, scale: float = 1.0) -> Tensor:
+    """Normal random numbers on the GPU."""
     return torch.empty(shape, dtype=dtype, device="cuda").normal_(0, scale)
 
 
 def stacks(shape: Shape) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Router, gate and up, down; of every layer, though some share theirs."""
-    made = [
+    unique = [
         (
-            drawn(shape.experts, shape.width, dtype=shape.gate, scale=shape.width**-0.5),
-            drawn(shape.experts, 2 * shape.inner, shape.width, scale=shape.width**-0.5),
-            drawn(shape.experts, shape.width, shape.inner, scale=shape.inner**-0.5),
+            normal(shape.experts, shape.width, dtype=shape.gate, scale=shape.width**-0.5),
+            normal(shape.experts, 2 * shape.inner, shape.width, scale=shape.width**-0.5),
+            normal(shape.experts, shape.width, shape.inner, scale=shape.inner**-0.5),
         )
         for _ in range(shape.copies)
     ]
-    return [made[i % shape.copies] for i in range(LAYERS)]
+    return [unique[i % shape.copies] for i in range(LAYERS)]
 
 
 def layers(shape: Shape, weights: list[tuple[Tensor, Tensor, Tensor]], tokens: int) -> list[Layer]:
     """Layers whose tokens, and so whose experts, differ; one where tokens are many."""
-    found = []
+    result = []
     for gate, gate_up, down in weights[: LAYERS if tokens <= 1024 else 1]:
-        x = drawn(tokens, shape.width)
-        share, ids = plain_route(x, gate, shape.chosen)
-        found.append(Layer(x, gate, gate_up, down, share, ids))
-    return found
+        x = normal(tokens, shape.width)
+        share, ids = reference_route(x, gate, shape.top_k)
+        result.append(Layer(x, gate, gate_up, down, share, ids))
+    return result
 
 
-def plain_route(x: Tensor, gate: Tensor, chosen: int) -> tuple[Tensor, Tensor]:
+def reference_route(x: Tensor, gate: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     """The router in PyTorch."""
-    router = part("ops.router")
-    scores = part("ops.gemv").plain_head(x, gate).softmax(-1)
-    found: tuple[Tensor, Tensor] = router.choose(scores, None, router.Choice(chosen))
-    return found
+    scores = part("ops.gemv").head.reference(x, gate).softmax(-1)
+    chosen: tuple[Tensor, Tensor] = part("ops.router").choose(scores, None, routing(top_k))
+    return chosen
+
+
+def routing(top_k: int) -> Any:
+    """A softmax router of `top_k` experts."""
+    return part("ops.layout").Routing(top_k)
 
 
 def exact(layer: Layer) -> Tensor:
     """The experts in fp32, one after the other; ids out of range are left out."""
     out = torch.zeros(layer.x.shape, device="cuda")
     for expert in range(len(layer.down)):
-        token, choice = (layer.ids == expert).nonzero(as_tuple=True)
+        token, k = (layer.ids == expert).nonzero(as_tuple=True)
         if len(token):
             gate, up = (layer.x[token].float() @ layer.gate_up[expert].float().t()).chunk(2, -1)
-            seen = (functional.silu(gate) * up) @ layer.down[expert].float().t()
-            out.index_add_(0, token, seen * layer.weights[token, choice, None])
+            output = (functional.silu(gate) * up) @ layer.down[expert].float().t()
+            out.index_add_(0, token, output * layer.weights[token, k, None])
     return out
 
 
 def few(layer: Layer, **options: Any) -> Tensor:
-    found: Tensor = part("kernels.experts").few(layer.x, layer.gate_up, layer.down, layer.weights, layer.ids, **options)
-    return found
+    kernel = part("kernels.experts").experts
+    out: Tensor = kernel(layer.x, layer.gate_up, layer.down, layer.weights, layer.ids, **options)
+    return out
 
 
 def many(layer: Layer) -> Tensor:
-    found: Tensor = part("ops.experts").arranged(layer.x, layer.gate_up, layer.down, layer.weights, layer.ids)
-    return found
+    operation = part("ops.experts").sorted_by_kernels
+    out: Tensor = operation(layer.x, layer.gate_up, layer.down, layer.weights, layer.ids)
+    return out
 
 
 def old(layer: Layer) -> Tensor:
     ids = layer.ids.flatten()
-    found: Tensor = part("ops.experts").grouped(layer.x, layer.gate_up, layer.down, layer.weights, ids, foreign=False)
-    return found
+    operation = part("ops.experts").grouped
+    out: Tensor = operation(layer.x, layer.gate_up, layer.down, layer.weights, ids, foreign=False)
+    return out
 
 
 def check_route(board: Board, name: str, layer: Layer) -> None:
     """Weights against fp64, and that all but near ties choose the same experts."""
-    router, chosen = part("kernels.router"), layer.ids.shape[1]
+    router, top_k = part("kernels.router"), layer.ids.shape[1]
     scores = layer.x.double() @ layer.gate.double().t()
-    best, ids = scores.softmax(-1).topk(chosen)
+    best, ids = scores.softmax(-1).topk(top_k)
     best = best / best.sum(-1, keepdim=True)
 
     def weights() -> float:
         poison()
-        return relative(router.route(layer.x, layer.gate, chosen)[0], best.float())
+        return relative_error(router.route(layer.x, layer.gate, None, routing(top_k))[0], best.float())
 
     def differing() -> float:
         poison()
-        return float((router.route(layer.x, layer.gate, chosen)[1] != ids).float().mean())
+        return float((router.route(layer.x, layer.gate, None, routing(top_k))[1] != ids).float().mean())
 
     def logits() -> float:
         poison()
-        return relative(router.logits(layer.x, layer.gate), scores.float())
+        return relative_error(router.logits(layer.x, layer.gate), scores.float())
 
     board.check(f"{name} router weights", weights, 3e-5)
     board.check(f"{name} router, share of other experts", differing, 1e-3)
     board.check(f"{name} router logits", logits, 1e-5)
 
 
-def check_arrange(board: Board, name: str, layer: Layer, first: int) -> None:
+def check_sort(board: Board, name: str, layer: Layer, first: int) -> None:
     """Against a stable sort, with the ids moved by `first`."""
 
     def wrong() -> float:
         own, flat = len(layer.down) - first, layer.ids.flatten() - first
         poison()
-        back, ends = part("kernels.experts").arrange(layer.ids - first, own)
+        places, ends = part("kernels.experts").sort_by_expert(layer.ids - first, own)
         inside = (flat >= 0) & (flat < own)
-        slots = flat.where(inside, own).argsort(stable=True)[: int(inside.sum())]
-        right = back[slots] == torch.arange(len(slots), device="cuda")
+        pairs = flat.where(inside, own).argsort(stable=True)[: int(inside.sum())]
+        right = places[pairs] == torch.arange(len(pairs), device="cuda")
         good = (
-            right.all() & (back[~inside] == -1).all() & (ends == flat[inside].bincount(minlength=own).cumsum(0)).all()
+            right.all() & (places[~inside] == -1).all() & (ends == flat[inside].bincount(minlength=own).cumsum(0)).all()
         )
         return float(~good)
 
-    board.check(f"{name} arrange, ids from {-first}", wrong, 0.0)
+    board.check(f"{name} sort, ids from {-first}", wrong, 0.0)
 
 
 def check(board: Board, shape: Shape, weights: list[tuple[Tensor, Tensor, Tensor]]) -> None:
     """All kernels at some numbers of tokens, also with experts of other ranks."""
-    most = shape.tokens[-1]
-    for tokens in (1, 5, 32, most):
+    max_tokens = shape.tokens[-1]
+    for tokens in (1, 5, 32, max_tokens):
         layer = layers(shape, weights, tokens)[0]
         name = f"check {shape.name} {tokens}"
         check_route(board, name, layer)
         cut = shape.experts // 2
         away = layer._replace(ids=layer.ids - cut)
-        ways: list[tuple[str, Callable[[Layer], Tensor]]] = [("arranged", many)]
+        ways: list[tuple[str, Callable[[Layer], Tensor]]] = [("sorted", many)]
         if tokens <= 64:
             ways.append(("few", few))
-        for (way, call), (what, given) in [(a, b) for a in ways for b in (("", layer), (", other ranks", away))]:
+        for (way, call), (suffix, case) in [(a, b) for a in ways for b in (("", layer), (", other ranks", away))]:
 
-            def error(call: Callable[[Layer], Tensor] = call, given: Layer = given) -> float:
-                wanted = exact(given)
+            def error(call: Callable[[Layer], Tensor] = call, case: Layer = case) -> float:
+                expected = exact(case)
                 poison()
-                found = call(given)
-                return relative(found, wanted) if wanted.any() else float(found.abs().max())
+                output = call(case)
+                return relative_error(output, expected) if expected.any() else float(output.abs().max())
 
-            board.check(f"{name} {way}{what}", error, 0.008)
+            board.check(f"{name} {way}{suffix}", error, 0.008)
         for first in (0, cut):
-            check_arrange(board, name, layer, first)
+            check_sort(board, name, layer, first)
 
 
-def read(shape: Shape, found: list[Layer]) -> float:
-    """Bytes of the weights of the experts in use, a layer."""
-    used = sum(len(set(layer.ids.flatten().tolist())) for layer in found) / len(found)
+def weight_bytes(shape: Shape, used_layers: list[Layer]) -> float:
+    """Bytes of the weights of the experts in use, per layer."""
+    used = sum(len(set(layer.ids.flatten().tolist())) for layer in used_layers) / len(used_layers)
     return used * 3 * shape.width * shape.inner * 2
 
 
@@ -295,51 +302,55 @@ def time_ways(board: Board, shape: Shape, weights: list[tuple[Tensor, Tensor, Te
     """Routers and experts, old and new."""
     router = part("kernels.router")
     for tokens in shape.tokens:
-        found = layers(shape, weights, tokens)
-        name, moved = f"{shape.name} {tokens}", read(shape, found) if tokens <= 1024 else 0.0
-        board.time(f"{name} router old", [partial(plain_route, a.x, a.gate, shape.chosen) for a in found])
-        board.time(f"{name} router new", [partial(router.route, a.x, a.gate, shape.chosen) for a in found])
-        board.time(f"{name} experts old", [partial(old, a) for a in found], moved)
-        board.time(f"{name} experts arranged", [partial(many, a) for a in found], moved)
-        if tokens * shape.chosen <= 256:
-            board.time(f"{name} experts few", [partial(few, a) for a in found], moved)
+        cases = layers(shape, weights, tokens)
+        name, moved = f"{shape.name} {tokens}", weight_bytes(shape, cases) if tokens <= 1024 else 0.0
+        board.time(f"{name} router old", [partial(reference_route, a.x, a.gate, shape.top_k) for a in cases])
+        board.time(
+            f"{name} router new", [partial(router.route, a.x, a.gate, None, routing(shape.top_k)) for a in cases]
+        )
+        board.time(f"{name} experts old", [partial(old, a) for a in cases], moved)
+        board.time(f"{name} experts sorted", [partial(many, a) for a in cases], moved)
+        if tokens * shape.top_k <= 256:
+            board.time(f"{name} experts few", [partial(few, a) for a in cases], moved)
         if tokens == shape.tokens[-1]:
-            time_parts(board, name, shape, found[0])
+            time_parts(board, name, shape, cases[0])
 
 
 def time_parts(board: Board, name: str, shape: Shape, layer: Layer) -> None:
-    """What stands around the products of many tokens."""
+    """Everything around the products of many tokens."""
     kernel, router = part("kernels.experts"), part("kernels.router")
-    back, ends = kernel.arrange(layer.ids, shape.experts)
+    places, ends = kernel.sort_by_expert(layer.ids, shape.experts)
     size = 2 * layer.x.numel()
     for table, warps in ((8192, 8), (16384, 8), (4096, 4)):
-        call = partial(kernel.arrange, layer.ids, shape.experts, table=table, warps=warps)
-        board.time(f"{name} arrange, table {table}, {warps} warps", [call])
-    rows = kernel.spread(layer.x, back)
+        call = partial(kernel.sort_by_expert, layer.ids, shape.experts, table=table, warps=warps)
+        board.time(f"{name} sort, table {table}, {warps} warps", [call])
+    rows = kernel.permute(layer.x, places)
     for block, warps in ((2048, 4), (2048, 8), (1024, 4), (4096, 8)):
-        what = f"block {block}, {warps} warps"
-        moved = size * (1 + shape.chosen)
-        board.time(f"{name} spread, {what}", [partial(kernel.spread, layer.x, back, block=block, warps=warps)], moved)
-        call = partial(kernel.combine, rows, layer.weights, back, block=block, warps=warps)
-        board.time(f"{name} combine, {what}", [call], moved)
+        variant = f"block {block}, {warps} warps"
+        moved = size * (1 + shape.top_k)
+        board.time(
+            f"{name} permute, {variant}", [partial(kernel.permute, layer.x, places, block=block, warps=warps)], moved
+        )
+        call = partial(kernel.unpermute, rows, layer.weights, places, block=block, warps=warps)
+        board.time(f"{name} unpermute, {variant}", [call], moved)
     inner = functional.grouped_mm(rows, layer.gate_up.transpose(1, 2), offs=ends)
     half = part("ops.norm").silu_mul(inner)
     board.time(f"{name} silu_mul", [partial(part("ops.norm").silu_mul, inner)], 3 * half.numel() * 2)
     board.time(f"{name} product 1", [partial(functional.grouped_mm, rows, layer.gate_up.transpose(1, 2), offs=ends)])
     board.time(f"{name} product 2", [partial(functional.grouped_mm, half, layer.down.transpose(1, 2), offs=ends)])
     for tile in ((64, 128, 4, 3, 128), (64, 64, 4, 4, 128), (128, 64, 8, 4, 128), (32, 128, 4, 4, 128)):
-        call = partial(router.route, layer.x, layer.gate, shape.chosen, tile=tile)
+        call = partial(router.route, layer.x, layer.gate, None, routing(shape.top_k), tile=tile)
         board.time(f"{name} router {tile}", [call], size)
 
 
 def time_silu(board: Board, tokens: int = 32768) -> None:
-    """SiLU of q, k and v, which stand beside a gate."""
-    wide = drawn(tokens, 8192)
-    given = wide[:, :6144]
-    moved = 4 * given.numel()
-    board.time(f"silu {tokens}x6144 of 8192, old", [partial(functional.silu, given)], moved)
+    """SiLU of q, k and v in a tensor with a gate."""
+    wide = normal(tokens, 8192)
+    qkv = wide[:, :6144]
+    moved = 4 * qkv.numel()
+    board.time(f"silu {tokens}x6144 of 8192, old", [partial(functional.silu, qkv)], moved)
     for block, warps in ((2048, 4), (1024, 4), (2048, 8)):
-        call = partial(part("kernels.silu").silu_, given, block=block, warps=warps)
+        call = partial(part("kernels.silu").silu_, qkv, block=block, warps=warps)
         board.time(f"silu {tokens}x6144 of 8192, in place, block {block}, {warps} warps", [call], moved)
 
 
@@ -348,13 +359,15 @@ def time_tiles(board: Board, shape: Shape, weights: list[tuple[Tensor, Tensor, T
     router = part("kernels.router")
     tiles = ((32, 128, 4, 3), (16, 128, 4, 4), (16, 256, 4, 3), (32, 256, 8, 3), (64, 128, 4, 3), (64, 64, 4, 5))
     for tokens in (32, 1):
-        found = layers(shape, weights, tokens)
-        moved = read(shape, found)
+        cases = layers(shape, weights, tokens)
+        moved = weight_bytes(shape, cases)
         for tile in tiles:
-            calls = [partial(few, layer, tiles=(tile, tile)) for layer in found]
+            calls = [partial(few, layer, tiles=(tile, tile)) for layer in cases]
             board.time(f"{shape.name} {tokens} few {tile}", calls, moved)
         for cut in ((16, 128, 4, 2, 32), (16, 256, 4, 2, 32), (16, 64, 4, 4, 128), (16, 128, 2, 4, 16)):
-            calls = [partial(router.route, layer.x, layer.gate, shape.chosen, tile=cut) for layer in found]
+            calls = [
+                partial(router.route, layer.x, layer.gate, None, routing(shape.top_k), tile=cut) for layer in cases
+            ]
             board.time(f"{shape.name} {tokens} router {cut}", calls)
 
 
@@ -368,8 +381,8 @@ PARTS: dict[str, Callable[[Board, Shape, list[tuple[Tensor, Tensor, Tensor]]], N
 def compile_all(seconds: float) -> None:
     """Have other processes run everything once, so that the kernels are in Triton's cache."""
     command = [sys.executable, __file__, "--dry"]
-    wanted = [f"{shape.name}/{name}" for shape in SHAPES for name in PARTS]
-    running = [subprocess.Popen([*command, what], stdout=subprocess.DEVNULL) for what in wanted]
+    parts = [f"{shape.name}/{name}" for shape in SHAPES for name in PARTS]
+    running = [subprocess.Popen([*command, what], stdout=subprocess.DEVNULL) for what in parts]
     end = time.monotonic() + seconds
     for child in running:
         try:
@@ -385,23 +398,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=55.0)
     parser.add_argument("--only", default="", help="only checks and times whose name has this in it")
     parser.add_argument("--dry", metavar="SHAPE/PART", help="run a part once, to compile its kernels")
-    given = parser.parse_args()
+    args = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("there is no CUDA GPU here; the kernels' tests run on a CPU: pytest tests/local/kernels")
     torch.backends.cuda.matmul.allow_tf32 = False
-    board = Board(given.seconds, given.only, dry=bool(given.dry))
-    if not given.dry and not given.only:
-        compile_all(given.seconds / 2)
-        print(f"compiled in {time.monotonic() - board.begun:.0f} s", flush=True)
+    board = Board(args.seconds, args.only, dry=bool(args.dry))
+    if not args.dry and not args.only:
+        compile_all(args.seconds / 2)
+        print(f"compiled in {time.monotonic() - board.started:.0f} s", flush=True)
     board.guarded("silu", partial(time_silu, board))
     for shape in SHAPES:
-        names = [name for name in PARTS if given.dry in {None, f"{shape.name}/{name}"}]
+        names = [name for name in PARTS if args.dry in {None, f"{shape.name}/{name}"}]
         weights = stacks(shape) if names else []
         for name in names:
             board.guarded(f"{shape.name} {name}", partial(PARTS[name], board, shape, weights))
         del weights
         torch.cuda.empty_cache()
-        print(f"{time.monotonic() - board.begun:.0f} s", flush=True)
+        print(f"{time.monotonic() - board.started:.0f} s", flush=True)
     print(json.dumps({"device": torch.cuda.get_device_name(), "checks": board.checks, "times": board.times}))
 
 

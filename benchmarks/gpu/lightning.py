@@ -6,7 +6,7 @@
 16 heads of 128 in bf16, q, k and v as views of one tensor [tokens, heads, 3, 128], as the model has them. Rates count
 the bytes of q, k, v and the output once each; in decode those of the state, read and written. Times are medians by
 device events. Where flash-linear-attention (PyPI: flash-linear-attention, fla-core) is installed, its
-`chunk_lightning_attn` is timed beside ours. Once SECONDS (default 80) have passed, what is left is skipped and named.
+`chunk_lightning_attn` is timed next to ours. After SECONDS (default 80) the rest is skipped and named.
 The last line is JSON.
 """
 
@@ -24,11 +24,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# The kernels by themselves: they need PyTorch and Triton, and nothing else of the project.
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "runners" / "local"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root: a script has only its own folder
 
-from kernels import lightning  # type: ignore[import-not-found, unused-ignore]
-from ops.lightning import plain_prefill  # type: ignore[import-not-found, unused-ignore]
+from benchmarks.gpu.board import part
+
+lightning = part("kernels.lightning")
+prefill_reference = part("ops.lightning").lightning_prefill.reference
 
 HEADS, DIM, LAYERS = 16, 128, 80
 LENGTHS = (2**15, 2**17, 2**20)
@@ -58,8 +59,10 @@ def slopes(layer: int = 0) -> Tensor:
     return heads * (1 - layer / (LAYERS - 1) + 1e-5)
 
 
-def draw(tokens: int, seed: int, dtype: torch.dtype = torch.bfloat16, heads: int = HEADS, dim: int = DIM) -> Tensor:
-    """[tokens, heads, 3, dim], fresh normal numbers."""
+def random_qkv(
+    tokens: int, seed: int, dtype: torch.dtype = torch.bfloat16, heads: int = HEADS, dim: int = DIM
+) -> Tensor:
+    """Normal random numbers [tokens, heads, 3, dim]."""
     generator = torch.Generator("cuda").manual_seed(seed)
     return torch.randn(tokens, heads, 3, dim, generator=generator, device="cuda", dtype=dtype)
 
@@ -76,14 +79,14 @@ def reference(qkv: Tensor, decay: Tensor, states: Tensor, spans: list[tuple[int,
         out[:, part] = (q[:, part] @ k[:, part].mT).mul_(apart) @ v[:, part]
         out[:, part] += (q[:, part] * (rate * (steps + 1)).exp()[..., None]) @ states[slot]
         left = (rate * steps.flip(0)).exp()[..., None]
-        kept = (rate * (end - begin)).exp()[..., None]
-        states[slot] = states[slot] * kept + (k[:, part] * left).mT @ v[:, part]
+        decay_all = (rate * (end - begin)).exp()[..., None]
+        states[slot] = states[slot] * decay_all + (k[:, part] * left).mT @ v[:, part]
     return out.transpose(0, 1), states
 
 
-def error(found: Tensor, wanted: Tensor) -> float:
-    """Relative in the Frobenius norm; NaN stays NaN and passes no limit."""
-    return float((found.double() - wanted).norm() / wanted.norm())
+def error(output: Tensor, expected: Tensor) -> float:
+    """Relative Frobenius error; NaN stays NaN and passes no limit."""
+    return float((output.double() - expected).norm() / expected.norm())
 
 
 def poison(tokens: int, dim: int, dtype: torch.dtype) -> None:
@@ -97,46 +100,46 @@ def check(tuning: Any, seed: int, dtype: torch.dtype = torch.bfloat16, dim: int 
     """Errors of outputs and states: three sequences of several and of one segment, one slot left alone."""
     spans = [(0, 2309, 2), (2309, 2310, 0), (2310, 3000, 3)]
     tuning = tuning and tuning._replace(least=256, programs=1)
-    qkv = draw(3000, seed, dtype, dim=dim)
+    qkv = random_qkv(3000, seed, dtype, dim=dim)
     worst = [0.0, 0.0]
     for layer in (0, 40, 78):
         decay = slopes(layer)
         states = torch.randn(4, HEADS, dim, dim, device="cuda")
-        wanted, after = reference(qkv, decay, states, spans)
+        expected_out, after = reference(qkv, decay, states, spans)
         poison(3000, dim, dtype)
         out = lightning.lightning_prefill(*qkv.unbind(2), decay, states, spans, tuning=tuning)
         assert torch.equal(states[1], after[1].float()), "a state was written that no span names"
-        found = (error(out, wanted), error(states, after))
-        worst = [max(a, b) if math.isfinite(b) else math.inf for a, b in zip(worst, found, strict=True)]
+        errors = (error(out, expected_out), error(states, after))
+        worst = [max(a, b) if math.isfinite(b) else math.inf for a, b in zip(worst, errors, strict=True)]
     return worst[0], worst[1]
 
 
 def check_decode(dtype: torch.dtype) -> float:
     """The worst error of 300 tokens one by one, outputs and states."""
-    qkv, decay = draw(600, 7, dtype), slopes()
+    qkv, decay = random_qkv(600, 7, dtype), slopes()
     states = torch.randn(5, HEADS, DIM, DIM, device="cuda")
-    wanted, after = reference(qkv, decay, states, [(0, 300, 4), (300, 600, 1)])
+    expected_out, after = reference(qkv, decay, states, [(0, 300, 4), (300, 600, 1)])
     slots = torch.tensor([4, 1], device="cuda")
     rows = [qkv[[t, 300 + t]].unbind(2) for t in range(300)]
     out = torch.stack([lightning.lightning_decode(*row, decay, states, slots) for row in rows])
-    return max(error(out.transpose(0, 1).flatten(0, 1), wanted), error(states, after))
+    return max(error(out.transpose(0, 1).flatten(0, 1), expected_out), error(states, after))
 
 
 def check_long(qkv: Tensor) -> float:
-    """The end of a prompt whose offsets do not fit 32 bits, against PyTorch begun 32k tokens before the end."""
+    """The end of a prompt whose offsets do not fit 32 bits, against PyTorch started 32k tokens before the end."""
     decay, tokens = slopes(), len(qkv)
     states, expected = (torch.zeros(1, HEADS, DIM, DIM, device="cuda") for _ in range(2))
     out = lightning.lightning_prefill(*qkv.unbind(2), decay, states, [(0, tokens, 0)])
     tail = qkv[-(2**15) :].float()
-    wanted = plain_prefill(*tail.unbind(2), decay, expected, [(0, len(tail), 0)])
-    return max(error(out[-4096:], wanted[-4096:].double()), error(states, expected.double()))
+    expected_out = prefill_reference(*tail.unbind(2), decay, expected, [(0, len(tail), 0)])
+    return max(error(out[-4096:], expected_out[-4096:].double()), error(states, expected.double()))
 
 
 def timed(call: Callable[[], object], times: int = 10, inner: int = 1) -> float:
     """Median milliseconds of one call; `inner` calls between two events where one is short."""
     call()
     torch.cuda.synchronize()
-    found = []
+    milliseconds = []
     for _ in range(times):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
@@ -144,8 +147,8 @@ def timed(call: Callable[[], object], times: int = 10, inner: int = 1) -> float:
             call()
         end.record()
         end.synchronize()
-        found.append(float(begin.elapsed_time(end)) / inner)
-    return statistics.median(found)
+        milliseconds.append(float(begin.elapsed_time(end)) / inner)
+    return statistics.median(milliseconds)
 
 
 def replayed(call: Callable[[], object]) -> float:
@@ -176,7 +179,7 @@ def prefill_rates(qkv: Tensor, tuning: Any, spans: list[tuple[int, int, int]], l
 
 
 def peer_rates(qkv: Tensor, tokens: int) -> dict[str, float]:
-    """The same of flash-linear-attention's kernel, whose slopes are another formula of the same kind."""
+    """Rates of flash-linear-attention's kernel, whose slopes are a similar formula."""
     chunk = importlib.import_module("fla.ops.lightning_attn").chunk_lightning_attn
     q, k, v = (x[None].contiguous() for x in qkv[:tokens].unbind(2))  # it would copy views at every call
     states = torch.zeros(1, HEADS, DIM, DIM, device="cuda")
@@ -186,66 +189,66 @@ def peer_rates(qkv: Tensor, tokens: int) -> dict[str, float]:
 
 def decode_rates(rows: int) -> dict[str, float]:
     """Milliseconds and TB/s of one step of `rows` sequences, their states scattered over the slots."""
-    q, k, v = draw(rows, 3).unbind(2)
+    q, k, v = random_qkv(rows, 3).unbind(2)
     states = torch.zeros(2 * rows, HEADS, DIM, DIM, device="cuda")
     slots, decay = torch.randperm(2 * rows, device="cuda")[:rows], slopes()
     ms = replayed(lambda: lightning.lightning_decode(q, k, v, decay, states, slots))
     return {"ms": ms, "TB/s": 2 * rows * HEADS * DIM * DIM * 4 / ms / 1e9}
 
 
-def guarded(found: dict[str, Any], name: str, call: Callable[[], Any]) -> Any:
-    """The call's result, kept under the name; a failure is printed and the run goes on."""
+def guarded(results: dict[str, Any], name: str, call: Callable[[], Any]) -> Any:
+    """The call's result, stored under the name; a failure is printed and the run goes on."""
     try:
-        found[name] = call()
+        results[name] = call()
     except Exception as problem:  # noqa: BLE001  # one variant that does not compile must not cost the others
-        found[name] = None
+        results[name] = None
         print(f"{name}: {type(problem).__name__}: {str(problem).strip()[:300]}", flush=True)
     torch.cuda.synchronize()
-    return found[name]
+    return results[name]
 
 
 def main() -> None:
     """Print the tables, then JSON."""
-    begun, seconds = time.perf_counter(), float(sys.argv[1]) if len(sys.argv) > 1 else 80.0
-    found: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
-    found["copy TB/s"] = copy_rate()
-    print(f"{found['device']}, torch {torch.__version__}, device copy {found['copy TB/s']:.2f} TB/s")
-    qkv = draw(max(LENGTHS), 1)
+    started, seconds = time.perf_counter(), float(sys.argv[1]) if len(sys.argv) > 1 else 80.0
+    results: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    results["copy TB/s"] = copy_rate()
+    print(f"{results['device']}, torch {torch.__version__}, device copy {results['copy TB/s']:.2f} TB/s")
+    qkv = random_qkv(max(LENGTHS), 1)
     print("| variant | output error | state error | " + " | ".join(f"{n:,} ms (TB/s)" for n in LENGTHS) + " |")
     print("|---|--:|--:|" + "--:|" * len(LENGTHS), flush=True)
     for seed, (name, tuning) in enumerate(VARIANTS.items(), 100):
-        if time.perf_counter() - begun > seconds:
+        if time.perf_counter() - started > seconds:
             print(f"skipped: {name}")
             continue
-        errors = guarded(found, f"errors, {name}", lambda t=tuning, s=seed: check(t, s))  # type: ignore[misc]
+        errors = guarded(results, f"errors, {name}", lambda t=tuning, s=seed: check(t, s))  # type: ignore[misc]
         if errors is None:
             continue
         rates = [
-            guarded(found, f"{n}, {name}", lambda n=n, t=tuning: prefill_rates(qkv, t, [(0, n, 0)]))  # type: ignore[misc]
+            guarded(results, f"{n}, {name}", lambda n=n, t=tuning: prefill_rates(qkv, t, [(0, n, 0)]))  # type: ignore[misc]
             for n in LENGTHS
         ]
         cells = [f"{rate['ms']:.3f} ({rate['TB/s']:.2f})" if rate else "failed" for rate in rates]
         right = "" if all(e < LIMIT for e in errors) else " WRONG"
         print(f"| {name}{right} | {errors[0]:.1e} | {errors[1]:.1e} | " + " | ".join(cells) + " |", flush=True)
         if name == "default":
-            peer(found, qkv)
-            rest(found, qkv)
-    print(f"{time.perf_counter() - begun:.0f} s")
-    print(json.dumps(found))
+            peer(results, qkv)
+            rest(results, qkv)
+    print(f"{time.perf_counter() - started:.0f} s")
+    print(json.dumps(results))
 
 
-def peer(found: dict[str, Any], qkv: Tensor) -> None:
+def peer(results: dict[str, Any], qkv: Tensor) -> None:
     """flash-linear-attention's row of the table."""
     if importlib.util.find_spec("fla") is None:
         print("| flash-linear-attention: not installed | | | | | |")
         return
-    rates = [guarded(found, f"{n}, fla", lambda n=n: peer_rates(qkv, n)) for n in LENGTHS]  # type: ignore[misc]
+    rates = [guarded(results, f"{n}, fla", lambda n=n: peer_rates(qkv, n)) for n in LENGTHS]  # type: ignore[misc]
     cells = [f"{rate['ms']:.3f} ({rate['TB/s']:.2f})" if rate else "failed" for rate in rates]
     print("| flash-linear-attention | | | " + " | ".join(cells) + " |", flush=True)
 
 
-def rest(found: dict[str, Any], qkv: Tensor) -> None:
-    """What is asked of the default alone."""
+def rest(results: dict[str, Any], qkv: Tensor) -> None:
+    """Measurements of the default tuning alone."""
     many = [(256 * i, 256 * (i + 1), i) for i in range(200)]
     cases: dict[str, Callable[[], Any]] = {
         "error at the end of 1M tokens": lambda: check_long(qkv),
@@ -260,7 +263,7 @@ def rest(found: dict[str, Any], qkv: Tensor) -> None:
         **{f"decode, {rows} rows": lambda rows=rows: decode_rates(rows) for rows in ROWS},  # type: ignore[misc]
     }
     for name, call in cases.items():
-        value = guarded(found, name, call)
+        value = guarded(results, name, call)
         if isinstance(value, dict):
             print(f"  {name}: {value['ms']:.4f} ms, {value['TB/s']:.2f} TB/s")
         elif value is not None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.local.test_minimax_m1 import TINY, draw, naive, saved
+from tests.local.models.test_minimax_m1 import TINY, draw, naive, saved
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "parity.py"
 EXPECTED = "expected.safetensors"

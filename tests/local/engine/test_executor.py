@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from m1eval import NullProgress, Progress, Request, RunnerError, Sampling, UsageError, load
 from tests.local.conftest import save_tokenizer
 from tests.local.engine.test_engine import HYBRID, prompt
-from tests.local.test_deepseek_v3 import SHAPE as DEEPSEEK
+from tests.local.models.test_deepseek_v3 import SHAPE as DEEPSEEK
 
 local = load("runners", "local")
 models, layers, loader, sharding, executor = (

@@ -24,7 +24,7 @@ models, layers, loader, sharding, cache_spec = (
 )
 minimax_m1, minimax = (import_module(f"{models.__name__}.{name}") for name in ("minimax_m1", "minimax"))
 
-ORACLE = Path(__file__).parents[2].parent / "shared" / "oracles" / "minimax-m1-tiny"
+ORACLE = Path(__file__).parents[3].parent / "shared" / "oracles" / "minimax-m1-tiny"
 """A tiny M1, and what the published remote code computes with it."""
 
 TINY: dict[str, Any] = {

@@ -213,7 +213,7 @@ def _variable(match: re.Match[str], header: str) -> str:
     if not name:
         return "$"
     if name not in os.environ:
-        raise UsageError(f"http: headers: {header} names ${name}, which is not set; $$ stands for a dollar sign")
+        raise UsageError(f"http: headers: {header} names ${name}, which is not set; write $$ for a dollar sign")
     return os.environ[name].strip()
 
 

@@ -35,7 +35,7 @@ def reply(case: dict[str, Any], status: int | None = None) -> Reply:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['server']}-{case['over']}")
-def test_each_wording_is_told_for_what_it_is(case: dict[str, Any]) -> None:
+def test_each_wording_is_classified(case: dict[str, Any]) -> None:
     assert context_length.exceeded(case["status"], errors.parse(body(case))) is case["over"]
 
 
@@ -53,11 +53,11 @@ def wrong(cases: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def test_other_words_of_servers_and_gateways_are_told_for_what_they_are() -> None:
+def test_other_wordings_of_servers_and_gateways_are_classified() -> None:
     assert wrong(table("refusals_in_other_words.jsonl")) == []
 
 
-def test_other_languages_are_told_for_what_they_say() -> None:
+def test_other_languages_are_classified() -> None:
     cases = table("refusals_in_languages.jsonl")
     assert len({case["language"] for case in cases if case["over"]}) >= 12
     assert wrong([case | {"body": {"error": {"message": case["message"]}}} for case in cases]) == []
@@ -164,7 +164,7 @@ def test_it_may_come_in_any_form_where_an_answer_was_due(server: Loopback, body:
         "Say in a haiku what I see here: Please reduce the length of the messages",
     ],
 )
-def test_a_prompt_that_speaks_of_windows_is_not_taken_for_the_servers_words(server: Loopback, prompt: str) -> None:
+def test_a_prompt_about_windows_is_not_mistaken_for_the_servers_message(server: Loopback, prompt: str) -> None:
 
     def as_moderated(request: ReceivedRequest) -> Reply:
         prompt = request.body["messages"][0]["content"]
@@ -214,7 +214,7 @@ def test_a_prompt_that_fits_gets_as_many_tokens_as_are_left(
     assert str(left) in str(output.metadata["max_tokens"])
 
 
-def test_a_prompt_that_does_not_fit_by_its_numbers_is_not_asked_again(server: Loopback) -> None:
+def test_a_prompt_that_does_not_fit_by_its_numbers_is_not_retried(server: Loopback) -> None:
     reply = Reply({"error": {"message": "prompt is too long: 209353 tokens > 199999 maximum"}}, 400)
     output = ask(server.reply(reply), question(sampling=Sampling(max_tokens=100)))
     assert output.finish_reason == "refused_context"

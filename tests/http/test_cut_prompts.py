@@ -61,7 +61,7 @@ def test_what_must_have_been_cut(request_: Request, usage: Usage, least: int | N
 
 
 @given(st.lists(st.sampled_from(["a", "word", " ", "  ", "\n", "語", "x" * 70_000]), max_size=12).map("".join))
-def test_words_are_counted_as_if_at_once(text: str) -> None:
+def test_words_are_counted_in_chunks_as_in_one_pass(text: str) -> None:
     assert http.cut_prompts._count_words(text) == len(text.split())
 
 

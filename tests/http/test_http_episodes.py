@@ -73,7 +73,7 @@ def test_a_limit_counts_every_turn_and_no_episode_begins_that_may_not_end(
     assert (again.code, len(records(tmp_path)), len(server.posts)) == (3, 6, 30), again.err
 
 
-def test_an_episode_may_ask_at_once_and_go_on_without_one_that_fails(
+def test_an_episode_may_send_parallel_requests_and_survive_a_failed_one(
     server: Loopback, episode: Callable[..., Result], tmp_path: Path
 ):
     code = """
@@ -96,7 +96,7 @@ def test_an_episode_may_ask_at_once_and_go_on_without_one_that_fails(
     assert record["metadata"] == {"q": "q0", "mine": 1, "requests": 4}
 
 
-def test_what_a_failed_episode_has_spent_is_kept(server: Loopback, episode: Callable[..., Result], tmp_path: Path):
+def test_the_cost_of_a_failed_episode_is_recorded(server: Loopback, episode: Callable[..., Result], tmp_path: Path):
     server.script = lambda request: answer(usage=USAGE) if len(server.posts) <= 3 else answer("no", "content_filter")
     result = episode(FIVE, samples=2, *("-j", 1))  # noqa: B026
     first = records(tmp_path)[0]

@@ -88,7 +88,7 @@ def test_credentials_in_the_address_become_a_header_and_are_shown_nowhere(server
     assert client.describe()["base_url"] == server.url
 
 
-def test_connections_are_kept_and_no_more_than_wanted_are_open(server: Loopback) -> None:
+def test_connections_are_reused_and_no_more_than_the_limit_are_open(server: Loopback) -> None:
     server.reply(answer()._replace(delay=0.05))
     outputs = ask(server, *(question() for _ in range(12)), concurrency=3)
     assert len(outputs) == 12

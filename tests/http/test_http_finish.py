@@ -63,7 +63,7 @@ def test_an_answer_is_whole_cut_or_a_call(server: Loopback, words: str, reason: 
 
 @pytest.mark.parametrize("how", ["whole", "stream"])
 @pytest.mark.parametrize("raw", NOTHING, ids=repr)
-def test_an_end_that_is_not_told_is_that_of_a_whole_answer(server: Loopback, raw: Any, how: str):
+def test_an_answer_without_a_finish_reason_is_complete(server: Loopback, raw: Any, how: str):
     output = ask(server.reply(ending(raw, how)))
     assert (output.text, output.finish_reason, output.metadata) == ("Paris", "stop", {})
 
@@ -85,7 +85,7 @@ def test_a_filtered_answer_is_an_error_with_its_reason(server: Loopback, word: s
 
 @pytest.mark.parametrize("how", ["whole", "stream"])
 @pytest.mark.parametrize("word", [*FAILED.split(), ["stop"], 7, True], ids=str)
-def test_an_answer_that_was_broken_off_is_tried_again(server: Loopback, word: Any, how: str):
+def test_an_answer_that_was_broken_off_is_retried(server: Loopback, word: Any, how: str):
     output = ask(server.reply(ending(word, how), answer("whole")))
     assert (output.text, output.retries) == ("whole", 1)
     with pytest.raises(Failed, match="ended the answer with finish_reason"):
@@ -192,14 +192,14 @@ def test_a_context_error_leaves_max_tokens_out_once_then_gives_in(server: Loopba
     ids=str,
 )
 @pytest.mark.parametrize("how", ["whole", "stream"])
-def test_what_passes_is_tried_again(server: Loopback, error: dict[str, Any], how: str):
+def test_what_passes_is_retried(server: Loopback, error: dict[str, Any], how: str):
     progress = RecordingProgress()
     reply = Reply(error) if how == "whole" else Reply(event(error), headers={"Content-Type": "text/event-stream"})
     output = ask(server.reply(reply, answer()), question(progress=progress))
     assert (output.text, output.retries, len(progress.retries)) == ("Paris", 1, 1)
 
 
-def test_a_request_that_is_refused_in_a_stream_fails_at_once_and_a_key_ends_the_run(server: Loopback):
+def test_a_refusal_in_a_stream_fails_without_retries_and_a_wrong_key_ends_the_run(server: Loopback):
     for how in (Reply, lambda data: Reply(event(data), headers={"Content-Type": "text/event-stream"})):
         with pytest.raises(Failed, match="temperature must be positive 400"):
             ask(server.reply(how({"error": {"message": "temperature must be positive", "code": 400}})))
@@ -222,7 +222,7 @@ def test_a_request_that_is_refused_in_a_stream_fails_at_once_and_a_key_ends_the_
     ],
     ids=str,
 )
-def test_what_is_no_error_does_no_harm(server: Loopback, harmless: dict[str, Any]):
+def test_fields_that_are_not_errors_are_ignored(server: Loopback, harmless: dict[str, Any]):
     assert ask(server.reply(Reply(answer("Paris").body | harmless))).retries == 0
     body = event({"choices": [{"delta": {"content": "Paris"}, "finish_reason": "stop"}]} | harmless) + event(b"[DONE]")
     assert ask(server.reply(Reply(body, headers={"Content-Type": "text/event-stream"}))).retries == 0

@@ -81,7 +81,7 @@ def test_it_stays_near_the_load_above_which_nothing_is_gained():
     assert 48 <= late[len(late) // 2] <= 128
 
 
-def test_it_halves_when_the_server_says_too_much_and_finds_its_place():
+def test_it_halves_on_overload_and_settles_near_the_capacity():
     limits = simulated(lambda load: 0.5, seconds=120, busy_above=40)
     late = limits[len(limits) // 2 :]
     assert max(late) <= 64
@@ -133,7 +133,7 @@ def test_a_fixed_number_stays():
     assert asyncio.run(scenario()) == 5
 
 
-def test_a_request_that_is_cancelled_while_it_waits_leaves_its_place():
+def test_a_request_that_is_cancelled_in_the_queue_is_released():
     async def scenario() -> int:
         limiter = limiters.AdaptiveLimiter(1)
         await limiter.acquire()
@@ -222,7 +222,7 @@ def test_several_servers_share_the_work_by_their_load(server: Loopback, second: 
     assert len(second.posts) > 2 * len(server.posts) > 0
 
 
-def test_requests_with_one_prefix_go_to_one_server_while_it_has_a_place(server: Loopback, second: Loopback):
+def test_requests_with_one_prefix_go_to_one_server_while_it_has_room(server: Loopback, second: Loopback):
     ask_both(server, second, 4, key="the same long text")
     assert sorted([len(server.posts), len(second.posts)]) == [0, 4]
 

@@ -154,7 +154,7 @@ def errors_and_growth(url: str, kinds: list[int], **options: Any) -> tuple[list[
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_what_has_no_end_is_given_up(part: int):
+def test_an_endless_response_is_abandoned(part: int):
     names = list(ENDLESS)[part::4]
 
     async def reply(writer: asyncio.StreamWriter, kind: str) -> None:
@@ -171,7 +171,7 @@ def test_what_has_no_end_is_given_up(part: int):
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_says_nothing_is_not_kept(name: str):
+def test_empty_chunks_are_not_held(name: str):
     noise = HARMLESS[name][: 2**20]
     noise = noise[: noise.rfind(b"\n\n") + 2] if b"\n\n" in noise else noise
     reader = http.stream.CompletionReader(lambda _: None)
@@ -263,7 +263,7 @@ def test_headers_and_trailers_have_an_end():
     assert growth < 60 * 2**20
 
 
-def test_many_short_pieces_take_the_memory_of_their_text():
+def test_many_short_deltas_take_the_memory_of_their_text():
     one = event({"choices": [{"index": 0, "delta": {"content": "é¿"}, "finish_reason": None}]})
     reader = http.stream.CompletionReader(lambda _: None)
     reader.feed(one)

@@ -115,7 +115,7 @@ def test_parts_of_thinking_come_piece_by_piece():
         ({"message": {"text": "Paris"}}, "Paris"),
     ],
 )
-def test_an_answer_may_stand_in_other_places(server: Loopback, choice: dict[str, Any], text: str):
+def test_an_answer_may_be_in_other_fields(server: Loopback, choice: dict[str, Any], text: str):
     assert ask(server.reply(Reply({"choices": [choice | {"finish_reason": "stop"}]}))).text == text
 
 
@@ -125,7 +125,7 @@ def test_choices_come_in_any_order():
 
 
 @pytest.mark.parametrize("broken", [[7], {"a": 1}, 7, True, [["Paris"]], [{"text": 7}]])
-def test_a_content_that_cannot_be_read_is_tried_again(server: Loopback, broken: Any):
+def test_a_content_that_cannot_be_read_is_retried(server: Loopback, broken: Any):
     assert ask(server.reply(answer(broken), answer())).retries == 1
     body = event({"choices": [{"delta": {"content": broken}, "finish_reason": "stop"}]}) + event(b"[DONE]")
     assert ask(server.reply(Reply(body, headers={"Content-Type": "text/event-stream"}), answer())).retries == 1
@@ -156,7 +156,7 @@ def test_texts_that_each_repeat_the_one_before_are_the_whole(kind: str):
 @pytest.mark.parametrize(
     "parts", [["a", "ab"], ["a", "aa", "aaa"], ["ha", "ha"], ["x"] * 20, ["1", "12", "3"], ["", "a", "ab", "abc"]]
 )
-def test_a_few_pieces_that_begin_alike_are_pieces(parts: list[str]):
+def test_a_few_deltas_with_a_common_prefix_are_not_cumulative(parts: list[str]):
     assert streamed(*({"content": part} for part in parts)).text == "".join(parts)
 
 
@@ -165,7 +165,7 @@ def test_messages_that_grow_are_the_whole(parts: list[str]):
     assert streamed(*({"content": part} for part in parts), kind="message").text == "Paris"
 
 
-def test_azure_and_others_begin_with_pieces_of_no_text(server: Loopback):
+def test_azure_and_others_begin_with_chunks_without_text(server: Loopback):
     pieces: list[Any] = [
         {
             "choices": [],

@@ -54,7 +54,7 @@ def test_an_overlong_prompt_is_an_output_not_an_error(server: Loopback, error: d
     assert len(server.posts) == 1
 
 
-def test_a_prompt_that_fits_is_asked_without_max_tokens_when_those_do_not(server: Loopback) -> None:
+def test_a_prompt_that_fits_is_sent_without_max_tokens_when_those_do_not_fit(server: Loopback) -> None:
     def as_vllm(request: ReceivedRequest) -> Reply:
         if "max_tokens" in request.body:
             words = "'max_tokens' is too large: 80000. This model's maximum context length is 2048 tokens"
@@ -69,7 +69,7 @@ def test_a_prompt_that_fits_is_asked_without_max_tokens_when_those_do_not(server
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_bad_request_fails_at_once_with_the_servers_words(server: Loopback, status: int) -> None:
+def test_a_bad_request_fails_without_retries_with_the_servers_message(server: Loopback, status: int) -> None:
     with pytest.raises(Failed, match=f"{status} .*temperature must be positive") as error:
         ask(server.reply(Reply({"detail": [{"msg": "temperature must be\npositive"}]}, status)))
     one_line(error)

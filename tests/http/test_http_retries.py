@@ -63,7 +63,7 @@ WALLS: dict[str, Reply] = {
 
 
 @pytest.mark.parametrize("name", PASSING)
-def test_a_passing_failure_is_tried_again(server: Loopback, name: str) -> None:
+def test_a_passing_failure_is_retried(server: Loopback, name: str) -> None:
     progress = RecordingProgress()
     output = ask(server.reply(PASSING[name], PASSING[name], answer()), question(progress=progress))
     assert (output.text, output.retries) == ("Paris", 2)
@@ -82,7 +82,7 @@ def test_a_lasting_failure_ends_in_one_clear_line_after_the_last_try(server: Loo
 
 
 @pytest.mark.parametrize("name", WALLS)
-def test_a_firewalls_page_in_the_middle_of_a_run_is_tried_again(server: Loopback, name: str) -> None:
+def test_a_firewalls_page_in_the_middle_of_a_run_is_retried(server: Loopback, name: str) -> None:
     server.reply(answer(), WALLS[name], WALLS[name], answer())
 
     async def scenario() -> list[int]:
@@ -100,7 +100,7 @@ def test_what_does_not_pass_is_not_tried_again(server: Loopback, status: int) ->
     assert len(server.posts) == 1
 
 
-def test_a_request_of_too_many_bytes_is_told_from_a_long_prompt(server: Loopback) -> None:
+def test_a_request_of_too_many_bytes_is_not_mistaken_for_a_long_prompt(server: Loopback) -> None:
     with pytest.raises(
         Failed, match=r"413 Request Entity Too Large nginx: the request has \d+ bytes, and a proxy"
     ) as error:
@@ -115,14 +115,14 @@ def test_the_servers_words_are_in_the_error(server: Loopback) -> None:
         ask(server.reply(PASSING["429"]), retries=0)
 
 
-def test_an_answer_that_does_not_come_in_time_is_tried_again(server: Loopback) -> None:
+def test_an_answer_that_times_out_is_retried(server: Loopback) -> None:
     output = ask(server.reply(answer()._replace(delay=60), answer()), timeout=2)
     assert (output.text, output.retries) == ("Paris", 1)
     with pytest.raises(Failed, match=r"no answer within 0\.2 s"):
         ask(server.reply(answer()._replace(delay=60)), timeout=0.2, retries=0)
 
 
-def test_waiting_for_a_place_is_not_on_the_clock_of_the_answer(server: Loopback) -> None:
+def test_time_in_the_queue_does_not_count_against_the_timeout(server: Loopback) -> None:
     outputs = ask(
         server.reply(answer()._replace(delay=0.5)), *(question() for _ in range(6)), concurrency=1, timeout=2.5
     )

@@ -229,7 +229,7 @@ def test_an_answer_is_read_in_every_form_and_under_every_type(server: Loopback, 
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_bytes_that_are_no_text_do_no_harm(size: int):
+def test_bytes_that_are_not_text_are_harmless(size: int):
     pieces = [
         event(json.dumps(piece("Gr")).encode()),
         event(json.dumps(piece("ü😀ß"), ensure_ascii=False).encode()),
@@ -272,7 +272,7 @@ def test_a_stream_in_the_charset_that_it_says(server: Loopback):
         (event({"output": [{"type": "message"}]}), "holds no answer: 'output'"),
     ],
 )
-def test_a_stream_that_is_no_answer_is_tried_again(server: Loopback, body: bytes, words: str):
+def test_a_stream_without_an_answer_is_retried(server: Loopback, body: bytes, words: str):
     broken = Reply(body, headers={"Content-Type": SSE})
     with pytest.raises(RunnerError if b"<html>" in body else Failed, match=words):
         ask(server.reply(broken), retries=0)
@@ -292,7 +292,7 @@ def test_an_answer_that_was_whole_when_the_line_broke_is_an_answer(server: Loopb
     assert ask(server.reply(Reply(whole, headers=headers, cut_at=len(whole) // 2), answer())).retries == 1
 
 
-def test_connections_of_streams_are_kept(server: Loopback):
+def test_connections_of_streams_are_reused(server: Loopback):
     server.reply(Reply(USUAL, headers={"Content-Type": SSE}))
     ask(server, *([http.Request(messages=[{"role": "user", "content": "q"}])] * 6), concurrency=1)
     assert {request.connection for request in server.posts} == {1}
@@ -313,7 +313,7 @@ def pieces_of(*texts: str) -> bytes:
         (["The capital is Paris, of course."[:n] for n in range(1, 33)], "The capital is Paris, of course."),
     ],
 )
-def test_pieces_that_grow_are_the_whole_only_if_each_of_them_does(server: Loopback, texts: list[str], whole: str):
+def test_deltas_are_cumulative_only_if_each_of_them_is(server: Loopback, texts: list[str], whole: str):
     stream = Reply(pieces_of(*texts), headers={"Content-Type": SSE})
     assert ask(server.reply(stream), thinking="no").text == whole
 

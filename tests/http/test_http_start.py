@@ -41,7 +41,7 @@ def test_the_window_that_llamacpp_serves_wins_over_the_trained_one(server: Loopb
     assert start(server).context_window == 1024
 
 
-def test_an_unlisted_model_is_asked_and_the_first_refusal_names_the_nearest(server: Loopback) -> None:
+def test_an_unlisted_model_is_tried_and_the_first_refusal_names_the_closest(server: Loopback) -> None:
     server.models = Reply({"data": [{"id": "MiniMax-M1-80k"}, {"id": "qwen3"}]})
     assert start(server, "MiniMax-M1-40k").notes == [
         f"{server.url} lists no model 'MiniMax-M1-40k'; did you mean MiniMax-M1-80k? it is asked anyway"
@@ -113,7 +113,7 @@ def test_a_model_list_that_is_denied_is_a_note_and_the_first_request_decides(ser
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("message", ["Incorrect API key provided: sk-1", "Missing API key", "invalid token"])
-def test_a_wrong_key_is_told_at_the_start(server: Loopback, status: int, message: str) -> None:
+def test_a_wrong_key_is_reported_at_the_start(server: Loopback, status: int, message: str) -> None:
     server.models = Reply({"error": {"message": message}}, status)
     with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY to a key"):
         start(server)
@@ -127,7 +127,7 @@ def test_a_wrong_key_is_told_at_the_start(server: Loopback, status: int, message
         Reply({"choices": None, "base_resp": {"status_code": 1004, "status_msg": "login fail: invalid api key"}}),
     ],
 )
-def test_a_wrong_key_may_be_told_with_any_status(server: Loopback, reply: Reply) -> None:
+def test_a_wrong_key_may_come_with_any_status(server: Loopback, reply: Reply) -> None:
     with pytest.raises(RunnerError, match=r"set \$OPENAI_API_KEY"):
         ask(server.reply(reply))
 
@@ -156,7 +156,7 @@ def test_a_model_is_found_in_lists_of_many_forms(server: Loopback, model: str, l
 @pytest.mark.parametrize(
     "reply", [Reply(status=404), Reply(status=405), Reply({"data": []}), Reply({"data": [1, {}]}), Reply([])]
 )
-def test_a_server_without_a_model_list_is_taken_at_its_word(server: Loopback, reply: Reply) -> None:
+def test_a_server_without_a_model_list_is_accepted(server: Loopback, reply: Reply) -> None:
     server.models = reply
     assert start(server).context_window is None
 
@@ -176,7 +176,7 @@ def test_a_server_that_is_busy_at_the_start_is_waited_for(server: Loopback) -> N
 
 
 @pytest.mark.parametrize("scheme", ["refused", "no name", "silent TLS", "broken TLS"])
-def test_a_server_that_cannot_be_reached_ends_the_start_at_once(server: Loopback, scheme: str) -> None:
+def test_an_unreachable_server_ends_the_start_without_retries(server: Loopback, scheme: str) -> None:
     with Rude() as rude, Closed() as closed:
         urls = {
             "refused": f"http://127.0.0.1:{closed}/v1",
@@ -190,7 +190,7 @@ def test_a_server_that_cannot_be_reached_ends_the_start_at_once(server: Loopback
     assert ("connection refused" in str(error.value)) is (scheme == "refused")
 
 
-def test_a_page_in_place_of_an_api_ends_the_run_after_a_few_tries(server: Loopback) -> None:
+def test_a_page_in_place_of_an_api_ends_the_run_after_a_few_retries(server: Loopback) -> None:
     page = Reply(b"<html><title>Welcome</title></html>", headers={"Content-Type": "text/html"})
     server.models = page
     with pytest.raises(RunnerError, match=r"is not an API .*'Welcome'.*is --base-url right"):
@@ -216,7 +216,7 @@ def test_the_address_may_stand_in_the_environment(server: Loopback, monkeypatch:
         (" http://127.0.0.1:{}/v1 ", "/v1"),
     ],
 )
-def test_addresses_are_taken_as_people_paste_them(server: Loopback, url: str, expected: str) -> None:
+def test_addresses_are_accepted_as_people_paste_them(server: Loopback, url: str, expected: str) -> None:
     assert ask_after_start(server, base_url=url.format(server.port)).text == "Paris"
     assert [request.path for request in server.received] == [f"{expected}/models", f"{expected}/chat/completions"]
 
@@ -235,7 +235,7 @@ def test_a_wrong_address_does_not_show_its_password() -> None:
     assert "hunter" not in one_line(error)
 
 
-def test_azures_deployments_are_asked_with_their_version_and_their_own_key(
+def test_azure_deployments_get_their_version_and_their_own_key(
     server: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)

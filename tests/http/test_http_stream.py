@@ -66,7 +66,7 @@ def test_the_same_thinking_under_both_names_counts_once(server: Loopback):
     assert ask(server.reply(stream(piece, delta("stop", content="A")))).reasoning == "Hm"
 
 
-def test_tool_calls_come_in_pieces(server: Loopback):
+def test_tool_calls_come_in_deltas(server: Loopback):
     first = {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}
     more = [{"index": 0, "function": {"arguments": part}} for part in ('{"a"', ": 1}")]
     other = {"index": 1, "id": "c2", "function": {"name": "g", "arguments": "{}"}}
@@ -80,7 +80,7 @@ def test_tool_calls_come_in_pieces(server: Loopback):
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
-def test_pieces_may_be_cut_anywhere(size: int):
+def test_chunks_may_be_split_anywhere(size: int):
     counts: list[int] = []
     body = b": a comment\r\n\r\nevent: x\r\n" + bytes(streamed("Grüße 😀").body).replace(b"\n", b"\r\n")
     reader = http.stream.CompletionReader(counts.append)
@@ -130,12 +130,12 @@ def test_an_error_that_comes_as_a_field_of_its_own_is_none_the_less_one(server: 
     assert ask(server.reply(refusal)).finish_reason == "refused_context"
 
 
-def test_usage_that_is_not_told_is_counted(server: Loopback):
+def test_missing_usage_is_counted(server: Loopback):
     assert ask(server.reply(streamed("right", usage={}))).usage.output == 5
 
 
 @pytest.mark.parametrize("refused", ["stream_options", "stream"])
-def test_a_server_that_cannot_stream_is_asked_without(server: Loopback, refused: str):
+def test_a_server_that_cannot_stream_gets_requests_without(server: Loopback, refused: str):
     def strict(request: ReceivedRequest) -> Reply:
         if refused in request.body:
             return Reply({"detail": f"Unexpected field: {refused}"}, 422)
@@ -187,13 +187,13 @@ def test_one_request_brings_several_repeats_and_each_is_a_record(server: Loopbac
     assert {record["metadata"]["choices"] for record in records} == {4}
 
 
-def test_a_server_that_gives_fewer_is_asked_for_the_rest(server: Loopback, m1eval: Any, tmp_path: Any):
+def test_the_rest_is_requested_from_a_server_that_gives_fewer(server: Loopback, m1eval: Any, tmp_path: Any):
     server.script = lambda request: answer("right")
     assert run(m1eval, server, tmp_path, "-o", "n=8", "-j", 1).json()["runs"][0]["outcomes"]["right"] == 16
     assert len(server.posts) == 16
 
 
-def test_a_server_that_refuses_several_is_asked_for_one(server: Loopback, m1eval: Any, tmp_path: Any):
+def test_a_server_that_refuses_several_gets_requests_for_one(server: Loopback, m1eval: Any, tmp_path: Any):
     server.script = lambda request: Reply({"detail": "n > 1"}, 400) if "n" in request.body else answer("right")
     assert run(m1eval, server, tmp_path, "-o", "n=8", "-j", 1).json()["runs"][0]["outcomes"]["right"] == 16
 
@@ -214,7 +214,7 @@ def test_a_thinking_budget_goes_before_several_answers(server: Loopback, m1eval:
     assert not any("n" in request.body for request in server.posts)
 
 
-def test_greedy_answers_are_the_same_and_are_not_asked_for_together(server: Loopback, m1eval: Any, tmp_path: Any):
+def test_greedy_answers_are_the_same_and_are_not_requested_together(server: Loopback, m1eval: Any, tmp_path: Any):
     server.script = lambda request: answer("right")
     run(m1eval, server, tmp_path, "-o", "n=8", "--set", "generation.temperature=0")
     assert not any("n" in request.body for request in server.posts)
@@ -313,7 +313,7 @@ def test_a_server_that_renders_nothing_says_what_else_there_is(server: Loopback)
         ("template", {"chat_template_kwargs": {"thinking_budget": 9}}),
     ],
 )
-def test_a_servers_own_means_are_asked_for_and_looked_after(server: Loopback, way: str, fields: dict[str, Any]):
+def test_a_servers_own_budget_is_requested_and_checked(server: Loopback, way: str, fields: dict[str, Any]):
     output = ask(server.reply(answer("Paris", reasoning="Hm.")), question(think_budget=9), think_by=way)
     assert fields.items() <= server.posts[0].body.items()
     assert output.metadata["thinking"]["by"] == way
@@ -364,13 +364,13 @@ def test_an_error_of_the_only_choice_is_that_of_the_answer(server: Loopback):
         assert ask(server.reply(stream(delta(content="A"), broken, done=done))).finish_reason == "refused_context"
 
 
-def test_an_empty_place_among_the_choices_is_none(server: Loopback):
+def test_an_empty_entry_among_the_choices_is_ignored(server: Loopback):
     choice = {"index": 0, "message": {"content": "A"}, "finish_reason": "stop"}
     assert [output.text for output in at_once(server.reply(Reply({"choices": [choice, None]})), 2)] == ["A"]
 
 
 @pytest.mark.parametrize("charset", ["idna", "punycode", "undefined", "rot13", "hex", "no-such", '"utf-8;x"'])
-def test_a_charset_that_cannot_be_read_is_taken_for_utf8(server: Loopback, charset: str):
+def test_an_unknown_charset_is_treated_as_utf8(server: Loopback, charset: str):
     whole = answer("Paris").body | {"id": "\ud83d"}
     reply = Reply(json.dumps(whole).encode() + b" ", headers={"Content-Type": f"application/json; charset={charset}"})
     assert ask(server.reply(reply)).text == "Paris"

@@ -62,9 +62,7 @@ def test_every_form_gets_the_right_grade(server: Loopback, m1eval: Any, tmp_path
     graded(m1eval, server, tmp_path, cases)
 
 
-def test_tags_of_ones_own_are_named_by_an_option_and_kept_in_the_run(
-    server: Loopback, m1eval: Any, tmp_path: Any
-) -> None:
+def test_custom_tags_are_an_option_and_recorded_in_the_run(server: Loopback, m1eval: Any, tmp_path: Any) -> None:
     cases = replies(Form("own", "<my_draft>", "</my_draft>")) | {
         "a known form is content": ("<thought>12</thought>", "stop", "wrong")
     }

@@ -167,7 +167,7 @@ CASES: dict[str, tuple[list[Any], list[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_pieces_find_their_call(name: str):
+def test_deltas_find_their_call(name: str):
     deltas, expected = CASES[name]
     assert merged(*deltas) == expected
 
@@ -206,7 +206,7 @@ def test_the_deprecated_form_is_a_call():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_random_calls_in_random_pieces_are_the_whole(seed: int):
+def test_random_calls_in_random_deltas_are_assembled(seed: int):
     draw = random.Random(seed)
     for _ in range(300):
         calls = []
@@ -260,7 +260,7 @@ def test_calls_that_come_whole_take_the_same_form(server: Loopback, given: Any, 
     assert [(fragment["id"], *fragment["function"].values()) for fragment in output.tool_calls] == expected
 
 
-def test_what_else_a_call_says_is_kept():
+def test_other_fields_of_a_call_are_kept():
     extra = {"google": {"thought_signature": "abc"}}
     fragment = call(*A, id="a", index=0, extra_content=extra)
     for data in (

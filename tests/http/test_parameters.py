@@ -158,7 +158,7 @@ def test_each_refusal_teaches_what_it_says(body: Any, expected: list[tuple[str, 
     assert [tuple(lesson) for lesson in parameters.find_adjustments(error, SENT)] == expected
 
 
-def test_what_the_user_gave_is_not_learnt_away() -> None:
+def test_user_parameters_are_not_adjusted() -> None:
     error = errors.parse(json.dumps(e("Unsupported parameter: 'temperature' is not supported", param="temperature")))
     assert parameters.find_adjustments(error, SENT, {"temperature"}) == []
     learned = parameters.Parameters({"temperature"}, str)
@@ -167,7 +167,7 @@ def test_what_the_user_gave_is_not_learnt_away() -> None:
     assert learned.refused_user_parameter(error, SENT) == "temperature"
 
 
-def test_neither_name_of_the_limit_leaves_no_limit_and_ends() -> None:
+def test_a_limit_refused_by_both_names_is_dropped_for_good() -> None:
     learned = parameters.Parameters((), str)
     for name in ("max_tokens", "max_completion_tokens"):
         fields = learned.apply(SENT)
@@ -178,7 +178,7 @@ def test_neither_name_of_the_limit_leaves_no_limit_and_ends() -> None:
     assert learned.apply(raw) == raw
 
 
-def test_a_record_is_taken_up_again_and_nonsense_in_it_is_not() -> None:
+def test_a_record_is_recalled_and_nonsense_in_it_is_ignored() -> None:
     first = parameters.Parameters((), str)
     for body in (pydantic("max_tokens"), pydantic("top_k"), e("System role not supported")):
         assert first.learn(errors.parse(json.dumps(body)), SENT, first.apply(SENT))
@@ -303,7 +303,7 @@ def test_a_fault_in_a_value_is_an_error_and_not_a_lesson(server: Loopback) -> No
     assert len(server.posts) == 1
 
 
-def test_a_server_that_always_refuses_is_not_asked_for_ever(server: Loopback) -> None:
+def test_a_server_that_always_refuses_is_not_retried_for_ever(server: Loopback) -> None:
     server.reply(unsupported("temperature"))
     with pytest.raises(Failed, match="temperature"):
         ask(server, question(sampling=Sampling(temperature=0.6)))
@@ -331,7 +331,7 @@ def test_a_short_answer_is_streamed_where_nothing_else_is_served(server: Loopbac
 
 
 @pytest.mark.parametrize("options", [{}, {"stream": "no"}, {"stream": "yes"}])
-def test_a_server_that_refuses_streams_and_whole_answers_alike_is_not_asked_for_ever(
+def test_a_server_that_refuses_streams_and_whole_answers_is_not_retried_for_ever(
     server: Loopback, options: dict[str, str]
 ) -> None:
     for message in (
@@ -385,7 +385,7 @@ def test_a_limit_is_capped_once(server: Loopback) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 422, 500, 501])
-def test_a_server_that_gives_one_answer_a_request_is_asked_singly(
+def test_a_server_that_gives_one_answer_per_request_gets_single_requests(
     server: Loopback, task: Path, shell: Any, status: int
 ) -> None:
     refusal = Reply(e("Internal Server Error" if status == 500 else "only one choice is implemented"), status)
@@ -396,7 +396,7 @@ def test_a_server_that_gives_one_answer_a_request_is_asked_singly(
     assert sum(request.body.get("n", 1) > 1 for request in server.posts) <= 2, "the first, and one beside it"
 
 
-def test_system_messages_go_where_they_are_taken(server: Loopback) -> None:
+def test_system_messages_move_to_an_accepted_role(server: Loopback) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
 
     def reply(request: ReceivedRequest) -> Reply:
@@ -411,7 +411,7 @@ def test_system_messages_go_where_they_are_taken(server: Loopback) -> None:
     assert request.messages == messages
 
 
-def test_nothing_learnt_costs_nothing(server: Loopback) -> None:
+def test_requests_without_adjustments_are_not_copied(server: Loopback) -> None:
     client = runner(server)
     body = {"model": "m"}
     assert client._completions.parameters.apply(body) is body
@@ -427,7 +427,7 @@ def test_nothing_learnt_costs_nothing(server: Loopback) -> None:
         "top_k is not supported, though the model m does not exist in the list of those that take it",
     ],
 )
-def test_a_refused_parameter_is_not_taken_for_a_missing_model(server: Loopback, message: str) -> None:
+def test_a_refused_parameter_is_not_mistaken_for_a_missing_model(server: Loopback, message: str) -> None:
     server.script = lambda request: Reply(e(message), 400) if "top_k" in request.body else answer()
     assert ask(server, question(sampling=Sampling(top_k=20))).text == "Paris"
 
@@ -441,7 +441,7 @@ def test_a_refused_parameter_is_not_taken_for_a_missing_model(server: Loopback, 
     ],
 )
 @pytest.mark.parametrize("status", [200, 400, 422])
-def test_words_of_the_prompt_that_an_error_repeats_are_not_the_servers(
+def test_an_echo_of_the_prompt_in_an_error_is_not_the_servers_message(
     server: Loopback, prompt: str, status: int
 ) -> None:
     server.reply(Reply({"error": {"message": f"Our filter says no to: {prompt}", "code": 400}}, status))
@@ -485,6 +485,6 @@ def test_no_limit_is_meant_by_minus_one(server: Loopback) -> None:
 
 
 @pytest.mark.parametrize("message", ["Streaming is not supported for this model", "STREAM must be false"])
-def test_a_server_that_does_not_stream_is_asked_without(server: Loopback, message: str) -> None:
+def test_a_server_that_does_not_stream_gets_requests_without(server: Loopback, message: str) -> None:
     server.script = lambda request: Reply(e(message), 400) if request.body.get("stream") else answer()
     assert ask(server).text == "Paris"

@@ -101,13 +101,13 @@ def test_a_stop_string_ends_the_answer_before_it(url: str) -> None:
     assert "Paris" not in output.text
 
 
-def test_several_at_once_get_their_own_answers(url: str) -> None:
+def test_parallel_requests_get_their_own_answers(url: str) -> None:
     france, italy = ask(url, PARIS, PARIS.replace("France", "Italy"))
     assert "Paris" in france.text
     assert "Rome" in italy.text
 
 
-def test_token_ids_are_taken_as_they_are(url: str) -> None:
+def test_token_ids_are_sent_unchanged(url: str) -> None:
     async def scenario() -> Output:
         runner = http.Runner("smollm2", base_url=url, thinking="no")
         ids = [504, 3575, 282, 4649, 314]  # "The capital of France is"
@@ -162,13 +162,13 @@ def test_a_streamed_answer_is_the_same_with_the_time_of_its_first_token(url: str
     assert refused.finish_reason == "refused_context"
 
 
-def test_tools_are_taken(url: str) -> None:
+def test_tools_are_accepted(url: str) -> None:
     tool = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
     output = one(url, greedy(32, tools=[tool]))
     assert output.text or output.tool_calls
 
 
-def test_a_thinking_budget_is_kept_by_continuing(url: str) -> None:
+def test_a_thinking_budget_is_enforced_by_continuation(url: str) -> None:
     output = one(url, greedy(48, think_budget=6), thinking="yes")
     assert output.metadata["thinking"] == {"budget": 6, "by": "continue", "forced": True, "tokens": 6}
     assert output.reasoning.endswith("I have to give the solution based on the thinking directly now.")

@@ -45,9 +45,9 @@ VARIANTS: dict[str, Any] = {
     "whole values, 8 warps": DEFAULT._replace(split=1, warps=8),
     "16 programs": DEFAULT._replace(programs=16),
     "8 programs": DEFAULT._replace(programs=8),
-    "segments of 256": DEFAULT._replace(programs=16, least=256),
-    "stages 3, leave in halves": DEFAULT._replace(stages=3, leave_split=2, leave_warps=4),
-    "leave in halves": DEFAULT._replace(leave_split=2, leave_warps=4),
+    "segments of 256": DEFAULT._replace(programs=16, min_segment=256),
+    "stages 3, states in halves": DEFAULT._replace(stages=3, state_split=2, state_warps=4),
+    "states in halves": DEFAULT._replace(state_split=2, state_warps=4),
     "block 32": DEFAULT._replace(block=32, stages=3),
     "values in halves, block 128": DEFAULT._replace(block=128, warps=8),
 }
@@ -99,7 +99,7 @@ def poison(tokens: int, dim: int, dtype: torch.dtype) -> None:
 def check(tuning: Any, seed: int, dtype: torch.dtype = torch.bfloat16, dim: int = DIM) -> tuple[float, float]:
     """Errors of outputs and states: three sequences of several and of one segment, one slot left alone."""
     spans = [(0, 2309, 2), (2309, 2310, 0), (2310, 3000, 3)]
-    tuning = tuning and tuning._replace(least=256, programs=1)
+    tuning = tuning and tuning._replace(min_segment=256, programs=1)
     qkv = random_qkv(3000, seed, dtype, dim=dim)
     worst = [0.0, 0.0]
     for layer in (0, 40, 78):

@@ -1,10 +1,11 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped"
 """Lightning attention in Triton: the same functions as in `ops/lightning.py`, see there for the recurrence.
 
-A prompt is cut into segments, so that one long sequence fills the GPU as well as many short ones. Three kernels: the
-state that each segment leaves by itself (`_leave`), the state that enters each (`_enter`), the outputs (`_outputs`). A
-sequence of one segment needs the last alone. Tokens so far before a segment's end that their decay is zero in fp32
-leave nothing there and are not read, which saves most of the first kernel on long prompts, but for the flattest heads.
+A prompt is split into segments, so that one long sequence fills the GPU as well as many short ones. Three kernels: the
+state that each segment adds by itself (`_segment_states`), the state before each (`_entry_states`), the outputs
+(`_outputs`). A sequence of one segment needs only the last. Tokens so far before a segment's end that their decay is
+zero in fp32 add nothing and are not read, which saves most of the first kernel on long prompts, except for the flattest
+heads.
 """
 
 from collections.abc import Sequence
@@ -22,31 +23,31 @@ LOG2E = tl.constexpr(1.4426950408889634)
 REACH = tl.constexpr(88.0)
 """e^-88 is below the smallest normal number of fp32."""
 
-PIECE = 512
-"""Numbers of a state that one program carries through a sequence."""
+STATE_TILE = 512
+"""Numbers of a state that one program of `_entry_states` carries through a sequence."""
 
 
 class Tuning(NamedTuple):
-    """How the kernels of prefill are cut: `block` tokens at a time, the values' dimension in `split` parts,
-    about `programs` programs on each multiprocessor, none of fewer than `least` tokens (but for a sequence's end).
+    """Tiling of the prefill kernels: `block` tokens at a time, the values' dimension in `split` parts, about `programs`
+    programs per multiprocessor, each of at least `min_segment` tokens (except at a sequence's end).
     """
 
     block: int = 64
     split: int = 2
     warps: int = 4
     stages: int = 2
-    leave_split: int = 1
-    leave_warps: int = 8
-    leave_stages: int = 3
+    state_split: int = 1
+    state_warps: int = 8
+    state_stages: int = 3
     programs: int = 4
-    least: int = 512
+    min_segment: int = 512
 
 
-class Plan(NamedTuple):
+class Segmentation(NamedTuple):
     """Segments [n, 4] as begin, end, slot, whether it is its sequence's last; those of long sequences come first.
 
-    `chains` [m, 3]: first segment, number of segments and slot of each sequence that has several; `entries` counts
-    all segments of these.
+    `chains` [m, 3]: first segment, number of segments and slot of each sequence that has several; `entries` is the
+    number of segments of these.
     """
 
     segments: Tensor
@@ -64,39 +65,39 @@ def lightning_prefill(
     *,
     tuning: Tuning | None = None,
 ) -> Tensor:
-    """As in `ops`; products of bf16 sum in fp32, fp16 goes as tf32, fp32 as three products of tf32."""
-    tuning = tuning or (Tuning() if q.dtype == torch.bfloat16 else Tuning(block=32, split=4, leave_split=4))
+    """See `ops`; products of bf16 are summed in fp32, fp16 uses tf32, fp32 three products of tf32."""
+    tuning = tuning or (Tuning() if q.dtype == torch.bfloat16 else Tuning(block=32, split=4, state_split=4))
     tokens, heads, dim = q.shape
     covered = sum(end - begin for begin, end, _ in spans) == tokens
     out = (torch.empty if covered else torch.zeros)((tokens, heads, dim), dtype=q.dtype, device=q.device)
     length = _length(tokens, heads, _processors(q.device), tuning)
-    plan = _plan(tuple((int(begin), int(end), int(slot)) for begin, end, slot in spans), length, q.device)
-    entering = torch.empty((plan.entries, heads, dim, dim), dtype=torch.float32, device=q.device)
+    segmentation = _segment(tuple((int(begin), int(end), int(slot)) for begin, end, slot in spans), length, q.device)
+    entry_states = torch.empty((segmentation.entries, heads, dim, dim), dtype=torch.float32, device=q.device)
     width = max(16, triton.next_power_of_2(dim))
     shape = {"dim": dim, "width": width, "block": tuning.block, **_precision(q)}
     strides = (*q.stride()[:2], *k.stride()[:2], *v.stride()[:2], *states.stride()[:2])
-    if plan.entries:
-        split = min(tuning.leave_split, width // 16)
-        _leave[(heads * split, plan.entries)](
-            k, v, slopes, entering, plan.segments, *strides[2:6], heads,
-            part=width // split, stages=tuning.leave_stages, num_warps=tuning.leave_warps, **shape,
+    if segmentation.entries:
+        split = min(tuning.state_split, width // 16)
+        _segment_states[(heads * split, segmentation.entries)](
+            k, v, slopes, entry_states, segmentation.segments, *strides[2:6], heads,
+            part=width // split, stages=tuning.state_stages, num_warps=tuning.state_warps, **shape,
         )  # fmt: skip
         size = dim * dim
-        _enter[(triton.cdiv(size, PIECE), heads, len(plan.chains))](
-            slopes, states, entering, plan.segments, plan.chains, *strides[6:], heads,
-            size=size, piece=PIECE, num_warps=4,
+        _entry_states[(triton.cdiv(size, STATE_TILE), heads, len(segmentation.chains))](
+            slopes, states, entry_states, segmentation.segments, segmentation.chains, *strides[6:], heads,
+            size=size, tile=STATE_TILE, num_warps=4,
         )  # fmt: skip
     split = min(tuning.split, width // 16)
-    if len(plan.segments):
-        _outputs[(heads * split, len(plan.segments))](
-            q, k, v, out, slopes, states, entering, plan.segments, *strides, plan.entries, heads,
+    if len(segmentation.segments):
+        _outputs[(heads * split, len(segmentation.segments))](
+            q, k, v, out, slopes, states, entry_states, segmentation.segments, *strides, segmentation.entries, heads,
             part=width // split, stages=tuning.stages, num_warps=tuning.warps, **shape,
         )  # fmt: skip
     return out
 
 
 def lightning_decode(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, states: Tensor, slots: Tensor) -> Tensor:
-    """As in `ops`; each state is read and written once."""
+    """See `ops`; each state is read and written once."""
     rows, heads, dim = q.shape
     out = torch.empty((rows, heads, dim), dtype=q.dtype, device=q.device)
     width = triton.next_power_of_2(dim)
@@ -111,11 +112,11 @@ def lightning_decode(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, states: Te
 
 
 def _precision(q: Tensor) -> dict[str, Any]:
-    """What the products take.
+    """Operand type and precision of the products.
 
-    In bf16 the state, the scores and the decayed values are rounded for their products: the output is then 0.29% off at
-    worst, against 0.17% by its own rounding alone; the state in two parts, high and low, would leave 0.24%. fp16 has
-    too few exponents for states and scores, so its operands become tf32.
+    In bf16 the state, the scores and the decayed values are rounded for their products: the worst error of the output
+    is then 0.29%, against 0.17% by its own rounding alone; a state split into high and low parts would give 0.24%. fp16
+    has too little exponent range for states and scores, so its operands become tf32.
 
     On a CPU all are fp32, because Triton's interpreter multiplies bf16 as if it were integers.
     """
@@ -132,12 +133,12 @@ def _processors(device: torch.device) -> int:
 def _length(tokens: int, heads: int, processors: int, tuning: Tuning) -> int:
     """Tokens of a segment: a multiple of the block."""
     segments = max(1, processors * tuning.programs // (heads * tuning.split))
-    wanted = max(tuning.least, triton.cdiv(tokens, segments))
-    return int(triton.cdiv(wanted, tuning.block) * tuning.block)
+    tokens_each = max(tuning.min_segment, triton.cdiv(tokens, segments))
+    return int(triton.cdiv(tokens_each, tuning.block) * tuning.block)
 
 
-@lru_cache(maxsize=16)  # every lightning layer of a step asks for the same
-def _plan(spans: tuple[StateSpan, ...], length: int, device: torch.device) -> Plan:
+@lru_cache(maxsize=16)  # the same for every lightning layer of a step
+def _segment(spans: tuple[StateSpan, ...], length: int, device: torch.device) -> Segmentation:
     several: list[tuple[int, int, int, int]] = []
     single: list[tuple[int, int, int, int]] = []
     chains: list[tuple[int, int, int]] = []
@@ -148,12 +149,14 @@ def _plan(spans: tuple[StateSpan, ...], length: int, device: torch.device) -> Pl
             chains.append((len(several), len(rows), slot))
         (several if len(rows) > 1 else single).extend(rows)
     segments = torch.tensor(several + single, dtype=torch.int64).view(-1, 4)
-    return Plan(segments.to(device), torch.tensor(chains, dtype=torch.int64).view(-1, 3).to(device), len(several))
+    return Segmentation(
+        segments.to(device), torch.tensor(chains, dtype=torch.int64).view(-1, 3).to(device), len(several)
+    )
 
 
 @triton.jit
 def _tile(base, t, left, stride, columns, block: tl.constexpr, dim: tl.constexpr, masked: tl.constexpr):
-    """Tokens t to t + block of one head [block, columns], zero past the `left` that there are."""
+    """Tokens t to t + block of one head [block, columns], zero beyond the `left` that remain."""
     rows = tl.arange(0, block)
     mask = rows[:, None] < left
     if masked:
@@ -163,9 +166,9 @@ def _tile(base, t, left, stride, columns, block: tl.constexpr, dim: tl.constexpr
 
 @triton.jit
 def _carry(state, k, v, slope, left, block: tl.constexpr, operand: tl.constexpr, precision: tl.constexpr):
-    """The state after a block of which `left` tokens are there (all, if left >= block).
+    """The state after a block with `left` tokens (all, if left >= block).
 
-    The decays go to the values: then the tensor cores take the keys as they came, and registers are spared.
+    The decays are applied to the values: then the tensor cores take the keys as loaded, which saves registers.
     """
     count = tl.minimum(left, block)
     rest = tl.maximum(count - 1 - tl.arange(0, block), 0).to(tl.float32)
@@ -175,12 +178,12 @@ def _carry(state, k, v, slope, left, block: tl.constexpr, operand: tl.constexpr,
 
 
 @triton.jit
-def _leave(
-    k, v, slopes, entering, segments, k_token, k_head, v_token, v_head, heads,
+def _segment_states(
+    k, v, slopes, entry_states, segments, k_token, k_head, v_token, v_head, heads,
     dim: tl.constexpr, width: tl.constexpr, part: tl.constexpr, block: tl.constexpr, stages: tl.constexpr,
     operand: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
-    """entering[segment] = the state after the segment, begun from nothing; not for the last, which none follows."""
+    """entry_states[segment] = the state after the segment alone, from zero; not for the last, which none follows."""
     row = tl.program_id(1)
     head = tl.program_id(0) // (width // part)
     begin, end = tl.load(segments + row * 4), tl.load(segments + row * 4 + 1)
@@ -196,38 +199,38 @@ def _leave(
         for t in tl.range(begin, end, block, num_stages=stages):
             left = (end - t).to(tl.int32)
             keys = _tile(k, t, left, k_token, dims, block, dim, dim != width)
-            held = _tile(v, t, left, v_token, values, block, dim, dim != width)
-            state = _carry(state, keys, held, slope, left, block, operand, precision)
+            v_tile = _tile(v, t, left, v_token, values, block, dim, dim != width)
+            state = _carry(state, keys, v_tile, slope, left, block, operand, precision)
         place = (row.to(tl.int64) * heads + head) * dim * dim
         mask = (dims[:, None] < dim) & (values[None, :] < dim)
-        tl.store(entering + place + dims[:, None] * dim + values[None, :], state, mask=mask)
+        tl.store(entry_states + place + dims[:, None] * dim + values[None, :], state, mask=mask)
 
 
 @triton.jit
-def _enter(
-    slopes, states, entering, segments, chains, state_slot, state_head, heads,
-    size: tl.constexpr, piece: tl.constexpr,
+def _entry_states(
+    slopes, states, entry_states, segments, chains, state_slot, state_head, heads,
+    size: tl.constexpr, tile: tl.constexpr,
 ):  # fmt: skip
-    """entering[segment] = the state before the segment, from what each segment of a sequence leaves by itself."""
+    """entry_states[segment] = the state before the segment, from the states that `_segment_states` stored."""
     head = tl.program_id(1)
     chain = chains + tl.program_id(2) * 3
     first, count, slot = tl.load(chain), tl.load(chain + 1), tl.load(chain + 2)
-    at = tl.program_id(0) * piece + tl.arange(0, piece)
+    at = tl.program_id(0) * tile + tl.arange(0, tile)
     mask = at < size
     slope = tl.load(slopes + head) * LOG2E
     state = tl.load(states + slot * state_slot + head * state_head + at, mask=mask)
     for row in tl.range(first, first + count - 1, num_stages=4):
-        place = entering + (row * heads + head) * size + at
+        place = entry_states + (row * heads + head) * size + at
         left = tl.load(place, mask=mask)
         tl.store(place, state, mask=mask)
         length = tl.load(segments + row * 4 + 1) - tl.load(segments + row * 4)
         state = state * tl.exp2(-slope * length.to(tl.float32)) + left
-    tl.store(entering + ((first + count - 1) * heads + head) * size + at, state, mask=mask)
+    tl.store(entry_states + ((first + count - 1) * heads + head) * size + at, state, mask=mask)
 
 
 @triton.jit(do_not_specialize=["entries"])
 def _outputs(
-    q, k, v, out, slopes, states, entering, segments,
+    q, k, v, out, slopes, states, entry_states, segments,
     q_token, q_head, k_token, k_head, v_token, v_head, state_slot, state_head, entries, heads,
     dim: tl.constexpr, width: tl.constexpr, part: tl.constexpr, block: tl.constexpr, stages: tl.constexpr,
     operand: tl.constexpr, precision: tl.constexpr,
@@ -241,34 +244,34 @@ def _outputs(
     dims = tl.arange(0, width)
     values = (tl.program_id(0) % (width // part)) * part + tl.arange(0, part)
     tokens = tl.arange(0, block)
-    apart = tokens[:, None] - tokens[None, :]
-    within = tl.where(apart >= 0, tl.exp2(-slope * tl.maximum(apart, 0).to(tl.float32)), 0.0)
-    since = tl.exp2(-slope * (tokens + 1).to(tl.float32))
+    distance = tokens[:, None] - tokens[None, :]
+    within = tl.where(distance >= 0, tl.exp2(-slope * tl.maximum(distance, 0).to(tl.float32)), 0.0)
+    decays = tl.exp2(-slope * (tokens + 1).to(tl.float32))
     q += head * q_head
     k += head * k_head
     v += head * v_head
     out += head * dim
-    home = states + slot * state_slot + head * state_head
-    source = home
+    state_ptr = states + slot * state_slot + head * state_head
+    source = state_ptr
     if row < entries:
-        source = entering + (row.to(tl.int64) * heads + head) * dim * dim
+        source = entry_states + (row.to(tl.int64) * heads + head) * dim * dim
     square = dims[:, None] * dim + values[None, :]
     inside = (dims[:, None] < dim) & (values[None, :] < dim)
     state = tl.load(source + square, mask=inside, other=0.0)
     for t in tl.range(begin, end, block, num_stages=stages):
         left = (end - t).to(tl.int32)
-        asked = _tile(q, t, left, q_token, dims, block, dim, dim != width).to(operand)
+        queries = _tile(q, t, left, q_token, dims, block, dim, dim != width).to(operand)
         keys = _tile(k, t, left, k_token, dims, block, dim, dim != width)
-        held = _tile(v, t, left, v_token, values, block, dim, dim != width).to(operand)
-        scores = tl.dot(asked, tl.trans(keys.to(operand)), input_precision=precision) * within
-        seen = tl.dot(asked, state.to(operand), input_precision=precision) * since[:, None]
-        seen = tl.dot(scores.to(operand), held, seen, input_precision=precision)
+        v_tile = _tile(v, t, left, v_token, values, block, dim, dim != width).to(operand)
+        scores = tl.dot(queries, tl.trans(keys.to(operand)), input_precision=precision) * within
+        outputs = tl.dot(queries, state.to(operand), input_precision=precision) * decays[:, None]
+        outputs = tl.dot(scores.to(operand), v_tile, outputs, input_precision=precision)
         mask = (tokens[:, None] < left) & (values[None, :] < dim)
         place = out + t * heads * dim + tokens[:, None] * heads * dim + values[None, :]
-        tl.store(place, seen.to(out.dtype.element_ty), mask=mask)
-        state = _carry(state, keys, held, slope, left, block, operand, precision)
+        tl.store(place, outputs.to(out.dtype.element_ty), mask=mask)
+        state = _carry(state, keys, v_tile, slope, left, block, operand, precision)
     if last == 1:
-        tl.store(home + square, state, mask=inside)
+        tl.store(state_ptr + square, state, mask=inside)
 
 
 @triton.jit
@@ -282,13 +285,13 @@ def _decode(
     dims = tl.arange(0, width)
     values = tl.program_id(0) * part + tl.arange(0, part)
     decay = tl.exp2(-tl.load(slopes + head) * LOG2E)
-    home = states + tl.load(slots + row) * state_slot + head * state_head + dims[:, None] * dim + values[None, :]
+    state_ptr = states + tl.load(slots + row) * state_slot + head * state_head + dims[:, None] * dim + values[None, :]
     inside = (dims[:, None] < dim) & (values[None, :] < dim)
-    state = tl.load(home, mask=inside, other=0.0)
-    asked = tl.load(q + row * q_row + head * q_head + dims, mask=dims < dim, other=0.0).to(tl.float32)
+    state = tl.load(state_ptr, mask=inside, other=0.0)
+    queries = tl.load(q + row * q_row + head * q_head + dims, mask=dims < dim, other=0.0).to(tl.float32)
     key = tl.load(k + row * k_row + head * k_head + dims, mask=dims < dim, other=0.0).to(tl.float32)
-    held = tl.load(v + row * v_row + head * v_head + values, mask=values < dim, other=0.0).to(tl.float32)
-    state = state * decay + key[:, None] * held[None, :]
-    tl.store(home, state, mask=inside)
-    seen = tl.sum(state * asked[:, None], 0)
-    tl.store(out + (row * heads + head) * dim + values, seen.to(out.dtype.element_ty), mask=values < dim)
+    v_tile = tl.load(v + row * v_row + head * v_head + values, mask=values < dim, other=0.0).to(tl.float32)
+    state = state * decay + key[:, None] * v_tile[None, :]
+    tl.store(state_ptr, state, mask=inside)
+    outputs = tl.sum(state * queries[:, None], 0)
+    tl.store(out + (row * heads + head) * dim + values, outputs.to(out.dtype.element_ty), mask=values < dim)

@@ -5,8 +5,7 @@ A row is cut into chunks, a fixed number for its vocabulary. `_chunk_max` finds 
 for a ladder of scores across the interval, the tokens or the mass above each of its rungs, and all programs of the next
 pass sum these in the same order and narrow in the same way; `_chunk_mass` sums what each chunk keeps; `_select` finds
 the chunk and then the token where the row's random number falls. Nothing is atomic, so a row's token never depends on
-its neighbours. Scores are relative to the maximum and over temperature; more than FLOOR below it there is no mass to
-speak of.
+its neighbours. Scores are relative to the maximum and over temperature; mass more than FLOOR below it is negligible.
 """
 
 import torch

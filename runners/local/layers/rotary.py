@@ -1,4 +1,4 @@
-"""Rotary positions (arXiv 2104.09864), and the ways in which models are stretched to longer contexts by them."""
+"""Rotary positions (arXiv 2104.09864) and their scaling to longer contexts."""
 
 import math
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from ..ops.rope import cos_sin
 from ..weights.config_keys import WHERE, unused
 
 KINDS = ("default", "linear", "dynamic", "yarn", "llama3")
-_TRAINED = ("yarn", "llama3", "longrope")
-"""Kinds that start from original_max_position_embeddings."""
+_FROM_ORIGINAL = ("yarn", "llama3", "longrope")
+"""Types that scale from original_max_position_embeddings."""
 _NUMBERS = [
     "rope_theta",
     "factor",
@@ -42,38 +42,38 @@ _KEYS = frozenset(
         "finetuned",
     )
 )
-"""What transformers knows, of which each kind reads its own; and two that published configs have and it passes over."""
-_MOST = 1e12
+"""Keys that transformers supports, each type reading its own; and two in published configs that it ignores."""
+_LIMIT = 1e12
 
 
 class GgufRope(dict[str, Any]):
-    """Scaling as a GGUF file has it, complete and checked; also `factors`, and a `table_scale` of cos and sin."""
+    """Rotary scaling of a GGUF file, complete and checked; also `factors`, and a `table_scale` of cos and sin."""
 
 
 def rope_parameters(config: Mapping[str, Any], theta: float = 10000.0) -> dict[str, Any]:
-    """The rotary scaling that a config.json asks for, `rope_theta` included; `theta` is the architecture's default.
+    """The rotary scaling of a config.json, `rope_theta` included; `theta` is the architecture's default.
 
-    As in transformers 5: `rope_scaling` replaces `rope_parameters` as a whole, its base too; what stands inside either
-    goes before the same key beside it, but original_max_position_embeddings beside it goes first. RunnerError for keys
-    that are unknown and for values that are no such numbers.
+    As in transformers 5: `rope_scaling` replaces `rope_parameters` as a whole, its base too; keys inside either take
+    precedence over the same key next to it, except original_max_position_embeddings. RunnerError for unknown keys and
+    for invalid numbers.
     """
     name = "rope_scaling" if config.get("rope_scaling") else "rope_parameters"
-    given = config.get(name) or {}
-    if isinstance(given, GgufRope):
-        return {"rope_theta": config.get("rope_theta", theta), **given}
-    if not isinstance(given, Mapping):
+    scaling = config.get(name) or {}
+    if isinstance(scaling, GgufRope):
+        return {"rope_theta": config.get("rope_theta", theta), **scaling}
+    if not isinstance(scaling, Mapping):
         raise RunnerError(f"{WHERE}: {name} is not an object")
-    if nested := [key for key, value in given.items() if isinstance(value, Mapping)]:
+    if nested := [key for key, value in scaling.items() if isinstance(value, Mapping)]:
         raise RunnerError(f"{WHERE}: {name} differs by layer ({nested[0][:40]}), which is not built in")
-    if unknown := {f"{name}.{key}": value for key, value in given.items() if key not in _KEYS and value is not None}:
+    if unknown := {f"{name}.{key}": value for key, value in scaling.items() if key not in _KEYS and value is not None}:
         raise RunnerError(f"{WHERE}: {unused(unknown)}")
-    rope = {key: value for key, value in given.items() if value is not None or key in ("factor", "truncate")}
+    rope = {key: value for key, value in scaling.items() if value is not None or key in ("factor", "truncate")}
     rope.setdefault("rope_theta", _first(config.get("rope_theta"), theta))
     kind = rope["rope_type"] = rope.get("rope_type", rope.pop("type", None))
     if kind is None and rope.get("factor") is not None:
         raise RunnerError(f"{WHERE}: {name} has a factor and no rope_type: add the type, one of {', '.join(KINDS)}")
     kind = rope["rope_type"] = "default" if kind is None else kind
-    if kind in _TRAINED and config.get("original_max_position_embeddings") is not None:
+    if kind in _FROM_ORIGINAL and config.get("original_max_position_embeddings") is not None:
         rope["original_max_position_embeddings"] = config["original_max_position_embeddings"]
     if kind == "yarn" and "factor" in rope and rope["factor"] is None:
         trained = _number(f"{name}.original_max_position_embeddings", rope.get("original_max_position_embeddings", 0))
@@ -84,7 +84,7 @@ def rope_parameters(config: Mapping[str, Any], theta: float = 10000.0) -> dict[s
 
 
 def check_whole_heads(config: Mapping[str, Any], rope: Mapping[str, Any], dim: int) -> None:
-    """RunnerError unless whole heads of `dim` dimensions are rotated, as every architecture but MiniMax does."""
+    """RunnerError unless whole heads of `dim` dimensions are rotated, as in every architecture except MiniMax."""
     share = _first(rope.get("partial_rotary_factor"), config.get("partial_rotary_factor"), 1.0)
     if _number("partial_rotary_factor", share) != 1:
         raise RunnerError(f"{WHERE}: partial_rotary_factor {share} is not built in for this architecture, only 1")
@@ -97,14 +97,14 @@ def _first(*values: Any) -> Any:
 
 
 def _number(name: str, value: Any) -> float:
-    """A positive number, also one in quotes."""
+    """A positive number, also from a string."""
     try:
         number = math.nan if isinstance(value, bool | bytes) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if name.endswith((".mscale", ".mscale_all_dim")) and number == 0:
         return 0.0
-    if not 0 < number < _MOST:
+    if not 0 < number < _LIMIT:
         raise RunnerError(f"{WHERE}: {name} is {str(value)[:40]}, and must be a number above 0")
     return int(number) if number == int(number) else number
 
@@ -112,14 +112,14 @@ def _number(name: str, value: Any) -> float:
 class Rope(nn.Module):
     """Angles of rotary positions, in fp32, for the first `dim` dimensions of each head.
 
-    `scaling` is what config.json holds beside the base `theta`: rope_type default, linear, dynamic, yarn, llama3, or
-    factors (one divisor per frequency, as GGUF files store them). `window` is max_position_embeddings, the length that
-    dynamic scaling starts from. RunnerError for other types and for missing fields.
+    `scaling` is the config's scaling of the base `theta`: rope_type default, linear, dynamic, yarn, llama3, or factors
+    (one divisor per frequency, as in GGUF files). `window` is max_position_embeddings, the length from which dynamic
+    scaling applies. RunnerError for other types and for missing fields.
     """
 
     frequencies: Tensor
     scale: float
-    """YaRN's attention factor; cos and sin are multiplied by it already."""
+    """YaRN's attention factor; cos and sin include it."""
 
     def __init__(self, dim: int, theta: float, scaling: Mapping[str, Any], *, window: int = 0) -> None:
         super().__init__()
@@ -135,16 +135,16 @@ class Rope(nn.Module):
         self.scale = (_attention_factor(scaling) if kind == "yarn" else 1.0) * scaling.get("table_scale", 1.0)
 
     def forward(self, positions: Tensor) -> Rotary:
-        """cos and sin, each [tokens, dim / 2]; computed once a step for all layers."""
+        """cos and sin, each [tokens, dim / 2]; computed once per step for all layers."""
         if self.dynamic is None:
             return cos_sin(positions, self.frequencies, self.scale)
-        return cos_sin.reference(positions, self._stretched(positions, *self.dynamic), self.scale)
+        return cos_sin.reference(positions, self._dynamic_frequencies(positions, *self.dynamic), self.scale)
 
-    def _stretched(self, positions: Tensor, theta: float, factor: float, window: int) -> Tensor:
+    def _dynamic_frequencies(self, positions: Tensor, theta: float, factor: float, window: int) -> Tensor:
         """The frequencies of dynamic NTK, which change with the length of a sequence: [tokens, dim / 2].
 
-        Here a token's length is that up to itself, as when transformers generates token by token with a cache: so the
-        way in which a prompt is cut does not matter.
+        A token's length is the number of tokens up to itself, as when transformers generates token by token with a
+        cache: so chunks of a prompt make no difference.
         """
         dim = 2 * len(self.frequencies)
         stretch = (factor * (positions + 1).clamp(min=window) / window - (factor - 1)) ** (dim / (dim - 2))
@@ -152,12 +152,12 @@ class Rope(nn.Module):
         return (theta * stretch.float())[:, None] ** -exponents
 
 
-def rotate(x: Tensor, table: tuple[Tensor, Tensor], interleaved: bool = False) -> Tensor:
-    """Turn x [tokens, heads, dim] to its positions, in fp32; same dtype out.
+def rotate(x: Tensor, rotary: Rotary, interleaved: bool = False) -> Tensor:
+    """x [tokens, heads, dim] rotated to its positions, in fp32; same dtype out.
 
-    The pairs that turn are the two halves of the dimensions, or neighbours (0, 1), (2, 3), … if interleaved.
+    Pairs of dimensions are the two halves, or neighbours (0, 1), (2, 3), … if interleaved.
     """
-    cos, sin = table[0][:, None], table[1][:, None]
+    cos, sin = rotary.cos[:, None], rotary.sin[:, None]
     if interleaved:
         first, second = x[..., ::2].float(), x[..., 1::2].float()
         return torch.stack((first * cos - second * sin, second * cos + first * sin), -1).flatten(-2).to(x.dtype)
@@ -171,9 +171,9 @@ def mscale(factor: float, weight: float = 1.0) -> float:
 
 
 def stretched(window: int, scaling: Mapping[str, Any]) -> int:
-    """The window of a model in tokens, from max_position_embeddings; YaRN and dynamic NTK may reach beyond that."""
+    """The window of a model in tokens: max_position_embeddings, extended by YaRN and dynamic NTK."""
     kind, factor = scaling.get("rope_type", scaling.get("type", "default")), float(scaling.get("factor") or 1)
-    if kind in ("dynamic", "yarn") and factor * window >= _MOST:
+    if kind in ("dynamic", "yarn") and factor * window >= _LIMIT:
         raise RunnerError(f"{WHERE}: a context of {window} tokens stretched by {factor:g} is more than can be")
     if kind == "dynamic":
         return int(window * factor)
@@ -201,17 +201,17 @@ def _frequencies(kind: str, dim: int, theta: float, scaling: Mapping[str, Any]) 
 
 
 def _llama3(plain: Tensor, scaling: Mapping[str, Any]) -> Tensor:
-    """Llama 3.1: long wavelengths are slowed by `factor`, short ones kept, those between blended."""
+    """Llama 3.1: long wavelengths are slowed by `factor`, short ones unchanged, those between interpolated."""
     turns = float(scaling["original_max_position_embeddings"]) * plain / (2 * math.pi)
     low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
     if high <= low:
         raise RunnerError(f"{WHERE}: high_freq_factor {high} must be more than low_freq_factor {low}")
-    kept = ((turns - low) / (high - low)).clamp(0, 1)
-    return plain * (kept + (1 - kept) / float(scaling["factor"]))
+    share = ((turns - low) / (high - low)).clamp(0, 1)
+    return plain * (share + (1 - share) / float(scaling["factor"]))
 
 
 def _yarn(plain: Tensor, theta: float, scaling: Mapping[str, Any]) -> Tensor:
-    """YaRN: a ramp over the dimensions, from those that turn beta_fast times in the old context to beta_slow times."""
+    """YaRN: a ramp over the dimensions, from beta_fast rotations in the original context to beta_slow."""
     dim, old = 2 * len(plain), float(scaling["original_max_position_embeddings"])
     if theta == 1:
         raise RunnerError(f"{WHERE}: rope_theta is 1, from which YaRN cannot be computed")
@@ -225,8 +225,8 @@ def _yarn(plain: Tensor, theta: float, scaling: Mapping[str, Any]) -> Tensor:
 
 
 def _attention_factor(scaling: Mapping[str, Any]) -> float:
-    given = scaling.get("attention_factor")
-    if given is not None:
-        return float(given)
+    attention_factor = scaling.get("attention_factor")
+    if attention_factor is not None:
+        return float(attention_factor)
     factor, over, under = float(scaling["factor"]), scaling.get("mscale"), scaling.get("mscale_all_dim")
     return mscale(factor, over) / mscale(factor, under) if over and under else mscale(factor)

@@ -11,7 +11,7 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 class SlidingWindow(NamedTuple):
-    """`layers` that attend to the last `size` tokens, the token itself included."""
+    """`layers` that attend to the last `size` tokens, including the token itself."""
 
     size: int
     layers: tuple[int, ...]

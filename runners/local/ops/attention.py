@@ -1,4 +1,4 @@
-"""Causal softmax attention of several query tokens per sequence: most of the time of prefill.
+"""Causal softmax attention of several query tokens per sequence, where prefill spends most of its time.
 
 On a GPU the products are cuDNN's or FlashAttention's through PyTorch. A chunk of a prompt attends to the tokens before
 it in full and to itself causally; the two are merged by their log-sums (arXiv 2112.05682), so that no mask is built.

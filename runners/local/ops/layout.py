@@ -60,7 +60,7 @@ class PagedCache(NamedTuple):
 
 
 class BlockTables(NamedTuple):
-    """Where each row's tokens are cached, and how many there are.
+    """Block tables and lengths of each row's sequence.
 
     tables [rows, max blocks] int32, the blocks of each sequence in order; lengths [rows] int32, 0 for padding.
     `max_length` is known without asking the device: no length is greater.

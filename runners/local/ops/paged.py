@@ -1,4 +1,4 @@
-"""Attention of one query per sequence over its paged cache: most of the time of decoding in long contexts."""
+"""Attention of one query per sequence over its paged cache, where long decoding spends its time."""
 
 import torch
 from torch import Tensor

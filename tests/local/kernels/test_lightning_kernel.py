@@ -55,20 +55,30 @@ def compare(kernel, plain, device, spans, *, tokens, dim, dtype=torch.float32, s
 )
 def test_prefill_is_right_for_every_width_and_type(kernel, plain, device, dim, dtype):
     spans = [(0, 40, 4), (40, 41, 0)]
-    compare(kernel, plain, device, spans, tokens=41, dim=dim, dtype=dtype, block=32, least=32, programs=1)
+    compare(kernel, plain, device, spans, tokens=41, dim=dim, dtype=dtype, block=32, min_segment=32, programs=1)
 
 
-@pytest.mark.parametrize(("block", "least"), [(16, 16), (16, 512), (32, 64), (64, 64)])
-def test_prefill_is_right_however_it_is_cut(kernel, plain, device, block, least):
+@pytest.mark.parametrize(("block", "min_segment"), [(16, 16), (16, 512), (32, 64), (64, 64)])
+def test_prefill_is_right_however_it_is_cut(kernel, plain, device, block, min_segment):
     spans = [(0, 1, 5), (1, 100, 0), (100, 164, 3), (164, 165, 1), (165, 200, 2)]
-    compare(kernel, plain, device, spans, tokens=200, dim=16, block=block, least=least, programs=16)
+    compare(kernel, plain, device, spans, tokens=200, dim=16, block=block, min_segment=min_segment, programs=16)
 
 
 @pytest.mark.parametrize("split", [1, 2])
 def test_prefill_is_right_with_the_values_in_parts(kernel, plain, device, split):
     spans = [(0, 80, 1)]
     compare(
-        kernel, plain, device, spans, tokens=80, dim=64, block=32, least=32, programs=9, split=split, leave_split=split
+        kernel,
+        plain,
+        device,
+        spans,
+        tokens=80,
+        dim=64,
+        block=32,
+        min_segment=32,
+        programs=9,
+        split=split,
+        state_split=split,
     )
 
 
@@ -76,12 +86,12 @@ def test_prefill_is_right_with_the_values_in_parts(kernel, plain, device, split)
 def test_tokens_that_are_not_read_left_nothing(kernel, plain, device, slopes):
     # At slope 0.917 a segment of 128 tokens leaves what its last 97 do; at 0 every token stays.
     spans = [(0, 330, 2)]
-    compare(kernel, plain, device, spans, tokens=330, dim=16, slopes=slopes, block=64, least=128, programs=99)
+    compare(kernel, plain, device, spans, tokens=330, dim=16, slopes=slopes, block=64, min_segment=128, programs=99)
 
 
 def test_tokens_outside_the_spans_give_zeros_and_change_nothing(kernel, plain, device):
     spans = [(3, 40, 1), (50, 90, 0)]
-    found, _ = compare(kernel, plain, device, spans, tokens=100, dim=16, block=16, least=16, programs=9)
+    found, _ = compare(kernel, plain, device, spans, tokens=100, dim=16, block=16, min_segment=16, programs=9)
     assert not found[:3].any()
     assert not found[40:50].any()
     assert not found[90:].any()

@@ -10,13 +10,13 @@ from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.plugins import foreign
 from m1eval.protocols import Scorer
 from m1eval.run.evaluate import RunContext
+from m1eval.run.grading import grade
 from m1eval.task import hub
 from m1eval.task.dataset import has_data_file
 from m1eval.task.samples import Samples
 from m1eval.task.task import Task, UnknownProtocol, load
 from m1eval.text import plural
 from m1eval.types import Output, Sample
-from m1eval.validation import as_score
 
 SAMPLES = 5
 """How many samples of a task are tried, chosen at random."""
@@ -129,7 +129,7 @@ async def _fault(task: Task, sample: Sample, context: RunContext) -> str | None:
         return f"{sample.id}: the prompt is empty"
     for noun, text, wanted in (("gold", sample.gold or "", 1.0), ("empty", "", 0.0)):
         try:
-            score = as_score(await task.scorer.score(Output(text=text), sample, context), task.scorer_file)
+            score, _ = await grade(task, sample, Output(text=text), context)
         except NoJudge:
             continue  # what a judge would say is the judge's; that the rubric can be filled in was seen
         except M1evalError as error:

@@ -14,13 +14,33 @@ from m1eval.run.plan import Plan
 from m1eval.run.reservation import LimitReached
 from m1eval.store.record import Record, encode_json
 from m1eval.task.task import Task
-from m1eval.types import JudgeReply, Output, Sample, Score, classify
+from m1eval.types import JudgeReply, Outcome, Output, Sample, Score, classify
 from m1eval.validation import as_score
 
 T = TypeVar("T")
 
+UNFINISHED = "the output ended inside its thinking"
+"""The explanation of a score by which a stored record of such an output is known."""
 LONGEST_KEY = 64
 """Characters of a prefix key that is kept as it is."""
+
+
+async def grade(task: Task, sample: Sample, output: Output, context: Context) -> tuple[Score, Outcome]:
+    """The checked score of one output and the outcome that follows from it.
+
+    An output that ended inside its thinking, or whose prompt was refused for its length, is not shown to the scorer.
+    Raises whatever the scorer raises; ValueError, naming the scorer's file, for a score that cannot be used.
+    """
+    if output.finish_reason == "refused_context":
+        score = Score(value=0.0, explanation=output.error or "the prompt is longer than the window")
+    elif output.unfinished_thinking:
+        score = Score(value=0.0, explanation=UNFINISHED)
+    else:
+        try:
+            score = as_score(await task.scorer.score(output, sample, context), task.scorer_file)
+        except TimeoutError as error:
+            raise TimeoutError(f"{task.source.where(('scorer',))}: {error}") from error
+    return score, classify(output, score)
 
 
 class Attempt(NamedTuple):
@@ -81,11 +101,8 @@ async def _grade(record: Record, task: Task, sample: Sample, came: Attempt, cont
             came.spent.write_to(record)
         raise output
     _copy_output(record, output)
-    score = await _score(task, output, sample, context)
-    record.outcome = classify(output, score)
-    graded = record.outcome not in {"truncated", "refused_context"}
-    record.value = score.value if graded else 0.0
-    record.answer = score.answer if graded else None
+    score, record.outcome = await grade(task, sample, output, context)
+    record.value, record.answer = score.value, score.answer
     record.explanation, record.metrics = score.explanation, score.metrics
     record.verdicts = score.verdicts
 
@@ -111,19 +128,6 @@ def _group(task: Task, sample: Sample) -> str:
 
 def describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
-
-
-async def _score(task: Task, output: Output, sample: Sample, context: Context) -> Score:
-    """The scorer's grade; an output without an answer is not shown to it."""
-    if output.finish_reason == "refused_context":
-        return Score(value=0.0, explanation=output.error or "the prompt is longer than the window")
-    if output.unfinished_thinking:
-        return Score(value=0.0, explanation="the output ended inside its thinking")
-    try:
-        score = await task.scorer.score(output, sample, context)
-    except TimeoutError as error:
-        raise TimeoutError(f"{task.source.where(('scorer',))}: {error}") from error
-    return as_score(score, task.scorer_file)
 
 
 def _copy_output(record: Record, output: Output) -> None:

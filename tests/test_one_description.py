@@ -19,6 +19,7 @@ from m1eval.report.table import cells as table_cells
 from m1eval.run.run import Run
 from m1eval.store import description
 from m1eval.store.journal_state import JournalState
+from m1eval.store.stored import StoredRun
 from m1eval.store.tally import OUTCOMES
 from m1eval.task import task as tasks
 from tests.conftest import lines, run_of, write
@@ -258,7 +259,7 @@ def files(told: Told, row: dict[str, Any]) -> None:
     assert {k: v for k, v in kept.items() if k not in loose} == {k: v for k, v in row.items() if k not in loose}
     seconds = {"seconds", "request_seconds", "path"}
     for folder in (told.json_folder, str(told.folder)):
-        again = json.loads(json.dumps(description.read(folder).built()))
+        again = json.loads(json.dumps(StoredRun.open(folder).summary))
         assert {k: v for k, v in again.items() if k not in loose | seconds} == {
             k: v for k, v in row.items() if k not in loose | seconds
         }
@@ -356,12 +357,12 @@ def test_lines_that_a_later_one_supersedes_change_nothing(m1eval, tmp_path, monk
     command = ("run", "--tasks", "reasoning_gym_small", "--limit", 6, "--out", "a", "--model", "echo:gold,wrong,error")
     m1eval(*command)
     journal = run_of(tmp_path / "a") / "samples.jsonl"
-    before = (description.read(journal.parent), recount(journal.parent))
+    before = (StoredRun.open(journal.parent).description, recount(journal.parent))
     written = journal.read_text().splitlines(keepends=True)
     later = [line.replace('"right"', '"wrong"').replace('"value":1.0', '"value":0.0') for line in written]
     errored = [json.dumps({**json.loads(line), "outcome": "errored", "value": None}) + "\n" for line in written]
     journal.write_text("".join([*errored, *written, *later, *errored, written[0].rstrip()]))
-    after = (description.read(journal.parent), recount(journal.parent))
+    after = (StoredRun.open(journal.parent).description, recount(journal.parent))
     assert after[0].outcomes == before[0].outcomes == counts(after[1].outcomes)
     names = (
         "samples",
@@ -417,6 +418,6 @@ def test_a_folder_without_a_plan_is_described_by_its_journal(tmp_path, forged):
     (tmp_path / "run.json").write_text(json.dumps({"task": "t", "config": {"repeats": 2}, **forged}))
     rows = [{"id": f"s{i % 3}", "repeat": i // 3, "outcome": "right", "value": 1.0} for i in range(5)]
     (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    about = description.read(tmp_path)
+    about = StoredRun.open(tmp_path).description
     assert (about.samples, about.answers, about.answers_wanted, about.repeats, about.repeats_most) == (3, 5, 6, 1, 2)
     assert not about.finished

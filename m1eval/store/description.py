@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from m1eval.store import metadata
 from m1eval.store.journal_state import JournalState
 from m1eval.store.tally import OUTCOMES, Tally
 from m1eval.types import Usage
@@ -119,13 +118,6 @@ class RunDescription(Struct, kw_only=True):
             if not data[name]:
                 del data[name]
         return data
-
-
-def read(folder: str | Path) -> RunDescription:
-    """The description of the run in a folder; UsageError if its run.json cannot be read."""
-    folder = Path(folder)
-    meta = metadata.read(folder / "run.json")
-    return describe(meta, JournalState(folder / "samples.jsonl", set(meta.get("strangers", ()))), folder)
 
 
 def describe(meta: Mapping[str, Any], done: JournalState, folder: Path) -> RunDescription:

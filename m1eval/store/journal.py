@@ -19,7 +19,7 @@ from m1eval import secrets
 from m1eval.errors import Stopped, UsageError
 from m1eval.store import prompts
 from m1eval.store.folder import drop_aside, locked, make, move_aside, put_back, refuse_links, remove_empty, same
-from m1eval.store.journal_state import SHOWN, JournalState, lines_of, records
+from m1eval.store.journal_state import SHOWN, JournalState, lines_of, records, superseded_lines
 from m1eval.store.record import Record, RecordHeader, encode_json, encode_record, parse_header, parse_record
 from m1eval.types import Message, Usage
 from m1eval.validation import add_usage, total_usage
@@ -117,7 +117,7 @@ class Journal(JournalState):
             )
             kept, end = set(), 0
         self._prompt_file.truncate(end)
-        return kept | {line.id for line in self._errored.values() if line.seed is not None}
+        return kept | {line.id for line in self.lines.errors.values() if line.seed is not None}
 
     @property
     def notes(self) -> list[str]:
@@ -135,7 +135,7 @@ class Journal(JournalState):
         """Write a record, and its sample's prompt if that is not there yet; returns when both are on disk."""
         line = encode_record(record)
         prompt = b""
-        if messages is not None and record.id not in self._scored and record.id not in self._kept:
+        if messages is not None and record.id not in self.lines.scored and record.id not in self._kept:
             self._kept.add(record.id)
             prompt = encode_json(messages)
             if secrets.found(prompt):
@@ -306,38 +306,19 @@ class Journal(JournalState):
         gone = Usage()
         if not self._superseded or not self._begun:
             return gone
-        kept: set[tuple[str, int]] = set()
-        last_error = self._last_errors()
+        dropped = superseded_lines(self.path, self.strangers)
         going: dict[str, Usage] = {}
         staying: set[str] = set()
         for number, (raw, line) in enumerate(lines_of(self.path)):
             record = parse_record(raw) if judges and line else None
             replies = _replies(record) if record else {}
-            if line is None or line.id in self.strangers or not self._stale(line, number, kept, last_error):
+            if line is None or number not in dropped:
                 staying |= replies.keys()
                 continue
             add_usage(gone, line.usage)
             going |= replies
         # A reply that was paid for with an errored answer may have decided on the one in its place.
         return total_usage((gone, *(usage for key, usage in going.items() if key not in staying)))
-
-    def _last_errors(self) -> dict[tuple[str, int], int]:
-        """Which line is the last error of each (sample, repeat)."""
-        return {
-            (line.id, line.repeat): number
-            for number, (_, line) in enumerate(lines_of(self.path))
-            if line and line.outcome == "errored"
-        }
-
-    def _stale(
-        self, line: RecordHeader, number: int, kept: set[tuple[str, int]], last_error: dict[tuple[str, int], int]
-    ) -> bool:
-        """Whether another line supersedes this one; `kept` gets those that stay."""
-        key = (line.id, line.repeat)
-        stale = self.has(*key) or last_error[key] != number if line.outcome == "errored" else key in kept
-        if not stale:
-            kept.add(key)
-        return stale
 
     def release(self) -> None:
         """Let go of the folder and leave it as it is."""
@@ -391,11 +372,10 @@ class Journal(JournalState):
         return fresh
 
     def _write_current(self, file: IO[bytes]) -> None:
-        kept: set[tuple[str, int]] = set()
-        last_error = self._last_errors()
-        for number, (raw, line) in enumerate(lines_of(self.path)):
-            # Of lines that cannot be and those of strangers nobody knows what they were to be; they stay.
-            if line is None or line.id in self.strangers or not self._stale(line, number, kept, last_error):
+        dropped = superseded_lines(self.path, self.strangers)
+        for number, (raw, _) in enumerate(lines_of(self.path)):
+            # Invalid lines and those of strangers stay, as it is not known what they were meant to be.
+            if number not in dropped:
                 file.write(raw)
 
     def _unreadable(self) -> bytes:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from pathlib import Path
 
+from m1eval.store.deduplication import Deduplicator
 from m1eval.store.reasons import Reasons
 from m1eval.store.record import Record, RecordHeader, parse_header, parse_record
 from m1eval.store.tally import Tally
@@ -41,8 +42,8 @@ class JournalState:
         """The numbers of lines that are no records."""
         self.invalid: dict[int, str] = {}
         """What cannot be in lines by number; they stay in the file and do not count."""
-        self._scored: dict[str, int] = {}  # sample -> bits of the repeats that have a score
-        self._errored: dict[tuple[str, int], RecordHeader] = {}
+        self.lines = Deduplicator[RecordHeader]()
+        """Those that count."""
         self._superseded = 0
         self._end = 0
         if path.exists():
@@ -59,7 +60,6 @@ class JournalState:
                 gc.enable()
 
     def _read_lines(self, path: Path) -> None:
-        scored, errored, tally = self._scored, self._errored, self.tally
         with path.open("rb") as file:
             for number, raw in enumerate(file, 1):
                 line = parse_header(raw)
@@ -72,33 +72,21 @@ class JournalState:
                 elif self.strangers and line.id in self.strangers:
                     self.strange_lines += 1
                     self.strange += [number] if self.strange_lines <= SHOWN else []
-                elif line.outcome == "errored" or errored or self.has(line.id, line.repeat):
+                else:
                     self._count(line)
-                else:  # nearly always; there may be a million of them
-                    scored[line.id] = scored.get(line.id, 0) | 1 << line.repeat
-                    tally.add(
-                        *(line.id, line.outcome, line.value or 0.0, line.usage, line.timing.total),
-                        cluster=line.cluster,
-                        group=line.group,
-                    )
-                    self._add_usage(line)
                 self._end += len(raw) if raw[-1:] == b"\n" else 0
 
     def _count(self, line: RecordHeader) -> None:
-        key = (line.id, line.repeat)
-        if self.has(*key):  # the first score stands
+        superseded = self.lines.add(line.id, line.repeat, line, errored=line.outcome == "errored")
+        if superseded is not None:
             self._superseded += 1
-            return
-        if before := self._errored.pop(key, None):
-            self._superseded += 1
-            self.tally.drop_error(before.id, before.usage, before.timing.total)
-            self.reasons.drop(before.error or "")
-            self._add_usage(before, -1)
+            if superseded is line:
+                return
+            self.tally.drop_error(superseded.id, superseded.usage, superseded.timing.total)
+            self.reasons.drop(superseded.error or "")
+            self._add_usage(superseded, -1)
         if line.outcome == "errored":
             line.error = self.reasons.add(line.error, line.id)
-            self._errored[key] = line
-        else:
-            self._scored[line.id] = self._scored.get(line.id, 0) | 1 << line.repeat
         self.tally.add(
             *(line.id, line.outcome, line.value or 0.0, line.usage, line.timing.total),
             cluster=line.cluster,
@@ -116,25 +104,25 @@ class JournalState:
 
     def has(self, sample: str, repeat: int) -> bool:
         """Whether a (sample, repeat) has its score."""
-        return bool(self._scored.get(sample, 0) >> repeat & 1)
+        return bool(self.lines.scored.get(sample, 0) >> repeat & 1)
 
     def completed_mask(self, sample: str) -> int:
         """The repeats of a sample that have their score, as bits."""
-        return self._scored.get(sample, 0)
+        return self.lines.scored.get(sample, 0)
 
     def sample_ids(self) -> Iterator[str]:
         """The ids of all lines that count, some more than once."""
-        yield from self._scored
-        yield from (name for name, _ in self._errored)
+        yield from self.lines.scored
+        yield from (name for name, _ in self.lines.errors)
 
     def errored(self) -> Counter[str]:
         """The samples that have errored answers, with their number."""
-        return Counter(name for name, _ in self._errored)
+        return Counter(name for name, _ in self.lines.errors)
 
     def errored_usage(self) -> Usage:
         """What the errored answers took."""
-        lines = self._errored.values()
-        return Usage(**{name: sum(getattr(line.usage, name) for line in lines) for name in COUNTS})
+        errors = self.lines.errors.values()
+        return Usage(**{name: sum(getattr(line.usage, name) for line in errors) for name in COUNTS})
 
     def leave_out(self, strangers: Set[str]) -> str:
         """Count anew without the lines of ids that are no sample's, which stay in the file; a note on them."""
@@ -146,7 +134,7 @@ class JournalState:
         return f"{display_path(self.path)}:{first}: {some}, {stay} not count"
 
     def records(self) -> Iterator[Record]:
-        """One record of each (sample, repeat) in the file but for those of strangers."""
+        """One record of each (sample, repeat), those that errored last, without those of strangers."""
         return deduplicated(self.path, self.strangers)
 
 
@@ -162,30 +150,34 @@ def records(path: Path) -> Iterator[Record]:
 
 
 def deduplicated(path: Path, strangers: Set[str] = frozenset()) -> Iterator[Record]:
-    """One record of each (sample, repeat): the first score stands, else the last error; the file is read twice."""
-    scored: dict[str, int] = {}  # sample -> bits of its repeats
-    errors: dict[tuple[str, int], int] = {}  # the number of the last one
-    for number, (raw, line) in enumerate(lines_of(path)):
-        if line is None or raw[-1:] != b"\n":
-            continue
-        if line.outcome == "errored":
-            errors[line.id, line.repeat] = number
-        else:
-            scored[line.id] = scored.get(line.id, 0) | 1 << line.repeat
-    left = dict(scored)
-    for number, (raw, line) in enumerate(lines_of(path)):
-        if line is None or line.id in strangers or raw[-1:] != b"\n":
-            continue
-        if line.outcome == "errored":
-            if scored.get(line.id, 0) >> line.repeat & 1 or errors[line.id, line.repeat] != number:
+    """One record of each (sample, repeat), in one pass over the file; those that errored come last."""
+    lines = Deduplicator[int]()
+    end = 0
+    with path.open("rb") as file:
+        for raw in file:
+            start, end = end, end + len(raw)
+            record = parse_record(raw) if raw[-1:] == b"\n" else None
+            if record is None or record.id in strangers:
                 continue
-        elif left[line.id] >> line.repeat & 1:
-            left[line.id] ^= 1 << line.repeat
-        else:
-            continue
-        record = parse_record(raw)
-        if record is not None:
-            yield record
+            errored = record.outcome == "errored"
+            if lines.add(record.id, record.repeat, start, errored=errored) != start and not errored:
+                yield record
+        for start in sorted(lines.errors.values()):
+            file.seek(start)
+            if (record := parse_record(file.readline())) is not None:
+                yield record
+
+
+def superseded_lines(path: Path, strangers: Set[str] = frozenset()) -> set[int]:
+    """The lines that do not count as others of the same (sample, repeat) do, by their numbers in `lines_of`."""
+    lines = Deduplicator[int]()
+    return {
+        superseded
+        for number, (_, line) in enumerate(lines_of(path))
+        if line is not None
+        and line.id not in strangers
+        and (superseded := lines.add(line.id, line.repeat, number, errored=line.outcome == "errored")) is not None
+    }
 
 
 def lines_of(path: Path) -> Iterator[tuple[bytes, RecordHeader | None]]:

@@ -56,7 +56,7 @@ def read_results(pattern: str = "results/**") -> "pandas.DataFrame":
 if TYPE_CHECKING:
     import pandas
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "Context",

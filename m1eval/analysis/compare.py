@@ -18,7 +18,7 @@ from msgspec import Struct, field
 from m1eval import stats
 from m1eval.errors import UsageError
 from m1eval.store import metadata
-from m1eval.store.config import flatten, shorten
+from m1eval.store.config import flatten, shorten, with_current_names
 from m1eval.store.folders import find_runs
 from m1eval.store.journal_state import deduplicated
 from m1eval.store.record import Record
@@ -391,8 +391,9 @@ def _nothing_shared(task: str, a: RunScores, b: RunScores, matched: Sequence[Mat
     return f"{where} asked other problems of {task} under the same ids{why}; run both with the same data and --seed"
 
 
-def _config(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _config(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The settings that differ."""
+    one, other = with_current_names(one, other), with_current_names(other, one)
     ours, theirs = dict(flatten(one)), dict(flatten(other))
     keys = [key for key in dict.fromkeys([*ours, *theirs]) if not key.startswith(QUIET)]
     found = {key.removeprefix("task."): (ours.get(key), theirs.get(key)) for key in keys}

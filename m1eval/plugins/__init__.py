@@ -233,6 +233,12 @@ def with_base_class(plugin: Any, base: type[T]) -> T:
     return cast("T", plugin)
 
 
+def builtin_name(path: Path) -> str | None:
+    """A built-in file by its kind and place in it, such as `scorers/math/numeric.py`; None for the user's own."""
+    root = next((root for root in _builtin for kind in KINDS if path.is_relative_to(Path(root, kind))), None)
+    return None if root is None else path.relative_to(root).as_posix()
+
+
 def source_path(path: Path) -> str:
     """A path as a person would write it here."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

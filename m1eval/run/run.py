@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from m1eval.run.overlength import Overlength
 from m1eval.run.plan import Plan
 from m1eval.store import environment, folder, metadata
 from m1eval.store import metrics as repeats_
-from m1eval.store.config import difference
+from m1eval.store.config import difference, ignored_digests
 from m1eval.store.description import RunDescription, describe
 from m1eval.store.journal import Journal
 from m1eval.store.journal_state import JournalState
@@ -126,12 +126,19 @@ class Run:
         self.notes += self._journal.notes
         fresh = not self._journal.tally.finished
         self._meta = {} if fresh else before
+        if (earlier := self._meta.get("m1eval", m1eval.__version__)) != m1eval.__version__:
+            self._meta["earlier_versions"] = [*self._meta.get("earlier_versions", ()), earlier]
+        if versions := self._meta.get("earlier_versions"):
+            self.notes.append(
+                f"continued by m1eval {m1eval.__version__}; its first answers were graded by {versions[0]}"
+            )
         self._meta |= {
             "m1eval": m1eval.__version__,
             "task": self.task.name,
             "model": self.model.spec,
             "protocol": self.task.protocol,
             "config": config,
+            "builtin_digests": sorted(self.task.builtin_digests()),
             "baselines": self.task.baselines,
             "effective_length": msgspec.to_builtins(self.task.definition.effective_length),
             "changed": secrets.redact_tree(changed_settings(self.task, self.data_dir)),
@@ -202,7 +209,8 @@ class Run:
             return {}
         try:  # two tasks of equal content are two all the same: the ids of their samples differ
             self._refuse_if_other({"task": meta["task"]}, {"task": self.task.name})
-            self._refuse_if_other(meta.get("config", {}), config)
+            ignored = ignored_digests(meta, self.task.builtin_digests(), m1eval.__version__)
+            self._refuse_if_other(meta.get("config", {}), config, ignored)
         except UsageError as error:
             if again := _again(JournalState(journal)):  # asked only now, as it reads the whole journal
                 raise UsageError(f"{error}, which {again}") from None
@@ -252,8 +260,8 @@ class Run:
             "make sure that this is the command that made the run"
         )
 
-    def _refuse_if_other(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        if found := difference(old, new):
+    def _refuse_if_other(self, old: dict[str, Any], new: dict[str, Any], ignored: Collection[str] = ()) -> None:
+        if found := difference(old, new, ignored):
             raise UsageError(f"{yaml_file.display_path(self.folder)} {found}.  --out elsewhere, or --redo")
 
     def shadowing(self) -> list[str]:

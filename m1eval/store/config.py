@@ -1,20 +1,33 @@
-"""Whether two commands mean the same run: their settings, compared by dotted names."""
+"""Whether a command continues a run: the settings of both, compared by dotted names."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 EXTENDABLE = ("repeats", "limit", "ids")
 HELPERS = ("digests.generator ", "digests.episode ", "digests.scorer ")
-"""Digests of files that others import."""
+"""Digests of imported files."""
+CHANGED_SINCE: dict[str, str] = {}
+"""Built-in file, such as `scorers/exact.py`, to the first version in which it asks or grades differently.
+
+Across versions this table decides in place of digests, which a rename or a comment changes too. Whoever changes what a
+built-in scorer, generator or episode decides adds a line; runs that earlier versions wrote are then refused.
+"""
+RENAMED: dict[str, dict[str, str]] = {"task.scorer": {"grid": "logic_grid"}}
+"""Setting to the former names of built-in plugins and their present ones."""
 
 
-def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """In what the settings of a command are not those that a run was made with; empty if it may be continued."""
+def difference(old: dict[str, Any], new: dict[str, Any], ignored: Collection[str] = ()) -> str:
+    """How the settings of a command differ from those of a run; empty if the command may continue the run.
+
+    `ignored`: digests that do not decide, from `ignored_digests`.
+    """
     new = msgspec.json.decode(msgspec.json.encode(new))  # as the file has it: a tuple has become a list
-    was, is_ = dict(flatten(old)), dict(flatten(new))
-    differing = [k for k in dict.fromkeys([*was, *is_]) if k not in EXTENDABLE and was.get(k) != is_.get(k)]
+    was, is_ = dict(flatten(with_current_names(old, new))), dict(flatten(new))
+    keys = [k for k in dict.fromkeys([*was, *is_]) if k not in EXTENDABLE and k.removeprefix("digests.") not in ignored]
+    differing = [k for k in keys if was.get(k) != is_.get(k)]
     # A helper that only one of them imports says nothing: the file that imports it is another too, or it was not
     # looked for in the same way.
     differing = [k for k in differing if not (k.startswith(HELPERS) and (k not in was or k not in is_))]
@@ -25,6 +38,52 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     now = ", ".join(shorten(is_.get(k, new.get(k))) for k in differing[:4])
     more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
     return f"was made with {then}{more}; this run has {now}"
+
+
+def with_current_names(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the present names of plugins that `old` has under a former and `new` under the present one."""
+    if not isinstance(old.get("task"), dict) or not isinstance(new.get("task"), dict):
+        return old
+    task = dict(old["task"])
+    for setting, names in RENAMED.items():
+        key = setting.removeprefix("task.")
+        now = new["task"].get(key)
+        match task.get(key):
+            case str(name) if names.get(name) == now:
+                task[key] = now
+            case dict(scorer) if isinstance(now, dict) and [names.get(name) for name in scorer] == [*now]:
+                task[key] = dict(zip(now, scorer.values(), strict=True))
+    return {**old, "task": task}
+
+
+def ignored_digests(meta: Mapping[str, Any], builtin: Mapping[str, str], version: str) -> set[str]:
+    """The digests that do not decide whether this version of m1eval continues a run of another one.
+
+    They are those of files that were built in then and are now, unless CHANGED_SINCE has them. `meta`: the run's
+    run.json. `builtin`: the keys of digests of built-in files to the files' names.
+    """
+    written_by = str(meta.get("m1eval"))
+    if written_by == version:
+        return set()
+    users = tuple(
+        f"{role} "
+        for kind, roles in (("scorers/", ["scorer"]), ("tasks/", ["generator", "episode"]))
+        for role in roles
+        if any(f"the built-in {kind}" in line for line in meta.get("shadowing") or [])
+    )
+    recorded = meta.get("builtin_digests")  # 0.1.0 wrote only which built-in files the user's replaced
+    return {
+        key
+        for key, file in builtin.items()
+        if (key in recorded if recorded is not None else not f"{key} ".startswith(users))
+        and not (file in CHANGED_SINCE and _release(written_by) < _release(CHANGED_SINCE[file]))
+    }
+
+
+def _release(version: str) -> tuple[list[int], float]:
+    """A version for comparison: 0.2.0.dev1 comes before 0.2.0."""
+    release, dev, number = version.partition(".dev")
+    return [int(part) for part in re.findall(r"\d+", release)], float(number or 0) if dev else float("inf")
 
 
 def grows(key: str, old: Any, new: Any) -> bool:

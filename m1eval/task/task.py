@@ -119,7 +119,12 @@ class Task:
         """The definition as it will be run, and the digests of the files that decide what is asked and graded."""
         definition = {k: v for k, v in msgspec.to_builtins(self.definition).items() if k not in DESCRIPTIVE}
         definition["dataset"] = {k: v for k, v in definition["dataset"].items() if k not in DESCRIPTIVE_DATA}
-        self.check()  # what is wrong with it is said before anything is asked
+        self.check()  # errors in it are reported before anything is asked
+        files = self.deciding_files(data_dir)
+        return {"task": definition, "digests": {key: file_digest(path) for key, path in files.items()}}
+
+    def deciding_files(self, data_dir: Path | None = None) -> dict[str, Path]:
+        """The files that decide what is asked and graded, by the keys of their digests."""
         used = [("scorer", self.scorer_file)]
         used += [(f"scorer {path.name}", path) for path in foreign.imported_files(self.scorer_file)]
         dataset = self.definition.dataset or Dataset()
@@ -134,7 +139,12 @@ class Task:
             used.append(("data", find_data_file(data_dir, self.name)))
         elif dataset.file:
             used.append(("data", self._data_file(dataset.file)))
-        return {"task": definition, "digests": {key: file_digest(path) for key, path in used}}
+        return dict(used)
+
+    def builtin_digests(self) -> dict[str, str]:
+        """The keys of the digests of built-in code, each with the file's name, such as `scorers/exact.py`."""
+        names = {key: plugins.builtin_name(path) for key, path in self.deciding_files().items() if key != "data"}
+        return {key: name for key, name in names.items() if name}
 
     @property
     def _scorer_path(self) -> str:

@@ -1,8 +1,8 @@
-"""What is kept of the past, counted in blocks: who holds which, what may be used again, what goes first. No tensors.
+"""The block pool: which sequence holds which blocks, what can be reused, what is evicted first. No tensors.
 
-Tokens are kept in blocks of a fixed size. A full block is known by the hash of all tokens up to its end, so that a
-later sequence which begins the same way takes it over instead of computing it again. What linear attention keeps is no
-block but one state, and is only of use at the very token at which a copy was saved (a snapshot).
+A full block is identified by the hash of all tokens up to its end, so that a later sequence with the same prefix
+reuses it. Linear attention has no blocks but one state per sequence, which can be reused only at the very token at
+which a copy (a snapshot) was saved.
 """
 
 from collections import OrderedDict
@@ -19,7 +19,7 @@ PADDING_BLOCK = 0
 
 
 def hash_blocks(token_ids: Sequence[int] | np.ndarray[Any, Any], block_size: int = BLOCK_SIZE) -> list[bytes]:
-    """One key for every full block of tokens, each standing for all tokens up to the block's end."""
+    """One hash per full block, of all tokens up to the block's end."""
     hashes: list[bytes] = []
     array = np.asarray(token_ids, dtype=np.int32)
     for start in range(0, len(token_ids) - block_size + 1, block_size):
@@ -29,27 +29,27 @@ def hash_blocks(token_ids: Sequence[int] | np.ndarray[Any, Any], block_size: int
 
 
 class BlockPool:
-    """`count` blocks; a block is held by some sequences, or kept for later ones, or free."""
+    """`num_blocks` blocks, each referenced by sequences, cached without references (evictable), or free."""
 
     def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
         self.ref_counts: dict[int, int] = {}
         self.free_blocks: dict[int, None] = dict.fromkeys(range(PADDING_BLOCK + 1, num_blocks))
-        self.evictable: OrderedDict[int, None] = OrderedDict()  # held by nobody, the longest unused first
+        self.evictable: OrderedDict[int, None] = OrderedDict()  # unreferenced cached blocks, least recently used first
         self.hash_by_block: dict[int, bytes] = {}
         self.block_by_hash: dict[bytes, int] = {}
         self._next_start = PADDING_BLOCK + 1
 
     @property
     def num_available(self) -> int:
-        """Blocks that can be taken now, kept ones included."""
+        """Blocks that can be allocated now, evictable ones included."""
         return len(self.free_blocks) + len(self.evictable)
 
     def allocate(self, after: int | None, *, reserve: int = 0) -> int:
-        """A block that is free, or else the longest unused of those kept; the one behind `after` if that is possible.
+        """Allocate a free block, or else evict the least recently used; the one after `after` if possible.
 
-        Consecutive blocks are read as they lie, without a copy. A first block is taken `apart` from the last first one,
-        so that a sequence of that many can grow. KeyError if there is none: see `available`.
+        Consecutive blocks are read in place, without a copy. A first block is allocated `reserve` blocks after the last
+        first one, so that a sequence of that length can grow. KeyError if there is none: see `num_available`.
         """
         preferred = self._reserve(reserve) if after is None else after + 1
         if preferred in self.free_blocks:
@@ -73,7 +73,7 @@ class BlockPool:
         return start
 
     def lookup(self, hashes: Sequence[bytes]) -> list[int]:
-        """The blocks of the leading keys that are there; nothing is taken."""
+        """Cached blocks for the longest prefix of `hashes`; takes no reference."""
         blocks: list[int] = []
         for block_hash in hashes:
             if (block := self.block_by_hash.get(block_hash)) is None:
@@ -82,24 +82,24 @@ class BlockPool:
         return blocks
 
     def touch(self, blocks: Iterable[int]) -> None:
-        """Hold blocks that are known by their keys."""
+        """Add a reference to cached blocks."""
         for block in blocks:
             self.evictable.pop(block, None)
             self.ref_counts[block] = self.ref_counts.get(block, 0) + 1
 
     def cache(self, block: int, block_hash: bytes) -> None:
-        """Say what a full block holds, for later sequences; the first of two alike is kept."""
+        """Register a full block under its hash; of two with the same hash the first is cached."""
         if block_hash not in self.block_by_hash and block not in self.hash_by_block:
             self.hash_by_block[block], self.block_by_hash[block_hash] = block_hash, block
 
     def clear_cache(self) -> None:
-        """What any block holds is not for later sequences."""
+        """Forget the contents of all blocks."""
         self.free_blocks.update(self.evictable)
         for table in (self.evictable, self.hash_by_block, self.block_by_hash):
             table.clear()
 
     def free(self, blocks: Iterable[int]) -> None:
-        """Let go of blocks; those with a key stay until their room is wanted, the ends of sequences first."""
+        """Drop a reference to blocks; cached ones stay until evicted, the ends of sequences first."""
         for block in reversed(list(blocks)):
             self.ref_counts[block] -= 1
             if self.ref_counts[block]:

@@ -1,7 +1,7 @@
-"""The engine: one thread that plans steps, has the device run them, and tells the sequences what came of it.
+"""The engine: one thread that schedules batches, runs them, and updates the sequences with their output.
 
-On a GPU a step is planned and launched while the one before still runs; what the earlier one found is looked at then. A
-sequence that turns out to have ended has computed one token too many, which nobody sees.
+On a GPU a step is scheduled and launched while the one before still runs, whose output is processed afterwards. A
+sequence that turns out to have ended has computed one token too many, which is discarded.
 """
 
 import threading
@@ -17,9 +17,9 @@ from .sequence import ScheduledBatch, Sequence, StepOutput
 
 
 class Executor(Protocol):
-    """What computes plans: a Device, or several of them."""
+    """Runs batches: a ModelRunner, or several of them in processes."""
 
-    def run(self, plan: ScheduledBatch) -> Callable[[], StepOutput]: ...
+    def run(self, batch: ScheduledBatch) -> Callable[[], StepOutput]: ...
 
 
 class _InFlightStep(NamedTuple):
@@ -29,9 +29,9 @@ class _InFlightStep(NamedTuple):
 
 
 class Engine:
-    """Runs sequences; `ahead`: launch a step before the one before is done.
+    """Runs sequences; `async_scheduling`: launch a step before the previous one is done.
 
-    `threaded` False: nothing runs by itself, and `step` is called instead, which makes a schedule repeatable.
+    `threaded` False: there is no thread, and the caller calls `step`, which makes a schedule reproducible.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class Engine:
             self._thread.start()
 
     def submit(self, sequence: Sequence) -> None:
-        """Hand a sequence over, from any thread; RuntimeError once the engine is closed."""
+        """Submit a sequence from any thread; RuntimeError once the engine is closed."""
         with self._gate:
             if self._closed:
                 raise RuntimeError("the engine is closed")
             self._inbox.put(sequence)
 
     def close(self) -> None:
-        """Stop after the step in hand; what is unfinished fails. Waits for the thread."""
+        """Stop after the current step and wait for the thread; unfinished sequences fail."""
         with self._gate:
             self._closed = True
         self._inbox.put(None)
@@ -62,7 +62,7 @@ class Engine:
             self._thread.join()
 
     def step(self) -> bool:
-        """Take in what was submitted and do one step; whether anything is left to do. Only without a thread."""
+        """Receive submitted sequences and run one step; returns whether work is left. Only without a thread."""
         if self._idle:
             return False
         self._receive()
@@ -73,7 +73,7 @@ class Engine:
         try:
             while self._receive():
                 self._try_step()
-        finally:  # however the thread ends, nobody waits for ever
+        finally:  # however the thread ends, no caller waits forever
             with self._gate:
                 self._closed = True
             while not self._inbox.empty():
@@ -87,7 +87,7 @@ class Engine:
         return not self.scheduler.has_unfinished and not self._in_flight and self._inbox.empty()
 
     def _receive(self) -> bool:
-        """Take in what was submitted; sleep when there is nothing else to do. False: close."""
+        """Receive submitted sequences, blocking when there is nothing else to do; False if the engine is closed."""
         idle = not self.scheduler.has_unfinished and not self._in_flight
         try:
             while True:
@@ -102,7 +102,7 @@ class Engine:
     def _try_step(self) -> None:
         try:
             self._step()
-        except Exception as error:  # noqa: BLE001  the sample boundary: those running fail, later ones may succeed
+        except Exception as error:  # noqa: BLE001  the sample boundary: running sequences fail, later ones may succeed
             self._fail_running(error)
 
     def _step(self) -> None:
@@ -134,7 +134,7 @@ class Engine:
 
 
 def _report_progress(step: _InFlightStep) -> None:
-    """One call per listener and step."""
+    """Report token counts, in one call per listener and step."""
     token_counts: dict[int, tuple[Progress, list[int]]] = {}
     for i, (sequence, epoch) in enumerate(step.scheduled):
         if epoch != sequence.epoch:
@@ -142,7 +142,7 @@ def _report_progress(step: _InFlightStep) -> None:
         _, counts = token_counts.setdefault(id(sequence.progress), (sequence.progress, [0, 0]))
         chunk = step.batch.chunks[i] if step.batch.chunks else None
         if chunk:
-            counts[0] += max(min(chunk.start + len(chunk.token_ids), len(sequence.prompt_token_ids)) - chunk.start, 0)
+            counts[0] += max(min(chunk.end, len(sequence.prompt_token_ids)) - chunk.start, 0)
         counts[1] += chunk is None or chunk.output_index >= 0
     for progress, (prompt, output) in token_counts.values():
         progress.tokens(prompt=prompt, output=output)

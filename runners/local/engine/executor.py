@@ -1,8 +1,8 @@
-"""One model over several processes: this one is rank 0 and plans, the others hold their parts and do as it does.
+"""Tensor parallelism over processes: rank 0, this one, schedules; the other ranks hold their parts and follow.
 
-Every rank is sent every plan, in the same order, before rank 0 runs it itself. So all have the same blocks, rows and
-states at the same places, capture the same CUDA graphs, and meet in every sum; nothing but plans goes to them, and
-nothing but trouble comes back. One that fails or dies is the end of all: what it held is lost.
+Every rank receives every batch, in the same order, before rank 0 runs it. So all have the same blocks, slots and
+states, capture the same CUDA graphs, and meet in every all-reduce; only batches are sent to them, and only errors come
+back. One that fails or dies ends all of them: what it held is lost.
 """
 
 import os
@@ -33,13 +33,13 @@ from .model_runner import ModelRunner
 from .sequence import ScheduledBatch, StepOutput
 
 SETUP_TIMEOUT = 600.0
-"""Seconds for a rank to set itself up after all have loaded, kernels being compiled included."""
+"""Seconds for a rank to initialize after all have loaded, compiling kernels included."""
 GRACE_PERIOD = 5.0
-"""Seconds for a rank to end by itself, or for news of one that has failed."""
+"""Seconds for a rank to exit by itself, or for the error of another rank to arrive."""
 
 
 class WorkerConfig(NamedTuple):
-    """What a rank is told at its start; `port` is where they meet."""
+    """Start-up parameters of a rank; `port` is that of the rendezvous store."""
 
     source: Path
     dtype: torch.dtype
@@ -53,7 +53,7 @@ class WorkerConfig(NamedTuple):
 
     @property
     def device(self) -> torch.device:
-        """The rank's own."""
+        """The device of this rank."""
         return (
             torch.device(self.device_type, self.shard.rank)
             if self.device_type == "cuda"
@@ -62,13 +62,13 @@ class WorkerConfig(NamedTuple):
 
 
 class WorkerFailure(NamedTuple):
-    """The last that is heard of a rank."""
+    """The last message of a rank: its error."""
 
     message: str
 
 
 class Worker(NamedTuple):
-    """Another process and the way to it."""
+    """A process of another rank and the pipe to it."""
 
     rank: int
     process: SpawnProcess
@@ -76,7 +76,7 @@ class Worker(NamedTuple):
 
 
 def build_model_runner(model: CausalLM, config: EngineConfig, capacity: Capacity, shard: Shard = ALONE) -> ModelRunner:
-    """The memory for a model, and the device that runs it."""
+    """Allocate the KV cache of a model, and return its model runner."""
     pools = KVCache(
         model.cache_specs,
         blocks=capacity.num_blocks,
@@ -97,10 +97,10 @@ def build_model_runner(model: CausalLM, config: EngineConfig, capacity: Capacity
 
 
 class MultiprocessExecutor:
-    """Processes for the other ranks, which begin to load at once; after `hold`, one device in the eyes of the engine.
+    """Starts a process for each other rank, which loads at once; after `initialize` it is an Executor.
 
-    Whatever goes wrong is RunnerError in one line that names the rank, at once where it is waited for and in every
-    later `run`. After an error, too, `close` is owed.
+    Every failure is a RunnerError in one line that names the rank, raised where it is waited for and by every later
+    `run`. After an error, too, `close` must be called.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class MultiprocessExecutor:
     ) -> None:
         self.shard = Shard(0, size)
         self.failure: str | None = None
-        """What ended it all."""
+        """The first error, after which nothing runs any more."""
         self._store = sharding.create_store(size)
         self._messages: SimpleQueue[tuple[int, Any] | None] = SimpleQueue()
         self._gate, self._failed = threading.Lock(), threading.Event()
@@ -128,8 +128,8 @@ class MultiprocessExecutor:
         self._listener.start()
 
     def initialize(self, model: CausalLM, config: EngineConfig) -> Capacity:
-        """Get all ranks ready to run their parts, with room for what fits on each; `model` is that of rank 0."""
-        self._gather()  # "loaded", however long that takes
+        """Initialize all ranks with the capacity that fits on each; `model` is that of rank 0."""
+        self._gather()  # "loaded", without a timeout
         self._send(config)
         try:
             sharding.join_group(self._store, self.shard, config.device)
@@ -143,7 +143,7 @@ class MultiprocessExecutor:
         return shared
 
     def run(self, batch: ScheduledBatch) -> Callable[[], StepOutput]:
-        """As Device; RunnerError once any rank has failed."""
+        """As ModelRunner; RunnerError once any rank has failed."""
         self._raise_if_failed()
         assert self._model_runner is not None
         try:
@@ -157,13 +157,13 @@ class MultiprocessExecutor:
                 output = wait_for_output()
             except Exception as error:
                 raise self._to_runner_error(error) from error
-            self._raise_if_failed()  # what a broken sum gave is nothing
+            self._raise_if_failed()  # the result of a broken all-reduce is invalid
             return output
 
         return result
 
     def close(self) -> None:
-        """End all other processes; the engine must not run any more."""
+        """Stop all other processes; the engine must be closed."""
         with self._gate:
             healthy = self.failure is None and self._model_runner is not None
             self._closing, self.failure = True, self.failure or "local: the model was closed"
@@ -173,7 +173,7 @@ class MultiprocessExecutor:
                 torch.cuda.synchronize(self._model_runner.device)
             with suppress(OSError):
                 self._send(None)
-        else:  # they may wait for a rank that is gone, or be reading weights
+        else:  # they may be waiting for a dead rank, or loading weights
             for worker in self.workers:
                 worker.process.kill()
         if self._model_runner is not None and self._model_runner.graphs:
@@ -196,7 +196,7 @@ class MultiprocessExecutor:
             worker.pipe.send_bytes(frame)
 
     def _gather(self, seconds: float | None = None) -> list[Any]:
-        """One message of each other rank."""
+        """Receive one message from each other rank."""
         messages: dict[int, Any] = {}
         deadline = None if seconds is None else time.monotonic() + seconds
         while len(messages) < len(self.workers):
@@ -212,7 +212,7 @@ class MultiprocessExecutor:
         return [messages[rank] for rank in sorted(messages)]
 
     def _listen(self) -> None:
-        """Note what ranks say, until all have ended."""
+        """Receive messages and failures of the ranks until all have exited."""
         workers = {worker.pipe: worker for worker in self.workers}
         while workers:
             for pipe in wait(list(workers)):
@@ -233,7 +233,7 @@ class MultiprocessExecutor:
         return f"local: rank {rank} of {self.shard.size}"
 
     def _fail(self, message: str) -> None:
-        """Note what happened first, and wake who waits for a rank."""
+        """Record the first failure, and wake whoever waits for a rank."""
         with self._gate:
             if self._closing or self.failure:
                 return
@@ -247,7 +247,7 @@ class MultiprocessExecutor:
             raise RunnerError(self.failure)
 
     def _to_runner_error(self, error: Exception) -> RunnerError:
-        """What to raise after an error here, whose cause may be another rank: news of that come a little later."""
+        """The error to raise after one here, which another rank may have caused: its message may arrive later."""
         if isinstance(error, RunnerError):
             return error
         self._failed.wait(GRACE_PERIOD)
@@ -256,7 +256,7 @@ class MultiprocessExecutor:
 
 
 def _start_worker(config: WorkerConfig) -> Worker:
-    spawn = get_context("spawn")  # never a fork: there are threads, and perhaps a GPU in use
+    spawn = get_context("spawn")  # never fork: there are threads, and perhaps a GPU in use
     here, there = spawn.Pipe()
     rank = config.shard.rank
     process = spawn.Process(target=worker_main, args=(there, config), name=f"m1eval-local-{rank}", daemon=True)
@@ -266,23 +266,23 @@ def _start_worker(config: WorkerConfig) -> Worker:
 
 
 def worker_main(pipe: "Connection[Any, Any]", config: WorkerConfig) -> None:
-    """Be one of the ranks but the first, until told to end or rank 0 is gone. Ends the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for rank 0 to take
+    """Main function of a worker process: run as one rank until told to stop or rank 0 is gone, then exit."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 handles Ctrl-C
     os.dup2(2, 1)  # stdout is for results
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
         _run_worker(pipe, config)
     except (EOFError, BrokenPipeError):
         os._exit(1)
-    except Exception as error:  # noqa: BLE001  the boundary of the process: rank 0 says it
+    except Exception as error:  # noqa: BLE001  the boundary of the process: rank 0 reports it
         with suppress(OSError):
             pipe.send(WorkerFailure(_error_line(error)))
         os._exit(1)
-    os._exit(0)  # without taking down what other ranks may be part of, which can wait for them
+    os._exit(0)  # without tearing down the process group, which can block on other ranks
 
 
 def _exit_with_parent() -> None:
-    """End with rank 0, wherever this process is waiting then."""
+    """Exit with rank 0, wherever this process is waiting."""
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -292,7 +292,7 @@ def _exit_with_parent() -> None:
 def _run_worker(pipe: "Connection[Any, Any]", config: WorkerConfig) -> None:
     if config.device_type == "cuda":
         torch.cuda.set_device(config.device)
-    torch.set_num_threads(config.threads)  # as many as rank 0: other numbers would round otherwise
+    torch.set_num_threads(config.threads)  # as many as rank 0: another number would round differently
     loaded = load(
         config.source,
         dtype=config.dtype,

@@ -1,4 +1,4 @@
-"""How much of a device's memory goes to what is kept of the past, and whether all of it fits."""
+"""Memory of a device: how much the KV cache gets, and whether weights and cache fit."""
 
 import os
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ MAX_SNAPSHOTS = 512
 
 
 class Capacity(NamedTuple):
-    """What fits: blocks of tokens, saved states, and sequences at once."""
+    """Cache blocks, saved states and concurrent sequences that fit into memory."""
 
     num_blocks: int
     num_snapshots: int
@@ -33,9 +33,9 @@ class Capacity(NamedTuple):
 
 
 class EngineConfig(NamedTuple):
-    """How a model is to be run: at most `rows` sequences of `window` tokens, read in steps of at most `chunk`.
+    """How a model runs: at most `max_num_seqs` sequences of `window` tokens, prefilled in steps of `chunk_size`.
 
-    `memory` in bytes is what the user allows for the past; `ranks` share a CPU.
+    `cache_bytes` is the limit that the user sets for the cache; on a CPU `world_size` ranks share the memory.
     """
 
     dtype: torch.dtype
@@ -49,7 +49,7 @@ class EngineConfig(NamedTuple):
     world_size: int = 1
 
     def capacity(self, model: CausalLM) -> Capacity:
-        """What fits on the device; on a GPU a step is computed to know."""
+        """What fits on the device; on a GPU this runs a step to measure it."""
         used = measure_step_bytes(
             model, chunk_size=self.chunk_size, max_num_seqs=self.max_num_seqs, dtype=self.dtype, device=self.device
         )
@@ -66,10 +66,10 @@ class EngineConfig(NamedTuple):
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes that can be had on a device now."""
+    """Bytes that can be allocated on a device now."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + _reusable_bytes(device)
-    with suppress(OSError, StopIteration):  # what the kernel could give, file caches included
+    with suppress(OSError, StopIteration):  # what the kernel could free, file caches included
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -80,7 +80,7 @@ def _reusable_bytes(device: torch.device) -> int:
 
 
 def check_weights(needed: int, device: torch.device, dtype: str) -> None:
-    """RunnerError if weights of so many bytes do not fit on the device."""
+    """RunnerError if weights of `needed` bytes do not fit on the device."""
     if needed > (free := free_bytes(device)):
         raise RunnerError(
             f"local: the weights need {needed / GIB:.1f} GiB as {dtype}, and {device} has {free / GIB:.1f} GiB free: "
@@ -99,16 +99,13 @@ def fit_capacity(
     step_bytes: int,
     world_size: int = 1,
 ) -> Capacity:
-    """Blocks, saved states and rows for up to `rows` sequences of `window` tokens; RunnerError if not even one fits.
+    """Blocks, saved states and slots for up to `max_num_seqs` sequences; RunnerError if not even one fits.
 
-    `budget` in bytes is what the user allows; else what is free less `used`, which a step takes; on a CPU half of it,
-    which all `ranks` share.
+    `cache_bytes` is the limit that the user sets; else what is free minus `step_bytes`; on a CPU half of the free
+    memory, shared by all ranks.
     """
-    available = (
-        free_bytes(device) * (1 - FREE_SHARE) - step_bytes
-        if device.type == "cuda"
-        else free_bytes(device) // (2 * world_size)
-    )
+    free, on_gpu = free_bytes(device), device.type == "cuda"
+    available = free * (1 - FREE_SHARE) - step_bytes if on_gpu else free // (2 * world_size)
     allowed = int(min(available, cache_bytes or available))
     per_block, per_state = block_bytes(cache_specs, dtype), state_bytes(cache_specs)
     blocks_per_seq = -(-window // BLOCK_SIZE) + 1
@@ -121,7 +118,7 @@ def fit_capacity(
         )
     num_snapshots = min(int((allowed - minimum) * SNAPSHOT_SHARE // per_state), MAX_SNAPSHOTS) if per_state else 0
     rest = allowed - (max_num_seqs + 1 + num_snapshots) * per_state
-    # Twice the running sequences: beyond that, what is kept for later ones has no use in an evaluation.
+    # Twice the running sequences: a larger prefix cache has no use in an evaluation.
     num_blocks = min(int(rest // per_block) if per_block else 2**20, 2 * max_num_seqs * blocks_per_seq + 1)
     return Capacity(num_blocks, num_snapshots, max_num_seqs)
 
@@ -130,7 +127,7 @@ def fit_capacity(
 def measure_step_bytes(
     model: CausalLM, *, chunk_size: int, max_num_seqs: int, dtype: torch.dtype, device: torch.device
 ) -> int:
-    """Bytes that a step of `chunk` tokens takes on a GPU beside weights and cache, found by computing one."""
+    """Bytes that a step of `chunk` tokens takes on a GPU in addition to weights and cache, measured by running one."""
     if device.type != "cuda":
         return 0
     blocks = -(-chunk_size // BLOCK_SIZE) + 1
@@ -144,5 +141,5 @@ def measure_step_bytes(
     states = any(isinstance(kind, LinearStateSpec) for kind in model.cache_specs)
     del pools, step, hidden
     torch.cuda.empty_cache()
-    # A piece behind a long past is attended to in two parts, joined in fp32; every row of scores is drawn from.
+    # A chunk after a long context attends in two parts, joined in fp32; every row of logits is sampled from.
     return int(taken * (1.5 if states else 1.3)) + 4 * max_num_seqs * model.vocab_size * 4

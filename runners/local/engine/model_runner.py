@@ -1,8 +1,8 @@
-"""Plans made real: the model, its memory and the rows' own numbers on one device.
+"""The model runner: executes scheduled batches on one device, with the model, its KV cache and the slots' numbers.
 
-The last token, its place and how it is drawn stay on the device, so a step of drawing needs nothing that the step
-before found: it is launched while that one still runs, on a GPU as one CUDA graph. Graphs read only the memory given to
-them here, and rows that fill a batch up write to a spare block and a spare state.
+Last tokens, lengths and sampling parameters stay on the device, so a decode step needs no output of the step before: it
+is launched while that one still runs, on a GPU as one CUDA graph. Graphs read only memory allocated here, and padding
+slots write to a padding block and a padding state.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,17 +26,17 @@ from ..ops.slot_mapping import load_step_inputs, store_step_outputs
 from .sequence import PrefillChunk, ScheduledBatch, SlotAssignment, StepOutput, TokenLogprob
 
 SCORE_CHUNK = 256
-"""Places whose next token is scored at once; each costs a row of the whole vocabulary."""
+"""Positions scored at once; each takes a row of logits over the whole vocabulary."""
 SMALL_PREFILL, SMALL_PREFILL_LENGTH = 256, 2048
-"""So many given tokens are computed as rows, when none stands farther on than that."""
+"""Maximum tokens, and maximum sequence length, of a prefill that is computed token by token in a CUDA graph."""
 
 
 class ModelRunner:
-    """Runs plans of up to `rows` sequences of up to `window` tokens.
+    """Runs batches of up to `max_num_seqs` sequences of up to `window` tokens.
 
-    `graphs`: by CUDA graphs where the step is small. `invariant`: all steps of drawing have the same shape, so that no
-    library chooses other products, and so other roundings, because of what else is in the batch. `shard`: the part of
-    the model that is here; all ranks must run the same plans.
+    `graphs`: small steps run as CUDA graphs. `invariant`: all decode steps have the same shape, so that no library
+    chooses other matrix products, and so other roundings, because of the rest of the batch. `shard`: the part of the
+    model on this device; all ranks must run the same batches.
     """
 
     def __init__(
@@ -58,19 +58,16 @@ class ModelRunner:
         self.slot_ints = torch.zeros(5, max_num_seqs + 1, dtype=torch.int64, device=self.device)
         self.slot_floats = torch.zeros(3, max_num_seqs + 1, device=self.device)
         self.graphs = CudaGraphs(self.device) if graphs else None
-        self.decode_sizes = (
-            [max_num_seqs]
-            if invariant
-            else sorted({*(n for n in (1, 2, 4, 8, *range(16, max_num_seqs, 16)) if n < max_num_seqs), max_num_seqs})
-        )
+        sizes = {n for n in (1, 2, 4, 8, *range(16, max_num_seqs, 16)) if n < max_num_seqs and not invariant}
+        self.decode_sizes = sorted({*sizes, max_num_seqs})
 
     @torch.inference_mode()
     def run(self, batch: ScheduledBatch) -> Callable[[], StepOutput]:
-        """Start a step; the function that comes back waits for what it found. RunnerError if memory runs out."""
+        """Start a step and return a function that waits for its output. RunnerError if memory runs out."""
         try:
             return self._run(batch)
         except torch.OutOfMemoryError as error:
-            tokens = sum(len(piece.token_ids) for piece in batch.chunks) or len(batch.decode_slots)
+            tokens = sum(len(chunk.token_ids) for chunk in batch.chunks) or len(batch.decode_slots)
             raise RunnerError(
                 f"local: {self.device} ran out of memory in a step of {tokens} tokens: lower -o chunk, -o batch or "
                 f"-o memory (GiB for the cache)"
@@ -79,11 +76,8 @@ class ModelRunner:
     def _run(self, batch: ScheduledBatch) -> Callable[[], StepOutput]:
         self._prepare_slots(batch.assignments, batch.block_table_updates)
         if batch.chunks:
-            wait = (
-                self._prefill_small(batch, self.graphs)
-                if self.graphs and self._is_small(batch)
-                else self._prefill(batch)
-            )
+            small = self.graphs and self._is_small(batch)
+            wait = self._prefill_small(batch, self.graphs) if self.graphs and small else self._prefill(batch)
         else:
             token = SEPARATE.set(self.invariant)
             try:
@@ -103,49 +97,47 @@ class ModelRunner:
             entries = [np.stack((np.full(len(b), row), np.arange(at, at + len(b)), b)) for row, at, b in table_updates]
             rows, columns, blocks_ = to_device(np.concatenate(entries, 1), self.device)
             self.block_tables[rows, columns] = blocks_.int()
-        for seat in assignments:
-            self.pools.load_state(seat.slot, seat.snapshot)
+        for assignment in assignments:
+            self.pools.load_state(assignment.slot, assignment.snapshot)
         if assignments:
-            params = [seat.sampling_params for seat in assignments]
-            ints = [(0, 0, draw.seed, 0, draw.top_k, seat.slot) for seat, draw in zip(assignments, params, strict=True)]
-            reals = [(draw.temperature, draw.top_p, draw.min_p) for draw in params]
+            params = [assignment.sampling_params for assignment in assignments]
+            ints = [(0, 0, p.seed, 0, p.top_k, a.slot) for a, p in zip(assignments, params, strict=True)]
+            floats = [(p.temperature, p.top_p, p.min_p) for p in params]
             *values, at_ = to_device(np.array(ints, dtype=np.int64).T.copy(), self.device)
             self.slot_ints[:, at_] = torch.stack(values)
-            self.slot_floats[:, at_] = to_device(np.array(reals, dtype=np.float32).T.copy(), self.device)
+            self.slot_floats[:, at_] = to_device(np.array(floats, dtype=np.float32).T.copy(), self.device)
 
     def _prefill(self, batch: ScheduledBatch) -> Callable[[], StepOutput]:
         chunks = batch.chunks
-        step = PrefillContext(self.pools, [self._part(piece) for piece in chunks])
-        ids = np.concatenate([piece.token_ids for piece in chunks])
+        step = PrefillContext(self.pools, [self._part(chunk) for chunk in chunks])
+        ids = np.concatenate([chunk.token_ids for chunk in chunks])
         hidden = self.model(to_device(ids, self.device), step)
-        scored = [self._score(hidden, begin, piece) for begin, piece in zip(step.begins, chunks, strict=True)]
+        scored = [self._score(hidden, begin, chunk) for begin, chunk in zip(step.begins, chunks, strict=True)]
         self._store_lengths(chunks)
         decoding = [
-            (end - 1, piece.slot) for end, piece in zip(step.ends, chunks, strict=True) if piece.output_index >= 0
+            (end - 1, chunk.slot) for end, chunk in zip(step.ends, chunks, strict=True) if chunk.output_index >= 0
         ]
         if not decoding:
-            return lambda: StepOutput([], [], [_likelihoods(*found) for found in scored])
+            return lambda: StepOutput([], [], [_token_logprobs(*pair) for pair in scored])
         ends, rows = to_device(np.array(decoding, dtype=np.int64).T.copy(), self.device)
         tokens, logprobs = self._sample(hidden[ends], rows, greedy=batch.all_greedy, logprobs=batch.need_logprobs)
         wait = _copy_to_host(tokens, logprobs, len(decoding))
-        return lambda: StepOutput(*wait(), [_likelihoods(*found) for found in scored])
+        return lambda: StepOutput(*wait(), [_token_logprobs(*pair) for pair in scored])
 
     def _store_lengths(self, chunks: Sequence[PrefillChunk]) -> None:
-        """Note how far the rows of these pieces are."""
-        values = [(p.slot, p.start + len(p.token_ids), max(p.output_index, 0)) for p in chunks]
+        """Store the lengths and output indices of the slots after these chunks."""
+        values = [(c.slot, c.end, max(c.output_index, 0)) for c in chunks]
         rows, lengths, indices = to_device(np.array(values, dtype=np.int64).T.copy(), self.device)
         self.slot_ints[LENGTH, rows], self.slot_ints[INDEX, rows] = lengths, indices
 
     def _is_small(self, batch: ScheduledBatch) -> bool:
-        """Whether the pieces are better computed as rows, each token one of its own: their launch is what costs."""
-        tokens = sum(len(piece.token_ids) for piece in batch.chunks)
-        scored = any(piece.targets for piece in batch.chunks)
+        """Whether the chunks are faster token by token in a CUDA graph, where launching kernels dominates."""
+        tokens = sum(len(chunk.token_ids) for chunk in batch.chunks)
+        scored = any(chunk.targets for chunk in batch.chunks)
         states = len(self.pools.states) > 0
-        return (
-            tokens <= SMALL_PREFILL
-            and batch.max_seq_len <= SMALL_PREFILL_LENGTH
-            and not (states or scored or self.invariant)
-        )
+        if states or scored or self.invariant:
+            return False
+        return tokens <= SMALL_PREFILL and batch.max_seq_len <= SMALL_PREFILL_LENGTH
 
     def _prefill_small(self, batch: ScheduledBatch, graphs: "CudaGraphs") -> Callable[[], StepOutput]:
         self._store_lengths(batch.chunks)
@@ -154,8 +146,8 @@ class ModelRunner:
             for p in batch.chunks
         ]
         tokens = np.concatenate([np.stack(each) for each in columns], 1)
-        ends = np.cumsum([len(piece.token_ids) for piece in batch.chunks]) - 1
-        samples = [(end, piece.slot) for end, piece in zip(ends, batch.chunks, strict=True) if piece.output_index >= 0]
+        ends = np.cumsum([len(chunk.token_ids) for chunk in batch.chunks]) - 1
+        samples = [(end, chunk.slot) for end, chunk in zip(ends, batch.chunks, strict=True) if chunk.output_index >= 0]
         inputs = [
             GraphInput(tokens, _round_up(tokens.shape[1], 16), (0, self.padding_slot, 0)),
             GraphInput(
@@ -176,7 +168,7 @@ class ModelRunner:
     def _prefill_by_token(
         self, tokens: Tensor, samples: Tensor, *, max_seq_len: int, greedy: bool, logprobs: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Given tokens (id, row, place) [3, tokens], and a token drawn after some of them (which, row) [2, draws]."""
+        """Prefill tokens (id, slot, position) [3, tokens] and sample after some of them (token, slot) [2, samples]."""
         ids, rows, places = tokens.unbind()
         step = DecodeContext(
             self.pools, rows, self.block_tables[rows, : max_seq_len // BLOCK_SIZE], places, distinct=False
@@ -184,16 +176,16 @@ class ModelRunner:
         hidden = self.model(ids, step)
         return self._sample(hidden[samples[0]], samples[1], greedy=greedy, logprobs=logprobs)
 
-    def _part(self, piece: PrefillChunk) -> PrefillSequence:
-        length = piece.start + len(piece.token_ids)
+    def _part(self, chunk: PrefillChunk) -> PrefillSequence:
+        length = chunk.start + len(chunk.token_ids)
         return PrefillSequence(
-            piece.slot, len(piece.token_ids), length, self.host_block_tables[piece.slot, : -(-length // BLOCK_SIZE)]
+            chunk.slot, len(chunk.token_ids), length, self.host_block_tables[chunk.slot, : -(-length // BLOCK_SIZE)]
         )
 
-    def _score(self, hidden: Tensor, begin: int, piece: PrefillChunk) -> tuple[Tensor, Tensor]:
-        """Logprobs of a piece's targets, and whether each is the likeliest token."""
-        first = begin + piece.first_scored
-        targets = torch.tensor(piece.targets, dtype=torch.int64, device=self.device)
+    def _score(self, hidden: Tensor, begin: int, chunk: PrefillChunk) -> tuple[Tensor, Tensor]:
+        """Logprobs of a chunk's targets, and whether each is the most likely token."""
+        first = begin + chunk.first_scored
+        targets = torch.tensor(chunk.targets, dtype=torch.int64, device=self.device)
         logprobs, best = torch.empty(len(targets), device=self.device), torch.empty_like(targets, dtype=torch.bool)
         for at in range(0, len(targets), SCORE_CHUNK):
             wanted = targets[at : at + SCORE_CHUNK]
@@ -227,7 +219,7 @@ class ModelRunner:
     def _decode_step(
         self, inputs: Tensor, *, max_seq_len: int, greedy: bool, logprobs: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """One token for each of the rows [1, rows], on the device alone."""
+        """Sample one token for each slot of `inputs` [1, slots], without the host."""
         rows = inputs[0]
         ids, positions, tables, mapping = load_step_inputs(
             self.slot_ints, self.block_tables[:, : max_seq_len // BLOCK_SIZE], rows, BLOCK_SIZE
@@ -238,7 +230,7 @@ class ModelRunner:
     def _sample(
         self, hidden: Tensor, rows: Tensor, *, greedy: bool, logprobs: bool, added: int = 0
     ) -> tuple[Tensor, Tensor | None]:
-        """The tokens and their logprobs; the rows are noted to have drawn them and to be `longer` more."""
+        """Sample tokens, with logprobs if requested, and store them; the slots become `added` tokens longer."""
         scores = self.model.logits(hidden)
         if greedy:
             tokens = argmax(scores)
@@ -246,20 +238,20 @@ class ModelRunner:
             _, _, seeds, indices, top_k = self.slot_ints[:, rows].unbind()
             temperature, top_p, min_p = self.slot_floats[:, rows].unbind()
             tokens = sample(scores, temperature, top_p, top_k.int(), min_p, seeds, indices)
-        tokens = self.shard.broadcast(tokens)  # ranks that drew different ones would go different ways for good
+        tokens = self.shard.broadcast(tokens)  # ranks with different tokens would diverge for good
         store_step_outputs(self.slot_ints, rows, tokens, self.padding_slot, added)
         return tokens, _logprobs(scores, tokens.clamp(min=0)) if logprobs else None
 
 
 class GraphInput(NamedTuple):
-    """Numbers that a step begins with, [fields, count]; up to `size` they are filled up with the fields of `filler`."""
+    """Input numbers of a step [fields, count], padded to `size` columns with the fields of `padding`."""
 
     values: Array
     size: int
     padding: tuple[int, ...]
 
     def padded(self, count: int | None = None) -> Array:
-        """[fields, size], with all of the values or only the first `count`."""
+        """The padded array [fields, size], with all of the values or only the first `count`."""
         padded = np.repeat(np.array(self.padding, dtype=np.int64)[:, None], self.size, 1)
         values = self.values[:, :count]
         padded[:, : values.shape[1]] = values
@@ -274,7 +266,7 @@ class _CapturedGraph(NamedTuple):
 
 
 class CudaGraphs:
-    """CUDA graphs of steps, one for each shape of their inputs and each setting; on a CPU the steps are just run."""
+    """CUDA graphs of steps, one for each input shape and setting; on a CPU the steps run directly."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -284,7 +276,7 @@ class CudaGraphs:
     def run(
         self, step: Callable[..., tuple[Tensor, Tensor | None]], inputs: Sequence[GraphInput], **settings: Any
     ) -> tuple[Tensor, Tensor | None]:
-        """`step(*inputs, **settings)`; the tensors that come back hold until the next call."""
+        """`step(*inputs, **settings)`; the returned tensors are valid until the next call."""
         if self.device.type == "cpu":
             return step(*[to_device(given.padded(), self.device) for given in inputs], **settings)
         key = (step.__name__, *(given.size for given in inputs), *settings.values())
@@ -314,7 +306,7 @@ class CudaGraphs:
 def _copy_to_host(
     tokens: Tensor, logprobs: Tensor | None, count: int | None = None
 ) -> Callable[[], tuple[list[int], list[float]]]:
-    """The numbers on the host, once the device has got there; what follows on the device does not wait."""
+    """Copy tokens and logprobs to the host; the returned function waits for the copy, later device work does not."""
     copies = [None if x is None else x[:count] for x in (tokens, logprobs)]
     event = None
     if tokens.is_cuda:
@@ -334,16 +326,16 @@ def _copy_to_host(
 
 
 def _logprobs(scores: Tensor, tokens: Tensor) -> Tensor:
-    """Logprobs of one token a row; scores [rows, vocab] fp32."""
+    """Logprobs of one token per row; scores [rows, vocab] fp32."""
     return scores.gather(-1, tokens[:, None]).squeeze(-1) - scores.logsumexp(-1)
 
 
-def _likelihoods(logprobs: Tensor, best: Tensor) -> list[TokenLogprob]:
+def _token_logprobs(logprobs: Tensor, best: Tensor) -> list[TokenLogprob]:
     return [TokenLogprob(*pair) for pair in zip(logprobs.tolist(), best.tolist(), strict=True)]
 
 
 def _round_up(number: int, start: int) -> int:
-    """The least of least, twice least, … that is no less than a number: few different ones, so few graphs."""
+    """Round up to `start`, twice `start`, and so on: few different sizes, so few graphs."""
     while start < number:
         start *= 2
     return start

@@ -1,4 +1,4 @@
-"""One prompt and what is drawn after it, and what a step does for many of them: plain numbers, no tensors, no text."""
+"""Sequences, and what one step computes for a batch of them: plain numbers, no tensors, no text."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 
 
 class TokenLogprob(NamedTuple):
-    """How a model sees one given token: its logprob in nats, and whether it is the likeliest."""
+    """The logprob of one given token in nats, and whether it is the most likely one."""
 
     logprob: float
     is_greedy: bool
@@ -24,12 +24,13 @@ class TokenLogprob(NamedTuple):
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Sequence:
-    """A prompt and what is drawn after it; `future` is done when `finish` is set, and cancelling it drops the sequence.
+    """A prompt and its output; `future` is done when `finish_reason` is set, and cancelling it drops the sequence.
 
-    `limit` counts new tokens; with 0 the last `score` tokens of the prompt are scored and nothing is drawn. A token in
-    `ends` ends the sequence and belongs to `tokens`. `watch` is told each drawn token in the engine's thread, and ends
-    the sequence by True; `follow` likewise, and returns tokens that must come next (they count as drawn ones). `keys`
-    are those of the prompt's full blocks (cache.keys). Times are those of time.monotonic().
+    `max_tokens` limits the output; with 0 the last `num_scored` tokens of the prompt are scored and nothing is sampled.
+    A token in `stop_token_ids` ends the sequence and belongs to the output. `stop_check` is called with each sampled
+    token in the engine's thread, and ends the sequence by returning True; `forced_tokens` likewise returns tokens that
+    must come next (they count as output). `block_hashes` are those of the prompt's full blocks
+    (block_pool.hash_blocks). Times are those of time.monotonic().
     """
 
     prompt_token_ids: list[int]
@@ -46,11 +47,11 @@ class Sequence:
 
     output_token_ids: list[int] = field(default_factory=list)
     output_logprobs: list[float] = field(default_factory=list)
-    """The logprob of each token, if asked for; 0 for those that had to come next."""
+    """The logprob of each output token, if requested; 0 for forced ones."""
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: Literal["stop", "length"] | None = None
     num_cached_tokens: int = 0
-    """Tokens of the prompt that were taken over from earlier sequences."""
+    """Prompt tokens reused from the prefix cache."""
     submitted_at: float = field(default_factory=time.monotonic)
     started_at: float = 0.0
     first_token_at: float = 0.0
@@ -59,24 +60,24 @@ class Sequence:
     slot: int = -1
     blocks: list[int] = field(default_factory=list)
     num_computed_tokens: int = 0
-    """Tokens that the cache holds once the steps under way are done."""
+    """Tokens in the KV cache once the steps in flight are done."""
     num_in_flight: int = 0
-    """Tokens that those steps draw."""
+    """Tokens that those steps sample."""
     is_decoding: bool = False
-    """Whether the next step draws its next token; else there are given tokens to compute first."""
+    """Whether its next token can be sampled by a decode step; else there are tokens to prefill first."""
     epoch: int = 0
-    """Goes up when what is under way no longer counts."""
+    """Incremented when the output of steps in flight is to be discarded."""
     forced_counts: dict[int, int] = field(default_factory=dict)
-    """How many tokens had to follow, by the number of the token that they followed."""
+    """Number of forced tokens, by the index of the output token that they follow."""
     num_replayed: int = 0
-    """Tokens at the end of `tokens` that are to be sampled again, which an invariant engine does after a preemption."""
+    """Output tokens at the end to be sampled again, as an invariant engine does after a preemption."""
     store_only: bool = False
-    """Whether a step of drawing must store the last token, and what it draws is not wanted."""
+    """Whether a decode step must store the last token, and what it samples is discarded."""
     error: Exception | None = None
     num_initial_tokens: int = field(init=False)
-    """Tokens that stood there before anything was sampled."""
+    """Output tokens that were there before anything was sampled."""
     prompt_array: Array = field(init=False)
-    """The prompt again, int64: converted here and not in the engine's thread, which a long one would hold up."""
+    """The prompt as int64, converted here and not in the engine's thread, which a long prompt would block."""
 
     def __post_init__(self) -> None:
         self.num_initial_tokens = len(self.output_token_ids)
@@ -84,21 +85,26 @@ class Sequence:
 
     @property
     def num_output_tokens(self) -> int:
-        """New tokens there are, without those that are to be sampled again."""
+        """Output tokens so far, without those to be sampled again."""
         return len(self.output_token_ids) - self.num_replayed
 
     @property
+    def num_scheduled(self) -> int:
+        """Output tokens, those in flight included."""
+        return self.num_output_tokens + self.num_in_flight
+
+    @property
     def num_tokens(self) -> int:
-        """Tokens there are, those under way included."""
-        return len(self.prompt_token_ids) + len(self.output_token_ids) - self.num_replayed + self.num_in_flight
+        """Tokens of prompt and output, those in flight included."""
+        return len(self.prompt_token_ids) + self.num_scheduled
 
     @property
     def num_uncomputed(self) -> int:
-        """Tokens to compute before the next one can be drawn."""
+        """Tokens to compute before the next one can be sampled."""
         return self.num_tokens - self.num_computed_tokens
 
     def token_ids(self, start: int, end: int) -> Array:
-        """The tokens in these places, int64."""
+        """The tokens at positions `start` to `end`, int64."""
         split = len(self.prompt_token_ids)
         if end <= split:
             return self.prompt_array[start:end]
@@ -107,7 +113,7 @@ class Sequence:
 
 
 class SlotAssignment(NamedTuple):
-    """A sequence takes a row: how it draws, and the saved state it begins with (None: an empty one)."""
+    """A slot for a sequence: its sampling parameters, and the saved state it starts from (None: an empty one)."""
 
     slot: int
     sampling_params: SamplingParams
@@ -115,10 +121,10 @@ class SlotAssignment(NamedTuple):
 
 
 class PrefillChunk(NamedTuple):
-    """Given tokens [int64] of one row to compute, the first at place `begin`; `nth` counts the token drawn after them.
+    """Tokens [int64] of one slot to prefill from position `start`; `output_index` is that of the token sampled after.
 
-    `nth` -1: nothing is drawn. `targets` are tokens to score, the first of them by what the model says at the piece's
-    token number `scored`.
+    `output_index` -1: nothing is sampled. `targets` are tokens to score, the first of them by the logits of the chunk's
+    token number `first_scored`.
     """
 
     slot: int
@@ -128,13 +134,18 @@ class PrefillChunk(NamedTuple):
     first_scored: int
     targets: list[int]
 
+    @property
+    def end(self) -> int:
+        """The position after the last token."""
+        return self.start + len(self.token_ids)
+
 
 @dataclass(slots=True)
 class ScheduledBatch:
-    """One step: either the `pieces` are computed, or each of the `rows` draws its next token.
+    """One step: either `chunks` are prefilled, or each of the `decode_slots` samples its next token.
 
-    First the rows are `seats`-ed and `tables` written (row, first entry, blocks); last, states are saved (row, where).
-    `longest`: tokens of the longest row after the step.
+    Before that, slots are assigned and block tables updated (slot, first entry, blocks); afterwards, states are saved
+    (slot, snapshot). `max_seq_len`: tokens of the longest sequence after the step.
     """
 
     chunks: list[PrefillChunk] = field(default_factory=list)
@@ -148,7 +159,7 @@ class ScheduledBatch:
 
 
 class StepOutput(NamedTuple):
-    """Of a plan: a token for each piece that draws or for each row, their logprobs, and each piece's scored targets."""
+    """A token for each sampling chunk or decode slot, their logprobs, and the scored targets of each chunk."""
 
     token_ids: list[int]
     logprobs: list[float]

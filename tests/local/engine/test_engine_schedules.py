@@ -85,7 +85,7 @@ def test_nothing_is_read_too_early_in_schedules_that_once_did(name: str, states:
 def test_the_schedules_do_what_they_are_there_for() -> None:
     assert symbolic.run(SCHEDULES["scored twice"], states=False).scheduler.num_preempted > 0
     engine = symbolic.run(repeats(511, 8), states=True)
-    assert engine.scheduler.read == 511 + 7 * (511 - 448), "repeats are read once"
+    assert engine.scheduler.num_prompt_tokens == 511 + 7 * (511 - 448), "repeats are read once"
     rng = random.Random(0)
     schedules = [random_schedule(rng) for _ in range(200)]
     assert sum(symbolic.run(schedule, states=False).scheduler.num_preempted for schedule in schedules[:40]) > 3

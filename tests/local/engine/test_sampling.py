@@ -13,7 +13,7 @@ SamplingParams = load("runners", "local").engine.sampling.SamplingParams
     "bad", [{"temperature": -0.1}, {"top_p": 0.0}, {"top_p": 1.1}, {"min_p": -1.0}, {"min_p": 2.0}]
 )
 def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="sampling wants"):
+    with pytest.raises(ValueError, match="sampling requires"):
         SamplingParams.from_sampling(Sampling(**bad), 0)
 
 

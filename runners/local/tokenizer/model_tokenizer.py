@@ -15,7 +15,7 @@ from .chat_template import ChatTemplate
 class ModelTokenizer:
     """The tokenizer of a model; a `m1eval.Tokenizer`. Special tokens written out in a text are recognised as such.
 
-    `ends` are the ids that end generation; `hidden` further ids that are never part of a text (begin, padding).
+    `ends` are the ids that end generation; `hidden` further ids that are never part of a text (BOS, padding).
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class ModelTokenizer:
         backend.no_truncation()
         backend.no_padding()
         if isinstance(backend.model, models.BPE):
-            backend.model.dropout = None  # for training: one text would have other tokens every time
+            backend.model.dropout = None  # for training: the same text would get different tokens each time
         self.backend, self.template, self.stop_token_ids = backend, template, stop_token_ids
         self.special_ids = frozenset(i for i, token in backend.get_added_tokens_decoder().items() if token.special)
         self.hidden_ids = stop_token_ids | (hidden_ids & self.special_ids)
@@ -46,7 +46,7 @@ class ModelTokenizer:
         return ids
 
     def encode_raw(self, text: str) -> list[int]:
-        """Token ids of a raw prompt, begun as the model wants it (Llama's begin token, say), but never twice.
+        """Token ids of a raw prompt, starting with the prefix that the model expects (such as BOS), but never twice.
 
         An end token that the tokenizer would append is left out: the prompt is there to be continued.
         """
@@ -92,7 +92,7 @@ class ModelTokenizer:
         return "".join([*pieces, text[end : begin + len(part)]])
 
     def _special_spans(self, ids: Sequence[int], text: str) -> list[tuple[int, int]] | None:
-        """Where special tokens stand in a text or the beginning of it; None if pieces do not decode to the whole."""
+        """Spans of special tokens in a text or a prefix of it; None if the pieces do not decode to the whole."""
         pieces: list[str] = []
         spans: list[tuple[int, int]] = []
         length, run = 0, list[int]()
@@ -127,7 +127,7 @@ class ModelTokenizer:
 
 
 def _prefix(core: Core) -> list[int]:
-    """The tokens with which the tokenizer begins a text of its own accord."""
+    """Tokens that the tokenizer itself puts before a text."""
     encoding = core.encode("a")
     mask = encoding.special_tokens_mask
     return list(encoding.ids[: mask.index(0)] if 0 in mask else [])

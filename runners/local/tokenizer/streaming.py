@@ -8,25 +8,25 @@ from m1eval.model.thinking import DEFAULT, KNOWN, Form, ThinkingFollower
 from .model_tokenizer import ModelTokenizer
 
 _MAX_PENDING = 24
-"""Tokens that may wait for the rest of their character; a character has at most four bytes."""
+"""Maximum tokens that wait for the rest of a character, which has at most four bytes."""
 _UNSETTLED = 8
-"""Tokens at the end of what waits that may still change how the ones before them are read."""
+"""Tokens at the end of those waiting that may still change how the ones before them decode."""
 
 
 class IncrementalDetokenizer:
-    """Tokens to text as they come: each piece is whole characters, and the pieces join to the text of all tokens.
+    """Decodes tokens as they are generated: each piece is whole characters, and the pieces join to the full text.
 
-    (With byte tokens that are no UTF-8, a byte-fallback decoder may replace more of them when it sees them together.)
+    (With byte tokens that are not UTF-8, a byte-fallback decoder may replace more of them when it sees them together.)
     Only the last few tokens are decoded for each new one, whatever they are.
     """
 
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
         self.decode = decode
         self.ids: list[int] = []
-        self.num_emitted = 0  # how many of ids are in pieces already; they stay as context for the next one
+        self.num_emitted = 0  # ids that are in pieces already; they stay as context for the next one
 
     def push(self, token: int) -> str:
-        """The text that a further token completes; empty while a character is unfinished."""
+        """The text that the next token completes; empty while a character is unfinished."""
         self.ids.append(token)
         before, now = self.decode(self.ids[: self.num_emitted]), self.decode(self.ids)
         if len(now) > len(before) and not now.endswith("\ufffd"):
@@ -41,16 +41,16 @@ class IncrementalDetokenizer:
         return now[len(before) :]
 
     def flush(self) -> str:
-        """What is left at the end, broken characters as U+FFFD."""
+        """The remaining text at the end, broken characters as U+FFFD."""
         piece = self.decode(self.ids)[len(self.decode(self.ids[: self.num_emitted])) :]
         self.num_emitted = len(self.ids)
         return piece
 
 
 class StopStringMatcher:
-    """Looks for stop strings in the answer while it comes; `text` is the answer before the first one.
+    """Searches the answer for stop strings as it is generated; `text` is the answer before the first one.
 
-    They end the answer, not the thinking: inside a think block, opened by the prompt or the model, none is looked for.
+    Stop strings end the answer, not the thinking: inside a think block, opened by prompt or model, they are ignored.
     `opened`: the form of thinking that the prompt leaves open, or whether it does; `tags`: the forms that the model
     may open.
     """
@@ -69,14 +69,14 @@ class StopStringMatcher:
         self.text: str | None = None
         self._pieces: list[str] = []
         self._length = 0
-        self._tail = ""  # the end of what was written, in which a stop string may have begun
+        self._tail = ""  # the end of the text, in which a stop string may have started
 
     def __call__(self, token: int) -> bool:
         """Whether a stop string is complete with this token."""
         return self._find_stop(self.detokenizer.push(token))
 
     def finish(self) -> bool:
-        """Whether what is left when no further token comes has a stop string in it; asked once, at the end."""
+        """Whether the remaining text has a stop string in it; to be called once, at the end."""
         return self.text is None and self._find_stop(self.detokenizer.flush())
 
     def _find_stop(self, piece: str) -> bool:
@@ -97,10 +97,10 @@ class StopStringMatcher:
 
 
 class ThinkingBudget:
-    """Counts thinking tokens, and says which tokens must come when there are as many as are allowed.
+    """Counts thinking tokens, and forces the end of thinking when the limit is reached.
 
     `end`: the text that ends thinking; None, or one that does not close the form in use: that form's own. `opened`,
-    `tags`: as for a Watch.
+    `tags`: as for StopStringMatcher.
     """
 
     def __init__(
@@ -125,11 +125,11 @@ class ThinkingBudget:
         self._recent_ids: deque[int] = deque(maxlen=2 * len(self._close_tag))
 
     def initial_tokens(self) -> list[int]:
-        """What must come before anything is drawn."""
+        """Tokens to force before anything is sampled."""
         return self._end_thinking() if self.thinking.inside and self.limit <= 0 else []
 
     def __call__(self, token: int) -> list[int]:
-        """What must come after this token, mostly nothing."""
+        """Tokens to force after this one, usually none."""
         if self.thinking.inside is False:
             return []
         if self.close_id is None:

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from m1eval import Output, Request, Sampling, load
-from m1eval.model.thinking import DEFAULT
+from m1eval.model.thinking import DEFAULT, KNOWN
 
 local = load("runners", "local")
 Sequence_ = local.engine.sequence.Sequence
@@ -36,8 +36,6 @@ def tokenizer(folder: Path, tags: str) -> Any:
 
 def output(found: Any, ids: Sequence[int], *, opened: bool, stop: Sequence[str] = (), finish: str = "stop") -> Output:
     """What the runner makes of these tokens."""
-    runner = local.Runner(device="cpu")
-    runner.tokenizer = found
     sequence = Sequence_(
         prompt_token_ids=[1],
         max_tokens=10**6,
@@ -50,7 +48,8 @@ def output(found: Any, ids: Sequence[int], *, opened: bool, stop: Sequence[str] 
         if watch and watch(token):
             break
     sequence.finish_reason = finish
-    made: Output = runner._output(sequence, watch, None, DEFAULT if opened else None, time.monotonic())
+    form = DEFAULT if opened else None
+    made: Output = local.output.make_output(found, sequence, watch, None, form, KNOWN, time.monotonic())
     return made
 
 

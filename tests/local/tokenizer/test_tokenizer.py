@@ -315,7 +315,7 @@ def test_a_token_costs_the_same_however_many_came_before(kind: str, tokenizer: A
 )
 def test_thinking_is_followed_wherever_pieces_are_cut(parts: list[str], opened: bool, size: int) -> None:
     text = "".join(parts)
-    thought = local.tokenizer.streaming.Follower(opened, (DEFAULT,))
+    thought = local.tokenizer.streaming.ThinkingFollower(opened, (DEFAULT,))
     for i in range(0, len(text), size):
         thought.push(text[i : i + size])
     begun = opened or text.lstrip().startswith("<think>")

@@ -193,4 +193,4 @@ def _drawn(row: Tensor, draw: Any, index: int, token: int, within: float) -> boo
     reals = [torch.full((count,), value) for value in (draw.temperature, draw.top_p, draw.min_p)]
     top_k = torch.full((count,), draw.top_k, dtype=torch.int32)
     seeds, indices = (torch.full((count,), value, dtype=torch.int64) for value in (draw.seed, index))
-    return token in sample.plain_sample(rows, reals[0], reals[1], top_k, reals[2], seeds, indices).tolist()
+    return token in sample.sample(rows, reals[0], reals[1], top_k, reals[2], seeds, indices).tolist()

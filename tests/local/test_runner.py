@@ -113,7 +113,9 @@ def test_a_draft_cut_in_an_open_think_block_is_no_answer(tiny: Callable[..., Any
 
 def test_thinking_is_split_off_and_counted(llama: Any) -> None:
     async def talk(runner: Any) -> None:
-        made = runner._thought
+        def made(ids: list[int], reasoning: str) -> Any:
+            return local.output._count_thinking(runner.tokenizer, ids, reasoning)
+
         drawn = runner.tokenizer.encode("I wonder.</think>42")
         assert made(drawn, "I wonder.") == len(drawn) - 2
         assert made(runner.tokenizer.encode("I wonder. 42"), "I wonder.") == len("I wonder.")

@@ -1,4 +1,4 @@
-"""The boxes of a text, `\\boxed{...}` first of all, for the scorers that look for them."""
+"""Finds `\\boxed{...}` and similar boxes in a text."""
 
 import re
 from typing import NamedTuple
@@ -10,12 +10,12 @@ _MINUS = re.compile(r"(?:^|[=$(\[{\s])\s{0,4}-\s{0,4}\\\\?(?:boxed|fbox)\s*+\{$"
 
 
 def last_boxed(text: str) -> str:
-    r"""The content of the last `\boxed{...}` that is closed and not empty; boxes inside a box are taken off."""
+    r"""The content of the last closed, non-empty `\boxed{...}`, without the boxes inside it."""
     if "box" not in text:
         return ""
     last = ""
-    span = None  # of the content that is the last so far; cut out once, as boxes may stand in boxes
-    opened: list[int] = []  # where each open brace's content starts; -1 for a brace that is no box
+    span = None  # of the last content so far; sliced once, as boxes may be nested
+    opened: list[int] = []  # where each open brace's content starts; -1 for a brace that is not a box's
     for token in _BRACES.finditer(text):
         if token[0] == "}":
             start = opened.pop() if opened else -1
@@ -48,7 +48,7 @@ _BULLET = re.compile(r"(?<![\[$(])(?:\n|\A)[ \t]*-[ \t]+\Z")
 
 
 class Box(NamedTuple):
-    """A box's content, its minus sign included, and where its command begins and where the box ends."""
+    """A box: its content with a minus sign before it, and the offsets of its command and its end."""
 
     content: str
     start: int
@@ -56,14 +56,14 @@ class Box(NamedTuple):
 
 
 def boxes(text: str, *, limit: int = 50, unclosed: bool = False) -> list[Box]:
-    r"""The last boxes of a text that are closed and not empty, in every form models write; none inside another.
+    r"""The last closed, non-empty boxes of a text, in every form models write; nested ones are left out.
 
-    `unclosed`: where there is no other, the last box that is never closed, up to the end of its formula or line.
+    `unclosed`: if there is no other box, the last one that is never closed, up to the end of its formula or line.
     """
     if "box" not in text and "oxed" not in text:
         return []
     spans: list[tuple[int, int, int, int]] = []  # the box's and its content's span
-    opened: list[tuple[int, int]] = []  # of each open brace, where its box and content start; -1 for no box
+    opened: list[tuple[int, int]] = []  # of each open brace, where its box and content start; -1 if it is not a box
     for token in _FORMS.finditer(text):
         if token[0] == "}":
             box, start = opened.pop() if opened else (-1, -1)

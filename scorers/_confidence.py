@@ -1,10 +1,10 @@
 """The confidence that a text states about its own answer, in [0, 1].
 
-It is sought behind the last label at the beginning of a line (`Confidence: 85%`, `**Confidence score:** about 85`),
-then in a sentence ("my confidence is 85%", "I am 85% confident"). What is in percent: a number with a percent sign or
-"percent", and a whole number without either, so that `1` is 1%; `85/100` and `8.5 out of 10` are ratios; `0.85` and
+The search starts after the last label at the beginning of a line (`Confidence: 85%`, `**Confidence score:** about 85`),
+then in a sentence ("my confidence is 85%", "I am 85% confident"). Percentages are numbers with a percent sign or
+"percent" and whole numbers without either, so that `1` is 1%; `85/100` and `8.5 out of 10` are ratios; `0.85` and
 `1.0`, with a decimal point, at most 1 and without a sign, are shares. A range counts as its middle, more than 100% as
-100%. Words such as "high" are none. Takes linear time.
+100%. Words such as "high" do not count. Takes linear time.
 """
 
 import re
@@ -53,7 +53,7 @@ class _Stated(NamedTuple):
 
 
 def stated_confidence(text: str) -> float | None:
-    """The confidence that a text states last; None if it states none."""
+    """The last confidence that a text states, in [0, 1]; None if it states none."""
     text = unicodedata.normalize("NFKC", text).translate(_SIGNS)
     for pattern in (_LABEL, _INLINE):
         for match in reversed(list(pattern.finditer(text))):
@@ -68,10 +68,10 @@ def stated_confidence(text: str) -> float | None:
 
 
 def _value_after(text: str, place: int) -> float | None:
-    """The first value behind a label, in its line or, if that is empty, the next one."""
+    """The first value after a label, on its line or, if that is empty, the next one."""
     line = _rest_of_line(text, place)
     match = _VALUE.search(line)
-    if match is None or any(map(str.isdecimal, line[: match.start()])):  # the first number is none of a confidence
+    if match is None or any(map(str.isdecimal, line[: match.start()])):  # the first number is not a confidence
         return None
     first, sign, last, last_sign, total_digits = match.groups()
     if total_digits is not None:
@@ -91,7 +91,7 @@ def _rest_of_line(text: str, place: int) -> str:
 
 
 def _has_words(text: str, place: int) -> bool:
-    """Whether words stand behind a label where a value should: then that is what was stated."""
+    """Whether a label is followed by words in place of a value: then the words are what was stated."""
     return any(map(str.isalpha, _rest_of_line(text, place)))
 
 
@@ -100,7 +100,7 @@ def _parse_number(number: str, sign: str | None) -> _Stated:
 
 
 def _as_share(stated: _Stated) -> float:
-    """As a share: a number with a decimal point that is at most 1 and has no sign is one already."""
+    """The confidence in [0, 1]; a number with a decimal point, at most 1 and without a sign, is one already."""
     if stated.decimal and not stated.percent and stated.number <= 1:
         return stated.number
     return min(1.0, stated.number / 100)

@@ -1,6 +1,6 @@
-"""What a judge's reply quotes, and where its JSON objects are: so that no quotation is taken for a verdict.
+"""Finds quotations and JSON objects in a judge's reply, so that no quotation is taken for a verdict.
 
-Quotations are: lines that begin with `>`; fenced code; text in double quotes, over several lines too; what stands
+Quotations are: lines that begin with `>`; fenced code; text in double quotes, over several lines too; text
 between the marks of the rubric; what follows "the response says:" and the like. Everything takes linear time.
 """
 
@@ -23,7 +23,7 @@ _VERDICT = re.compile(r"[\s*_#-]*+verdict[\s*_]*:", re.IGNORECASE)
 
 
 def own_lines(text: str) -> Iterator[str | None]:
-    """The lines of a text; None for each that is a quotation or code."""
+    """The lines of a text, None for quotations and code."""
     fence, marked, introduced = "", False, False
     quoted = _quoted(_BLOCK.sub(lambda line: " " * len(line[0]), text))
     offset = 0
@@ -48,7 +48,7 @@ def own_lines(text: str) -> Iterator[str | None]:
 
 
 def _quoted(text: str) -> bytearray:
-    """A bit for each character: whether a line that begins there begins inside double quotes."""
+    """One bit for each character: whether a line that starts there starts inside double quotes."""
     bits = bytearray(len(text) // 8 + 1)
     for start, end in _quotations(text):
         place = text.find("\n", start, end)
@@ -59,7 +59,7 @@ def _quoted(text: str) -> bytearray:
 
 
 def _quotations(text: str) -> Iterator[tuple[int, int]]:
-    """Where double quotes open and close; one that opens and never closes runs to the end."""
+    """Offsets of double-quoted passages; one that never closes runs to the end."""
     closing, start = "", 0
     for mark in _QUOTE.finditer(text):
         if closing:
@@ -73,7 +73,7 @@ def _quotations(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _opens(text: str, place: int) -> bool:
-    """Whether a straight quote begins a quotation, as one behind a number or a word does not."""
+    """Whether a straight quote opens a quotation; one after a number or a word does not."""
     return not text[max(0, place - 1) : place].strip() or text[place - 1] in "([{*_:>-—"
 
 
@@ -86,7 +86,7 @@ def open_quote(text: str) -> bool:
 
 
 def mentioned(text: str, start: int, end: int) -> bool:
-    """Whether what stands at a place is in quotes or backticks, or follows "says:" and the like."""
+    """Whether a span is in quotes or backticks, or follows "says:" and the like."""
     marks = text[max(0, start - 1) : start], text[end : end + 1]
     return all(mark and mark in "\"'`“”«»「」‘’" for mark in marks) or bool(
         INTRODUCTION.search(text[max(0, start - 200) : start])
@@ -98,7 +98,7 @@ def block_quoted(text: str, place: int) -> bool:
 
 
 def last_fence(text: str) -> tuple[str, str] | None:
-    """What stands before and in the fenced code that ends a text; None if none does."""
+    """The text before the fenced code that ends a text, and the code; None if it does not end in one."""
     body, newline, last = text.rpartition("\n")
     edge = _FENCE.match(last)
     if not newline or not edge or last[edge.end() :].strip():
@@ -111,7 +111,7 @@ def last_fence(text: str) -> tuple[str, str] | None:
 
 
 def objects(text: str) -> Iterator[tuple[int, int]]:
-    """Where the complete outermost `{...}` of a text begin and end; braces in their strings do not count."""
+    """Offsets of the complete outermost `{...}` of a text; braces in their strings do not count."""
     start, depth, quoted = -1, 0, False
     for token in re.finditer(r'\\.|["{}]', text, re.DOTALL):
         character = token[0]

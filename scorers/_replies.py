@@ -1,6 +1,6 @@
-"""The verdict in a judge's reply. It ends the reply, and what the reply quotes is never one (`_quotations.py`).
+"""Parses the verdict in a judge's reply. It ends the reply, and a quotation is never one (`_quotations.py`).
 
-What dresses a verdict does not matter: emphasis, brackets and quotes around the name alone, a full stop, small letters,
+Decoration of a verdict does not matter: emphasis, brackets and quotes around the name alone, a full stop, lower case,
 blanks for underscores, full-width letters. Everything takes linear time.
 """
 
@@ -16,7 +16,7 @@ from ._quotations import INTRODUCTION, block_quoted, last_fence, mentioned, obje
 _DRESS = " \t\r\f\v\u00a0*_`$"
 _PAIRS = {('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("«", "»"), ("「", "」"), ("(", ")"), ("[", "]"), ("{", "}")}
 _LONGEST_NAME = 80
-"""Characters behind a label that can still be a verdict."""
+"""Characters after a label that can still be a verdict."""
 _LONGEST_LINE = 400
 """Characters of a line with a label that are read."""
 
@@ -24,8 +24,8 @@ _LONGEST_LINE = 400
 def verdict_line(reply: str, by_name: Mapping[str, str], answer: str, label: str = "verdict") -> str | None:
     """The verdict of a last line such as `Verdict: YES`; None if there is none, or if another line contradicts it.
 
-    `by_name`: the verdicts by their names in capitals. A line that stands in the `answer` too, word for word, is a
-    quotation where it is not the last. The name may stand in a line of its own below its label.
+    `by_name`: the verdicts by their names in capitals. A line that is also in the `answer`, word for word, is a
+    quotation unless it is the last. The name may be on a line of its own below its label.
     """
     reply = reply.rstrip()
     if not _has_label(_last_line(reply), label) and not _parse_verdict(_last_line(reply), by_name):
@@ -45,7 +45,7 @@ def verdict_line(reply: str, by_name: Mapping[str, str], answer: str, label: str
 def verdict_field(reply: str, by_name: Mapping[str, str], field: str) -> str | None:
     """The verdict of a reply of named fields, in JSON or in lines such as `correct: yes`, or of one that ends in it.
 
-    Behind the field there may be lines with other fields and nothing else. All lines with the field must agree.
+    After the field only lines with other fields may follow. All lines with the field must agree.
     """
     if (verdict := verdict_object(reply, by_name, field)) is not None:
         return verdict
@@ -63,7 +63,7 @@ def verdict_field(reply: str, by_name: Mapping[str, str], field: str) -> str | N
 
 
 def reply_field(reply: str, field: str) -> str:
-    """What a reply says in another field of its JSON object or in the last line `field: …`; empty if nothing."""
+    """The value of another field, from the reply's JSON object or its last line `field: …`; empty if there is none."""
     text = reply.rstrip()
     body = fenced[1] if (fenced := last_fence(text)) else text
     for start, end in reversed(list(objects(body))):
@@ -84,7 +84,7 @@ def reply_field(reply: str, field: str) -> str:
 def verdict_letter(reply: str, letters: Mapping[str, str]) -> str | None:
     """The letter that is the whole of a reply, perhaps with its name (`A: CORRECT`) or a label (`Verdict: A`).
 
-    `letters`: the name that each letter stands for. A letter with another's name is none.
+    `letters`: the name of each letter's verdict. A letter followed by another's name is not a verdict.
     """
     text = _normalize(reply)
     if len(text) > _LONGEST_NAME or "\n" in text or text[:1] in '"“„«>':
@@ -105,8 +105,8 @@ def verdict_letter(reply: str, letters: Mapping[str, str]) -> str | None:
 def verdict_object(reply: str, by_name: Mapping[str, str], field: str = "verdict") -> str | None:
     """The field `verdict` of the JSON object that ends a reply, fenced or not; None if another one contradicts it.
 
-    Line breaks in strings, trailing commas, single and curly quotes and quotes that were not escaped are read over,
-    as long as the field stands first or last in the object and once.
+    Line breaks in strings, trailing commas, single and curly quotes and quotes that were not escaped are tolerated,
+    as long as the field occurs once, first or last in the object.
     """
     text = reply.rstrip()
     if fenced := last_fence(text):
@@ -143,7 +143,7 @@ _LABEL_BEFORE_LETTER = re.compile(
 
 @cache
 def _label(name: str) -> re.Pattern[str]:
-    """What stands before a verdict in its line: `**Final verdict:**`, `3. Verdict —`, `The verdict is`."""
+    """The label before a verdict on its line: `**Final verdict:**`, `3. Verdict —`, `The verdict is`."""
     return re.compile(
         rf"[\s*_#-]*+(?:\d{{1,2}}[.)][\s*_]*+)?(?:(?:so|thus|hence|therefore|the|my|final|overall)\b[\s,*_]*+){{0,4}}"
         rf"[\[\"']?{re.escape(name)}[\]\"']?[\s*_]*+(?:[:=→]|[-–—]++(?=\s)|is\b:?)",
@@ -164,18 +164,18 @@ def _labelled_verdict(line: str, by_name: Mapping[str, str], label: str) -> str 
 
 
 def _contradicts(line: str, last: str | None, by_name: Mapping[str, str], label: str) -> bool:
-    """Whether a line has the label and says something else."""
+    """Whether a line with the label gives another verdict."""
     return _has_label(line, label) and not _is_heading(line, label) and _labelled_verdict(line, by_name, label) != last
 
 
 def _is_heading(line: str, label: str) -> bool:
-    """Whether a line is a label and nothing behind it."""
+    """Whether a line is a label and nothing else."""
     text = unicodedata.normalize("NFKC", line[:_LONGEST_NAME]).strip(" \t\r*_#:").casefold()
     return len(line) < _LONGEST_NAME and text in (label, f"final {label}", f"my {label}", f"the {label}")
 
 
 def _closing_verdict(line: str, by_name: Mapping[str, str], label: str) -> str | None:
-    """The verdict of a last line that is nothing else, or that ends in "the verdict is YES"."""
+    """The verdict of a last line that is only a verdict, or that ends in "the verdict is YES"."""
     if (verdict := _parse_verdict(line, by_name)) is not None:
         return verdict
     tail = unicodedata.normalize("NFKC", line[-_LONGEST_NAME:])
@@ -197,7 +197,7 @@ def _normalize(text: str) -> str:
 
 
 def _strip_markup(text: str) -> str:
-    """A text without emphasis, a full stop and brackets or quotes that are around all of it."""
+    """A text without emphasis, a final full stop, and brackets or quotes around all of it."""
     before = None
     while text != before:
         before = text
@@ -214,12 +214,12 @@ def _strip_markup(text: str) -> str:
 
 
 def _canonical(name: str) -> str:
-    """A verdict's name without regard to capitals, and blanks and hyphens as underscores."""
+    """A verdict's name in capitals, with underscores for blanks and hyphens."""
     return re.sub(r"[\s_-]+", "_", name.strip()).upper()
 
 
 def _parse_verdict(text: str, by_name: Mapping[str, str]) -> str | None:
-    """The verdict that a text is; None if it is none, or more than one."""
+    """The verdict that a text names; None if it names none or more than one."""
     if len(text) > 4 * _LONGEST_NAME:
         return None
     name = _canonical(_strip_markup(_normalize(text)))
@@ -234,7 +234,7 @@ def _unescaped_span(text: str, field: str) -> list[tuple[int, int]]:
 
 
 def _object_verdict(text: str, by_name: Mapping[str, str], field: str) -> str | None:
-    """The field in capitals; None if there is none or a key stands twice. Of broken JSON only what is certain."""
+    """The field's value in capitals; None if it is missing or a key is duplicate; lenient with broken JSON."""
     if field not in text.casefold():
         return None
     try:
@@ -253,7 +253,7 @@ def _object_verdict(text: str, by_name: Mapping[str, str], field: str) -> str | 
 
 
 def _malformed_verdict(text: str, by_name: Mapping[str, str], field: str) -> str | None:
-    """The field where it stands first or last in an object that is no JSON, and nowhere else in it."""
+    """The field's value in a malformed object, if the field occurs once, first or last."""
     text = text.translate(_STRAIGHT)
     key = re.compile(rf"[\"']?\b{re.escape(field)}\b[\"']?\s{{0,9}}:", re.IGNORECASE)
     places = list(key.finditer(text))
@@ -268,7 +268,7 @@ def _malformed_verdict(text: str, by_name: Mapping[str, str], field: str) -> str
     last = last or (value[3] == "," and rest == "}" and before.endswith((",", "{")))
     first = before.strip() == "{" and value[3] == "," and _NEXT_KEY.match(rest)
     if text[places[0].start()] not in "\"'" and before.count('"') % 2:
-        return None  # it stands in a string
+        return None  # it is inside a string
     return _verdict_key(value[2], by_name) if first or last else None
 
 
@@ -283,10 +283,10 @@ def _verdict_key(text: str, by_name: Mapping[str, str]) -> str | None:
 
 
 class _DuplicateKey(ValueError):
-    """An object has a key twice, so that readers of it may differ."""
+    """An object has a duplicate key, so parsers of it may differ."""
 
 
 def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) < len(pairs):
-        raise _DuplicateKey("a key stands twice")
+        raise _DuplicateKey("duplicate key")
     return dict(pairs)

@@ -1,4 +1,4 @@
-"""Texts that are the same letters written with other code points."""
+"""Unicode normalization: equal letters written with different code points."""
 
 from unicodedata import combining, normalize
 

@@ -1,7 +1,7 @@
-"""BABILong: the answer's first sentence must name the right label and no other.
+"""BABILong: the answer's first sentence must name the right label and no others.
 
 Source: booydar/babilong, babilong/metrics.py, `compare_answers` and its labels: letter case does not count, labels that
-stand in the question are left out, several targets (qa8) must all be named.
+occur in the question are left out, several targets (qa8) must all be named.
 """
 
 from m1eval import Context, Output, Sample, Score, UsageError
@@ -28,10 +28,10 @@ LABELS: dict[str, tuple[str, ...]] = {
 class Scorer(TargetScorer):
     """Compares the labels in the answer with the target; the sample has `subtask` and `question`."""
 
-    has_votes = False  # the whole output is the answer, and no two are worded alike
+    has_votes = False  # the whole output is the answer, and wordings differ
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
-        """Compare by the official rule; an empty answer is no answer."""
+        """Compare by the official rule; an empty answer counts as no answer."""
         subtask = text_in(sample, "subtask", "babilong")
         question = text_in(sample, "question", "babilong").lower()
         if subtask not in LABELS:

@@ -1,4 +1,4 @@
-"""Which of the wanted texts stand in the answer; for answers that nobody could word differently.
+"""Substring match: which references the answer contains; for answers that nobody could word differently.
 
 Letters are compared as characters, not as code points: "é" is the same in one and in two of them (Unicode's form C).
 """
@@ -22,7 +22,7 @@ class Scorer(TargetScorer):
     there by chance.
     """
 
-    has_votes = False  # the whole output is the answer, and no two are worded alike
+    has_votes = False  # the whole output is the answer, and wordings differ
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Scorer(TargetScorer):
         self.case = case
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
-        """Look for every reference; an empty answer is no answer."""
+        """Look for every reference; an empty answer counts as no answer."""
         text, references = output.text.strip(), self.references(sample)
         if not text:
             return Score(value=0.0, explanation="contains: empty answer")

@@ -19,7 +19,7 @@ class Scorer(TargetScorer):
         self.ignore_case = ignore_case
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
-        """Compare the whole answer; an empty one is no answer."""
+        """Compare the whole answer; an empty one counts as no answer."""
         answer, target = composed(output.text.strip()), composed(self.gold(sample).strip())
         if not answer:
             return Score(value=0.0, explanation="exact: empty answer")

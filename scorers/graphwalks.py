@@ -25,7 +25,7 @@ _CARD = re.compile(r"Final Answer: ?\[")
 
 
 class Nodes(NamedTuple):
-    """The nodes that a last line names, and the part of it that names them."""
+    """The nodes that a last line names, and the part of the line that names them."""
 
     nodes: set[str]
     shown: str
@@ -40,7 +40,7 @@ class Scorer(m1eval.Scorer):
         self.rule = rule
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
-        """F1 of the nodes in the last line; no such line is no answer."""
+        """F1 of the nodes in the last line; without such a line there is no answer."""
         named = RULES[self.rule](output.text)
         expected = {str(node) for node in list_in(sample, "answer_nodes", "graphwalks", empty=True)}
         if named is None:
@@ -61,9 +61,9 @@ class Scorer(m1eval.Scorer):
 
 
 def _between(text: str, form: re.Pattern[str]) -> tuple[str, str] | None:
-    """What stands in a line between the first beginning of an answer and its last bracket, and all of that."""
+    """The text between the first start of an answer and the line's last bracket, and the same with both ends."""
     match, end = form.search(text), text.rfind("]")
-    if not match or end < match.end():  # a later beginning is no nearer to the bracket
+    if not match or end < match.end():  # a later start is not nearer to the bracket
         return None
     return text[match.end() : end], text[match.start() : end + 1]
 

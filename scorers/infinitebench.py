@@ -47,7 +47,7 @@ class Scorer(m1eval.Scorer):
     `at_most` says what its F could have been: the reference is the task's, so it is the answer that takes so long.
     """
 
-    has_votes = False  # the whole output is the answer, and no two are worded alike
+    has_votes = False  # the whole output is the answer, and wordings differ
 
     def __init__(self, *, rule: Rule = "fixed", timeout: float = 60.0) -> None:
         if rule not in ("fixed", "first"):
@@ -56,7 +56,7 @@ class Scorer(m1eval.Scorer):
         self.timeout = timeout
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
-        """Apply the rule; an empty answer is no answer."""
+        """Apply the rule; an empty answer counts as no answer."""
         subtask, answers, letter = _row(sample)
         text = output.text.strip()
         if not text:
@@ -65,7 +65,7 @@ class Scorer(m1eval.Scorer):
             return await self._summary(text, str(answers[0]), context)
         try:
             value = float(self.rules[subtask](text, answers, letter))
-        except (TypeError, ValueError, OverflowError):  # a reference that is no number; answers raise none
+        except (TypeError, ValueError, OverflowError):  # a reference that is not a number; answers never raise
             raise UsageError(f"scorer infinitebench: sample {sample.id}: wrong 'answers' for {subtask}") from None
         return Score(value=value, answer=shorten(text), explanation=f"infinitebench: rule of {subtask}")
 
@@ -171,7 +171,7 @@ def _from_beginning(text: str, answers: Sequence[Any], letter: str | None) -> fl
 
 
 def _after_phrase(text: str, phrases: Sequence[str], labels: Sequence[str]) -> bool | None:
-    """Whether one of `wanted` stands behind the first of the phrases that is there; None if none is."""
+    """Whether one of the labels follows the first of the phrases that occurs; None if none occurs."""
     for phrase in phrases:
         place = text.find(phrase)
         if place >= 0:
@@ -180,7 +180,7 @@ def _after_phrase(text: str, phrases: Sequence[str], labels: Sequence[str]) -> b
 
 
 def _lone_letter(text: str, letters: str) -> str | None:
-    """The last letter that stands alone in the first line that has one; Python's `.` stops at a line feed alone."""
+    """The last lone letter of the first line that has one; Python's `.` stops only at a line feed."""
     lone = re.compile(rf"\b[{letters}]\b")
     if first := lone.search(text):
         line = text.find("\n", first.end())

@@ -1,13 +1,13 @@
 """A logic-grid puzzle: every cell of the table must be right.
 
 `rule: zeroeval` (default) gives the verdicts of src/evaluation/zebra_grid_eval.py and eval_utils.py of
-WildEval/ZeroEval. The answer is the last complete `{...}`, counted by its braces wherever they stand; line feeds are
-taken out before it is read as JSON; without a `solution` in it there is no answer. A cell is right if it is the
+WildEval/ZeroEval. The answer is the last complete `{...}`, counted by its braces wherever they are; line feeds are
+removed before it is parsed as JSON; without a `solution` in it there is no answer. A cell is right if it is the
 reference's text in small letters without blanks around it (of a list the first item); a puzzle is solved if all its
 cells are. Where that code stops with an error, the grade goes on: a cell that is a number is read as its text,
 anything else as a wrong cell.
 
-`rule: m1eval` also reads a grid without the key `solution`, an object before a later one that holds no grid, and
+`rule: m1eval` also reads a grid without the key `solution`, an object before a later one without a grid, and
 braces inside texts.
 """
 
@@ -45,7 +45,7 @@ class Scorer(TargetScorer):
         self.rule = rule
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
-        """Compare cell by cell; no JSON object with a solution is no answer."""
+        """Compare cell by cell; without a JSON object with a solution there is no answer."""
         reference = _reference_of(sample)
         grid = RULES[self.rule](output.text)
         if grid is None:
@@ -78,14 +78,14 @@ def _reference_of(sample: Sample) -> Grid:
 
 
 def reference(target: str) -> Grid:
-    """The cells of a reference; UsageError if it is none."""
+    """The cells of a reference; UsageError if it is not a grid."""
     try:
         data = json.loads(target)
         if isinstance(data, dict) and isinstance(data.get("header"), list):
             data = {f"House {i}": dict(zip(data["header"], row, strict=True)) for i, row in enumerate(data["rows"], 1)}
             data = {house: {k: v for k, v in row.items() if k != "House"} for house, row in data.items()}
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"the target is no grid: {error}") from None
+        raise UsageError(f"the target is not a grid: {error}") from None
     grid = _cells(data)
     if not grid or not any(grid.values()):
         raise UsageError("the target has no cells")
@@ -139,7 +139,7 @@ def _last_objects(items: Iterator[str]) -> deque[str]:
 
 
 def _parse_json(text: str, *, strict: bool = True) -> Any:
-    """A text as JSON; None if it is none, or is nested or has numbers longer than Python reads."""
+    """A text parsed as JSON; None if it is not JSON, or nested deeper or with longer numbers than Python reads."""
     try:
         return json.loads(text, strict=strict)
     except (ValueError, RecursionError):
@@ -157,7 +157,7 @@ def _cells(data: Any) -> Grid:
 
 
 def _cell(value: Any) -> str:
-    """The text that is compared; "" where there is none."""
+    """The text that is compared; "" if there is none."""
     if isinstance(value, list):
         value = value[0] if value else ""
     return str("" if value is None or isinstance(value, list | dict) else value).lower().strip()

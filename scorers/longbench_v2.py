@@ -1,4 +1,4 @@
-"""The letter of LongBench v2: what stands behind "The correct answer is", as its authors find it.
+"""The letter of LongBench v2: what follows "The correct answer is", as its authors extract it.
 
 Source: THUDM/LongBench, pred.py, `extract_answer`: asterisks are taken out; the letter in brackets is looked for first,
 then the bare letter; no letter is wrong (their `compensated` figure, a quarter for none, is the metric of that name).

@@ -1,7 +1,7 @@
-"""MR-NIAH: which parts of the wanted text came back, letter by letter; nothing for an apology.
+"""MR-NIAH: the share of the target's parts in the answer, letter by letter; 0 for an apology.
 
 Source: MiniMax-AI/MiniMax-01, evaluation/MR-NIAH/score.py. It lists the parts of each of its labels; they are the
-items of a numbered list, the lines of a text if each ends a sentence, else what stands between commas and full stops.
+items of a numbered list, the lines of a text if each ends a sentence, else the parts between commas and full stops.
 """
 
 import re
@@ -12,7 +12,7 @@ from m1eval.report.words import shorten
 from ._columns import TargetScorer
 
 APOLOGIES = {"English": ("sorry", "no previous conversation"), "Chinese": ("抱歉", "没有之前的对话")}
-"""What an apology holds in each of the two languages; the target's own decides."""
+"""Phrases of an apology by language; the target's language decides."""
 
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 
@@ -20,7 +20,7 @@ _CHINESE = re.compile("[\u4e00-\u9fff]")
 class Scorer(TargetScorer):
     """The share of the target's parts that the answer contains."""
 
-    has_votes = False  # the whole output is the answer, and no two are worded alike
+    has_votes = False  # the whole output is the answer, and wordings differ
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare by the official rule."""
@@ -49,7 +49,7 @@ def _target_parts(sample: Sample) -> list[str]:
 
 
 def parts(label: str) -> list[str]:
-    """What must come back of a text."""
+    """The parts of a text that an answer must repeat."""
     lines = label.split("\n")
     if all(re.match(r"\d+\. ", line) for line in lines):
         return [line.partition(". ")[2] for line in lines]

@@ -1,10 +1,10 @@
-"""The grade of OpenAI-MRCR: the right key first, then how much of the wanted text came back.
+"""OpenAI-MRCR's grade: the right key first, then the similarity of the rest to the target.
 
 Source: the grading function in the dataset card of openai/mrcr. The response must start with the random string of the
 question, or the grade is 0; the string is taken off both texts, and the grade is difflib's ratio of response to answer,
 in this order (ratio is not symmetric) and with difflib's "autojunk" on. Nothing is stripped. Autojunk makes the measure
 harsh: in a text of 200 characters or more, each character that makes up more than 1 % of it starts no match, so one
-space too many behind the key can turn 1 into 0. Other settings would give other figures than the published ones.
+extra space after the key can turn 1 into 0. Other settings would give other figures than the published ones.
 """
 
 from difflib import SequenceMatcher
@@ -27,13 +27,13 @@ class Scorer(TargetScorer):
     long: it gets 0, and the metric `at_most` has the bound that is known then, 2 · shorter / (both lengths).
     """
 
-    has_votes = False  # the whole output is the answer, and no two are worded alike
+    has_votes = False  # the whole output is the answer, and wordings differ
 
     def __init__(self, *, timeout: float = 60.0) -> None:
         self.timeout = timeout
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
-        """Grade the answer as it stands, without stripping anything."""
+        """Grade the answer as it is, without stripping anything."""
         response, key, target = output.text, text_in(sample, KEY, "mrcr"), self.gold(sample)
         if not response:
             return Score(value=0.0, explanation="mrcr: empty response", metrics={"key": 0.0})

@@ -27,7 +27,7 @@ class Scorer(m1eval.Scorer):
 
     The answer is the last `<answer>…</answer>` (the library's convention; an unclosed last tag runs to the end), else
     the last `\\boxed{…}`, else the whole output if it is a single line. Metadata of the sample: `dataset`, `config`
-    (JSON), `index` and `digest`; the worker makes the problem anew from them and raises if it is not the same one, as
+    (JSON), `index` and `digest`; the worker makes the problem again from them and raises if it differs, as
     with another version of the library. `timeout`: seconds for one grade. An answer that takes longer, or on which the
     library raises an error, is wrong if the library's own answer is graded; if that is not, the sample is errored.
     """
@@ -116,7 +116,7 @@ def _dataset(name: str, config: str) -> Any:
 
 
 def _last_tagged(text: str) -> str | None:
-    """What stands in the last pair of tags, each opening one being closed by the next closing one."""
+    """The content of the last pair of tags; each opening tag is closed by the next closing one."""
     last = None
     start = text.find(_OPEN)
     while start >= 0 and (end := text.find(_CLOSE, start)) >= 0:

@@ -1,4 +1,4 @@
-"""The text that a pattern finds, against the target."""
+"""Compares the text that a pattern matches with the target."""
 
 import re
 from typing import Any, Literal
@@ -34,11 +34,11 @@ class Scorer(TargetScorer):
         if take not in ("last", "first"):
             raise UsageError(f"take is 'last' or 'first', not '{take}'")
         if unknown := set(flags) - set("ims"):
-            raise UsageError(f"flags are i, m and s; '{min(unknown)}' is none")
+            raise UsageError(f"flags are i, m and s; '{min(unknown)}' is not one of them")
         try:
             re.compile(pattern)
         except re.error as error:
-            raise UsageError(f"the pattern is no regular expression: {error}") from error
+            raise UsageError(f"the pattern is not a regular expression: {error}") from error
         self.pattern = f"(?{flags}){pattern}" if flags else pattern
         self.take = take
         self.ignore_case = ignore_case

@@ -20,7 +20,7 @@ _CONTROL = re.compile(r"[\x00-\x1f]")
 class Scorer(m1eval.Scorer):
     """Looks for the texts of the column `outputs`; `match`: all (their share counts) or part (one will do)."""
 
-    has_votes = False  # the whole output is the answer, and no two are worded alike
+    has_votes = False  # the whole output is the answer, and wordings differ
 
     def __init__(self, *, match: Literal["all", "part"] = "all") -> None:
         if match not in ("all", "part"):
@@ -28,7 +28,7 @@ class Scorer(m1eval.Scorer):
         self.match = match
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
-        """Compare as RULER does; an empty answer is no answer."""
+        """Compare as RULER does; an empty answer counts as no answer."""
         references = _references(sample)
         answer = _CONTROL.sub("\n", output.text).strip()
         if not answer:

@@ -3,7 +3,7 @@
 `rule: m1eval` (default) takes the last letter that the text gives as its answer: in a `\\boxed{...}`, in the `"answer"`
 of a JSON object, in a tag such as `<answer>`, in a sentence ("the answer is C", "C is correct", "I choose C", in some
 fifty languages), or as a first or last line that is a letter or a letter and its option's text. Two letters given
-together are none; so is a letter that is denied, supposed or asked for, and one beyond the options.
+together do not count; nor does a letter that is denied, supposed or asked for, or one beyond the options.
 
 `rule: mmlu_pro` and `rule: simple_evals` find what these benchmarks' own code finds; see `published`.
 """
@@ -35,7 +35,7 @@ class Scorer(TargetScorer):
     """1 if the letter is the target's; `options`: how many there are, or the column that holds them as a list.
 
     With a column, an answer that gives no letter but the text of exactly one option is that option's letter (rule
-    `m1eval` alone). `no_answer: guess` gives an output without a letter a random one (drawn from the sample's id), as
+    `m1eval` alone). `no_answer: guess` gives an output without a letter a random one (seeded by the sample's id), as
     MMLU-Pro's code does; the default leaves it unparsed.
     """
 
@@ -72,7 +72,7 @@ class Scorer(TargetScorer):
         return Score(value=float(letter == target), answer=shorten(letter), explanation=f"choice {self.rule}: {how}")
 
     def gold(self, sample: Sample) -> str:
-        """A sentence that every rule reads alike; UsageError if the target is none of the options."""
+        """A sentence that every rule understands; UsageError if the target is not one of the options."""
         letter = _target_letter(sample, self._letters(self._texts(sample)))
         return f"The answer is ({letter}).\nAnswer: {letter}"
 
@@ -93,7 +93,7 @@ class Scorer(TargetScorer):
 
 
 def _target_letter(sample: Sample, letters: str = LETTERS) -> str:
-    """The target's letter; UsageError if it is none of these."""
+    """The target's letter; UsageError if it is not one of `letters`."""
     letter = re.sub(r"[\s().]", "", sample.target).upper()
     if len(letter) != 1 or letter not in letters:
         shown = shorten(sample.target, 40)

@@ -1,4 +1,4 @@
-"""What takes a letter back: "I doubt that", "if" and "some would say" before it, "but that is wrong" behind it."""
+"""Phrases that retract a letter: "I doubt that", "if" and "some would say" before it, "but that is wrong" after it."""
 
 import re
 
@@ -38,13 +38,13 @@ _TEMPTED = (
 )
 _SAY = r"(?:think|thought|believe|say|said|guess|claim|argue|assume|suspect|answer)(?:s|ed|d)?"
 DOUBTED = re.compile(rf"(?i:{_UNSURE}|(?:{_SOMEONE}{_PERHAPS}|{_TEMPTED}){_SAY}){_LEAD}")
-"""What is not thought, or thought by others, at the end of the text before a statement."""
+"""Doubt, or the opinion of others, at the end of the text before a statement."""
 
 BY_OTHERS = re.compile(
     rf"(?i:{_SOMEONE}{_PERHAPS}|{_TEMPTED}|\b(?:was|were)\s+(?:going\s+to\s+)?"
     r"|\b(?:mistake|error|trap|temptation|pitfall|fallacy)\s+(?:here\s+)?(?:is|was|would\s+be)\s+(?:to\s+)?)$"
 )
-"""What stands before a verb of choosing when others choose, somebody was about to, or it is called a mistake."""
+"""Text before a verb of choosing when others choose, somebody was about to, or it is called a mistake."""
 
 _IS_WRONG = (
     r"(?:(?:a|the)\s+(?:trap|distractor|mistake|error|red\s+herring)|wrong|incorrect|false|mistaken|invalid|impossible|untrue|unlikely|not\s+"
@@ -61,9 +61,9 @@ TAKEN_BACK = re.compile(
     r"|[.\s,;\"'“”»’]{1,5}(?i:(?:but|however)[\s,]{1,3})?I\s+(?i:(?:strongly\s+)?disagree|do(?:n['’]t|\s+not)\s+agree)"
     r"(?=\s*(?:[.,;!\n]|$)|\s+(?i:with\s+(?:this|that|him|her|them|it)\b))"
 )
-"""Behind a letter: ", but that is wrong", ". Actually, that's not right.", and "I disagree."."""
+"""After a letter: ", but that is wrong", ". Actually, that's not right.", and "I disagree."."""
 ASKED_BEHIND = re.compile(r"\s?(?:ですか|でしょうか|だろうか|ますか|か(?=\s?[?？])|입니까|인가요?|일까요?|ไหม|หรือไม่)")
-"""Behind a letter, or what is said of one: that it is asked."""
+"""After a letter, or what is said of one: that it is asked."""
 ALL_BUT = re.compile(
     r"(?i:\b(?:(?:all|any|every\w*|each|anything|none|nothing|no\s+(?:one|option|choice|answer))\s+"
     r"(?:(?:of\s+(?:them|these|the\s+\w{1,12})|options?|choices?|answers?|statements?)\s+)?(?:but|except(?:\s+for)?)"
@@ -77,14 +77,14 @@ RETHOUGHT = re.compile(
     r"(?i:it['’]s|it\s+is|that['’]s|it\s+must\s+be|it\s+should\s+be)\s{1,3}"
     rf"(?i:(?:actually|really|in\s+fact|rather|option|choice)\s{{1,3}}){{0,2}}(?P<open>{OPEN})(?P<letter>[A-J])"
 )
-"""Behind a letter: ", but it is actually C"."""
+"""After a letter: ", but it is actually C"."""
 
 _WRONG_TOO = any_of(words.WRONG)
 WRONG_TOO = re.compile(
     rf"{CLOSE}(?:\s?(?:选项|選項|项|項|は|が|는|은|가|이|也|是|都|のは|选项是|项是)){{0,2}}"
     rf"\s{{0,3}}(?:(?:{any_of(words.WRONG_COPULAS)})\s{{1,3}}(?:\w{{1,12}}\s{{1,3}})?)?{_WRONG_TOO}"
 )
-"""Behind a letter, in other languages than English: that it is wrong. A mark such as ":" begins an option's text."""
+"""After a letter, in other languages than English: that it is wrong. A mark such as ":" begins an option's text."""
 
 _COPULA = any_of(words.WRONG_COPULAS)
 NOT_RIGHT = re.compile(
@@ -92,14 +92,14 @@ NOT_RIGHT = re.compile(
     rf"\s{{1,3}}(?:{_COPULA}\s{{1,3}})?(?:(?i:pas|die|der|la|a)\s{{1,3}})?{any_of(words.CORRECT)}"
     rf"|{any_of(words.CORRECT)}\s{{1,3}}(?:नहीं|değil|নয়|نہیں|نیست))"
 )
-"""Behind a letter, in other languages than English: that it is not right."""
+"""After a letter, in other languages than English: that it is not right."""
 
 BESIDES = re.compile(
     r"[.:]?(?:\s(?!(?i:because|since|as|while|whereas|unlike|not|instead|rather|over|than|but|both|either|neither|for|so"
     r"|with|from)\b)(?![A-J]\b)[^\s.!?;]{1,20}){1,8}?(?:,\s?(?:and|or)?|\s(?:and|or|&))\s\(?(?P<letter>[A-J])"
     r"(?:\)|\.(?=\s)|(?=\s\())(?=\s?\S)"
 )
-"""Behind a letter: its option's text and another letter with its own, as in "A) red and C) blue"."""
+"""After a letter: its option's text and another letter with its own, as in "A) red and C) blue"."""
 
 TURNS = re.compile(r"(?i)\b(?:but|however|so|therefore|sondern|aber|mais|pero|mas|ma|но|але|ale)\b|但|而")
 """What ends the reach of a negation before it."""

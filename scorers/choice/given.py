@@ -24,19 +24,19 @@ from .letters import ARABIC, CYRILLIC, LOOKALIKES
 
 
 class Letter(NamedTuple):
-    """What stands at a place: the letter, "" for several, and where it ends."""
+    """A letter and the offset of its end; the letter is "" for several."""
 
     letter: str
     end: int
 
 
 def latin(character: str) -> str:
-    """The letter that a character stands for."""
+    """The Latin letter that a character represents."""
     return LOOKALIKES.get(character) or ARABIC.get(character) or character.upper()
 
 
 def letter_at(text: str, place: int, *, opened: str = "", strict: bool = False, cut: bool = False) -> Letter | None:
-    """The letter given at a place; None where what stands there is a word, a formula or a question.
+    """The letter given at an offset; None if there is a word, a formula or a question.
 
     `opened`: the brackets and quotation marks before it. `strict`: nothing but punctuation may follow. `cut`: the text
     ended at a token limit, so that a letter at its very end may be the beginning of something else.
@@ -70,7 +70,7 @@ def _end_of_closing(text: str, place: int, opened: str) -> int:
 
 
 def _second_letter(text: str, end: int, *, small: bool) -> str:
-    """Another letter that is given beside the one that ends here."""
+    """Another letter that is given next to the one that ends here."""
     if APART.match(text, end):
         return ""
     match = LISTED.match(text, end) or BESIDE.match(text, end)

@@ -1,4 +1,4 @@
-"""The patterns by which a letter is found behind and before the words of an answer."""
+"""The patterns by which a letter is found after and before the words of an answer."""
 
 import re
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def any_of(phrases: Sequence[str]) -> str:
 
 
 def _spelled(phrase: str) -> str:
-    """A pattern for one phrase; a word of one letter, such as a small "a", is no capital."""
+    """A pattern for one phrase; a word of one letter, such as a small "a", is not a capital."""
     return f"(?-i:{phrase})" if len(phrase) == 1 else r"\s{1,3}".join(map(re.escape, phrase.split()))
 
 
@@ -108,7 +108,7 @@ MANNER = re.compile(
 )
 """Behind a chosen letter: "on this one"."""
 APART = re.compile(rf";\s{{1,2}}\(?[A-J]\)?(?:,\s\(?[A-J]\)?){{0,8}},?\s(?:and|or)\s\(?[A-J]\)?{VERBAL.pattern}")
-"""Behind a letter: a clause of its own about others, as in "; A and B are wrong"."""
+"""After a letter: a clause of its own about others, as in "; A and B are wrong"."""
 CLOSING = re.compile(CLOSE)
 CONTINUED = re.compile(
     # a formula, an abbreviation, a question
@@ -120,7 +120,7 @@ CONTINUED = re.compile(
 OPTION_FORMULA = re.compile(
     r" {0,20}\\(?:[dtc]?frac|sqrt|pi|log|ln|sin|cos|tan|infty|angle|overline|vec|hat)(?![A-Za-z])"
 )
-"""Behind a letter in parentheses: the formula that is its option's text."""
+"""After a letter in parentheses: the formula that is its option's text."""
 ENDS = re.compile(r"\s*\Z")
 SUFFIX = re.compile(r"['’](?:[dt][iıuü]r|s[iıuü]|[yn]?[iıuü]|e|ye|de|da)\b")
 NEXT_WORD = re.compile(r"[^\S\n]{1,3}([^\W\d_]+)")

@@ -1,4 +1,4 @@
-"""Our own rule: the last letter that a text gives as its answer, whatever its words and its dress."""
+"""Our own rule: the last letter that a text gives as its answer, whatever its wording and markup."""
 
 import re
 from collections import deque
@@ -42,7 +42,7 @@ _OTHER = re.compile(r"(?<![\w.(])\(?[A-J][):]\s|\b(?i:option|choice)\s[A-J]\s?[)
 def letter_of(text: str, letters: str = LETTERS, *, cut: bool = False) -> tuple[str | None, str]:
     """The letter that a text gives as its answer and the rule that found it; None with the reason.
 
-    `cut`: the text ended at a token limit, so that what stands at its very end is no answer.
+    `cut`: the text ended at a token limit, so that what is at its very end is not an answer.
     """
     if not text.strip():
         return None, "empty answer"
@@ -161,7 +161,7 @@ def _follows_letter(before: str, letter: str) -> bool:
 
 
 def _lists_options(text: str, line: str = "") -> bool:
-    """Whether lines of a text list the options, the given line being one of them and no repetition."""
+    """Whether lines of a text list the options, the given line being one of them and not a repetition."""
     marked = [match["letter"].upper() for match in MARKER.finditer(text)]
     marker = MARKER.match(line + " ")
     if line and (marker is None or marked.count(marker["letter"].upper()) > 1):

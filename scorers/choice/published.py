@@ -1,7 +1,7 @@
 """The letter as published graders find it, in linear time and with their verdicts.
 
 `mmlu_pro` is evaluate_from_local.py of TIGER-AI-Lab/MMLU-Pro: the first "answer is (C)", else the last "answer: C" of
-the first line that has one, else the last letter that stands alone. Its second pattern there is quadratic in the length
+the first line that has one, else the last lone letter. Its second pattern there is quadratic in the length
 of a line. `simple_evals` is gpqa_eval.py of openai/simple-evals: the first "Answer: C" in any letter case. The
 letter is compared as it was written, so that "answer: c" is wrong where the target is C.
 """
@@ -52,7 +52,7 @@ def _letter_after_colon(text: str, place: int) -> str | None:
 
 
 def _last_lone_letter(text: str) -> str | None:
-    """The last letter that stands alone, sought from the end in pieces that grow."""
+    """The last lone letter, searched from the end in growing pieces."""
     size, end = 1024, len(text)
     while end:
         start = max(0, end - size)

@@ -51,7 +51,7 @@ from .letters import lowered
 from .supposed import PERHAPS, possible, supposed_before, supposed_behind, unreal
 
 MOST = 40
-"""How many mentions of each word are looked at, from the last one back."""
+"""Maximum number of mentions of each word, counted from the last one back."""
 
 
 class Statement(NamedTuple):
@@ -64,7 +64,7 @@ class Statement(NamedTuple):
 
 
 def _positions(low: str, word: str) -> Iterator[int]:
-    """Where a word stands, from the last one back."""
+    """Offsets of a word, from the last one back."""
     place = low.rfind(word)
     for _ in range(MOST):
         if place < 0:
@@ -97,7 +97,7 @@ _OTHERS = re.compile(r"(?i)\b(?:(?P<you>your)|his|her|their)\s{1,3}(?:(?:own|fin
 
 
 def _is_anothers(before: str, slot: str) -> bool:
-    """Whether an answer is told as another's, as in "Your answer was C"; "Your answer: C" is a template's line."""
+    """Whether an answer is someone else's, as in "Your answer was C"; "Your answer: C" is a template's line."""
     match = _OTHERS.search(before)
     return bool(match) and (not (match and match["you"]) or bool(re.search(r"\bwas\b", slot)))
 
@@ -112,7 +112,7 @@ def _doubted(before: str) -> bool:
 
 
 def _rethought(text: str, place: int) -> Iterator[Statement]:
-    """The letter that stands behind one that is given up: "but it is actually C"."""
+    """The letter that follows one that is given up: "but it is actually C"."""
     match = RETHOUGHT.match(text, place)
     if match and (letter := letter_at(text, match.start("letter"), strict=True)):
         yield Statement(match.start("letter"), letter.letter, "stated letter")
@@ -196,7 +196,7 @@ def _denied(text: str, match: re.Match[str] | None, *, cut: bool) -> Iterator[St
 
 
 def _reversed(text: str, low: str) -> Iterator[Statement]:
-    """Letters that stand before what is said of them: "C is the answer"."""
+    """Letters followed by what is said of them: "C is the answer"."""
     seen: set[int] = set()
     for pattern, phrases in ((REVERSE, (*words.ENGLISH_CORRECT, *words.SUPERLATIVES)), (REVERSE_TOO, words.CORRECT)):
         for start, end in mentions(text, low, phrases):
@@ -251,7 +251,7 @@ def _subject_letter(text: str, match: re.Match[str]) -> Iterator[Statement]:
 
 
 def _is_question(before: str) -> bool:
-    """Whether "is", "not", "only" stand before a letter, but for "Only C is correct" as a sentence of its own."""
+    """Whether "is", "not" or "only" precede a letter, except for "Only C is correct" as a sentence of its own."""
     return bool(ASKED.search(before)) and not _ONLY.search(before)
 
 

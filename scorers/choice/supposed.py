@@ -1,4 +1,4 @@
-"""What makes a statement a supposition or a guess at a possibility, above all in other languages than English."""
+"""Phrases that make a statement a supposition or a possibility, mostly in languages other than English."""
 
 import re
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ _AT_ONCE = (
     r"(?i:\b(?:może|poate|có\s+thể)\s|\bmöglich(?:,\s?dass)?\s"
     r"|\b(?:ak|om|ha\s+az?|lehet,\s+hogy(?:\s+az?)?|als\s+(?:het|de))\s(?:\w{1,12}\s){0,2}?)$"
 )
-"""Words that mean other things as well but where nothing stands between them and what is supposed."""
+"""Words that have other meanings too, unless they directly precede what is supposed."""
 
 
 def _whole(some: Sequence[str]) -> str:
@@ -126,5 +126,5 @@ def possible(slot: str) -> bool:
 
 
 def supposed_behind(text: str, place: int) -> bool:
-    """Whether what stands behind a letter makes it a supposition."""
+    """Whether the text after a letter makes it a supposition."""
     return bool(_BEHIND.match(text, place))

@@ -10,7 +10,7 @@ ENGLISH = phrases("""
     correct one, right one, correct alternative, right alternative, letter, my pick, conclusion, selection, response,
     verdict
 """)
-"""What an answer is called."""
+"""Words for an answer."""
 
 FOREIGN = phrases("""
     ans., antwort, lösung, auswahl, antwoord, optie, keuze, svaret, svar, svarið, alternativet, alternativ,
@@ -29,7 +29,7 @@ FOREIGN = phrases("""
     odpoveďou, letra, پاسخ صحیح, پاسخ درست, پاسخ نهایی, جواب صحیح, جواب درست, جواب نهایی, گزینه صحیح,
     گزینه درست, گزینهٔ صحیح, گزینهٔ درست
 """)
-"""The same in other languages; these may also stand right before the letter."""
+"""The same in other languages; these may also come right before the letter."""
 
 COPULAS = phrases("""
     is, was, =, must be, should be, would be, will be, has to be, ought to be, seems to be, appears to be,
@@ -37,7 +37,7 @@ COPULAS = phrases("""
     should therefore be, must therefore be, has got to be, is equal to, matches, equals, 's, est, es, ist, è, é,
     can only be, needs to be, would have to be, is none other than, is still, being
 """)
-"""What stands between such a word and the letter."""
+"""Words between such a word and the letter."""
 
 FOREIGN_COPULAS = phrases("""
     ist, lautet, wäre, muss, müsste, sollte, is, luidt, moet, zou, är, er, blir, skal, est, serait, doit être,
@@ -60,7 +60,7 @@ FILLERS = phrases("""
     expressed as, stated in, closest to, by elimination, none other than, case, and, final, is:, la, le, el, die,
     der, het, de
 """)
-"""What may stand between that and the letter."""
+"""Optional words between that and the letter."""
 
 FOREIGN_FILLERS = phrases("""
     also, daher, somit, folglich, die, der, das, option, antwort, buchstabe, variante, de, het, dus, letter, optie,
@@ -81,7 +81,7 @@ NEGATIONS = phrases("""
     じゃない, 아니, 不, 不是, 并非, 非, غير, niet, inte, ikke, ei ole, nem, wrong, incorrect, false, falsch, faux,
     hardly, unlikely
 """)
-"""What turns a statement into its opposite."""
+"""Negations."""
 
 CONJUNCTIONS = phrases("""
     and, or, and/or, as well as, und, oder, sowie, et, ou, y, o, u, e, i, en, of, och, eller, og, ja, tai, lub,
@@ -90,7 +90,7 @@ CONJUNCTIONS = phrases("""
     還是, それとも, 아니면, és,
     vagy
 """)
-"""What joins two letters."""
+"""Words that join two letters."""
 
 BEFORE_WRONG = phrases("""
     wrong, incorrect, false, other, another, alternative, possible, initial, previous, first, tempting, distractor,
@@ -99,7 +99,7 @@ BEFORE_WRONG = phrases("""
     invalid, eliminated, mistake, absurd, unlikely, tempted, hesitate, refuse, reluctant, premature, unwise,
     foolish
 """)
-"""What stands before the word for a wrong answer."""
+"""Words before the word for a wrong answer."""
 
 WRONG = phrases("""
     falsch, inkorrekt, unrichtig, onjuist, fout, verkeerd, fel, felaktigt, felaktig, forkert, feil, galt, fausse, faux,
@@ -114,13 +114,13 @@ WRONG = phrases("""
     ভুল, தவறு, தவறானது, తప్పు, ผิด, ไม่ถูก, ไม่ถูกต้อง, 错误, 錯誤, 错的, 錯的, 不正确, 不正確, 不对, 不對, 间违い, 間違い,
     間違って, 誤り, 誤って, 不正解, 正しくな, 틀렸, 틀린, 틀리, 틀립, 오답, 옳지 않
 """)
-"""What is said of a letter that is no answer, in languages other than English."""
+"""Words for a wrong answer in languages other than English."""
 
 WRONG_COPULAS = phrases("""
     ist, war, wäre, is, was, är, er, est, serait, es, sería, está, é, seria, è, sarebbe, on, este, e, jest, je, byla,
     yra, ir, является, будет, adalah, là, είναι, היא, הוא, هو, هي, ay, —, –, -
 """)
-"""What may stand between the two."""
+"""Optional words between a letter and those."""
 
 VERBS = phrases("""
     i choose, i'd choose, i would choose, i will choose, i'll choose, we choose, i chose, i pick, i'd pick,
@@ -143,7 +143,7 @@ VERBS = phrases("""
     juiste is, правильный —, верный —, 正确的是, 正確的是, 正确的为, 正確的為, 正しいのは,
     správně je, inclined to say, выберу, i will answer, i'll answer, i'd answer, i would answer, i answer
 """)
-"""What stands before a letter that is chosen."""
+"""Phrases before a letter that is chosen."""
 
 CORRECT = phrases("""
     richtig, richtige, korrekt, juist, juiste, correcte, est correct, bonne réponse, correcta, correta, correto, certa,
@@ -159,21 +159,21 @@ CORRECT = phrases("""
     چنتا ہوں, منتخب کرتا ہوں, таңдаймын, дұрыс, тандаймын, туура, зөв, сонгоно, to'g'ri, to‘g‘ri, tanlayman,
     tačan, točan, tačno
 """)
-"""What is said of a letter that stands before it."""
+"""Words for a right answer, after its letter."""
 
 ENGLISH_CORRECT = phrases("""
     answer, choice, option, correct, right, true, best, valid, solution, one
 """)
 
 SUPERLATIVES = phrases("accurate, likely, appropriate, plausible, suitable, probable, reasonable")
-"""What ends "C is the most likely"."""
+"""The last word of "C is the most likely"."""
 
 ADVERBS = phrases("""
     therefore, thus, hence, clearly, indeed, definitely, the, our, my, a, only, single, most, likely, final, best,
     correct, right, probably, in fact, logical, appropriate, accurate, suitable, true, proper, obviously,
     certainly, really, actually, desired, required, only viable, only feasible, only consistent, only remaining
 """)
-"""What may stand before the word for the answer in "C is the answer"."""
+"""Optional words before the word for the answer in "C is the answer"."""
 
 CONCLUSIONS = phrases("""
     hence, therefore, thus, so, ergo, accordingly, consequently, it is, it's, it must be, finally, in conclusion,
@@ -188,7 +188,7 @@ CONCLUSIONS = phrases("""
     solusi, penyelesaian, lời giải, λύση, פתרון, הפתרון, الحل, definitely, certainly, surely, clearly, obviously,
     leaving us with, leaving only option, leaving only choice
 """)
-"""What begins a sentence that says nothing but a letter."""
+"""Words that start a sentence which gives only a letter."""
 
 CONNECTIVES = frozenset(
     phrases("""
@@ -199,7 +199,7 @@ CONNECTIVES = frozenset(
     потому, так
 """)
 )
-"""What may follow a letter that stands bare, so that it is no article and no symbol."""
+"""Words that may follow a bare letter, which is then neither an article nor a symbol."""
 
 NOUNS = frozenset(
     phrases("""
@@ -209,4 +209,4 @@ NOUNS = frozenset(
     values, vitamin, vitamins
 """)
 )
-"""What makes a letter before it part of a name, as in "B cells"."""
+"""Nouns that make a letter before them part of a name, as in "B cells"."""

@@ -2,7 +2,7 @@ r"""Is the final answer mathematically equal to the reference?
 
 The answer is the last `\boxed{...}` (several boxes next to each other are several values), else a stated one ("the
 answer is ..."), else what a finished output concludes with; never just some number of the text. Plain cases are decided
-at once, formulas by math-verify's grammar (github.com/huggingface/Math-Verify) and their values, in worker processes:
+in place, formulas by math-verify's grammar (github.com/huggingface/Math-Verify) and their values, in worker processes:
 sympy may take forever on a short answer.
 """
 
@@ -25,7 +25,7 @@ from .quantities import converts
 from .references import DEEPEST, reference_fault
 from .units import registry
 
-if find_spec("math_verify") is None:  # told at the start; imported (a second, for sympy) by worker processes alone
+if find_spec("math_verify") is None:  # reported at the start; imported (a second, for sympy) only by worker processes
     raise ModuleNotFoundError("No module named 'math_verify'", name="math_verify")
 
 __all__ = ["LONGEST", "Scorer", "final_answer", "last_boxed", "quick", "slow"]

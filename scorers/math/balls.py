@@ -23,7 +23,7 @@ Ball = tuple[Any, int]
 
 
 class Unsure(Exception):
-    """Whether a part is zero or an integer cannot be told at this precision."""
+    """This precision does not decide whether a part is zero or an integer."""
 
 
 @cache

@@ -61,7 +61,7 @@ class Numeral(NamedTuple):
 
 
 def same_base(gold: str, answer: str) -> bool | None:
-    """Whether two tidy texts are the same numeral; None if neither names a base, or one is no numeral at all."""
+    """Whether two tidy texts are the same numeral; None if neither names a base, or one is not a numeral at all."""
     if (same := _in_base_of_a_letter(gold, answer)) is not None:
         return same
     ours = numeral(gold)
@@ -94,7 +94,7 @@ def _in_base_of_a_letter(gold: str, answer: str) -> bool | None:
 
 
 def decimal(text: str) -> str | None:
-    """A numeral's value in decimal notation; None if the text is no numeral with a base or its digits are not of it."""
+    """A numeral's value in decimal notation; None if it is not a numeral with a base or its digits do not fit."""
     match = numeral(text)
     value = match.value if match else None
     return None if value is None else str(value)

@@ -1,4 +1,4 @@
-"""What a text ends with behind its answer: a farewell, or "I think that's the answer."."""
+"""Closing sentences after an answer: a farewell, or "I think that's the answer."."""
 
 import re
 
@@ -26,7 +26,7 @@ _MOST_SENTENCES = 3
 
 
 def strip_closing(text: str) -> tuple[str, bool]:
-    """The text up to a farewell or to "I think that's the answer.", and whether the latter stood there."""
+    """The text up to a farewell or to "I think that's the answer.", and whether the latter was there."""
     before, _, line = text.rpartition("\n")
     if _FAREWELL.match(line.strip()):
         return before.strip(), False
@@ -46,5 +46,5 @@ def last_sentence(text: str) -> tuple[str, str]:
 
 
 def rejects(sentence: str) -> bool:
-    """Whether a sentence says that what stands before it is wrong."""
+    """Whether a sentence says that the text before it is wrong."""
     return _REJECTS.search(sentence) is not None

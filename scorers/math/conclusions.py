@@ -47,7 +47,7 @@ _DISPLAY = re.compile(r"(?:\\\[((?:(?!\\\[).){1,900}?)\\\]|\$\$([^$]{1,900})\$\$
 
 
 def whole_text(text: str) -> str:
-    """A text that is no more than a value, or that ends in a displayed formula or a marked `x = 4`."""
+    """A text that is only a value, or that ends in a displayed formula or a marked `x = 4`."""
     text = text.strip()
     if len(text) <= 100 and "\n" not in text:
         return value_alone(text)
@@ -61,7 +61,7 @@ def whole_text(text: str) -> str:
 
 
 def _value_of_display(formula: str, before: str) -> str:
-    """The value of a display that ends a text: one value or `x = 4`, and a chain of equations behind a conclusion."""
+    """The value of a display that ends a text: one value or `x = 4`, and a chain of equations after a conclusion."""
     formula = formula.rstrip(".。 ")
     concludes = _CONCLUDES.search(before[-300:].rstrip().rpartition("\n")[2])
     if formula.endswith(",") or (formula.count("=") > 1 and not concludes):
@@ -73,7 +73,7 @@ def _value_of_display(formula: str, before: str) -> str:
 def _right_side(formula: str) -> str:
     """What a chain of equations ends with; an equation in a name or with letters on both sides stays whole.
 
-    Several equations side by side, `x = 1, y = 2`, are no chain.
+    Several equations side by side, `x = 1, y = 2`, are not a chain.
     """
     sides = re.split(r"(?<![<>\\!])=", formula)
     if "\\\\" in formula or "&" in formula or len(sides) == 1:
@@ -118,7 +118,7 @@ def _value_before_closing(text: str) -> str:
 
 
 def value_of_sentence(sentence: str) -> str:
-    """What a concluding sentence says: its last formula, or what stands behind its last "is" or "="."""
+    """What a concluding sentence says: its last formula, or the text after its last "is" or "="."""
     sentence = TAILS.sub("", sentence) if not sentence.isascii() else sentence
     formulas = list(LATEX.finditer(sentence))
     if formulas and not sentence[formulas[-1].end() :].strip(" .!。！"):

@@ -1,4 +1,7 @@
-"""Whether two quantities are the same: a unit that one side lacks, units that are converted, sums of units."""
+"""Whether two quantities are the same.
+
+A unit that only one side has is ignored; two units are compared by dimension and converted (by pint).
+"""
 
 import re
 from collections.abc import Callable
@@ -10,7 +13,7 @@ from .units import Unit, kelvins, ratio
 
 _PRIMED = re.compile(r"[-\d.\s]+(?:'+|\"|\^\s*\{?\s*(?:\\prime\s*)+\}?)")
 _LONE_LETTER = re.compile(r"(?<![\\a-zA-Z])(?!(?<=\d)[eE][-+]?\d)[a-zA-Z](?![a-zA-Z])")
-"""A variable; the e of `1e-8` is none."""
+"""A variable; the e of `1e-8` is not one."""
 _JOINTS = re.compile(r"(?<=[a-z}°.])\s*(?:,|\\text\s*\{\s*,?\s*and\s*\}|and(?=\s))?\s*(?=\d+(?:\.\d+)?\s*\\?[a-zA-Z])")
 _LIST = re.compile(r"(?<![\\{])[,;](?!\d{3}(?!\d))(?!\s*\})|\band\b|\bor\b")
 
@@ -140,7 +143,7 @@ def _total(parts: list[tuple[Fraction, Unit]], unit: Unit) -> Fraction | None:
 
 
 def _summands(text: str) -> list[tuple[Fraction, Unit]] | None:
-    """The quantities that a text gives one behind the other."""
+    """The quantities that a text gives one after the other."""
     parts: list[tuple[Fraction, Unit]] = []
     pieces = _JOINTS.split(text, maxsplit=4)
     for piece in pieces if len(pieces) < 5 else ():

@@ -18,7 +18,7 @@ class Group(NamedTuple):
 
 
 def split_top_level(text: str, separator: str) -> list[str]:
-    """The parts between the matches of a pattern at the top level; one part where there is none."""
+    """The parts between the matches of a pattern at the top level; one part if there is no match."""
     return split_with_separators(text, separator)[0]
 
 
@@ -38,7 +38,7 @@ def split_with_separators(text: str, separator: str) -> tuple[list[str], list[st
 
 
 def outer_brackets(text: str) -> Group | None:
-    r"""The brackets around a whole text, `\langle` as `(`, and what stands in them as the only value."""
+    r"""The brackets around a whole text, `\langle` as `(`, and their content as the only value."""
     text = re.sub(r"\\langle(?![a-zA-Z])", "(", re.sub(r"\\rangle(?![a-zA-Z])", ")", text))
     text = re.sub(r"\\([{}])", r"\1", text).strip()
     if len(text) < 2 or text[0] not in _PAIRS or text[-1] not in ")]}":

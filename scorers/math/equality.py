@@ -1,4 +1,4 @@
-"""Are two final answers the same? What needs no algebra is decided at once, the rest piece by piece by math-verify.
+"""Whether two final answers are equal: decided in place where no algebra is needed, else in parts by math-verify.
 
 `quick` is plain text and exact arithmetic and runs where it is called; `slow` gives formulas to sympy, which may take
 forever on a short text, and belongs into a worker process.
@@ -174,7 +174,7 @@ def _same_names(gold: str, answer: str) -> bool | None:
 
 
 def _is_sentence(answer: str) -> bool:
-    """Whether a text is words, perhaps with numbers in them, and no formula or tuple."""
+    """Whether a text is words, perhaps with numbers in them, and not a formula or tuple."""
     return not re.search(r"[\\^_=+*/<>]|\(.*,", _STYLE.sub(r" \1 ", answer))
 
 

@@ -100,7 +100,7 @@ def is_literal(node: Node) -> bool:
 
 
 def power(base: Fraction, exponent: Fraction, budget: Budget) -> Fraction:
-    """A rational power of a rational number; Irrational where there is none."""
+    """A rational power of a rational number; Irrational if it is not rational."""
     if exponent.denominator != 1:
         base, exponent = rational_root(base, exponent.denominator), Fraction(exponent.numerator)
     if not base:
@@ -150,7 +150,7 @@ def _root(node: Node, values: Values, budget: Budget) -> Fraction:
 
 
 def whole(value: Fraction) -> int:
-    """An integer as one; Irrational if it is none."""
+    """A rational as an int; Irrational if it is not an integer."""
     if value.denominator != 1:
         raise Irrational
     return value.numerator
@@ -260,7 +260,7 @@ _FUNCTIONS: dict[str, Callable[[list[Fraction], Budget], Fraction]] = {
 
 
 def indices(node: Node, values: Values, budget: Budget) -> Iterator[Values]:
-    """The values of a sum's or product's index, one after the other, beside those that are given."""
+    """The values of a sum's or product's index, one after the other, together with the given ones."""
     low, high = (_whole_or_undefined(rational(part, values, budget)) for part in node[2:4])
     if high - low > MOST_TERMS:
         raise TooBig

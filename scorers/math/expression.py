@@ -34,7 +34,7 @@ def parse(text: str, reading: Reading = Reading.PLAIN) -> Parsed:
 
 
 def _prose(text: str) -> bool:
-    """Whether a text has words of four letters and more that are no names of functions."""
+    """Whether a text has words of four letters and more that are not names of functions."""
     for word in words.LONG_WORD.finditer(text):
         named = all(len(letters) < 2 for letters in words.WORD.split(word[0]))
         if not named and not words.IN_COMMAND.search(text[max(0, word.start() - 20) : word.start()]):

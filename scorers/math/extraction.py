@@ -1,4 +1,4 @@
-"""Where the final answer stands in a text. Everything here takes linear time, on hostile texts too."""
+"""Extracts the final answer of a text. Everything here takes linear time, on hostile texts too."""
 
 import re
 
@@ -24,7 +24,7 @@ _HASHES = re.compile(r"^[ \t]*####(?!#)[ \t]*(\S.*)$", re.MULTILINE)
 def final_answer(text: str, *, cut: bool = False, values: int = 1) -> str | None:
     """The last boxed answer, else a tagged, a JSON or a stated one, else what a finished text concludes with.
 
-    None if there is none of them. `cut`: the text ended at a token limit, so that its last sentence concludes nothing.
+    None if there is no answer. `cut`: the text ended at a token limit, so that its last sentence concludes nothing.
     `values`: how many the reference has; boxes within one statement are as many values then.
     """
     boxed = boxed_answer(text, cut=cut, values=values)
@@ -41,7 +41,7 @@ def _unboxed_answer(text: str, *, cut: bool) -> str:
 
 
 def in_tag(text: str, *, cut: bool = False) -> str:
-    """What the last `<answer>` holds; one that is not closed goes to the end of a finished text."""
+    """The content of the last `<answer>`; one that is not closed goes to the end of a finished text."""
     if ("<" not in text and "[" not in text) or "ans" not in text.lower():
         return ""
     contents, opened = [], -1
@@ -72,7 +72,7 @@ def _tag_answer(content: str) -> str:
 
 
 def after_hashes(text: str, *, cut: bool = False) -> str:
-    """The value behind the last `####`, as in GSM8K; a heading of that level with words in it is none."""
+    """The value after the last `####`, as in GSM8K; a heading of that level with words in it does not count."""
     if "####" not in text:
         return ""
     for match in reversed(list(_HASHES.finditer(text))):

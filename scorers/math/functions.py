@@ -6,10 +6,10 @@ one has a value (a removable hole, another domain) nothing is concluded. Convent
 
 * Points where a root or logarithm of either side leaves the real numbers count only if there are no four others; then
   principal values are compared. So ln x² is 2 ln x, but √(x²) is |x| and not x.
-* Letters inside floor, ceiling, factorial, binomial, mod and gcd stand for integers, positive ones if there is a letter
+* Letters inside floor, ceiling, factorial, binomial, mod and gcd are integers, positive ones if there is a letter
   in an exponent; x, y, z, t, u, v, w and Greek letters inside floor and ceiling are real.
 * Where there are roots (or logarithms, bars, broken powers) and several symbols, only x, y, z, t, u, v, w are tried
-  below zero, all at once: the others are lengths, masses and the like.
+  below zero, all together: the others are lengths, masses and the like.
 """
 
 from collections.abc import Callable, Iterator
@@ -130,7 +130,7 @@ class _Draw:
 
 
 def _whole_names(node: Node) -> set[str]:
-    """The symbols that stand for integers by where they are."""
+    """The symbols that are integers because of their position."""
     if node[0] == "fn" and node[1] in _WHOLE:
         return symbols(node)
     if node[0] == "fn" and node[1] in _ROUNDED:

@@ -51,7 +51,7 @@ class PieceAlgebra:
         return self.place(text)
 
     def merge(self, pieces: list[Piece], of: Sequence[Region]) -> Region | None:
-        """The union of pieces, sorted and without touching ones; as written where an end has no place."""
+        """The union of pieces, sorted and without touching ones; as written if an end has no place."""
         names = {region.name.lower() for region in of if region.name}
         if len(names) > 1 or not (any_sure(of)):
             return None

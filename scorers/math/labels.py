@@ -60,7 +60,7 @@ def remarks(gold: str, answer: str, comparator: Comparator) -> Verdict | None:
 
 
 def assignments(gold: str, answer: str, comparator: Comparator) -> Verdict | None:  # noqa: PLR0911 - a case, a return
-    """`x=1, y=2`: by names where both have them, else in the order of the names or as they stand."""
+    """`x=1, y=2`: by names where both have them, else in the order of the names or of the text."""
     ours, theirs = names.assignments(gold), names.assignments(answer)
     if ours and theirs:
         values = {name.lower(): value for name, value in theirs}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 MOST_DIGITS = 4000
 MOST_EXPONENT = 20_000
-"""Of a power of ten in `1e300`; a greater one is no number here."""
+"""Maximum exponent of ten, as in `1e300`; larger ones are not read as numbers."""
 
 
 class Literal(NamedTuple):

@@ -1,7 +1,7 @@
 r"""Names in front of values: `x = 5`, `f(x) = x + 1`, `\angle ABC = 30^\circ`, and chains such as `x = 2 + 3 = 5`.
 
 A name says nothing where only one side has it. Where both have one, other names are other answers, but a word
-(`\text{Area}`), and `y` for `f(x)`, stand for any name; the variable of a function may be renamed.
+(`\text{Area}`), and `y` for `f(x)`, match any name; the variable of a function may be renamed.
 """
 
 import re
@@ -143,7 +143,7 @@ def assignments(text: str) -> list[tuple[str, str]]:
 
 
 def in_order(pairs: list[tuple[str, str]]) -> list[str]:
-    """The values in the order of the alphabet where the names are neighbours in it (x, y, z), else as they stand."""
+    """The values in the order of the alphabet where the names are neighbours in it (x, y, z), else as written."""
     names = [name for name, _ in pairs]
     if all(len(name) == 1 for name in names):
         codes = sorted(map(ord, names))

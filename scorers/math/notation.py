@@ -141,7 +141,7 @@ def split(text: str) -> list[str]:
 
 
 def depth(text: str) -> int:
-    """How deep brackets of any kind stand within one another."""
+    """The nesting depth of brackets of any kind."""
     deepest = now = 0
     for character in re.findall(r"[(\[{}\])]", text):
         now += 1 if character in "([{" else -1

@@ -2,7 +2,7 @@
 
 What has a counterpart in our trees (`translated`) is compared as `values` does: exactly, and formulas at many points.
 The rest is compared by sympy's own values at several places, with a precision that grows until it is below the smallest
-part of either side. What has no value (relations that are no equations) is left to others: None.
+part of either side. What has no value (relations that are not equations) is left to others: None.
 """
 
 from fractions import Fraction
@@ -22,7 +22,7 @@ SAME = Fraction(1, 10**100)
 
 
 def constant(expression: Any) -> Fraction | None:
-    """The real number that an expression is; None if it is none."""
+    """The value of an expression that is a real number; None if it is not."""
     value = _number(expression)
     return value[0] if value and not value[1] else None
 
@@ -58,7 +58,7 @@ def _by_places(gold: Any, answer: Any) -> bool | None:
         return None
     if not all(_near(one, other, share) for one, other in known):
         return False
-    one, other = _at(gold, NEGATIVE), _at(answer, NEGATIVE)  # a root of a square is no x there; logarithms are complex
+    one, other = _at(gold, NEGATIVE), _at(answer, NEGATIVE)  # a root of a square is not x there; logarithms are complex
     return one is None or other is None or any(one[1:] + other[1:]) or _near(one, other, share)
 
 

@@ -21,7 +21,7 @@ class Operands(Scanner):
         raise NotImplementedError
 
     def exponent(self) -> Node:
-        """What stands behind `^`."""
+        """The operand of `^`."""
         raise NotImplementedError
 
     def starts_factor(self) -> bool:

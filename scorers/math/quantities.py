@@ -1,10 +1,9 @@
-"""Values with units: where the unit stands in an answer, and whether two quantities are the same.
+"""Values with units: which part of an answer is the unit.
 
-A unit that only one side has is left out; two units are compared by dimension and converted (by pint). Which letters
-are a unit? Styled ones (`\\text{m}`, `\\mathrm{kg}`, siunitx), signs (€, °C, Ω) and words behind a number; bare symbols
-of two letters and more behind a number (`560nm`, `5 km/h`); a bare single letter only behind a plain number and apart
-from it (`36 J`, `36 m^2`). `6s`, `3k`, `2x`, `\\frac{37}{4} m` have variables. In a reference a bare single letter is a
-variable, unless the answer has a unit or the numbers are physical quantities.
+Units are: styled letters (`\\text{m}`, `\\mathrm{kg}`, siunitx), signs (€, °C, Ω) and words after a number; bare
+symbols of two letters and more after a number (`560nm`, `5 km/h`); a bare single letter only after a plain number and
+apart from it (`36 J`, `36 m^2`). `6s`, `3k`, `2x`, `\\frac{37}{4} m` have variables. In a reference a bare single letter
+is a variable, unless the answer has a unit or the numbers are physical quantities.
 """
 
 import re
@@ -121,7 +120,7 @@ def _quantity_at(text: str, start: re.Match[str], reference: bool, physical: boo
 
 
 def _is_unit(word: str, unit: Unit, value: str, apart: bool, reference: bool, physical: bool) -> bool:  # noqa: PLR0911
-    """Whether bare letters behind a value are a unit and no variables."""
+    """Whether bare letters after a value are a unit and not variables."""
     plain = bool(_PLAIN.fullmatch(value))
     if not re.match(r"[a-zA-Z\u03a9μ]", word):
         return _is_constant(value)

@@ -1,4 +1,4 @@
-r"""Whether a text can be a reference at all: what is empty, half a command or never closed is a fault of the data."""
+r"""Faults of references: texts that are empty, half a command or never closed."""
 
 import re
 import unicodedata
@@ -18,7 +18,7 @@ _ARGUMENT = re.compile(r"\s*(?:\{|[^\s{}&$,;)\]])")
 
 
 def reference_fault(gold: str) -> str | None:
-    """Why a text is no reference, if so: empty, too long or deep, what opens and does not close, half a command."""
+    """Why a text cannot be a reference: empty, too long or deep, unclosed, half a command; None if it can."""
     if not gold.strip():
         return "it is empty"
     if odd := _control_character(gold):

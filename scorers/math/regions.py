@@ -49,7 +49,7 @@ def compare(gold: str, answer: str, same: Same, place: Place) -> bool | None:  #
         return False
     if all(_same_piece(a, b, same) for a, b in zip(gold_pieces, answer_pieces, strict=True)):
         return True
-    left = list(answer_pieces)  # ends without an order stand as written
+    left = list(answer_pieces)  # ends without an order are kept as written
     for piece in gold_pieces:
         match = next((candidate for candidate in left if _same_piece(piece, candidate, same)), None)
         if match is None:
@@ -97,7 +97,7 @@ class _Reader(PieceAlgebra):
         return self.merge([p for region in regions for p in region.pieces], regions) if regions else None
 
     def _conjunction(self, parts: Sequence[str]) -> Region | None:
-        """Inequalities that hold at once; intervals with "and" between them are those of a list."""
+        """Inequalities that hold together; intervals with "and" between them are those of a list."""
         regions = self._read_all(parts)
         if not regions:
             return None
@@ -244,7 +244,7 @@ class _Reader(PieceAlgebra):
 
 
 def _standard_brackets(text: str) -> str:
-    """French brackets, `]1,2[`, turned round; other texts as they are."""
+    """French brackets, `]1,2[`, as standard ones; other texts unchanged."""
     if not re.search(r"[\[\]]", text) or (is_balanced(text) and not text.startswith("]")):
         return text
     return _FRENCH.sub(

@@ -53,7 +53,7 @@ def number_sets(gold: str, answer: str, comparator: Comparator) -> Verdict | Non
 
 
 def inequalities(gold: str, answer: str, comparator: Comparator) -> Verdict | None:
-    """Two sides and a sign between them, perhaps turned round."""
+    """Two sides and a sign between them, perhaps reversed."""
     sides = [split_top_level(text, r"\\(?:le|ge)(?![a-zA-Z])|[<>]") for text in (gold, answer)]
     if not all(len(side) == 2 and all(side) for side in sides) or any("=" in text for text in (gold, answer)):
         return None

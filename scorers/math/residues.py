@@ -1,8 +1,8 @@
 """Residues of expression trees: exact comparison of formulas, and of numbers too large to be written out.
 
 `Residues` evaluates a tree modulo a prime of 96 bits: sums, products, quotients, integer powers, towers of powers (by
-Euler's theorem, applied to the exponents), factorials and the imaginary unit are computed; symbols and π stand for
-fixed pseudo-random residues; everything else (roots, logarithms, unknown functions) stands for a residue derived from
+Euler's theorem, applied to the exponents), factorials and the imaginary unit are computed; symbols and π become
+fixed pseudo-random residues; everything else (roots, logarithms, unknown functions) becomes a residue derived from
 its name and the residues of its operands. Two trees with the same residue have the same value, but for a chance of
 2^-90; two trees with different residues differ if nothing but field operations was met (`opaque` is False).
 """
@@ -128,7 +128,7 @@ class Residues:
             return None
 
     def _tower(self, base: int, node: Node) -> int:
-        """A power whose exponent is too large to be written out, or is no rational number."""
+        """A power whose exponent is too large to be written out, or is not a rational number."""
         if node[0] == "pow" and base and _is_closed_whole(node[2]):
             try:
                 return pow(base, self._modulo(node[2], 1), self.prime)
@@ -202,7 +202,7 @@ class Residues:
         return self.factorial(n) * self.inverse(self.factorial(n - k)) % self.prime
 
     def _falling(self, n: int, count: int) -> int:
-        """n (n-1) … with so many factors."""
+        """The falling factorial n (n-1) … of `count` factors."""
         self.budget.spend(count)
         product = 1
         for factor in range(n - count + 1, n + 1):
@@ -210,7 +210,7 @@ class Residues:
         return product
 
     def factorial(self, n: int) -> int:
-        """n! by multiplication, or by its neighbour that was met before; else a residue drawn for it alone.
+        """n! by multiplication, or from a known neighbour; else a pseudo-random residue of its own.
 
         Factorials of numbers far apart, all beyond 150,000, are taken to have no other relation.
         """

@@ -67,7 +67,7 @@ class Scanner:
         return sign
 
     def sum(self) -> Node:
-        """The sum that comes next, up to what is no part of it."""
+        """The sum that comes next, up to the first token that does not belong to it."""
         raise NotImplementedError
 
     def group(self, opening: str, closing: str) -> Node:

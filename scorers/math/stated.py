@@ -37,7 +37,7 @@ _DOUBTED = re.compile(
 )
 _LONG_REST = 400
 _MOST_HEADINGS = 20
-"""Looked into, the last first: what stands below one is read again for each."""
+"""Maximum number of headings, the last first: the text below is read again for each."""
 _VAGUE = re.compile(
     r"(?:in|to|as|for|of|with|by|on|at|from|that|what|when|how|below|above|here|likely|probably|possibly|maybe"
     r"|the same|an? (?:fraction|integer|number|decimal|whole|list|single|positive|real))\b",
@@ -46,14 +46,14 @@ _VAGUE = re.compile(
 
 
 def last_stated(text: str, *, cut: bool = False) -> str:
-    """What follows the last "answer is" or "answer:", up to the end of its formulas or of its sentence."""
+    """The text after the last "answer is" or "answer:", up to the end of its formulas or of its sentence."""
     return next(stated_values(text, cut=cut), "")
 
 
 def stated_values(text: str, *, cut: bool = False, weak: bool = False, nested: bool = False) -> Iterator[str]:
     """The values of all statements, the last first; the `weak` ones name a result or a solution.
 
-    `nested`: the text is what stands below a heading; headings in it are not looked into again.
+    `nested`: the text is below a heading already; headings in it are skipped.
     """
     headings = 0
     for stated in statements(text):
@@ -71,7 +71,7 @@ def stated_values(text: str, *, cut: bool = False, weak: bool = False, nested: b
 
 
 def _value_after(text: str, stated: Stated) -> tuple[str, int]:
-    """The value behind a statement and where it ends; "" for one that is asked or denied."""
+    """The value after a statement and its end; "" if it is asked or denied."""
     start = _FILLER.match(text, stated.start).end()  # type: ignore[union-attr]
     formula = LATEX.match(text, start)
     if formula:
@@ -115,7 +115,7 @@ def _predicate(sentence: str, formula: re.Match[str]) -> str:
 
 
 def _is_denied(text: str, end: int, language: Language) -> bool:
-    """Whether the rest of a sentence behind its formula denies or asks it."""
+    """Whether the rest of a sentence after its formula denies or asks it."""
     rest = text[end : end + 80]
     return _QUESTION.match(rest) is not None or denies(re.split(r"[\n.。]", rest)[0], language)
 

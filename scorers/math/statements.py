@@ -152,7 +152,7 @@ _HEADING = re.compile(r"(?:[ \t]+[^\W\d]{1,15}){0,2}[ \t]*[*_#:：\])】」]*[ \
 
 
 class Stated(NamedTuple):
-    """Where the value of a statement begins, and whether the noun stands in a line of its own above it."""
+    """The start of a statement's value, and whether the noun is on a line of its own above it."""
 
     start: int
     language: Language
@@ -161,7 +161,7 @@ class Stated(NamedTuple):
 
 
 def _anchor(name: str, language: Language) -> re.Pattern[str]:
-    """What stands between the noun and the value; matched right behind the noun."""
+    """The text between the noun and the value; matched right after the noun."""
     if name == "English":
         return re.compile(
             rf"{_ENGLISH_MIDDLE}[\s*]*+(?:{language.links})\b(?!['’]t)|(?:\s+(?:to|for)\b[^.,\n=$]{{0,60}}?)?\.?[\s*]*+[:：=]|{_COLON}"
@@ -234,7 +234,7 @@ def _statement(low: str, start: int, end: int, noun: str, name: str) -> Stated |
 
 
 def _is_heading(low: str, start: int) -> bool:
-    """Whether a line up to the noun is a heading: marked as one, or no more than an adjective."""
+    """Whether a line up to the noun is a heading: marked as one, or at most an adjective."""
     line = low[max(0, start - 60) : start].rpartition("\n")[2].strip()
     words = re.sub(r"[#*_\d.)【「\[]", " ", line).split()
     return len(words) <= 3 if line[:1] in tuple("#*_【「[") else len(words) <= 1

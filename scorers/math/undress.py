@@ -44,7 +44,7 @@ _LENGTH = re.compile(r"\s*-?[\d.]+\s*(?:pt|em|ex|mu|mm|cm|in)\b")
 _TABULAR = re.compile(r"(?:[bpvBVsmall]*matrix\*?|array|cases|rcases|dcases|tabular)\Z")
 _OPTION = re.compile(r"(?!\s*[A-J]\s*\Z)\W*(?:(?:option|choice|answer)\b\W*)?[A-J]?\W+[A-J]?\W*\Z", re.IGNORECASE)
 _LINE = "\x00"
-"""Where a line ends: a character that no text has by then, and no white space, so that patterns find it in one way."""
+"""Line end: a character that is not in any text by then and is not white space, so that patterns match it one way."""
 _CONTINUED = re.compile(r"(?<!\s)\s*\x00\s*(?=[=<>+-]|\\(?:approx|le|ge|ne|equiv|cdot|times)(?![a-zA-Z]))")
 
 _LINES = re.compile(r"(?:(?<![\s,;.])[\s,;.]*+\x00)+\s*")

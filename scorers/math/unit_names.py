@@ -90,7 +90,7 @@ _NUMBER_WORDS = (
     r"|imaginary|choose|pi|tau|root|power|sqrt|infinity|modulo|mod|тысяч\w*|миллион\w*|mille|millones|tausend|millionen?|cien"
     r"|lakhs?|crores?|fold"
 )
-"""Words behind a number that make another number of it."""
+"""Words after a number that make another number of it."""
 NUMBER_WORDS = re.compile(rf"\b(?:{_NUMBER_WORDS})\b", re.IGNORECASE)
 NOT_COUNTED = re.compile(
     rf"(?:{_NUMBER_WORDS}|base|or|and|not|no|nor|if|when|where|for|with|is|are|as|to|at|from|more|less|than|over|plus|minus"
@@ -104,7 +104,7 @@ NOT_COUNTED = re.compile(
 
 @cache
 def name_of(word: str) -> str | None:
-    """pint's name of a symbol or word of the table, prefixes included; None if it is none."""
+    """pint's name of a symbol or word of the table, prefixes included; None if it is not in the table."""
     for table in (_FIXED, _SYMBOLS, _FOREIGN):
         if word in table:
             return table[word]

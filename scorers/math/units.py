@@ -1,6 +1,6 @@
 """The unit that a text such as `m/s^2`, `kilowatt hours`, `平方米` or `people` names, and what it is worth in others.
 
-Symbols are looked up in a closed table, since most letters of a formula are no units: a general unit parser reads the
+Symbols are looked up in a closed table, since most letters of a formula are not units: a general unit parser reads the
 `h` of `3h` as Planck's constant. Sizes and dimensions are pint's (exact fractions); it is imported by `ratio` alone.
 """
 
@@ -244,7 +244,7 @@ def _size(unit: Unit) -> _Size:
 
 
 def kelvins(value: Fraction, unit: Unit) -> Fraction | None:
-    """A temperature in kelvin, from the scale's own zero; None if the unit is no temperature."""
+    """A temperature in kelvin, from the scale's own zero; None if the unit is not a temperature."""
     if len(unit.known) != 1 or unit.known[0][1] != 1 or unit.things or unit.generic:
         return None
     name = unit.known[0][0]

@@ -14,7 +14,7 @@ Conventions:
 * `i` is the imaginary unit, unless it looks like an index: next to j or k, as a subscript, as the index of a sum, or
   inside floor, ceiling, factorial, binomial, mod or gcd. `j` is the imaginary unit where it is the only letter, or
   where the other side has i in its place.
-* `e` is Euler's number, unless it stands in a row of letters (with c and d, or with d and f).
+* `e` is Euler's number, unless it is in a row of letters (with c and d, or with d and f).
 * A symbol may be in the other case (P for p) if no two symbols of a formula become one.
 * A percent or degree sign that only one side has may be left out: 50\% is 0.5 and 50, 180° is π and 180.
 * A number that can be evaluated differs from one that cannot, being too large or undefined.
@@ -99,7 +99,7 @@ def same_definition(gold: str, answer: str) -> bool | None:
 
 
 def constant(text: str) -> Fraction | None:
-    """The real number that a text is, to at least 100 digits; None if it is not understood or no real number."""
+    """The real number that a text is, to at least 100 digits; None if it is not understood or not a real number."""
     try:
         node = parse(text).node
         node = _constants_for_letters(node, node)[0]

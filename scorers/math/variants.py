@@ -97,7 +97,7 @@ def common(text: str) -> str:
 
 
 def _value(words: list[str]) -> int | None:
-    """The number that English words name: `two hundred and five`; None if they are no number."""
+    """The number that English words name: `two hundred and five`; None if they are not a number."""
     if words and words[0] == "a" and words[1:2] != ["a"]:
         words = ["one", *words[1:]] if words[1:2] and (words[1] == "hundred" or words[1] in _LARGE) else []
     total, group, before = 0, 0, ""

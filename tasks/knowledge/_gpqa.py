@@ -1,4 +1,4 @@
-"""GPQA's questions with their four options in a drawn order."""
+"""GPQA's questions with their four options in random order."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ def questions(
 ) -> Iterator[LazySample]:
     """Rows with `question`, `options`, `answer` (a letter) and `order` (which column became which option).
 
-    `order`: `fixed` draws the order of a question's options once, from seed and row; `each_repeat` for each repeat;
+    `order`: `fixed` shuffles a question's options once, by seed and row; `each_repeat` for each repeat;
     `simple_evals` takes that of its gpqa_eval.py, one generator of seed 0 for all questions of the first repeat, then
     for those of the second and so on, and texts as they are, with the white space around them.
     """
@@ -38,7 +38,7 @@ def questions(
 
 
 class _SimpleEvals:
-    """The orders that simple-evals draws, of as many repeats as are asked for."""
+    """simple-evals' option orders, for any number of repeats."""
 
     def __init__(self, count: int) -> None:
         self._count = count

@@ -40,7 +40,7 @@ ASK = {
         "\n\nWhich function has the error?\n" + CHOICES + "\n\nEnd with: The answer is: and the letter.",
     ),
 }
-"""What stands before and after the context."""
+"""The text before and after the context."""
 
 
 def samples(
@@ -86,7 +86,7 @@ def _row(rows: Sequence[Mapping[str, Any]], i: int, subtask: str, texts: Mapping
 
 
 def _math_question(text: str) -> str:
-    """What is looked for in a list of numbers, said before the list too."""
+    """The question about a list of numbers, asked before the list too."""
     match = re.search(r"(The .*? of the list|.*?) is", text)
     return f"Which number is {match[1][0].lower()}{match[1][1:]} below?" if match else "Read the list of numbers below."
 

@@ -24,7 +24,7 @@ Based on the above, what is the single, most likely answer choice? Format your r
 
 
 async def reasoned(sample: Sample, runner: Runner, context: Context) -> Output:
-    """Ask for reasons with the text at hand, then for the letter with the reasons alone; tokens are those of both."""
+    """Ask for reasons with the text, then for the letter with only the reasons; usage is the sum of both."""
     first = await runner.generate(Request(messages=sample.messages))
     if first.finish_reason == "refused_context" or first.unfinished_thinking:
         return first
@@ -38,6 +38,6 @@ async def reasoned(sample: Sample, runner: Runner, context: Context) -> Output:
 
 
 def second_turn(row: Mapping[str, Any], reasons: str) -> str:
-    """What is asked when the reasons are there."""
+    """The second question, which quotes the reasons."""
     columns = {key: str(row[key]).strip() for key in ("question", "choice_A", "choice_B", "choice_C", "choice_D")}
     return ASK.format(**columns, reasons=reasons.strip())

@@ -36,7 +36,7 @@ FORMS = {
     "speech": ("Friends and neighbours!", " "),
     "travel note": ("Written on the road.", " "),
 }
-"""The kinds of text, with their first words and what stands between their sentences."""
+"""The kinds of text, with their first words and the separator of their sentences."""
 
 EXAMPLE = """\
 Here is an example of a conversation with a question about it at the end:
@@ -55,17 +55,17 @@ QUESTION = (
     "Prepend {key} to the {nth} (1 indexed) {form} about {topic}. Do not include any other text in your response."
 )
 MADE_TO_MEASURE = 64
-"""Tokens kept free for the distractor that is made to measure."""
+"""Tokens reserved for the distractor that is made to measure."""
 SLACK = 8
-"""Tokens at least that are left to be filled up with short words."""
+"""Minimum tokens left to be filled up with short words."""
 LONG_TEXT, LONG_TEXT_SENTENCES = 500, 20
-"""Tokens of a text in the longer conversations, about, and its sentences."""
+"""Approximate tokens of a text in longer conversations, and its sentences."""
 BASE_TOKENS, TOKENS_PER_NEEDLE = 400, 80
 """Tokens of the shortest prompt: for example, question and distractors, and for each needle."""
 
 
 class TextRequest(NamedTuple):
-    """A request for a text; the same one is made several times if it is the wanted one."""
+    """A request for a text; the target's is made several times."""
 
     form: str
     topic: str
@@ -115,7 +115,7 @@ class TopicTexts:
 
 
 class Distractors:
-    """Distractors with their tokens, written and counted once; what is asked about is always written anew."""
+    """Distractors with their tokens, written and counted once; texts that are asked about are always new."""
 
     def __init__(self, counter: TokenCounter) -> None:
         self.counter = counter
@@ -176,7 +176,7 @@ def _row(texts: Distractors, seed: str, length: int, needles: int) -> dict[str, 
 
 
 def _turns(texts: Distractors, random: Random, target: TextRequest, needles: int, room: int) -> list[Turn]:
-    """Requests and texts of `room` tokens in all, less ROOM or somewhat more; a short one is there to be lengthened."""
+    """Requests and texts of `room` tokens in all, less at least MADE_TO_MEASURE; a short one can be lengthened."""
     counter = texts.counter
     size = min(LONG_TEXT, max(30, room // (6 * needles) - 24))
     sentences = size / (counter.text(" ".join(sentence(Random(i), "ferns") for i in range(40))) / 40)

@@ -22,15 +22,15 @@ from ._haystack.page_cache import cache_folder, write_atomically
 EDGES = tuple(2**i for i in range(13, 21))
 """The upper edges of the bins; a sample at an edge belongs to the lower bin."""
 MIN_CHARACTERS, MAX_CHARACTERS = 2.5, 6.5
-"""Characters of a token, between which those of whole prompts lie."""
+"""Bounds of the characters per token of whole prompts."""
 SAVE_EVERY = 32
-"""Counts after which they are written to disk."""
+"""Number of new counts after which they are written to disk."""
 
 
 def samples(*, rows: Any, tokenizer: Tokenizer, up_to: str | int = "1m") -> Iterator[LazySample]:
     """The rows of openai/mrcr of at most `up_to` tokens, in their order, with `bin` and `length`, its upper edge.
 
-    `counted_by` says which tokenizer counted: o200k_base, or the model's where o200k_base is not at hand.
+    `counted_by` says which tokenizer counted: o200k_base, or the model's if o200k_base is not available.
     """
     max_tokens = parse_tokens(up_to, least=1)
     counter = _BinCounter(tokenizer)
@@ -124,7 +124,7 @@ class _BinCounter:
         return self._counts[key]
 
     def save(self) -> None:
-        """Keep what was counted."""
+        """Write the counts to disk."""
         if self._unsaved:
             write_atomically(self._file, json.dumps(self._counts).encode())
             self._unsaved = 0

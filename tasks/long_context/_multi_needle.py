@@ -1,6 +1,6 @@
-"""Several facts in a long text, some of them asked for at once: each found one counts its share.
+"""Several facts in a long text, some of them asked for together: each one found counts its share.
 
-The form of `needle`, with more codes in the text than a question asks for, so that the right ones must be told apart.
+The form of `needle`, with more codes in the text than a question asks for, so that they must be distinguished.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ HEAD = HEAD_MANY.replace("one of the codes", "some of the codes")
 TAIL = "</text>\n\nWhat are the access codes of {vaults}? Answer with the numbers alone, separated by commas."
 CHOICES = 8
 PER_NEEDLE = 40
-"""Tokens at least that a needle takes with its share of the text."""
+"""Minimum tokens of a needle with its share of the text."""
 
 
 def haystacks(
@@ -36,10 +36,11 @@ def haystacks(
     corpus: str = "story",
     corpus_revision: str | None = None,
 ) -> Iterator[LazySample]:
-    """`samples` texts for each length and number of needles, each with so many questions about `asked` needles.
+    """`samples` texts for each length and number of needles.
 
-    Needles stand at random depths. Questions about one text follow one another, so that it is read once. ValueError
-    for more than there are, or a length without room for them.
+    Each has `questions_per_haystack` questions about `asked` needles, which are at random depths. Questions about one
+    text follow one another, so that it is prefilled once. ValueError for more needles than there are names, or a length
+    without room for them.
     """
     counter = TokenCounter(tokenizer)
     cache = PageCache(load_corpus(corpus, corpus_revision), counter)

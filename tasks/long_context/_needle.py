@@ -49,7 +49,7 @@ def haystacks(
     """`samples` haystacks for each length (tokens of the whole prompt), with the needle at every depth.
 
     Depth is the share of the haystack's tokens before the needle in percent, to the nearest end of a sentence. With
-    `questions_per_haystack` above 1 so many depths share one text that holds all their needles, and each question asks
+    `questions_per_haystack` above 1 that many depths share one text with all their needles, and each question asks
     for one: other distractors than in the original, and one prefill for all of them. ValueError if a depth is no
     percentage or a length has no room for a needle. The tokenizer is used only when a haystack is built.
     """
@@ -73,8 +73,8 @@ def haystacks(
             for first in range(0, len(depths), questions_per_haystack):
                 together = tuple(depths[first : first + questions_per_haystack])
                 for j, depth in enumerate(together):
-                    # All depths of one haystack begin alike, up to their needles; with the needle first nothing is
-                    # shared but by the questions about the same text.
+                    # All depths of one haystack share a prefix, up to their needles; with the needle first only the
+                    # questions about the same text do.
                     shared = f"{length}-{i + 1}" + (f"-{first}" if questions_per_haystack > 1 else "")
                     yield LazySample(
                         id=f"{length}-d{depth:g}-{i + 1}",

@@ -38,7 +38,7 @@ TRACKED_PREFIX = (
     "value {value}, they are: "
 )
 DEPTHS = [round(100 * i / 39) for i in range(40)]
-"""Where needles may stand in an essay."""
+"""Depths at which needles may be in an essay."""
 HOPS = 4
 ANSWER_TOKENS = {"niah": 128, "vt": 30, "cwe": 120, "fwe": 50}
 """Tokens of the length that are left to the answer, `tokens_to_generate`."""
@@ -107,7 +107,7 @@ def samples(
 ) -> Iterator[LazySample]:
     """`samples` prompts of each subtask and length; the length counts the tokens left for the answer, as RULER's does.
 
-    `corpus` stands for the essays. `answer_prefix`: whether the prompt ends with the first words of the answer. Rows
+    `corpus` replaces the essays. `answer_prefix`: whether the prompt ends with the first words of the answer. Rows
     have `outputs` (what must be in the answer), `subtask`, `length` and `tokens` (of the prompt).
     """
     for subtask in subtasks:
@@ -135,7 +135,7 @@ class _PageCaches:
         self._caches: dict[tuple[str, ...], PageCache] = {}
 
     def for_task(self, spec: NeedleSpec) -> PageCache:
-        """The shelf of a needle subtask's haystack."""
+        """The page cache of a needle subtask's haystack."""
         key = (spec.hay, spec.key, spec.value) if spec.hay == "needle" else (spec.hay,)
         if key not in self._caches:
             corpus: Corpus = (

@@ -27,7 +27,7 @@ ADJECTIVES = tuple(
 NOUNS = tuple(dict.fromkeys([*TOPICS, *(word for thing in WORDS["thing"] for word in thing.split()[-1:])]))
 PAIRS = len(ADJECTIVES) * len(NOUNS)
 RESERVED = 4_096
-"""Pairs that stand in no haystack and are asked for."""
+"""Number of pairs that are asked for and are not in any haystack."""
 _STRIDE = next(n for n in range(PAIRS * 6 // 10, PAIRS) if gcd(n, PAIRS) == 1)
 
 
@@ -38,7 +38,7 @@ def pair(number: int) -> str:
 
 
 def keys(random: Random, count: int) -> list[str]:
-    """Different pairs that stand in no haystack."""
+    """Different pairs that are not in any haystack."""
     return [pair(PAIRS - 1 - i) for i in random.sample(range(RESERVED), count)]
 
 

@@ -40,7 +40,7 @@ def test_no_solution_is_no_answer(text):
 
 
 def test_a_reference_that_is_no_grid_is_named():
-    with pytest.raises(UsageError, match="the target is no grid"):
+    with pytest.raises(UsageError, match="the target is not a grid"):
         grade("logic_grid", "{}", "not json")
 
 

@@ -24,7 +24,7 @@ def test_a_pattern_that_never_ends_is_given_up(tools):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pattern": "("}, "no regular expression"),
+        ({"pattern": "("}, "not a regular expression"),
         ({"pattern": "a", "take": "all"}, "take"),
         ({"pattern": "a", "flags": "q"}, "flags"),
     ],

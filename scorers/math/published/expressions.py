@@ -2,7 +2,7 @@
 
 sympy turns a text into Python code token by token, which is only rewriting, and then evaluates the code. Here the code
 is read as a syntax tree and built up from numbers, symbols, operators and sympy's own functions. Attributes, strings,
-lambdas, comprehensions and names that are none of sympy's mathematics raise ValueError.
+lambdas, comprehensions and names outside sympy's mathematics raise ValueError.
 """
 
 import ast
@@ -85,7 +85,7 @@ _BUILTIN = {"abs": abs, "pow": pow, "round": round, "sum": sum, "divmod": divmod
 
 
 class UnknownName(ValueError):
-    """A name that sympy's evaluation knows, and that is no object of mathematics. `shown`: the object as a text."""
+    """A name that sympy's evaluation knows, and that is not an object of mathematics. `shown`: the object as a text."""
 
     def __init__(self, name: str, shown: str):
         super().__init__(f"no name of mathematics: {name}")

@@ -14,7 +14,7 @@ from .expressions import UnknownName, sympified
 from .matharena_text import as_python, normalised, trimmed, with_latex, without_brackets
 
 LONGEST = 4000  # characters of an answer
-DEEPEST = 50  # lists within lists; what is deeper is no list
+DEEPEST = 50  # lists within lists; deeper ones are not lists
 _BRACES = re.compile(r"(?:boxed|fbox)(\{)|[{}]")
 _INTEGER = re.compile(r"\d+")
 _SEPARATORS = (r"\n", ",")  # a backslash and an n, as it is written there
@@ -172,7 +172,7 @@ def _enclosing(text: str) -> bool:
 
 
 def _number(text: str) -> Any:
-    """The value of a text that is no list."""
+    """The value of a text that is not a list."""
     if text.isdigit():
         return int(text)
     try:
@@ -187,7 +187,7 @@ def _number(text: str) -> Any:
         pass
     try:
         return _latex_value(text)
-    except Exception:  # noqa: BLE001 - as there: it is no answer then
+    except Exception:  # noqa: BLE001 - as there: it is not an answer then
         return None
 
 
@@ -215,7 +215,7 @@ def _latex(text: str) -> Any:
 
 
 def _latex_value(text: str) -> Any:
-    """The number that LaTeX stands for: exact if it is rational, else a float, a complex number, or the object."""
+    """The number that LaTeX represents: exact if it is rational, else a float, a complex number, or the object."""
     import sympy
 
     value = _latex(text)

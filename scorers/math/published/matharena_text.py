@@ -12,7 +12,7 @@ _SIGNS = (
     *((r"\displaystyle", ""), (r"\(", "("), (r"\)", ")"), ("{,}", "")),
 )
 _WORD = re.compile(r"(?:\\text\s*\{\s*)?(?:and|or)(?:\s*\})?", re.IGNORECASE)
-_LETTERS = "(?<![a-zA-Z])[a-zA-Z]{1,2}(?![a-zA-Z])"  # one letter or two that stand alone
+_LETTERS = "(?<![a-zA-Z])[a-zA-Z]{1,2}(?![a-zA-Z])"  # one or two lone letters
 _COMMANDS = (
     (re.compile(r"\\*[dt]?frac\{([^{}]*)\}\{([^{}]*)\}"), r"(\1)/(\2)"),
     (re.compile(r"\\*binom\{([^{}]*)\}\{([^{}]*)\}"), r"binomial(\1, \2)"),
@@ -30,14 +30,14 @@ _PRODUCTS = (
 
 
 def with_latex(text: str) -> str:
-    """An output with boxes of LaTeX for those drawn by characters, and commands for some signs."""
+    """An output with LaTeX boxes for those made of characters, and commands for some signs."""
     for begin, end in _DRAWN:
         text = text.replace(begin, r"\boxed{").replace(end, "}")
     return text.translate(_SURE)
 
 
 def normalised(text: str, *, many: bool) -> str:
-    """An answer with round brackets alone and without styles, units in words and what stands before `=`."""
+    """An answer with round brackets alone and without styles, units in words and the text before `=`."""
     for command in (*";:,!", *_SIZES):
         text = text.replace(f"\\{command}", "")
     text = _ALIGN.sub(lambda match: match[1].replace("&", "").replace(r"\\", ""), text)

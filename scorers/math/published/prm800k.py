@@ -184,7 +184,7 @@ def _is_integer(text: str) -> bool:
 
 
 def _without_thousands(text: str) -> str:
-    """The text without commas that stand before three digits."""
+    """The text without commas before three digits."""
     before = None
     while text != before:
         before, text = text, _GROUP.sub(r"\1\2\3", text)

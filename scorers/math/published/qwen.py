@@ -18,7 +18,7 @@ _BARE = str.maketrans("", "", "{}()")
 
 
 def answer_of(text: str) -> str:
-    """The answer of an output as it stands there; empty for none."""
+    """The answer of an output as written there; empty if there is none."""
     text = text.strip()
     return "" if text == "error" else last_answer(text)
 

@@ -39,9 +39,9 @@ def read(text: str) -> Any:
 
 
 def _understood(text: str) -> str:
-    """What stands before the first sign that nothing can go on with: the grammar there wants no end of the text.
+    """The text before the first token that no expression can continue with: the grammar there wants no end of the text.
 
-    `52&` is 52. A letter that the grammar does not have is an error, unless it stands behind such a sign.
+    `52&` is 52. A letter that the grammar does not have is an error, unless it follows such a token.
     """
     depth, listed = 0, False
     for match in _TOKEN.finditer(text):
@@ -73,7 +73,7 @@ def _number(match: re.Match[str]) -> str:
 
 
 def _listed(text: str) -> list[str]:
-    """The values of `a, b`, `[a, b]` or `{a, b}`, whatever follows the bracket; none where the text is no list."""
+    """The values of `a, b`, `[a, b]` or `{a, b}`, whatever follows the bracket; none if the text is not a list."""
     values: list[str] = []
     bracketed = text[:1] in _CLOSING
     depth, begin, separator = 0, int(bracketed), ""

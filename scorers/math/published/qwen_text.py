@@ -35,7 +35,7 @@ _UNITS = (
     *("apple", "liter", "loss", "yard", "pure", "year", "increase", "decrease", "d", "less", "Surface", "litre"),
     *("pi sq m", "s .", "metre", "meter", "inch"),
 )
-"""Each is taken for a unit, and with an s behind it; a dot stands for any character there. The order matters."""
+"""Each is taken for a unit, and with an s after it; a dot stands for any character there. The order matters."""
 _UNIT_PATTERNS = [
     (unit.partition(".")[0], re.compile(rf"(^|\W){unit}($|\W)")) for unit in [*_UNITS, *(f"{unit}s" for unit in _UNITS)]
 ]
@@ -52,7 +52,7 @@ _DIGITS = _SMALL[:10]
 
 
 def last_answer(text: str) -> str:
-    """The answer of an output as it stands there: Minerva's form, the last box, "answer is", else the last number."""
+    """The answer of an output as written there: Minerva's form, the last box, "answer is", else the last number."""
     text = text.replace("ки", "")
     if "final answer is $" in text and "$. I hope" in text:
         answer = text.partition("final answer is $")[2].partition("$. I hope")[0].strip()
@@ -76,7 +76,7 @@ def _last_number(text: str) -> str:
 
 
 def _closed(text: str) -> str:
-    """What stands in the braces that a text begins with; all of it where they are not closed."""
+    """The content of the braces that a text begins with; all of it where they are not closed."""
     depth = 0
     for place in re.finditer("[{}]", text):
         depth += 1 if place[0] == "{" else -1

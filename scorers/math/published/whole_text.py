@@ -10,7 +10,7 @@ from .expressions import parsed
 
 
 def grade(text: str, gold: str, math_verify: Any) -> tuple[str | None, bool]:
-    """What was found in a text, and whether it is the reference, which stands in a box."""
+    """The answer found in a text, and whether it is the reference, which is parsed in a box."""
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     math_verify.parser.parse_expr = parsed
     boxed = [math_verify.LatexExtractionConfig(boxed_match_priority=0)]

@@ -1,6 +1,6 @@
 """A prompt of an exact length: a span of a corpus with needles at their depths, between a head and a question.
 
-Pages come counted from the shelf, so building costs copying the text and counting the few pages that are changed: those
+Pages come counted from the page cache, so building only copies text and counts the few pages that are changed: those
 with a needle in them, and the last, which is cut at a word and lengthened by short ones until the whole prompt, chat
 template included, has the length asked for.
 """
@@ -21,9 +21,9 @@ from .token_counter import MAX_WHOLE, TokenCounter, fit_exactly, user
 LAST_LINE = "And so on"
 """The last line of a haystack of whole lines, lengthened by short words."""
 MAX_UNIT = 160
-"""Tokens that a line or a word may have: text is cut no finer, and short words make up for it."""
+"""Maximum tokens of a line or a word: text is not cut finer, and short words make up for it."""
 SLACK = 8
-"""Tokens at least that are left to be filled up with short words."""
+"""Minimum tokens left to be filled up with short words."""
 
 
 class Needle(NamedTuple):
@@ -44,7 +44,7 @@ class Haystack(NamedTuple):
 
 
 class PromptFrame(NamedTuple):
-    """What stands around a haystack: `head` ends with a line break, each of the `tails` is a question.
+    """The text around a haystack: `head` ends with a line break, each of the `tails` is a question.
 
     `lines`: the haystack is one of whole lines, and needles are lines of their own.
     """
@@ -70,7 +70,7 @@ def haystack(
 
 
 class _Builder:
-    """Pages with their tokens. The last line stands apart: it is what is lengthened, before needles at the very end."""
+    """Pages with their tokens. The last line is kept apart: it is lengthened, before needles at the very end."""
 
     def __init__(self, counter: TokenCounter, cache: PageCache, frame: PromptFrame) -> None:
         self._counter = counter
@@ -127,7 +127,7 @@ class _Builder:
         return True
 
     def _cut(self, page: str, tokens: int) -> str:
-        """The beginning of a page that has at most so many tokens, ending with a whole word; empty if none fits."""
+        """The beginning of a page of at most `tokens` tokens, ending with a whole word; empty if none fits."""
         stops = "\n" if self._lines else " \n"
         ends = [0, *(i for i, c in enumerate(page) if c in stops and i)]
         low, high = 0, len(ends) - 1
@@ -139,7 +139,7 @@ class _Builder:
         return f"{cut}\n" if cut and self._lines else cut
 
     def insert(self, needles: Sequence[Needle]) -> list[int]:
-        """Put needles in; returns the tokens of hay before each."""
+        """Insert needles; returns the tokens of hay before each."""
         units = [*self._pages, self._line]
         counts = [*self._counts, self._line_count]
         starts = list(accumulate(counts, initial=0))

@@ -1,4 +1,4 @@
-"""What haystacks are made of: corpora as pages of whole lines, endless or as long as their files.
+"""Corpora for haystacks, as pages of whole lines, endless or as long as their files.
 
 `story` is written by this project's grammar and needs nothing; `noise` is RULER's five sentences over and over; files,
 folders and globs are read as they are; `essays`, `pg19` and `wikipedia` are downloaded from the hub at the commit
@@ -18,11 +18,11 @@ from m1eval import UsageError
 from .sentences import TOPICS, sentence
 
 PAGES_PER_VOLUME = 64
-"""In a volume, which is what is made, tokenised and kept at a time."""
+"""Pages of a volume, the unit that is made, tokenised and cached."""
 LINES_PER_PAGE, SENTENCES_PER_LINE = 8, 6
 """Lines in a page of the grammar, and sentences in a line; about 1,100 tokens."""
 PAGE_CHARACTERS = 4_800
-"""Characters of a page that is cut out of a file, at least."""
+"""Minimum characters of a page cut out of a file."""
 NOISE = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
 """RULER's haystack of `niah_single_1` and `vt` (NVIDIA/RULER, scripts/data/synthetic/niah.py)."""
 HUB: dict[str, tuple[str, str | None, str, str]] = {
@@ -40,7 +40,7 @@ class Corpus(Protocol):
 
     digest: str
     volumes: int | None
-    """How many there are; None: without end."""
+    """Number of volumes; None: endless."""
 
     def pages(self, volume: int) -> list[str]:
         """The pages of a volume, each of whole lines with their line breaks."""
@@ -172,7 +172,7 @@ def _story_line(random: Random) -> str:
 
 
 def digest(*parts: bytes) -> str:
-    """A short hash by which what was made from these bytes is known."""
+    """A short hash of some bytes."""
     sha = hashlib.sha256()
     for part in parts:
         sha.update(len(part).to_bytes(8, "big"))

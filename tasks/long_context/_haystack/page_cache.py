@@ -1,8 +1,8 @@
-"""A corpus under one tokenizer: pages with their tokens, counted once and kept on disk.
+"""Pages of a corpus with their token counts under one tokenizer, counted once and kept on disk.
 
 Token counts of pages add up where the tokenizer splits text at line ends, as all usual ones do; each page is counted
-behind a line that ends before it, so that it holds too for tokenizers that put a space before every text. That is
-tried on real pages once for each tokenizer; where it is wrong, `adds` is False and whole prompts are counted.
+after a line that ends before it, so that this also holds for tokenizers that put a space before every text. It is
+tried on real pages once for each tokenizer; if it is wrong, `is_additive` is False and whole prompts are counted.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ MAX_CHARACTERS = 96 * 2**20
 PROBE_PAGES = 8
 """Pages on which adding up is tried."""
 DIGEST_PAGES = 4
-"""Pages by whose tokens a tokenizer is known."""
+"""Pages whose tokens identify a tokenizer."""
 
 
 class Volume(NamedTuple):
@@ -106,7 +106,7 @@ class PageCache:
 
     @cached_property
     def _tokenizer_digest(self) -> str:
-        """What the tokenizer is known by: the tokens that it makes of the first pages."""
+        """A digest of the tokenizer: its tokens of the first pages."""
         pages = self._pages(0)[:DIGEST_PAGES]
         return self._counter.digest("".join(page[:1024] for page in pages))
 
@@ -116,7 +116,7 @@ class PageCache:
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept: $M1EVAL_CACHE, else the user's cache folder."""
+    """The folder for reproducible files: $M1EVAL_CACHE, else the user's cache folder."""
     folder = os.environ.get("M1EVAL_CACHE")
     if folder:
         return Path(folder).expanduser()
@@ -124,7 +124,7 @@ def cache_folder() -> Path:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file at once or not at all; without a place to keep things, nothing is kept."""
+    """Write a file atomically; without a writable folder, nothing is written."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{hashlib.sha256(data).hexdigest()[:6]}")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

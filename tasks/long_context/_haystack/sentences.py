@@ -1,7 +1,8 @@
-"""Plain English that nobody has written before: a small grammar for haystacks and for conversations to search in.
+"""A small grammar of plain English for haystacks and conversations; nobody has written its sentences before.
 
-Thirteen sentence patterns over lists of words make 5.5 · 10^10 different sentences about each of 214 topics (`variety`
-counts them), so that a text of a million tokens does not repeat itself and two texts about one topic share little else.
+Thirteen sentence patterns over lists of words make 5.5 · 10^10 different sentences about each of 214 topics
+(`count_sentences`), so that a text of a million tokens does not repeat itself and two texts about one topic share
+little else.
 """
 
 import re
@@ -151,7 +152,7 @@ def sentence(random: Random, topic: str) -> str:
 def pad(text: str, random: Random, missing: Callable[[str], int]) -> str:
     """The text, lengthened by short words before its full stop until `missing` says 0.
 
-    `missing`: how many tokens a text is short of its aim. Where words and tokens do not meet, it may stay short by a
+    `missing`: how many tokens a text is short of its target. Where words and tokens do not meet, it may stay short by a
     token or two, never long.
     """
     words: list[str] = []
@@ -165,7 +166,7 @@ def pad(text: str, random: Random, missing: Callable[[str], int]) -> str:
 
 
 def count_sentences() -> int:
-    """How many different sentences there are for one topic."""
+    """Number of different sentences about one topic."""
     sizes = {name: len(words) for name, words in WORDS.items()} | {"topic": 1}
     return sum(prod(sizes[slot] for slot in _SLOT.findall(pattern)) for pattern in PATTERNS)
 
@@ -173,7 +174,7 @@ def count_sentences() -> int:
 def _lengthened(
     stem: str, words: list[str], lack: int, random: Random, missing: Callable[[str], int]
 ) -> list[str] | None:
-    """More words that bring the text nearer to its aim, many at once while it is far off; None if none fit."""
+    """More words that bring the text closer to its target, many at a time while it is far off; None if none fit."""
     for count in dict.fromkeys((lack, max(1, lack // 2), 1)):
         for _ in range(4 if count > 1 else 1):
             longer = [*words, *(random.choice(_SHORT) for _ in range(count))]

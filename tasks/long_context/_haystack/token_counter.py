@@ -1,7 +1,7 @@
-"""The tokens of a long prompt, counted piece by piece, so that a million of them are tokenised once and never at once.
+"""Counts the tokens of a long prompt piece by piece, so that a million of them are tokenised once, never in one go.
 
 Chat templates fence turns with special tokens, and the usual tokenizers split text where a line begins; so the parts
-of a prompt add up. Tokenizers differ, so that is tried on a real beginning of each prompt; where the sum is wrong
+of a prompt add up. Tokenizers differ, so this is tried on the real beginning of each prompt; if the sum is wrong
 there, or the prompt is short, the whole is counted.
 """
 
@@ -21,7 +21,7 @@ MAX_WHOLE = 16_384
 PROBE_TOKENS = 8_192
 """Tokens at the beginning of a longer prompt on which adding up is tried."""
 LINE_BEFORE = "So it was.\n"
-"""Stands before a piece while it is counted, as something stands before it in the prompt."""
+"""Precedes a piece while it is counted, as text precedes it in the prompt."""
 _PROBE_TURNS = ("How do the ferns grow?", "They grow by the old mill.", "And the larches?")
 
 
@@ -49,7 +49,7 @@ class TokenCounter:
         return [count - self._line_before for count in self.texts([LINE_BEFORE + text for text in texts])]
 
     def texts(self, texts: Sequence[str]) -> list[int]:
-        """`text` of each; many at once where the tokenizer can (`counts`)."""
+        """`text` of each; in one call if the tokenizer can (`counts`)."""
         count_many = getattr(self._tokenizer, "counts", None)
         return list(count_many(texts)) if count_many else [self.text(text) for text in texts]
 
@@ -70,7 +70,7 @@ class TokenCounter:
         return self.prompt([user(f"{head}{''.join(parts)}{tail}")])
 
     def digest(self, text: str) -> str:
-        """What the tokenizer makes of a text, as a short hash: other tokenizers have another."""
+        """A short hash of a text's tokens, which tells tokenizers apart."""
         ids = array("Q", (i % 2**64 for i in self._tokenizer.encode(text)))
         return hashlib.sha256(ids.tobytes()).hexdigest()[:16]
 

@@ -122,14 +122,14 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=2**20, help="characters of each answer")
     parser.add_argument("--scorers", default=",".join(SCORERS))
     parser.add_argument("--answers", type=int, nargs="*", help="the numbers of the answers, from 0; default: all")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     print("| scorer | answer | outcome | seconds |\n|---|---|---|--:|")
-    for scorer in given.scorers.split(","):
+    for scorer in arguments.scorers.split(","):
         for number, (name, make) in enumerate(ANSWERS.items()):
-            if given.answers and number not in given.answers:
+            if arguments.answers and number not in arguments.answers:
                 continue
             with tempfile.TemporaryDirectory() as folder:
-                outcome, seconds = measure(scorer, make(given.size), Path(folder))
+                outcome, seconds = measure(scorer, make(arguments.size), Path(folder))
             print(f"| {scorer} | {name} | {outcome} | {seconds:.1f} |", flush=True)
 
 

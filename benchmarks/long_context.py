@@ -29,11 +29,11 @@ import sys, time
 from pathlib import Path
 begin = time.perf_counter()
 from m1eval.task import task
-from m1eval.model.tokenizers import File
-tokenizer = File(Path(sys.argv[1]) / "tokenizer.json")
+from m1eval.model.tokenizers import TokenizerFile
+tokenizer = TokenizerFile(Path(sys.argv[1]) / "tokenizer.json")
 ready = time.perf_counter()
-(found,) = task.load(["needle"], [f"lengths=[{sys.argv[2]}]", "samples=2"])
-samples = found.samples(tokenizer, 0)
+(needle,) = task.load(["needle"], [f"lengths=[{sys.argv[2]}]", "samples=2"])
+samples = needle.samples(tokenizer, 0)
 times = []
 for number in range(len(samples)):
     at = time.perf_counter()
@@ -46,22 +46,22 @@ import sys
 from pathlib import Path
 from random import Random
 from m1eval.task import task
-from m1eval.model.tokenizers import File
-tokenizer = File(Path(sys.argv[1]) / "tokenizer.json")
-random, worst, total, made = Random(0), 0, 0, 0
+from m1eval.model.tokenizers import TokenizerFile
+tokenizer = TokenizerFile(Path(sys.argv[1]) / "tokenizer.json")
+random, worst, total, count = Random(0), 0, 0, 0
 kinds = [("needle", []), ("multi_needle", []), ("nolima_synth", []), ("mrcr_synth", []), ("ruler_generated", [])]
 room = {"niah": 128, "vt": 30, "cwe": 120, "fwe": 50}
-while made < int(sys.argv[2]):
+while count < int(sys.argv[2]):
     lengths = [random.randrange(1200, 20_000), random.randrange(1200, 70_000)]
-    name, more = kinds[made // 16 % len(kinds)]
-    (found,) = task.load([name], [f"lengths={lengths}", *more])
-    samples = found.samples(tokenizer, made)
+    name, more = kinds[count // 16 % len(kinds)]
+    (loaded,) = task.load([name], [f"lengths={lengths}", *more])
+    samples = loaded.samples(tokenizer, count)
     for number in random.sample(range(len(samples)), 16):
         sample = samples.sample(number)
         answer = room[sample.metadata["subtask"].split("_")[0]] if name == "ruler_generated" else 0
         off = tokenizer.count(sample.messages) - (sample.metadata["length"] - answer)
-        worst, total, made = max(worst, abs(off), key=abs), total + abs(off), made + 1
-print(made, worst, total / made)
+        worst, total, count = max(worst, abs(off), key=abs), total + abs(off), count + 1
+print(count, worst, total / count)
 """
 LM_EVAL = """
 import sys, time
@@ -70,10 +70,10 @@ from lm_eval.tasks.ruler.niah_utils import TEMPLATE
 from lm_eval.tasks.ruler.prepare_niah import generate_samples, get_haystack
 tokenizer = PreTrainedTokenizerFast(tokenizer_file=sys.argv[1] + "/tokenizer.json")
 begin = time.perf_counter()
-made = generate_samples(get_haystack(type_haystack="repeat"), max_seq_length=int(sys.argv[2]), template=TEMPLATE,
+generated = generate_samples(get_haystack(type_haystack="repeat"), max_seq_length=int(sys.argv[2]), template=TEMPLATE,
     type_haystack="repeat", type_needle_k="words", type_needle_v="numbers", num_samples=int(sys.argv[3]),
     TOKENIZER=tokenizer)
-rows = list(made)
+rows = list(generated)
 print(time.perf_counter() - begin, [row["length"] for row in rows][:3])
 """
 
@@ -104,16 +104,16 @@ def build(folder: Path) -> None:
     print("| what | tokens | first sample, cold s | each further s | slowest further s | process s | peak MB |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     for tokens in (131_072, MILLION):
-        for kept in ("cold", "kept pages"):
+        for cache_state in ("cold", "kept pages"):
             with tempfile.TemporaryDirectory() as cache:
                 env = {"M1EVAL_CACHE": cache}
                 command = [sys.executable, "-c", FIRST, str(folder), str(tokens)]
-                if kept != "cold":
+                if cache_state != "cold":
                     measured(command, env)
                 seconds, memory, text = measured(command, env)
             _, first, mean, most = map(float, text.split())
             figures = f"{first:.2f} | {mean:.3f} | {most:.3f} | {seconds:.1f} | {memory:.0f}"
-            print(f"| needle, {kept} | {tokens:,} | {figures} |", flush=True)
+            print(f"| needle, {cache_state} | {tokens:,} | {figures} |", flush=True)
     print("\n| whole command | samples | wall s | peak MB |")
     print("|---|--:|--:|--:|")
     for task, more in (
@@ -225,16 +225,16 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--texts", nargs="*", type=Path, default=[])
     parser.add_argument("--only", choices=("build", "exact", "variety", "peers"))
-    given = parser.parse_args()
-    folders = [folder.resolve() for folder in given.folders]
+    arguments = parser.parse_args()
+    folders = [folder.resolve() for folder in arguments.folders]
     parts: dict[str, Callable[[], None]] = {
         "build": lambda: build(folders[0]),
-        "exact": lambda: exact(folders, given.samples),
-        "variety": lambda: variety(given.texts),
-        "peers": lambda: peers(folders[0], given.ruler and given.ruler.resolve(), given.python),
+        "exact": lambda: exact(folders, arguments.samples),
+        "variety": lambda: variety(arguments.texts),
+        "peers": lambda: peers(folders[0], arguments.ruler and arguments.ruler.resolve(), arguments.python),
     }
     for name, part in parts.items():
-        if given.only in (None, name):
+        if arguments.only in (None, name):
             part()
             print(flush=True)
 

@@ -52,8 +52,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="files whose path holds this text")
     parser.add_argument("--no-peer", action="store_true", help="leave math-verify out")
     parser.add_argument("--list", action="store_true", help="print every row on which the three differ, as Markdown")
-    given = parser.parse_args()
-    files = sorted(path for path in given.data.glob("*/recorded_*.jsonl*") if given.only in str(path))
+    arguments = parser.parse_args()
+    files = sorted(path for path in arguments.data.glob("*/recorded_*.jsonl*") if arguments.only in str(path))
     readings = read_readings(READINGS)
     total: Counter[str] = Counter()
     times: dict[str, list[float]] = {"ours": [], "math-verify": []}
@@ -81,7 +81,7 @@ def main() -> None:
             ours = asyncio.run(grade_all(table, path.parent.name))
             peer = (
                 list(peers.map(math_verify, [(gold(r), r["output"]) for r in table], chunksize=8))
-                if not given.no_peer
+                if not arguments.no_peer
                 else ours
             )
             times["ours"] += [one.seconds for one in ours]
@@ -89,9 +89,9 @@ def main() -> None:
             print(row(name, table, ours, peer), flush=True)
             for i, (r, one, other) in enumerate(zip(table, ours, peer, strict=True)):
                 count(total, readings, name, i, r, one, other, lines)
-    if given.list:
+    if arguments.list:
         print("\n".join(lines))
-    aime = [r for path in sorted(given.data.glob("aime*/recorded_*.jsonl*")) for r in rows(path)]
+    aime = [r for path in sorted(arguments.data.glob("aime*/recorded_*.jsonl*")) for r in rows(path)]
     result = summary(total, times) | {"rate_aime": asyncio.run(rate(aime))}
     print(json.dumps(result))
 
@@ -170,15 +170,15 @@ def scorer_for(benchmark: str) -> Any:
     return load("scorers", "math").Scorer()
 
 
-def math_verify(given: tuple[str, str]) -> Graded:
+def math_verify(case: tuple[str, str]) -> Graded:
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
     logging.disable(logging.CRITICAL)
-    wanted, text = given
+    wanted, text = case
     begin = time.perf_counter()
-    found = parse(text, [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()])
-    right = bool(verify(parse(rf"\boxed{{{wanted}}}"), found))
-    return Graded(right, str(found[-1]) if found else None, "math-verify", time.perf_counter() - begin)
+    parsed = parse(text, [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()])
+    right = bool(verify(parse(rf"\boxed{{{wanted}}}"), parsed))
+    return Graded(right, str(parsed[-1]) if parsed else None, "math-verify", time.perf_counter() - begin)
 
 
 def row(name: str, table: Sequence[dict[str, Any]], ours: Sequence[Graded], peer: Sequence[Graded]) -> str:

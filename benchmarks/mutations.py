@@ -52,30 +52,30 @@ def references(data: Path) -> Iterator[tuple[str, str]]:
 
 def mutations(text: str) -> Iterator[tuple[str, str]]:
     """The kind and the text of each change in one place."""
-    for found in re.finditer(r"\d", text):
-        yield "digit", text[: found.start()] + str((int(found[0]) + 1) % 10) + text[found.end() :]
-    for found in re.finditer(r"[-+]", text):
-        yield "sign", text[: found.start()] + "+-"[found[0] == "+"] + text[found.end() :]
-    for found in re.finditer(r"\\cdot(?![a-z])|\\times(?![a-z])|\*|(?<=\d)/(?=\d)", text):
-        yield "operator", f"{text[: found.start()]}+{text[found.end() :]}"
-    for found in re.finditer(r"(?<=[\w})])\s*[+-]\s*(?=[\w\\({])", text):
-        yield "operator", rf"{text[: found.start()]}\cdot {text[found.end() :]}"
-    for found in re.finditer(r"\\[dt]?frac\s*(\{[^{}]*\}|\d)\s*(\{[^{}]*\}|\d)", text):
-        above, below = (part if part[0] == "{" else f"{{{part}}}" for part in found.groups())
-        yield "operator", rf"{text[: found.start()]}\frac{below}{above}{text[found.end() :]}"
-    for found in re.finditer(r"\^(?:\{([^{}\\]*)\}|([\da-z]))", text):
-        power = found[1] or found[2]
-        yield "exponent", f"{text[: found.start()]}^{{{power}+1}}{text[found.end() :]}"
-        yield "exponent", text[: found.start()] + text[found.end() :]
-    for found in re.finditer(r"\\sqrt\s*(\{[^{}]*\}|\d)", text):
-        inside = found[1].strip("{}")
-        yield "function", f"{text[: found.start()]}({inside}){text[found.end() :]}"
-        yield "function", rf"{text[: found.start()]}\sqrt[3]{{{inside}}}{text[found.end() :]}"
+    for match in re.finditer(r"\d", text):
+        yield "digit", text[: match.start()] + str((int(match[0]) + 1) % 10) + text[match.end() :]
+    for match in re.finditer(r"[-+]", text):
+        yield "sign", text[: match.start()] + "+-"[match[0] == "+"] + text[match.end() :]
+    for match in re.finditer(r"\\cdot(?![a-z])|\\times(?![a-z])|\*|(?<=\d)/(?=\d)", text):
+        yield "operator", f"{text[: match.start()]}+{text[match.end() :]}"
+    for match in re.finditer(r"(?<=[\w})])\s*[+-]\s*(?=[\w\\({])", text):
+        yield "operator", rf"{text[: match.start()]}\cdot {text[match.end() :]}"
+    for match in re.finditer(r"\\[dt]?frac\s*(\{[^{}]*\}|\d)\s*(\{[^{}]*\}|\d)", text):
+        above, below = (part if part[0] == "{" else f"{{{part}}}" for part in match.groups())
+        yield "operator", rf"{text[: match.start()]}\frac{below}{above}{text[match.end() :]}"
+    for match in re.finditer(r"\^(?:\{([^{}\\]*)\}|([\da-z]))", text):
+        power = match[1] or match[2]
+        yield "exponent", f"{text[: match.start()]}^{{{power}+1}}{text[match.end() :]}"
+        yield "exponent", text[: match.start()] + text[match.end() :]
+    for match in re.finditer(r"\\sqrt\s*(\{[^{}]*\}|\d)", text):
+        inside = match[1].strip("{}")
+        yield "function", f"{text[: match.start()]}({inside}){text[match.end() :]}"
+        yield "function", rf"{text[: match.start()]}\sqrt[3]{{{inside}}}{text[match.end() :]}"
     others = {"sin": "cos", "cos": "sin", "tan": "cot", "cot": "tan", "ln": "sin", "log": "cos", "lfloor": "lceil"}
-    for found in re.finditer(r"\\(sin|cos|tan|cot|ln|log)(?![a-z])", text):
-        yield "function", rf"{text[: found.start()]}\{others[found[1]]}{text[found.end() :]}"
-    for found in re.finditer(r"(?<!\\)!", text):
-        yield "function", text[: found.start()] + text[found.end() :]
+    for match in re.finditer(r"\\(sin|cos|tan|cot|ln|log)(?![a-z])", text):
+        yield "function", rf"{text[: match.start()]}\{others[match[1]]}{text[match.end() :]}"
+    for match in re.finditer(r"(?<!\\)!", text):
+        yield "function", text[: match.start()] + text[match.end() :]
     yield from _whole(text)
     yield from _elements(text)
 
@@ -96,9 +96,9 @@ def _whole(text: str) -> Iterator[tuple[str, str]]:
         ("function", f"({value})!"),
     ):
         yield kind, f"{name}{equals}{changed}"
-    for found in re.finditer(r"\s*[+-]", value):
-        if found.start() and _depth(value[: found.start()]) == 0:
-            yield "sum", f"{name}{equals}{value[: found.start()]}"
+    for match in re.finditer(r"\s*[+-]", value):
+        if match.start() and _depth(value[: match.start()]) == 0:
+            yield "sum", f"{name}{equals}{value[: match.start()]}"
 
 
 def _depth(text: str) -> int:
@@ -152,17 +152,17 @@ def _elements(text: str) -> Iterator[tuple[str, str]]:
 def different(text: str, seen: set[str] | None = None) -> list[tuple[str, str]]:
     """The mutations that differ from a text for certain; none if the independent check cannot read the text."""
     try:
-        own = read(text)
+        value = read(text)
     except ValueError:
         return []
-    kept = {}
+    answers = {}
     for kind, changed in mutations(text):
         try:
-            if changed not in kept and differ(own, read(changed)):
-                kept[changed] = kind
+            if changed not in answers and differ(value, read(changed)):
+                answers[changed] = kind
         except ValueError:
             continue
-    return [(kind, changed) for changed, kind in kept.items()]
+    return [(kind, changed) for changed, kind in answers.items()]
 
 
 def rewritings(text: str) -> Iterator[tuple[str, str]]:
@@ -192,8 +192,8 @@ def rewritings(text: str) -> Iterator[tuple[str, str]]:
 
 def same_answers(text: str) -> list[tuple[str, str]]:
     """The rewritings that are another text."""
-    kept = {changed: kind for kind, changed in rewritings(text) if changed != text}
-    return [(kind, changed) for changed, kind in kept.items()]
+    answers = {changed: kind for kind, changed in rewritings(text) if changed != text}
+    return [(kind, changed) for changed, kind in answers.items()]
 
 
 @cache
@@ -233,29 +233,29 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     begin = time.perf_counter()
-    found = [(name, text) for name, text in references(given.data) if given.only in name][:: given.every]
+    match = [(name, text) for name, text in references(given.data) if given.only in name][:: given.every]
     wrong: list[tuple[str, str, str]] = []
     right: list[tuple[str, str, str]] = []
     read_ones = 0
     with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
         for (_, text), changed in zip(
-            found, pool.map(different, [text for _, text in found], chunksize=8), strict=True
+            match, pool.map(different, [text for _, text in match], chunksize=8), strict=True
         ):
             read_ones += bool(changed)
             wrong += [(kind, *pair) for kind, other in changed for pair in ((text, other), (other, text))]
             right += [(kind, text, other) for kind, other in same_answers(text)]
         counts: Counter[str] = Counter()
-        for cases, wanted in ((wrong, False), (right, True)):
+        for cases, expected in ((wrong, False), (right, True)):
             for (kind, gold, answer), (verdict, how) in zip(
                 cases, pool.map(grade, [case[1:] for case in cases], chunksize=32), strict=True
             ):
-                counts[f"{'wrong' if not wanted else 'right'}: {kind}"] += 1
+                counts[f"{'wrong' if not expected else 'right'}: {kind}"] += 1
                 counts["given up"] += verdict is None
-                if verdict is not None and verdict is not wanted:
+                if verdict is not None and verdict is not expected:
                     counts["wrong passes" if verdict else "right ones fail"] += 1
                     print(f"{'PASSES' if verdict else 'FAILS'} {kind}: {gold!r} {answer!r} ({how})", flush=True)
     seconds = round(time.perf_counter() - begin)
-    summary = {"references": len(found), "read": read_ones, "mutated": len(wrong), "rewritten": len(right)}
+    summary = {"references": len(match), "read": read_ones, "mutated": len(wrong), "rewritten": len(right)}
     print("\n".join(f"| {kind} | {n} |" for kind, n in sorted(counts.items())))
     print(
         json.dumps(

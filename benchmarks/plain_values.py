@@ -126,11 +126,11 @@ class Evaluator:
         self.tokens: list[str] = []
         place = 0
         while place < len(text.rstrip()):
-            found = _TOKEN.match(text, place)
-            if not found:
+            match = _TOKEN.match(text, place)
+            if not match:
                 raise ValueError(text[place:])
-            self.tokens.append(found[1])
-            place = found.end()
+            self.tokens.append(match[1])
+            place = match.end()
         self.at, self.point, (self.imaginary, self.euler, self.sign) = 0, point, reading
 
     def value(self) -> Any:
@@ -148,10 +148,10 @@ class Evaluator:
     def _next(self) -> str:
         return self.tokens[self.at] if self.at < len(self.tokens) else ""
 
-    def _take(self, wanted: str = "") -> str:
+    def _take(self, expected: str = "") -> str:
         token = self._next()
-        if not token or (wanted and token != wanted):
-            raise ValueError(f"{wanted} for {token}")
+        if not token or (expected and token != expected):
+            raise ValueError(f"{expected} for {token}")
         self.at += 1
         return token
 

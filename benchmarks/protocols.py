@@ -53,8 +53,8 @@ Messages = list[dict[str, Any]]
 def ours(name: str, folder: Path, rows: dict[str, Rows]) -> list[Messages]:
     """Our messages to the model, then those to the judge, sample by sample and repeat by repeat."""
     data = dict(rows)
-    with tempfile.TemporaryDirectory() as made:
-        place = Path(made)
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
         for key in (name, f"{name}_validation"):
             if key in data:
                 (place / f"{key}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data[key]))
@@ -64,20 +64,20 @@ def ours(name: str, folder: Path, rows: dict[str, Rows]) -> list[Messages]:
         samples = task.samples(CharacterTokenizer(), 0, place)
         repeats = REPEATS if samples.varies(0) else 1
         made_samples = [samples.sample(number, repeat) for repeat in range(repeats) for number in range(len(samples))]
-    asked = [_plain(sample.messages) for sample in made_samples]
+    messages = [_plain(sample.messages) for sample in made_samples]
     if name == "gpqa_diamond":
-        asked.append([{"role": "targets", "content": "".join(sample.target for sample in made_samples)}])
+        messages.append([{"role": "targets", "content": "".join(sample.target for sample in made_samples)}])
     if name == "longbench_v2_cot":
-        asked += [_second_turn(task, sample.metadata) for sample in made_samples]
+        messages += [_second_turn(task, sample.metadata) for sample in made_samples]
     if getattr(task.scorer, "needs_judge", False):
-        asked += [_plain(task.scorer.messages(ANSWER, sample)) for sample in made_samples]  # type: ignore[attr-defined]
-    return asked
+        messages += [_plain(task.scorer.messages(ANSWER, sample)) for sample in made_samples]  # type: ignore[attr-defined]
+    return messages
 
 
 def _overrides(name: str) -> list[str]:
     subtasks = {"infinitebench": [row["subtask"] for row in _rows()["infinitebench"]], "babilong": ["qa1", "qa5"]}
-    found = [f"options.subtasks={json.dumps(subtasks[name])}"] if name in subtasks else []
-    return found + (['options.lengths=["4k"]'] if name == "babilong" else [])
+    overrides = [f"options.subtasks={json.dumps(subtasks[name])}"] if name in subtasks else []
+    return overrides + (['options.lengths=["4k"]'] if name == "babilong" else [])
 
 
 def _second_turn(task: Task, row: dict[str, Any]) -> Messages:
@@ -95,9 +95,9 @@ def _rows() -> dict[str, Rows]:
     return rows
 
 
-def taken(path: Path, *names: str, **known: Any) -> SimpleNamespace:
+def load_names(path: Path, *names: str, **namespace: Any) -> SimpleNamespace:
     """Constants, functions and classes of a published file, run without the packages that it imports."""
-    space: dict[str, Any] = {"re": re, "json": json, "random": random, "Any": Any, **known}
+    space: dict[str, Any] = {"re": re, "json": json, "random": random, "Any": Any, **namespace}
     body = []
     for node in ast.parse(path.read_text("utf-8")).body:
         defined = [target.id for target in getattr(node, "targets", []) if isinstance(target, ast.Name)]
@@ -132,15 +132,15 @@ class _Html:
 
 
 def _simple_evals(repo: Path, name: str, rows: Rows) -> list[Messages]:
-    shown = taken(repo / "common.py", "QUERY_TEMPLATE_MULTICHOICE", "ANSWER_PATTERN_MULTICHOICE")
+    shown = load_names(repo / "common.py", "QUERY_TEMPLATE_MULTICHOICE", "ANSWER_PATTERN_MULTICHOICE")
     words = {**vars(shown), "HTML_JINJA": "", "Eval": object, "EvalResult": object, "SamplerBase": object}
     template = shown.QUERY_TEMPLATE_MULTICHOICE
-    kept: list[Any] = []
+    results: list[Any] = []
     common = SimpleNamespace(
         jinja_env=_Html(),
         HTML_JINJA="",
         map_with_progress=lambda f, xs: list(map(f, xs)),
-        aggregate_results=kept.append,
+        aggregate_results=results.append,
     )
     table = SimpleNamespace(
         iterrows=lambda: [(i, SimpleNamespace(to_dict=lambda r=r: dict(r))) for i, r in enumerate(rows)]
@@ -154,12 +154,12 @@ def _simple_evals(repo: Path, name: str, rows: Rows) -> list[Messages]:
     }
     model, judge = _Sampler(ANSWER), _Sampler("A")
     if name == "gpqa_diamond":
-        evaluation = taken(repo / "gpqa_eval.py", "GPQAEval", **words).GPQAEval(n_repeats=REPEATS)
+        evaluation = load_names(repo / "gpqa_eval.py", "GPQAEval", **words).GPQAEval(n_repeats=REPEATS)
         evaluation(model)
         right = [f"{'ABCD'[_right(each)]}" for each in evaluation.examples]
         return [*model.asked, [{"role": "targets", "content": "".join(right)}]]
     names = ("GRADER_TEMPLATE", "CHOICE_LETTERS", "CHOICE_STRINGS", "CHOICE_LETTER_TO_STRING", "SimpleQAEval")
-    taken(repo / "simpleqa_eval.py", *names, **words).SimpleQAEval(judge)(model)
+    load_names(repo / "simpleqa_eval.py", *names, **words).SimpleQAEval(judge)(model)
     return model.asked + judge.asked
 
 
@@ -169,32 +169,34 @@ def _right(example: dict[str, Any]) -> int:
 
 
 def _hle(repo: Path, name: str, rows: Rows) -> list[Messages]:
-    asks = taken(
+    asks = load_names(
         repo / "hle_eval/run_model_predictions.py",
         "SYSTEM_PROMPT",
         "format_message",
         args=SimpleNamespace(model="any"),
     )
-    judge = taken(repo / "hle_eval/run_judge_results.py", "JUDGE_PROMPT")
-    asked = [asks.format_message(row) for row in rows]
-    for messages in asked:
+    judge = load_names(repo / "hle_eval/run_judge_results.py", "JUDGE_PROMPT")
+    conversations = [asks.format_message(row) for row in rows]
+    for messages in conversations:
         messages[1]["content"] = "".join(part["text"] for part in messages[1]["content"])
     prompts = [
         judge.JUDGE_PROMPT.format(question=row["question"], correct_answer=row["answer"], response=ANSWER)
         for row in rows
     ]
-    return asked + [[{"role": "user", "content": prompt}] for prompt in prompts]
+    return conversations + [[{"role": "user", "content": prompt}] for prompt in prompts]
 
 
 def _multichallenge(repo: Path, name: str, rows: Rows) -> list[Messages]:
-    judge = taken(repo / "src/evaluator.py", "JUDGE_PROMPT").JUDGE_PROMPT
-    asked = [row["CONVERSATION"] for row in rows]
-    return asked + [[{"role": "user", "content": judge.format(ANSWER, row["TARGET_QUESTION"])}] for row in rows]
+    judge = load_names(repo / "src/evaluator.py", "JUDGE_PROMPT").JUDGE_PROMPT
+    messages = [row["CONVERSATION"] for row in rows]
+    return messages + [[{"role": "user", "content": judge.format(ANSWER, row["TARGET_QUESTION"])}] for row in rows]
 
 
 def _zebralogic(repo: Path, name: str, rows: Rows) -> list[Messages]:
-    template = taken(repo / "src/templates/ZEBRA_GRID.py", "ZEBRA_GRID").ZEBRA_GRID
-    make = taken(repo / "src/_TEMPLATES.py", "apply_lgp_grid_template", ZEBRA_GRID=template).apply_lgp_grid_template
+    template = load_names(repo / "src/templates/ZEBRA_GRID.py", "ZEBRA_GRID").ZEBRA_GRID
+    make = load_names(
+        repo / "src/_TEMPLATES.py", "apply_lgp_grid_template", ZEBRA_GRID=template
+    ).apply_lgp_grid_template
     system = {"role": "system", "content": "You are a helpful AI assistant."}  # src/unified_infer.py
     return [[system, {"role": "user", "content": make(row)}] for row in rows]
 
@@ -203,7 +205,7 @@ def _mmlu_pro(repo: Path, name: str, rows: Rows) -> list[Messages]:
     def opened(path: str, mode: str) -> Any:
         return (repo / path).open(mode)
 
-    made = taken(
+    loaded = load_names(
         repo / "evaluate_from_local.py",
         "choices",
         "preprocess",
@@ -212,15 +214,15 @@ def _mmlu_pro(repo: Path, name: str, rows: Rows) -> list[Messages]:
         "generate_cot_prompt",
         open=opened,
     )
-    worked, tests = made.preprocess(_rows()["mmlu_pro_validation"]), made.preprocess(rows)
-    return [[{"role": "user", "content": made.generate_cot_prompt(worked, row, 5)}] for row in tests]
+    worked, tests = loaded.preprocess(_rows()["mmlu_pro_validation"]), loaded.preprocess(rows)
+    return [[{"role": "user", "content": loaded.generate_cot_prompt(worked, row, 5)}] for row in tests]
 
 
 def _longbench(repo: Path, name: str, rows: Rows) -> list[Messages]:
-    asked: list[str] = []
+    messages: list[str] = []
 
     def query_llm(prompt: str, *args: Any, **keys: Any) -> str:
-        asked.append(prompt)
+        messages.append(prompt)
         return ANSWER
 
     prompts = {
@@ -228,7 +230,7 @@ def _longbench(repo: Path, name: str, rows: Rows) -> list[Messages]:
         "template_0shot_cot": "0shot_cot",
         "template_0shot_cot_ans": "0shot_cot_ans",
     }
-    made = taken(
+    loaded = load_names(
         repo / "pred.py",
         "get_pred",
         "extract_answer",
@@ -241,25 +243,27 @@ def _longbench(repo: Path, name: str, rows: Rows) -> list[Messages]:
         tiktoken=SimpleNamespace(encoding_for_model=lambda _: None),
     )
     args = SimpleNamespace(model="gpt", rag=0, no_context=False, cot=name.endswith("_cot"))
-    made.get_pred([dict(row) for row in rows], args, SimpleNamespace(write=lambda _: None, flush=lambda: None))
-    turns = [[{"role": "user", "content": prompt}] for prompt in asked]
+    loaded.get_pred([dict(row) for row in rows], args, SimpleNamespace(write=lambda _: None, flush=lambda: None))
+    turns = [[{"role": "user", "content": prompt}] for prompt in messages]
     return turns[::2] + turns[1::2] if args.cot else turns
 
 
 def _babilong(repo: Path, name: str, rows: Rows) -> list[Messages]:
     names = ("TASK_TEMPLATE", "USER_TEMPLATE", "DEFAULT_TEMPLATE", "DEFAULT_PROMPTS", "get_formatted_input")
-    made = taken(repo / "babilong/prompts.py", *names)
-    asked = []
+    loaded = load_names(repo / "babilong/prompts.py", *names)
+    messages = []
     for row in rows:
-        prompt = made.DEFAULT_PROMPTS[row["split"]]
+        prompt = loaded.DEFAULT_PROMPTS[row["split"]]
         parts = (prompt["examples"], prompt["instruction"], prompt["post_prompt"])
-        asked.append(made.get_formatted_input(row["input"], row["question"], *parts, template=made.DEFAULT_TEMPLATE))
-    return [[{"role": "user", "content": text}] for text in asked]
+        messages.append(
+            loaded.get_formatted_input(row["input"], row["question"], *parts, template=loaded.DEFAULT_TEMPLATE)
+        )
+    return [[{"role": "user", "content": text}] for text in messages]
 
 
 def _infinitebench(repo: Path, name: str, rows: Rows) -> list[Messages]:
-    templates = taken(repo / "src/prompt.py", "gpt4_templates").gpt4_templates
-    made = taken(
+    templates = load_names(repo / "src/prompt.py", "gpt4_templates").gpt4_templates
+    loaded = load_names(
         repo / "src/eval_utils.py",
         "create_system_msg",
         "create_prompt",
@@ -270,7 +274,7 @@ def _infinitebench(repo: Path, name: str, rows: Rows) -> list[Messages]:
         print=lambda *_: None,
     )
     letters = SimpleNamespace(encode=list, decode="".join)
-    return [made.create_msgs(letters, dict(row), row["subtask"], "gpt4", "")[0] for row in rows]
+    return [loaded.create_msgs(letters, dict(row), row["subtask"], "gpt4", "")[0] for row in rows]
 
 
 def _matharena(repo: Path, name: str, rows: Rows) -> list[Messages]:
@@ -280,7 +284,7 @@ def _matharena(repo: Path, name: str, rows: Rows) -> list[Messages]:
     config = yaml.safe_load((repo / f"configs/competitions/{files[name]}.yaml").read_text("utf-8"))
     from collections import UserDict
 
-    made = taken(
+    loaded = load_names(
         repo / "src/matharena/solvers/pure_model_solver.py",
         "_PromptFields",
         "PureModelSolver",
@@ -289,23 +293,23 @@ def _matharena(repo: Path, name: str, rows: Rows) -> list[Messages]:
         SolverResponse=object,
         override=lambda f: f,
     )
-    solver = made.PureModelSolver.__new__(made.PureModelSolver)
+    solver = loaded.PureModelSolver.__new__(loaded.PureModelSolver)
     solver.default_prompt_template = config["instruction"] + "\n\n{problem}"  # as in src/matharena/runner.py
     return [solver.build_query(row["problem"], None) for row in rows]
 
 
 def _qwen(repo: Path, name: str, rows: Rows) -> list[Messages]:
-    made = taken(repo / "evaluation/utils.py", "PROMPT_TEMPLATES", "construct_prompt", load_prompt=lambda *_: [])
-    parse = taken(repo / "evaluation/parser.py", "parse_question", parse_ground_truth=lambda *_: ("", "4"))
+    loaded = load_names(repo / "evaluation/utils.py", "PROMPT_TEMPLATES", "construct_prompt", load_prompt=lambda *_: [])
+    parse = load_names(repo / "evaluation/parser.py", "parse_question", parse_ground_truth=lambda *_: ("", "4"))
     parse = parse.parse_question
     args = SimpleNamespace(num_shots=0, prompt_type="qwen25-math-cot", adapt_few_shot=False)
-    asked = []
+    messages = []
     for row in rows:
         data = "amc23" if name == "amc23" else "minerva_math"
-        text = made.construct_prompt({"question": parse(row, data)}, data, args)
-        found = re.findall(r"<\|im_start\|>(system|user)\n(.*?)<\|im_end\|>\n", text, re.DOTALL)
-        asked.append([{"role": role, "content": content} for role, content in found])
-    return asked
+        text = loaded.construct_prompt({"question": parse(row, data)}, data, args)
+        pairs = re.findall(r"<\|im_start\|>(system|user)\n(.*?)<\|im_end\|>\n", text, re.DOTALL)
+        messages.append([{"role": role, "content": content} for role, content in pairs])
+    return messages
 
 
 THEIRS: dict[str, Callable[[Path, str, Rows], list[Messages]]] = {

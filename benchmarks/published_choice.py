@@ -40,33 +40,33 @@ WHOLE = {
 
 def texts(kind: str, count: int, seed: int = 0) -> Iterator[str]:
     """Random texts of the pieces of a kind, short ones more often."""
-    made = random.Random(f"{kind} {seed}")
+    rng = random.Random(f"{kind} {seed}")
     pieces = PIECES[kind]
     for i in range(count):
         if kind in WHOLE and i % 2:
             text = WHOLE[kind]
-            for _ in range(made.randrange(4)):
-                place = made.randrange(len(text))
-                text = text[:place] + made.choice(pieces) + text[place + made.choice((0, 0, 1, 5)) :]
+            for _ in range(rng.randrange(4)):
+                place = rng.randrange(len(text))
+                text = text[:place] + rng.choice(pieces) + text[place + rng.choice((0, 0, 1, 5)) :]
             yield text
         else:
-            yield "".join(made.choices(pieces, k=made.choice((1, 2, 3, 4, 5, 6, 8, 10, 14, 20))))
+            yield "".join(rng.choices(pieces, k=rng.choice((1, 2, 3, 4, 5, 6, 8, 10, 14, 20))))
 
 
-def published(path: Path, *names: str, **given: Any) -> dict[str, Any]:
+def published(path: Path, *names: str, **namespace: Any) -> dict[str, Any]:
     """Functions and constants of a file, without the rest of it and without what it imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    kept = [node for node in tree.body if _name(node) in names]
+    nodes = [node for node in tree.body if _name(node) in names]
     space: dict[str, Any] = {
         "re": re,
         "json": json,
         "string": string,
         "Counter": Counter,
         "print": lambda *_: None,
-        **given,
+        **namespace,
     }
     exec(
-        compile(ast.Module(kept, []), str(path), "exec"), space
+        compile(ast.Module(nodes, []), str(path), "exec"), space
     )  # the graders that we are compared with, from a checkout
     return space
 
@@ -102,8 +102,8 @@ def simple_evals(folder: Path) -> tuple[str, Pair]:
     ours = load("scorers", "choice").Scorer(rule="simple_evals", options=4)
 
     def both(text: str) -> tuple[Any, Any]:
-        found = re.search(pattern, text)
-        letter = found.group(1) if found else None
+        match = re.search(pattern, text)
+        letter = match.group(1) if match else None
         return [float(letter == target) for target in "ABCD"], [verdict(ours, text, target) for target in "ABCD"]
 
     return "letters", both
@@ -128,15 +128,15 @@ def babilong(folder: Path) -> tuple[str, Pair]:
     names = ("TASK_LABELS", "preprocess_output", "compare_answers")
     theirs = published(folder / "babilong/babilong/metrics.py", *names)
     ours = load("scorers", "babilong").Scorer()
-    asked = [
+    questions = [
         ("qa1", "kitchen", "Where is Mary?"),
         ("qa1", "garden", "Where was it before the Kitchen?"),
         ("qa6", "yes", "Is it?"),
     ]
-    asked += [("qa7", "one", "How many?"), ("qa8", "apple,milk", "What?"), ("qa19", "n,w", "How?")]
+    questions += [("qa7", "one", "How many?"), ("qa8", "apple,milk", "What?"), ("qa19", "n,w", "How?")]
     return "labels", lambda text: (
-        [float(theirs["compare_answers"](t, text, q, theirs["TASK_LABELS"][task])) for task, t, q in asked],
-        [verdict(ours, text, t, subtask=task, question=q) for task, t, q in asked],
+        [float(theirs["compare_answers"](t, text, q, theirs["TASK_LABELS"][task])) for task, t, q in questions],
+        [verdict(ours, text, t, subtask=task, question=q) for task, t, q in questions],
     )
 
 
@@ -199,8 +199,8 @@ def infinitebench(
 
 def graphwalks(folder: Path) -> tuple[str, Pair]:
     names = ("extract_answer_list", "extract_answer_list_flexible", "process_results")
-    given = {"List": list, "Tuple": tuple}
-    theirs = published(folder / "lm_eval/tasks/graphwalks/utils.py", *names, **given)["process_results"]
+    namespace = {"List": list, "Tuple": tuple}
+    theirs = published(folder / "lm_eval/tasks/graphwalks/utils.py", *names, **namespace)["process_results"]
     ours = load("scorers", "graphwalks").Scorer(rule="lm_eval")
     golds: list[list[str]] = [[], ["a1"], ["a1", "b2"]]
     return "nodes", lambda text: (
@@ -266,12 +266,12 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--texts", type=int, default=100_000)
     parser.add_argument("--only", nargs="*", default=list(RULES))
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     print("| rule | texts compared | published code stopped | differing |\n|---|--:|--:|--:|")
     bad = 0
-    for name in given.only:
+    for name in arguments.only:
         try:
-            done, stopped, differing = compare(name, given.folder, given.texts)
+            done, stopped, differing = compare(name, arguments.folder, arguments.texts)
         except FileNotFoundError as error:
             print(f"| {name} | – | – | no {error.filename} |")
             continue

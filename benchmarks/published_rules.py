@@ -80,14 +80,14 @@ class Published:
     def qwen(self, text: str, gold: str) -> tuple[bool, str | None]:
         """`run_execute`, the choices of math_eval.py, and `math_equal`, as for a set with plain references."""
         code = text.strip()
-        wanted = self._parser.strip_string(self._parser.strip_string(gold))
-        given, _ = self._parser.run_execute(None, code, "cot", "math")
+        gold_text = self._parser.strip_string(self._parser.strip_string(gold))
+        answer_text, _ = self._parser.run_execute(None, code, "cot", "math")
         choices = ["A", "B", "C", "D", "E"]
-        if wanted in choices and given not in choices:
-            given = self._parser.choice_answer_clean(code)
-        elif all(c in choices for c in wanted) and not all(c in choices for c in given):
-            given = "".join([c for c in given if c in choices])
-        return bool(self._grader.math_equal_process((0, given, wanted))), given
+        if gold_text in choices and answer_text not in choices:
+            answer_text = self._parser.choice_answer_clean(code)
+        elif all(c in choices for c in gold_text) and not all(c in choices for c in answer_text):
+            answer_text = "".join([c for c in answer_text if c in choices])
+        return bool(self._grader.math_equal_process((0, answer_text, gold_text))), answer_text
 
     def matharena(self, text: str, gold: str) -> tuple[bool, str | None]:
         """`extract_and_grade` with the settings of the competitions in AIME and HMMT."""
@@ -97,8 +97,8 @@ class Published:
 
     def math_verify(self, text: str, gold: str) -> tuple[bool, str | None]:
         """`math_metric` with the targets of math-verify's own tasks."""
-        score, found = self._metric([rf"\boxed{{{gold}}}"], [text])
-        return score == 1.0, found[1][-1][:1000] if found and found[1] else None
+        score, pairs = self._metric([rf"\boxed{{{gold}}}"], [text])
+        return score == 1.0, pairs[1][-1][:1000] if pairs and pairs[1] else None
 
 
 def limited(function: Callable[[], tuple[bool, str | None]], seconds: float) -> Verdict:

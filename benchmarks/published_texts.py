@@ -55,19 +55,19 @@ def _plain(draw: random.Random) -> Case:
         number = draw.randrange(10 ** draw.randrange(1, 8)) / 10 ** draw.choice([0, 0, 0, 1, 2, 4])
         near = number + draw.choice([1, -1, 0.1, 0.001, number * 2e-4, number * 5e-5])
         other = draw.choice([number] * 6 + [near] * 3 + [number * 100, number / 100, -number])
-        gold, given = _numeral(draw, number), _numeral(draw, other)
+        gold, answer = _numeral(draw, number), _numeral(draw, other)
     elif kind == "words":
         gold = draw.choice(["east", "even", "yes", "no", "odd", "Evelyn", "A", "B", "C", "(D)", "E", "12", "(3,5)"])
-        given = gold if draw.random() < 0.9 else draw.choice(["A", "B", "(C)", "D) 5", "yes", "odd", "west"])
-        given = draw.choice([r"\text{*}", "*", " * ", "*.", r"\text{(*)}"]).replace("*", given)
-        return Case("plain, words", gold, f"{draw.choice(_TAILS)} {draw.randrange(10**6)}: {wrapped(draw, given)}")
+        answer = gold if draw.random() < 0.9 else draw.choice(["A", "B", "(C)", "D) 5", "yes", "odd", "west"])
+        answer = draw.choice([r"\text{*}", "*", " * ", "*.", r"\text{(*)}"]).replace("*", answer)
+        return Case("plain, words", gold, f"{draw.choice(_TAILS)} {draw.randrange(10**6)}: {wrapped(draw, answer)}")
     else:
         one, two, three = (draw.randrange(1, 10 ** draw.randrange(1, 4)) for _ in range(3))
         gold = draw.choice(_FORMULAS).replace("1", str(one)).replace("2", str(two)).replace("3", str(three))
-        given = gold
+        answer = gold
         for here, there in draw.sample(_NOTATIONS, draw.choice([1, 1, 2, 5])):
-            given = given.replace(here, there)
-    return Case(f"plain, {kind}", gold, wrapped(draw, given))
+            answer = answer.replace(here, there)
+    return Case(f"plain, {kind}", gold, wrapped(draw, answer))
 
 
 def _numeral(draw: random.Random, number: float) -> str:

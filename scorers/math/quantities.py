@@ -2,7 +2,7 @@
 
 Units are: styled letters (`\\text{m}`, `\\mathrm{kg}`, siunitx), signs (€, °C, Ω) and words after a number; bare
 symbols of two letters and more after a number (`560nm`, `5 km/h`); a bare single letter only after a plain number and
-apart from it (`36 J`, `36 m^2`). `6s`, `3k`, `2x`, `\\frac{37}{4} m` have variables. In a reference a bare single letter
+apart from it (`36 J`, `36 m^2`). `6s`, `3k`, `2x`, `\\frac{37}{4} m` have variables. In a reference a bare letter
 is a variable, unless the answer has a unit or the numbers are physical quantities.
 """
 

@@ -87,7 +87,7 @@ def test_a_published_rule_finds_what_it_finds(case):
 
 @pytest.mark.parametrize("seed", range(30))
 def test_the_linear_rule_of_mmlu_pro_finds_what_its_patterns_find(seed):
-    made = random.Random(seed)
+    rng = random.Random(seed)
     parts = [
         "answer is (",
         "Answer: ",
@@ -103,13 +103,13 @@ def test_the_linear_rule_of_mmlu_pro_finds_what_its_patterns_find(seed):
         "nswer:",
         "  ",
     ]
-    text = "".join(made.choice(parts) for _ in range(made.randint(1, 40)))
-    found = (
+    text = "".join(rng.choice(parts) for _ in range(rng.randint(1, 40)))
+    letter = (
         re.search(r"answer is \(?([A-J])\)?", text)
         or re.search(r".*[aA]nswer:\s*([A-J])", text)
         or re.search(r"\b([A-J])\b(?!.*\b[A-J]\b)", text, re.DOTALL)
     )
-    assert choice.mmlu_pro(text)[0] == (found[1] if found else None), text
+    assert choice.mmlu_pro(text)[0] == (letter[1] if letter else None), text
 
 
 def test_no_answer_may_be_a_guess_that_is_always_the_same():

@@ -48,9 +48,9 @@ def test_every_wording_gives_every_letter(letter):
         text = row["text"]
         alone = text.count("C") == 1 and not any(other in text for other in "ABDEFGHIJ")
         if row["letter"] == "C" and row["kind"] in ("English wording", "box", "dress") and alone:
-            found = choice.letter_of(text.replace("C", letter))[0]
-            if found != letter and not (letter in "AI" and found is None):
-                wrong[text] = found
+            answer = choice.letter_of(text.replace("C", letter))[0]
+            if answer != letter and not (letter in "AI" and answer is None):
+                wrong[text] = answer
     assert not wrong
 
 

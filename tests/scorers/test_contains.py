@@ -12,9 +12,9 @@ from m1eval import Output, Sample, Score, UsageError, classify, load
 def graded(
     scorer: str, text: str, target: str = "", *, metadata: dict[str, Any] | None = None, **options: Any
 ) -> Score:
-    made = load("scorers", scorer).Scorer(**options)
+    grader = load("scorers", scorer).Scorer(**options)
     sample = Sample(id="s", messages=[], target=target, metadata=metadata or {})
-    score: Score = asyncio.run(made.score(Output(text=text), sample, SimpleNamespace()))
+    score: Score = asyncio.run(grader.score(Output(text=text), sample, SimpleNamespace()))
     return score
 
 

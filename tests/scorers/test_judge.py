@@ -164,10 +164,10 @@ def test_several_judges_decide_by_majority():
         ("WN", 0, {"W": 0.5, "N": 0.5}),
     ],
 )
-def test_the_rates_count_what_the_majority_decides(given, value, shares):
+def test_the_rates_count_what_the_majority_decides(verdicts, value, shares):
     names = {"R": "RIGHT", "W": "WRONG", "N": "NONE"}
     options: dict[str, Any] = {"verdicts": {"RIGHT": 1, "WRONG": 0, "NONE": 0}}
-    score = grade(Bench(*([f"Verdict: {names[letter]}"] for letter in given)), **options)
+    score = grade(Bench(*([f"Verdict: {names[letter]}"] for letter in verdicts)), **options)
     assert score.value == value
     assert {k: v for k, v in score.metrics.items() if k.startswith("verdict ")} == {
         f"verdict {names[letter]}": share for letter, share in shares.items()

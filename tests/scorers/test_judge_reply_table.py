@@ -30,8 +30,8 @@ def _rows() -> list[dict[str, Any]]:
 
 def _read(row: dict[str, Any]) -> str | None:
     form, verdicts, field = VERDICTS[row["form"]]
-    found: str | None = judge.read(row["reply"], verdicts, form, row.get("answer", ""), field)
-    return found
+    result: str | None = judge.read(row["reply"], verdicts, form, row.get("answer", ""), field)
+    return result
 
 
 @pytest.mark.parametrize("form", VERDICTS)
@@ -71,5 +71,5 @@ def test_the_first_letter_is_the_one_of_simple_evals_on_any_text() -> None:
     ]
     for _ in range(100_000):
         text = "".join(draw.choices(pieces, k=draw.randrange(8)))
-        found = re.search(r"(A|B|C)", text)
-        assert judge.read(text, NAMES, "first_letter") == (found.group(0) if found else "C"), text
+        result = re.search(r"(A|B|C)", text)
+        assert judge.read(text, NAMES, "first_letter") == (result.group(0) if result else "C"), text

@@ -22,9 +22,9 @@ def scoring(
     scorer: str, target: str = "A", *, options: dict[str, Any] | None = None, **row: Any
 ) -> Callable[[str], Any]:
     """The whole of a scorer that needs no worker, as a function of the answer."""
-    made = load("scorers", scorer).Scorer(**(options or {}))
+    grader = load("scorers", scorer).Scorer(**(options or {}))
     sample = Sample(id="s", messages=[], target=target, metadata=row)
-    return lambda text: asyncio.run(made.score(Output(text=text), sample, SimpleNamespace()))
+    return lambda text: asyncio.run(grader.score(Output(text=text), sample, SimpleNamespace()))
 
 
 def _infinitebench(subtask: str) -> Callable[[str], Any]:
@@ -135,8 +135,8 @@ def _old_tagged(text: str) -> str | None:
 
 
 def _old_nodes(text: str) -> str | None:
-    found = re.search(r"Final Answer:\s*\[(.*)\]", text.rstrip("\n").split("\n")[-1])
-    return found[0][-80:] if found else None
+    match = re.search(r"Final Answer:\s*\[(.*)\]", text.rstrip("\n").split("\n")[-1])
+    return match[0][-80:] if match else None
 
 
 def test_the_scans_find_what_they_found():
@@ -169,12 +169,12 @@ def test_a_pattern_that_explodes_is_given_up_in_its_worker():
     from m1eval.sandbox.workers import Pool
 
     async def story() -> str:
-        made = regex.Scorer(pattern=r"(?:\S+\s?)+(a)$", timeout=0.3)
+        grader = regex.Scorer(pattern=r"(?:\S+\s?)+(a)$", timeout=0.3)
         async with Pool(1) as workers:
             sample, tools = Sample(id="s", messages=[], target="a"), SimpleNamespace(workers=workers)
             with pytest.raises(TimeoutError, match=r"did not come to an end") as failed:
-                await made.score(Output(text="a" * 40 + "b"), sample, tools)
-            assert (await made.score(Output(text="xa"), sample, tools)).value == 1
+                await grader.score(Output(text="a" * 40 + "b"), sample, tools)
+            assert (await grader.score(Output(text="xa"), sample, tools)).value == 1
         return str(failed.value)
 
     assert "repetitions inside repetitions" in asyncio.run(story())

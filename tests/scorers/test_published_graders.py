@@ -16,9 +16,9 @@ ROWS = [
 
 
 def graded(scorer: str, text: str, target: str = "", *, options: Any = None, metadata: Any = None) -> Score:
-    made = load("scorers", scorer).Scorer(**(options or {}))
+    grader = load("scorers", scorer).Scorer(**(options or {}))
     sample = Sample(id="s7", messages=[], target=target, metadata=metadata or {})
-    score: Score = asyncio.run(made.score(Output(text=text), sample, SimpleNamespace()))
+    score: Score = asyncio.run(grader.score(Output(text=text), sample, SimpleNamespace()))
     return score
 
 

@@ -61,11 +61,11 @@ def test_every_recorded_case_is_graded_as_it_should_be(scorer, tools):
     async def grade() -> list[str]:
         return [await verdict(case, tools) for case in rows]
 
-    found = asyncio.run(grade())
+    verdicts = asyncio.run(grade())
     wrong = [
-        f"{case['id']}: {case['output']!r} for {case['target']!r} gives {given}, not {case['expected']}"
-        for case, given in zip(rows, found, strict=True)
-        if given != str(case["expected"])
+        f"{case['id']}: {case['output']!r} for {case['target']!r} gives {result}, not {case['expected']}"
+        for case, result in zip(rows, verdicts, strict=True)
+        if result != str(case["expected"])
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -33,9 +33,9 @@ Send = Callable[..., list[Done]]
 
 def definitions() -> dict[str, Definition]:
     """The shipped tasks that take rows from the hub."""
-    found = {name: YamlFile.read(path) for name, path in available("tasks", "**/*.yaml").items()}
-    made = {name: file.convert(Definition) for name, file in found.items()}
-    return {name: each for name, each in made.items() if each.dataset and each.dataset.hub}
+    files = {name: YamlFile.read(path) for name, path in available("tasks", "**/*.yaml").items()}
+    converted = {name: file.convert(Definition) for name, file in files.items()}
+    return {name: definition for name, definition in converted.items() if definition.dataset and definition.dataset.hub}
 
 
 def pins() -> dict[str, str]:

@@ -31,8 +31,8 @@ class Repository:
 
     def commit(self, revision: str) -> str | None:
         """The commit that a revision names."""
-        found = self.refs.get(revision, revision)
-        return found if found in self.commits else None
+        commit = self.refs.get(revision, revision)
+        return commit if commit in self.commits else None
 
 
 Fault = Callable[["Handler"], bool]
@@ -105,8 +105,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.hub.fault and self.hub.fault(self):
             return None
         if self.where.startswith("/raw/"):
-            found = self.hub.raw.get(self.where.removeprefix("/raw/"))
-            return self.file(found, "0" * 40) if found is not None else self.refuse(404, "EntryNotFound")
+            resource = self.hub.raw.get(self.where.removeprefix("/raw/"))
+            return self.file(resource, "0" * 40) if resource is not None else self.refuse(404, "EntryNotFound")
         parts = self.where.strip("/").split("/")
         api = parts[0] == "api"
         name, rest = "/".join(parts[2:4] if api else parts[1:3]), parts[4:] if api else parts[3:]
@@ -137,8 +137,8 @@ class Handler(BaseHTTPRequestHandler):
             about = {"id": name, "sha": commit, "siblings": siblings, "private": repository.private, "tags": []}
             return self.json({**about, "downloads": 0, "likes": 0, "gated": "auto" if repository.gated else False})
         if kind == "paths-info":
-            wanted = json.loads(self.body).get("paths", [])
-            return self.json([entry for path in wanted for entry in _entries(files, path, itself=True)])
+            requested = json.loads(self.body).get("paths", [])
+            return self.json([entry for path in requested for entry in _entries(files, path, itself=True)])
         if kind == "tree":
             under = "/".join(rest[2:])
             entries = list(_entries(files, under, itself=False, deep="recursive=true" in self.path.lower()))
@@ -159,14 +159,14 @@ class Handler(BaseHTTPRequestHandler):
     def file(self, content: bytes, commit: str, *, etag: str | None = None, cut: int | None = None) -> None:
         """Send a file, or the range of it that was asked for; `cut` bytes of it and no more, as if the line broke."""
         start = 0
-        if wanted := self.headers.get("Range"):
-            start = int(wanted.partition("=")[2].partition("-")[0] or 0)
-        self.send_response(206 if wanted else 200)
+        if byte_range := self.headers.get("Range"):
+            start = int(byte_range.partition("=")[2].partition("-")[0] or 0)
+        self.send_response(206 if byte_range else 200)
         self.send_header("ETag", f'"{etag or hashlib.sha256(content).hexdigest()}"')
         self.send_header("X-Repo-Commit", commit)
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(content) - start))
-        if wanted:
+        if byte_range:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
         if self.command != "HEAD":

@@ -383,14 +383,14 @@ GATED = {"Idavidrein/gpqa", "cais/hle", "allenai/ZebraLogicBench-private"}
 
 def repositories(pins: Mapping[str, str]) -> dict[str, Repository]:
     """The repositories at the commits that the tasks pin, each with a `main` that has moved on."""
-    made = {}
+    hub = {}
     for name, files in FILES.items():
         moved = {path: content for path, content in files.items() if path == "README.md"}
         later = moved | {"data/nothing-here.jsonl": jsonl([{"moved": "on"}])}
-        made[name] = Repository({pins[name]: files, "f" * 40: later}, {"main": "f" * 40}, gated=name in GATED)
+        hub[name] = Repository({pins[name]: files, "f" * 40: later}, {"main": "f" * 40}, gated=name in GATED)
     fixed = {f"4needle/4needle_{i}.parquet": table(mrcr(2 + i, 10), MRCR_COLUMNS) for i in (0, 1)}
-    made["openai/mrcr"].commits[FIXED_MRCR] = {"README.md": b"---\nlicense: mit\n---\n", **fixed}
-    return made
+    hub["openai/mrcr"].commits[FIXED_MRCR] = {"README.md": b"---\nlicense: mit\n---\n", **fixed}
+    return hub
 
 
 def niah(length: int) -> bytes:

@@ -32,10 +32,10 @@ class Counting(Characters):
     """A tokenizer that says how much it was asked for."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.characters = 0
 
     def encode(self, text: str) -> list[int]:
-        self.asked += len(text)
+        self.characters += len(text)
         return super().encode(text)
 
 
@@ -47,8 +47,8 @@ def tokenizer(request: pytest.FixtureRequest) -> Any:
 
 @pytest.mark.parametrize("name", ["needle", "multi_needle", "nolima_synth", "ruler_generated"])
 def test_every_task_has_the_length_asked_for_under_every_tokenizer(tokenizer, name):
-    (found,) = task.load([name], ["lengths=[6000, 40000]"])
-    samples = found.samples(tokenizer, 5)
+    (loaded,) = task.load([name], ["lengths=[6000, 40000]"])
+    samples = loaded.samples(tokenizer, 5)
     for number in Random(name).sample(range(len(samples)), 14):
         sample = samples.sample(number)
         room = {"niah": 128, "vt": 30, "cwe": 120, "fwe": 50}.get(sample.metadata.get("subtask", "").split("_")[0], 0)
@@ -63,9 +63,9 @@ def test_needles_stand_at_their_share_of_the_tokens():
     for i in range(len(samples)):
         sample = samples.sample(i)
         text = text_of(sample)
-        found = re.search(rf"The access code of the \w+ vault is {sample.target}\.", text)
-        assert found is not None
-        before, after = (len(tokenizer.encode(part)) for part in (text[: found.start()], text[found.end() :]))
+        matches = re.search(rf"The access code of the \w+ vault is {sample.target}\.", text)
+        assert matches is not None
+        before, after = (len(tokenizer.encode(part)) for part in (text[: matches.start()], text[matches.end() :]))
         assert 100 * before / (before + after) == pytest.approx(sample.metadata["place"], abs=0.02)
         assert sample.metadata["place"] == pytest.approx(sample.metadata["depth"], abs=0.2)
 
@@ -75,10 +75,10 @@ def test_a_second_sample_costs_a_hundredth_of_the_first(tmp_path, monkeypatch):
     tokenizer = Counting()
     samples = haystacks(tokenizer, lengths=[1_000_000], depths=[50], samples=2)
     first = samples.sample(0)
-    tokenizer.asked, cold = 0, tokenizer.asked
+    tokenizer.characters, cold = 0, tokenizer.characters
     second = samples.sample(1)
     assert cold > 1_000_000
-    assert tokenizer.asked < cold / 4
+    assert tokenizer.characters < cold / 4
     assert first.messages != second.messages
     assert len(str(second.messages[0]["content"])) > 999_000
 
@@ -87,13 +87,13 @@ def test_pages_are_counted_once_for_all_processes_and_again_for_another_tokenize
     monkeypatch.setenv("M1EVAL_CACHE", str(tmp_path))
     tokenizer = Counting()
     first = haystacks(tokenizer, lengths=[400_000], depths=[50], samples=1).sample(0)
-    cold, tokenizer.asked = tokenizer.asked, 0
+    cold, tokenizer.characters = tokenizer.characters, 0
     assert haystacks(tokenizer, lengths=[400_000], depths=[50], samples=1).sample(0) == first
-    assert tokenizer.asked < cold / 3
+    assert tokenizer.characters < cold / 3
     other = trained("words")
-    kept = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
+    suffixes = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
     haystacks(other, lengths=[40_000], depths=[50], samples=1).sample(0)
-    assert len({path.suffix for path in tmp_path.rglob("*") if path.is_file()}) == len(kept) + 1
+    assert len({path.suffix for path in tmp_path.rglob("*") if path.is_file()}) == len(suffixes) + 1
     assert not list(tmp_path.rglob(".*"))
 
 
@@ -129,10 +129,10 @@ def test_texts_of_ones_own_are_the_haystack(tmp_path):
     sample = haystacks(Characters(), lengths=[30_000], depths=[50], samples=1, corpus=str(tmp_path)).sample(0)
     text = text_of(sample)
     assert Characters().count(sample.messages) == 30_000
-    known = set(re.findall(r"(?:Alpha|Beta)\d+", first + second))
-    found = re.findall(r"(?:Alpha|Beta)\d+", text)
-    assert len(found) > 500
-    assert len(set(found[:-1]) - known) == 0
+    names = set(re.findall(r"(?:Alpha|Beta)\d+", first + second))
+    matches = re.findall(r"(?:Alpha|Beta)\d+", text)
+    assert len(matches) > 500
+    assert len(set(matches[:-1]) - names) == 0
 
 
 def test_a_corpus_that_is_too_short_comes_again(tmp_path):
@@ -251,15 +251,15 @@ def test_auto_asks_a_model_that_knows_its_window_when_it_has_started(tmp_path, s
 
 def test_questions_about_one_text_share_all_of_it():
     samples = haystacks(trained("words"), lengths=[9000], depths=[0, 30, 60, 100], samples=1, questions_per_haystack=4)
-    found = [samples.sample(i) for i in range(4)]
-    assert len({sample.prefix_key for sample in found}) == 1
-    assert len({text_of(sample) for sample in found}) == 1
-    assert len({sample.target for sample in found}) == 4
-    for sample in found:
+    matches = [samples.sample(i) for i in range(4)]
+    assert len({sample.prefix_key for sample in matches}) == 1
+    assert len({text_of(sample) for sample in matches}) == 1
+    assert len({sample.target for sample in matches}) == 4
+    for sample in matches:
         assert text_of(sample).count(sample.target) == 1
-        asked = re.search(r"What is the access code of the (\w+ \w+) vault", sample.messages[0]["content"])
-        assert asked is not None
-        assert f"The access code of the {asked[1]} vault is {sample.target}." in text_of(sample)
+        question = re.search(r"What is the access code of the (\w+ \w+) vault", sample.messages[0]["content"])
+        assert question is not None
+        assert f"The access code of the {question[1]} vault is {sample.target}." in text_of(sample)
         assert abs(trained("words").count(sample.messages) - 9000) <= 8
 
 
@@ -267,8 +267,8 @@ def test_several_needles_are_graded_by_their_share(m1eval, tmp_path):
     args = ("run", "--tasks", "multi_needle", "--model", "echo:gold", "--lengths", "4k", "--out", tmp_path / "x")
     result = m1eval(*args, "--json")
     assert result.json()["runs"][0]["score"] == 1.0
-    (found,) = task.load(["multi_needle"], ["lengths=[4096]"])
-    samples = found.samples(CharacterTokenizer(), 0)
+    (matches,) = task.load(["multi_needle"], ["lengths=[4096]"])
+    samples = matches.samples(CharacterTokenizer(), 0)
     text = text_of(samples.sample(0))
     assert len(re.findall(r"\d{7}", text)) == 8
     assert [samples.prefix_key(i) for i in range(5)].count(samples.prefix_key(0)) == 4
@@ -278,9 +278,9 @@ def test_a_needle_without_its_words_shares_none_with_its_question():
     nolima = plugins.import_file("tasks", FOLDER / "_nolima.py", "_nolima.py")
     common = set(COMMON.split())
     for link in nolima.LINKS:
-        said = set(re.findall(r"\w+", link.said.lower())) - {"name"}
+        fact_words = set(re.findall(r"\w+", link.said.lower())) - {"name"}
         for question in (link.one, link.two):
-            assert not said & set(re.findall(r"\w+", question.lower())) - common, (link.said, question)
+            assert not fact_words & set(re.findall(r"\w+", question.lower())) - common, (link.said, question)
     story = "".join("".join(corpora.load_corpus("story").pages(volume)) for volume in range(4))
     assert not [name for name in nolima.NAMES if name in story]
     assert len(set(nolima.NAMES)) == len(nolima.NAMES)

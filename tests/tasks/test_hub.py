@@ -91,7 +91,7 @@ def test_rows_that_need_an_image_are_counted(hub, send, tmp_path):
     judge = write(tmp_path / "agrees.py", AGREES)
     run = ["run", "-t", "hle", "-m", "echo:gold", "--json", "--judge", f"{judge}:x", "--out", "out"]
     checked, done = send([["check", "hle"], run])
-    said = "1 of 4 rows need an image and are left out"
-    assert said in checked.out
-    assert f"hle: {said}" in done.err
-    assert json.loads((run_of(tmp_path / "out") / "run.json").read_text())["data"]["notes"] == [said]
+    note = "1 of 4 rows need an image and are left out"
+    assert note in checked.out
+    assert f"hle: {note}" in done.err
+    assert json.loads((run_of(tmp_path / "out") / "run.json").read_text())["data"]["notes"] == [note]

@@ -29,10 +29,10 @@ def rows(*words: str) -> bytes:
     return table([{"q": word, "a": word.upper()} for word in words], TEXT)
 
 
-def parquet_of(made: pa.Table) -> bytes:
+def parquet_of(content: pa.Table) -> bytes:
     """A file of parquet."""
     out = io.BytesIO()
-    parquet.write_table(made, out)
+    parquet.write_table(content, out)
     return out.getvalue()
 
 
@@ -42,8 +42,9 @@ def small(hub: Hub) -> Repository:
     readme = card(default={"test": "data/test-*"})
     first = {"README.md": readme, FILE: rows("one", "two"), "x/one.jsonl": jsonl([{"q": "x1", "a": "X1"}])}
     first["x/two.jsonl"] = jsonl([{"q": "x2", "a": "X2"}])
-    made = hub.repositories[NAME] = Repository({A: first, B: {"README.md": readme, FILE: rows("three")}}, {"main": B})
-    return made
+    commits = {A: first, B: {"README.md": readme, FILE: rows("three")}}
+    hub.repositories[NAME] = repository = Repository(commits, {"main": B})
+    return repository
 
 
 @pytest.fixture
@@ -81,9 +82,9 @@ def commits(folder: Path, name: str = "t") -> list[str | None]:
 
 def test_another_commit_of_the_cache_never_takes_the_place_of_the_pinned_one(small, task, send, tmp_path):
     main, pinned = task("main", revision="main"), task()
-    (found,) = send([run(main)])
+    (result,) = send([run(main)])
     other, again = send([run(pinned), run(main)], offline=True)
-    assert found.code == again.code == 0
+    assert result.code == again.code == 0
     assert commits(tmp_path, "main") == [B], "run.json says what the branch was"
     refused(other, f"{NAME} cannot be loaded: the hub cannot be reached (HF_HUB_OFFLINE is set)")
     assert "without a network, --data-dir DIR reads DIR/t.jsonl" in other.err
@@ -107,8 +108,8 @@ def test_the_pinned_commit_is_found_in_the_cache_though_another_is_newer(small, 
 @pytest.mark.parametrize("hub_is", ["out of reach", "in trouble"])
 def test_a_name_that_was_never_loaded_is_not_what_the_cache_has(small, task, send, hub, revision, hub_is, tmp_path):
     small.refs["v1"] = A
-    (found,) = send([run(task("main", revision="main"))])
-    assert found.code == 0
+    (result,) = send([run(task("main", revision="main"))])
+    assert result.code == 0
     named = run(task(revision=revision))
     if hub_is == "out of reach":
         (done,) = send([named], offline=True)
@@ -437,8 +438,8 @@ def test_two_processes_load_at_once(small, task, hub, tmp_path):
         subprocess.Popen([*command, *run(task(name))], env=env, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         for name in ("t", "u")
     ]
-    said = [process.communicate()[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    errors = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
     assert commits(tmp_path, "t") == commits(tmp_path, "u") == [A]
 
 
@@ -469,24 +470,24 @@ NO_REFERENCE = {
 
 @pytest.mark.parametrize("case", NO_REFERENCE)
 def test_a_row_without_a_reference_is_not_graded_by_the_word_none(small, task, send, case):
-    answers, said = NO_REFERENCE[case]
+    answers, errors = NO_REFERENCE[case]
     types = pa.string() if case == "all null" else None
     small.commits[A][FILE] = parquet_of(pa.table({"q": ["one", "two"], "a": pa.array(answers, types)}))
     (done,) = send([run(task())])
-    if said:
-        refused(done, said, "to grade by")
+    if errors:
+        refused(done, errors, "to grade by")
     else:
         assert done.code == 0, done
 
 
 def test_pictures_inside_of_lists_and_structures_are_not_decoded(small, task, send, tmp_path):
     struct = pa.struct([("image", IMAGE), ("name", pa.string())])
-    made = pa.table({"q": ["one"], "a": ["ONE"], "list": pa.array([[PNG]], pa.list_(IMAGE))})
-    made = made.append_column("both", pa.array([{"image": PNG, "name": "a"}], struct))
+    content = pa.table({"q": ["one"], "a": ["ONE"], "list": pa.array([[PNG]], pa.list_(IMAGE))})
+    content = content.append_column("both", pa.array([{"image": PNG, "name": "a"}], struct))
     word, image = {"dtype": "string", "_type": "Value"}, {"_type": "Image"}
     features = {"q": word, "a": word, "list": {"_type": "List", "feature": image}}
     info = {"info": {"features": {**features, "both": {"image": image, "name": word}}}}
-    small.commits[A][FILE] = parquet_of(made.replace_schema_metadata({"huggingface": json.dumps(info)}))
+    small.commits[A][FILE] = parquet_of(content.replace_schema_metadata({"huggingface": json.dumps(info)}))
     done = send([run(task()), run(task("u", columns=["q", "a", "list", "both"]))])
     assert [each.code for each in done] == [0, 0], done
 
@@ -548,20 +549,20 @@ def test_the_open_copy_of_a_gated_set_needs_no_token(hub, send, tmp_path):
 
 
 def test_mrcr_has_its_data_as_published_then_and_as_they_were_mended(hub, send, tmp_path):
-    found = send(
+    results = send(
         [
             ["run", "-t", name, "-m", "echo:gold", "--json", "--out", f"out/{name}{protocol}", *more]
             for name in ("mrcr", "mrcr_128k")
             for protocol, more in (("", []), ("fixed", ["--protocol", "fixed"]))
         ]
     )
-    assert [done.code for done in found] == [0] * 4, found
+    assert [done.code for done in results] == [0] * 4, results
     then, mended = "204b0d4e8d9ca5c0a90bf942fdb2a5969094adc0", "f4c69fae7cf81f7ca26b9fee34b392a50f6b8a1d"
     assert [commits(tmp_path, f"{n}{p}") for n in ("mrcr", "mrcr_128k") for p in ("", "fixed")] == [
         [then],
         [mended],
     ] * 2
-    assert [json.loads(done.out)["runs"][0]["samples"] for done in found] == [3, 5, 2, 5]
+    assert [json.loads(done.out)["runs"][0]["samples"] for done in results] == [3, 5, 2, 5]
 
 
 def test_the_worked_examples_of_mmlu_pro_are_of_the_same_commit(hub, send, tmp_path):
@@ -594,7 +595,7 @@ def test_subtasks_that_babilong_has_at_0k_alone(hub, send):
         ("mr_niah", {"messages": [], "label": "a", "length_class": ""}, "the data have another form: ValueError"),
     ],
 )
-def test_cells_of_another_form_are_told_in_one_line(send, tmp_path, name, row, said):
+def test_cells_of_another_form_are_told_in_one_line(send, tmp_path, name, row, errors):
     write(tmp_path / "data" / f"{name}.jsonl", json.dumps(row) + "\n")
     judge = ["--judge", "echo:gold"] if name == "hle" else []
     command = [
@@ -614,7 +615,7 @@ def test_cells_of_another_form_are_told_in_one_line(send, tmp_path, name, row, s
     ]
     (done,) = send([[*command, *judge]])
     assert (done.code, done.err.count("\n")) == (2, 1), done
-    assert said in done.err
+    assert errors in done.err
 
 
 def by_url(task: Any, hub: Hub, name: str = "t", file: str = "d.jsonl") -> str:
@@ -789,6 +790,6 @@ def test_a_column_of_numbers_and_words_is_kept(small, task, send, tmp_path):
     ],
 )
 def test_what_the_store_of_large_files_says(text, words, passing):
-    known = explained(RuntimeError(text), NAME, A)
-    assert words in known.text
-    assert known.passing == passing
+    explanation = explained(RuntimeError(text), NAME, A)
+    assert words in explanation.text
+    assert explanation.passing == passing

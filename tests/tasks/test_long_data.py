@@ -26,14 +26,14 @@ def table(folder: Path, name: str, *rows: dict[str, Any]) -> Path:
 
 
 def samples(folder: Path, name: str, *overrides: str) -> Any:
-    (found,) = task.load([name], list(overrides))
-    return found, found.samples(CharacterTokenizer(), 0, folder)
+    (loaded,) = task.load([name], list(overrides))
+    return loaded, loaded.samples(CharacterTokenizer(), 0, folder)
 
 
 def value(scorer: str, text: str, target: str = "", **metadata: Any) -> float:
     sample = Sample(id="s", messages=[], target=target, metadata=metadata)
-    made = load("scorers", scorer).Scorer()
-    return float(asyncio.run(made.score(Output(text=text), sample, SimpleNamespace())).value)
+    built = load("scorers", scorer).Scorer()
+    return float(asyncio.run(built.score(Output(text=text), sample, SimpleNamespace())).value)
 
 
 @pytest.mark.parametrize(
@@ -55,25 +55,27 @@ def test_longbench_v2_reads_its_one_form(text, expected):
 def longbench(folder: Path) -> Path:
     common = {"domain": "d", "sub_domain": "s", "difficulty": "hard", "length": "short", "choice_A": "a"}
     letters = {"choice_B": " b", "choice_C": "c", "choice_D": "d", "answer": "B"}
-    made = [{"_id": f"x{i}", "question": f"Q{i}?", "context": f" Text {i % 2} ", **common, **letters} for i in range(4)]
-    table(folder, "longbench_v2_cot", *made)
-    return table(folder, "longbench_v2", *made)
+    built = [
+        {"_id": f"x{i}", "question": f"Q{i}?", "context": f" Text {i % 2} ", **common, **letters} for i in range(4)
+    ]
+    table(folder, "longbench_v2_cot", *built)
+    return table(folder, "longbench_v2", *built)
 
 
 def test_longbench_v2_has_the_published_prompt_and_texts_together(tmp_path):
-    found, made = samples(longbench(tmp_path), "longbench_v2")
-    assert [made.id(i) for i in made.chosen(limit=None, ids=None, seed=0)] == ["x0", "x2", "x1", "x3"]
-    content = made.sample(0).messages[0]["content"]
+    loaded, built = samples(longbench(tmp_path), "longbench_v2")
+    assert [built.id(i) for i in built.chosen(limit=None, ids=None, seed=0)] == ["x0", "x2", "x1", "x3"]
+    content = built.sample(0).messages[0]["content"]
     assert content.startswith(
         "Please read the following text and answer the question below.\n\n<text>\nText 0\n</text>"
     )
     assert "\n(B) b\n" in content
     assert content.endswith('Format your response as follows: "The correct answer is (insert answer here)".')
-    assert found.definition.overlength == "truncate_middle"
+    assert loaded.definition.overlength == "truncate_middle"
 
 
 def test_longbench_v2_with_reasoning_asks_twice_and_the_second_time_without_the_text(tmp_path):
-    found, made = samples(longbench(tmp_path), "longbench_v2_cot")
+    loaded, built = samples(longbench(tmp_path), "longbench_v2_cot")
     asked = []
 
     class Runner:
@@ -81,7 +83,7 @@ def test_longbench_v2_with_reasoning_asks_twice_and_the_second_time_without_the_
             asked.append(request.messages[-1]["content"] if request.messages else "")
             return Output(text=["It says b.", "The correct answer is (B)"][len(asked) - 1])
 
-    output = asyncio.run(found.episode(made.sample(0), Runner(), SimpleNamespace()))
+    output = asyncio.run(loaded.episode(built.sample(0), Runner(), SimpleNamespace()))
     assert "Text 0" in asked[0]
     assert "Text 0" not in asked[1]
     assert "Let’s think step by step: It says b.\n\nBased on the above" in asked[1]
@@ -123,8 +125,8 @@ def test_mr_niah_rows_keep_their_length_and_depth(tmp_path):
         {"role": r, "content": c} for r, c in zip(("user", "assistant", "user"), ("Poem", FIRE, "again"), strict=True)
     ]
     row = {"messages": messages, "label": FIRE, "length_class": 2048}
-    _, made = samples(table(tmp_path, "mr_niah", row), "mr_niah")
-    sample = made.sample(0)
+    _, built = samples(table(tmp_path, "mr_niah", row), "mr_niah")
+    sample = built.sample(0)
     assert sample.messages == messages
     assert (sample.metadata["length"], sample.metadata["depth"], sample.gold) == (2048, 33, FIRE)
 
@@ -152,11 +154,11 @@ def test_babilong_takes_its_subtasks_and_lengths_from_one_file_too(tmp_path):
         for config in ("4k", "16k")
         for i in range(3)
     ]
-    _, made = samples(
+    _, built = samples(
         table(tmp_path, "babilong", *rows), "babilong", "lengths=[4k, 16k]", "subtasks=[qa2]", "samples=2"
     )
-    assert len(made) == 4
-    sample = made.sample(3)
+    assert len(built) == 4
+    sample = built.sample(3)
     assert "qa2 16k 1" in sample.messages[0]["content"]
     assert (sample.metadata["length"], sample.metadata["subtask"]) == (16384, "qa2")
 
@@ -225,14 +227,14 @@ def test_infinitebench_builds_every_task_and_its_gold_scores_one(tmp_path):
     ]
     columns = ("subtask", "context", "input", "answer", "options")
     folder = table(tmp_path, "infinitebench", *(dict(zip(columns, row, strict=True)) for row in rows))
-    found, made = samples(folder, "infinitebench")
-    assert len(made) == len(rows)
-    for i in range(len(made)):
-        sample = made.sample(i)
-        score = asyncio.run(found.scorer.score(Output(text=sample.gold or ""), sample, SimpleNamespace()))
+    loaded, built = samples(folder, "infinitebench")
+    assert len(built) == len(rows)
+    for i in range(len(built)):
+        sample = built.sample(i)
+        score = asyncio.run(loaded.scorer.score(Output(text=sample.gold or ""), sample, SimpleNamespace()))
         assert (score.value, classify(Output(text="x"), score)) == (1.0, "right"), sample.id
         assert sample.prefix_key
-    text = made.sample([made.id(i) for i in range(len(made))].index("code_run-9")).messages[0]["content"]
+    text = built.sample([built.id(i) for i in range(len(built))].index("code_run-9")).messages[0]["content"]
     assert "one of them called func_1." in text
     assert "What does func_1(7) return?" in text
 
@@ -258,11 +260,11 @@ def test_mrcr_samples_know_their_bin_and_128k_leaves_the_longer_ones_out(tmp_pat
     _, whole = samples(tmp_path, "mrcr")
     _, shorter = samples(tmp_path, "mrcr_128k")
     assert [whole.id(i) for i in range(len(whole))] == [f"mrcr-{i}" for i in range(1, 6)]
-    found = [whole.sample(i) for i in range(len(whole))]
-    assert all(sample.metadata["o200k_tokens"] <= sample.metadata["length"] for sample in found)
-    assert all(2 * sample.metadata["o200k_tokens"] > sample.metadata["length"] for sample in found[1:])
-    assert found[0].metadata["bin"] == "4k-8k"
+    loaded = [whole.sample(i) for i in range(len(whole))]
+    assert all(sample.metadata["o200k_tokens"] <= sample.metadata["length"] for sample in loaded)
+    assert all(2 * sample.metadata["o200k_tokens"] > sample.metadata["length"] for sample in loaded[1:])
+    assert loaded[0].metadata["bin"] == "4k-8k"
     assert [shorter.id(i) for i in range(len(shorter))] == [
-        sample.id for sample in found if sample.metadata["o200k_tokens"] <= 131_072
+        sample.id for sample in loaded if sample.metadata["o200k_tokens"] <= 131_072
     ]
-    assert found[0].metadata["counted_by"] in {"o200k_base", "the model's tokenizer"}
+    assert loaded[0].metadata["counted_by"] in {"o200k_base", "the model's tokenizer"}

@@ -163,8 +163,8 @@ def trained() -> Chat:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    made = conversations(CharacterTokenizer(), lengths=[32000])
-    core.train_from_iterator([m["content"] for m in made.sample(0).messages], trainer)
+    generated = conversations(CharacterTokenizer(), lengths=[32000])
+    core.train_from_iterator([m["content"] for m in generated.sample(0).messages], trainer)
     return Chat(core)
 
 
@@ -213,11 +213,11 @@ def test_the_wanted_answer_stands_where_the_question_says(chat):
         sample = samples.sample(i)
         *turns, question = [m["content"] for m in sample.messages]
         assert [m["role"] for m in sample.messages] == ["user", "assistant"] * (len(turns) // 2) + ["user"]
-        found = re.fullmatch(
+        match = re.fullmatch(
             r"Prepend (\w{10}) to the (\d)\w\w \(1 indexed\) ([\w ]+) about (\w+)\. Do not .* your response\.", question
         )
-        assert found is not None
-        key, nth, form, topic = found.groups()
+        assert match is not None
+        key, nth, form, topic = match.groups()
         asks = [text[text.rindex("Write a") :] for text in turns[::2]]
         equal = [2 * j + 1 for j, ask in enumerate(asks) if re.fullmatch(f"Write an? {form} about {topic}\\.", ask)]
         assert len(equal) == sample.metadata["n_needles"]
@@ -233,8 +233,8 @@ def test_equal_requests_have_clearly_different_answers(chat):
     for i in range(2):
         sample = samples.sample(i)
         contents = [m["content"] for m in sample.messages]
-        wanted = contents[sample.metadata["desired_msg_index"] - 1]
-        needles = [contents[j + 1] for j in range(2, len(contents) - 1, 2) if contents[j] == wanted]
+        target = contents[sample.metadata["desired_msg_index"] - 1]
+        needles = [contents[j + 1] for j in range(2, len(contents) - 1, 2) if contents[j] == target]
         pairs = [(a, b) for a in needles for b in needles if a is not b]
         assert pairs
         assert max(SequenceMatcher(None, a, b, autojunk=False).ratio() for a, b in pairs) < 0.5

@@ -49,9 +49,9 @@ def haystacks(tokenizer: Any, seed: int = 0, **options: Any) -> Any:
 
 
 def text_of(sample: Any) -> str:
-    found = re.search(r"<text>\n(.*)\n</text>", sample.messages[0]["content"], re.DOTALL)
-    assert found is not None
-    return found[1]
+    match = re.search(r"<text>\n(.*)\n</text>", sample.messages[0]["content"], re.DOTALL)
+    assert match is not None
+    return match[1]
 
 
 @pytest.fixture(scope="module", params=["gpt2", "words", "metaspace", "approximate"])
@@ -89,9 +89,9 @@ def test_the_needle_stands_at_its_depth_between_two_sentences():
         text, code = text_of(sample), sample.target
         assert text.count(code) == 1
         assert len(re.findall(r"\d{7}", text)) == 1
-        found = re.search(rf"The access code of the \w+ vault is {code}\.", text)
-        assert found is not None
-        before, after = text[: found.start()], text[found.end() :]
+        match = re.search(rf"The access code of the \w+ vault is {code}\.", text)
+        assert match is not None
+        before, after = text[: match.start()], text[match.end() :]
         assert 100 * len(before) / (len(before) + len(after)) == pytest.approx(sample.metadata["depth"], abs=1)
         assert before == "" or before.rstrip().endswith(".")
         assert after == "" or after.lstrip()[0].isupper()

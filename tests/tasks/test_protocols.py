@@ -94,8 +94,8 @@ def _gpqa(folder: Path, protocol: str | None, count: int, *overrides: str):
 
 def test_a_run_with_prompts_of_their_own_for_repeats_grades_each_by_its_own_order(m1eval, tmp_path: Path) -> None:
     _gpqa(tmp_path, None, 6)
-    asked = ("--tasks", "gpqa_diamond", "--model", "echo:gold", "--protocol", "official", "--data-dir", tmp_path)
-    run = ("run", *asked, "--out", tmp_path / "r", "--json")
+    arguments = ("--tasks", "gpqa_diamond", "--model", "echo:gold", "--protocol", "official", "--data-dir", tmp_path)
+    run = ("run", *arguments, "--out", tmp_path / "r", "--json")
     (summary,) = m1eval(*run, "--repeats", "3").json()["runs"]
     assert summary["score"] == 1
     records = lines(run_of(tmp_path / "r") / "samples.jsonl")
@@ -187,12 +187,12 @@ def test_a_published_text_is_downloaded_and_kept(tmp_path: Path, served: tuple[s
 
 
 def test_a_published_text_may_lie_in_the_data_folder(tmp_path: Path) -> None:
-    given = tmp_path / "given"
-    given.mkdir()
-    (given / "grader.py").write_text(GRADER)
+    folder = tmp_path / "given"
+    folder.mkdir()
+    (folder / "grader.py").write_text(GRADER)
     path = _task(tmp_path, "http://127.0.0.1:9/a/grader.py")
-    write(given / "mine.jsonl", '{"question": "Why?", "answer": "Ann"}\n')
-    assert _prompt(path, given) == "Q: Why?\nA: 1 of {x}"
+    write(folder / "mine.jsonl", '{"question": "Why?", "answer": "Ann"}\n')
+    assert _prompt(path, folder) == "Q: Why?\nA: 1 of {x}"
 
 
 def test_without_a_network_the_error_names_the_file_and_the_folder(tmp_path: Path, m1eval) -> None:

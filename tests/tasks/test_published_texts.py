@@ -77,13 +77,13 @@ def read(hub: Any, tmp_path: Path) -> Any:
 def test_a_kept_file_that_was_damaged_is_read_anew(read, tmp_path, damage):
     assert read().code == 0
     assert not (tmp_path / "ran").exists()
-    kept = tmp_path / "cache" / "texts" / SHA
-    kept.write_bytes(damage)
+    cached = tmp_path / "cache" / "texts" / SHA
+    cached.write_bytes(damage)
     offline = read(HF_HUB_OFFLINE="1")
     assert offline.code in (0, 2), "it may be in the cache of `datasets`"
     assert "another version" not in offline.err
     assert read().code == 0
-    assert kept.read_bytes() == DATA
+    assert cached.read_bytes() == DATA
     shutil.rmtree(tmp_path / "cache")
     for path in (each for each in (tmp_path / "home").rglob("*") if each.is_file()):
         if path.read_bytes() == DATA:

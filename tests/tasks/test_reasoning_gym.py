@@ -50,8 +50,8 @@ def test_every_gold_answer_scores_one_and_every_other_text_less():
 def test_an_answer_on_which_the_library_raises_is_wrong():
     chosen = samples("samples=1", 'kinds=["prime_factorization"]')
     sample = chosen.sample(0)
-    given = ["two times three", "1/0", "x × y", sample.target, f"{sample.target} × 2"]
-    scores = graded([(f"<answer>{text}</answer>", sample) for text in given])
+    answers = ["two times three", "1/0", "x × y", sample.target, f"{sample.target} × 2"]
+    scores = graded([(f"<answer>{text}</answer>", sample) for text in answers])
     assert [score.value for score in scores] == [0, 0, 0, 1, 0]
     assert "ends the library's grader (invalid literal" in scores[0].explanation
     assert {classify(Output(text="x"), score) for score in scores[:3]} == {"wrong"}

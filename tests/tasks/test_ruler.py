@@ -48,8 +48,8 @@ def shape(subtask: str) -> re.Pattern[str]:
 def ours(subtask: str, length: int = 4096, tokenizer: Any = None, **options: Any) -> Sample:
     overrides = [f"subtasks=[{subtask}]", f"lengths=[{length}]", "samples=1"]
     overrides += [f"{key}={json.dumps(value)}" for key, value in options.items()]
-    (found,) = task.load(["ruler_generated"], overrides)
-    sample: Sample = found.samples(tokenizer or CharacterTokenizer(), 1).sample(0)
+    (loaded,) = task.load(["ruler_generated"], overrides)
+    sample: Sample = loaded.samples(tokenizer or CharacterTokenizer(), 1).sample(0)
     return sample
 
 
@@ -112,9 +112,9 @@ def test_what_is_asked_can_be_answered_from_the_text(subtask):
     sample = ours(subtask, 6000)
     text, outputs = sample.messages[0]["content"], sample.metadata["outputs"]
     if subtask.startswith("niah"):
-        asked = re.search(r"for (.*?) mentioned in the provided text\?", text)
-        assert asked is not None
-        keys = re.split(r",? and |, ", asked[1])
+        match = re.search(r"for (.*?) mentioned in the provided text\?", text)
+        assert match is not None
+        keys = re.split(r",? and |, ", match[1])
         values = [v for key in keys for v in re.findall(rf"for {re.escape(key)} is: ({UUID}|\d+)\.", text)]
         assert sorted(values) == sorted(outputs)
     elif subtask == "vt":
@@ -166,11 +166,11 @@ def rows(folder: Path) -> None:
 @pytest.mark.parametrize("subtask", ["qa_1", "qa_2"])
 def test_questions_have_their_documents_among_others_at_any_length(tmp_path, subtask):
     rows(tmp_path)
-    (found,) = task.load([f"ruler_{subtask}"], ["lengths=[2048, 20000]", "samples=4"])
+    (loaded,) = task.load([f"ruler_{subtask}"], ["lengths=[2048, 20000]", "samples=4"])
     for tokenizer in (Characters(), CharacterTokenizer()):
         lengths = [8000, 20_000] if isinstance(tokenizer, Characters) else [2048, 20_000]
-        (found,) = task.load([f"ruler_{subtask}"], [f"lengths={lengths}", "samples=4"])
-        samples = found.samples(tokenizer, 0, tmp_path)
+        (loaded,) = task.load([f"ruler_{subtask}"], [f"lengths={lengths}", "samples=4"])
+        samples = loaded.samples(tokenizer, 0, tmp_path)
         for i in range(len(samples)):
             sample = samples.sample(i)
             text = sample.messages[0]["content"]
@@ -180,4 +180,4 @@ def test_questions_have_their_documents_among_others_at_any_length(tmp_path, sub
             assert numbers == list(range(1, len(numbers) + 1))
             assert text.endswith("Answer:")
             output = Output(text=f"It is {sample.metadata['outputs'][0]}.")
-            assert asyncio.run(found.scorer.score(output, sample, SimpleNamespace())).value == 1.0
+            assert asyncio.run(loaded.scorer.score(output, sample, SimpleNamespace())).value == 1.0

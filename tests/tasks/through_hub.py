@@ -23,13 +23,13 @@ time.sleep = lambda seconds: _sleep(min(float(seconds), 0.01))  # the libraries 
 
 
 def main() -> None:
-    results = sys.stdout
+    out = sys.stdout
     for line in sys.stdin:
         batch = json.loads(line)
         settle(batch)
-        found = [call(command) for command in batch["commands"]]
-        results.write(json.dumps(found) + "\n")
-        results.flush()
+        results = [call(command) for command in batch["commands"]]
+        out.write(json.dumps(results) + "\n")
+        out.flush()
 
 
 def settle(batch: dict[str, Any]) -> None:

@@ -27,8 +27,8 @@ UNITS = [
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row["text"][:40])
 def test_what_must_be_found_is_found(row):
-    found = math.final_answer(row["text"], cut=row.get("cut", False), values=row.get("values", 1))
-    assert found == row["answer"]
+    answer = math.final_answer(row["text"], cut=row.get("cut", False), values=row.get("values", 1))
+    assert answer == row["answer"]
 
 
 def test_the_table_is_large_and_has_traps():

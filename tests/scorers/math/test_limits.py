@@ -107,10 +107,10 @@ class Heavy:
 
     def __init__(self, texts: set[str], error: Exception) -> None:
         self.texts, self.error = texts, error
-        self.asked: list[str] = []
+        self.calls: list[str] = []
 
     async def run(self, function: Any, rule: str, text: str, *_: Any, timeout: float) -> Any:
-        self.asked.append(text)
+        self.calls.append(text)
         if text in self.texts:
             raise self.error
         return "1", False, f"{rule}: as it happens"
@@ -135,7 +135,7 @@ def test_under_a_published_rule_too_what_the_answer_causes_is_wrong_and_what_the
     workers = Heavy({HEAVY, PLAIN}, error)
     with pytest.raises(type(error)):
         asyncio.run(math.Scorer(rule=rule).score(Output(text=HEAVY), sample, SimpleNamespace(workers=workers)))
-    assert workers.asked == [HEAVY, PLAIN]
+    assert workers.calls == [HEAVY, PLAIN]
 
 
 @pytest.mark.parametrize("sign", ["did not end within 47 s", "was lost with the worker processes", "(exit code -9)"])

@@ -23,12 +23,12 @@ MOST = 2
 @cache
 def chosen(text: str) -> list[tuple[str, str]]:
     kinds: Counter[str] = Counter()
-    kept = []
+    cases = []
     for kind, changed in different(text):
         kinds[kind] += 1
         if kinds[kind] <= MOST:
-            kept.append((kind, changed))
-    return kept
+            cases.append((kind, changed))
+    return cases
 
 
 @pytest.mark.parametrize("part", range(6))
@@ -96,7 +96,7 @@ def test_references_of_the_recorded_sets_are_read():
     shared = Path(os.environ.get("M1EVAL_SHARED", ROOT.parent / "shared")) / "data"
     if not shared.is_dir():
         pytest.skip(f"no recorded sets in {shared}")
-    found = list(references(shared))
-    readable = sum(bool(different(text)) for _, text in found[::25])
-    assert len(found) > 1000
-    assert readable > 0.85 * len(found[::25])
+    recorded = list(references(shared))
+    readable = sum(bool(different(text)) for _, text in recorded[::25])
+    assert len(recorded) > 1000
+    assert readable > 0.85 * len(recorded[::25])

@@ -82,9 +82,9 @@ def test_an_expression_rewritten_is_the_same_and_one_beside_it_is_not(seed):
                 f"({text})(1+2^{{-{3 * digits}}})",
             ]
         )
-        for other, wanted in ((same, True), (near, False)):
+        for other, expected in ((same, True), (near, False)):
             verdicts = [grade(pair) for pair in ((text, other), (other, text))]
-            wrong += [(text, other, verdict) for verdict in verdicts if verdict[0] is not wanted]
+            wrong += [(text, other, verdict) for verdict in verdicts if verdict[0] is not expected]
     assert not wrong
 
 
@@ -95,12 +95,12 @@ def test_a_decimal_of_many_digits_is_the_value_and_one_with_another_digit_or_few
         if abs(value * 5040 - mp().nint(value * 5040)) < mp().mpf(10) ** -60:
             continue  # a fraction
         digits = mp().nstr(value, 15, strip_zeros=False, min_fixed=-30, max_fixed=30)
-        places = [found.start() for found in re.finditer(r"(?<![-0.])[1-9]|(?<=[1-9])\d", digits)][:6]
+        places = [answer.start() for answer in re.finditer(r"(?<![-0.])[1-9]|(?<=[1-9])\d", digits)][:6]
         at = draw.choice(places)
         changed = f"{digits[:at]}{(int(digits[at]) + draw.randint(1, 8)) % 10}{digits[at + 1 :]}"
         few = mp().nstr(value, 4, min_fixed=-30, max_fixed=30)
-        for answer, wanted in ((digits, True), (changed, False), (few, False)):
-            if (verdict := grade((text, answer)))[0] is not wanted:
+        for answer, expected in ((digits, True), (changed, False), (few, False)):
+            if (verdict := grade((text, answer)))[0] is not expected:
                 wrong.append((text, answer, verdict))
     assert not wrong
 
@@ -112,13 +112,13 @@ def test_large_integers_differ_by_one():
         value = base**exponent + offset
         power = rf"{base}^{{{exponent}}}{offset:+d}"
         for reference in (power, str(value)):
-            for answer, wanted in (
+            for answer, expected in (
                 (f"{value:,}", True),
                 (power, True),
                 (str(value + 1), False),
                 (f"{value - 1:,}", False),
             ):
-                if (verdict := grade((reference, answer)))[0] is not wanted:
+                if (verdict := grade((reference, answer)))[0] is not expected:
                     wrong.append((reference, answer, verdict))
     assert not wrong
 
@@ -134,10 +134,10 @@ def test_dress_changes_no_verdict():
     for text in REFERENCES[::3]:
         wrong_ones = [other for _, other in different(text)]
         for answer in [text, *draw.sample(wrong_ones, min(2, len(wrong_ones)))]:
-            wanted = grade((text, answer))[0]
+            expected = grade((text, answer))[0]
             dressed = draw.sample(DRESS, 4)
             verdicts = [(dress, grade((text, dress.format(answer)))) for dress in dressed]
-            changed += [(text, answer, *verdict) for verdict in verdicts if verdict[1][0] is not wanted]
+            changed += [(text, answer, *verdict) for verdict in verdicts if verdict[1][0] is not expected]
     assert not changed
 
 
@@ -155,9 +155,10 @@ def test_a_reference_in_a_text_is_right_and_a_changed_one_is_wrong(form):
     draw, wrong = random.Random(form), []
     for text in REFERENCES[draw.randint(0, 3) :: 4]:
         changed = [other for _, other in different(text)]
-        for answer, wanted in [(text, True), *((other, False) for other in draw.sample(changed, min(1, len(changed))))]:
-            found = math.final_answer(form.format(answer), values=math.how_many(text))
-            verdict = grade((text, found)) if found else (None, "no answer")
-            if verdict[0] is not wanted:
-                wrong.append((text, answer, found, verdict))
+        others = draw.sample(changed, min(1, len(changed)))
+        for value, expected in [(text, True), *((other, False) for other in others)]:
+            answer = math.final_answer(form.format(value), values=math.how_many(text))
+            verdict = grade((text, answer)) if answer else (None, "no answer")
+            if verdict[0] is not expected:
+                wrong.append((text, value, answer, verdict))
     assert not wrong

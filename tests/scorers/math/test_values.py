@@ -29,8 +29,8 @@ def test_two_values_are_the_same_or_not(subject):
         for kind, verdict in VERDICTS.items():
             for answer in case.get(kind, ()):
                 for pair in ((case["gold"], answer), (answer, case["gold"])):
-                    if (found := values.same_value(*pair)) is not verdict:
-                        wrong.append((*pair, verdict, found))
+                    if (result := values.same_value(*pair)) is not verdict:
+                        wrong.append((*pair, verdict, result))
     assert wrong == []
 
 
@@ -135,8 +135,8 @@ def test_every_function_that_is_read_has_values():
         numbers = [sympy.Rational(value) for value in (place, *more)]
         nodes = [("num", exact.Fraction(int(value.p), int(value.q))) for value in numbers]
         (ball, _), _ = enclosure.evaluate(("fn", name, *nodes), {}, exact.Budget())
-        wanted = getattr(sympy, named.get(name, name))(*numbers)
-        found = balls.fraction(ball.real)
-        assert abs(sympy.Rational(found.numerator, found.denominator) - sympy.N(wanted, 60)) < sympy.Float("1e-40"), (
-            name
-        )
+        expected = getattr(sympy, named.get(name, name))(*numbers)
+        fraction = balls.fraction(ball.real)
+        assert abs(sympy.Rational(fraction.numerator, fraction.denominator) - sympy.N(expected, 60)) < sympy.Float(
+            "1e-40"
+        ), name

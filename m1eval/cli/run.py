@@ -24,7 +24,9 @@ from m1eval.errors import PluginFailed, RunnerError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from m1eval.model.model import Model
+    from m1eval.run.evaluate import Evaluation
     from m1eval.run.judges import Panel
+    from m1eval.run.planned_run import PlannedRun
     from m1eval.run.run import Run
     from m1eval.run.spending import Spending
     from m1eval.task.task import Task
@@ -296,19 +298,12 @@ def run(tasks: Sequence[str], model: str, **given: Any) -> int:
         terminal.line(f"note: {line}", err=True)
     if given["dry_run"]:
         from m1eval.report.dry_run import show
+        from m1eval.run.planning import preview
 
-        show(runs, chosen_model.runner(), redo=given["redo"], as_json=given["as_json"])
+        tokenizer = chosen_model.tokenizer(chosen_model.runner())
+        show([preview(run, tokenizer, redo=given["redo"]) for run in runs], as_json=given["as_json"])
         return 0
-    try:
-        return _evaluate(runs, chosen_model, given, panel)
-    finally:
-        if given["redo"] and any(_continuable(each) for each in runs):
-            terminal.line("note: with --redo the same command starts over; to continue, leave it out", err=True)
-
-
-def _continuable(run: "Run") -> bool:
-    """Whether a run has answers, and lacks others."""
-    return run.work is not None and run.tally.finished > 0 and any(run.work.pending())
+    return _evaluate(runs, chosen_model, given, panel)
 
 
 def _model(spec: str, given: dict[str, Any]) -> "Model":
@@ -391,7 +386,7 @@ def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any], panel:
         made = Run(task, model, place.folder, ids=ids, judge_files=judge_files, **keep)
         if place.earlier:
             before = Run(task, model, place.earlier, ids=ids, judge_files=judge_files, **keep)
-            if _continues(before):
+            if before.continues():
                 made = before
                 made.notes.append(f"continues in {place.earlier}, where an earlier version kept this run")
         if place.note:
@@ -400,59 +395,68 @@ def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any], panel:
     return runs
 
 
-def _continues(run: "Run") -> bool:
-    """Whether a folder of an earlier version holds this very run."""
-    try:
-        run.read_state()
-    except UsageError:
-        return False
-    return True
-
-
 def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: "Panel | None") -> int:
-    import asyncio
-
     from m1eval.report.live import Terminal
-    from m1eval.run import interrupts
-    from m1eval.run.evaluate import evaluate
+    from m1eval.run.evaluate import Evaluation
 
     display = Terminal("none" if given["as_json"] and not given["display"] else given["display"])
     runner = model.runner()
     spending = _spending(model, runner.base_url, given)
     if judges is not None:
         judges.price(given["prices"], required=given["max_cost"] is not None)
-    keep = {name: given[name] for name in ("concurrency", "redo")}
+    evaluation = Evaluation(
+        runs,
+        runner,
+        display,
+        concurrency=given["concurrency"],
+        redo=given["redo"],
+        judges=judges,
+        spending=spending,
+    )
     try:
-        finished = asyncio.run(evaluate(runs, runner, display, spending=spending, judges=judges, **keep))
+        return _execute(evaluation, spending, given)
+    finally:
+        if given["redo"] and any(run.tally.finished and any(run.plan.pending()) for run in evaluation.planned):
+            terminal.line("note: with --redo the same command starts over; to continue, leave it out", err=True)
+
+
+def _execute(evaluation: "Evaluation", spending: "Spending", given: dict[str, Any]) -> int:
+    """Do it, print what came out, and give the exit code."""
+    import asyncio
+
+    from m1eval.run import interrupts
+
+    try:
+        is_finished = asyncio.run(evaluation.execute())
     except asyncio.CancelledError:
-        if interrupts.is_urgent() and (partial := [run for run in runs if run.work is not None and run.tally.finished]):
+        if interrupts.is_urgent() and (partial := [run for run in evaluation.planned if run.tally.finished]):
             _show(partial, as_json=given["as_json"])
         terminal.line("interrupted; the same command continues", err=True)
         return interrupts.exit_code()
     except (RunnerError, Stopped, PluginFailed):
-        if partial := [run for run in runs if run.work is not None and run.tally.finished]:
+        if partial := [run for run in evaluation.planned if run.tally.finished]:
             _show(partial, as_json=given["as_json"])
         raise
-    _show(runs, as_json=given["as_json"])
+    _show(evaluation.planned, as_json=given["as_json"])
     if spending.reached:
         terminal.line(f"stopped by {spending.reached}; the same command with a higher limit continues", err=True)
         return 3
     if spending.overrun:
         terminal.line(f"note: {spending.overrun}", err=True)
-    if not finished:
+    if not is_finished:
         terminal.line("interrupted; the same command continues", err=True)
         return interrupts.exit_code()
-    return _verdict(runs, given["fail_under"])
+    return _verdict(evaluation.planned, given["fail_under"])
 
 
-def _show(runs: "Sequence[Run]", *, as_json: bool) -> None:
+def _show(runs: "Sequence[PlannedRun]", *, as_json: bool) -> None:
     if as_json:
         from m1eval.report.table import built
 
         terminal.json({"runs": built(runs)})
         for run in runs:
             for note in run.notes:
-                terminal.line(f"{run.task.name}: {note}", err=True)
+                terminal.line(f"{run.run.task.name}: {note}", err=True)
     else:
         from m1eval.report.table import show
 
@@ -470,11 +474,11 @@ def _spending(model: "Model", address: str | None, given: dict[str, Any]) -> "Sp
     return Spending(prices, given["max_cost"], given["max_tokens_total"])
 
 
-def _verdict(runs: "list[Run]", fail_under: float | None) -> int:
+def _verdict(runs: "Sequence[PlannedRun]", fail_under: float | None) -> int:
     scores = [run.tally.score for run in runs]
     if any(score is None for score in scores) or any(run.tally.outcomes["errored"] for run in runs):
         return 3
     below = [run for run in runs if fail_under is not None and (run.tally.score or 0) < fail_under]
     for run in below:
-        terminal.line(f"{run.task.name}: {run.tally.score:.4g} is below --fail-under {fail_under:g}", err=True)
+        terminal.line(f"{run.run.task.name}: {run.tally.score:.4g} is below --fail-under {fail_under:g}", err=True)
     return int(bool(below))

@@ -12,7 +12,7 @@ from m1eval.analysis.effective_length import caution, effective, verdict
 from m1eval.errors import UsageError
 from m1eval.report import heatmap
 from m1eval.report.markdown import table
-from m1eval.run.run import Run
+from m1eval.run.planned_run import PlannedRun
 from m1eval.store import metadata
 from m1eval.store.folders import find_runs
 from m1eval.store.journal_state import records
@@ -35,7 +35,7 @@ class RunLengths(NamedTuple):
     entries: list[by_length.Entry]
 
 
-def after_runs(runs: Sequence[Run]) -> None:
+def after_runs(runs: Sequence[PlannedRun]) -> None:
     """Print what runs over lengths have to say and draw their heat maps; then the means over tasks of one benchmark.
 
     Nothing for other runs.
@@ -43,8 +43,8 @@ def after_runs(runs: Sequence[Run]) -> None:
     found = []
     for run in runs:
         if entries := _over_lengths(run):
-            rule = run.task.definition.effective_length or EffectiveLengthRule(by_length.THRESHOLD)
-            found.append(RunLengths(run.folder, run.task.name, run.model.spec, rule, entries))
+            rule = run.run.task.definition.effective_length or EffectiveLengthRule(by_length.THRESHOLD)
+            found.append(RunLengths(run.run.folder, run.run.task.name, run.run.model.spec, rule, entries))
     together = _together(found)
     for each in found:
         alone = not any(each in parts for parts in together)
@@ -53,14 +53,14 @@ def after_runs(runs: Sequence[Run]) -> None:
         terminal.block(f"\n{_mean(parts, ())}\n")
 
 
-def _over_lengths(run: Run) -> list[by_length.Entry]:
+def _over_lengths(run: PlannedRun) -> list[by_length.Entry]:
     """The records of a run if its samples have lengths that were asked for."""
-    journal = run.folder / "samples.jsonl"
+    journal = run.run.folder / "samples.jsonl"
     scored = (record for record in records(journal) if record.outcome != "errored")
     first = next(scored, None) if journal.is_file() else None
-    if first is None or run.work is None or not isinstance(first.metadata.get("length"), int):
+    if first is None or not isinstance(first.metadata.get("length"), int):
         return []
-    return list(by_length.entries(run.folder, run.work.done.strangers))
+    return list(by_length.entries(run.run.folder, run.plan.done.strangers))
 
 
 def show(

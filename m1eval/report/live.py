@@ -15,7 +15,7 @@ from m1eval.report.words import (
     plural,
     shorten,
 )
-from m1eval.run.run import Run
+from m1eval.run.planned_run import PlannedRun
 from m1eval.store.tally import OUTCOMES
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Terminal:
         self._prompt = self._output = 0
         self._status = ""
         self._said: tuple[str, float] = ("", 0.0)  # the last plain line's mark (status or tenth) and its time
-        self._run: Run | None = None
+        self._run: PlannedRun | None = None
         self._about: RunDescription | None = None
         self._about_until = 0.0
         self._asking: Session | None = None
@@ -88,7 +88,7 @@ class Terminal:
             self._waited += wait
             self._status = f"retry in {format_duration(wait)}: {reason}"
 
-    def begin(self, run: Run, asking: "Session") -> None:
+    def begin(self, run: PlannedRun, asking: "Session") -> None:
         """Follow a run."""
         self._run, self._asking = run, asking
         self._about, self._about_until = None, 0.0
@@ -112,7 +112,7 @@ class Terminal:
 
     def _draw(self, *, last: bool = False) -> None:
         now = time.monotonic()
-        if self._run and self._run.work and (last or now >= self._about_until):
+        if self._run and (last or now >= self._about_until):
             # It goes through all samples: that of a million is made anew now and then, and at the end.
             self._about = self._run.description()
             self._about_until = now + STALE * (time.monotonic() - now)
@@ -129,12 +129,12 @@ class Terminal:
 
     def _line(self, now: float, *, last: bool) -> None:
         """One line each tenth of the way, each minute, and for each new thing that happens before the first token."""
-        if self._run is None or self._run.work is None:
+        if self._run is None:
             mark, text = self._status, self._status
         else:
             done, total = self._done()
             mark = f"{10 * done // max(total, 1)}{last}"
-            text = f"{self._run.task.name} {done}/{total} · {self._counts()} · {self._speed()}"
+            text = f"{self._run.run.task.name} {done}/{total} · {self._counts()} · {self._speed()}"
             text += "" if done == total else f" · ETA {self._eta()}"
             text += f" · {reason}" if (reason := self._reason()) else ""
         if text and (mark != self._said[0] or now - self._said[1] > PLAIN_SECONDS):
@@ -146,14 +146,14 @@ class Terminal:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
 
-        if self._run is None or self._run.work is None:
+        if self._run is None:
             return terminal.styled(self._status or "starting", "dim")
         done, total = self._done()
         head = Table.grid(expand=True)
         title = terminal.cell(self._title())
         head.add_column(no_wrap=True, min_width=len(title))
         head.add_column(justify="right", style="dim", no_wrap=True)
-        head.add_row(terminal.styled(title, "bold"), terminal.styled(str(self._run.folder)))
+        head.add_row(terminal.styled(title, "bold"), terminal.styled(str(self._run.run.folder)))
         bar = Table.grid(padding=(0, 2))
         eta = "" if done == total else f"ETA {self._eta()}"
         width = max(20, min(60, console.width - 45))
@@ -172,19 +172,23 @@ class Terminal:
 
     def _title(self) -> str:
         assert self._run is not None
-        assert self._run.work is not None
-        most = self._run.task.definition.generation.max_tokens
-        shape = f"{len(self._run.work.numbers)} × {self._run.repeats}"
+        most = self._run.run.task.definition.generation.max_tokens
+        shape = f"{len(self._run.plan.numbers)} × {self._run.run.repeats}"
         return " · ".join(
             filter(
-                None, [self._run.task.name, self._run.model.spec, shape, f"max {plural(most, 'token')}" if most else ""]
+                None,
+                [
+                    self._run.run.task.name,
+                    self._run.run.model.spec,
+                    shape,
+                    f"max {plural(most, 'token')}" if most else "",
+                ],
             )
         )
 
     def _done(self) -> tuple[int, int]:
         assert self._run is not None
-        assert self._run.work is not None
-        total = self._about.answers_wanted if self._about else self._run.work.total
+        total = self._about.answers_wanted if self._about else self._run.plan.total
         return min(self._run.tally.finished, total), total
 
     def _counts(self) -> str:
@@ -197,7 +201,7 @@ class Terminal:
 
     def _reason(self) -> str:
         """Why most of the errored samples are; nothing if none is."""
-        work = self._run.work if self._run else None
+        work = self._run.plan if self._run else None
         most = work.done.reasons.most(1) if work else ()
         return f"errored {most[0].count} × {shorten(most[0].reason, 120)}" if most else ""
 

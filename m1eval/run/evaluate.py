@@ -1,24 +1,25 @@
-"""From runs to results: take the folders, start the model if anything is owed, run task after task, close up.
+"""From runs to results: take the folders, start the model if anything is pending, run task after task, close.
 
 The first Ctrl-C lets what is in flight finish; the second leaves at once. Either way the same command continues.
 """
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from m1eval.errors import M1evalError, NoJudge, PluginFailed
-from m1eval.model.model import Model
 from m1eval.model.runner_tokenizer import ContextWindowUnknown
 from m1eval.progress import Progress
 from m1eval.protocols import Runner, Tokenizer
 from m1eval.run.generation import ConcurrencyLimit, Session
 from m1eval.run.interrupts import Interrupts
+from m1eval.run.open_run import OpenRun
+from m1eval.run.planned_run import PlannedRun
 from m1eval.run.run import Run
 from m1eval.run.spending import Spending
-from m1eval.store.journal import Journal
 
 if TYPE_CHECKING:
     from m1eval.run.judges import Panel
@@ -60,129 +61,142 @@ class Display(Progress, Protocol):
 
     def __enter__(self) -> "Display": ...
     def __exit__(self, *exc: object) -> None: ...
-    def begin(self, run: Run, asking: Session) -> None: ...
+    def begin(self, run: PlannedRun, session: Session) -> None: ...
     def end(self) -> None: ...
 
 
-async def evaluate(
-    runs: Sequence[Run],
-    runner: Runner,
-    display: Display,
-    *,
-    concurrency: int | None = None,
-    redo: bool = False,
-    judges: "Panel | None" = None,
-    spending: Spending | None = None,
-) -> bool:
-    """Do what the runs owe; False if it was interrupted. All folders are taken before anything is asked."""
-    spending = spending or Spending()
-    stop = asyncio.Event()
-    tools = RunContext(judges)
-    tokenizer = runs[0].model.tokenizer(runner)
-    _set_up(spending, runner, tokenizer, judges)
-    opened: list[Run] = []
-    late: dict[Run, Journal] = {}  # runs whose samples depend on the model's window
-    try:
-        for run in runs:
-            journal = run.open(redo=redo)
-            opened.append(run)
-            runner.recall(run.described)
-            try:
-                run.plan(tokenizer, journal)
-            except ContextWindowUnknown:
-                late[run] = journal
-            if judges is not None and not redo:
-                judges.load_replies(journal.path)
-            spending.add_previous(run.spent_before)
-        places = ConcurrencyLimit(lambda: concurrency or int(runner.concurrency))
-        asking = Session(runner, tools, display, places, spending, stop)
-        with Interrupts(stop) as interrupts, display:
-            owing = [run for run in runs if run in late or run.is_pending]
-            if owing:
-                await _start(runs[0].model, runner, judges, display)
-                tokenizer.started = True
-                _check_runner(owing, runner)
-            for run, journal in late.items():
-                run.plan(tokenizer, journal)
-            interrupts.drains = True
-            for run in owing:
-                if stop.is_set():
-                    break
-                display.begin(run, asking)
-                try:
-                    await run.execute(asking)
-                finally:
-                    display.end()
-            await _compare_answers(opened, asking)
-        shared = [*runner.notes, *([APPROXIMATE] if tokenizer.approximate else [])]
-        for run in runs:
-            run.notes += shared
-    except BaseException as error:
-        for run in reversed(opened):
-            _close(run, error)
-        raise
-    else:
-        _close_all(opened)
-    finally:
-        await _give_back(runs[0].model, runner, tools, sys.exception())
-    return not stop.is_set() or not any(run.is_pending for run in runs)
+class Evaluation:
+    """The runs of one command: their folders are taken before anything is asked, their summaries written at the end."""
 
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        runner: Runner,
+        display: Display,
+        *,
+        concurrency: int | None = None,
+        redo: bool = False,
+        judges: "Panel | None" = None,
+        spending: Spending | None = None,
+    ) -> None:
+        self.model = runs[0].model
+        self.planned: list[PlannedRun] = []
+        """The runs whose samples are known, in the order given; all of them once `execute` has returned."""
+        self._runs = runs
+        self._runner = runner
+        self._display = display
+        self._redo = redo
+        self._judges = judges
+        self._spending = spending or Spending()
+        self._concurrency = concurrency
+        self._context = RunContext(judges)
 
-async def _start(model: Model, runner: Runner, judges: "Panel | None", display: Display) -> None:
-    """Load or connect to the model and to the judges."""
-    await model.start(runner, display)
-    if judges is not None:
-        await judges.start(display)
-
-
-def _set_up(spending: Spending, runner: Runner, tokenizer: Tokenizer, judges: "Panel | None") -> None:
-    """Let the limits know what requests may take, and count those to judges."""
-    spending.meter.tokenizer = tokenizer
-    spending.meter.window = lambda: runner.context_window
-    if judges is not None:
-        judges.spending = spending
-        spending.judges = judges.meters
-
-
-def _check_runner(runs: Sequence[Run], runner: Runner) -> None:
-    for run in runs:
-        run.check_runner(runner)
-
-
-async def _compare_answers(runs: Sequence[Run], asking: Session) -> None:
-    """For runs that were finished by an earlier command, which may have been killed before it had done so."""
-    for run in runs:
-        if run.compares:
-            await run.compare_answers(asking)
-
-
-def _close_all(runs: Sequence[Run]) -> None:
-    """Close every run, also where one of them cannot be; raises the first error."""
-    first: BaseException | None = None
-    for run in reversed(runs):  # the first may have made a folder that others are in
+    async def execute(self, stop: asyncio.Event | None = None) -> bool:
+        """Do what is pending; False if it was interrupted. `stop`: when set, what is in flight is finished, no more."""
+        stop = stop or asyncio.Event()
+        tokenizer = self.model.tokenizer(self._runner)
+        self._set_up_spending(tokenizer)
+        opened: dict[Run, OpenRun] = {}
+        planned: dict[Run, PlannedRun] = {}
+        limit = ConcurrencyLimit(lambda: self._concurrency or int(self._runner.concurrency))
+        session = Session(self._runner, self._context, self._display, limit, self._spending, stop)
         try:
-            run.close()
+            for run in self._runs:
+                opened[run] = self._open(run)
+                with suppress(ContextWindowUnknown):  # samples that depend on it are planned after the start
+                    planned[run] = opened[run].plan(tokenizer)
+                self._set_planned(planned)
+            with Interrupts(stop) as interrupts, self._display:
+                pending = [run for run in self._runs if run not in planned or planned[run].is_pending]
+                if pending:
+                    await self._start()
+                    tokenizer.started = True
+                    for run in pending:
+                        opened[run].check_runner(self._runner)
+                for run in self._runs:
+                    if run not in planned:
+                        planned[run] = opened[run].plan(tokenizer)
+                self._set_planned(planned)
+                interrupts.drains = True
+                await self._execute([planned[run] for run in pending], session)
+                for each in self.planned:  # an earlier command may have been killed before it had compared them
+                    if each.compares_answers:
+                        await each.compare_answers(session)
+            notes = [*self._runner.notes, *([APPROXIMATE] if tokenizer.approximate else [])]
+            for run in self._runs:
+                run.notes += notes
+        except BaseException as error:
+            for run in reversed(opened):
+                _close_after_error(opened[run], planned.get(run), error)
+            raise
+        else:
+            _close_all([(opened[run], planned.get(run)) for run in opened])
+        finally:
+            await self._release(sys.exception())
+        return not stop.is_set() or not any(each.is_pending for each in self.planned)
+
+    def _open(self, run: Run) -> OpenRun:
+        opened = run.open(redo=self._redo)
+        self._runner.recall(opened.runner_description)
+        if self._judges is not None and not self._redo:
+            self._judges.load_replies(opened.journal.path)
+        self._spending.add_previous(opened.previous_usage)
+        return opened
+
+    def _set_planned(self, planned: Mapping[Run, PlannedRun]) -> None:
+        self.planned = [planned[run] for run in self._runs if run in planned]
+
+    async def _execute(self, runs: Sequence[PlannedRun], session: Session) -> None:
+        for run in runs:
+            if session.stop.is_set():
+                break
+            self._display.begin(run, session)
+            try:
+                await run.execute(session)
+            finally:
+                self._display.end()
+
+    async def _start(self) -> None:
+        """Load or connect to the model and to the judges."""
+        await self.model.start(self._runner, self._display)
+        if self._judges is not None:
+            await self._judges.start(self._display)
+
+    def _set_up_spending(self, tokenizer: Tokenizer) -> None:
+        """Let the limits know what requests may take, and count those to judges."""
+        self._spending.meter.tokenizer = tokenizer
+        self._spending.meter.window = lambda: self._runner.context_window
+        if self._judges is not None:
+            self._judges.spending = self._spending
+            self._spending.judges = self._judges.meters
+
+    async def _release(self, failure: BaseException | None) -> None:
+        """Close the runner, the workers and the judges; an error of the runner must not hide what went wrong before."""
+        try:
+            await self.model.aclose(self._runner)
+        except PluginFailed as error:
+            if failure is None:
+                raise
+            failure.add_note(str(error))
+        finally:
+            await self._context.aclose()
+
+
+def _close_all(runs: Sequence[tuple[OpenRun, PlannedRun | None]]) -> None:
+    """Close every run, also if one of them cannot be closed; raises the first error."""
+    first: BaseException | None = None
+    for opened, planned in reversed(runs):  # the first may have made a folder that others are in
+        try:
+            opened.close(planned)
         except (M1evalError, OSError) as error:
             first = first or error
     if first is not None:
         raise first
 
 
-async def _give_back(model: Model, runner: Runner, context: RunContext, failure: BaseException | None) -> None:
-    """Close the runner and the tools; an error of the runner's must not hide what went wrong before."""
+def _close_after_error(opened: OpenRun, planned: PlannedRun | None, error: BaseException) -> None:
+    """Close a run; a second error must not hide the first."""
     try:
-        await model.aclose(runner)
-    except PluginFailed as error:
-        if failure is None:
-            raise
-        failure.add_note(str(error))
-    finally:
-        await context.aclose()
-
-
-def _close(run: Run, error: BaseException) -> None:
-    """Close after an error; a second error while closing must not hide the first."""
-    try:
-        run.close()
+        opened.close(planned)
     except (M1evalError, OSError) as second:
         error.add_note(str(second))

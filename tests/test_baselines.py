@@ -173,7 +173,7 @@ def test_a_wrong_file_is_an_error_at_its_line(tmp_path, old, new, message):
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text(ODD.replace(old, new, 1))
     script = (
-        "from m1eval import UsageError, baselines\n"
+        "from m1eval import UsageError; from m1eval.analysis import baselines\n"
         "try:\n    print(baselines.read('mine').figures[0].score)\n"
         "except UsageError as error:\n    print(error)"
     )
@@ -186,7 +186,8 @@ def test_the_users_own_folder_adds_figures(tmp_path):
     folder = tmp_path / "results" / "baselines"
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text(ODD)
-    script = "from m1eval import baselines; print(baselines.read('mine').figures[0].score, len(baselines.available()))"
+    script = "from m1eval.analysis import baselines\n"
+    script += "print(baselines.read('mine').figures[0].score, len(baselines.available()))"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["50.0", str(len(baselines.available()) + 1)]
 

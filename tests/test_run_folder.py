@@ -488,10 +488,10 @@ def test_a_lock_on_a_file_that_is_gone_does_not_count(tmp_path, monkeypatch):
 def test_a_full_disk_while_closing_is_a_line_each_and_leaves_nothing_half_written(tmp_path, capitals):
     script = """
         import resource, signal, sys
-        from m1eval.cli import main
+        from m1eval.cli.main import main
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-        cli.main(sys.argv[2:])
+        main(sys.argv[2:])
     """
     file = write(tmp_path / "full.py", script)
     run = _run(tmp_path / "x")
@@ -519,10 +519,10 @@ def test_a_full_disk_while_closing_is_a_line_each_and_leaves_nothing_half_writte
 def test_lines_that_are_taken_out_stay_paid_for_once_on_a_full_disk(tmp_path, capitals, repeats, room):
     script = """
         import resource, signal, sys
-        from m1eval.cli import main
+        from m1eval.cli.main import main
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-        cli.main(sys.argv[2:])
+        main(sys.argv[2:])
     """
     file = write(tmp_path / "full.py", script)
 

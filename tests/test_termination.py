@@ -13,10 +13,10 @@ from tests.conftest import lines, run_of, write
 
 SCRIPT = """
     import sys
-    from m1eval.cli import main
+    from m1eval.cli.main import main
     from m1eval.run import interrupts
     interrupts.DRAIN = float(sys.argv[1])
-    cli.main(sys.argv[2:])
+    main(sys.argv[2:])
 """
 RUNNER = """
     import asyncio

@@ -51,12 +51,12 @@ def settle(batch: dict[str, Any]) -> None:
 
 
 def call(arguments: list[str]) -> dict[str, Any]:
-    from m1eval.cli import main
+    from m1eval.cli.main import main
 
     out, err, start = io.StringIO(), io.StringIO(), time.monotonic()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            main.main(arguments)
+            main(arguments)
             code = 71
         except SystemExit as left:
             code = int(left.code or 0)

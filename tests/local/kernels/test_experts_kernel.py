@@ -1,6 +1,6 @@
 """The kernels of mixtures of experts against PyTorch: routers, sorting, products, sums; and SiLU in place.
 
-Triton's interpreter cuts bf16 off where a GPU rounds it, so bounds in bf16 are wide; in fp32 they are not.
+Triton's interpreter truncates bf16 where a GPU rounds it, so bounds in bf16 are wide; in fp32 they are not.
 """
 
 import pytest
@@ -9,7 +9,7 @@ import torch
 BF16 = torch.bfloat16
 
 
-def drawn(device, tokens, chosen, count, width=80, inner=48):
+def inputs(device, tokens, chosen, count, width=80, inner=48):
     """Tokens, both stacks of weights, weights and ids of the chosen."""
     torch.manual_seed(tokens)
     x = torch.randn(tokens, width, device=device, dtype=BF16)
@@ -19,24 +19,24 @@ def drawn(device, tokens, chosen, count, width=80, inner=48):
     return [x, gate_up, down, torch.rand(tokens, chosen, device=device), ids]
 
 
-def wanted(part, x, gate_up, down, weights, ids):
+def expected(part, x, gate_up, down, weights, ids):
     """The reference in fp32, other ranks' experts left out."""
     own = ids.flatten().where((ids >= 0).flatten() & (ids < len(down)).flatten(), len(down))
     return part("ops.experts").expert_by_expert(x.float(), gate_up.float(), down.float(), weights, own)
 
 
-def near(found, exact, bound):
+def near(actual, exact, bound):
     """Relative Frobenius error below the bound, also where nothing is expected."""
-    assert found.isfinite().all()
-    assert (found - exact).norm() <= bound * exact.norm()
+    assert actual.isfinite().all()
+    assert (actual - exact).norm() <= bound * exact.norm()
 
 
 @pytest.mark.parametrize("first", [0, 2, 8])
 @pytest.mark.parametrize(("tokens", "chosen", "count"), [(1, 2, 8), (3, 3, 40), (20, 2, 4), (90, 1, 1)])
 def test_few_and_many_tokens_go_through_their_own_experts(part, device, tokens, chosen, count, first):
-    x, gate_up, down, weights, ids = drawn(device, tokens, chosen, count)
+    x, gate_up, down, weights, ids = inputs(device, tokens, chosen, count)
     ids = ids - first
-    exact = wanted(part, x, gate_up, down, weights, ids)
+    exact = expected(part, x, gate_up, down, weights, ids)
     tile = (64, 64, 4, 2)
     few = part("kernels.experts").experts(x, gate_up, down, weights, ids, tiles=(tile, tile))
     many = part("ops.experts").sorted_by_kernels(x, gate_up, down, weights, ids)
@@ -66,13 +66,13 @@ def test_on_a_gpu_the_kernels_are_taken_for_few_tokens_and_for_many(part, device
 
     monkeypatch.setattr(ops.experts, "kernel", noted("few", kernel.experts))
     monkeypatch.setattr(kernel, "sort_by_expert", noted("many", kernel.sort_by_expert))
-    args = drawn(device, tokens, 2, 3)
-    near(ops.experts(*args), wanted(part, *args), 0.02)
+    args = inputs(device, tokens, 2, 3)
+    near(ops.experts(*args), expected(part, *args), 0.02)
     assert taken == ["few" if 2 * tokens <= ops.FEW else "many"]
 
 
 def test_a_token_that_no_expert_here_sees_gives_zero_whatever_memory_held(part, device):
-    x, gate_up, down, weights, ids = drawn(device, 6, 2, 4)
+    x, gate_up, down, weights, ids = inputs(device, 6, 2, 4)
     seen = torch.full((12, 80), torch.nan, device=device, dtype=BF16)
     back = torch.full((12,), -1, device=device, dtype=torch.int32)
     kernel = part("kernels.experts")
@@ -87,7 +87,7 @@ def test_a_token_that_no_expert_here_sees_gives_zero_whatever_memory_held(part, 
 
 def test_without_tokens_nothing_is_done(part, device):
     x, gate_up, down, weights, ids = (
-        tensor[:0] if i in {0, 3, 4} else tensor for i, tensor in enumerate(drawn(device, 2, 2, 4))
+        tensor[:0] if i in {0, 3, 4} else tensor for i, tensor in enumerate(inputs(device, 2, 2, 4))
     )
     assert part("kernels.experts").experts(x, gate_up, down, weights, ids).shape == (0, 80)
     assert part("kernels.router").route(x, gate_up[0], None, part("ops.layout").Routing(2))[1].shape == (0, 2)
@@ -125,9 +125,9 @@ def test_routers_score_as_in_fp32(part, device, dtype, tokens, experts, width, p
     x = torch.randn(tokens, width, device=device, dtype=BF16)
     weight = torch.randn(experts, width, device=device).to(dtype)
     exact = x.double() @ weight.double().t()
-    found = part("kernels.router").logits(x, weight, tile=(16, 32, 4, 2, programs))
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), exact, atol=2e-5, rtol=1e-5)
+    actual = part("kernels.router").logits(x, weight, tile=(16, 32, 4, 2, programs))
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual.double(), exact, atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("scoring", ["softmax", "sigmoid"])
@@ -142,9 +142,9 @@ def test_routers_choose_as_pytorch_does(part, device, scoring, chosen, renormali
     scores = x.double() @ weight.double().t()
     scores = scores.softmax(-1) if scoring == "softmax" else scores.sigmoid()
     exact, best = router.choose(scores, None, routing)
-    found, ids = part("kernels.router").route(x, weight, None, routing, tile=(16, 32, 4, 2, programs))
+    actual, ids = part("kernels.router").route(x, weight, None, routing, tile=(16, 32, 4, 2, programs))
     assert ids.equal(best)
-    torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(actual.double(), exact, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -157,9 +157,9 @@ def test_a_correction_and_groups_go_by_the_kernels_scores(part, device, monkeypa
     exact, best = router.route(x.float(), weight, correction, choice)
     for module in (part("ops"), router):
         monkeypatch.setattr(module, "use_kernels", lambda tensor: True)
-    found, ids = router.route(x, weight, correction, choice)
+    actual, ids = router.route(x, weight, correction, choice)
     assert ids.equal(best)
-    torch.testing.assert_close(found, exact)
+    torch.testing.assert_close(actual, exact)
     assert not ids.equal(router.route(x, weight, None, choice)[1])
 
 

@@ -27,8 +27,8 @@ def begun(device, slots, dim, heads=2):
     return torch.randn(slots, heads, dim, dim, generator=torch.Generator().manual_seed(slots)).to(device)
 
 
-def error(found, wanted):
-    return ((found.double() - wanted.double()).norm() / wanted.double().norm()).item()
+def error(actual, expected):
+    return ((actual.double() - expected.double()).norm() / expected.double().norm()).item()
 
 
 def compare(kernel, plain, device, spans, *, tokens, dim, dtype=torch.float32, slopes=SLOPES, **tuning):
@@ -36,17 +36,17 @@ def compare(kernel, plain, device, spans, *, tokens, dim, dtype=torch.float32, s
     q, k, v = draw(device, tokens, dim, dtype)
     slopes = torch.tensor(slopes, device=device)
     states = begun(device, 6, dim)
-    before, expected = states.clone(), states.clone()
+    before, expected_states = states.clone(), states.clone()
     exact = [x.float() for x in (q, k, v)]
-    wanted = plain.lightning_prefill.reference(*exact, slopes, expected, spans)
-    found = kernel.lightning_prefill(q, k, v, slopes, states, spans, tuning=kernel.Tuning(**tuning))
-    assert found.dtype == dtype
+    expected = plain.lightning_prefill.reference(*exact, slopes, expected_states, spans)
+    actual = kernel.lightning_prefill(q, k, v, slopes, states, spans, tuning=kernel.Tuning(**tuning))
+    assert actual.dtype == dtype
     for head in range(2):
-        assert error(found[:, head], wanted[:, head]) < LIMITS[dtype]
-        assert error(states[:, head], expected[:, head]) < LIMITS[dtype]
+        assert error(actual[:, head], expected[:, head]) < LIMITS[dtype]
+        assert error(states[:, head], expected_states[:, head]) < LIMITS[dtype]
     others = sorted(set(range(6)) - {slot for _, _, slot in spans})
     assert torch.equal(states[others], before[others])
-    return found, states
+    return actual, states
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_tokens_that_are_not_read_left_nothing(kernel, plain, device, slopes):
 
 def test_tokens_outside_the_spans_give_zeros_and_change_nothing(kernel, plain, device):
     spans = [(3, 40, 1), (50, 90, 0)]
-    found, _ = compare(kernel, plain, device, spans, tokens=100, dim=16, block=16, min_segment=16, programs=9)
-    assert not found[:3].any()
-    assert not found[40:50].any()
-    assert not found[90:].any()
+    actual, _ = compare(kernel, plain, device, spans, tokens=100, dim=16, block=16, min_segment=16, programs=9)
+    assert not actual[:3].any()
+    assert not actual[40:50].any()
+    assert not actual[90:].any()
 
 
 def test_no_spans_are_no_work(kernel, device):
@@ -109,20 +109,20 @@ def test_a_broken_sequence_leaves_its_neighbours_whole(kernel, device):
     q, k, v = (x.clone() for x in draw(device, 60, 16))
     slopes, states = torch.tensor(SLOPES, device=device), begun(device, 2, 16)
     q[30:], k[30:], v[30:] = torch.nan, torch.nan, torch.inf
-    found = kernel.lightning_prefill(q, k, v, slopes, states, [(0, 30, 0), (30, 60, 1)])
-    assert found[:30].isfinite().all()
+    actual = kernel.lightning_prefill(q, k, v, slopes, states, [(0, 30, 0), (30, 60, 1)])
+    assert actual[:30].isfinite().all()
     assert states[0].isfinite().all()
-    assert not found[30:].isfinite().any()
+    assert not actual[30:].isfinite().any()
 
 
 def test_states_may_be_a_view_of_more(kernel, plain, device):
     q, k, v = draw(device, 40, 16)
     slopes, spans = torch.tensor(SLOPES, device=device), [(0, 40, 1)]
     pool = begun(device, 6, 16).view(2, 3, 2, 16, 16)
-    before, expected = pool.clone(), pool[:, 1].clone()
-    plain.lightning_prefill.reference(q, k, v, slopes, expected, spans)
+    before, expected_states = pool.clone(), pool[:, 1].clone()
+    plain.lightning_prefill.reference(q, k, v, slopes, expected_states, spans)
     kernel.lightning_prefill(q, k, v, slopes, pool[:, 1], spans)
-    assert error(pool[:, 1], expected) < 1e-5
+    assert error(pool[:, 1], expected_states) < 1e-5
     assert torch.equal(pool[:, [0, 2]], before[:, [0, 2]])
 
 
@@ -132,24 +132,24 @@ def test_decode_is_right_for_every_width_and_type(kernel, plain, device, dim, dt
     q, k, v = draw(device, 3, dim, dtype)
     slopes, slots = torch.tensor(SLOPES, device=device), torch.tensor([5, 0, 2], device=device)
     states = begun(device, 6, dim)
-    before, expected = states.clone(), states.clone()
+    before, expected_states = states.clone(), states.clone()
     for _ in range(2):
-        found = kernel.lightning_decode(q, k, v, slopes, states, slots)
-        wanted = plain.lightning_decode.reference(q.float(), k.float(), v.float(), slopes, expected, slots)
-        assert found.dtype == dtype
-        assert error(found, wanted) < LIMITS[dtype]
-    assert error(states, expected) < 1e-5
+        actual = kernel.lightning_decode(q, k, v, slopes, states, slots)
+        expected = plain.lightning_decode.reference(q.float(), k.float(), v.float(), slopes, expected_states, slots)
+        assert actual.dtype == dtype
+        assert error(actual, expected) < LIMITS[dtype]
+    assert error(states, expected_states) < 1e-5
     assert torch.equal(states[[1, 3, 4]], before[[1, 3, 4]])
 
 
 def test_decode_goes_on_where_prefill_ended(kernel, plain, device):
     q, k, v = draw(device, 50, 16)
     slopes = torch.tensor(SLOPES, device=device)
-    states, expected = torch.zeros(2, 1, 2, 16, 16, device=device)
-    wanted = plain.lightning_prefill.reference(q, k, v, slopes, expected, [(0, 50, 0)])
+    states, expected_states = torch.zeros(2, 1, 2, 16, 16, device=device)
+    expected = plain.lightning_prefill.reference(q, k, v, slopes, expected_states, [(0, 50, 0)])
     kernel.lightning_prefill(q[:40], k[:40], v[:40], slopes, states, [(0, 40, 0)])
     slots = torch.tensor([0], device=device)
     rows = [x[t : t + 1] for t in range(40, 50) for x in (q, k, v)]
-    found = [kernel.lightning_decode(*rows[i : i + 3], slopes, states, slots) for i in range(0, len(rows), 3)]
-    assert error(torch.cat(found), wanted[40:]) < 1e-5
-    assert error(states, expected) < 1e-5
+    actual = [kernel.lightning_decode(*rows[i : i + 3], slopes, states, slots) for i in range(0, len(rows), 3)]
+    assert error(torch.cat(actual), expected[40:]) < 1e-5
+    assert error(states, expected_states) < 1e-5

@@ -9,7 +9,7 @@ EPS = 1e-5
 @pytest.mark.parametrize("width", [64, 96, 576])
 def test_each_is_what_pytorch_computes(part, device, width):
     torch.manual_seed(0)
-    plain, kernel = part("ops.norm"), part("kernels.norm")
+    operations, kernel = part("ops.norm"), part("kernels.norm")
     x, other, weight = (torch.randn(*shape, device=device) for shape in ((3, width), (3, width), (width,)))
     for name, args in {
         "rms_norm": (x, weight, EPS),
@@ -17,23 +17,23 @@ def test_each_is_what_pytorch_computes(part, device, width):
         "gated_norm": (x, other, weight, EPS),
         "silu_mul": (x,),
     }.items():
-        torch.testing.assert_close(getattr(kernel, name)(*args), getattr(plain, name).reference(*args), msg=name)
+        torch.testing.assert_close(getattr(kernel, name)(*args), getattr(operations, name).reference(*args), msg=name)
 
 
-def test_rows_may_stand_apart_in_memory(part, device):
+def test_rows_may_be_strided(part, device):
     torch.manual_seed(0)
-    plain, kernel = part("ops.norm"), part("kernels.norm")
+    operations, kernel = part("ops.norm"), part("kernels.norm")
     wide, weight = torch.randn(3, 100, device=device), torch.randn(40, device=device)
     x, gate = wide[:, :40], wide[:, 60:]
-    torch.testing.assert_close(kernel.rms_norm(x, weight, EPS), plain.rms_norm.reference(x, weight, EPS))
+    torch.testing.assert_close(kernel.rms_norm(x, weight, EPS), operations.rms_norm.reference(x, weight, EPS))
     torch.testing.assert_close(
-        kernel.gated_norm(x, gate, weight, EPS), plain.gated_norm.reference(x, gate, weight, EPS)
+        kernel.gated_norm(x, gate, weight, EPS), operations.gated_norm.reference(x, gate, weight, EPS)
     )
-    torch.testing.assert_close(kernel.silu_mul(x), plain.silu_mul.reference(x))
+    torch.testing.assert_close(kernel.silu_mul(x), operations.silu_mul.reference(x))
 
 
-def test_no_rows_are_no_work(part, device):
+def test_no_rows_give_empty_outputs(part, device):
     kernel = part("kernels.norm")
-    none, weight = torch.empty(0, 64, device=device), torch.ones(64, device=device)
-    assert kernel.rms_norm(none, weight, EPS).shape == (0, 64)
-    assert kernel.silu_mul(none).shape == (0, 32)
+    empty, weight = torch.empty(0, 64, device=device), torch.ones(64, device=device)
+    assert kernel.rms_norm(empty, weight, EPS).shape == (0, 64)
+    assert kernel.silu_mul(empty).shape == (0, 32)

@@ -15,16 +15,16 @@ def decode(part: Any, function: Any, *inputs: Any, **options: Any) -> Any:
 
 def case(device, heads, kv_heads, dim, value_dim, block, lengths):
     torch.manual_seed(0)
-    rows, most = len(lengths), -(-max(lengths) // block) + 1
-    keys = torch.randn(rows * most, block, kv_heads, dim, device=device)
+    rows, blocks = len(lengths), -(-max(lengths) // block) + 1
+    keys = torch.randn(rows * blocks, block, kv_heads, dim, device=device)
     values = keys[..., :value_dim] if value_dim < dim else torch.randn(*keys.shape, device=device)
-    tables = torch.randperm(rows * most, device=device).int().view(rows, most)
+    tables = torch.randperm(rows * blocks, device=device).int().view(rows, blocks)
     queries = torch.randn(rows, heads, dim, device=device)
     return queries, keys, values, tables, torch.tensor(lengths, dtype=torch.int32, device=device), dim**-0.5
 
 
 @pytest.mark.parametrize(
-    ("shape", "how"),
+    ("shape", "options"),
     [
         ((4, 2, 16, 16, 16, (5, 70)), {}),
         ((9, 3, 64, 64, 16, (300, 33)), {}),
@@ -33,35 +33,37 @@ def case(device, heads, kv_heads, dim, value_dim, block, lengths):
         ((2, 1, 16, 16, 64, (900,)), {"splits": 7, "tile": (32, 4, 2)}),
     ],
 )
-def test_each_row_attends_to_its_own_tokens(part, device, shape, how):
-    given = case(device, *shape)
-    found = decode(part, part("kernels.paged").paged_decode, *given, 4096, **how)
-    wanted = decode(part, part("ops.paged").paged_decode.reference, *given, max(shape[-1]))
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+def test_each_row_attends_to_its_own_tokens(part, device, shape, options):
+    inputs = case(device, *shape)
+    actual = decode(part, part("kernels.paged").paged_decode, *inputs, 4096, **options)
+    expected = decode(part, part("ops.paged").paged_decode.reference, *inputs, max(shape[-1]))
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("splits", [1, 4])
 def test_rows_of_no_length_are_finite_and_change_nothing(part, device, splits):
     kernel = part("kernels.paged")
     queries, keys, values, tables, lengths, scale = case(device, 4, 2, 16, 16, 16, (300, 40))
-    wanted = decode(part, part("ops.paged").paged_decode.reference, queries, keys, values, tables, lengths, scale, 300)
+    expected = decode(
+        part, part("ops.paged").paged_decode.reference, queries, keys, values, tables, lengths, scale, 300
+    )
     lengths[1] = 0
     tables[1] = 0
-    found = decode(part, kernel.paged_decode, queries, keys, values, tables, lengths, scale, 300, splits=splits)
-    assert found.isfinite().all()
-    torch.testing.assert_close(found[0], wanted[0], rtol=1e-4, atol=1e-5)
+    actual = decode(part, kernel.paged_decode, queries, keys, values, tables, lengths, scale, 300, splits=splits)
+    assert actual.isfinite().all()
+    torch.testing.assert_close(actual[0], expected[0], rtol=1e-4, atol=1e-5)
 
 
-def test_what_stands_beyond_a_length_does_not_matter(part, device):
+def test_tokens_beyond_a_length_do_not_matter(part, device):
     kernel = part("kernels.paged")
     queries, keys, values, tables, lengths, scale = case(device, 4, 2, 16, 16, 16, (37,))
-    found = decode(part, kernel.paged_decode, queries, keys, values, tables, lengths, scale, 64)
+    actual = decode(part, kernel.paged_decode, queries, keys, values, tables, lengths, scale, 64)
     used = tables[0, :3].tolist()
     keys[used[2], 5:] = torch.nan
     values[used[2], 5:] = torch.nan
     for block in set(range(len(keys))) - set(used):
         keys[block] = values[block] = torch.nan
-    assert torch.equal(decode(part, kernel.paged_decode, queries, keys, values, tables, lengths, scale, 64), found)
+    assert torch.equal(decode(part, kernel.paged_decode, queries, keys, values, tables, lengths, scale, 64), actual)
 
 
 @pytest.mark.parametrize(
@@ -69,13 +71,11 @@ def test_what_stands_beyond_a_length_does_not_matter(part, device):
     [
         (4, 2, 32, 16, True, (1, 64, 65, 200), None),
         (4, 2, 32, 16, True, (1, 64, 65, 200), 1),
-        (6, 1, 16, 4, False, (130, 7), 3),  # few dims turned
+        (6, 1, 16, 4, False, (130, 7), 3),  # few rotary dims
         (2, 2, 64, 32, True, (700,), 40),
     ],
 )
-def test_turning_storing_and_attending_is_what_two_kernels_do(
-    part, device, heads, kv_heads, dim, half, normed, lengths, splits
-):
+def test_rope_and_attend_matches_two_kernels(part, device, heads, kv_heads, dim, half, normed, lengths, splits):
     _, keys, values, tables, counts, scale = case(device, heads, kv_heads, dim, dim, 64, lengths)
     rows = len(lengths)
     qkv = torch.randn(rows, (heads + 2 * kv_heads) * dim, device=device)
@@ -88,11 +88,11 @@ def test_turning_storing_and_attending_is_what_two_kernels_do(
     caches = [layout.PagedCache(keys.clone(), values.clone()) for _ in range(2)]
     paging = layout.BlockTables(tables, counts, max(lengths))
     queries = part("ops.rope").rope_and_cache.reference(qkv, heads, rotary, caches[0], slots, norm)
-    wanted = part("ops.paged").paged_decode.reference(queries, caches[0], paging, scale)
+    expected = part("ops.paged").paged_decode.reference(queries, caches[0], paging, scale)
     paging = paging._replace(max_length=4096)
     kernel = part("kernels.paged").rope_and_attend
-    found = kernel(qkv, heads, rotary, caches[1], slots, paging, norm, scale, splits=splits)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    actual = kernel(qkv, heads, rotary, caches[1], slots, paging, norm, scale, splits=splits)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(caches[1], caches[0])
 
 

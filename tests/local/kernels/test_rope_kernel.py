@@ -1,4 +1,4 @@
-"""The kernel that turns and stores against PyTorch."""
+"""The kernels of rotary positions against PyTorch."""
 
 import pytest
 import torch
@@ -7,16 +7,14 @@ import torch
 @pytest.mark.parametrize(
     ("heads", "kv_heads", "dim", "half", "q_normed", "k_normed"),
     [
-        (4, 2, 16, 8, True, True),  # all dims turned
+        (4, 2, 16, 8, True, True),  # all dims rotated
         (9, 3, 64, 32, False, False),
-        (3, 1, 24, 5, True, False),  # few turned, and no power of two
+        (3, 1, 24, 5, True, False),  # few rotated, not a power of two
         (8, 2, 32, 8, False, True),
     ],
 )
 @pytest.mark.parametrize("tokens", [1, 5])
-def test_queries_and_both_pools_are_those_of_pytorch(
-    part, device, tokens, heads, kv_heads, dim, half, q_normed, k_normed
-):
+def test_queries_and_cache_are_those_of_pytorch(part, device, tokens, heads, kv_heads, dim, half, q_normed, k_normed):
     torch.manual_seed(0)
     qkv = torch.randn(tokens, (heads + 2 * kv_heads) * dim, device=device)
     angles = torch.randn(tokens, half, device=device)
@@ -30,12 +28,12 @@ def test_queries_and_both_pools_are_those_of_pytorch(
         cache = layout.PagedCache(*(torch.full((4, 4, kv_heads, dim), 7.0, device=device) for _ in range(2)))
         return [function(qkv, heads, rotary, cache, slots, norm), *cache]
 
-    found, wanted = run(part("kernels.rope").rope_and_cache), run(part("ops.rope").rope_and_cache.reference)
-    torch.testing.assert_close(found, wanted)
-    assert found[0].is_contiguous()
+    actual, expected = run(part("kernels.rope").rope_and_cache), run(part("ops.rope").rope_and_cache.reference)
+    torch.testing.assert_close(actual, expected)
+    assert actual[0].is_contiguous()
 
 
-def test_rows_and_tables_may_stand_apart_and_the_cache_may_be_of_another_dtype(part, device):
+def test_inputs_may_be_strided_and_the_cache_of_another_dtype(part, device):
     torch.manual_seed(0)
     wide, angles = torch.randn(3, 100, device=device), torch.randn(3, 20, device=device)
     qkv, cos, sin = wide[:, 20:84], angles[:, :8].cos(), angles[:, 8:16].sin()
@@ -47,14 +45,14 @@ def test_rows_and_tables_may_stand_apart_and_the_cache_may_be_of_another_dtype(p
         cache = layout.PagedCache(*(torch.zeros(2, 4, 1, 16, dtype=torch.float16, device=device) for _ in range(2)))
         return [function(qkv, 2, layout.Rotary(cos, sin), cache, slots), *cache]
 
-    # The plain version takes rows that follow one another.
-    found = run(part("kernels.rope").rope_and_cache)
+    # The reference takes contiguous rows.
+    actual = run(part("kernels.rope").rope_and_cache)
     qkv, cos, sin = qkv.contiguous(), cos.contiguous(), sin.contiguous()
-    torch.testing.assert_close(found, run(part("ops.rope").rope_and_cache.reference))
+    torch.testing.assert_close(actual, run(part("ops.rope").rope_and_cache.reference))
 
 
-def test_the_table_is_that_of_pytorch(part, device):
+def test_cos_and_sin_are_those_of_pytorch(part, device):
     positions = torch.tensor([0, 1, 77, 40_000, 1_000_000], device=device)
     frequencies = 1e6 ** -(torch.arange(0, 48, 2, device=device) / 48)
-    found = part("kernels.rope").cos_sin(positions, frequencies, 1.2)
-    torch.testing.assert_close(found, part("ops.rope").cos_sin.reference(positions, frequencies, 1.2))
+    actual = part("kernels.rope").cos_sin(positions, frequencies, 1.2)
+    torch.testing.assert_close(actual, part("ops.rope").cos_sin.reference(positions, frequencies, 1.2))

@@ -4,7 +4,7 @@ import torch
 
 
 def settings_of(device, rows):
-    """temperature, top_p, top_k, min_p, seed and index of each row, all told."""
+    """temperature, top_p, top_k, min_p, seed and index of each row, as tensors."""
     columns = zip(*rows, strict=True)
     kinds = (torch.float32, torch.float32, torch.int32, torch.float32, torch.int64, torch.int64)
     return [torch.tensor(column, dtype=kind, device=device) for column, kind in zip(columns, kinds, strict=True)]
@@ -37,9 +37,9 @@ def test_tokens_are_those_of_pytorch_up_to_rounding_at_an_edge(part, device):
     for scale, chunk in ((3.0, 256), (0.5, 1024)):
         scores = scale * torch.randn(8, 400, generator=torch.Generator().manual_seed(0)).to(device)
         settings = settings_of(device, ROWS)
-        found = kernel.sample(scores, *settings, chunk=chunk).tolist()
-        wanted = plain.sample.reference(scores, *settings).tolist()
-        for i, (a, b) in enumerate(zip(found, wanted, strict=True)):
+        actual = kernel.sample(scores, *settings, chunk=chunk).tolist()
+        expected = plain.sample.reference(scores, *settings).tolist()
+        for i, (a, b) in enumerate(zip(actual, expected, strict=True)):
             if a != b:
                 shares, number = edges(plain, scores[i], ROWS[i])
                 assert shares[max(a - 1, 0)] - 1e-4 <= number <= shares[a] + 1e-4, (i, a, b)
@@ -94,6 +94,6 @@ def test_tokens_come_as_often_as_they_are_likely(part, device):
     scores = torch.tensor([[0.0, -1.0, 1.0, -2.0, 0.5]], device=device)
     rows = settings_of(device, [(1.0, 1.0, 0, 0.0, seed, 3) for seed in range(count)])
     tokens = kernel.sample(scores.expand(count, -1).contiguous(), *rows)
-    wanted = scores[0].softmax(-1) * count
-    square = ((torch.bincount(tokens, minlength=5) - wanted).square() / wanted).sum()
+    expected = scores[0].softmax(-1) * count
+    square = ((torch.bincount(tokens, minlength=5) - expected).square() / expected).sum()
     assert square < 23.5  # chi-square of 4 degrees of freedom: one in ten thousand

@@ -52,9 +52,9 @@ def test_the_sum_over_the_chosen_experts(tokens: int, chosen: int) -> None:
 @pytest.mark.parametrize("first", [-4, 0, 3, 6])
 def test_experts_of_other_ranks_add_nothing(first: int) -> None:
     x, gate_up, down, weights, ids = drawn(20, 3)
-    found = ops.experts(x, gate_up, down, weights, ids - first, foreign=True)
-    torch.testing.assert_close(found, token_by_token(x, gate_up, down, weights, ids - first), atol=1e-4, rtol=1e-4)
-    assert found.any() == (-6 < first < 6)
+    actual = ops.experts(x, gate_up, down, weights, ids - first, foreign=True)
+    torch.testing.assert_close(actual, token_by_token(x, gate_up, down, weights, ids - first), atol=1e-4, rtol=1e-4)
+    assert actual.any() == (-6 < first < 6)
 
 
 @pytest.mark.parametrize("first", [0, 3, 6])
@@ -62,8 +62,8 @@ def test_computing_all_experts_for_all_tokens_does_the_same(first: int) -> None:
     x, gate_up, down, weights, ids = drawn(20, 3)
     own = (ids - first).flatten()
     own = own.where((own >= 0) & (own < len(down)), len(down))
-    wanted = token_by_token(x, gate_up, down, weights, ids - first)
-    torch.testing.assert_close(ops.dense(x, gate_up, down, weights, own), wanted, atol=1e-4, rtol=1e-4)
+    expected = token_by_token(x, gate_up, down, weights, ids - first)
+    torch.testing.assert_close(ops.dense(x, gate_up, down, weights, own), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("first", [0, 3, 6])
@@ -73,12 +73,12 @@ def test_two_grouped_products_do_the_same_in_bfloat16(tokens: int, chosen: int, 
     x, gate_up, down = (tensor.bfloat16() for tensor in (x, gate_up, down))
     own = (ids - first).flatten()
     own = own.where((own >= 0) & (own < len(down)), len(down))
-    found = ops.grouped(x, gate_up, down, weights, own, foreign=True)
-    wanted = token_by_token(x, gate_up, down, weights, ids - first)
-    assert found.dtype == torch.bfloat16
-    assert (found - wanted).norm() <= 0.02 * wanted.norm()
+    actual = ops.grouped(x, gate_up, down, weights, own, foreign=True)
+    expected = token_by_token(x, gate_up, down, weights, ids - first)
+    assert actual.dtype == torch.bfloat16
+    assert (actual - expected).norm() <= 0.02 * expected.norm()
     if first == 0:
-        assert ops.grouped(x, gate_up, down, weights, own, foreign=False).equal(found)
+        assert ops.grouped(x, gate_up, down, weights, own, foreign=False).equal(actual)
 
 
 def test_ranks_add_up_to_the_whole() -> None:
@@ -141,12 +141,12 @@ def test_a_router_scores_in_fp32_whatever_its_weights(scoring: Any) -> None:
     router = moe.Router(32, 8, layout.Routing(2, scoring, renormalise=False), how)
     router.weight.data.copy_(weight)
     exact = x.double() @ weight.double().t()
-    wanted = (exact.softmax(-1) if scoring == "softmax" else exact.sigmoid()).topk(2)
+    expected = (exact.softmax(-1) if scoring == "softmax" else exact.sigmoid()).topk(2)
     with torch.inference_mode():
         weights, ids = router(x)
     assert weights.dtype == torch.float32
-    torch.testing.assert_close(weights.double(), wanted.values, atol=1e-5, rtol=1e-5)
-    assert ids.equal(wanted.indices)
+    torch.testing.assert_close(weights.double(), expected.values, atol=1e-5, rtol=1e-5)
+    assert ids.equal(expected.indices)
 
 
 def test_a_router_in_groups_takes_its_correction_into_account() -> None:
@@ -159,17 +159,17 @@ def test_a_router_in_groups_takes_its_correction_into_account() -> None:
     with torch.inference_mode():
         weights, ids = router(x)
     assert ids.sort().values.tolist() == [[0, 1]] * 5
-    wanted = (x @ weight.t()).sigmoid().gather(1, ids)
-    torch.testing.assert_close(weights, 2.5 * wanted / wanted.sum(1, keepdim=True))
+    expected = (x @ weight.t()).sigmoid().gather(1, ids)
+    torch.testing.assert_close(weights, 2.5 * expected / expected.sum(1, keepdim=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_scores_of_a_router_are_fp32_for_any_dtype(dtype: torch.dtype) -> None:
     torch.manual_seed(2)
     x, weight = torch.randn(3, 64).to(dtype), torch.randn(6, 64)
-    found = routing.logits(x, weight)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), x.double() @ weight.double().t(), atol=1e-5, rtol=1e-5)
+    actual = routing.logits(x, weight)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual.double(), x.double() @ weight.double().t(), atol=1e-5, rtol=1e-5)
 
 
 def test_silu_is_written_over_a_slice_and_nothing_else() -> None:

@@ -99,16 +99,16 @@ def deepseek(tmp_path_factory: pytest.TempPathFactory) -> Make:
 def test_logits_are_those_of_transformers(name: str, deepseek: Make) -> None:
     folder, reference = deepseek(**CONFIGS[name])
     with torch.inference_mode():
-        wanted = reference(torch.tensor([IDS])).logits[0]
+        expected = reference(torch.tensor([IDS])).logits[0]
     model = read(folder)
-    assert wanted.std() > 0.3
+    assert expected.std() > 0.3
     for pieces in (
         [150],
         [64, 64, 22],
         [7, 1, 100, 1, 1, 40],
         *([[1] * 150] if name == "as published, smaller" else []),
     ):
-        assert (scores(model, IDS, pieces, scattered=len(pieces) == 3) - wanted).abs().max() < 1e-4, pieces
+        assert (scores(model, IDS, pieces, scattered=len(pieces) == 3) - expected).abs().max() < 1e-4, pieces
 
 
 def test_old_fields_of_a_config_mean_the_same(deepseek: Make, tmp_path: Path) -> None:
@@ -166,10 +166,10 @@ def test_a_checkpoint_in_fp8_is_its_dequantised_twin(size: int, deepseek: Make, 
     rough = copied(folder, tmp_path / "fp8", config | {"quantization_config": said}, quantised)
     twin = copied(folder, tmp_path / "twin", config, plain)
     for rank in range(size):
-        found, wanted = (dict(read(at, shard=sharding.Shard(rank, size)).named_parameters()) for at in (rough, twin))
-        assert len(found) == len(wanted) > 40
-        for name, tensor in wanted.items():
-            assert torch.equal(found[name], tensor), name
+        actual, expected = (dict(read(at, shard=sharding.Shard(rank, size)).named_parameters()) for at in (rough, twin))
+        assert len(actual) == len(expected) > 40
+        for name, tensor in expected.items():
+            assert torch.equal(actual[name], tensor), name
     if size == 1:
         apart = (scores(read(rough), IDS) - scores(read(folder), IDS)).abs()
         assert 1e-3 < apart.median() < 0.15, "near, and not the same"
@@ -230,9 +230,9 @@ def test_ranks_together_compute_what_one_does_alone(size: int, changed: dict[str
 
     ranks = [read(folder, shard=Rank(rank, size)) for rank in range(size)]
     with ThreadPoolExecutor(size) as pool:
-        found = list(pool.map(lambda model: scores(model, IDS, [90, 1, 59]), ranks))
+        actual = list(pool.map(lambda model: scores(model, IDS, [90, 1, 59]), ranks))
     alone = scores(read(folder), IDS)
-    assert all((one - alone).abs().max() < 1e-4 for one in found)
+    assert all((one - alone).abs().max() < 1e-4 for one in actual)
 
 
 @pytest.mark.parametrize(

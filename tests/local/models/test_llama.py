@@ -45,12 +45,12 @@ def test_logits_are_those_of_transformers(name: str, tiny: Callable[..., Any]) -
     folder, reference = tiny(**CONFIGS[name])
     assert (len(list(folder.glob("*.safetensors"))) > 1) == (name == "sharded")
     with torch.inference_mode():
-        wanted = reference(torch.tensor([IDS])).logits[0]
+        expected = reference(torch.tensor([IDS])).logits[0]
     model = read(folder)
-    assert wanted.std() > 0.1
+    assert expected.std() > 0.1
     for i, pieces in enumerate(PIECES if name != "grouped queries" else [*PIECES, [1] * 100]):
-        found = scores(model, IDS, pieces, scattered=i % 2 == 1)
-        assert (found - wanted).abs().max() < 1e-4, pieces
+        actual = scores(model, IDS, pieces, scattered=i % 2 == 1)
+        assert (actual - expected).abs().max() < 1e-4, pieces
 
 
 def test_dynamic_positions_are_those_of_transformers_token_by_token(tiny: Callable[..., Any]) -> None:
@@ -58,16 +58,16 @@ def test_dynamic_positions_are_those_of_transformers_token_by_token(tiny: Callab
     rope = {"rope_type": "dynamic", "factor": 3.0, "rope_theta": 10000.0}
     folder, reference = tiny(rope_parameters=rope, max_position_embeddings=40, num_hidden_layers=2)
     ids = IDS[:90]
-    past, wanted = None, []
+    past, expected = None, []
     with torch.inference_mode():
         for token in ids:
             out = reference(torch.tensor([[token]]), past_key_values=past, use_cache=True)
             past = out.past_key_values
-            wanted.append(out.logits[0])
+            expected.append(out.logits[0])
     model = read(folder)
     assert model.window == 120
     for pieces in ([90], [30, 1, 1, 20, 38], [1] * 90):
-        assert (scores(model, ids, pieces) - torch.cat(wanted)).abs().max() < 1e-4, pieces
+        assert (scores(model, ids, pieces) - torch.cat(expected)).abs().max() < 1e-4, pieces
 
 
 def test_old_rope_fields_of_a_config_mean_the_same(tiny: Callable[..., Any]) -> None:
@@ -77,8 +77,8 @@ def test_old_rope_fields_of_a_config_mean_the_same(tiny: Callable[..., Any]) -> 
     config |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope}
     (folder / "config.json").write_text(json.dumps(config))
     with torch.inference_mode():
-        wanted = reference(torch.tensor([IDS])).logits[0]
-    assert (scores(read(folder), IDS) - wanted).abs().max() < 1e-4
+        expected = reference(torch.tensor([IDS])).logits[0]
+    assert (scores(read(folder), IDS) - expected).abs().max() < 1e-4
 
 
 def test_a_rope_that_is_unknown_or_lacks_a_field_is_refused() -> None:
@@ -95,8 +95,8 @@ def test_turned_heads_keep_their_length_and_their_products_by_distance(interleav
     one, other = torch.randn(2, 1, 3, 16, dtype=torch.float64).float()
 
     def turned(x: torch.Tensor, place: int) -> torch.Tensor:
-        found: torch.Tensor = rotary.rotate(x, rope(torch.tensor([place])), interleaved)
-        return found
+        actual: torch.Tensor = rotary.rotate(x, rope(torch.tensor([place])), interleaved)
+        return actual
 
     torch.testing.assert_close(turned(one, 9).norm(dim=-1), one.norm(dim=-1))
     products = [(turned(one, begin + 7) * turned(other, begin)).sum(-1) for begin in (0, 30, 200)]

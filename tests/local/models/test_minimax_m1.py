@@ -73,24 +73,24 @@ def shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
     """The tensors of a checkpoint with MiniMax-M1's own names."""
     width, inner = config["hidden_size"], config["num_attention_heads"] * config["head_dim"]
     kv, ffn = config["num_key_value_heads"] * config["head_dim"], config["intermediate_size"]
-    found = {"model.embed_tokens": [config["vocab_size"], width], "lm_head": [config["vocab_size"], width]}
-    found["model.norm"] = [width]
+    actual = {"model.embed_tokens": [config["vocab_size"], width], "lm_head": [config["vocab_size"], width]}
+    actual["model.norm"] = [width]
     for i, kind in enumerate(config["attn_type_list"]):
         at = f"model.layers.{i}"
-        found |= {f"{at}.input_layernorm": [width], f"{at}.post_attention_layernorm": [width]}
+        actual |= {f"{at}.input_layernorm": [width], f"{at}.post_attention_layernorm": [width]}
         attention = {"q_proj": [inner, width], "k_proj": [kv, width], "v_proj": [kv, width], "o_proj": [width, inner]}
         lightning = {"qkv_proj": [3 * inner, width], "output_gate": [inner, width], "out_proj": [width, inner]}
         chosen = attention if kind else {**lightning, "norm": [inner]}
-        found |= {f"{at}.self_attn.{name}": shape for name, shape in chosen.items()}
-        found[f"{at}.block_sparse_moe.gate"] = [config["num_local_experts"], width]
+        actual |= {f"{at}.self_attn.{name}": shape for name, shape in chosen.items()}
+        actual[f"{at}.block_sparse_moe.gate"] = [config["num_local_experts"], width]
         for j in range(config["num_local_experts"]):
             one = {"w1": [ffn, width], "w2": [width, ffn], "w3": [ffn, width]}
-            found |= {f"{at}.block_sparse_moe.experts.{j}.{name}": shape for name, shape in one.items()}
+            actual |= {f"{at}.block_sparse_moe.experts.{j}.{name}": shape for name, shape in one.items()}
         if shared := config["shared_intermediate_size"]:
             one = {"gate_proj": [shared, width], "up_proj": [shared, width], "down_proj": [width, shared]}
-            found |= {f"{at}.shared_mlp.{name}": shape for name, shape in one.items()}
-            found[f"{at}.coefficient"] = [1, width]
-    return {f"{name}.weight": shape for name, shape in found.items()}
+            actual |= {f"{at}.shared_mlp.{name}": shape for name, shape in one.items()}
+            actual[f"{at}.coefficient"] = [1, width]
+    return {f"{name}.weight": shape for name, shape in actual.items()}
 
 
 def draw(config: Mapping[str, Any], seed: int = 0) -> dict[str, torch.Tensor]:
@@ -206,33 +206,33 @@ IDS = torch.randint(0, 97, (70,), generator=torch.Generator().manual_seed(1)).to
 def test_logits_are_those_of_the_plain_recurrence(name: str, tmp_path: Path) -> None:
     config = TINY | CONFIGS[name]
     weights = draw(config)
-    wanted = naive(config, weights, IDS)
+    expected = naive(config, weights, IDS)
     model = read(saved(tmp_path / "m1", config, weights))
-    assert wanted.std() > 0.3
+    assert expected.std() > 0.3
     for pieces in ([70], [64, 6], [7, 1, 40, 1, 1, 20], *([[1] * 70] if name == "as published" else [])):
-        assert (scores(model, IDS, pieces, scattered=len(pieces) == 2) - wanted).abs().max() < 2e-4, pieces
+        assert (scores(model, IDS, pieces, scattered=len(pieces) == 2) - expected).abs().max() < 2e-4, pieces
 
 
 @pytest.mark.skipif(not ORACLE.is_dir(), reason="no ../shared/oracles/minimax-m1-tiny beside the project")
 def test_logits_are_those_of_the_published_code(tmp_path: Path) -> None:
-    model, expected = published(tmp_path)
-    for ids, wanted in zip(expected["ids"].tolist(), expected["logits"], strict=True):
+    model, stored = published(tmp_path)
+    for ids, expected in zip(stored["ids"].tolist(), stored["logits"], strict=True):
         for pieces in ([600], [256, 256, 88], [1, 130, 3, 400, 66], [77] * 7 + [61]):
-            assert (scores(model, ids, pieces) - wanted).abs().max() < 5e-4, pieces
-    ids, wanted = expected["ids"][0, :150].tolist(), expected["logits"][0, :150]
-    assert (scores(model, ids, [1] * 150) - wanted).abs().max() < 5e-4
+            assert (scores(model, ids, pieces) - expected).abs().max() < 5e-4, pieces
+    ids, expected = stored["ids"][0, :150].tolist(), stored["logits"][0, :150]
+    assert (scores(model, ids, [1] * 150) - expected).abs().max() < 5e-4
 
 
 @pytest.mark.skipif(not ORACLE.is_dir(), reason="no ../shared/oracles/minimax-m1-tiny beside the project")
 def test_the_greedy_continuation_is_that_of_the_published_code(tmp_path: Path) -> None:
-    model, expected = published(tmp_path)
-    greedy = expected["greedy"][0].tolist()
+    model, stored = published(tmp_path)
+    greedy = stored["greedy"][0].tolist()
     prompt = next(
-        i for i, pair in enumerate(zip(greedy, expected["ids"][0].tolist(), strict=False)) if len(set(pair)) > 1
+        i for i, pair in enumerate(zip(greedy, stored["ids"][0].tolist(), strict=False)) if len(set(pair)) > 1
     )
     assert len(greedy) - prompt >= 32
-    found = scores(model, greedy, [prompt] + [1] * (len(greedy) - prompt)).argmax(-1)
-    assert found[prompt - 1 : -1].tolist() == greedy[prompt:]
+    actual = scores(model, greedy, [prompt] + [1] * (len(greedy) - prompt)).argmax(-1)
+    assert actual[prompt - 1 : -1].tolist() == greedy[prompt:]
 
 
 def published(folder: Path) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -287,20 +287,20 @@ def test_logits_are_those_of_transformers(changed: dict[str, Any], tmp_path: Pat
     save_tokenizer(tmp_path, None)
     with torch.inference_mode():
         positions = torch.arange(len(IDS))[None]
-        wanted = reference(torch.tensor([IDS]), position_ids=positions, use_cache=False).logits[0]
+        expected = reference(torch.tensor([IDS]), position_ids=positions, use_cache=False).logits[0]
     model = read(tmp_path)
-    assert wanted.std() > 0.3
+    assert expected.std() > 0.3
     for pieces in ([70], [64, 6], [7, 1, 40, 1, 1, 20]):
-        assert (scores(model, IDS, pieces) - wanted).abs().max() < 1e-4, pieces
+        assert (scores(model, IDS, pieces) - expected).abs().max() < 1e-4, pieces
 
 
 @pytest.mark.parametrize("said", [{"rotary_dim": 4}, {"partial_rotary_factor": 0.5}, {}])
 def test_the_fields_of_transformers_mean_what_those_of_m1_mean(said: dict[str, Any], tmp_path: Path) -> None:
     """Turned dimensions included, which transformers itself leaves out of account."""
     weights = draw(TINY)
-    wanted = naive(TINY | {"rotary_dim": 4 if said else 8}, weights, IDS)
+    expected = naive(TINY | {"rotary_dim": 4 if said else 8}, weights, IDS)
     config = {**HUGGING, "model_type": "minimax", "num_experts_per_tok": 2, **said}
-    assert (scores(read(saved(tmp_path / "hf", config, weights)), IDS) - wanted).abs().max() < 2e-4
+    assert (scores(read(saved(tmp_path / "hf", config, weights)), IDS) - expected).abs().max() < 2e-4
 
 
 def test_slopes_are_the_published_ones() -> None:
@@ -332,10 +332,10 @@ M1: dict[str, Any] = TINY | {
 
 def test_the_published_model_has_its_tensors_and_sizes() -> None:
     model = models.build(M1, layers.LayerContext(torch.bfloat16))
-    wanted = loader.places(model)
-    assert {name: list(slot.shape) for name, slot in wanted.items()} == shapes(M1)
-    assert len(wanted) == 8243
-    assert sum(math.prod(slot.shape) for slot in wanted.values()) == 456_089_655_296
+    expected = loader.places(model)
+    assert {name: list(slot.shape) for name, slot in expected.items()} == shapes(M1)
+    assert len(expected) == 8243
+    assert sum(math.prod(slot.shape) for slot in expected.values()) == 456_089_655_296
     assert loader.weight_bytes(model) == 912_210_767_872, "bf16, and the routers in fp32"
     assert model.cache_specs == ([cache_spec.LinearStateSpec(64, 128)] * 7 + [cache_spec.KVSpec(8, 128)]) * 10
     assert model.window == 10_240_000
@@ -369,8 +369,8 @@ def together(folder: Path, ids: Sequence[int], size: int, pieces: Sequence[int])
 
     class Rank(sharding.Shard):  # type: ignore[misc, name-defined]
         def all_reduce(self, x: torch.Tensor) -> torch.Tensor:
-            found: torch.Tensor = self.group.sum(self.rank, x)
-            return found
+            actual: torch.Tensor = self.group.sum(self.rank, x)
+            return actual
 
     meeting = Meeting(size)
     ranks = [read(folder, shard=Rank(rank, size, meeting)) for rank in range(size)]
@@ -383,8 +383,8 @@ def test_ranks_together_compute_what_one_does_alone(size: int, tmp_path: Path) -
     config = TINY | {"shared_intermediate_size": 12}
     folder = saved(tmp_path / "m1", config, draw(config))
     alone = scores(read(folder), IDS)
-    for found in together(folder, IDS, size, [40, 1, 29]):
-        assert (found - alone).abs().max() < 1e-4
+    for actual in together(folder, IDS, size, [40, 1, 29]):
+        assert (actual - alone).abs().max() < 1e-4
 
 
 def test_heads_that_ranks_cannot_share_out_are_refused() -> None:

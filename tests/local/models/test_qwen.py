@@ -36,12 +36,12 @@ def test_logits_are_those_of_transformers(name: str, tiny: Callable[..., Any]) -
     kind, config = CONFIGS[name]
     folder, reference = tiny(kind, **config)
     with torch.inference_mode():
-        wanted = reference(torch.tensor([IDS])).logits[0]
+        expected = reference(torch.tensor([IDS])).logits[0]
     model = read(folder)
-    assert wanted.std() > 0.1
+    assert expected.std() > 0.1
     for i, pieces in enumerate(PIECES):
-        found = scores(model, IDS, pieces, scattered=i % 2 == 1)
-        assert (found - wanted).abs().max() < 1e-4, pieces
+        actual = scores(model, IDS, pieces, scattered=i % 2 == 1)
+        assert (actual - expected).abs().max() < 1e-4, pieces
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "qwen3", "qwen3_moe"])
@@ -66,5 +66,5 @@ def test_no_layer_slides_below_max_window_layers(tiny: Callable[..., Any]) -> No
     sliding = {"use_sliding_window": True, "sliding_window": 10, "max_window_layers": 3}
     folder, reference = tiny("qwen2", **sliding)
     with torch.inference_mode():
-        wanted = reference(torch.tensor([IDS])).logits[0]
-    assert (scores(read(folder), IDS) - wanted).abs().max() < 1e-4
+        expected = reference(torch.tensor([IDS])).logits[0]
+    assert (scores(read(folder), IDS) - expected).abs().max() < 1e-4

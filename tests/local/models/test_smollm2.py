@@ -27,10 +27,10 @@ PARIS = [504, 3575, 282, 4649, 314, 7042, 30, 2]
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[Any]:
-    made = local.Runner("smollm2")
-    asyncio.run(made.start(NullProgress()))
-    yield made
-    asyncio.run(made.aclose())
+    runner = local.Runner("smollm2")
+    asyncio.run(runner.start(NullProgress()))
+    yield runner
+    asyncio.run(runner.aclose())
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def file() -> Any:
 
 
 def ask(runner: Any, *requests: Request) -> list[Output]:
-    """The answers to requests made at once."""
+    """The answers to concurrent requests."""
 
     async def run() -> list[Output]:
         return list(await asyncio.gather(*map(runner.generate, requests)))
@@ -62,10 +62,10 @@ def test_logits_are_those_of_transformers_with_the_same_weights(runner: Any, fil
     ids = runner.tokenizer.encode(runner.tokenizer.render(CAPITAL)) + PARIS
     model = runner._loaded.model
     with torch.inference_mode():
-        wanted = reference.eval()(torch.tensor([ids])).logits[0]
-    found = scores(model, ids)
-    assert (found - wanted).abs().max() < 1e-3
-    assert found[41:-1].argmax(-1).tolist() == PARIS
+        expected = reference.eval()(torch.tensor([ids])).logits[0]
+    actual = scores(model, ids)
+    assert (actual - expected).abs().max() < 1e-3
+    assert actual[41:-1].argmax(-1).tolist() == PARIS
 
 
 def test_rotary_dimensions_are_put_back_as_they_were_trained(runner: Any, file: Any) -> None:
@@ -76,8 +76,8 @@ def test_rotary_dimensions_are_put_back_as_they_were_trained(runner: Any, file: 
         tensor = file.stored[f"blk.7.{part}.weight"]
         raw = torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())
         rows = [64 * (row // 64) + 2 * (row % 32) + row % 64 // 32 for row in range(len(raw))]
-        wanted = raw if name == "v_proj" else raw[rows]
-        assert file.tensor(f"model.layers.7.self_attn.{name}.weight").equal(wanted)
+        expected = raw if name == "v_proj" else raw[rows]
+        assert file.tensor(f"model.layers.7.self_attn.{name}.weight").equal(expected)
 
 
 def test_the_tokenizer_is_that_of_the_model(runner: Any) -> None:

@@ -39,21 +39,21 @@ def test_add_norm_sums_rounds_and_norms(tensors):
 def test_add_norm_weighs_its_two_parts(tensors):
     x, delta, weight = tensors
     normed, total = norm.add_norm(x, delta, weight, EPS, 0.5, 3.0)
-    wanted = (0.5 * x.double() + 3.0 * delta.double()).to(x.dtype)
-    torch.testing.assert_close(total, wanted)
+    expected = (0.5 * x.double() + 3.0 * delta.double()).to(x.dtype)
+    torch.testing.assert_close(total, expected)
     torch.testing.assert_close(normed, reference(total, weight), rtol=1e-6, atol=1e-6)
 
 
 def test_gated_norm_opens_by_the_sigmoid(tensors):
     x, gate, weight = tensors
-    wanted = reference(x, weight) * torch.sigmoid(gate)
-    torch.testing.assert_close(norm.gated_norm(x, gate, weight, EPS), wanted, rtol=1e-6, atol=1e-6)
+    expected = reference(x, weight) * torch.sigmoid(gate)
+    torch.testing.assert_close(norm.gated_norm(x, gate, weight, EPS), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_silu_mul_takes_the_gate_first(tensors):
     x = tensors[0]
-    wanted = torch.nn.functional.silu(x[:, :48]) * x[:, 48:]
-    torch.testing.assert_close(norm.silu_mul(x), wanted)
+    expected = torch.nn.functional.silu(x[:, :48]) * x[:, 48:]
+    torch.testing.assert_close(norm.silu_mul(x), expected)
 
 
 def test_the_inputs_are_left_as_they_were(tensors):

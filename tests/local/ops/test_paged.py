@@ -29,14 +29,14 @@ def definition(queries, keys, values, tables, lengths, scale):
     return out
 
 
-def case(heads, kv_heads, dim, value_dim, block, lengths, strewn):
+def case(heads, kv_heads, dim, value_dim, block, lengths, scattered):
     torch.manual_seed(0)
-    rows, most = len(lengths), -(-max(lengths) // block) + 1
-    keys = torch.randn(rows * most, block, kv_heads, dim)
+    rows, blocks_each = len(lengths), -(-max(lengths) // block) + 1
+    keys = torch.randn(rows * blocks_each, block, kv_heads, dim)
     values = keys[..., :value_dim] if value_dim < dim else torch.randn(*keys.shape)
-    blocks = torch.randperm(rows * most) if strewn else torch.arange(rows * most)
+    blocks = torch.randperm(rows * blocks_each) if scattered else torch.arange(rows * blocks_each)
     queries = torch.randn(rows, heads, dim)
-    return queries, keys, values, blocks.int().view(rows, most), torch.tensor(lengths, dtype=torch.int32)
+    return queries, keys, values, blocks.int().view(rows, blocks_each), torch.tensor(lengths, dtype=torch.int32)
 
 
 CASES = [
@@ -50,21 +50,21 @@ CASES = [
 @pytest.mark.parametrize("shape", CASES)
 def test_each_row_attends_to_its_own_tokens(shape):
     queries, keys, values, tables, lengths = case(*shape)
-    found = decode(queries, keys, values, tables, lengths, 0.3, 64)
-    wanted = definition(queries, keys, values, tables, lengths, 0.3)
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+    actual = decode(queries, keys, values, tables, lengths, 0.3, 64)
+    expected = definition(queries, keys, values, tables, lengths, 0.3)
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", CASES)
-def test_the_way_that_asks_nothing_of_the_device_is_the_same(shape):
+def test_the_masked_implementation_is_the_same(shape):
     queries, keys, values, tables, lengths = case(*shape)
     unused = torch.arange(tables.shape[1]) >= (lengths[:, None] + keys.shape[1] - 1) // keys.shape[1]
-    tables[unused] = 10**6  # what stands beyond a sequence's blocks must not matter
-    found = decode(queries, keys, values, tables, lengths, 0.3, int(lengths.max()), paged._masked)
-    wanted = definition(queries, keys, values, tables, lengths, 0.3)
-    assert found.isfinite().all()
+    tables[unused] = 10**6  # what lies beyond a sequence's blocks must not matter
+    actual = decode(queries, keys, values, tables, lengths, 0.3, int(lengths.max()), paged._masked)
+    expected = definition(queries, keys, values, tables, lengths, 0.3)
+    assert actual.isfinite().all()
     live = lengths > 0
-    torch.testing.assert_close(found.double()[live], wanted[live], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(actual.double()[live], expected[live], rtol=1e-5, atol=1e-5)
 
 
 @pytest.fixture
@@ -80,9 +80,9 @@ def threads():
 def test_tokens_beyond_the_length_do_not_matter(number, length, threads):
     threads(number)
     queries, keys, values, tables, lengths = case(4, 2, 16, 16, 4, (5, length), True)
-    found = decode(queries, keys, values, tables, lengths, 0.3, length)
+    actual = decode(queries, keys, values, tables, lengths, 0.3, length)
     keys[int(tables[0, 1]), 1:] = torch.nan
     values[int(tables[0, 1]), 1:] = torch.nan
-    assert torch.equal(decode(queries, keys, values, tables, lengths, 0.3, length), found)
-    wanted = definition(queries, keys[:], values, tables, lengths, 0.3)
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-5)
+    assert torch.equal(decode(queries, keys, values, tables, lengths, 0.3, length), actual)
+    expected = definition(queries, keys[:], values, tables, lengths, 0.3)
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-5)

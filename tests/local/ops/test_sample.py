@@ -1,4 +1,4 @@
-"""Drawing tokens: the filtered distributions are exactly those that the settings name."""
+"""Sampling: the filtered distributions are exactly those of the settings."""
 
 import importlib
 import math
@@ -39,11 +39,11 @@ def filtered(scores, temperature, top_p, top_k, min_p):
             break
         nucleus.append(token)
         mass += chances[token]
-    kept = [token for token in nucleus if chances[token] >= min_p * chances[order[0]]]
-    found = torch.zeros(len(chances), dtype=torch.float64)
-    for token in kept:
-        found[token] = chances[token]
-    return found / found.sum()
+    filtered_tokens = [token for token in nucleus if chances[token] >= min_p * chances[order[0]]]
+    actual = torch.zeros(len(chances), dtype=torch.float64)
+    for token in filtered_tokens:
+        actual[token] = chances[token]
+    return actual / actual.sum()
 
 
 def drawn(scores, count, temperature=1.0, top_p=1.0, top_k=0, min_p=0.0):
@@ -73,20 +73,20 @@ def test_tokens_come_as_often_as_the_filtered_distribution_says(seed, temperatur
 @pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.9, 0), (0.5, 2000), (1.0, 2000)])
 def test_flat_distributions_are_drawn_to_their_ends(top_p, top_k):
     scores = 0.1 * torch.randn(20 * HEAD, generator=torch.Generator().manual_seed(0))
-    wanted = filtered(scores, 1.0, top_p, top_k, 0.0)
-    assert (wanted > 0).sum() > 2 * HEAD
-    found = drawn(scores, 1000, 1.0, top_p, top_k)
-    assert found[wanted == 0].sum() == 0
-    assert (found.cumsum(0) - wanted.cumsum(0)).abs().max() < 0.0015
+    expected = filtered(scores, 1.0, top_p, top_k, 0.0)
+    assert (expected > 0).sum() > 2 * HEAD
+    actual = drawn(scores, 1000, 1.0, top_p, top_k)
+    assert actual[expected == 0].sum() == 0
+    assert (actual.cumsum(0) - expected.cumsum(0)).abs().max() < 0.0015
 
 
 @pytest.mark.parametrize(("top_p", "top_k"), [(0.5, 500), (0.9, 300), (0.8, 5000), (0.95, 20)])
 def test_top_p_takes_its_share_of_what_top_k_leaves(top_p, top_k):
     scores = 2 * torch.randn(20 * HEAD, generator=torch.Generator().manual_seed(1))
-    wanted = filtered(scores, 1.0, top_p, top_k, 0.0)
+    expected = filtered(scores, 1.0, top_p, top_k, 0.0)
     chances = (scores - scores.max()).exp()
     cut = ops.cutoffs(chances[None], column([top_p]), column([top_k], torch.int32), column([0.0]))
-    assert torch.equal(chances >= cut, wanted > 0)
+    assert torch.equal(chances >= cut, expected > 0)
 
 
 def test_draws_go_through_the_tokens_in_the_order_of_their_ids():
@@ -106,11 +106,11 @@ def test_the_filters_keep_what_those_of_transformers_keep():
     torch.manual_seed(0)
     for top_k, top_p, min_p in ((30, 0.8, 0.0), (500, 0.6, 0.0), (10, 0.99, 0.3), (40, 0.7, 0.1)):
         scores = 3 * torch.randn(1, 500)
-        kept = warpers.TopPLogitsWarper(top_p)(None, warpers.TopKLogitsWarper(top_k)(None, scores))
+        filtered_scores = warpers.TopPLogitsWarper(top_p)(None, warpers.TopKLogitsWarper(top_k)(None, scores))
         if min_p:
-            kept = warpers.MinPLogitsWarper(min_p)(None, kept)
-        found = drawn(scores[0], 5000, 1.0, top_p, top_k, min_p)
-        assert (found > 0).nonzero().flatten().tolist() == kept[0].isfinite().nonzero().flatten().tolist()
+            filtered_scores = warpers.MinPLogitsWarper(min_p)(None, filtered_scores)
+        actual = drawn(scores[0], 5000, 1.0, top_p, top_k, min_p)
+        assert (actual > 0).nonzero().flatten().tolist() == filtered_scores[0].isfinite().nonzero().flatten().tolist()
 
 
 @pytest.mark.parametrize("how", [{"top_k": 2}, {"top_p": 0.45}, {"top_k": 2, "top_p": 0.9}, {"top_k": HEAD}])
@@ -118,13 +118,13 @@ def test_equal_scores_are_kept_or_dropped_together(how):
     scores = torch.full((2 * HEAD,), -9.0)
     scores[[5, 9, 400]] = 2.0
     scores[[7, 11]] = 2.0 - math.log(2.0)
-    found = drawn(scores, 900, **how)
+    actual = drawn(scores, 900, **how)
     if how == {"top_k": HEAD}:  # all others tie with the last of the head, so all are kept
-        assert torch.equal(found, drawn(scores, 900))
-        assert (found > 0).sum() > 5
+        assert torch.equal(actual, drawn(scores, 900))
+        assert (actual > 0).sum() > 5
     else:
-        assert found.nonzero().flatten().tolist() == [5, 9, 400]
-    assert (found[[5, 9, 400]].max() - found[[5, 9, 400]].min()) < 0.005
+        assert actual.nonzero().flatten().tolist() == [5, 9, 400]
+    assert (actual[[5, 9, 400]].max() - actual[[5, 9, 400]].min()) < 0.005
 
 
 def test_rows_are_drawn_by_their_own_settings():
@@ -147,8 +147,8 @@ def test_rows_are_drawn_by_their_own_settings():
 def test_the_likeliest_token_is_what_a_temperature_of_zero_draws():
     scores = torch.randn(5, 300, generator=torch.Generator().manual_seed(4))
     zero = [0.0] * 5
-    given = (scores, zero, [0.9] * 5, [0] * 5, zero, range(5), range(5))
-    assert ops.argmax(scores).tolist() == sampled(*given) == scores.argmax(-1).tolist()
+    inputs = (scores, zero, [0.9] * 5, [0] * 5, zero, range(5), range(5))
+    assert ops.argmax(scores).tolist() == sampled(*inputs) == scores.argmax(-1).tolist()
 
 
 def test_the_lowest_of_equal_ids_is_the_greedy_one():
@@ -172,8 +172,8 @@ def test_tokens_that_are_ruled_out_are_never_drawn():
     scores = torch.full((2000,), -torch.inf)
     scores[[3, 1999]] = 0.0
     for how in ({}, {"top_p": 0.999}, {"top_k": 50}):
-        found = drawn(scores, 100, **how)
-        assert found[[3, 1999]].tolist() == [0.5, 0.5]
+        actual = drawn(scores, 100, **how)
+        assert actual[[3, 1999]].tolist() == [0.5, 0.5]
 
 
 def test_the_settings_are_left_as_they_were():
@@ -196,8 +196,8 @@ def test_random_numbers_are_uniform_and_independent_of_each_other():
 
 def test_random_numbers_are_the_same_for_tensors():
     seeds, indices = [0, 1, 123, -5, 2**62, -(2**63)], [0, 7, 45, 3, 10**6, 2]
-    found = ops.uniforms(column(seeds, torch.int64), column(indices, torch.int64)).tolist()
-    assert found == [ops.uniform(seed, index) for seed, index in zip(seeds, indices, strict=True)]
+    actual = ops.uniforms(column(seeds, torch.int64), column(indices, torch.int64)).tolist()
+    assert actual == [ops.uniform(seed, index) for seed, index in zip(seeds, indices, strict=True)]
 
 
 def test_random_numbers_stay_the_same_for_ever():
@@ -206,11 +206,11 @@ def test_random_numbers_stay_the_same_for_ever():
 
 def test_the_mixing_is_splitmix64():
     # The first outputs of the published generator from the state 1234567.
-    state, found = 1234567, []
+    state, actual = 1234567, []
     for _ in range(3):
-        found.append(ops._mix(state))
+        actual.append(ops._mix(state))
         state = (state + layout.GOLDEN) % ops.WORD
-    assert found == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert actual == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
 FROZEN = [0.6524484863740322, 0.03401170130434639, 0.08372436142837347]

@@ -1,4 +1,4 @@
-"""What a step of drawing begins and ends with."""
+"""Inputs and outputs of a decode step."""
 
 import importlib
 
@@ -18,7 +18,7 @@ def fresh():
     return ints
 
 
-def test_a_row_begins_with_its_last_token_at_its_own_place():
+def test_step_inputs_are_the_last_tokens_and_their_positions():
     tables = torch.tensor([[7, 0, 0], [3, 6, 0], [1, 4, 2], [0, 0, 0]], dtype=torch.int32)
     ids, positions, own, (slots, lengths) = ops.load_step_inputs(fresh(), tables, torch.tensor([2, 1, 0, 3, 3]), 4)
     assert ids.tolist() == [8, 0, 9, 0, 0]
@@ -28,7 +28,7 @@ def test_a_row_begins_with_its_last_token_at_its_own_place():
     assert lengths.tolist() == [9, 6, 1, 1, 1]
 
 
-def test_a_row_ends_with_a_token_and_a_number_more_and_the_spare_row_at_nought():
+def test_step_outputs_advance_rows_and_leave_the_spare_row_zero():
     ints = fresh()
     before = ints.clone()
     ops.store_step_outputs(ints, torch.tensor([2, 3, 0, 3]), torch.tensor([5, 6, -1, 7]), 3, 1)

@@ -119,18 +119,20 @@ def test_a_batch_of_any_lengths_gives_the_tokens_of_transformers(llama: Any, eng
     rng = random.Random(0)
     prompts = [[rng.randrange(256) for _ in range(rng.choice((1, 3, 30, 90, 200)))] for _ in range(20)]
     running = engine(read(llama.folder))
-    sequences = [Sequence(prompt=prompt, limit=rng.randrange(1, 60), draw=GREEDY) for prompt in prompts]
+    sequences = [
+        Sequence(prompt_token_ids=prompt, max_tokens=rng.randrange(1, 60), sampling_params=GREEDY) for prompt in prompts
+    ]
     for sequence in sequences:
         running.submit(sequence)
     for sequence in sequences:
         sequence.future.result(timeout=30)
         with torch.inference_mode():
             out = llama.reference.generate(
-                torch.tensor([sequence.prompt]),
-                attention_mask=torch.ones(1, len(sequence.prompt), dtype=torch.long),
+                torch.tensor([sequence.prompt_token_ids]),
+                attention_mask=torch.ones(1, len(sequence.prompt_token_ids), dtype=torch.long),
                 do_sample=False,
-                min_new_tokens=sequence.limit,
-                max_new_tokens=sequence.limit,
+                min_new_tokens=sequence.max_tokens,
+                max_new_tokens=sequence.max_tokens,
                 eos_token_id=None,
             )
-        assert sequence.tokens == out[0, len(sequence.prompt) :].tolist()
+        assert sequence.output_token_ids == out[0, len(sequence.prompt_token_ids) :].tolist()

@@ -42,7 +42,6 @@ def test_a_reference_changed_in_one_place_is_wrong(part):
                 counts[kind] += 1
                 if right:
                     passes.append((kind, gold, answer, how))
-    print(dict(counts), "wrong passes:", len(passes))
     assert counts.total() > 300
     assert not passes
 

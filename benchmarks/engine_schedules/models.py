@@ -117,7 +117,7 @@ def device(model: Any, schedule: Schedule, dtype: torch.dtype, where: torch.devi
 
 def has_states(model: Any) -> bool:
     """Whether some layers keep a state of a whole sequence."""
-    return any(type(kind).__name__ == "State" for kind in model.cache_specs)
+    return any(type(kind).__name__ == "LinearStateSpec" for kind in model.cache_specs)
 
 
 @torch.inference_mode()

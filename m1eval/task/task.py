@@ -12,7 +12,6 @@ from msgspec import Struct
 from m1eval import plugins, yaml_file
 from m1eval.analysis import baselines
 from m1eval.errors import UsageError
-from m1eval.plugins import foreign
 from m1eval.protocols import Episode, Scorer, Tokenizer
 from m1eval.task import code, hub
 from m1eval.task.dataset import Rows, file_digest, find_data_file, read_rows
@@ -126,7 +125,7 @@ class Task:
     def deciding_files(self, data_dir: Path | None = None) -> dict[str, Path]:
         """The files that decide what is asked and graded, by the keys of their digests."""
         used = [("scorer", self.scorer_file)]
-        used += [(f"scorer {path.name}", path) for path in foreign.imported_files(self.scorer_file)]
+        used += _imports("scorer", "scorers", self.scorer_file)
         dataset = self.definition.dataset or Dataset()
         for name, key, function in (
             ("generator", ("dataset", "generate"), dataset.generate),
@@ -134,7 +133,7 @@ class Task:
         ):
             if function:
                 file = code.find_helper(self.source, self.path, key, function)
-                used += [(f"{name} {path.name}", path) for path in (file, *foreign.imported_files(file))]
+                used += [(f"{name} {file.name}", file), *_imports(name, "tasks", file)]
         if data_dir and (dataset.hub or dataset.file or not dataset.generate):
             used.append(("data", find_data_file(data_dir, self.name)))
         elif dataset.file:
@@ -284,6 +283,10 @@ def _apply_protocol(file: YamlFile, protocol: str) -> None:
         file.lines |= {
             key[2:]: line for key, line in file.lines.items() if len(key) > 2 and key[:2] == ("protocols", protocol)
         }
+
+
+def _imports(name: str, kind: str, file: Path) -> list[tuple[str, Path]]:
+    return [(f"{name} {imported}", path) for imported, path in plugins.imported_files(kind, file).items()]
 
 
 def _mirror(dataset: Dataset) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from m1eval import load
 from tests.conftest import ROOT, run_of, write
-from tests.test_plugins import RUNNER, SCORER
+from tests.plugins.test_plugins import RUNNER, SCORER
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ GENERATORS = {
     "import": ("import nowhere_to_be_found\n", "pip install nowhere_to_be_found"),
     "import of a name": ("from json import nothing\n", "ImportError: cannot import name 'nothing'"),
     "import of ours": ("import m1eval.nothing\n", "No module named 'm1eval.nothing' (_made.py:1)"),
-    "neighbour": ("x = 1\nfrom ._nothing import x\n", "_made.py:2: there is no file _nothing.py beside it"),
+    "neighbour": ("x = 1\nfrom ._nothing import x\n", "_made.py:2: there is no file _nothing.py next to it"),
     "raises at import": ("\n1 / 0\n", "ZeroDivisionError: division by zero (_made.py:2)"),
     "exits at import": ("import sys\nsys.exit(4)\n", "SystemExit: 4 (_made.py:2)"),
     "id": (f"{RECIPE}id=7, build={ROW})\n", "row 1 has the id 7, which is not text"),

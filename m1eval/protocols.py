@@ -1,10 +1,13 @@
 """Interfaces between the harness and its plugins: what a runner, a scorer and an episode are, and what they may use."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
 
 from m1eval.progress import Progress
 from m1eval.types import JudgeReply, Likelihood, Message, Output, Request, Sample, Score
+
+T = TypeVar("T")
 
 
 class Tokenizer(Protocol):
@@ -38,13 +41,26 @@ class Judges(Protocol):
 
 
 class Context(Protocol):
-    """What a scorer or an episode may use besides the sample: worker processes and judges."""
+    """What a scorer or an episode may use besides the sample: one for each (sample, repeat), closed after grading."""
+
+    sample: Sample
+    repeat: int
 
     @property
     def workers(self) -> Workers: ...
     @property
     def judges(self) -> Judges:
         """UsageError if no judge was named."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Whatever an episode leaves for its scorer."""
+
+    async def enter_async(self, manager: AbstractAsyncContextManager[T]) -> T:
+        """Enter an `async with`, such as that of a container, which is left after grading, however that ends."""
+
+    def callback(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call a function after grading, however that ends."""
 
 
 class Runner:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from m1eval import load
 from m1eval.protocols import Scorer
-from m1eval.run.evaluate import RunContext
+from m1eval.run.context import Resources
 from m1eval.stats.repeats import Ballot, g_pass_at_k, maj_at_k, pass_at_k
 from m1eval.store import metrics
 from m1eval.store.record import Record
@@ -147,12 +147,14 @@ def compared(scorer: Scorer, answers: list[str], right: int = 0) -> tuple[int, .
     """The numbers of equal wrong answers, as a scorer finds them."""
 
     async def find() -> tuple[int, ...]:
-        house = RunContext()
+        resources = Resources()
         try:
             found = metrics.collect([record("s", r, answer) for r, answer in enumerate(answers)], scorer)
-            await metrics.compare(found, len(answers) + 1, scorer, house)  # one is missing, so that all are compared
+            await metrics.compare(
+                found, len(answers) + 1, scorer, resources.context()
+            )  # one is missing, so that all are compared
         finally:
-            await house.aclose()
+            await resources.aclose()
         return found.samples["s"].ballot(found.same.get("s", {})).wrong
 
     return tuple(sorted(asyncio.run(find())))
@@ -268,10 +270,10 @@ def test_what_cannot_be_compared_is_not_the_same_and_a_stopped_comparison_gives_
 
     assert compared(Broken(), ["a", "b", "a"]) == (1, 2)
     found = metrics.collect([record("s", r, answer) for r, answer in enumerate("aabc")], Broken())
-    asyncio.run(metrics.compare(found, 3, Broken(), RunContext(), stopped=lambda: True))
+    asyncio.run(metrics.compare(found, 3, Broken(), Resources().context(), stopped=lambda: True))
     assert "maj@3" in {figure.name for figure in metrics.metrics(found, 3)}, "no answer is right, whatever is the same"
     found.samples["s"].right = 1
-    asyncio.run(metrics.compare(found, 3, Broken(), RunContext(), stopped=lambda: True))
+    asyncio.run(metrics.compare(found, 3, Broken(), Resources().context(), stopped=lambda: True))
     assert "maj@3" not in {figure.name for figure in metrics.metrics(found, 3)}
 
 
@@ -322,7 +324,7 @@ def test_comparing_only_what_matters_gives_the_same_vote(right, wrong, less):
     answers += [record("s", right + r, text) for r, text in enumerate(wrong)]
     scorer = Letters()
     found = metrics.collect(answers, scorer)
-    asyncio.run(metrics.compare(found, k, scorer, RunContext()))
+    asyncio.run(metrics.compare(found, k, scorer, Resources().context()))
     plain = metrics.collect([record(each.id, each.repeat, (each.answer or "")[0], each.value == 1) for each in answers])
     by_name, expected = ({f.name: f.value for f in metrics.metrics(each, k)} for each in (found, plain))
     assert by_name == expected
@@ -337,5 +339,5 @@ def test_what_cannot_change_the_vote_is_not_compared():
     ):
         answers = [record("s", r, "z", right=True) for r in range(right)]
         answers += [record("s", right + r, text) for r, text in enumerate(wrong)]
-        asyncio.run(metrics.compare(metrics.collect(answers, scorer), len(answers), scorer, RunContext()))
+        asyncio.run(metrics.compare(metrics.collect(answers, scorer), len(answers), scorer, Resources().context()))
     assert scorer.calls == 0

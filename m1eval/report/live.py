@@ -218,7 +218,7 @@ class Terminal:
             f" · {format_cost(about.cost, complete=about.cost_complete)}" if about and about.cost is not None else ""
         )
         places = self._asking.places if self._asking else None
-        flying = f" · in flight {places.taken}/{places.wanted()}" if places else ""
+        flying = f" · in flight {places.in_flight}/{places.limit()}" if places else ""
         speed = f"out {format_count(rate_out)} tok/s · in {format_count(rate_in)} tok/s{each}{spent}{flying}"
         waited = f" ({format_duration(self._waited)} of waiting)" if self._waited >= 1 else ""
         return f"{speed} · retries {self.retries}{waited}"

@@ -9,7 +9,7 @@ from m1eval.errors import M1evalError, NoJudge
 from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.plugins import foreign
 from m1eval.protocols import Scorer
-from m1eval.run.evaluate import RunContext
+from m1eval.run.context import Resources
 from m1eval.run.grading import grade
 from m1eval.task import hub
 from m1eval.task.dataset import has_data_file
@@ -37,7 +37,7 @@ async def check_all(
 
     `protocol`: of those tasks that have it; the result names the protocol that was checked.
     """
-    tools = RunContext()
+    resources = Resources()
     results = []
     try:
         for name, tasks in _loaded([*names] or [*plugins.available("tasks", "**/*.yaml")], overrides, protocol).items():
@@ -46,10 +46,10 @@ async def check_all(
                 continue
             for task in tasks:
                 if task.name not in {result.task for result in results}:
-                    result = await _check(task, data_dir, tools, fetch=bool(names), named=task.name in names)
+                    result = await _check(task, data_dir, resources, fetch=bool(names), named=task.name in names)
                     results.append(result._replace(text=result.text + _protocol(task)))
     finally:
-        await tools.aclose()
+        await resources.aclose()
     return results
 
 
@@ -75,7 +75,7 @@ def _protocol(task: Task) -> str:
     return "" if task.protocol == "default" else f" (protocol {task.protocol})"
 
 
-async def _check(task: Task, data_dir: Path | None, context: RunContext, *, fetch: bool, named: bool) -> Result:
+async def _check(task: Task, data_dir: Path | None, resources: Resources, *, fetch: bool, named: bool) -> Result:
     try:
         task.check()
         for name in task.definition.protocols:  # which are merged, and so read, only where they are asked for
@@ -92,7 +92,7 @@ async def _check(task: Task, data_dir: Path | None, context: RunContext, *, fetc
         if not samples.has_generated_ids:
             samples.check_ids(range(len(samples)))
         samples.check_rows(range(len(samples)))
-        if fault := await _gold_fault(task, samples, context) or await _find_fault(task, samples, context):
+        if fault := await _gold_fault(task, samples, resources) or await _find_fault(task, samples, resources):
             return Result(task.name, "failed", fault)
     except M1evalError as error:
         return Result(task.name, "failed", str(error))
@@ -106,30 +106,30 @@ async def _check(task: Task, data_dir: Path | None, context: RunContext, *, fetc
     return Result(task.name, "passed", "; ".join([text, *samples.about.notes]))
 
 
-async def _gold_fault(task: Task, samples: Samples, context: RunContext) -> str | None:
+async def _gold_fault(task: Task, samples: Samples, resources: Resources) -> str | None:
     """The first row whose gold answer the scorer says it cannot grade against; all rows are looked at."""
     if type(task.scorer).gold_fault is Scorer.gold_fault:
         return None
     for number in range(len(samples)):
         sample = samples.sample(number)
-        if fault := task.scorer.gold_fault(sample) or await task.scorer.gold_hazard(sample, context):
+        if fault := task.scorer.gold_fault(sample) or await task.scorer.gold_hazard(sample, resources.context(sample)):
             return f"{sample.id}: the gold answer {(sample.target or '')[:60]!r} cannot be graded: {fault}"
     return None
 
 
-async def _find_fault(task: Task, samples: Samples, context: RunContext) -> str | None:
+async def _find_fault(task: Task, samples: Samples, resources: Resources) -> str | None:
     for number in samples.select(limit=SAMPLES, ids=None, seed=0):
-        if fault := await _fault(task, samples.sample(number), context):
+        if fault := await _fault(task, samples.sample(number), resources):
             return fault
     return None
 
 
-async def _fault(task: Task, sample: Sample, context: RunContext) -> str | None:
+async def _fault(task: Task, sample: Sample, resources: Resources) -> str | None:
     if not any(str(message.get("content") or "").strip() for message in sample.messages):
         return f"{sample.id}: the prompt is empty"
     for noun, text, wanted in (("gold", sample.gold or "", 1.0), ("empty", "", 0.0)):
         try:
-            score, _ = await grade(task, sample, Output(text=text), context)
+            score, _ = await grade(task, sample, Output(text=text), resources.context(sample))
         except NoJudge:
             continue  # what a judge would say is the judge's; that the rubric can be filled in was seen
         except M1evalError as error:

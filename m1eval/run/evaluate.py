@@ -7,13 +7,13 @@ import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from m1eval.errors import M1evalError, NoJudge, PluginFailed
+from m1eval.errors import M1evalError, PluginFailed
 from m1eval.model.runner_tokenizer import ContextWindowUnknown
 from m1eval.progress import Progress
 from m1eval.protocols import Runner, Tokenizer
+from m1eval.run.context import Resources
 from m1eval.run.generation import ConcurrencyLimit, Session
 from m1eval.run.interrupts import Interrupts
 from m1eval.run.open_run import OpenRun
@@ -23,37 +23,8 @@ from m1eval.run.spending import Spending
 
 if TYPE_CHECKING:
     from m1eval.run.judges import Panel
-    from m1eval.sandbox.workers import Pool
 
 APPROXIMATE = "no tokenizer of the model is at hand: prompt lengths count four characters as a token"
-
-
-class RunContext:
-    """What the scorers of a run may use; `judges` are asked by the scorers that need them."""
-
-    def __init__(self, judges: "Panel | None" = None) -> None:
-        self._judges = judges
-
-    @property
-    def judges(self) -> "Panel":
-        """The judges; UsageError if none was named."""
-        if self._judges is None:
-            raise NoJudge("this task is graded by a judge: name one, such as --judge http:gpt-4o")
-        return self._judges
-
-    @cached_property
-    def workers(self) -> "Pool":
-        """The worker processes, started at their first use."""
-        from m1eval.sandbox.workers import Pool
-
-        return Pool()
-
-    async def aclose(self) -> None:
-        """End the workers and the judges, if there are any."""
-        if "workers" in self.__dict__:
-            await self.workers.aclose()
-        if self._judges is not None:
-            await self._judges.aclose()
 
 
 class Display(Progress, Protocol):
@@ -89,7 +60,7 @@ class Evaluation:
         self._judges = judges
         self._spending = spending or Spending()
         self._concurrency = concurrency
-        self._context = RunContext(judges)
+        self._resources = Resources(judges)
 
     async def execute(self, stop: asyncio.Event | None = None) -> bool:
         """Do what is pending; False if it was interrupted. `stop`: when set, what is in flight is finished, no more."""
@@ -99,7 +70,7 @@ class Evaluation:
         opened: dict[Run, OpenRun] = {}
         planned: dict[Run, PlannedRun] = {}
         limit = ConcurrencyLimit(lambda: self._concurrency or int(self._runner.concurrency))
-        session = Session(self._runner, self._context, self._display, limit, self._spending, stop)
+        session = Session(self._runner, self._resources, self._display, limit, self._spending, stop)
         try:
             for run in self._runs:
                 opened[run] = self._open(run)
@@ -179,7 +150,7 @@ class Evaluation:
                 raise
             failure.add_note(str(error))
         finally:
-            await self._context.aclose()
+            await self._resources.aclose()
 
 
 def _close_all(runs: Sequence[tuple[OpenRun, PlannedRun | None]]) -> None:

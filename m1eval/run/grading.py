@@ -1,14 +1,15 @@
-"""From what came of a request to its record: the grade, what judges said, and whatever went wrong."""
+"""Grading: from an output to its score and outcome, and to the record with what judges said and what went wrong."""
 
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from m1eval.errors import M1evalError
-from m1eval.protocols import Context
-from m1eval.run.generation import CutOff, Session, Spent
+from m1eval.protocols import Context as AnyContext
+from m1eval.run.context import Context
+from m1eval.run.generation import CutOff, RequestTotals, Session
 from m1eval.run.judge_replies import judge_replies
 from m1eval.run.plan import Plan
 from m1eval.run.reservation import LimitReached
@@ -25,7 +26,7 @@ LONGEST_KEY = 64
 """Characters of a prefix key that is kept as it is."""
 
 
-async def grade(task: Task, sample: Sample, output: Output, context: Context) -> tuple[Score, Outcome]:
+async def grade(task: Task, sample: Sample, output: Output, context: AnyContext) -> tuple[Score, Outcome]:
     """The checked score of one output and the outcome that follows from it.
 
     An output that ended inside its thinking, or whose prompt was refused for its length, is not shown to the scorer.
@@ -44,18 +45,20 @@ async def grade(task: Task, sample: Sample, output: Output, context: Context) ->
 
 
 class Attempt(NamedTuple):
-    """What came of asking for one repeat; `spent`: what the requests of an episode took, though it failed."""
+    """The outcome of one generation: an output, or the error in its place."""
 
     repeat: int
     seed: int
     output: Output | Exception
-    spent: "Spent | None" = None
+    totals: RequestTotals | None = None
+    """The sums over the requests of an episode, also of one that failed."""
+    transcript: Sequence[dict[str, Any]] = ()
 
 
-async def contained(doing: Awaitable[T]) -> T:
-    """What it comes to; code of others that ends the process, or cancels what nobody has, only fails."""
+async def contained(coroutine: Awaitable[T]) -> T:
+    """The result; code of plugins that ends the process, or cancels what nobody has, only fails."""
     try:
-        return await doing
+        return await coroutine
     except SystemExit as error:
         raise RuntimeError(f"SystemExit: {error}") from error
     except asyncio.CancelledError as error:
@@ -65,18 +68,45 @@ async def contained(doing: Awaitable[T]) -> T:
         raise RuntimeError(f"CancelledError: {error}".rstrip(": ")) from error
 
 
-async def graded_record(work: Plan, sample: Sample, came: Attempt, asking: Session) -> Record:
-    """Grade what came; whatever goes wrong with it becomes its record."""
-    record = Record(id=sample.id, repeat=came.repeat, outcome="errored", target=sample.target, seed=came.seed)
+async def graded_record(plan: Plan, attempt: Attempt, context: Context, session: Session) -> Record:
+    """The record of an attempt, graded; an error in grading becomes part of it. Closes the context."""
+    sample = context.sample
+    record = Record(id=sample.id, repeat=attempt.repeat, outcome="errored", target=sample.target, seed=attempt.seed)
     record.metadata = {k: v for k, v in sample.metadata.items() if _is_small(v)}
-    record.cluster, record.group = _cluster(sample), _group(work.task, sample)
+    record.cluster, record.group = _cluster(sample), _group(plan.task, sample)
+    record.transcript = list(attempt.transcript)
+    if isinstance(attempt.output, Exception):
+        if isinstance(attempt.output, CutOff):
+            _copy_output(record, attempt.output.output)
+        if attempt.totals:
+            attempt.totals.write_to(record)
+    else:
+        _copy_output(record, attempt.output)
+    await grade_record(record, plan.task, attempt.output, context, session)
+    try:
+        await contained(context.aclose())
+    except Exception as error:  # noqa: BLE001 - the grade stands
+        record.error = record.error or f"after grading: {describe_error(error)}"
+    record.time = time.time()
+    return record
+
+
+async def grade_record(
+    record: Record, task: Task, output: Output | Exception, context: Context, session: Session
+) -> None:
+    """Put the grade of an output into its record, with what judges said; whatever goes wrong becomes its error."""
     replies: list[JudgeReply] = []
     token = judge_replies.set(replies)
-    asking.spending.grading()
+    session.spending.grading()
     try:
-        await contained(_grade(record, work.task, sample, came, asking.tools))
+        if isinstance(output, Exception):
+            raise output
+        score, record.outcome = await contained(grade(task, context.sample, output, context))
+        record.value, record.answer = score.value, score.answer
+        record.explanation, record.metrics = score.explanation, score.metrics
+        record.verdicts = score.verdicts
     except LimitReached as error:
-        asking.stop.set()
+        session.stop.set()
         record.error = f"not graded: {error}"
     except M1evalError:
         raise
@@ -84,27 +114,9 @@ async def graded_record(work: Plan, sample: Sample, came: Attempt, asking: Sessi
         record.error = describe_error(error)
     finally:
         judge_replies.reset(token)
-        asking.spending.graded([reply.usage for reply in replies])
-    known = {verdict.key for verdict in record.verdicts}
-    record.judge_replies = [reply for reply in replies if reply.key not in known]
-    record.time = time.time()
-    return record
-
-
-async def _grade(record: Record, task: Task, sample: Sample, came: Attempt, context: Context) -> None:
-    """Put what came and its grade into a record."""
-    output = came.output
-    if isinstance(output, Exception):
-        if isinstance(output, CutOff):
-            _copy_output(record, output.output)
-        if came.spent:
-            came.spent.write_to(record)
-        raise output
-    _copy_output(record, output)
-    score, record.outcome = await grade(task, sample, output, context)
-    record.value, record.answer = score.value, score.answer
-    record.explanation, record.metrics = score.explanation, score.metrics
-    record.verdicts = score.verdicts
+        session.spending.graded([reply.usage for reply in replies])
+    verdicts = {verdict.key for verdict in record.verdicts}
+    record.judge_replies = [reply for reply in replies if reply.key not in verdicts]
 
 
 def digest_of(sample: Sample) -> str:

@@ -1,6 +1,6 @@
-"""The run loop: what is owed is asked, graded and written, one (sample, repeat) after another, several at a time.
+"""The run loop: what is pending is asked, graded and written, one (sample, repeat) after another, several at a time.
 
-plan (samples × repeats less the journal) -> build each sample when it is due -> episode -> score -> journal. Memory
+plan (samples × repeats less the journal) -> build each sample when it is due -> episode -> grade -> journal. Memory
 holds the prompts in flight. What goes wrong with one sample is its outcome; what makes going on pointless (the server
 is gone, the disk is full) stops the run after what is in flight, and nothing finished is lost.
 """
@@ -8,9 +8,13 @@ is gone, the disk is full) stops the run after what is in flight, and nothing fi
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
+from m1eval.episodes import single_turn
 from m1eval.errors import M1evalError
-from m1eval.run.generation import BoundRunner, ConcurrencyLimit, Session, Spent, seed_of
+from m1eval.run.context import Context
+from m1eval.run.episode_runner import EpisodeRunner
+from m1eval.run.generation import BoundRunner, ConcurrencyLimit, Session, seed_of
 from m1eval.run.grading import Attempt, contained, describe_error, digest_of, graded_record
 from m1eval.run.plan import Plan, SampleBuilder
 from m1eval.run.reservation import LimitReached
@@ -19,57 +23,62 @@ from m1eval.store.record import Record
 from m1eval.types import Output, Request, Sample
 
 BACKLOG = 64
-"""How many outputs may wait for their grade or the disk, beside the requests in flight."""
+"""How many outputs may wait for their grade or the disk, next to the requests in flight; of episodes, how many more may
+have begun than have a request in flight."""
 
 
-async def run(work: Plan, journal: Journal, asking: Session) -> None:
-    """Do what is owed, until all is done, `stop` is set or the means are spent.
+async def run(plan: Plan, journal: Journal, session: Session) -> None:
+    """Ask what is pending, until all is done, `stop` is set or a limit is reached.
 
     Raises the M1evalError that ended the run early, after everything in flight has come to its end.
     """
-    places, stop = asking.places, asking.stop
-    backlog = ConcurrencyLimit(lambda: BACKLOG + places.wanted())
+    places, stop = session.places, session.stop
+    backlog = ConcurrencyLimit(lambda: BACKLOG + places.limit())
     fatal: list[M1evalError] = []
 
-    async def some(sample: Sample, repeats: list[int], digest: str, built: float) -> None:
+    async def process(sample: Sample, repeats: list[int], digest: str, built: float) -> None:
+        contexts = [session.resources.context(sample, repeat) for repeat in repeats]
         try:
-            came = await _generate(work, sample, repeats, asking)
-            await _record(work, sample, came, digest, built, journal, asking)
+            attempts = await _generate(plan, contexts, session)
+            await _record(plan, attempts, contexts, digest, built, journal, session)
         except LimitReached:
             stop.set()
         except M1evalError as error:
             fatal.append(error)
             stop.set()
         finally:
+            for context in contexts:
+                with suppress(Exception):  # there is no record that could tell it
+                    await context.aclose()
             backlog.release()
 
     async with asyncio.TaskGroup() as group:
-        building = SampleBuilder(work, asking.runner)
-        for number, repeats in work.pending():
+        builder = SampleBuilder(plan, session.runner)
+        for number, repeats in plan.pending():
             if stop.is_set():
                 break
             try:
-                sample, built = await building.sample(number, repeats[0])
+                sample, built = await builder.sample(number, repeats[0])
             except M1evalError as error:  # the task's file or data is wrong
                 fatal.append(error)
                 break
             except Exception as error:  # noqa: BLE001 - the sample boundary: only this one cannot be made
-                await _record_unbuilt(work.samples.id(number), repeats, error, journal)
+                await _record_unbuilt(plan.samples.id(number), repeats, error, journal)
                 continue
             if sample is None:
                 await asyncio.sleep(0)  # thousands may be left out, one after another
                 continue
             digest = digest_of(sample)  # once for all of its repeats, as a prompt may be long
-            together = 1 if work.task.episode else int(asking.runner.max_n)
-            for first in range(0, len(repeats), together):
+            batch = 1 if plan.task.episode else int(session.runner.max_n)
+            for first in range(0, len(repeats), batch):
                 await backlog.acquire()
                 await places.acquire()
-                if asking.spending.reached:
+                if session.spending.reached:
                     stop.set()
                 if stop.is_set():
                     places.release()
                     break
-                group.create_task(some(sample, repeats[first : first + together], digest, built))
+                group.create_task(process(sample, repeats[first : first + batch], digest, built))
             del sample  # the prompt lives as long as its requests, no longer
     if fatal:
         raise fatal[0]
@@ -84,73 +93,80 @@ async def _record_unbuilt(name: str, repeats: list[int], error: Exception, journ
 
 
 async def _record(
-    work: Plan,
-    sample: Sample,
-    came: "Sequence[Attempt]",
+    plan: Plan,
+    attempts: Sequence[Attempt],
+    contexts: Sequence[Context],
     digest: str,
     built: float,
     journal: Journal,
-    asking: Session,
+    session: Session,
 ) -> None:
-    """Grade and write each answer by itself; the first error that ends the run, once all have been seen to."""
+    """Grade and write each answer by itself; raises the first error that ends the run, once all are recorded."""
 
-    async def one(each: Attempt) -> None:
-        record = await graded_record(work, sample, each, asking)
+    async def record(attempt: Attempt, context: Context) -> None:
+        record = await graded_record(plan, attempt, context, session)
         record.digest = digest
         record.timing.build = built
-        await journal.append(record, sample.messages)
+        await journal.append(record, context.sample.messages)
 
-    if len(came) == 1:  # nearly always, and a task for it would cost more than the rest
-        await one(came[0])
+    if len(attempts) == 1:  # nearly always, and a task for it would cost more than the rest
+        await record(attempts[0], contexts[0])
         return
-    for error in filter(None, await asyncio.gather(*map(one, came), return_exceptions=True)):
+    for error in filter(None, await asyncio.gather(*map(record, attempts, contexts), return_exceptions=True)):
         raise error
 
 
-async def _generate(work: Plan, sample: Sample, repeats: list[int], asking: Session) -> list[Attempt]:
-    """Ask for one sample's repeats, in one request if the runner gives several answers to one."""
-    outputs = []
+async def _generate(plan: Plan, contexts: list[Context], session: Session) -> list[Attempt]:
+    """Ask for one sample's repeats, in one request if the runner gives several answers to one.
+
+    Gives the place back that was taken for it; an episode takes one for each of its requests.
+    """
+    attempts: list[Attempt] = []
+    if plan.task.episode:
+        session.places.release()
     try:
-        owed = list(repeats)
-        while owed:
-            seed = seed_of(work.seed, sample.id, owed[0])
-            answers, spent = await _attempt(work, sample, owed, seed, asking)
-            outputs += [
-                Attempt(owed.pop(0), seed, answer, None if number else spent)  # the first record has what all took
-                for number, answer in enumerate(answers)
-            ]
+        while len(attempts) < len(contexts):
+            attempts += await _attempt(plan, contexts[len(attempts) :], session)
     except LimitReached:
-        asking.stop.set()
-        if not outputs:
+        session.stop.set()
+        if not attempts:
             raise
     finally:
-        asking.places.release()
-    return outputs
+        if not plan.task.episode:
+            session.places.release()
+    return attempts
 
 
-async def _attempt(
-    work: Plan, sample: Sample, repeats: list[int], seed: int, asking: Session
-) -> tuple[Sequence[Output | Exception], "Spent"]:
+async def _attempt(plan: Plan, contexts: list[Context], session: Session) -> list[Attempt]:
     """At least one answer, at most one for each repeat; an error becomes the answer of the first."""
     begin = time.monotonic()
-    made = BoundRunner(asking, sample, repeats[0], work.task, seed)
+    task, episode, context = plan.task, plan.task.episode, contexts[0]
+    seed = seed_of(plan.seed, context.sample.id, context.repeat)
     answers: Sequence[Output | Exception]
+    runner = (EpisodeRunner if episode else BoundRunner)(session, context, task, seed)
     try:
-        if len(repeats) > 1 and made.varies:
-            request = Request(messages=sample.messages, tools=sample.tools)
-            answers = await contained(made.generate_n(request, len(repeats)))
+        if episode and isinstance(runner, EpisodeRunner):
+            answers = [await contained(runner.run(episode))]
+        elif len(contexts) > 1 and runner.varies:
+            request = Request(messages=context.sample.messages, tools=context.sample.tools)
+            answers = await contained(runner.generate_n(request, len(contexts)))
         else:
-            answers = [await contained(made.episode(work.task, asking.tools))]
+            answers = [await contained(single_turn(context.sample, runner, context))]
     except LimitReached as error:
-        asking.stop.set()
-        if not made.spent.requests:
+        session.stop.set()
+        if not runner.totals.requests:
             raise
-        return [error], made.spent  # what was spent is kept, also by those who ask on another day
+        answers = [error]  # what was spent is kept, also by those who ask on another day
     except M1evalError:
         raise
     except Exception as error:  # noqa: BLE001 - the sample boundary: here an error becomes data
-        return [error], made.spent
+        answers = [error]
     for output in answers:
         if not isinstance(output, Exception):
             output.timing.total = output.timing.total or time.monotonic() - begin
-    return answers, made.spent
+    transcript = runner.transcript.entries if isinstance(runner, EpisodeRunner) else []
+    totals = [runner.totals, *[None] * (len(answers) - 1)]  # the first record has what all took
+    return [
+        Attempt(context.repeat, seed, answer, spent, transcript)
+        for context, answer, spent in zip(contexts, answers, totals, strict=False)
+    ]

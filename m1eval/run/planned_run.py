@@ -94,7 +94,8 @@ class PlannedRun:
         if self.run.repeats < 2 or not metrics.compares_votes(scorer):
             return
         answers = metrics.collect(self._journal.records(), scorer)
-        await metrics.compare(answers, self.run.repeats, scorer, session.tools, session.stop.is_set)
+        context = session.resources.context()
+        await metrics.compare(answers, self.run.repeats, scorer, context, session.stop.is_set)
         self._answers = answers
 
     @property

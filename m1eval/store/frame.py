@@ -18,7 +18,7 @@ from m1eval.validation import COUNTS
 if TYPE_CHECKING:
     import pandas
 
-NESTED = ("metrics", "tool_calls", "metadata", "verdicts")
+NESTED = ("metrics", "tool_calls", "transcript", "metadata", "verdicts")
 _as_json = json.JSONEncoder(ensure_ascii=False).encode
 BATCH = 2**20
 """Bytes that are held at once while Parquet is written."""
@@ -97,6 +97,7 @@ def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
             "metrics": record.metrics,
             "metadata": record.metadata,
             "tool_calls": record.tool_calls,
+            "transcript": record.transcript,
             "verdicts": record.verdicts,
         }
         for about, _, found in _runs(pattern)

@@ -31,6 +31,8 @@ class Record(Struct, kw_only=True, omit_defaults=True):
     text: str = ""
     reasoning: str = ""
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    transcript: list[dict[str, Any]] = field(default_factory=list)
+    """All messages and outputs of an episode of several requests, as `m1eval.run.transcript` describes them."""
     logprobs: list[float] | None = None
     finish_reason: FinishReason | None = None
     usage: Usage = field(default_factory=Usage)
@@ -182,6 +184,7 @@ def encode_record(record: Record) -> bytes:
     record.metrics, record.metadata, record.logprobs = {}, {}, None
     record.verdicts, record.judge_replies = [], []
     record.text, record.reasoning, record.tool_calls = str(record.text), str(record.reasoning), []
+    record.transcript = []
     record.explanation, record.finish_reason, record.retries = str(record.explanation), None, 0
     return _check_round_trip(record)
 

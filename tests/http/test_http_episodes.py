@@ -166,3 +166,71 @@ def test_a_request_that_is_used_again_belongs_to_the_sample_that_asks(server: Lo
     server.script = reply
     episode(code, samples=4)
     assert len(set(seeds)) == 4
+
+
+def test_the_transcript_is_what_was_sent_and_answered(server: Loopback, episode: Callable[..., Result], tmp_path: Path):
+    server.script = lambda asked: answer(f"reply {len(server.posts)}", usage=USAGE, reasoning="Hm.")
+    episode(FIVE)
+    [record] = records(tmp_path)
+    transcript = record["transcript"]
+    assert [(entry["role"], entry["content"]) for entry in transcript] == [
+        *(("assistant", "reply 1"), ("user", "turn 0"), ("assistant", "reply 2"), ("user", "turn 1")),
+        *(("assistant", "reply 3"), ("user", "turn 2"), ("assistant", "reply 4"), ("user", "turn 3")),
+        ("assistant", "reply 5"),
+    ]
+    sent = [{key: entry[key] for key in ("role", "content")} for entry in transcript[:-1]]
+    assert server.posts[-1].body["messages"][1:] == sent
+    usages = [entry["usage"] for entry in transcript if entry["role"] == "assistant"]
+    for name, total in record["usage"].items():
+        assert sum(usage.get(name, 0) for usage in usages) == pytest.approx(total), name
+    assert {entry["reasoning"] for entry in transcript if entry["role"] == "assistant"} == {"Hm."}
+
+
+def test_several_answers_to_one_request_of_an_episode_are_counted(
+    server: Loopback, episode: Callable[..., Result], tmp_path: Path
+):
+    server.reply(answer("right", usage=USAGE))
+    episode("""
+    from m1eval import Output, Request
+
+    async def run(sample, runner, context):
+        outputs = await runner.generate_n(Request(messages=sample.messages), 3)
+        assert runner.context_window is None or runner.context_window > 0
+        return outputs[0]
+    """)
+    [record] = records(tmp_path)
+    assert (record["usage"]["prompt"], record["metadata"]["requests"]) == (100 * len(server.posts), len(server.posts))
+    assert [entry["role"] for entry in record["transcript"]] == ["assistant"] * len(server.posts)
+
+
+def test_an_episode_that_waits_holds_no_place(server: Loopback, episode: Callable[..., Result], tmp_path: Path):
+    """With one place, each of three episodes waits until all have asked."""
+    server.reply(answer("right", usage=USAGE))
+    result = episode(
+        """
+    import asyncio
+    from m1eval import Request
+
+    asked, all_asked = [], asyncio.Event()
+
+    async def run(sample, runner, context):
+        await runner.generate(Request(messages=sample.messages))
+        asked.append(sample.id)
+        if len(asked) == 3:
+            all_asked.set()
+        await asyncio.wait_for(all_asked.wait(), 20)
+        return await runner.generate(Request(messages=sample.messages))
+    """,
+        *("-j", 1),
+        samples=3,
+    )
+    assert (result.code, len(server.posts), server.max_in_flight) == (0, 6, 1)
+
+
+def test_with_one_place_an_episode_that_does_not_wait_is_asked_to_its_end(
+    server: Loopback, episode: Callable[..., Result], tmp_path: Path
+):
+    server.reply(answer("right", usage=USAGE))
+    episode(FIVE, "-j", 1, samples=3)
+    questions = [post.body["messages"][0]["content"] for post in server.posts]
+    assert [questions.index(question) for question in dict.fromkeys(questions)] == [0, 5, 10]

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.hostile_answers import ANSWERS, measure
 from m1eval import JudgeReply, Output, Sample, Usage, load
+from m1eval.run.context import Context
 from m1eval.run.generation import ConcurrencyLimit, Session
 from m1eval.run.grading import Attempt, graded_record
 from m1eval.run.spending import Spending
@@ -78,15 +79,16 @@ async def story(name: str) -> tuple[dict[str, str], float]:
     nobody: Any = None
     async with Pool(2) as workers:
         beating = asyncio.create_task(heart())
-        asking: Any = Session(
-            *(nobody, SimpleNamespace(workers=workers, judges=Judges()), nobody),
+        resources: Any = SimpleNamespace(workers=workers, judges=Judges())
+        session = Session(
+            *(nobody, resources, nobody),
             *(ConcurrencyLimit(lambda: 1), Spending(), asyncio.Event()),
         )
         sample = Sample(id="s", messages=[], target=target, metadata=row)
         work: Any = SimpleNamespace(task=task)
         for form, make in list(FORMS.items())[:: EVERY.get(name, 1)]:
             text = ("key" if scorer == "mrcr" else "") + make(SIZE)
-            record = await graded_record(work, sample, Attempt(0, 1, Output(text=text)), asking)
+            record = await graded_record(work, Attempt(0, 1, Output(text=text)), Context(resources, sample, 0), session)
             if record.outcome == "errored":
                 errors[form] = record.error or ""
         beating.cancel()

@@ -1,0 +1,95 @@
+"""What scorers and episodes work with: resources of the whole run, lent through a context of each (sample, repeat)."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from m1eval.errors import NoJudge
+from m1eval.types import Sample
+
+if TYPE_CHECKING:
+    from m1eval.run.judges import Panel
+    from m1eval.sandbox.workers import Pool
+
+T = TypeVar("T")
+
+
+class Resources:
+    """The worker processes and the judges of a command, made once and closed at its end."""
+
+    def __init__(self, judges: "Panel | None" = None) -> None:
+        self._judges = judges
+
+    @property
+    def judges(self) -> "Panel":
+        """The judges; UsageError if none was named."""
+        if self._judges is None:
+            raise NoJudge("this task is graded by a judge: name one, such as --judge http:gpt-4o")
+        return self._judges
+
+    @cached_property
+    def workers(self) -> "Pool":
+        """The worker processes, started at their first use."""
+        from m1eval.sandbox.workers import Pool
+
+        return Pool()
+
+    def context(self, sample: Sample | None = None, repeat: int = 0) -> "Context":
+        """A context that lends these resources; without a sample for what concerns several, such as a vote."""
+        return Context(self, sample or Sample(id="", messages=[]), repeat)
+
+    async def aclose(self) -> None:
+        """End the workers and the judges, if there are any."""
+        if "workers" in self.__dict__:
+            await self.workers.aclose()
+        if self._judges is not None:
+            await self._judges.aclose()
+
+
+class Context:
+    """The context of one (sample, repeat), from its first request until it is graded."""
+
+    __slots__ = ("_exit_stack", "_resources", "_state", "repeat", "sample")
+
+    def __init__(self, resources: Resources, sample: Sample, repeat: int) -> None:
+        self.sample, self.repeat = sample, repeat
+        self._resources = resources
+        self._state: dict[str, Any] | None = None  # made when it is asked for, like the stack, as few samples need it
+        self._exit_stack: AsyncExitStack | None = None
+
+    @property
+    def workers(self) -> "Pool":
+        """The worker processes of the run."""
+        return self._resources.workers
+
+    @property
+    def judges(self) -> "Panel":
+        """The judges of the run; UsageError if none was named."""
+        return self._resources.judges
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Whatever the episode leaves for its scorer."""
+        if self._state is None:
+            self._state = {}
+        return self._state
+
+    async def enter_async(self, manager: AbstractAsyncContextManager[T]) -> T:
+        """Enter an `async with` that is left after grading, such as that of a container."""
+        return await self._stack().enter_async_context(manager)
+
+    def callback(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call a function after grading, the last one first."""
+        self._stack().callback(function, *args)
+
+    async def aclose(self) -> None:
+        """Leave what was entered, the last first; raises the last error after all of them. Calling it again is safe."""
+        if self._exit_stack is not None:
+            stack, self._exit_stack = self._exit_stack, None
+            await stack.aclose()
+
+    def _stack(self) -> AsyncExitStack:
+        if self._exit_stack is None:
+            self._exit_stack = AsyncExitStack()
+        return self._exit_stack

@@ -1,0 +1,117 @@
+"""The context of a sample: what an episode leaves for its scorer is closed after grading, however that ends."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from m1eval.run.context import Resources
+from tests.conftest import Result, lines, run_of, write
+
+TASK = """
+title: T
+dataset: {file: t.jsonl}
+prompt: "{{ q }}"
+target: "yes"
+scorer: ./graded.py
+episode: _asks.run
+"""
+EPISODE = """
+from contextlib import asynccontextmanager
+from pathlib import Path
+from m1eval import Output
+
+LOG = Path(__file__).with_name("log")
+
+def log(text):
+    with LOG.open("a") as file:
+        file.write(text + "\\n")
+
+@asynccontextmanager
+async def box(name):
+    log(f"open {name}")
+    try:
+        yield name
+    finally:
+        log(f"close {name}")
+
+async def run(sample, runner, context):
+    assert sample is context.sample
+    context.state["box"] = await context.enter_async(box(str(context.repeat)))
+    context.callback(log, "callback")
+    if sample.messages[0]["content"] == "fails":
+        raise ValueError("no")
+    return Output(text="yes")
+"""
+SCORER = """
+from pathlib import Path
+import m1eval
+from m1eval import Score
+
+class Scorer(m1eval.Scorer):
+    async def score(self, output, sample, context):
+        box = context.state.get("box")
+        with Path(__file__).with_name("log").open("a") as file:
+            file.write(f"grade {box}\\n")
+        if sample.messages[0]["content"] == "raises":
+            raise RuntimeError("broken")
+        return Score(value=1.0, answer="yes")
+"""
+
+
+@pytest.fixture
+def run(m1eval: Callable[..., Result], tmp_path: Path) -> Callable[..., list[str]]:
+    """What an episode and its scorer did, line by line."""
+
+    def call(question: str, *options: object, episode: str = EPISODE) -> list[str]:
+        write(tmp_path / "t.yaml", TASK)
+        write(tmp_path / "t.jsonl", f'{{"q": "{question}"}}\n')
+        write(tmp_path / "_asks.py", episode)
+        write(tmp_path / "graded.py", SCORER)
+        m1eval("run", "-t", tmp_path / "t.yaml", "-m", "echo:gold", "--out", tmp_path / "x", "--display=none", *options)
+        return (tmp_path / "log").read_text().splitlines()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("question", "outcome", "graded"),
+    [("fine", "right", True), ("fails", "errored", False), ("raises", "errored", True)],
+)
+def test_what_an_episode_opens_is_closed_after_grading(
+    run: Callable[..., list[str]], tmp_path: Path, question: str, outcome: str, graded: bool
+):
+    steps = ["open 0", *["grade 0"] * graded, "callback", "close 0"]
+    assert run(question) == steps
+    assert lines(run_of(tmp_path / "x") / "samples.jsonl")[0]["outcome"] == outcome
+
+
+def test_each_repeat_has_a_context_of_its_own(run: Callable[..., list[str]]):
+    steps = run("fine", "--repeats", 3)
+    assert sorted(steps) == sorted(
+        [f"{what} {n}" for what in ("open", "grade", "close") for n in range(3)] + ["callback"] * 3
+    )
+
+
+def test_an_error_while_closing_leaves_the_grade(run: Callable[..., list[str]], tmp_path: Path):
+    run("fine", episode=EPISODE.replace('context.callback(log, "callback")', "context.callback(lambda: 1 / 0)"))
+    [record] = lines(run_of(tmp_path / "x") / "samples.jsonl")
+    assert (record["outcome"], record["error"]) == ("right", "after grading: ZeroDivisionError: division by zero")
+
+
+def test_a_context_lends_the_resources_and_keeps_a_state_of_its_own():
+    async def use() -> None:
+        resources = Resources()
+        first, second = resources.context(), resources.context()
+        first.state["x"] = 1
+        assert (second.state, first.workers is second.workers) == ({}, True)
+        closed: list[int] = []
+        first.callback(closed.append, 1)
+        first.callback(closed.append, 2)
+        for _ in range(2):
+            await first.aclose()
+        assert closed == [2, 1]
+        await resources.aclose()
+
+    asyncio.run(use())

@@ -1,0 +1,82 @@
+"""Transcripts: every message once, and the messages of each request can be put together again."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m1eval import Message, Output, Request
+from m1eval.run.transcript import AFTER_PROMPT, Transcript
+
+PROMPT: list[Message] = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
+
+
+def conversation(transcript: Transcript, index: int | None) -> list[Message]:
+    """The messages up to an entry, by the documented form."""
+    messages: list[Message] = []
+    while index is not None and index != AFTER_PROMPT:
+        entry = dict(transcript.entries[index])
+        index = entry.pop("parent", index - 1)
+        messages.insert(0, {key: entry[key] for key in ("role", "content", "tool_calls") if key in entry})
+    return messages if index is None else [*PROMPT, *messages]
+
+
+def test_a_conversation_is_a_plain_list():
+    transcript = Transcript(PROMPT)
+    messages = list(PROMPT)
+    call = {"id": "1", "type": "function", "function": {"name": "ls", "arguments": "{}"}}
+    for text, calls in (("", [call]), ("done", [])):
+        parent = transcript.add_request(Request(messages=messages))
+        transcript.add_output(parent, Output(text=text, tool_calls=calls, reasoning="hm"))
+        messages.append({"role": "assistant", "content": text or None, "tool_calls": calls})
+        messages.append({"role": "tool", "tool_call_id": "1", "content": "a.txt"})
+    assert [(entry["role"], "parent" in entry) for entry in transcript.entries] == [
+        *[("assistant", False), ("tool", False), ("assistant", False)]
+    ]
+    assert transcript.entries[0] == {
+        **{"role": "assistant", "content": "", "reasoning": "hm", "tool_calls": [call], "usage": {}}
+    }
+
+
+def test_other_conversations_raw_prompts_and_failures_say_what_they_follow():
+    transcript = Transcript(PROMPT)
+    first = transcript.add_request(Request(messages=PROMPT))
+    other = transcript.add_request(Request(messages=[{"role": "user", "content": "you are the user"}]))
+    transcript.add_error(first, "RuntimeError: no")
+    transcript.add_output(other, Output(text="hello", finish_reason="length"))
+    transcript.add_output(transcript.add_request(Request(prompt="raw")), Output(text="x"))
+    assert transcript.entries == [
+        {"role": "user", "content": "you are the user", "parent": None},
+        {"role": "error", "content": "RuntimeError: no", "parent": -1},
+        {"role": "assistant", "content": "hello", "finish_reason": "length", "usage": {}, "parent": 0},
+        {"role": "prompt", "content": "raw", "parent": None},
+        {"role": "assistant", "content": "x", "usage": {}},
+    ]
+
+
+def test_a_message_that_is_changed_after_it_was_sent_is_stored_as_it_was():
+    transcript = Transcript([])
+    message: dict[str, Any] = {"role": "user", "content": [{"type": "text", "text": "long"}]}
+    transcript.add_request(Request(messages=[message]))
+    message["content"][0]["text"] = "short"
+    transcript.add_request(Request(messages=[message]))
+    assert [entry["content"][0]["text"] for entry in transcript.entries] == ["long", "short"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("ab"), st.booleans()), max_size=12))
+def test_each_request_can_be_put_together_again(steps: list[tuple[int, str, bool]]):
+    """Requests that continue any earlier one, with two answers each in turn, or start over."""
+    transcript, known = Transcript(PROMPT), [list(PROMPT), []]
+    for number, text, answered in steps:
+        messages = [*known[number % len(known)], {"role": "user", "content": text}]
+        parent = transcript.add_request(Request(messages=messages))
+        assert conversation(transcript, parent) == messages
+        if answered:
+            transcript.add_output(parent, Output(text=text))
+            messages.append({"role": "assistant", "content": text})
+        known.append(messages)
+    contents = [
+        (entry.get("parent", i - 1), entry["role"], entry["content"]) for i, entry in enumerate(transcript.entries)
+    ]
+    sent = [each for each in contents if each[1] == "user"]
+    assert len(sent) == len(set(sent)), "no message is stored twice"

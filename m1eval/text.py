@@ -35,6 +35,14 @@ def parse_tokens(value: object, *, least: int = 0) -> int:
     return count
 
 
+def format_tokens(count: int) -> str:
+    """A prompt length: 4k, 128k or 1m where it is that exactly, else the number."""
+    for unit in ("m", "k"):
+        if count >= UNITS[unit] and count % UNITS[unit] == 0:
+            return f"{count // UNITS[unit]}{unit}"
+    return f"{count:,}"
+
+
 def plural(number: int, noun: str, nouns: str = "") -> str:
     """A count with its noun: `1 sample`, `2,410 samples`; `nouns` is a plural that does not just add an s."""
     return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"

@@ -37,6 +37,15 @@ class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
 
+class EffectiveLengthRule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """When a prompt length counts as one that a model can use."""
+
+    threshold: Annotated[float, Meta(ge=0, le=1, description="The score that a length must reach.")]
+    name: Annotated[str, Meta(description="The benchmark; tasks of one name have a mean by length together.")] = ""
+    subtasks: Annotated[int, Meta(ge=0, description="How many subtasks the mean must be of; 0: any number.")] = 0
+    without: Annotated[str, Meta(description="What it means if there are fewer.")] = ""
+
+
 class Sample(Struct, kw_only=True, weakref=True):
     """One problem of a task, ready to be asked."""
 

@@ -11,14 +11,14 @@ import pytest
 from m1eval import Sample, stats, terminal
 from m1eval.analysis import by_length
 from m1eval.analysis.by_length import Band, Entry
-from m1eval.analysis.effective_length import effective, verdict
+from m1eval.analysis.effective_length import effective
 from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.report import heatmap
+from m1eval.report.by_length import effective_line
 from m1eval.run.overlength import Overlength
 from m1eval.store.tally import Tally
 from m1eval.task import task
-from m1eval.task.definition import EffectiveLengthRule
-from m1eval.types import Usage
+from m1eval.types import EffectiveLengthRule, Usage
 from tests.conftest import Characters, lines, run_of, write
 
 SWEEP = ("run", "--tasks", "needle", "--lengths", "2k,4k,8k", "--set", "depths=[0,50,100]")
@@ -121,18 +121,18 @@ def test_lengths_are_reached_missed_or_undecided():
     rule = EffectiveLengthRule(0.85)
     bands = sweep({1024: 50, 2048: 49, 4096: 43, 8192: 20, 16384: 50}, 50)
     assert effective(bands, 0.85).standings == ("reached", "reached", "undecided", "missed", "reached")
-    assert verdict(bands, rule) == (
+    assert effective_line(bands, rule) == (
         "effective context length: at least 2k (score ≥ 0.85); not 8k; undecided at 4k;"
         " reached at 16k, but not at every shorter length"
     )
-    assert verdict(sweep({1024: 5, 2048: 10}, 10), rule) == (
+    assert effective_line(sweep({1024: 5, 2048: 10}, 10), rule) == (
         "effective context length: none (score ≥ 0.85), not even 1k; undecided at 2k (n = 10 is too few to tell)"
     )
-    assert verdict(sweep({1024: 43, 2048: 10}, 50), rule).startswith(
+    assert effective_line(sweep({1024: 43, 2048: 10}, 50), rule).startswith(
         "effective context length: not known (score ≥ 0.85); not 2k; undecided at 1k"
     )
     ranges = [band._replace(label=f"≤ {band.label}") for band in bands]
-    assert verdict(ranges, rule).startswith("effective context length: at least 2k (score ≥ 0.85); not ≤ 8k")
+    assert effective_line(ranges, rule).startswith("effective context length: at least 2k (score ≥ 0.85); not ≤ 8k")
 
 
 def named(n: int, truth: float, threshold: float) -> float:

@@ -11,8 +11,6 @@ from msgspec import Struct
 from m1eval import plugins
 from m1eval.errors import UsageError
 
-KIND = "results/baselines"
-
 
 class Protocol(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """How a figure was made; None is: not stated."""
@@ -74,14 +72,14 @@ class Baseline(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=T
 
 def available() -> list[str]:
     """The keys of all baselines."""
-    return list(plugins.available(KIND, "*.yaml"))
+    return list(plugins.available(plugins.BASELINES, "*.yaml"))
 
 
 def read(key: str) -> Baseline:
     """The baseline of one key; UsageError with `file:line` for whatever is wrong in its file."""
     from m1eval.yaml_file import YamlFile
 
-    files = plugins.available(KIND, "*.yaml")
+    files = plugins.available(plugins.BASELINES, "*.yaml")
     if key not in files:
         raise UsageError(plugins.unknown("baseline", key, files))
     source = YamlFile.read(files[key])

@@ -4,17 +4,18 @@ The length is the one a task was asked for (column `length`), else the tokens th
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import Struct, field
 
 from m1eval.errors import UsageError
-from m1eval.report.words import format_interval, format_score
-from m1eval.store.journal_state import deduplicated
+from m1eval.store.stored import StoredRun
 from m1eval.store.tally import Tally
-from m1eval.types import Outcome, Timing, Usage
+from m1eval.text import format_tokens
+from m1eval.types import EffectiveLengthRule, Outcome, Timing, Usage
 from m1eval.yaml_file import display_path
 
 RULER = 0.856
@@ -79,21 +80,78 @@ class Band(NamedTuple):
         return self._replace(tally=self.tally.all_right())
 
 
-def entries(folder: Path, strangers: Set[str] = frozenset()) -> Iterator[Entry]:
-    """What counts in a run: one record of each (sample, repeat), without those of `strangers`.
-
-    UsageError if there is no journal.
-    """
-    journal = folder / "samples.jsonl" if folder.is_dir() else folder
-    if journal.exists() and not journal.is_file():  # a device may have no end, and a journal is read twice
-        raise UsageError(f"{display_path(folder)} is no run: {display_path(journal)} is not a regular file")
+def entries(run: StoredRun) -> Iterator[Entry]:
+    """The records of a run, those that errored last; UsageError if there is no journal."""
+    if run.journal.exists() and not run.journal.is_file():  # a device may have no end
+        raise UsageError(f"{display_path(run.path)} is no run: {display_path(run.journal)} is not a regular file")
     try:
-        for record in deduplicated(journal, strangers):
+        for record in run.records():
             yield Entry(
                 *(record.id, record.outcome, record.score, record.usage, record.timing, record.metadata, record.cluster)
             )
     except OSError as error:
-        raise UsageError(f"{display_path(folder)} is no run: {error.strerror}") from None
+        raise UsageError(f"{display_path(run.path)} is no run: {error.strerror}") from None
+
+
+class RunLengths(NamedTuple):
+    """A run whose samples have lengths."""
+
+    path: Path
+    task: str
+    model: str
+    rule: EffectiveLengthRule
+    entries: list[Entry]
+
+
+class NoLengths(UsageError):
+    """No sample of a run says how long its prompt was."""
+
+
+def read(run: StoredRun, threshold: float | None = None) -> RunLengths:
+    """A run by length; NoLengths if it has none. `threshold` of the effective length: None is the task's, else 0.85."""
+    records = list(entries(run))
+    if not any(entry.length for entry in records):
+        raise NoLengths(f"{display_path(run.path)}: no sample says how long its prompt was")
+    return RunLengths(run.path, run.task or run.path.name, run.model, _rule(run, threshold), records)
+
+
+def read_if_requested(run: StoredRun) -> RunLengths | None:
+    """A run by length if its task asked for prompts of some lengths, else None."""
+    if not run.journal.is_file():
+        return None
+    records = entries(run)
+    first = next(records, None)
+    if first is None or first.outcome == "errored" or not isinstance(first.metadata.get("length"), int):
+        return None
+    return RunLengths(run.path, run.task, run.model, _rule(run), [first, *records])
+
+
+def _rule(run: StoredRun, threshold: float | None = None) -> EffectiveLengthRule:
+    """The task's rule, as the run has written it, with another threshold where one is given."""
+    try:
+        rule = msgspec.convert(run.meta["effective_length"], EffectiveLengthRule)
+    except (KeyError, msgspec.ValidationError):
+        rule = None
+    if threshold is None:
+        return rule or EffectiveLengthRule(THRESHOLD)
+    if threshold == RULER:
+        return rule if rule and rule.threshold == threshold else EffectiveLengthRule(threshold, "RULER", 13)
+    return EffectiveLengthRule(threshold, rule.name if rule else "")
+
+
+def benchmarks(runs: Sequence[RunLengths]) -> list[list[RunLengths]]:
+    """The runs of one model on tasks of one benchmark, where there are several."""
+    groups: dict[tuple[str, str], dict[str, RunLengths]] = {}
+    for run in runs:
+        if run.rule.name:
+            groups.setdefault((run.rule.name, run.model), {}).setdefault(run.task, run)
+    return [list(parts.values()) for parts in groups.values() if len(parts) > 1]
+
+
+def joined(parts: Sequence[RunLengths]) -> RunLengths:
+    """Several tasks as one; samples of two tasks never have the same id."""
+    entries = [msgspec.structs.replace(entry, id=f"{run.task}\0{entry.id}") for run in parts for entry in run.entries]
+    return parts[0]._replace(task=parts[0].rule.name, entries=entries)
 
 
 def bands(found: Iterable[Entry], edges: Sequence[int] = ()) -> list[Band]:
@@ -113,18 +171,6 @@ def bands(found: Iterable[Entry], edges: Sequence[int] = ()) -> list[Band]:
                 group=group,
             )
     return [made[longest] for longest in sorted(made)]
-
-
-def rows(found: Sequence[Band]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table by length; `n` counts samples, what follows it answers."""
-    several = any(band.tally.scored > band.samples for band in found)
-    head = ["prompt tokens", "score", "95% interval", "n", *(["answers"] if several else []), "truncated", "refused"]
-    lines = []
-    for band in found:
-        counts = [band.samples, *([band.tally.scored] if several else [])]
-        counts += [band.tally.outcomes["truncated"], band.tally.outcomes["refused_context"]]
-        lines.append([band.label, format_score(band.score), format_interval(band.bounds()), *map(str, counts)])
-    return head, lines
 
 
 class Grid(NamedTuple):
@@ -177,16 +223,8 @@ def _edge(length: int, edges: Sequence[int]) -> int:
 
 
 def _label(longest: int, edges: Sequence[int], *, exact: bool) -> str:
-    name = format_length(longest)
+    name = format_tokens(longest)
     return name if exact else f"≤ {name}" if longest else "unknown"
-
-
-def format_length(count: int) -> str:
-    """A length in short: 4k, 128k, 1m where it is that exactly; else the number."""
-    for unit, size in (("m", 2**20), ("k", 2**10)):
-        if count >= size and count % size == 0:
-            return f"{count // size}{unit}"
-    return f"{count:,}"
 
 
 def _tenth(value: float) -> str:

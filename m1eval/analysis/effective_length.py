@@ -11,8 +11,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from m1eval.analysis.by_length import Band, format_length
-from m1eval.task.definition import EffectiveLengthRule
+from m1eval.analysis.by_length import Band
 
 Standing = Literal["reached", "missed", "undecided"]
 ONE_SIDED = 0.9
@@ -51,43 +50,3 @@ def effective(bands: Sequence[Band], threshold: float) -> Effective:
         for band, how in zip(bands, standings, strict=True)
     )
     return Effective(longest, standings, few)
-
-
-def verdict(bands: Sequence[Band], rule: EffectiveLengthRule) -> str:
-    """The effective length in a line, with the lengths that are missed and those that are not decided."""
-    found = effective(bands, rule.threshold)
-    named = f"score ≥ {rule.threshold:g}" + (f", the threshold of {rule.name}" if rule.name else "")
-    labels: dict[str, list[str]] = {"reached": [], "missed": [], "undecided": []}
-    for band, how in zip(bands, found.standings, strict=True):
-        if how != "reached" or (found.longest is None or band.longest > found.longest):
-            labels[how].append(band.label)
-    if found.longest is not None:
-        parts = [f"at least {format_length(found.longest)} ({named})"]
-    elif found.standings and found.standings[0] == "missed":
-        parts = [f"none ({named}), not even {format_length(bands[0].longest)}"]
-        labels["missed"] = labels["missed"][1:]
-    else:
-        parts = [f"not known ({named})"]
-    if labels["missed"]:
-        parts.append(f"not {', '.join(labels['missed'])}")
-    if labels["undecided"]:
-        few = [band for band, is_few in zip(bands, found.too_few, strict=True) if is_few]
-        why = f" ({_size(min(few, key=lambda band: band.samples))} is too few to tell)" if few else ""
-        parts.append(f"undecided at {', '.join(labels['undecided'])}{why}")
-    if labels["reached"]:
-        parts.append(f"reached at {', '.join(labels['reached'])}, but not at every shorter length")
-    return "effective context length: " + "; ".join(parts)
-
-
-def _size(band: Band) -> str:
-    texts = band.tally.clusters
-    return f"n = {band.samples}" + (f" about {texts} texts" if 1 < texts < band.samples else "")
-
-
-def caution(bands: Sequence[Band], rule: EffectiveLengthRule) -> str:
-    """What is not as the rule has it; empty if all is."""
-    most = max((len(band.parts) for band in bands), default=0)
-    if not rule.subtasks or all(len(band.parts) == rule.subtasks for band in bands):
-        return ""
-    number = f"{most} of {rule.subtasks} subtasks" if most < rule.subtasks else "some of the subtasks at some lengths"
-    return f"a mean of {number}, which is not {rule.name}'s rule" + (f"; {rule.without}" if rule.without else "")

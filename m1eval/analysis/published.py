@@ -9,6 +9,7 @@ from m1eval.analysis import baselines
 from m1eval.report.words import format_interval, format_score
 from m1eval.stats import benjamini_hochberg
 from m1eval.store.description import RunDescription
+from m1eval.store.stored import StoredRun
 from m1eval.store.tally import Tally
 
 SETTINGS = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
@@ -41,15 +42,14 @@ class BaselineComparison(Struct, kw_only=True):
     differs_in: list[str] = []
 
 
-def compare(
-    about: RunDescription, meta: Mapping[str, Any], tally: Tally, models: Sequence[str]
-) -> Iterator[BaselineComparison]:
+def compare(run: StoredRun, models: Sequence[str]) -> Iterator[BaselineComparison]:
     """A run next to the published figures of the models asked for, and of its own model."""
-    if not meta.get("baselines"):
+    if not run.meta.get("baselines"):
         return
-    key, same = meta["baselines"]
+    key, same = run.meta["baselines"]
+    about = run.description
     published = baselines.read(key)
-    wanted = [*models, *_same_model(str(meta.get("model", "")), published)]
+    wanted = [*models, *_same_model(run.model, published)]
     for figure in published.figures:
         if figure.model not in wanted:
             continue
@@ -62,9 +62,9 @@ def compare(
             repeats=figure.protocol.repeats,
         )
         if same and about.score is not None:
-            found.differs_in = differing(about, meta, figure.protocol)
+            found.differs_in = differing(about, run.meta, figure.protocol)
             if not about.unlike:
-                _measure(found, about, tally, same_problems=_same_problems(about, figure.protocol))
+                _measure(found, about, run.tally, same_problems=_same_problems(about, figure.protocol))
         yield found
 
 

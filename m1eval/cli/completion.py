@@ -45,7 +45,7 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 
 def baselines(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of published benchmarks."""
-    names = plugins.available("results/baselines", "*.yaml")
+    names = plugins.available(plugins.BASELINES, "*.yaml")
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 

@@ -151,11 +151,12 @@ def bench(model: str, options: Sequence[str], lengths: Sequence[int], batches: S
     m1eval bench local:/models/MiniMax-M1-40k -o gpus=8 --lengths 32k,1m --batches 1,32
     """
     from m1eval.model.model import Model
-    from m1eval.report import bench
+    from m1eval.report.bench import table
+    from m1eval.run.bench import measure
 
-    found = bench.measure(Model(model, runner_options(options)), lengths, batches)
+    speeds = measure(Model(model, runner_options(options)), lengths, batches)
     if as_json:
-        terminal.json(found)
+        terminal.json(speeds)
     else:
-        terminal.block(bench.table(found))
+        terminal.block(table(speeds))
     return 0

@@ -453,14 +453,14 @@ def _show(runs: "Sequence[PlannedRun]", *, as_json: bool) -> None:
     if as_json:
         from m1eval.report.table import built
 
-        terminal.json({"runs": built(runs)})
+        terminal.json({"runs": built([run.stored() for run in runs])})
         for run in runs:
             for note in run.notes:
                 terminal.line(f"{run.run.task.name}: {note}", err=True)
     else:
         from m1eval.report.table import show
 
-        show(runs)
+        show([run.stored() for run in runs])
 
 
 def _spending(model: "Model", address: str | None, given: dict[str, Any]) -> "Spending":

@@ -21,10 +21,11 @@ from m1eval.plugins.loading import (
     with_base_class,
 )
 from m1eval.plugins.lookup import available, find, unknown
-from m1eval.plugins.paths import builtin_name, display_path
+from m1eval.plugins.paths import BASELINES, builtin_name, display_path
 from m1eval.plugins.shadowing import notice
 
 __all__ = [
+    "BASELINES",
     "available",
     "builtin_name",
     "check_options",

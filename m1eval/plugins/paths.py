@@ -10,6 +10,8 @@ from pathlib import Path
 
 PACKAGE = __package__ or "m1eval.plugins"
 KINDS = ("runners", "scorers", "tasks")
+BASELINES = "results/baselines"
+"""The folder of published scores below the roots."""
 
 _here = Path(__file__).resolve().parent
 _checkout = [str(_here.parents[1])] if (_here.parents[1] / "pyproject.toml").is_file() else []

@@ -1,37 +1,6 @@
-"""What `m1eval bench` measures and prints."""
+"""What `m1eval bench` prints."""
 
-import asyncio
-from collections.abc import Sequence
 from typing import Any
-
-from m1eval import terminal
-from m1eval.errors import UsageError
-from m1eval.model.model import Model
-from m1eval.progress import NullProgress
-
-
-class _Lines(NullProgress):
-    """Says on standard error what is being done, one line each."""
-
-    def status(self, text: str) -> None:
-        if not text.startswith("loading weights"):
-            terminal.line(text, err=True)
-
-
-def measure(model: Model, lengths: Sequence[int], batches: Sequence[int]) -> dict[str, Any]:
-    """The figures of a runner that can measure itself; UsageError for others."""
-    runner = model.runner()
-    if not hasattr(runner, "bench"):
-        raise UsageError(f"{model.label}: this runner runs nothing on this machine; `m1eval bench local:…` does")
-
-    async def run() -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = await runner.bench(_Lines(), lengths, batches)
-            return found | {"model": model.label}
-        finally:
-            await runner.aclose()
-
-    return asyncio.run(run())
 
 
 def table(found: dict[str, Any]) -> str:

@@ -3,7 +3,8 @@
 import asyncio
 import threading
 import time
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from m1eval import terminal
 from m1eval.report.words import (
@@ -15,15 +16,12 @@ from m1eval.report.words import (
     plural,
     shorten,
 )
-from m1eval.run.planned_run import PlannedRun
-from m1eval.store.tally import OUTCOMES
+from m1eval.store.description import RunDescription
+from m1eval.store.tally import OUTCOMES, Tally
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
-
-    from m1eval.run.generation import Session
-    from m1eval.store.description import RunDescription
 
 Mode = Literal["full", "plain", "none"]
 PLAIN_SECONDS = 60.0
@@ -31,6 +29,34 @@ WINDOW = 30.0
 """Seconds over which token rates are taken."""
 STALE = 50
 """Times what a description costs, in seconds, that it is shown before a new one is made."""
+
+
+class LiveRun(Protocol):
+    """A run that goes on."""
+
+    @property
+    def meta(self) -> Mapping[str, Any]: ...
+    @property
+    def tally(self) -> Tally: ...
+    def description(self) -> RunDescription: ...
+
+
+class LiveLimit(Protocol):
+    """The limit on requests in flight."""
+
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def limit(self) -> Callable[[], int]: ...
+
+
+class LiveSession(Protocol):
+    """How the runs are carried out."""
+
+    @property
+    def places(self) -> LiveLimit: ...
+    @property
+    def stop(self) -> asyncio.Event: ...
 
 
 class Terminal:
@@ -44,10 +70,10 @@ class Terminal:
         self._prompt = self._output = 0
         self._status = ""
         self._said: tuple[str, float] = ("", 0.0)  # the last plain line's mark (status or tenth) and its time
-        self._run: PlannedRun | None = None
+        self._run: LiveRun | None = None
         self._about: RunDescription | None = None
         self._about_until = 0.0
-        self._asking: Session | None = None
+        self._session: LiveSession | None = None
         self._begin = time.monotonic()
         self._first = (0, 0)  # finished and output tokens when the run began
         self._rates: list[tuple[float, int, int]] = []
@@ -88,9 +114,9 @@ class Terminal:
             self._waited += wait
             self._status = f"retry in {format_duration(wait)}: {reason}"
 
-    def begin(self, run: PlannedRun, asking: "Session") -> None:
+    def begin(self, run: LiveRun, session: LiveSession) -> None:
         """Follow a run."""
-        self._run, self._asking = run, asking
+        self._run, self._session = run, session
         self._about, self._about_until = None, 0.0
         self._begin = time.monotonic()
         self._first = (run.tally.finished, self._output)
@@ -129,12 +155,12 @@ class Terminal:
 
     def _line(self, now: float, *, last: bool) -> None:
         """One line each tenth of the way, each minute, and for each new thing that happens before the first token."""
-        if self._run is None:
+        if self._run is None or self._about is None:
             mark, text = self._status, self._status
         else:
             done, total = self._done()
             mark = f"{10 * done // max(total, 1)}{last}"
-            text = f"{self._run.run.task.name} {done}/{total} · {self._counts()} · {self._speed()}"
+            text = f"{self._about.task} {done}/{total} · {self._counts()} · {self._speed()}"
             text += "" if done == total else f" · ETA {self._eta()}"
             text += f" · {reason}" if (reason := self._reason()) else ""
         if text and (mark != self._said[0] or now - self._said[1] > PLAIN_SECONDS):
@@ -146,21 +172,21 @@ class Terminal:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
 
-        if self._run is None:
+        if self._run is None or self._about is None:
             return terminal.styled(self._status or "starting", "dim")
         done, total = self._done()
         head = Table.grid(expand=True)
         title = terminal.cell(self._title())
         head.add_column(no_wrap=True, min_width=len(title))
         head.add_column(justify="right", style="dim", no_wrap=True)
-        head.add_row(terminal.styled(title, "bold"), terminal.styled(str(self._run.run.folder)))
+        head.add_row(terminal.styled(title, "bold"), terminal.styled(self._about.path))
         bar = Table.grid(padding=(0, 2))
         eta = "" if done == total else f"ETA {self._eta()}"
         width = max(20, min(60, console.width - 45))
         elapsed = format_duration(time.monotonic() - self._begin)
         bar.add_row(ProgressBar(total=max(total, 1), completed=done, width=width), f"{done}/{total}", elapsed, eta)
         lines = [terminal.styled(f" {self._counts()}"), terminal.styled(f" {self._speed()}", "dim")]
-        if self._asking and self._asking.stop.is_set():
+        if self._session and self._session.stop.is_set():
             lines.append(
                 terminal.styled(" stopping: waiting for what is in flight; Ctrl-C again leaves at once", "yellow")
             )
@@ -172,23 +198,16 @@ class Terminal:
 
     def _title(self) -> str:
         assert self._run is not None
-        most = self._run.run.task.definition.generation.max_tokens
-        shape = f"{len(self._run.plan.numbers)} × {self._run.run.repeats}"
-        return " · ".join(
-            filter(
-                None,
-                [
-                    self._run.run.task.name,
-                    self._run.run.model.spec,
-                    shape,
-                    f"max {plural(most, 'token')}" if most else "",
-                ],
-            )
-        )
+        assert self._about is not None
+        max_tokens = self._run.meta["config"]["task"].get("generation", {}).get("max_tokens")
+        shape = f"{self._about.samples_chosen} × {self._about.repeats_asked}"
+        limit = [f"max {plural(max_tokens, 'token')}"] if max_tokens else []
+        return " · ".join([self._about.task, self._about.model, shape, *limit])
 
     def _done(self) -> tuple[int, int]:
         assert self._run is not None
-        total = self._about.answers_wanted if self._about else self._run.plan.total
+        assert self._about is not None
+        total = self._about.answers_wanted
         return min(self._run.tally.finished, total), total
 
     def _counts(self) -> str:
@@ -200,10 +219,9 @@ class Terminal:
         return f"score {format_score(about.score if about else None)}{known}   {' · '.join(shown)}"
 
     def _reason(self) -> str:
-        """Why most of the errored samples are; nothing if none is."""
-        work = self._run.plan if self._run else None
-        most = work.done.reasons.most(1) if work else ()
-        return f"errored {most[0].count} × {shorten(most[0].reason, 120)}" if most else ""
+        """The most frequent error; empty if there is none."""
+        errors = self._about.errors if self._about else []
+        return f"errored {errors[0]['count']} × {shorten(errors[0]['reason'], 120)}" if errors else ""
 
     def _speed(self) -> str:
         (begin, prompt, output), (now, *_) = self._rates[0], self._rates[-1]
@@ -217,9 +235,9 @@ class Terminal:
         spent = (
             f" · {format_cost(about.cost, complete=about.cost_complete)}" if about and about.cost is not None else ""
         )
-        places = self._asking.places if self._asking else None
-        flying = f" · in flight {places.in_flight}/{places.limit()}" if places else ""
-        speed = f"out {format_count(rate_out)} tok/s · in {format_count(rate_in)} tok/s{each}{spent}{flying}"
+        limit = self._session.places if self._session else None
+        in_flight = f" · in flight {limit.in_flight}/{limit.limit()}" if limit else ""
+        speed = f"out {format_count(rate_out)} tok/s · in {format_count(rate_in)} tok/s{each}{spent}{in_flight}"
         waited = f" ({format_duration(self._waited)} of waiting)" if self._waited >= 1 else ""
         return f"{speed} · retries {self.retries}{waited}"
 

@@ -17,9 +17,9 @@ from m1eval.report.words import (
     is_are,
     plural,
 )
-from m1eval.run.planned_run import PlannedRun
 from m1eval.store.description import RunDescription
 from m1eval.store.metrics import from_plain as read_figures
+from m1eval.store.stored import StoredRun
 
 REFERENCE_MODELS = {
     "minimax-m1-80k": "MiniMax-M1-80k",
@@ -29,10 +29,10 @@ REFERENCE_MODELS = {
 """The published models that stand beside every score."""
 
 
-def show(runs: Sequence[PlannedRun]) -> None:
+def show(runs: Sequence[StoredRun]) -> None:
     """Print the table and its notes on standard output: aligned on a terminal, Markdown when piped."""
-    about = [run.description() for run in runs]
-    wide = _show_results(about, [run.run.task.baselines for run in runs])
+    about = [run.description for run in runs]
+    wide = _show_results(about, [_baseline(run) for run in runs])
     by_length.after_runs(runs)
     found = [each for each in comparisons(runs) if each.same_data or not wide]
     if found:
@@ -45,24 +45,17 @@ def show(runs: Sequence[PlannedRun]) -> None:
         terminal.line(note)
 
 
-def built(runs: Sequence[PlannedRun]) -> list[dict[str, Any]]:
+def built(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
     """The runs as `--json` prints them: each description with its published comparisons."""
     import msgspec
 
     found = msgspec.to_builtins(comparisons(runs))
-    return [
-        run.description().built() | {"published": [each for each in found if each["task"] == run.run.task.name]}
-        for run in runs
-    ]
+    return [run.summary | {"published": [each for each in found if each["task"] == run.task]} for run in runs]
 
 
-def comparisons(runs: Sequence[PlannedRun]) -> list[published.BaselineComparison]:
+def comparisons(runs: Sequence[StoredRun]) -> list[published.BaselineComparison]:
     """All runs next to the published figures, with p values adjusted for their number."""
-    found = [
-        each
-        for run in runs
-        for each in published.compare(run.description(), run.meta, run.tally, list(REFERENCE_MODELS))
-    ]
+    found = [each for run in runs for each in published.compare(run, list(REFERENCE_MODELS))]
     published.adjust(found)
     return found
 
@@ -243,10 +236,16 @@ def _published(key: tuple[str, bool] | None) -> dict[str, str]:
     }
 
 
-def _sources(runs: Sequence[PlannedRun]) -> list[str]:
+def _baseline(run: StoredRun) -> tuple[str, bool] | None:
+    """The key of the published figures, and whether they are on the same data."""
+    key = run.meta.get("baselines")
+    return (key[0], key[1]) if key else None
+
+
+def _sources(runs: Sequence[StoredRun]) -> list[str]:
     """How the published figures were made, a line each benchmark."""
     lines = []
-    for key, same in dict.fromkeys(run.run.task.baselines for run in runs if run.run.task.baselines):
+    for key, same in dict.fromkeys(filter(None, map(_baseline, runs))):
         published = baselines.read(key)
         made = "; ".join(
             f"{REFERENCE_MODELS[figure.model]} {how(figure.protocol)}" for figure in _reference_scores(published)

@@ -16,6 +16,7 @@ from m1eval.run.plan import Plan
 from m1eval.store import folder as folders
 from m1eval.store import metrics, run_json
 from m1eval.store.description import RunDescription, describe
+from m1eval.store.stored import StoredRun
 from m1eval.store.tally import Tally
 from m1eval.types import Usage
 from m1eval.validation import as_metrics, total_usage
@@ -103,6 +104,12 @@ class PlannedRun:
         """Whether answers may still have to be compared, as no earlier command has got that far."""
         stored = self.meta.get("summary", {}).get("figures") or {}
         return self.run.repeats > 1 and self._answers is None and f"maj@{self.run.repeats}" not in stored
+
+    def stored(self) -> StoredRun:
+        """The run for tables, with the counts and the notes of this command, which need not be on disk."""
+        stored = StoredRun(self.run.folder, self.meta, self._journal)
+        stored.description = self.description()
+        return stored
 
     def description(self) -> RunDescription:
         """What the run is, and how it stands now."""

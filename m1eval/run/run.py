@@ -28,8 +28,6 @@ from m1eval.task.changes import changed_settings
 from m1eval.task.task import Task
 from m1eval.yaml_file import display_path
 
-BASELINES = "results/baselines"
-
 
 class Run:
     """A configured run: what is to be asked of which model, how, and where the answers are kept."""
@@ -134,8 +132,8 @@ class Run:
         files += [("runners", file, "*.py") for file in (self.model.file, *self.judge_files)]
         if self.profile_file:
             files.append((profiles.KIND, self.profile_file, "*.yaml"))
-        if self.task.baselines and (file := plugins.available(BASELINES, "*.yaml").get(self.task.baselines[0])):
-            files.append((BASELINES, file, "*.yaml"))
+        if self.task.baselines and (file := plugins.available(plugins.BASELINES, "*.yaml").get(self.task.baselines[0])):
+            files.append((plugins.BASELINES, file, "*.yaml"))
         return list(dict.fromkeys(line for each in files for line in plugins.notice(*each)))
 
     def _describe(self, config: dict[str, Any], *, created: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from m1eval.plugins import unknown
 from m1eval.text import parse_tokens
-from m1eval.types import Sampling
+from m1eval.types import EffectiveLengthRule, Sampling
 from m1eval.yaml_file import Key, YamlFile
 
 
@@ -51,15 +51,6 @@ class Related(Struct, forbid_unknown_fields=True):
     """Published figures of another benchmark of the same form: shown, never compared one to one."""
 
     related: str
-
-
-class EffectiveLengthRule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """When a prompt length counts as one that a model can use."""
-
-    threshold: Annotated[float, Meta(ge=0, le=1, description="The score that a length must reach.")]
-    name: Annotated[str, Meta(description="The benchmark; tasks of one name have a mean by length together.")] = ""
-    subtasks: Annotated[int, Meta(ge=0, description="How many subtasks the mean must be of; 0: any number.")] = 0
-    without: Annotated[str, Meta(description="What it means if there are fewer.")] = ""
 
 
 class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

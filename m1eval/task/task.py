@@ -10,7 +10,6 @@ import msgspec
 from msgspec import Struct
 
 from m1eval import plugins, yaml_file
-from m1eval.analysis import baselines
 from m1eval.errors import UsageError
 from m1eval.protocols import Episode, Scorer, Tokenizer
 from m1eval.task import code, hub
@@ -91,7 +90,7 @@ class Task:
     def check(self) -> None:
         """UsageError for a scorer, an episode or published figures that are not there or cannot be used."""
         _ = self.scorer, self.episode
-        if (key := self.baselines) and key[0] not in (known := plugins.available(baselines.KIND, "*.yaml")):
+        if (key := self.baselines) and key[0] not in (known := plugins.available(plugins.BASELINES, "*.yaml")):
             raise self.source.error(("baselines",), plugins.unknown("baseline", key[0], known))
 
     @property

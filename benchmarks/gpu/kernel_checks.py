@@ -231,7 +231,7 @@ def check_sample(board: Board, scale: float) -> None:
 
 
 def at_an_edge(scores: Tensor, settings: dict[str, Tensor], row: int, token: int) -> bool:
-    """Whether rounding may explain the token: the row's random number lies at the edge of its share of the kept mass.
+    """Whether rounding may explain the token: the row's random number lies at the edge of its share of the probs mass.
 
     The slack is 1e-4 and the mass so close to the cutoff that the kernel may keep it or not. Prints details if not.
     """
@@ -241,16 +241,16 @@ def at_an_edge(scores: Tensor, settings: dict[str, Tensor], row: int, token: int
     chances = (scores[row : row + 1] / one["temperature"]).softmax(-1)
     chances = chances / chances.max()
     cut = operation.cutoffs(chances, one["top_p"], one["top_k"], one["min_p"])
-    kept = torch.where(chances >= cut, chances, 0.0).double()[0]
-    edges = kept.cumsum(0) / kept.sum()
+    probs = torch.where(chances >= cut, chances, 0.0).double()[0]
+    edges = probs.cumsum(0) / probs.sum()
     close = 2 * kernel.FLOOR / kernel.RUNGS**kernel.PASSES
     doubtful = chances[((chances / cut).log().abs() <= close) & (chances > 0)].double().sum()
-    slack = 1e-4 + float(doubtful / kept.sum())
+    slack = 1e-4 + float(doubtful / probs.sum())
     target = float(operation.uniforms(one["seeds"], one["indices"]))
     below = float(edges[token - 1]) if token else 0.0
     if below - slack <= target <= float(edges[token]) + slack:
         return True
     span = f"from {below} to {float(edges[token])}"
     print(f"row {row} {values}: token {token} {span}, number {target}, cut {float(cut)},")
-    print(f"its chance {float(chances[0, token])}, {int((kept > 0).sum())} kept, best {scores[row].topk(3)}")
+    print(f"its chance {float(chances[0, token])}, {int((probs > 0).sum())} kept, best {scores[row].topk(3)}")
     return False

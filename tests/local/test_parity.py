@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.local.models.test_minimax_m1 import TINY, draw, naive, saved
+from tests.local.models.test_minimax_m1 import TINY, naive, random_weights, saved
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "parity.py"
 EXPECTED = "expected.safetensors"
@@ -29,7 +29,7 @@ def parity() -> Any:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A tiny M1 and what the plain recurrence makes of it: two prompts, and six greedy tokens after thirty."""
-    weights = draw(TINY)
+    weights = random_weights(TINY)
     ids = torch.randint(0, 97, (2, 40), generator=torch.Generator().manual_seed(3))
     greedy = ids[0, :30].tolist()
     for _ in range(6):

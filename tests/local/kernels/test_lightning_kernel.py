@@ -17,7 +17,7 @@ def plain(part):
     return part("ops.lightning")
 
 
-def draw(device, tokens, dim, dtype=torch.float32, heads=2):
+def random_qkv(device, tokens, dim, dtype=torch.float32, heads=2):
     """q, k and v as a model has them: views of one tensor."""
     generator = torch.Generator().manual_seed(tokens + dim)
     return torch.randn(tokens, heads, 3, dim, generator=generator).to(device, dtype).unbind(2)
@@ -33,7 +33,7 @@ def error(actual, expected):
 
 def compare(kernel, plain, device, spans, *, tokens, dim, dtype=torch.float32, slopes=SLOPES, **tuning):
     """Prefill both ways on the same inputs, from states that are not empty; the kernel's output and states."""
-    q, k, v = draw(device, tokens, dim, dtype)
+    q, k, v = random_qkv(device, tokens, dim, dtype)
     slopes = torch.tensor(slopes, device=device)
     states = begun(device, 6, dim)
     before, expected_states = states.clone(), states.clone()
@@ -98,7 +98,7 @@ def test_tokens_outside_the_spans_give_zeros_and_change_nothing(kernel, plain, d
 
 
 def test_no_spans_are_no_work(kernel, device):
-    q, k, v = draw(device, 5, 16)
+    q, k, v = random_qkv(device, 5, 16)
     states = begun(device, 2, 16)
     before = states.clone()
     assert not kernel.lightning_prefill(q, k, v, torch.tensor(SLOPES, device=device), states, []).any()
@@ -106,7 +106,7 @@ def test_no_spans_are_no_work(kernel, device):
 
 
 def test_a_broken_sequence_leaves_its_neighbours_whole(kernel, device):
-    q, k, v = (x.clone() for x in draw(device, 60, 16))
+    q, k, v = (x.clone() for x in random_qkv(device, 60, 16))
     slopes, states = torch.tensor(SLOPES, device=device), begun(device, 2, 16)
     q[30:], k[30:], v[30:] = torch.nan, torch.nan, torch.inf
     actual = kernel.lightning_prefill(q, k, v, slopes, states, [(0, 30, 0), (30, 60, 1)])
@@ -116,7 +116,7 @@ def test_a_broken_sequence_leaves_its_neighbours_whole(kernel, device):
 
 
 def test_states_may_be_a_view_of_more(kernel, plain, device):
-    q, k, v = draw(device, 40, 16)
+    q, k, v = random_qkv(device, 40, 16)
     slopes, spans = torch.tensor(SLOPES, device=device), [(0, 40, 1)]
     pool = begun(device, 6, 16).view(2, 3, 2, 16, 16)
     before, expected_states = pool.clone(), pool[:, 1].clone()
@@ -129,7 +129,7 @@ def test_states_may_be_a_view_of_more(kernel, plain, device):
 @pytest.mark.parametrize("dtype", LIMITS, ids=str)
 @pytest.mark.parametrize("dim", [16, 24, 96])
 def test_decode_is_right_for_every_width_and_type(kernel, plain, device, dim, dtype):
-    q, k, v = draw(device, 3, dim, dtype)
+    q, k, v = random_qkv(device, 3, dim, dtype)
     slopes, slots = torch.tensor(SLOPES, device=device), torch.tensor([5, 0, 2], device=device)
     states = begun(device, 6, dim)
     before, expected_states = states.clone(), states.clone()
@@ -143,7 +143,7 @@ def test_decode_is_right_for_every_width_and_type(kernel, plain, device, dim, dt
 
 
 def test_decode_goes_on_where_prefill_ended(kernel, plain, device):
-    q, k, v = draw(device, 50, 16)
+    q, k, v = random_qkv(device, 50, 16)
     slopes = torch.tensor(SLOPES, device=device)
     states, expected_states = torch.zeros(2, 1, 2, 16, 16, device=device)
     expected = plain.lightning_prefill.reference(q, k, v, slopes, expected_states, [(0, 50, 0)])

@@ -19,7 +19,7 @@ sharding = import_module(f"{local.__name__}.layers.sharding")
 layers = import_module(f"{local.__name__}.layers.layers")
 
 
-def drawn(tokens: int, chosen: int, *, count: int = 6, width: int = 16, inner: int = 8) -> list[torch.Tensor]:
+def inputs(tokens: int, chosen: int, *, count: int = 6, width: int = 16, inner: int = 8) -> list[torch.Tensor]:
     """Tokens, both stacks of weights, weights and ids of the chosen."""
     rng = torch.Generator().manual_seed(tokens)
     x = torch.randn(tokens, width, generator=rng)
@@ -45,13 +45,13 @@ def token_by_token(
 
 @pytest.mark.parametrize(("tokens", "chosen"), [(1, 1), (1, 3), (5, 2), (40, 6)])
 def test_the_sum_over_the_chosen_experts(tokens: int, chosen: int) -> None:
-    args = drawn(tokens, chosen)
+    args = inputs(tokens, chosen)
     torch.testing.assert_close(ops.experts(*args), token_by_token(*args), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("first", [-4, 0, 3, 6])
 def test_experts_of_other_ranks_add_nothing(first: int) -> None:
-    x, gate_up, down, weights, ids = drawn(20, 3)
+    x, gate_up, down, weights, ids = inputs(20, 3)
     actual = ops.experts(x, gate_up, down, weights, ids - first, foreign=True)
     torch.testing.assert_close(actual, token_by_token(x, gate_up, down, weights, ids - first), atol=1e-4, rtol=1e-4)
     assert actual.any() == (-6 < first < 6)
@@ -59,7 +59,7 @@ def test_experts_of_other_ranks_add_nothing(first: int) -> None:
 
 @pytest.mark.parametrize("first", [0, 3, 6])
 def test_computing_all_experts_for_all_tokens_does_the_same(first: int) -> None:
-    x, gate_up, down, weights, ids = drawn(20, 3)
+    x, gate_up, down, weights, ids = inputs(20, 3)
     own = (ids - first).flatten()
     own = own.where((own >= 0) & (own < len(down)), len(down))
     expected = token_by_token(x, gate_up, down, weights, ids - first)
@@ -69,7 +69,7 @@ def test_computing_all_experts_for_all_tokens_does_the_same(first: int) -> None:
 @pytest.mark.parametrize("first", [0, 3, 6])
 @pytest.mark.parametrize(("tokens", "chosen"), [(1, 2), (30, 3)])
 def test_two_grouped_products_do_the_same_in_bfloat16(tokens: int, chosen: int, first: int) -> None:
-    x, gate_up, down, weights, ids = drawn(tokens, chosen)
+    x, gate_up, down, weights, ids = inputs(tokens, chosen)
     x, gate_up, down = (tensor.bfloat16() for tensor in (x, gate_up, down))
     own = (ids - first).flatten()
     own = own.where((own >= 0) & (own < len(down)), len(down))
@@ -82,7 +82,7 @@ def test_two_grouped_products_do_the_same_in_bfloat16(tokens: int, chosen: int, 
 
 
 def test_ranks_add_up_to_the_whole() -> None:
-    x, gate_up, down, weights, ids = drawn(20, 3)
+    x, gate_up, down, weights, ids = inputs(20, 3)
     whole = token_by_token(x, gate_up, down, weights, ids)
     for size in (1, 2, 3):
         parts = []

@@ -60,7 +60,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "not stretched": {},
     "mscale of its own": {"rope_parameters": YARN | {"mscale": 0.707}},
     "queries without a latent": {"q_lora_rank": None},
-    "halves turned": {"rope_interleave": False},
+    "halves rotated": {"rope_interleave": False},
     "biases": {"attention_bias": True},
     "weights of experts not normed": {"norm_topk_prob": False},
     "one group": {"n_group": 1, "topk_group": 1},
@@ -112,7 +112,7 @@ def test_logits_are_those_of_transformers(name: str, deepseek: Make) -> None:
 
 
 def test_old_fields_of_a_config_mean_the_same(deepseek: Make, tmp_path: Path) -> None:
-    """As published: rope_scaling with a type, rope_theta beside it, and nothing of interleaving or heads' sizes."""
+    """As published: rope_scaling with a type, rope_theta next to it, and nothing of interleaving or heads' sizes."""
     folder, _ = deepseek(rope_parameters=YARN)
     config = json.loads((folder / "config.json").read_text())
     rope = {

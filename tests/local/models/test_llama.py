@@ -89,21 +89,21 @@ def test_a_rope_that_is_unknown_or_lacks_a_field_is_refused() -> None:
 
 
 @pytest.mark.parametrize("interleaved", [True, False])
-def test_turned_heads_keep_their_length_and_their_products_by_distance(interleaved: bool) -> None:
+def test_rotated_heads_keep_their_length_and_their_products_by_distance(interleaved: bool) -> None:
     torch.manual_seed(0)
     rope = rotary.Rope(16, 1e4, {})
     one, other = torch.randn(2, 1, 3, 16, dtype=torch.float64).float()
 
-    def turned(x: torch.Tensor, place: int) -> torch.Tensor:
+    def rotated(x: torch.Tensor, place: int) -> torch.Tensor:
         actual: torch.Tensor = rotary.rotate(x, rope(torch.tensor([place])), interleaved)
         return actual
 
-    torch.testing.assert_close(turned(one, 9).norm(dim=-1), one.norm(dim=-1))
-    products = [(turned(one, begin + 7) * turned(other, begin)).sum(-1) for begin in (0, 30, 200)]
+    torch.testing.assert_close(rotated(one, 9).norm(dim=-1), one.norm(dim=-1))
+    products = [(rotated(one, begin + 7) * rotated(other, begin)).sum(-1) for begin in (0, 30, 200)]
     torch.testing.assert_close(products[0], products[1], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(products[0], products[2], atol=1e-4, rtol=1e-4)
     assert not torch.allclose(products[0], (one * other).sum(-1), atol=0.1)
-    pair = turned(torch.eye(16)[None, :1], 1)[0, 0].nonzero().flatten().tolist()
+    pair = rotated(torch.eye(16)[None, :1], 1)[0, 0].nonzero().flatten().tolist()
     assert pair == ([0, 1] if interleaved else [0, 8])
 
 

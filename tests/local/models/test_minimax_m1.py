@@ -60,7 +60,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "three heads": {"num_attention_heads": 3, "num_key_value_heads": 1},
     "norms before, not on, the residual": {"postnorm": False},
     "shared expert": {"shared_intermediate_size": 12, "shared_moe_mode": "sigmoid"},
-    "whole heads turned": {"rotary_dim": 8},
+    "whole heads rotated": {"rotary_dim": 8},
     "lightning alone": {"attn_type_list": [0, 0, 0, 0]},
     "one lightning layer": {"attn_type_list": [0], "num_hidden_layers": 1},
     "MiniMax-Text-01": {"model_type": "minimax_text_01"},
@@ -93,7 +93,7 @@ def shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
     return {f"{name}.weight": shape for name, shape in actual.items()}
 
 
-def draw(config: Mapping[str, Any], seed: int = 0) -> dict[str, torch.Tensor]:
+def random_weights(config: Mapping[str, Any], seed: int = 0) -> dict[str, torch.Tensor]:
     """Random weights, the norms' around 1."""
     chance = torch.Generator().manual_seed(seed)
     return {
@@ -163,7 +163,7 @@ def softmax_layer(config: Mapping[str, Any], w: Weights, n: torch.Tensor) -> tor
         config["num_attention_heads"] // config["num_key_value_heads"],
     )
     q, k, v = ((n @ w[f"{name}_proj"].T).view(len(n), -1, dim) for name in "qkv")
-    q, k = (turned(x, config["rotary_dim"], config["rope_theta"]) for x in (q, k))
+    q, k = (rotated(x, config["rotary_dim"], config["rope_theta"]) for x in (q, k))
     out = torch.zeros(len(n), heads, dim, dtype=torch.float64)
     for h in range(heads):
         for t in range(len(n)):
@@ -172,8 +172,8 @@ def softmax_layer(config: Mapping[str, Any], w: Weights, n: torch.Tensor) -> tor
     return out.flatten(1) @ w["o_proj"].T
 
 
-def turned(x: torch.Tensor, rotary: int, theta: float) -> torch.Tensor:
-    """Dimensions i and i + rotary/2 as a plane, turned by position * theta^(-2i/rotary)."""
+def rotated(x: torch.Tensor, rotary: int, theta: float) -> torch.Tensor:
+    """Dimensions i and i + rotary/2 as a plane, rotated by position * theta^(-2i/rotary)."""
     out, half = x.clone(), rotary // 2
     for t in range(len(x)):
         for i in range(half):
@@ -205,7 +205,7 @@ IDS = torch.randint(0, 97, (70,), generator=torch.Generator().manual_seed(1)).to
 @pytest.mark.parametrize("name", CONFIGS)
 def test_logits_are_those_of_the_plain_recurrence(name: str, tmp_path: Path) -> None:
     config = TINY | CONFIGS[name]
-    weights = draw(config)
+    weights = random_weights(config)
     expected = naive(config, weights, IDS)
     model = read(saved(tmp_path / "m1", config, weights))
     assert expected.std() > 0.3
@@ -213,7 +213,7 @@ def test_logits_are_those_of_the_plain_recurrence(name: str, tmp_path: Path) -> 
         assert (scores(model, IDS, pieces, scattered=len(pieces) == 2) - expected).abs().max() < 2e-4, pieces
 
 
-@pytest.mark.skipif(not ORACLE.is_dir(), reason="no ../shared/oracles/minimax-m1-tiny beside the project")
+@pytest.mark.skipif(not ORACLE.is_dir(), reason="no ../shared/oracles/minimax-m1-tiny next to the project")
 def test_logits_are_those_of_the_published_code(tmp_path: Path) -> None:
     model, stored = published(tmp_path)
     for ids, expected in zip(stored["ids"].tolist(), stored["logits"], strict=True):
@@ -223,7 +223,7 @@ def test_logits_are_those_of_the_published_code(tmp_path: Path) -> None:
     assert (scores(model, ids, [1] * 150) - expected).abs().max() < 5e-4
 
 
-@pytest.mark.skipif(not ORACLE.is_dir(), reason="no ../shared/oracles/minimax-m1-tiny beside the project")
+@pytest.mark.skipif(not ORACLE.is_dir(), reason="no ../shared/oracles/minimax-m1-tiny next to the project")
 def test_the_greedy_continuation_is_that_of_the_published_code(tmp_path: Path) -> None:
     model, stored = published(tmp_path)
     greedy = stored["greedy"][0].tolist()
@@ -297,7 +297,7 @@ def test_logits_are_those_of_transformers(changed: dict[str, Any], tmp_path: Pat
 @pytest.mark.parametrize("said", [{"rotary_dim": 4}, {"partial_rotary_factor": 0.5}, {}])
 def test_the_fields_of_transformers_mean_what_those_of_m1_mean(said: dict[str, Any], tmp_path: Path) -> None:
     """Turned dimensions included, which transformers itself leaves out of account."""
-    weights = draw(TINY)
+    weights = random_weights(TINY)
     expected = naive(TINY | {"rotary_dim": 4 if said else 8}, weights, IDS)
     config = {**HUGGING, "model_type": "minimax", "num_experts_per_tok": 2, **said}
     assert (scores(read(saved(tmp_path / "hf", config, weights)), IDS) - expected).abs().max() < 2e-4
@@ -381,7 +381,7 @@ def together(folder: Path, ids: Sequence[int], size: int, pieces: Sequence[int])
 @pytest.mark.parametrize("size", [2, 4])
 def test_ranks_together_compute_what_one_does_alone(size: int, tmp_path: Path) -> None:
     config = TINY | {"shared_intermediate_size": 12}
-    folder = saved(tmp_path / "m1", config, draw(config))
+    folder = saved(tmp_path / "m1", config, random_weights(config))
     alone = scores(read(folder), IDS)
     for actual in together(folder, IDS, size, [40, 1, 29]):
         assert (actual - alone).abs().max() < 1e-4
@@ -393,7 +393,7 @@ def test_heads_that_ranks_cannot_share_out_are_refused() -> None:
 
 
 def test_bf16_stays_close_and_routes_in_fp32(tmp_path: Path) -> None:
-    weights = {name: tensor.bfloat16().float() for name, tensor in draw(TINY).items()}
+    weights = {name: tensor.bfloat16().float() for name, tensor in random_weights(TINY).items()}
     folder = saved(tmp_path / "m1", TINY, weights)
     exact, model = scores(read(folder), IDS), read(folder, dtype=torch.bfloat16)
     assert model.model.layers[0].block_sparse_moe.gate.weight.dtype == torch.float32

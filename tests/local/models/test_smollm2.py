@@ -57,7 +57,7 @@ def test_logits_are_those_of_transformers_with_the_same_weights(runner: Any, fil
         "lm_head.weight": file.tensor("model.embed_tokens.weight")
     }
     reference.load_state_dict(weights, assign=True)
-    # What is no weight is lost on the meta device.
+    # Anything but weights is lost on the meta device.
     reference.model.rotary_emb = type(reference.model.rotary_emb)(reference.config)
     ids = runner.tokenizer.encode(runner.tokenizer.render(CAPITAL)) + PARIS
     model = runner._loaded.model

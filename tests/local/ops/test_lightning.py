@@ -14,7 +14,7 @@ lightning = importlib.import_module(f"{local.__name__}.ops.lightning")
 STEEPEST, FLATTEST = 0.917, 5e-5
 
 
-def draw(tokens, heads, dim, dtype=torch.float32, seed=0):
+def random_qkv(tokens, heads, dim, dtype=torch.float32, seed=0):
     """q, k and v as a model has them: views of one tensor."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(tokens, heads, 3, dim, generator=generator).to(dtype).unbind(2)
@@ -38,7 +38,7 @@ def error(actual, expected):
 @pytest.mark.parametrize("length", [1, 2, 255, 256, 257, 3000])
 def test_blocks_give_what_the_recurrence_gives_at_every_slope(length):
     slopes = torch.tensor([STEEPEST, 0.06, FLATTEST, 0.0])
-    q, k, v = draw(length, 4, 16)
+    q, k, v = random_qkv(length, 4, 16)
     states = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
     expected_states = states.double()
     expected = recurrence(q, k, v, slopes, expected_states, [(0, length, 0)])
@@ -50,7 +50,7 @@ def test_blocks_give_what_the_recurrence_gives_at_every_slope(length):
 
 def test_each_span_has_its_own_state_and_other_slots_stay():
     spans = [(0, 300, 3), (300, 301, 0), (310, 340, 4)]
-    q, k, v = draw(350, 2, 24)
+    q, k, v = random_qkv(350, 2, 24)
     slopes = torch.tensor([0.3, 0.001])
     states = torch.randn(6, 2, 24, 24, generator=torch.Generator().manual_seed(1))
     before, expected_states = states.clone(), states.double()
@@ -65,7 +65,7 @@ def test_each_span_has_its_own_state_and_other_slots_stay():
 
 @pytest.mark.parametrize("cuts", [[0, 1, 700], [0, 256, 512, 700], [0, 333, 699, 700]])
 def test_a_prompt_in_chunks_gives_what_it_gives_at_once(cuts):
-    q, k, v = draw(700, 2, 16)
+    q, k, v = random_qkv(700, 2, 16)
     slopes = torch.tensor([STEEPEST, 0.004])
     whole, parts = torch.zeros(2, 1, 2, 16, 16)
     expected = lightning.lightning_prefill.reference(q, k, v, slopes, whole, [(0, 700, 0)])
@@ -78,7 +78,7 @@ def test_a_prompt_in_chunks_gives_what_it_gives_at_once(cuts):
 
 
 def test_decode_goes_on_where_prefill_ended():
-    q, k, v = draw(40, 2, 16)
+    q, k, v = random_qkv(40, 2, 16)
     slopes = torch.tensor([STEEPEST, FLATTEST])
     states = torch.randn(5, 2, 16, 16, generator=torch.Generator().manual_seed(1))
     before, expected_states = states.clone(), states.double()
@@ -94,7 +94,7 @@ def test_decode_goes_on_where_prefill_ended():
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.bfloat16, 3e-3), (torch.float16, 4e-4)])
 def test_short_numbers_cost_no_more_than_their_own_rounding(dtype, limit):
-    q, k, v = draw(600, 2, 32, dtype)
+    q, k, v = random_qkv(600, 2, 32, dtype)
     slopes = torch.tensor([0.2, FLATTEST])
     states, expected_states = torch.zeros(1, 2, 32, 32), torch.zeros(1, 2, 32, 32, dtype=torch.float64)
     expected = recurrence(q, k, v, slopes, expected_states, [(0, 600, 0)])
@@ -118,7 +118,7 @@ def test_a_sequence_that_sums_past_fp16_stays_finite():
 
 
 def test_the_operation_takes_the_plain_way_on_a_cpu():
-    q, k, v = draw(30, 2, 16)
+    q, k, v = random_qkv(30, 2, 16)
     slopes, one, other = torch.tensor([0.5, 0.01]), *torch.zeros(2, 1, 2, 16, 16)
     expected = lightning.lightning_prefill.reference(q, k, v, slopes, one, [(0, 30, 0)])
     assert torch.equal(lightning.lightning_prefill(q, k, v, slopes, other, [(0, 30, 0)]), expected)

@@ -46,7 +46,7 @@ def filtered(scores, temperature, top_p, top_k, min_p):
     return actual / actual.sum()
 
 
-def drawn(scores, count, temperature=1.0, top_p=1.0, top_k=0, min_p=0.0):
+def frequencies(scores, count, temperature=1.0, top_p=1.0, top_k=0, min_p=0.0):
     """How often each token comes at evenly spaced random numbers."""
     goals = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     one = torch.ones(count)
@@ -67,7 +67,7 @@ def test_tokens_come_as_often_as_the_filtered_distribution_says(seed, temperatur
     scores = 2 * torch.randn(40, generator=torch.Generator().manual_seed(seed))
     how = (temperature, top_p, top_k, min_p)
     # Evenly spaced numbers hit each interval to within one of its two ends.
-    assert (drawn(scores, 1000, *how) - filtered(scores, *how)).abs().max() <= 0.002
+    assert (frequencies(scores, 1000, *how) - filtered(scores, *how)).abs().max() <= 0.002
 
 
 @pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.9, 0), (0.5, 2000), (1.0, 2000)])
@@ -75,7 +75,7 @@ def test_flat_distributions_are_drawn_to_their_ends(top_p, top_k):
     scores = 0.1 * torch.randn(20 * HEAD, generator=torch.Generator().manual_seed(0))
     expected = filtered(scores, 1.0, top_p, top_k, 0.0)
     assert (expected > 0).sum() > 2 * HEAD
-    actual = drawn(scores, 1000, 1.0, top_p, top_k)
+    actual = frequencies(scores, 1000, 1.0, top_p, top_k)
     assert actual[expected == 0].sum() == 0
     assert (actual.cumsum(0) - expected.cumsum(0)).abs().max() < 0.0015
 
@@ -109,7 +109,7 @@ def test_the_filters_keep_what_those_of_transformers_keep():
         filtered_scores = warpers.TopPLogitsWarper(top_p)(None, warpers.TopKLogitsWarper(top_k)(None, scores))
         if min_p:
             filtered_scores = warpers.MinPLogitsWarper(min_p)(None, filtered_scores)
-        actual = drawn(scores[0], 5000, 1.0, top_p, top_k, min_p)
+        actual = frequencies(scores[0], 5000, 1.0, top_p, top_k, min_p)
         assert (actual > 0).nonzero().flatten().tolist() == filtered_scores[0].isfinite().nonzero().flatten().tolist()
 
 
@@ -118,9 +118,9 @@ def test_equal_scores_are_kept_or_dropped_together(how):
     scores = torch.full((2 * HEAD,), -9.0)
     scores[[5, 9, 400]] = 2.0
     scores[[7, 11]] = 2.0 - math.log(2.0)
-    actual = drawn(scores, 900, **how)
+    actual = frequencies(scores, 900, **how)
     if how == {"top_k": HEAD}:  # all others tie with the last of the head, so all are kept
-        assert torch.equal(actual, drawn(scores, 900))
+        assert torch.equal(actual, frequencies(scores, 900))
         assert (actual > 0).sum() > 5
     else:
         assert actual.nonzero().flatten().tolist() == [5, 9, 400]
@@ -172,7 +172,7 @@ def test_tokens_that_are_ruled_out_are_never_drawn():
     scores = torch.full((2000,), -torch.inf)
     scores[[3, 1999]] = 0.0
     for how in ({}, {"top_p": 0.999}, {"top_k": 50}):
-        actual = drawn(scores, 100, **how)
+        actual = frequencies(scores, 100, **how)
         assert actual[[3, 1999]].tolist() == [0.5, 0.5]
 
 

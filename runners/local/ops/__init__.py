@@ -6,10 +6,10 @@ finds it in `kernels/` under the same module and function name, with the same ar
 
 import os
 from collections.abc import Callable
-from functools import cache, cached_property, update_wrapper
+from functools import cache, partial, wraps
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from torch import Tensor
 
@@ -36,26 +36,13 @@ def use_kernels(tensor: Tensor) -> bool:
     return tensor.is_cuda and _has_triton()
 
 
-class Operation(Generic[P, R]):
-    """An operation with a reference implementation and a kernel; the first argument's device decides between them."""
+class Operation(Protocol[P, R]):
+    """An operation with a kernel; its first argument's device decides between that and the reference."""
 
-    def __init__(self, reference: Callable[P, R], when: Callable[..., bool] | None) -> None:
-        update_wrapper(self, reference)
-        self.reference, self.when = reference, when
+    reference: Callable[P, R]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """The kernel's result where there is a GPU and `when` allows it, else the reference's."""
-        first: Any = args[0]
-        if use_kernels(first) and (self.when is None or self.when(*args, **kwargs)):
-            return self.kernel(*args, **kwargs)
-        return self.reference(*args, **kwargs)
-
-    @cached_property
-    def kernel(self) -> Callable[P, R]:
-        """The kernel, imported on first use: without a GPU there may be no Triton."""
-        package, _, module = self.reference.__module__.rpartition(".")
-        function: Callable[P, R] = getattr(import_module(f"..kernels.{module}", package), self.reference.__name__)
-        return function
+        """The kernel's result where there is a GPU and the kernel takes the arguments, else the reference's."""
 
 
 class Decorator(Protocol):
@@ -65,6 +52,14 @@ class Decorator(Protocol):
         """The operation of a reference."""
 
 
+@cache
+def find_kernel(reference: Callable[..., Any]) -> Callable[..., Any]:
+    """The kernel of an operation, imported on first use: without a GPU there may be no Triton."""
+    package, _, module = reference.__module__.rpartition(".")
+    kernel: Callable[..., Any] = getattr(import_module(f"..kernels.{module}", package), reference.__name__)
+    return kernel
+
+
 @overload
 def accelerated(reference: Callable[P, R], /) -> Operation[P, R]: ...
 @overload
@@ -72,5 +67,13 @@ def accelerated(*, when: Callable[..., bool]) -> Decorator: ...
 def accelerated(reference: Any = None, /, *, when: Callable[..., bool] | None = None) -> Any:
     """Declare an operation that has a kernel; `when(*args)` says which arguments the kernel takes (default: all)."""
     if reference is None:
-        return lambda function: Operation(function, when)
-    return Operation(reference, when)
+        return partial(accelerated, when=when)
+
+    @wraps(reference)
+    def operation(*args: Any, **kwargs: Any) -> Any:
+        if use_kernels(args[0]) and (when is None or when(*args, **kwargs)):
+            return find_kernel(reference)(*args, **kwargs)
+        return reference(*args, **kwargs)
+
+    operation.reference = reference  # type: ignore[attr-defined]
+    return operation

@@ -1,6 +1,5 @@
 """`m1eval run`: reads the options, starts the runs, prints what came out."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +19,13 @@ from m1eval.cli.options import (
     pairs,
     runner_options,
 )
-from m1eval.errors import PluginFailed, RunnerError, Stopped, UsageError
+from m1eval.errors import PluginFailed, RunnerError, Stopped
 
 if TYPE_CHECKING:
-    from m1eval.model.model import Model
     from m1eval.run.evaluate import Evaluation
-    from m1eval.run.judges import Panel
+    from m1eval.run.options import RunOptions
     from m1eval.run.planned_run import PlannedRun
-    from m1eval.run.run import Run
-    from m1eval.run.spending import Spending
-    from m1eval.task.task import Task
 
-SETTINGS = ("limit", "seed", "data_dir", "judges", "until_se", "profile_file")
-"""What of the command line a run is made with."""
 SEEDS = 2**63 - 1
 
 
@@ -282,145 +275,40 @@ def run(tasks: Sequence[str], model: str, **given: Any) -> int:
       70   internal error
       130  interrupted (Ctrl-C); the same command continues
     """
-    from m1eval.task import profiles
+    from m1eval.run.configure import configure
 
-    chosen_model = _model(model, given)
-    profile = profiles.select(given["profile"], chosen_model.name)
-    if profile:
-        profile[1].apply_to_model(chosen_model)
-    chosen = _tasks(tasks, given, profile[1] if profile else None)
-    panel = None if given["dry_run"] else _panel(chosen, given["judges"])
-    if given["concurrency"] and chosen_model.takes("concurrency"):
-        chosen_model.options.setdefault("concurrency", given["concurrency"])
-    given["profile_file"] = profiles.file(profile[0]) if profile else None
-    runs = _runs(chosen, chosen_model, {**given, "judges": panel.config() if panel else None}, panel)
-    for line in dict.fromkeys(line for each in runs for line in each.shadowing()):
+    options = _options(given)
+    configured = configure(tasks, model, options, with_judges=not given["dry_run"])
+    for line in configured.notes:
         terminal.line(f"note: {line}", err=True)
     if given["dry_run"]:
         from m1eval.report.dry_run import show
         from m1eval.run.planning import preview
 
-        tokenizer = chosen_model.tokenizer(chosen_model.runner())
-        show([preview(run, tokenizer, redo=given["redo"]) for run in runs], as_json=given["as_json"])
+        tokenizer = configured.model.tokenizer(configured.model.runner())
+        show([preview(run, tokenizer, redo=options.redo) for run in configured.runs], as_json=given["as_json"])
         return 0
-    return _evaluate(runs, chosen_model, given, panel)
-
-
-def _model(spec: str, given: dict[str, Any]) -> "Model":
-    from m1eval.model.model import Model
-
-    options = runner_options(given["options"])
-    for name in ("base_url", "concurrency"):
-        value, option = given[name], f"--{name.replace('_', '-')}"
-        if value and str(options.get(name, value)) != str(value):
-            raise UsageError(f"{option} {value} and -o {name}={options[name]} contradict each other; give one of them")
-    return Model(
-        spec, {**options, **({"base_url": given["base_url"]} if given["base_url"] else {})}, given["tokenizer"]
-    )
-
-
-def _tasks(names: Sequence[str], given: dict[str, Any], profile: Any) -> "list[Task]":
-    from m1eval.task.names import expanded
-    from m1eval.task.task import load
-
-    overrides = [
-        f"{key}={json.dumps(given[option])}"
-        for option, key in (
-            ("max_tokens", "generation.max_tokens"),
-            ("temperature", "generation.temperature"),
-            ("think", "think"),
-            ("repeats", "repeats"),
-            ("lengths", "lengths"),
-        )
-        if given[option] not in (None, ())
-    ]
-    if given["system"] is not None:
-        overrides.append("system=" + json.dumps(_literal(given["system"])))
-    pairs("--set", given["overrides"])
-    protocol = given["protocol"]
-    try:
-        chosen = load(expanded(names), [*overrides, *given["overrides"]], protocol=protocol, profile=profile)
-    except UsageError as error:
-        if given["lengths"] and str(error).startswith("--set lengths=") and "unknown key" in str(error):
-            raise UsageError("--lengths: none of these tasks generates prompts of a length that is asked for") from None
-        raise
-    for task in chosen:
-        if protocol not in (None, task.protocol):
-            terminal.line(f"note: {task.name} has no protocol '{protocol}' and uses its own", err=True)
-    return chosen
-
-
-def _literal(text: str) -> str:
-    """A text as a template that renders to it."""
-    return text if not any(sign in text for sign in ("{{", "{%", "{#")) else "{{ " + json.dumps(text) + " }}"
-
-
-def _panel(tasks: "Sequence[Task]", judges: Sequence[str]) -> "Panel | None":
-    wanting = [task.name for task in tasks if task.scorer.needs_judge]
-    if any(not judge.strip() for judge in judges):
-        raise UsageError("--judge: no name given; write RUNNER:NAME, such as http:gpt-4o")
-    if wanting and not judges:
-        raise UsageError(f"{wanting[0]} is graded by a judge: name one, such as --judge http:gpt-4o")
-    if not wanting:
-        if judges:
-            terminal.line("note: none of these tasks is graded by a judge; --judge is not used", err=True)
-        return None
-    from m1eval.run.judges import Panel
-
-    return Panel(list(dict.fromkeys(judges)))
-
-
-def _runs(tasks: "Sequence[Task]", model: "Model", given: dict[str, Any], panel: "Panel | None") -> "list[Run]":
-    from m1eval.run.run import Run
-    from m1eval.store import folders
-
-    ids = list(given["ids"])
-    if ids and len(tasks) > 1:
-        raise UsageError("--ids goes with one task; name one in --tasks")
-    judge_files = [each.file for each in panel.models] if panel else []
-    keep = {name: given[name] for name in SETTINGS}
-    runs = []
-    for task in tasks:
-        names = model.label, model.earlier_label
-        place = folders.choose_folder(given["out"], task.name, model.spec, names, alone=len(tasks) == 1)
-        made = Run(task, model, place.folder, ids=ids, judge_files=judge_files, **keep)
-        if place.earlier:
-            before = Run(task, model, place.earlier, ids=ids, judge_files=judge_files, **keep)
-            if before.continues():
-                made = before
-                made.notes.append(f"continues in {place.earlier}, where an earlier version kept this run")
-        if place.note:
-            made.notes.append(place.note)
-        runs.append(made)
-    return runs
-
-
-def _evaluate(runs: "list[Run]", model: "Model", given: dict[str, Any], judges: "Panel | None") -> int:
     from m1eval.report.live import Terminal
-    from m1eval.run.evaluate import Evaluation
 
     display = Terminal("none" if given["as_json"] and not given["display"] else given["display"])
-    runner = model.runner()
-    spending = _spending(model, runner.base_url, given)
-    if judges is not None:
-        judges.price(given["prices"], required=given["max_cost"] is not None)
-    evaluation = Evaluation(
-        runs,
-        runner,
-        display,
-        concurrency=given["concurrency"],
-        redo=given["redo"],
-        judges=judges,
-        spending=spending,
-    )
+    evaluation = configured.evaluation(display)
     try:
-        return _execute(evaluation, spending, given)
+        return _execute(evaluation, as_json=given["as_json"], fail_under=given["fail_under"])
     finally:
-        if given["redo"] and any(run.tally.finished and any(run.plan.pending()) for run in evaluation.planned):
+        if options.redo and any(run.tally.finished and any(run.plan.pending()) for run in evaluation.planned):
             terminal.line("note: with --redo the same command starts over; to continue, leave it out", err=True)
 
 
-def _execute(evaluation: "Evaluation", spending: "Spending", given: dict[str, Any]) -> int:
+def _options(given: dict[str, Any]) -> "RunOptions":
+    from m1eval.run.options import RunOptions
+
+    pairs("--set", given["overrides"])
+    names = {"judge": "judges", "set": "overrides"}
+    values = {name: given[names.get(name, name)] for name in RunOptions.__struct_fields__ if name != "option"}
+    return RunOptions(option=runner_options(given["options"]), **values)
+
+
+def _execute(evaluation: "Evaluation", *, as_json: bool, fail_under: float | None) -> int:
     """Do it, print what came out, and give the exit code."""
     import asyncio
 
@@ -430,14 +318,15 @@ def _execute(evaluation: "Evaluation", spending: "Spending", given: dict[str, An
         is_finished = asyncio.run(evaluation.execute())
     except asyncio.CancelledError:
         if interrupts.is_urgent() and (partial := [run for run in evaluation.planned if run.tally.finished]):
-            _show(partial, as_json=given["as_json"])
+            _show(partial, as_json=as_json)
         terminal.line("interrupted; the same command continues", err=True)
         return interrupts.exit_code()
     except (RunnerError, Stopped, PluginFailed):
         if partial := [run for run in evaluation.planned if run.tally.finished]:
-            _show(partial, as_json=given["as_json"])
+            _show(partial, as_json=as_json)
         raise
-    _show(evaluation.planned, as_json=given["as_json"])
+    _show(evaluation.planned, as_json=as_json)
+    spending = evaluation.spending
     if spending.reached:
         terminal.line(f"stopped by {spending.reached}; the same command with a higher limit continues", err=True)
         return 3
@@ -446,7 +335,7 @@ def _execute(evaluation: "Evaluation", spending: "Spending", given: dict[str, An
     if not is_finished:
         terminal.line("interrupted; the same command continues", err=True)
         return interrupts.exit_code()
-    return _verdict(evaluation.planned, given["fail_under"])
+    return _verdict(evaluation.planned, fail_under)
 
 
 def _show(runs: "Sequence[PlannedRun]", *, as_json: bool) -> None:
@@ -461,17 +350,6 @@ def _show(runs: "Sequence[PlannedRun]", *, as_json: bool) -> None:
         from m1eval.report.table import show
 
         show([run.stored() for run in runs])
-
-
-def _spending(model: "Model", address: str | None, given: dict[str, Any]) -> "Spending":
-    from m1eval.model.prices import find
-    from m1eval.run.spending import Spending
-
-    prices = find(model.name, address, given["prices"])
-    if given["max_cost"] is not None and prices is None:
-        remedy = "give them with --prices FILE" if address is None else "pip install 'm1eval[prices]', or --prices FILE"
-        raise UsageError(f"--max-cost: no prices of '{model.name}' are known; {remedy}")
-    return Spending(prices, given["max_cost"], given["max_tokens_total"])
 
 
 def _verdict(runs: "Sequence[PlannedRun]", fail_under: float | None) -> int:

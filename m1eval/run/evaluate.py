@@ -58,7 +58,7 @@ class Evaluation:
         self._display = display
         self._redo = redo
         self._judges = judges
-        self._spending = spending or Spending()
+        self.spending = spending or Spending()
         self._concurrency = concurrency
         self._resources = Resources(judges)
 
@@ -70,7 +70,7 @@ class Evaluation:
         opened: dict[Run, OpenRun] = {}
         planned: dict[Run, PlannedRun] = {}
         limit = ConcurrencyLimit(lambda: self._concurrency or int(self._runner.concurrency))
-        session = Session(self._runner, self._resources, self._display, limit, self._spending, stop)
+        session = Session(self._runner, self._resources, self._display, limit, self.spending, stop)
         try:
             for run in self._runs:
                 opened[run] = self._open(run)
@@ -111,7 +111,7 @@ class Evaluation:
         self._runner.recall(opened.runner_description)
         if self._judges is not None and not self._redo:
             self._judges.load_replies(opened.journal.path)
-        self._spending.add_previous(opened.previous_usage)
+        self.spending.add_previous(opened.previous_usage)
         return opened
 
     def _set_planned(self, planned: Mapping[Run, PlannedRun]) -> None:
@@ -135,11 +135,11 @@ class Evaluation:
 
     def _set_up_spending(self, tokenizer: Tokenizer) -> None:
         """Let the limits know what requests may take, and count those to judges."""
-        self._spending.meter.tokenizer = tokenizer
-        self._spending.meter.window = lambda: self._runner.context_window
+        self.spending.meter.tokenizer = tokenizer
+        self.spending.meter.window = lambda: self._runner.context_window
         if self._judges is not None:
-            self._judges.spending = self._spending
-            self._spending.judges = self._judges.meters
+            self._judges.spending = self.spending
+            self.spending.judges = self._judges.meters
 
     async def _release(self, failure: BaseException | None) -> None:
         """Close the runner, the workers and the judges; an error of the runner must not hide what went wrong before."""

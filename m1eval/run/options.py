@@ -1,0 +1,169 @@
+"""The options of a run, by the names that the command line has them: `--max-tokens 32k` is `max_tokens="32k"`."""
+
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from m1eval import plugins
+from m1eval.errors import UsageError
+from m1eval.text import parse_tokens
+from m1eval.validation import as_number
+from m1eval.yaml_file import expand_user
+
+MAX_SEED = 2**63 - 1
+MAX_REPEATS = 100_000
+MAX_CONCURRENCY = 1_000_000
+
+
+class RunOptions(Struct, kw_only=True):
+    """What a command or `m1eval.evaluate` asks for besides tasks and a model; None leaves a setting to the task."""
+
+    profile: str | None = None
+    protocol: str | None = None
+    data_dir: Path | None = None
+    ids: tuple[str, ...] = ()
+    tokenizer: str | None = None
+    base_url: str | None = None
+    option: dict[str, Any] = {}
+    """Options of the runner."""
+    max_tokens_total: int | None = None
+    max_cost: float | None = None
+    prices: Path | None = None
+    until_se: float | None = None
+    think: int | None = None
+    max_tokens: int | None = None
+    lengths: tuple[str, ...] = ()
+    limit: int | None = None
+    repeats: int | None = None
+    judge: tuple[str, ...] = ()
+    concurrency: int | None = None
+    seed: int = 0
+    set: tuple[str, ...] = ()
+    """`key=value` overrides of the tasks; they have the last word."""
+    system: str | None = None
+    temperature: float | None = None
+    redo: bool = False
+    out: Path | None = None
+
+    @classmethod
+    def of(cls, keywords: Mapping[str, Any]) -> "RunOptions":
+        """The options that Python code gives by keyword; UsageError that names one that is unknown or unsound.
+
+        Token counts may be text such as "32k", names a list or text with commas, `set` and `option` mappings.
+        """
+        options = cls()
+        for name, value in keywords.items():
+            if name not in _CONVERTERS:
+                raise UsageError(plugins.unknown("option", name, _CONVERTERS))
+            if value is None:
+                continue
+            try:
+                setattr(options, name, _CONVERTERS[name](value))
+            except (TypeError, ValueError) as error:
+                raise UsageError(f"{name}: {error}") from None
+        return options
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.80} is not text")
+    if not value.strip() or "\0" in value:
+        raise ValueError("the text is empty or holds a NUL character")
+    return value
+
+
+def _tokens(least: int) -> Callable[[Any], int]:
+    return lambda value: parse_tokens(value, least=least)
+
+
+def _integer(minimum: int, maximum: int) -> Callable[[Any], int]:
+    def convert(value: Any) -> int:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{value!r:.80} is not a whole number") from None
+        if isinstance(value, bool) or not minimum <= number <= maximum:
+            raise ValueError(f"{value!r:.80} is not a whole number from {minimum} to {maximum}")
+        return number
+
+    return convert
+
+
+def _number(minimum: float, maximum: float = float("inf"), *, is_open: bool = False) -> Callable[[Any], float]:
+    def convert(value: Any) -> float:
+        number = as_number(value)
+        if isinstance(value, bool) or not minimum <= number <= maximum or (is_open and number == minimum):
+            above = f"above {minimum:g}" if is_open else f"from {minimum:g} on"
+            raise ValueError(f"{value!r:.80} is not a number {above}" + (f", at most {maximum:g}" * (maximum < 1e9)))
+        return number
+
+    return convert
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, str | Path) or "\0" in str(value) or not str(value):
+        raise TypeError(f"{value!r:.80} is not a path")
+    return expand_user(value)
+
+
+def _file(value: Any) -> Path:
+    path = _path(value)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    return path
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, Iterable) or isinstance(names, Mapping | bytes):
+        raise TypeError(f"{value!r:.80} is not a name or a list of names")
+    return tuple(dict.fromkeys(_text(name if isinstance(name, str) else str(name)).strip() for name in names))
+
+
+def _judges(value: Any) -> tuple[str, ...]:
+    return _names([value] if isinstance(value, str) else value)  # a judge's options have commas of their own
+
+
+def _overrides(value: Any) -> tuple[str, ...]:
+    """`{"generation.top_p": 0.9}`, or texts `generation.top_p=0.9`."""
+    if isinstance(value, Mapping):
+        import json
+
+        return tuple(f"{_text(key)}={json.dumps(each)}" for key, each in value.items())
+    return (_text(value),) if isinstance(value, str) else tuple(map(_text, value))
+
+
+def _options(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{value!r:.80} is not a mapping of the runner's options")
+    return {_text(key): each for key, each in value.items()}
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r:.80} is not True or False")
+    return value
+
+
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("profile", "protocol", "tokenizer", "base_url", "system"), _text),
+    **dict.fromkeys(("data_dir", "out"), _path),
+    **dict.fromkeys(("ids", "lengths"), _names),
+    **dict.fromkeys(("max_tokens_total", "think"), _tokens(0)),
+    "max_tokens": _tokens(1),
+    "max_cost": _number(0),
+    "temperature": _number(0),
+    "until_se": _number(0, 1, is_open=True),
+    "prices": _file,
+    "limit": _integer(1, MAX_SEED),
+    "repeats": _integer(1, MAX_REPEATS),
+    "concurrency": _integer(1, MAX_CONCURRENCY),
+    "seed": _integer(-MAX_SEED, MAX_SEED),
+    "judge": _judges,
+    "set": _overrides,
+    "option": _options,
+    "redo": _flag,
+}

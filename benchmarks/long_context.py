@@ -1,4 +1,4 @@
-"""What prompts of an exact length cost to build, how exact they are, and how varied; beside RULER's and lm-eval's own.
+"""Cost, exactness and variety of prompts of an exact length, next to RULER's and lm-eval's own.
 
     python benchmarks/long_context.py FOLDER [FOLDER ...] [--ruler CHECKOUT --python PYTHON] [--samples N] [--only PART]
 
@@ -23,7 +23,7 @@ from typing import Any
 
 MILLION = 2**20
 PATIENCE = 600
-"""Seconds after which lm-eval's generator is stopped, which builds the prompt anew for every 25 lines of it."""
+"""Seconds after which lm-eval's generator is stopped, which rebuilds the prompt for every 25 lines of it."""
 FIRST = """
 import sys, time
 from pathlib import Path

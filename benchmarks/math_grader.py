@@ -1,4 +1,4 @@
-"""The math scorer beside math-verify on recorded outputs: agreement, times, and who is wrong where they differ.
+"""The math scorer next to math-verify on recorded outputs: agreement, times, and who is wrong where they differ.
 
     python benchmarks/math_grader.py ../shared/data
 

@@ -1,7 +1,7 @@
 """Do two LaTeX answers differ for certain? An evaluator at random points, kept apart from the scorer that it tests.
 
 It reads sums, products, powers, fractions, roots, factorials, binomials, functions, lists, tuples, intervals, sets and
-equations; what else stands in a text is a ValueError ("not read"). Values have 60 digits; what agrees to 40 of them at
+equations; anything else in a text is a ValueError ("not read"). Values have 60 digits; what agrees to 40 of them at
 every point, in some reading of `i` and `e` (a constant or a variable), is not called different.
 """
 

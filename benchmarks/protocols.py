@@ -1,4 +1,4 @@
-"""Are the `official` protocols what the benchmarks' own code asks? Their code builds the prompts beside ours.
+"""Compares the prompts of `official` protocols with those of the benchmarks' own code.
 
     python -m benchmarks.protocols REPOSITORIES [--write]
 

@@ -1,4 +1,4 @@
-"""Our copies of published rules beside the published code, on texts made at random: every verdict must be the same.
+"""Our copies of published rules next to the published code, on random texts: every verdict must be the same.
 
     python -m benchmarks.published_choice FOLDER [--texts 100000] [--only NAME …]
 
@@ -78,7 +78,7 @@ def _name(node: ast.stmt) -> str:
 
 
 def score_of(scorer: Any, text: str, sample: Sample) -> Score:
-    """Our score of an answer that needs no worker, so that its coroutine ends at once."""
+    """Our score of an answer that needs no worker, so that its coroutine ends without waiting."""
     try:
         scorer.score(Output(text=text), sample, SimpleNamespace()).send(None)
     except StopIteration as ended:

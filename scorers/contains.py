@@ -60,7 +60,7 @@ class Scorer(TargetScorer):
         return ", ".join(self.references(sample))
 
     def references(self, sample: Sample) -> Sequence[str]:
-        """What is looked for in the answer to a sample; UsageError if there is nothing to look for."""
+        """The references of a sample; UsageError if there are none."""
         if self.column is not None:
             listed = sample.metadata.get(self.column)
             if not isinstance(listed, list | tuple):

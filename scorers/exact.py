@@ -31,7 +31,7 @@ class Scorer(TargetScorer):
         )
 
     def vote(self, record: Any) -> str | None:
-        """What an answer votes for, in the form that is compared."""
+        """The vote of an answer, in the form that is compared."""
         text = composed(record.text.strip())
         return (composed(text.casefold()) if self.ignore_case else text) or None
 

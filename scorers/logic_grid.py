@@ -25,7 +25,7 @@ Grid = dict[str, dict[str, str]]
 Rule = Literal["zeroeval", "m1eval"]
 
 MAX_OBJECTS = 50
-"""How many objects, from the last one back, are tried by the rule `m1eval`."""
+"""Maximum number of objects, from the last one back, that the rule `m1eval` tries."""
 
 _BRACE = re.compile(r"[{}]")
 _TOKEN = re.compile(r'\\.|["{}]', re.DOTALL)

@@ -58,7 +58,7 @@ class Scorer(TargetScorer):
         return Score(value=float(same), answer=shorten(answer), explanation=f"regex: the {self.take} match")
 
     def vote(self, record: Any) -> str | None:
-        """What an answer votes for, in the form that is compared; of a long one the whole output."""
+        """The vote of an answer, in the form that is compared; of a long one the whole output."""
         if record.answer is None:
             return None
         answer = composed(record.text if record.answer.endswith("…") else record.answer)

@@ -87,7 +87,7 @@ def bare_forms(text: str, *, cut: bool = False) -> Iterator[Statement]:
 
 
 def _whole_or_last_line(text: str) -> Iterator[Statement]:
-    """What is all of an answer or its last line or sentence."""
+    """Letters that are a whole answer or its last line or sentence."""
     whole = text.strip()
     start = text.find(whole)
     last = whole.rfind("\n") + 1

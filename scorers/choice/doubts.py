@@ -69,7 +69,7 @@ ALL_BUT = re.compile(
     r"(?:(?:of\s+(?:them|these|the\s+\w{1,12})|options?|choices?|answers?|statements?)\s+)?(?:but|except(?:\s+for)?)"
     r"|other\s+than|apart\s+from)\s+(?:(?:option|choice|answer|letter)\s+)?)[(\[]?$"
 )
-"""What excludes the letter behind it: "all but C"."""
+"""Phrases that exclude the letter after them: "all but C"."""
 
 RETHOUGHT = re.compile(
     r"(?:\s?\([^()\n]{1,60}\))?[\s,;:.–—-]{1,3}(?i:but|however|yet)[\s,]{1,3}"
@@ -102,7 +102,7 @@ BESIDES = re.compile(
 """After a letter: its option's text and another letter with its own, as in "A) red and C) blue"."""
 
 TURNS = re.compile(r"(?i)\b(?:but|however|so|therefore|sondern|aber|mais|pero|mas|ma|но|але|ale)\b|但|而")
-"""What ends the reach of a negation before it."""
+"""Words that end the scope of a negation before them."""
 
 ROMAN = re.compile(r"(?<!\w)\(?(?:ii|iii|iv|II|III|IV)\)?(?!\w)")
 """Numerals that show an i to be one."""

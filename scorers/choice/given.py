@@ -58,7 +58,7 @@ def letter_at(text: str, place: int, *, opened: str = "", strict: bool = False, 
 
 
 def _end_of_closing(text: str, place: int, opened: str) -> int:
-    """Where the brackets and quotation marks behind a letter end."""
+    """The end of the brackets and quotation marks after a letter."""
     end = place
     while (match := CLOSING.match(text, end)) and match.end() > end:
         end = match.end()

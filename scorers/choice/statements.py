@@ -1,4 +1,4 @@
-"""Where sentences give a letter as their answer."""
+"""Finds sentences that give a letter as their answer."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -74,7 +74,7 @@ def _positions(low: str, word: str) -> Iterator[int]:
 
 
 def mentions(text: str, low: str, phrases: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Where one of the phrases begins and ends, as whole words where the script has spaces between them."""
+    """Offsets of the phrases, as whole words in scripts with spaces."""
     for phrase in phrases:
         alone = not SPACELESS.search(phrase)
         for place in _positions(low, phrase):

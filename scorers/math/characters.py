@@ -81,7 +81,7 @@ _HAN_NUMBER = re.compile(rf"\s*([负負]?)({_HAN})(?:分之({_HAN}))?\s*。?\s*"
 
 
 class _Table(dict[int, str]):
-    """What a character becomes, worked out when it is first met."""
+    """Replacements of characters, computed at first use."""
 
     def __missing__(self, code: int) -> str:
         plain = _plain_character(chr(code))

@@ -1,4 +1,4 @@
-"""How the parts of an answer are compared: by a list of rules, down to single values."""
+"""Compares the parts of an answer by a list of rules, down to single values."""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""What a finished text concludes with: its last sentence, a display at its end, or a text that is only a value."""
+"""The conclusion of a finished text: its last sentence, a display at its end, or a text that is only a value."""
 
 import re
 
@@ -71,7 +71,7 @@ def _value_of_display(formula: str, before: str) -> str:
 
 
 def _right_side(formula: str) -> str:
-    """What a chain of equations ends with; an equation in a name or with letters on both sides stays whole.
+    """The end of a chain of equations; an equation in a name or with letters on both sides stays whole.
 
     Several equations side by side, `x = 1, y = 2`, are not a chain.
     """
@@ -118,7 +118,7 @@ def _value_before_closing(text: str) -> str:
 
 
 def value_of_sentence(sentence: str) -> str:
-    """What a concluding sentence says: its last formula, or the text after its last "is" or "="."""
+    """The value of a concluding sentence: its last formula, or the text after its last "is" or "="."""
     sentence = TAILS.sub("", sentence) if not sentence.isascii() else sentence
     formulas = list(LATEX.finditer(sentence))
     if formulas and not sentence[formulas[-1].end() :].strip(" .!。！"):

@@ -25,14 +25,14 @@ _OPTION = re.compile(r"\(([A-J])\)(?:\s*[A-Za-z]{2}|\s+\S|$)|([A-J])(?:[.:)]\s*\
 _NAMED = re.compile(r"\(([A-J])\)[\s\\]+((?:[A-Za-z][a-z]+|a)(?:[ ,'-]+(?:[A-Za-z][a-z]+|a))*)")
 """The letter of an option and its text, which is words alone."""
 _SEVERAL = re.compile(r"^(?:and|or|but|if|is|mod|plus|then|union|intersect\w*)\b")
-"""What makes something else of a letter and words: `(A) and`, `(A) is true`."""
+"""Words that make something else of a letter: `(A) and`, `(A) is true`."""
 _STYLE = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|bf)\s*\{([^{}]*)\}")
 _FORMULA = re.compile(r"[\^=+*/<>]|\\(?:frac|sqrt|cdot|times)(?![a-z])|^-|-\s*\(|\)!|\d\(|(?<=[A-Za-z])-\d")
-"""What makes a formula of an answer with the words of the reference: `-(LRMC)` is not LRMC."""
+"""Signs that make a formula of the reference's words: `-(LRMC)` is not LRMC."""
 _OPTIONS = re.compile(
     r"[).:]*\s*(?:[,;/&]\s*\(?[A-J]\)?(?!\w)|\([A-J]\)|(?:[,;]\s*)?(?:and|or)\b|.*\bor\s+\([A-J]\))", re.DOTALL
 )
-"""What joins a second option to the one in front of it."""
+"""Words that join a second option to the one before it."""
 _DOUBT = re.compile(
     r"\b(?:not|no|nor|neither|never|or|more|less|than|least|most|except|about|between|either|un\w+|maybe|perhaps|possibly"
     r"|probably|likely|might|may|could|cannot|nearly|almost|unless|if|both|but|false|wrong|opposite|\w+n t)\b"
@@ -248,7 +248,7 @@ def same_values(gold: str, answer: str) -> bool:
 
 
 def _place(text: str) -> Fraction | None:
-    """Where on the line a number lies."""
+    """The position of a number on the line."""
     found = number(text)
     return found.value if found else values.constant(text)
 

@@ -15,7 +15,7 @@ _GROWING = re.compile(
 _SERIES = re.compile(r"\\(?:sum|prod)(?![a-zA-Z])")
 
 UNREAD = (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
-"""What the library raises at texts that it cannot read: no hazard, other rules may read them."""
+"""Errors that the library raises for texts it cannot read: not a hazard, other rules may read them."""
 
 
 def may_explode(text: str) -> bool:

@@ -9,7 +9,7 @@ Place = Callable[[str], Fraction | None]
 MAX_PIECES = 50
 
 Bound = tuple[Fraction | float, int]
-"""Where an end lies, and whether just before (-1), at (0) or just behind it (1)."""
+"""The position of an end, and whether just before (-1), at (0) or just after it (1)."""
 _MINUS, _PLUS = (float("-inf"), 1), (float("inf"), -1)
 
 

@@ -1,4 +1,4 @@
-"""What two notations of one answer have in common: LaTeX and Unicode undressed, numbers read exactly, lists cut."""
+"""Normalizes notations of one answer: LaTeX and Unicode stripped, numbers parsed exactly, lists split."""
 
 import re
 import string

@@ -135,7 +135,7 @@ def _equations(gold: Any, answer: Any) -> bool | None:
 
 
 def _root(expression: Any, symbol: Any, place: tuple[float, float]) -> complex | None:
-    """Where an expression is zero, the other symbols having their values; None if it is not linear in the symbol."""
+    """The zero of an expression, given values of the other symbols; None if it is not linear in the symbol."""
     found = [_at(_put(expression, {symbol: n}), place) for n in _integers()]
     try:
         zero, one, two = (complex(*map(float, value)) for value in found if value)

@@ -54,7 +54,7 @@ class Operands(Scanner):
         return None
 
     def chosen(self) -> Node | None:
-        """What `_n^k` behind a C chooses, or `^k_n`, the greater number being n; None, nothing taken, for all else."""
+        """The binomial of `_n^k` after a C, or `^k_n`, the greater number being n; None, nothing taken, for all else."""
         start, first = self.at, self.peek()
         if not first or first not in "_^":
             return None
@@ -153,7 +153,7 @@ class Operands(Scanner):
         return self.symbol(f"{accent}:{raw.lstrip(chr(92))}")
 
     def argument(self) -> Node:
-        r"""What `\frac` and `\sqrt` take: a group, one digit, one letter or one command."""
+        r"""An argument of `\frac` or `\sqrt`: a group, one digit, one letter or one command."""
         self.deeper()
         character = self.peek()
         if character == "{":

@@ -68,7 +68,7 @@ def _unfinished(gold: str) -> bool:
 
 
 def _end_of_argument(text: str, start: int) -> int:
-    """Where the first argument of a command ends."""
+    """The end of a command's first argument."""
     start += len(text[start:]) - len(text[start:].lstrip())
     if text[start : start + 1] != "{":
         return start + len(re.match(r"\\[a-zA-Z]+|.?", text[start:], re.DOTALL)[0])  # type: ignore[index]

@@ -81,7 +81,7 @@ class Scanner:
         return node
 
     def stacked(self, above: Node) -> Node:
-        r"""What `\over` and `\choose` make of all that stands before them in a group or in the text."""
+        r"""The node of `\over` or `\choose` with everything before it in the group or text."""
         if (name := self.command()) not in ("over", "choose"):
             return above
         self.skip_command()

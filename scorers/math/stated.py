@@ -96,7 +96,7 @@ def _value_after(text: str, stated: Stated) -> tuple[str, int]:
 
 
 def _end_of_sentence(text: str, start: int) -> int:
-    r"""Where a sentence ends; a point or an exclamation mark inside braces (`\frac{20!}{10!}`) ends none."""
+    r"""The end of a sentence; a point or exclamation mark inside braces (`\frac{20!}{10!}`) does not end it."""
     last = min(start + _LONGEST_SENTENCE, len(text))
     end = first = _SENTENCE.match(text, start, last).end()  # type: ignore[union-attr]
     for _ in range(_MOST_STOPS):

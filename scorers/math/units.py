@@ -107,7 +107,7 @@ def _tokens(text: str) -> Iterator[str | None]:
 
 
 class _Powers:
-    """What a unit is made of while it is read."""
+    """The factors of a unit while it is parsed."""
 
     def __init__(self) -> None:
         self.known: Counter[str] = Counter()
@@ -166,7 +166,7 @@ def _product(tokens: list[str], i: int) -> tuple[_Powers, int]:
 
 
 def _unit_of_word(word: str) -> _Powers:
-    """What a single word names; ValueError if it can be no unit."""
+    """The unit of a single word; ValueError if it cannot be one."""
     powers = _Powers()
     if word.startswith("^"):
         raise ValueError("a power of nothing")

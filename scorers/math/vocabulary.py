@@ -1,4 +1,4 @@
-"""What LaTeX commands and words mean in a value: functions, letters, styles, accents, signs."""
+"""Meanings of LaTeX commands and words in a value: functions, letters, styles, accents, signs."""
 
 import re
 

@@ -31,7 +31,7 @@ MIN_LENGTH = 320
 
 
 class Link(NamedTuple):
-    """What is said of {name}, what is asked for one hop, and for two."""
+    """A fact about {name}, with its question for one hop and for two."""
 
     said: str
     one: str

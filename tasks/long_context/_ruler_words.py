@@ -31,7 +31,7 @@ COMMON, COMMON_COUNT, RARE_COUNT = 10, 30, 3
 SHORT_LENGTH, SHORT_COMMON_COUNT, SHORT_RARE_COUNT = 4_096, 6, 1
 """Below this length they appear less often, as in RULER."""
 SHORT_WORDS = ("red", "old", "dry", "low", "big")
-"""Of one token, where others have several."""
+"""Words of one token, where others have several."""
 CHUNK = 96
 """Words that are counted at a time."""
 TRIES = 8
@@ -76,7 +76,7 @@ def _fitting_size(
     lists: tuple[list[str], list[str], int, int],
     key: float,
 ) -> tuple[int, float]:
-    """How many uncommon words fit: guessed from the tokens of an item, mended a few times."""
+    """Number of rare words that fit: estimated from the tokens of an item, corrected a few times."""
     common, rare, common_count, rare_count = lists
     size = max(1, min(len(rare), (limit - frame - 8 * COMMON * common_count) // (8 * rare_count)))
     best = 0
@@ -156,6 +156,6 @@ def _coded_tokens(counter: TokenCounter, text: Sequence[str], tail: str, frame: 
 
 
 def _zeta(total: int, size: int) -> list[int]:
-    """How often each word appears: total · k^-2 / ζ(2), rounded down."""
+    """Occurrences of each word: total · k^-2 / ζ(2), rounded down."""
     scale = total / (pi**2 / 6)
     return [int(scale / k**ALPHA) for k in range(1, size + 1)]

@@ -1,4 +1,4 @@
-"""What a judge's reply says: the verdict ends it, and a quotation is none."""
+"""Verdicts in judges' replies: the verdict ends the reply, and quotations do not count."""
 
 import pytest
 

@@ -282,7 +282,7 @@ def test_a_file_that_the_card_names_and_that_has_moved(small, task, send):
 
 
 def refuse(status: int, times: int, path: str = "", method: str = "", **headers: str) -> Any:
-    """A fault: so many refusals with a status, of a path and a method."""
+    """A fault: a number of refusals with a status, of a path and a method."""
     left = [times]
 
     def fault(handler: Handler) -> bool:
@@ -325,7 +325,7 @@ def test_a_hub_that_stays_in_trouble_is_told_in_one_line(small, task, send, hub,
 
 
 def cut(after: int, times: int) -> Any:
-    """A fault: the line breaks after so many bytes of the data."""
+    """A fault: the connection breaks after a number of bytes."""
     left = [times]
 
     def fault(handler: Handler) -> bool:

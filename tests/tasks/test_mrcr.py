@@ -24,7 +24,7 @@ KEY = "a1B2c3D4e5"
 
 
 def official(response: str, answer: str, random_string_to_prepend: str) -> float:
-    """The rule of the dataset card, told once more."""
+    """The rule of the dataset card, written again."""
     if not response.startswith(random_string_to_prepend):
         return 0.0
     response = response.removeprefix(random_string_to_prepend)

@@ -1,4 +1,4 @@
-"""Runs commands of m1eval in this process: a line of JSON in for each batch of commands, one out with what came of it.
+"""Runs commands of m1eval in this process: a line of JSON in for each batch of commands, one out with its result.
 
 `datasets` and `huggingface_hub` read their settings when they are imported, which takes seconds: the tests share one
 process, which has a hub of its own, and change its caches, token and folder between batches. It has no Pillow.

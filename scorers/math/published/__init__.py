@@ -59,11 +59,11 @@ MODULES = {
     "math_verify": ("math_verify",),
     "matharena": ("sympy.parsing.sympy_parser", "sympy.parsing.latex._antlr.latexparser"),
 }
-"""What a worker imports for a rule before its clock starts; a rule is called with these modules."""
+"""Modules that a worker imports for a rule before its clock starts; the rule is called with them."""
 
 
 def missing(rule: str) -> str | None:
-    """What must be installed for a rule and is not; None if all is there."""
+    """The missing requirement of a rule; None if everything is installed."""
     if rule == "prm800k" and find_spec("pylatexenc") is None:
         return "pylatexenc"
     antlr = version("antlr4-python3-runtime")  # sympy reads LaTeX with no other

@@ -1,4 +1,4 @@
-"""What sympy's `parse_expr` makes of a text, without its `eval`.
+"""sympy's `parse_expr` without its `eval`.
 
 sympy turns a text into Python code token by token, which is only rewriting, and then evaluates the code. Here the code
 is read as a syntax tree and built up from numbers, symbols, operators and sympy's own functions. Attributes, strings,
@@ -46,7 +46,7 @@ _UNARY: dict[type, Callable[[Any], Any]] = {
     ast.Not: operator.not_,
 }
 _NAMED_BY_TEXT = ("Symbol", "Integer", "Float", "Function", "Rational", "Number")
-"""What sympy's rewriting calls with a string; none of them evaluates it but Number."""
+"""Functions that sympy's rewriting calls with a string; only Number evaluates it."""
 _PLAIN = [
     "sqrt",
     "cbrt",
@@ -102,7 +102,7 @@ def parsed(
     evaluate: bool = True,
     aliases: dict[str, str] | None = None,
 ) -> Any:
-    """What `parse_expr` returns for a text, or an exception where it raises one.
+    """The result of `parse_expr` for a text; raises where it does.
 
     `implicit`: products and functions without signs are read (implicit_multiplication_application). `rational`:
     decimals become fractions. `caret`: `^` is a power, not an exclusive or. All in the order that sympy has them.
@@ -126,7 +126,7 @@ def parsed(
 
 
 def sympified(text: Any, *, rational: bool = False, aliases: dict[str, str] | None = None) -> Any:
-    """What `sympify` makes of a text, or of an object; an exception where it raises one."""
+    """The result of `sympify` for a text or an object; raises where it does."""
     import sympy
 
     if not isinstance(text, str):

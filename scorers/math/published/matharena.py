@@ -80,7 +80,7 @@ def _in_words(letter: str) -> bool:
 
 
 def _boxes(text: str) -> list[tuple[int, int, int]]:
-    """Where each box begins, and its content begins and ends; none inside another, and every brace counts."""
+    """Offsets of each box and of its content's start and end; nested boxes are left out, and every brace counts."""
     opened: list[tuple[int, int]] = []
     spans: list[tuple[int, int, int]] = []
     for token in _BRACES.finditer(text):
@@ -153,7 +153,7 @@ def _listed(text: str, depth: int = 0) -> list[Any] | None:
 
 
 def _ends(pieces: list[str], separator: str, *, nested: bool) -> Iterator[int]:
-    """How many pieces make one value: as many as have their brackets closed."""
+    """Number of pieces that make one value: up to the first that closes all brackets."""
     for number in range(1, len(pieces) + 1):
         piece = trimmed(separator.join(pieces[:number]))
         closed = piece.count("(") == piece.count(")")

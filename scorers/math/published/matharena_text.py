@@ -1,4 +1,4 @@
-r"""How MathArena's grader rewrites texts before sympy reads them: drawn boxes, LaTeX, implied products."""
+r"""Text rewriting of MathArena's grader before sympy: boxes made of characters, LaTeX, implied products."""
 
 import re
 

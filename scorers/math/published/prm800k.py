@@ -69,7 +69,7 @@ def normalised_as_mathd(text: str) -> str:
 
 
 def _wrapped(text: str) -> str | None:
-    r"""What stands in a `\text{...}` that is the whole text, or begins it and is closed by its last brace."""
+    r"""The content of a `\text{...}` that is the whole text, or begins it and is closed by its last brace."""
     match = re.search(r"^\\text\{(.+?)\}$", text)
     return match[1] if match else None
 

@@ -1,4 +1,4 @@
-"""How evaluation/parser.py of QwenLM/Qwen2.5-Math finds an answer in a text and strips it."""
+"""Answer extraction and stripping of evaluation/parser.py of QwenLM/Qwen2.5-Math."""
 
 import re
 from contextlib import suppress

@@ -38,7 +38,7 @@ class Haystack(NamedTuple):
 
     text: str
     tokens: int
-    """Of the whole prompt with the longest of its questions."""
+    """Tokens of the whole prompt with the longest of its questions."""
     depths: list[float]
     """The depth that each needle has come to, in percent of the haystack's tokens, to the nearest end of a sentence."""
 

@@ -32,7 +32,7 @@ HUB: dict[str, tuple[str, str | None, str, str]] = {
 }
 """Data set, configuration, split and column of the corpora that are downloaded."""
 SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’)\]]*(?=\s|$)|[。！？]")
-"""Where a sentence ends."""
+"""Sentence ends."""
 
 
 class Corpus(Protocol):

@@ -95,12 +95,12 @@ class TokenCounter:
 
     @cached_property
     def _frame_tokens(self) -> int:
-        """What a template adds to a single user message, generation prompt included."""
+        """Tokens that a template adds to a single user message, generation prompt included."""
         return self._tokenizer.count([user(_PROBE_TURNS[0])]) - self.text(_PROBE_TURNS[0])
 
     @cached_property
     def _exchange_tokens(self) -> int:
-        """What a template adds for one more answer and question."""
+        """Tokens that a template adds for one more answer and question."""
         first, answer, second = _PROBE_TURNS
         three = self._tokenizer.count([user(first), assistant(answer), user(second)])
         return three - self._frame_tokens - sum(map(self.text, _PROBE_TURNS))
@@ -122,12 +122,12 @@ def fit_exactly(text: str, random: Random, aim: int, guess: Callable[[str], int]
 
 
 def user(text: str) -> Message:
-    """What the user says."""
+    """A user message."""
     return {"role": "user", "content": text}
 
 
 def assistant(text: str) -> Message:
-    """What the model says."""
+    """An assistant message."""
     return {"role": "assistant", "content": text}
 
 

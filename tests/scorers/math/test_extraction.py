@@ -1,4 +1,4 @@
-"""Where the final answer stands: a table of texts with what must be found in them, half of them traps."""
+"""Extraction of final answers: a table of texts and their answers, half of them traps."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Verdicts that must agree with each other and with arithmetic of 90 digits, over expressions drawn by chance."""
+"""Verdicts that must agree with each other and with arithmetic of 90 digits, over random expressions."""
 
 import random
 import re

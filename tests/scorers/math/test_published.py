@@ -1,4 +1,4 @@
-"""Published graders' rules: their recorded verdicts, their parts beside sympy's own, and texts that mean harm.
+"""Published graders' rules: their recorded verdicts, their parts next to sympy's own, and texts that mean harm.
 
 published_verdicts.jsonl holds what the published code said, as `benchmarks/published_rules.py --record` writes it.
 """

@@ -1,4 +1,4 @@
-"""Units of the math scorer: what is left out, what is converted, and which letters are no units."""
+"""Units of the math scorer: what is left out, what is converted, and which letters are not units."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""`same_value`: exact numbers, formulas at many points, notations; every equality has near misses beside it."""
+"""`same_value`: exact numbers, formulas at many points, notations; every equality comes with near misses."""
 
 import importlib
 import json

@@ -208,15 +208,15 @@ def evaluate(
 
 
 def same(
-    gold: Node, answer: Node, values: Values, budget: Budget, *, principal: bool = False, most_bits: int = 60_000
+    gold: Node, answer: Node, values: Values, budget: Budget, *, principal: bool = False, max_bits: int = 60_000
 ) -> tuple[bool, bool]:
     """Whether two trees have the same value, and whether both stayed in the real numbers.
 
-    Raises Undefined if one has no value, TooBig if `most_bits` do not decide.
+    Raises Undefined if one has no value, TooBig if `max_bits` do not decide.
     """
     needed = separation(gold, answer) if not values else 0
     bits = _START
-    while bits <= most_bits:
+    while bits <= max_bits:
         (one, error), first = evaluate(gold, values, budget, bits=bits, principal=principal)
         (other, error2), second = evaluate(answer, values, budget, bits=bits, principal=principal)
         real = not first.left_reals and not second.left_reals

@@ -7,11 +7,11 @@ from functools import reduce
 
 from .trees import Node
 
-MOST_BITS = 120_000
-"""Of a numerator or denominator that is written out."""
-MOST_STEPS = 150_000
-MOST_TERMS = 3000
-"""Of a sum or product over an index."""
+MAX_BITS = 120_000
+"""Maximum bits of a numerator or denominator that is written out."""
+MAX_STEPS = 150_000
+MAX_TERMS = 3000
+"""Maximum terms of a sum or product over an index."""
 _FACTORIAL = 10_000
 
 Values = dict[str, Fraction]
@@ -32,7 +32,7 @@ class TooBig(Exception):
 class Budget:
     """Steps that an evaluation may take; `TooBig` when they are used up."""
 
-    def __init__(self, steps: int = MOST_STEPS) -> None:
+    def __init__(self, steps: int = MAX_STEPS) -> None:
         self.left = steps
 
     def spend(self, steps: int = 1) -> None:
@@ -59,7 +59,7 @@ def rational(node: Node, values: Values, budget: Budget) -> Fraction:
 
 def _within(value: Fraction, budget: Budget) -> Fraction:
     bits = value.numerator.bit_length() + value.denominator.bit_length()
-    if bits > MOST_BITS:
+    if bits > MAX_BITS:
         raise TooBig
     budget.spend(bits >> 8)
     return value
@@ -112,7 +112,7 @@ def power(base: Fraction, exponent: Fraction, budget: Budget) -> Fraction:
     if base == -1:
         return base if exponent % 2 else Fraction(1)
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-    if abs(exponent) * bits > 2 * MOST_BITS:
+    if abs(exponent) * bits > 2 * MAX_BITS:
         raise TooBig
     return _within(base ** int(exponent), budget)
 
@@ -194,7 +194,7 @@ def _binomial(arguments: list[Fraction], budget: Budget) -> Fraction:
             raise TooBig
         return _within(Fraction(math.prod(n - i for i in range(k))) / math.factorial(k), budget)
     few = min(k, int(n) - k)
-    if few * int(n).bit_length() > MOST_BITS * 4 or few > 15_000:
+    if few * int(n).bit_length() > MAX_BITS * 4 or few > 15_000:
         raise TooBig
     budget.spend(max(few, 1))
     return _within(Fraction(math.comb(int(n), k)), budget)
@@ -262,7 +262,7 @@ _FUNCTIONS: dict[str, Callable[[list[Fraction], Budget], Fraction]] = {
 def indices(node: Node, values: Values, budget: Budget) -> Iterator[Values]:
     """The values of a sum's or product's index, one after the other, together with the given ones."""
     low, high = (_whole_or_undefined(rational(part, values, budget)) for part in node[2:4])
-    if high - low > MOST_TERMS:
+    if high - low > MAX_TERMS:
         raise TooBig
     if high < low - 1:
         raise Undefined

@@ -68,7 +68,7 @@ def _at(gold: Node, answer: Node, values: Values, budget: Budget, *, principal: 
     except Irrational:
         if near:
             return nearly(gold, answer, values, budget, principal=principal)
-        return enclosure.same(gold, answer, values, budget, principal=principal, most_bits=_MOST_BITS)
+        return enclosure.same(gold, answer, values, budget, principal=principal, max_bits=_MOST_BITS)
     return one == other or (near and abs(one - other) <= NEAR * max(abs(one), abs(other))), True
 
 

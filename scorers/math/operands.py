@@ -54,7 +54,7 @@ class Operands(Scanner):
         return None
 
     def chosen(self) -> Node | None:
-        """The binomial of `_n^k` after a C, or `^k_n`, the greater number being n; None, nothing taken, for all else."""
+        """The binomial of `_n^k` after a C, or `^k_n`, the greater number being n; else None, nothing taken."""
         start, first = self.at, self.peek()
         if not first or first not in "_^":
             return None

@@ -10,7 +10,7 @@ from fractions import Fraction
 from .exact import Irrational, whole
 from .trees import Node
 
-MOST_BITS = 20_000
+MAX_BITS = 20_000
 """A greater bound is not used."""
 
 
@@ -23,7 +23,7 @@ def separation(gold: Node, answer: Node) -> int:
         bits = (degree - 1) * upper + lower + 2
     except (Irrational, OverflowError):
         return 0
-    return math.ceil(bits) if bits < MOST_BITS else 0
+    return math.ceil(bits) if bits < MAX_BITS else 0
 
 
 def _measure(node: Node, roots: set[Node], left: list[int]) -> tuple[float, float]:

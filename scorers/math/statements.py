@@ -1,4 +1,4 @@
-"""Patterns of answers stated in words ("the answer is", "答案：", "Die Antwort lautet"), in the languages models write."""
+"""Answers stated in words ("the answer is", "答案：", "Die Antwort lautet"), in the languages models write."""
 
 import re
 from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jinja2
 from jinja2 import nodes
 
-from m1eval.task.limited_template import LimitedEnvironment, TemplateLimitError
+from m1eval.sandbox.template import LimitedEnvironment, TemplateLimitError
 from m1eval.yaml_file import Key, YamlFile
 
 MOST_PARTS = 100

@@ -3,7 +3,7 @@
 Whoever renders the prompt knows whether it ended inside an open think block (`opened`), whoever stops the generation
 knows whether it was cut (`truncated`), and a server may have split already (`reasoning`). With these three the split
 is decided, not guessed; what stays ambiguous is decided against grading a draft. The cases stand in
-tests/thinking_conformance.jsonl, for any implementation to run against.
+tests/data/thinking_conformance.jsonl, for any implementation to run against.
 """
 
 from collections.abc import Sequence

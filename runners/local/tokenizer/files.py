@@ -9,8 +9,8 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Core
 
 from m1eval import RunnerError
+from m1eval.model.chat_template import ChatTemplate
 
-from .chat_template import ChatTemplate
 from .checks import HIGHEST_ID, check
 from .model_tokenizer import ModelTokenizer
 

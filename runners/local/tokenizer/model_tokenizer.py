@@ -7,9 +7,8 @@ from tokenizers import Tokenizer as Core
 from tokenizers import models
 
 from m1eval import Message, RunnerError
+from m1eval.model.chat_template import ChatTemplate
 from m1eval.model.thinking import DEFAULT, Form
-
-from .chat_template import ChatTemplate
 
 
 class ModelTokenizer:

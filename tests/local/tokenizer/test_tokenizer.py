@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 
 from m1eval import RunnerError, load
+from m1eval.model.chat_template import ChatTemplate
 from m1eval.model.thinking import DEFAULT
 
 local = load("runners", "local")
-ChatTemplate = local.tokenizer.chat_template.ChatTemplate
 ModelTokenizer = local.tokenizer.model_tokenizer.ModelTokenizer
 IncrementalDetokenizer = local.tokenizer.streaming.IncrementalDetokenizer
 StopStringMatcher = local.tokenizer.streaming.StopStringMatcher

@@ -10,8 +10,9 @@ import jinja2
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 
-from m1eval import Message, RunnerError
-from m1eval.task.limited_template import LimitedEnvironment, TemplateLimitError
+from m1eval.errors import RunnerError
+from m1eval.sandbox.template import LimitedEnvironment, TemplateLimitError
+from m1eval.types import Message
 
 _QUESTION, _ANSWER = "Where?", "Quux answers"
 

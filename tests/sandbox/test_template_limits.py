@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from m1eval.task.limited_template import LONGEST_SOURCE, LimitedEnvironment, TemplateLimitError
+from m1eval.sandbox.template import LONGEST_SOURCE, LimitedEnvironment, TemplateLimitError
 
 ENVIRONMENT = LimitedEnvironment()
 

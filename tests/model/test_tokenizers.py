@@ -153,7 +153,7 @@ def test_a_folder_counts_as_the_local_runner_and_transformers(name, where, train
 
     path = folder(tmp_path, trained, TEMPLATES[name], where)
     ours, file = resolve(str(path), {}, "m"), resolve(str(path / "tokenizer.json"), {}, "m")
-    local = load("runners", "local").tokenizer_files.from_folder(path)
+    local = load("runners", "local").tokenizer.files.from_folder(path)
     theirs: Any = PreTrainedTokenizerFast.from_pretrained(str(path))
     for talk in [*TALKS.values(), *([CALLS] if name == "qwen" else [])]:
         text = theirs.apply_chat_template(talk, add_generation_prompt=True, tokenize=False)

@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,10 +14,10 @@ from m1eval import Output, Score, classify, split_thinking
 from m1eval.model.thinking import DEFAULT, KNOWN, Form, ThinkingFollower, named, opened_by
 from m1eval.model.thinking.forms import FORMS
 from m1eval.task import profiles
-from tests import thinking_reference as reference
 from tests.conftest import ROOT
+from tests.model import thinking_reference as reference
 
-CASES = [json.loads(line) for line in Path(__file__).with_name("thinking_conformance.jsonl").read_text().splitlines()]
+CASES = [json.loads(line) for line in (ROOT / "tests/data/thinking_conformance.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])
@@ -226,7 +225,7 @@ def test_four_times_the_text_takes_four_times_the_time(kind):
 def test_a_megabyte_of_anything_is_split_in_no_time():
     """Far over the minute that is given, if any part of it were quadratic."""
     script = (
-        "from tests.test_thinking import UNITS, text_of\n"
+        "from tests.model.test_thinking import UNITS, text_of\n"
         "from m1eval import split_thinking\n"
         "for kind in ('closing tags', 'blocks', 'lines of a backtick', 'growing backticks', 'whole turns'):\n"
         "    split_thinking(text_of(kind, 1_000_000))\n"

@@ -1,10 +1,11 @@
-"""Numbers and words as people write and read them: counts of tokens, plurals, p-values."""
+"""Parsing and formatting of numbers: token counts, durations, scores, costs, plurals."""
 
 import re
+from collections.abc import Sequence
 
 _TOKENS = re.compile(r"([0-9]{1,3}(?:_[0-9]{3})+|[0-9]{1,18})(?:\.([0-9]{1,9}))?([kKmM]?)")
 UNITS = {"": 1, "k": 2**10, "m": 2**20}
-"""What the suffixes of token counts mean: k is 1,024 and m is 1,048,576, in every option and task file.
+"""The suffixes of token counts: k is 1,024 and m is 1,048,576, in every option and task file.
 
 Windows, prompt lengths and published budgets are powers of two times such units (32k = 32,768; the 80K thinking budget
 of MiniMax-M1 is 81,920 tokens), so one binary reading fits them all.
@@ -14,24 +15,24 @@ FORMS = "write 4096, 32_768, 32k, 1.5k or 1m (k = 1,024, m = 1,048,576)"
 """The forms of a token count, for error messages."""
 
 
-def parse_tokens(value: object, *, least: int = 0) -> int:
+def parse_tokens(value: object, *, minimum: int = 0) -> int:
     """A count of tokens from 4096, 32_768, 32k, 1.5K or 1m; ValueError with the accepted forms for anything else.
 
     `k` is 1,024 and `m` is 1,048,576, in small or capital letters. A fraction must give a whole number.
     """
     text = value.strip() if isinstance(value, str) else str(value)
-    found = None if isinstance(value, bool | float) else _TOKENS.fullmatch(text)
+    match = None if isinstance(value, bool | float) else _TOKENS.fullmatch(text)
     if isinstance(value, float) and value.is_integer() and abs(value) <= MOST_TOKENS:
-        found = _TOKENS.fullmatch(str(int(value)))
-    if not found:
-        raise ValueError(f"'{_short(text)}' is not a number of tokens: {FORMS}")
-    whole, fraction, unit = found[1].replace("_", ""), found[2] or "", UNITS[found[3].lower()]
+        match = _TOKENS.fullmatch(str(int(value)))
+    if not match:
+        raise ValueError(f"'{shorten(text, 40)}' is not a number of tokens: {FORMS}")
+    whole, fraction, unit = match[1].replace("_", ""), match[2] or "", UNITS[match[3].lower()]
     count, rest = divmod(int(whole + fraction) * unit, int(f"1{'0' * len(fraction)}"))
     if rest:
-        raise ValueError(f"'{_short(text)}' is not a whole number of tokens: {FORMS}")
-    if not least <= count <= MOST_TOKENS:
-        bound = f"at least {least:,}" if count < least else f"at most {MOST_TOKENS:,}"
-        raise ValueError(f"'{_short(text)}' is out of range: a number of tokens of {bound}")
+        raise ValueError(f"'{shorten(text, 40)}' is not a whole number of tokens: {FORMS}")
+    if not minimum <= count <= MOST_TOKENS:
+        bound = f"at least {minimum:,}" if count < minimum else f"at most {MOST_TOKENS:,}"
+        raise ValueError(f"'{shorten(text, 40)}' is out of range: a number of tokens of {bound}")
     return count
 
 
@@ -53,10 +54,57 @@ def is_are(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
-def p_value(p: float) -> str:
+def format_p(p: float) -> str:
     """A p-value with its sign: `p = 0.034` or `p < 0.001`."""
     return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:39]}…"
+def format_count(number: float) -> str:
+    """12, 2,410, 24.9k, 1.2M."""
+    if number >= 1e6:
+        return f"{number / 1e6:.1f}M"
+    return f"{number / 1e3:.1f}k" if number >= 1e4 else f"{number:,.0f}"
+
+
+def format_duration(seconds: float) -> str:
+    """0.4s, 12s, 31m, 1h12m, 3d4h."""
+    if seconds < 1:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    for unit, size, below, inner in (("d", 86400, "h", 3600), ("h", 3600, "m", 60)):
+        if whole >= size:
+            return f"{whole // size}{unit}{whole % size // inner}{below}"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+
+
+def format_score(value: float | None, stderr: float | None = None) -> str:
+    """0.742 ± 0.061, or a dash."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if stderr is None else f"{value:.3f} ± {stderr:.3f}"
+
+
+def format_interval(bounds: Sequence[float] | None, *, signed: bool = False) -> str:
+    """0.610–0.860, signed as -0.120 to +0.040, or a dash."""
+    if bounds is None:
+        return "–"
+    low, high = bounds
+    return f"{low:+.3f} to {high:+.3f}" if signed else f"{low:.3f}–{high:.3f}"
+
+
+def format_cost(cost: float | None, *, complete: bool = True) -> str:
+    """$12.34, $0.0042, ≥ $1.20 where a part is not known, or a dash."""
+    if cost is None:
+        return "–"
+    text = f"${cost:,.2f}" if cost >= 0.995 or not cost else f"${cost:.{_decimals(cost)}f}"
+    return text if complete else f"≥ {text}"
+
+
+def _decimals(cost: float) -> int:
+    """Decimals that show two figures of a small amount, two at least."""
+    return max(2, min(6, 1 - int(f"{cost:e}".partition("e")[2])))
+
+
+def shorten(text: str, limit: int = 80) -> str:
+    """The text, or its beginning and an ellipsis, `limit` characters in all."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

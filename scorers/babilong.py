@@ -5,7 +5,7 @@ occur in the question are left out, several targets (qa8) must all be named.
 """
 
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import shorten
+from m1eval.text import shorten
 
 from ._columns import TargetScorer, target_in, text_in
 

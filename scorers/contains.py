@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import shorten
+from m1eval.text import shorten
 
 from ._columns import TargetScorer
 from ._unicode import composed

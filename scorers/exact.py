@@ -6,7 +6,7 @@ Letters are compared as characters, not as code points: "é" is the same in one 
 from typing import Any
 
 from m1eval import Context, Output, Sample, Score
-from m1eval.report.words import shorten
+from m1eval.text import shorten
 
 from ._columns import TargetScorer, target_in
 from ._unicode import composed

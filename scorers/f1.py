@@ -10,7 +10,7 @@ import string
 from collections import Counter
 
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import shorten
+from m1eval.text import shorten
 
 from ._columns import TargetScorer, target_in
 from ._unicode import composed

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import shorten
+from m1eval.text import shorten
 
 from ._columns import list_in, text_in
 

@@ -7,7 +7,7 @@ items of a numbered list, the lines of a text if each ends a sentence, else the 
 import re
 
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import shorten
+from m1eval.text import shorten
 
 from ._columns import TargetScorer
 

@@ -10,7 +10,7 @@ extra space after the key can turn 1 into 0. Other settings would give other fig
 from difflib import SequenceMatcher
 
 from m1eval import Context, Output, Sample, Score
-from m1eval.report.words import shorten
+from m1eval.text import shorten
 
 from ._columns import TargetScorer, target_in, text_in
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import m1eval
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import shorten
+from m1eval.text import shorten
 
 from ._columns import text_in
 

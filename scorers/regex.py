@@ -4,7 +4,7 @@ import re
 from typing import Any, Literal
 
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import shorten
+from m1eval.text import shorten
 
 from ._columns import TargetScorer, target_in
 from ._unicode import composed

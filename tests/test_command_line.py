@@ -8,7 +8,7 @@ import pytest
 
 from m1eval.cli.main import cli
 from m1eval.store import folders
-from m1eval.text import is_are, p_value, parse_tokens, plural
+from m1eval.text import format_p, is_are, parse_tokens, plural
 from tests.conftest import GONE, lines, run_of, write
 from tests.serving import Closed
 
@@ -290,5 +290,5 @@ def test_a_standard_output_that_takes_ascii_alone(shell, capitals, env):
 def test_words_for_counts():
     assert [plural(n, "sample") for n in (0, 1, 2410)] == ["0 samples", "1 sample", "2,410 samples"]
     assert (plural(2, "repeat of it", "repeats of it"), is_are(1), is_are(2)) == ("2 repeats of it", "is", "are")
-    assert [p_value(p) for p in (0.0342, 0.0001)] == ["p = 0.034", "p < 0.001"]
-    assert json.dumps(p_value(1.0)) == '"p = 1.000"'
+    assert [format_p(p) for p in (0.0342, 0.0001)] == ["p = 0.034", "p < 0.001"]
+    assert json.dumps(format_p(1.0)) == '"p = 1.000"'

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from m1eval.report.words import format_count, format_duration, format_score
+from m1eval.text import format_count, format_duration, format_score
 from tests.conftest import write
 
 COLUMNS = ["task", "score", "95% interval", "n", "k", "tokens/sample", "truncated", "time"]

@@ -18,7 +18,7 @@ from msgspec import Struct, field
 from m1eval import stats
 from m1eval.errors import UsageError
 from m1eval.store import metadata
-from m1eval.store.config import flatten, shorten, with_current_names
+from m1eval.store.config import flatten, format_setting, with_current_names
 from m1eval.store.folders import find_runs
 from m1eval.store.journal_state import deduplicated
 from m1eval.store.record import Record
@@ -383,7 +383,7 @@ def _nothing_shared(task: str, a: RunScores, b: RunScores, matched: Sequence[Mat
     if not a.samples.keys() & b.samples.keys():
         return f"{where} have no sample of {task} in common"
     differing = [
-        f"{key.removeprefix('task.')} {shorten(one)} and {shorten(other)}"
+        f"{key.removeprefix('task.')} {format_setting(one)} and {format_setting(other)}"
         for key, (one, other) in _config(a.meta.get("config", {}), b.meta.get("config", {})).items()
         if f"task.{key}".startswith(DATA) or key.startswith(DATA)
     ]

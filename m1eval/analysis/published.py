@@ -6,11 +6,11 @@ from typing import Any
 from msgspec import Struct
 
 from m1eval.analysis import baselines
-from m1eval.report.words import format_interval, format_score
 from m1eval.stats import benjamini_hochberg
 from m1eval.store.description import RunDescription
 from m1eval.store.stored import StoredRun
 from m1eval.store.tally import Tally
+from m1eval.text import format_interval, format_score
 
 SETTINGS = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
 LABELS = {"messages": "prompt", "system": "system prompt", "think": "thinking budget", "data": "data"}

@@ -27,7 +27,7 @@ class Tokens(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
-            return parse_tokens(value, least=self.least)
+            return parse_tokens(value, minimum=self.least)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -172,7 +172,7 @@ class TokenList(Names):
 
     def each(self, name: str) -> Any:
         try:
-            return parse_tokens(name, least=1)
+            return parse_tokens(name, minimum=1)
         except ValueError as error:
             raise UsageError(f"{self.option}: {error}") from None
 
@@ -185,7 +185,7 @@ class LengthList(Names):
     def each(self, name: str) -> Any:
         parts = [] if name.lower() == "auto" else name.split("-")
         try:
-            if len(parts) > 2 or any(parse_tokens(part, least=1) > self.MOST for part in parts):
+            if len(parts) > 2 or any(parse_tokens(part, minimum=1) > self.MOST for part in parts):
                 raise ValueError(f"'{name[:40]}' is not a prompt length of at most 128m tokens")
         except ValueError as error:
             forms = "" if "-" not in name else ", or a range such as 4k-1m"

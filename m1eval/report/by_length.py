@@ -11,10 +11,9 @@ from m1eval.analysis.effective_length import effective
 from m1eval.errors import UsageError
 from m1eval.report import heatmap
 from m1eval.report.markdown import table
-from m1eval.report.words import format_interval, format_score
 from m1eval.store.folders import find_runs
 from m1eval.store.stored import StoredRun
-from m1eval.text import format_tokens, plural
+from m1eval.text import format_interval, format_score, format_tokens, plural
 from m1eval.types import EffectiveLengthRule
 from m1eval.yaml_file import display_path
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from m1eval import terminal
 from m1eval.analysis.compare import Comparison, Effect, Skipped
-from m1eval.report.words import format_count, format_interval, is_are, p_value, plural, shorten
+from m1eval.text import format_count, format_interval, format_p, is_are, plural, shorten
 
 NAMES = 12
 """Flipped samples that are named."""
@@ -52,9 +52,9 @@ def lines(pair: Comparison, *, several: bool = False) -> list[str]:
 
 
 def _effect(target: str, effect: Effect) -> str:
-    p = p_value(effect.p)
+    p = format_p(effect.p)
     if effect.p_adjusted is not None:
-        p += f", adjusted {p_value(effect.p_adjusted).removeprefix('p ').removeprefix('= ')}"
+        p += f", adjusted {format_p(effect.p_adjusted).removeprefix('p ').removeprefix('= ')}"
     return f"{target}: Δ in {format_interval(effect.interval, signed=True)} (95%), {p}"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from m1eval import terminal
-from m1eval.report.words import format_count
+from m1eval.text import format_count
 
 SHOWN = 2000
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from m1eval import terminal
-from m1eval.report.words import (
+from m1eval.store.description import RunDescription
+from m1eval.store.tally import OUTCOMES, Tally
+from m1eval.text import (
     format_cost,
     format_count,
     format_duration,
@@ -16,8 +18,6 @@ from m1eval.report.words import (
     plural,
     shorten,
 )
-from m1eval.store.description import RunDescription
-from m1eval.store.tally import OUTCOMES, Tally
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -8,7 +8,10 @@ from m1eval import terminal
 from m1eval.analysis import baselines, published
 from m1eval.report import by_length, layout, repeat_metrics
 from m1eval.report.markdown import table
-from m1eval.report.words import (
+from m1eval.store.description import RunDescription
+from m1eval.store.metrics import from_plain as read_figures
+from m1eval.store.stored import StoredRun
+from m1eval.text import (
     format_cost,
     format_count,
     format_duration,
@@ -17,9 +20,6 @@ from m1eval.report.words import (
     is_are,
     plural,
 )
-from m1eval.store.description import RunDescription
-from m1eval.store.metrics import from_plain as read_figures
-from m1eval.store.stored import StoredRun
 
 REFERENCE_MODELS = {
     "minimax-m1-80k": "MiniMax-M1-80k",

@@ -34,8 +34,8 @@ def difference(old: dict[str, Any], new: dict[str, Any], ignored: Collection[str
     differing += [k for k in EXTENDABLE if not grows(k, old.get(k), new.get(k))]
     if not differing:
         return ""
-    then = ", ".join(f"{_short(k)}={shorten(was.get(k, old.get(k)))}" for k in differing[:4])
-    now = ", ".join(shorten(is_.get(k, new.get(k))) for k in differing[:4])
+    then = ", ".join(f"{_setting_name(k)}={format_setting(was.get(k, old.get(k)))}" for k in differing[:4])
+    now = ", ".join(format_setting(is_.get(k, new.get(k))) for k in differing[:4])
     more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
     return f"was made with {then}{more}; this run has {now}"
 
@@ -104,11 +104,11 @@ def flatten(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
             yield f"{above}{key}", value
 
 
-def _short(key: str) -> str:
+def _setting_name(key: str) -> str:
     return f"{key.removeprefix('digests.')} file" if key.startswith("digests.") else key.removeprefix("task.")
 
 
-def shorten(value: Any) -> str:
+def format_setting(value: Any) -> str:
     """A setting as it is named in a message."""
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 40 else f"{text[:37]}…"

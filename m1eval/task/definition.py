@@ -124,7 +124,7 @@ def parse(file: YamlFile) -> Definition:
         above: Any = file.data if len(key) == 1 else file.data.get(key[0])
         if isinstance(above, dict) and isinstance(text := above.get(key[-1]), str):
             try:
-                above[key[-1]] = parse_tokens(text, least=len(key) - 1)
+                above[key[-1]] = parse_tokens(text, minimum=len(key) - 1)
             except ValueError as error:
                 raise file.error(key, f"{key[-1]}: {error}") from None
     return file.convert(Definition)

@@ -120,7 +120,7 @@ def integer(name: str, value: object, minimum: int) -> int:
 def tokens(name: str, value: object) -> int:
     """An option that is a number of tokens, such as 8192 or 32k."""
     try:
-        return parse_tokens(value, least=1)
+        return parse_tokens(value, minimum=1)
     except ValueError as error:
         raise UsageError(f"http: {name}: {error}") from None
 

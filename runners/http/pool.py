@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
 from m1eval import Progress
-from m1eval.report.words import format_duration, shorten
+from m1eval.text import format_duration, shorten
 
 from . import errors, refusals, responses
 from .endpoint import Endpoint, HttpRequest, HttpResponse, ResponseReader, Timeouts

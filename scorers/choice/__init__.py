@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from m1eval import Context, Output, Sample, Score, UsageError
-from m1eval.report.words import shorten
+from m1eval.text import shorten
 
 from .._columns import TargetScorer
 from .letters import LETTERS

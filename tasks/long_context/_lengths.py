@@ -35,7 +35,7 @@ def _lengths(text: str, tokenizer: Tokenizer) -> list[int]:
 
 def _number(text: str) -> int:
     try:
-        return parse_tokens(text, least=1)
+        return parse_tokens(text, minimum=1)
     except ValueError as error:
         raise ValueError(f"{error}, or a range such as 4k-1m, or auto") from None
 

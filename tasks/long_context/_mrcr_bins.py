@@ -32,7 +32,7 @@ def samples(*, rows: Any, tokenizer: Tokenizer, up_to: str | int = "1m") -> Iter
 
     `counted_by` says which tokenizer counted: o200k_base, or the model's if o200k_base is not available.
     """
-    max_tokens = parse_tokens(up_to, least=1)
+    max_tokens = parse_tokens(up_to, minimum=1)
     counter = _BinCounter(tokenizer)
     width = len(str(len(rows)))
     characters = rows["n_chars"] if hasattr(rows, "column_names") and max_tokens < EDGES[-1] else None

@@ -40,15 +40,15 @@ from m1eval.types import (
 
 
 def read(pattern: str = "results/**") -> "pandas.DataFrame":
-    """All answers of the runs in folders that match, one row a (sample, repeat); see `m1eval.store.frame.read`."""
-    from m1eval.store import frame
+    """All answers of the runs in folders that match, one row a (sample, repeat); see `m1eval.analysis.frame.read`."""
+    from m1eval.analysis import frame
 
     return frame.read(pattern)
 
 
 def read_results(pattern: str = "results/**") -> "pandas.DataFrame":
-    """All samples of the runs in folders that match, one row each; see `m1eval.store.frame.read_results`."""
-    from m1eval.store import frame
+    """All samples of the runs in folders that match, one row each; see `m1eval.analysis.frame.read_results`."""
+    from m1eval.analysis import frame
 
     return frame.read_results(pattern)
 

@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 import m1eval as package
-from m1eval.store.frame import write_parquet
+from m1eval.store.parquet import write_parquet
 from m1eval.store.record import Record
 from tests.conftest import ROOT, run_of
 

@@ -19,7 +19,7 @@ from m1eval.errors import Stopped, UsageError
 from m1eval.model.model import Model
 from m1eval.run.run import Run
 from m1eval.store import folder as folders
-from m1eval.store import frame
+from m1eval.store import parquet
 from m1eval.store.journal import Journal
 from m1eval.store.prompts import read_prompts
 from m1eval.store.record import Record
@@ -302,14 +302,14 @@ def test_parquet_is_as_new_as_the_journal_whatever_the_clock_says(m1eval, capita
     table, file = _run(tmp_path / "x") / "samples.parquet", _run(tmp_path / "x") / "samples.jsonl"
     os.utime(table, (4e9, 4e9))
     m1eval(*_command(capitals, tmp_path / "x"))
-    assert frame.made_of(table) == folders.digest(file)
+    assert parquet.journal_digest(table) == folders.digest(file)
     before = table.stat().st_ino
     os.utime(file, (4e9, 4e9))
     m1eval(*_command(capitals, tmp_path / "x"))
     assert table.stat().st_ino == before, "it is written only where it is out of date"
     table.write_bytes(b"PAR1")
     m1eval(*_command(capitals, tmp_path / "x"))
-    assert frame.made_of(table) == folders.digest(file)
+    assert parquet.journal_digest(table) == folders.digest(file)
 
 
 # While a run goes on

@@ -151,13 +151,13 @@ class PlannedRun:
 
     def write_parquet(self) -> None:
         """Write the table of answers, unless it was made from the same journal."""
-        from m1eval.store.frame import made_of, write_parquet
+        from m1eval.store.parquet import journal_digest, write_parquet
 
         table = self.run.folder / "samples.parquet"
         new_table = table.with_name("samples.parquet.new")
         try:
             digest = folders.digest(self._journal.path)
-            if table.exists() and made_of(table) == digest:
+            if table.exists() and journal_digest(table) == digest:
                 return
             new_table.unlink(missing_ok=True)
             write_parquet(self._journal.records(), table, digest)

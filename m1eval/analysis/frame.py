@@ -1,0 +1,96 @@
+"""Stored runs as pandas data frames."""
+
+import glob
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from m1eval.errors import UsageError
+from m1eval.store.folders import find_runs
+from m1eval.store.parquet import flat_record
+from m1eval.store.stored import StoredRun
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
+    """All answers of the runs in folders that match, one row a (sample, repeat), as a pandas DataFrame.
+
+    Columns: `task`, `model`, `path`, then those of a record; `metrics`, `metadata`, `verdicts` and `tool_calls` stay
+    objects. `value` is null where an answer errored, which is neither right nor wrong.
+    UsageError if no run is there.
+    """
+    import pandas
+
+    rows = [
+        {
+            **columns,
+            **flat_record(record),
+            "metrics": record.metrics,
+            "metadata": record.metadata,
+            "tool_calls": record.tool_calls,
+            "transcript": record.transcript,
+            "verdicts": record.verdicts,
+        }
+        for columns, run in _open_runs(pattern)
+        for record in run.records()
+    ]
+    if not rows:
+        raise UsageError(f"no finished samples of a run in {pattern}")
+    frame = pandas.DataFrame(rows)
+    frame["value"] = frame["value"].astype(float)  # a column of nulls alone would hold objects
+    return frame
+
+
+def read_results(pattern: str | Path = "results/**") -> "pandas.DataFrame":
+    """All samples of the runs in folders that match, one row a sample, as a pandas DataFrame.
+
+    Columns: `task`, `model`, `path`, `id`, `group` (the value of the column that the task averages over, else empty),
+    `score` (the mean of the sample's scored answers; null if there is none), `answers` (their number), `errored` (how
+    many errored besides) and `tokens` (the mean of new tokens of its scored answers). The mean of `score` within each
+    group, and of these means, is the score of the run, whatever the numbers of answers. UsageError if no run is there.
+    """
+    import pandas
+
+    rows = [{**columns, **sample} for columns, run in _open_runs(pattern) for sample in _samples(run)]
+    if not rows:
+        raise UsageError(f"no finished samples of a run in {pattern}")
+    frame = pandas.DataFrame(rows)
+    for name in ("score", "tokens"):
+        frame[name] = frame[name].astype(float)
+    return frame
+
+
+def _samples(run: StoredRun) -> Iterator[dict[str, Any]]:
+    """One row a sample."""
+    average = str(run.config.get("task", {}).get("average") or "")
+    samples: dict[str, dict[str, Any]] = {}
+    for record in run.records():
+        sample = samples.setdefault(
+            record.id, {"id": record.id, "group": "", "score": 0.0, "answers": 0, "errored": 0, "tokens": 0}
+        )
+        sample["group"] = record.group or str(record.metadata.get(average, ""))
+        if record.value is None:
+            sample["errored"] += 1
+            continue
+        sample["answers"] += 1
+        sample["score"] += record.value
+        sample["tokens"] += record.usage.output
+    for sample in samples.values():
+        for name in ("score", "tokens"):
+            sample[name] = sample[name] / sample["answers"] if sample["answers"] else None
+        yield sample
+
+
+def _open_runs(pattern: str | Path) -> Iterator[tuple[dict[str, str], StoredRun]]:
+    """The runs that match, with the columns that say which run it is."""
+    for folder in _folders(str(pattern)):
+        run = StoredRun.open(folder)
+        yield {"task": run.task, "model": run.model, "path": str(folder)}, run
+
+
+def _folders(pattern: str) -> list[Path]:
+    """The folders of runs that match, and those below other folders that match."""
+    folders = [Path(pattern)] if Path(pattern).is_dir() else map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns too
+    return sorted({run for folder in folders for run in find_runs(folder)})

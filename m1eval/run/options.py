@@ -76,7 +76,7 @@ def _text(value: Any) -> str:
 
 
 def _tokens(least: int) -> Callable[[Any], int]:
-    return lambda value: parse_tokens(value, least=least)
+    return lambda value: parse_tokens(value, minimum=least)
 
 
 def _integer(minimum: int, maximum: int) -> Callable[[Any], int]:

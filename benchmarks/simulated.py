@@ -34,7 +34,7 @@ from m1eval import Usage, stats
 from m1eval.analysis.compare import Match, SampleAnswers, _estimates
 from m1eval.run import adaptive
 from m1eval.stats import Unit
-from m1eval.store.tally import Tally
+from m1eval.store.tally import SampleTotals, Tally
 
 SIZES = (5, 10, 30, 100, 500)
 REPEATS = (1, 2, 4, 16)
@@ -326,10 +326,10 @@ def until_se() -> Iterator[tuple[str, Trial]]:
         of = kind(name)
         chances = {f"s{i}": of.chance(made) for i in range(n)}
         first = {name: [of.answer(made, chance) for _ in range(adaptive.pilot(k))] for name, chance in chances.items()}
-        sums = {name: adaptive.Sums() for name in chances}
+        sums = {name: SampleTotals() for name in chances}
         for name_, values in first.items():
             for value in values:
-                sums[name_].add(value)
+                sums[name_] = sums[name_].add(value)
         wanted = adaptive.allocate(sums, target, k)
         units = []
         for name_, chance in chances.items():

@@ -8,15 +8,15 @@ import statistics
 import pytest
 
 from m1eval.run import adaptive
-from m1eval.run.adaptive import Sums
+from m1eval.store.tally import SampleTotals
 from tests.conftest import lines
 
 
 def sums(*values):
-    found = Sums()
+    totals = SampleTotals()
     for value in values:
-        found.add(value)
-    return found
+        totals = totals.add(value)
+    return totals
 
 
 def first_answers(chances, k, made):
@@ -129,7 +129,7 @@ def test_the_error_of_a_mean_over_unequal_parts_is_reached():
         for part, size in sizes.items():
             for i in range(size):
                 values = [float(made.random() < 0.5) for _ in range(2)]
-                first[f"{part}{i}"] = Sums(sum(values), sum(values), 2, part)
+                first[f"{part}{i}"] = SampleTotals(sum(values), 2, sum(values), group=part)
         given = adaptive.allocate(first, target, 2)
         variance = sum(0.25 / n / (2 * sizes[name[0]]) ** 2 for name, n in given.items())
         reached += math.sqrt(variance) <= target

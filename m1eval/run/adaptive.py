@@ -14,7 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from msgspec import Struct
+from m1eval.store.tally import SampleTotals
 
 MOST = 16
 """Times the task's repeats: no sample gets more answers."""
@@ -24,33 +24,12 @@ SURE = 0.8416
 """Normal quantile: the number is large enough for the error asked for in four of five runs, as far as chance goes."""
 
 
-class Sums(Struct):
-    """The first answers to one sample."""
-
-    total: float = 0.0
-    squares: float = 0.0
-    n: int = 0
-    group: str = ""
-    """What the sample is averaged with before the score is."""
-
-    def add(self, value: float) -> None:
-        """Count one of them."""
-        self.total += value
-        self.squares += value * value
-        self.n += 1
-
-    @property
-    def variance(self) -> float:
-        """Of one answer."""
-        return max(0.0, self.squares - self.total * self.total / self.n) / (self.n - 1)
-
-
 def pilot(repeats: int) -> int:
     """How many first answers each sample gets, of a task with so many repeats."""
     return max(PILOT, repeats)
 
 
-def allocate(first: Mapping[str, Sums], target: float, repeats: int) -> dict[str, int]:
+def allocate(first: Mapping[str, SampleTotals], target: float, repeats: int) -> dict[str, int]:
     """The number of answers that each sample is to have, for a standard error of `target` over these samples.
 
     `first`: what the first answers were, as many for every sample. Never fewer than these, nor more than MOST times
@@ -71,7 +50,7 @@ def allocate(first: Mapping[str, Sums], target: float, repeats: int) -> dict[str
     return found
 
 
-def split(first: Mapping[str, Sums]) -> tuple[list[str], list[str]]:
+def split(first: Mapping[str, SampleTotals]) -> tuple[list[str], list[str]]:
     """Two halves of the samples of each group, the same in every run, whatever the order."""
 
     def place(name: str) -> tuple[str, bytes]:
@@ -81,7 +60,7 @@ def split(first: Mapping[str, Sums]) -> tuple[list[str], list[str]]:
     return ordered[::2], ordered[1::2]
 
 
-def likely_variance(samples: Sequence[Sums], weights: Sequence[float]) -> float:
+def likely_variance(samples: Sequence[SampleTotals], weights: Sequence[float]) -> float:
     """An upper limit for the mean variance of an answer in the other half, exceeded in one of five runs.
 
     `weights`: what each sample counts in that mean.

@@ -17,7 +17,7 @@ from m1eval.store import folder as folders
 from m1eval.store import metrics, run_json
 from m1eval.store.description import RunDescription, describe
 from m1eval.store.stored import StoredRun
-from m1eval.store.tally import Tally
+from m1eval.store.tally import SampleTotals, Tally
 from m1eval.types import Usage
 from m1eval.validation import as_metrics, total_usage
 
@@ -37,7 +37,7 @@ class PlannedRun:
         self._opened = opened
         self._journal = opened.journal
         self._unlike = unlike
-        self._pilot: dict[str, adaptive.Sums] | None = None
+        self._pilot: dict[str, SampleTotals] | None = None
         self._answers: metrics.AnswersBySample | None = None
         self._metrics: dict[str, float | None] = {}
         self._repeat_metrics: list[metrics.RepeatMetric] = []
@@ -185,13 +185,12 @@ class PlannedRun:
             repeats = adaptive.allocate(self._pilot, self.run.until_se, self.run.repeats)
         return {name: n for name, n in repeats.items() if n > plan.extra_repeats.get(name, self.run.repeats)}
 
-    def _pilot_scores(self, names: Set[str], repeats: int) -> dict[str, adaptive.Sums]:
+    def _pilot_scores(self, names: Set[str], repeats: int) -> dict[str, SampleTotals]:
         """The scores of the first answers to each sample."""
-        sums = {name: adaptive.Sums() for name in names}
+        sums = {name: SampleTotals() for name in names}
         for record in self._journal.records():
             if record.repeat < repeats and record.outcome != "errored" and record.id in sums:
-                sums[record.id].add(record.score)
-                sums[record.id].group = record.group
+                sums[record.id] = sums[record.id].add(record.score)._replace(group=record.group)
         return sums
 
     def _plan_counts(self) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from m1eval.types import Outcome, Usage
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
-class Sums(NamedTuple):
-    """What is kept of one sample's answers."""
+class SampleTotals(NamedTuple):
+    """Sums over the answers to one sample."""
 
     total: float = 0.0
     n: int = 0
@@ -22,13 +22,21 @@ class Sums(NamedTuple):
     cluster: str = ""
     group: str = ""
 
+    def add(self, value: float) -> "SampleTotals":
+        """The sums with one more scored answer."""
+        return self._replace(total=self.total + value, n=self.n + 1, squares=self.squares + value * value)
+
+    @property
+    def variance(self) -> float:
+        """Variance of one answer, estimated from two at least."""
+        return max(0.0, self.squares - self.total * (self.total / self.n)) / (self.n - 1)
+
     def unit(self) -> Unit:
         """The mean of the answers, with its noise where there are several."""
         mean = self.total / self.n
         if self.n < 2:
             return Unit(mean, cluster=self.cluster)
-        variance = max(0.0, self.squares - self.total * mean) / (self.n - 1)
-        return Unit(mean, variance / self.n, self.n, self.n - 1, self.cluster)
+        return Unit(mean, self.variance / self.n, self.n, self.n - 1, self.cluster)
 
 
 class Tally:
@@ -42,7 +50,7 @@ class Tally:
         self.outcomes: Counter[Outcome] = Counter()
         self.usage = Usage()
         self.seconds = 0.0
-        self._samples: dict[str, Sums] = {}
+        self._samples: dict[str, SampleTotals] = {}
 
     def add(
         self,
@@ -70,7 +78,7 @@ class Tally:
             errored += 1
         else:
             total, n, squares = total + value, n + 1, squares + value * value
-        self._samples[sample] = Sums(total, n, squares, errored, cluster, group)
+        self._samples[sample] = SampleTotals(total, n, squares, errored, cluster, group)
 
     def drop_error(self, sample: str, usage: Usage, seconds: float = 0.0) -> None:
         """Forget an errored (sample, repeat) that was tried again."""
@@ -207,7 +215,7 @@ class Tally:
         }
         return found
 
-    def _scored(self) -> Iterator[Sums]:
+    def _scored(self) -> Iterator[SampleTotals]:
         return (sums for sums in self._samples.values() if sums.n)
 
     def _units(self) -> list[list[Unit]]:
@@ -217,7 +225,7 @@ class Tally:
         return list(groups.values())
 
 
-_NOTHING = Sums()
+_NOTHING = SampleTotals()
 
 
 def mean_over_groups(values: Iterable[tuple[float, str | None]]) -> float:

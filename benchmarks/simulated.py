@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from m1eval import Usage, stats
-from m1eval.analysis.compare import Match, SampleAnswers, _estimates
+from m1eval.analysis.compare import _estimates
+from m1eval.analysis.pairing import Match, SampleAnswers
 from m1eval.run import adaptive
 from m1eval.stats import Unit
 from m1eval.store.tally import SampleTotals, Tally

@@ -1,74 +1,27 @@
-"""Two runs of one task side by side: what was set differently, the paired difference, and which samples flipped.
-
-Samples are paired by what was asked: the digest of prompt and target that every record carries. Where only the prompt
-was changed on purpose (its template, the system message, a protocol), the same row of the same data is the same
-problem.
-"""
+"""Two runs of one task side by side: what was set differently, the paired difference, and which samples flipped."""
 
 import json
-import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from m1eval import stats
+from m1eval.analysis.pairing import DATA, Match, RunScores, SampleAnswers, match, read_scores
 from m1eval.errors import UsageError
-from m1eval.store import metadata
 from m1eval.store.config import flatten, format_setting, with_current_names
 from m1eval.store.folders import find_runs
-from m1eval.store.journal_state import deduplicated
-from m1eval.store.record import Record
+from m1eval.store.stored import StoredRun
 from m1eval.store.tally import mean_over_groups
 from m1eval.yaml_file import display_path
 
 QUIET = ("model", "digests", "task.title", "repeats", "limit", "ids")
 """Settings that stand elsewhere in a comparison, or of which the difference says nothing."""
-DATA = ("seed", "task.dataset", "task.options", "data_dir")
-"""Settings that decide which problems a task has; the same ids stand for the same problems only if these are equal."""
 LEVEL = 0.05
 """Of the one-sided tests of a gate."""
 Gate = Literal["not worse", "worse", "inconclusive"]
-
-
-class SampleAnswers(Struct):
-    """The answers of one run to one sample."""
-
-    values: list[float] = field(default_factory=list)
-    errored: int = 0
-    target: str = ""
-    digests: set[str] = field(default_factory=set)
-    cluster: str = ""
-    group: str = ""
-
-    @property
-    def mean(self) -> float:
-        """Of the scored answers."""
-        return math.fsum(self.values) / len(self.values)
-
-    def with_lost(self, worth: float) -> float:
-        """The mean if the errored answers had this score."""
-        return (math.fsum(self.values) + worth * self.errored) / (len(self.values) + self.errored)
-
-
-class RunScores(Struct):
-    """One run as far as it is compared."""
-
-    path: Path
-    meta: Mapping[str, Any]
-    samples: dict[str, SampleAnswers] = field(default_factory=dict)
-    outcomes: Counter[str] = field(default_factory=Counter)
-    tokens: float | None = None
-    """New tokens of a scored answer, in the mean."""
-
-    @property
-    def truncated(self) -> float:
-        """The share of scored answers that hit the token limit."""
-        scored = self.outcomes.total() - self.outcomes["errored"]
-        return self.outcomes["truncated"] / scored if scored else 0.0
 
 
 class Effect(Struct, kw_only=True):
@@ -158,7 +111,7 @@ def compare(folders: Sequence[Path], *, cluster: str | None = None, margin: floa
     much worse B may be; decides `gate`. UsageError if two folders share no task, or no task can be compared.
     """
     first, *others = [_runs(folder) for folder in folders]
-    made: list[tuple[Comparison, stats.Estimate]] = []
+    compared: list[tuple[Comparison, stats.Estimate]] = []
     skipped: list[Skipped] = []
     for folder, other in zip(folders[1:], others, strict=True):
         shared = [task for task in first if task in other]
@@ -167,135 +120,59 @@ def compare(folders: Sequence[Path], *, cluster: str | None = None, margin: floa
             raise UsageError(f"{a}, {b}: no task in both")
         for task in shared:
             try:
-                made.append(_compare_task(task, _read_scores(first[task], cluster), _read_scores(other[task], cluster)))
+                compared.append(_compare_task(task, *(read_scores(runs[task], cluster) for runs in (first, other))))
             except _NothingShared as error:
-                skipped.append(Skipped(task=task, a=str(first[task]), b=str(other[task]), reason=str(error)))
-    if not made:
+                skipped.append(Skipped(task=task, a=str(first[task].path), b=str(other[task].path), reason=str(error)))
+    if not compared:
         raise UsageError("; ".join(each.reason for each in skipped))
-    pairs = [pair for pair, _ in made]
+    pairs = [pair for pair, _ in compared]
     for pair in pairs:
         pair.cluster = cluster
     if margin is not None:
-        _apply_gate(made, margin)
+        _apply_gate(compared, margin)
     if len(pairs) > 1:
-        like = stats.benjamini_hochberg([pair.p for pair in pairs])
+        like_these = stats.benjamini_hochberg([pair.p for pair in pairs])
         these = stats.benjamini_hochberg([pair.these_problems.p for pair in pairs])
-        for pair, *adjusted in zip(pairs, like, these, strict=True):
+        for pair, *adjusted in zip(pairs, like_these, these, strict=True):
             pair.p_adjusted, pair.these_problems.p_adjusted = adjusted
     return ComparisonSet(pairs, skipped)
 
 
-def _tasks(runs: Mapping[str, Path]) -> str:
+def _tasks(runs: Mapping[str, StoredRun]) -> str:
     return ", ".join(runs) or "no run"
 
 
-def _runs(folder: Path) -> dict[str, Path]:
+def _runs(folder: Path) -> dict[str, StoredRun]:
     """The run of a folder, or the runs in the folders below it, by task."""
     if not folder.is_dir():
         raise UsageError(f"no folder {folder}; name a run, such as results/aime24/mymodel")
-    found: dict[str, Path] = {}
-    for run in find_runs(folder):
-        task = str(metadata.read(run / "run.json").get("task"))
-        if task in found:
-            raise UsageError(
-                f"{display_path(folder)} holds two runs of {task}: {display_path(found[task])} and {display_path(run)}"
-            )
-        found[task] = run
-    if not found:
+    runs: dict[str, StoredRun] = {}
+    for run in map(StoredRun.open, find_runs(folder)):
+        if run.task in runs:
+            paths = f"{display_path(runs[run.task].path)} and {display_path(run.path)}"
+            raise UsageError(f"{display_path(folder)} holds two runs of {run.task}: {paths}")
+        runs[run.task] = run
+    if not runs:
         raise UsageError(f"{display_path(folder)} holds no run")
-    return found
-
-
-def _read_scores(path: Path, cluster: str | None) -> RunScores:
-    meta = metadata.read(path / "run.json")
-    side = RunScores(path, meta)
-    tokens = 0
-    for record in deduplicated(path / "samples.jsonl", set(meta.get("strangers", ()))):
-        side.outcomes[record.outcome] += 1
-        answers = side.samples.setdefault(record.id, SampleAnswers())
-        answers.target, answers.group = record.target or answers.target, record.group or answers.group
-        known = record.cluster if cluster is None else _column(record, cluster, path)
-        answers.cluster = known or answers.cluster
-        if record.digest:
-            answers.digests.add(record.digest)
-        if record.outcome == "errored":
-            answers.errored += 1
-        else:
-            answers.values.append(record.score)
-            tokens += record.usage.output
-    scored = side.outcomes.total() - side.outcomes["errored"]
-    side.tokens = tokens / scored if scored else None
-    return side
-
-
-def _column(record: Record, name: str, path: Path) -> str:
-    if name not in record.metadata:
-        if record.outcome == "errored":
-            return ""
-        known = ", ".join(record.metadata) or "none"
-        raise UsageError(
-            f"--cluster {name}: {display_path(path)}: sample {record.id} has no such column; it has {known}"
-        )
-    return f"{name}={record.metadata[name]}"
-
-
-class Match(NamedTuple):
-    """One problem in both runs."""
-
-    name: str
-    """A's id of it."""
-    one: SampleAnswers
-    other: SampleAnswers
-    other_prompt: bool = False
-
-    @property
-    def group(self) -> str:
-        """What it is averaged with; a sample that could not be built does not say it."""
-        return self.one.group or self.other.group
-
-
-def _match(a: RunScores, b: RunScores) -> Iterator[Match]:
-    """The samples of both sides that are the same problem."""
-    ours, theirs = (dict(flatten(side.meta.get("config", {}))) for side in (a, b))
-    keys = [key for key in ours.keys() | theirs.keys() if key.startswith(DATA)]
-    same_data = all(ours.get(key) == theirs.get(key) for key in keys)
-    left = dict(b.samples)
-    rest = []
-    for name, one in a.samples.items():
-        other = b.samples.get(name)
-        if other and one.digests & other.digests:
-            yield Match(name, one, left.pop(name))
-        elif other and one.target == other.target and (same_data or not (one.digests and other.digests)):
-            yield Match(name, one, left.pop(name), bool(one.digests and other.digests))
-        else:
-            rest.append((name, one))
-    # The same question may stand in the data more than once: each sample is half of one pair alone.
-    by_digest: dict[str, list[str]] = {}
-    for name, other in left.items():
-        for digest in other.digests:
-            by_digest.setdefault(digest, []).append(name)
-    for name, one in rest:
-        same = (each for digest in sorted(one.digests) for each in by_digest.get(digest, ()) if each in left)
-        if (found := next(same, None)) is not None:
-            yield Match(name, one, left.pop(found))
+    return runs
 
 
 def _compare_task(task: str, a: RunScores, b: RunScores) -> tuple[Comparison, stats.Estimate]:
     """The comparison, and the estimate of the difference on these problems."""
-    matched = list(_match(a, b))
+    matched = list(match(a, b))
     both = [each for each in matched if each.one.values and each.other.values]
     if not both:
         raise _NothingShared(_nothing_shared(task, a, b, matched))
     like, these = _estimates(both)
     right = [(each.name, each.one.mean >= 0.5, each.other.mean >= 0.5) for each in both]
     counts = [len(each.one.values) for each in both], [len(each.other.values) for each in both]
-    lost = a.outcomes["errored"] + b.outcomes["errored"]
+    errored = a.outcomes["errored"] + b.outcomes["errored"]
     scored = sum(bool(answers.values) for side in (a, b) for answers in side.samples.values())
     pair = Comparison(
         task=task,
         a=str(a.path),
         b=str(b.path),
-        config=_config(a.meta.get("config", {}), b.meta.get("config", {})),
+        config=_differing_settings(a.config, b.config),
         samples=len(both),
         repeats=(max(counts[0]), max(counts[1])),
         repeats_least=(min(counts[0]), min(counts[1])),
@@ -312,9 +189,9 @@ def _compare_task(task: str, a: RunScores, b: RunScores) -> tuple[Comparison, st
         tokens=(a.tokens, b.tokens),
         truncated=(a.truncated, b.truncated),
         errored=(a.outcomes["errored"], b.outcomes["errored"]),
-        difference_errors_wrong=_with_lost(matched, 0.0, 0.0) if lost else None,
-        difference_errors_right=_with_lost(matched, 1.0, 1.0) if lost else None,
-        difference_bounds=(_with_lost(matched, 1.0, 0.0), _with_lost(matched, 0.0, 1.0)) if lost else None,
+        difference_errors_wrong=_with_errors(matched, 0.0, 0.0) if errored else None,
+        difference_errors_right=_with_errors(matched, 1.0, 1.0) if errored else None,
+        difference_bounds=(_with_errors(matched, 1.0, 0.0), _with_errors(matched, 0.0, 1.0)) if errored else None,
         both_right=sum(one and other for _, one, other in right),
         both_wrong=sum(not one and not other for _, one, other in right),
         only_a=[name for name, one, other in right if one and not other],
@@ -340,36 +217,36 @@ def _difference(one: SampleAnswers, other: SampleAnswers) -> stats.Unit:
     return stats.Unit(b.value - a.value, a.noise + b.noise, min(a.answers, b.answers), freedom, one.cluster)
 
 
-def _effect(found: stats.Estimate) -> Effect:
+def _effect(estimate: stats.Estimate) -> Effect:
     return Effect(
-        stderr=found.stderr,
-        interval=found.interval(),
-        p=found.p(),
-        minimum_detectable=found.detectable(),
-        limits=found.interval(1 - 2 * LEVEL),
+        stderr=estimate.stderr,
+        interval=estimate.interval(),
+        p=estimate.p(),
+        minimum_detectable=estimate.detectable(),
+        limits=estimate.interval(1 - 2 * LEVEL),
     )
 
 
-def _apply_gate(made: Sequence[tuple[Comparison, stats.Estimate]], margin: float) -> None:
+def _apply_gate(compared: Sequence[tuple[Comparison, stats.Estimate]], margin: float) -> None:
     """Put the gate's answers into the pairs.
 
     "worse" if a one-sided test at 5% shows it by more than the margin, corrected for the number of pairs (Holm 1979),
     so that at most one gate in twenty fails where nothing is worse; "not worse" if a test of its own shows that.
     """
-    worse = stats.holm([found.p_less(-margin) for _, found in made])
-    for (pair, found), p in zip(made, worse, strict=True):
+    worse = stats.holm([estimate.p_less(-margin) for _, estimate in compared])
+    for (pair, estimate), p in zip(compared, worse, strict=True):
         pair.margin = margin
         if p < LEVEL:
             pair.gate = "worse"
         else:
-            pair.gate = "not worse" if found.p_greater(-margin) < LEVEL else "inconclusive"
+            pair.gate = "not worse" if estimate.p_greater(-margin) < LEVEL else "inconclusive"
 
 
-def _with_lost(matched: Sequence[Match], in_a: float, in_b: float) -> float:
+def _with_errors(matched: Sequence[Match], in_a: float, in_b: float) -> float:
     """The difference over all problems of both runs, the errored answers having these scores."""
     return mean_over_groups(
         (
-            each.other.with_lost(in_b) - each.one.with_lost(in_a),
+            each.other.mean_with_errors(in_b) - each.one.mean_with_errors(in_a),
             each.group if each.one.values or each.other.values else each.group or None,
         )
         for each in matched
@@ -384,19 +261,19 @@ def _nothing_shared(task: str, a: RunScores, b: RunScores, matched: Sequence[Mat
         return f"{where} have no sample of {task} in common"
     differing = [
         f"{key.removeprefix('task.')} {format_setting(one)} and {format_setting(other)}"
-        for key, (one, other) in _config(a.meta.get("config", {}), b.meta.get("config", {})).items()
+        for key, (one, other) in _differing_settings(a.config, b.config).items()
         if f"task.{key}".startswith(DATA) or key.startswith(DATA)
     ]
     why = f" ({'; '.join(differing)})" if differing else ""
     return f"{where} asked other problems of {task} under the same ids{why}; run both with the same data and --seed"
 
 
-def _config(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _differing_settings(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The settings that differ."""
     one, other = with_current_names(one, other), with_current_names(other, one)
     ours, theirs = dict(flatten(one)), dict(flatten(other))
     keys = [key for key in dict.fromkeys([*ours, *theirs]) if not key.startswith(QUIET)]
-    found = {key.removeprefix("task."): (ours.get(key), theirs.get(key)) for key in keys}
+    pairs = {key.removeprefix("task."): (ours.get(key), theirs.get(key)) for key in keys}
     files = [key for key in ours.keys() & theirs.keys() if key.startswith("digests.") and ours[key] != theirs[key]]
-    found |= {f"{key.removeprefix('digests.')} file": ("one version", "another") for key in sorted(files)}
-    return {key: pair for key, pair in found.items() if json.dumps(pair[0]) != json.dumps(pair[1])}
+    pairs |= {f"{key.removeprefix('digests.')} file": ("one version", "another") for key in sorted(files)}
+    return {key: pair for key, pair in pairs.items() if json.dumps(pair[0]) != json.dumps(pair[1])}

@@ -43,9 +43,9 @@ class StoredRun:
         return str(self.meta.get("model") or "")
 
     @property
-    def config(self) -> Mapping[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Everything that decides what is asked, how it is answered and graded."""
-        config: Mapping[str, Any] = self.meta.get("config", {})
+        config: dict[str, Any] = self.meta.get("config", {})
         return config
 
     @property

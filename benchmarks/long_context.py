@@ -28,11 +28,11 @@ FIRST = """
 import sys, time
 from pathlib import Path
 begin = time.perf_counter()
-from m1eval.task import task
+from m1eval.task.load import load_tasks
 from m1eval.model.tokenizers import TokenizerFile
 tokenizer = TokenizerFile(Path(sys.argv[1]) / "tokenizer.json")
 ready = time.perf_counter()
-(needle,) = task.load(["needle"], [f"lengths=[{sys.argv[2]}]", "samples=2"])
+(needle,) = load_tasks(["needle"], [f"lengths=[{sys.argv[2]}]", "samples=2"])
 samples = needle.samples(tokenizer, 0)
 times = []
 for number in range(len(samples)):
@@ -45,7 +45,7 @@ EXACT = """
 import sys
 from pathlib import Path
 from random import Random
-from m1eval.task import task
+from m1eval.task.load import load_tasks
 from m1eval.model.tokenizers import TokenizerFile
 tokenizer = TokenizerFile(Path(sys.argv[1]) / "tokenizer.json")
 random, worst, total, count = Random(0), 0, 0, 0
@@ -54,7 +54,7 @@ room = {"niah": 128, "vt": 30, "cwe": 120, "fwe": 50}
 while count < int(sys.argv[2]):
     lengths = [random.randrange(1200, 20_000), random.randrange(1200, 70_000)]
     name, more = kinds[count // 16 % len(kinds)]
-    (loaded,) = task.load([name], [f"lengths={lengths}", *more])
+    (loaded,) = load_tasks([name], [f"lengths={lengths}", *more])
     samples = loaded.samples(tokenizer, count)
     for number in random.sample(range(len(samples)), 16):
         sample = samples.sample(number)

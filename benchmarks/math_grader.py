@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from m1eval import Output, Sample, Score, UsageError, classify, load, split_thinking
 from m1eval.sandbox.workers import Pool
-from m1eval.task.task import load as load_tasks
+from m1eval.task.load import load_tasks
 
 READINGS = Path(__file__).with_name("math_grader.md")
 TASKS = {"minerva_math": "minerva_math"}

@@ -23,7 +23,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from m1eval.model.runner_tokenizer import CharacterTokenizer
-from m1eval.task.task import Task, load
+from m1eval.task.load import load_tasks
+from m1eval.task.task import Task
 
 ROWS = Path(__file__).resolve().parents[1] / "tests" / "tasks" / "official_rows.json"
 DIGESTS = ROWS.with_name("official_prompts.json")
@@ -60,7 +61,7 @@ def ours(name: str, folder: Path, rows: dict[str, Rows]) -> list[Messages]:
                 (place / f"{key}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data[key]))
         for file in folder.iterdir() if folder.is_dir() else ():
             (place / file.name).write_bytes(file.read_bytes())
-        (task,) = load([name], _overrides(name), protocol="official")
+        (task,) = load_tasks([name], _overrides(name), protocol="official")
         samples = task.samples(CharacterTokenizer(), 0, place)
         repeats = REPEATS if samples.varies(0) else 1
         made_samples = [samples.sample(number, repeat) for repeat in range(repeats) for number in range(len(samples))]
@@ -333,7 +334,7 @@ def digest(messages: list[Messages]) -> str:
 
 def published(repositories: Path, task: str) -> Iterator[tuple[str, bytes]]:
     """The files that a task's texts are read from, by their name."""
-    (loaded,) = load([task], protocol="official")
+    (loaded,) = load_tasks([task], protocol="official")
     for text in loaded.definition.texts.values():
         inside = text.url.split("/", 6)[6]
         yield Path(inside).name, (repositories / REPOSITORIES[task] / inside).read_bytes()

@@ -15,7 +15,7 @@ import pytest
 
 from m1eval.cli import main
 from m1eval.model.runner_tokenizer import CharacterTokenizer
-from m1eval.task.task import load as load_tasks
+from m1eval.task.load import load_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -148,10 +148,10 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def digests(name: str, overrides: list[str], seed: int, numbers: list[int]) -> set[str]:
     """The digests of a task's samples as this process makes them, and two others with other hash seeds."""
     script = (
-        "import hashlib, json, sys; from m1eval.task import task\n"
+        "import hashlib, json, sys; from m1eval.task.load import load_tasks\n"
         "from m1eval.model.runner_tokenizer import CharacterTokenizer\n"
         "name, overrides, seed, numbers = json.loads(sys.argv[1])\n"
-        "samples = task.load([name], overrides)[0].samples(CharacterTokenizer(), seed)\n"
+        "samples = load_tasks([name], overrides)[0].samples(CharacterTokenizer(), seed)\n"
         "print(hashlib.sha256(repr([samples.sample(i) for i in numbers]).encode()).hexdigest())"
     )
     here = load_tasks([name], overrides)[0].samples(CharacterTokenizer(), seed)

@@ -9,7 +9,7 @@ import pytest
 from m1eval.store import metrics
 from m1eval.store.record import Record
 from m1eval.store.tally import Tally, mean_over_groups
-from m1eval.task import task
+from m1eval.task.load import load_tasks
 from m1eval.types import Usage
 from tests.conftest import lines, write
 
@@ -75,7 +75,7 @@ def test_without_the_key_samples_weigh_the_same(m1eval, tmp_path):
     ],
 )
 def test_benchmarks_whose_authors_average_tasks_do(name, column):
-    (found,) = task.load([name])
+    (found,) = load_tasks([name])
     assert found.definition.average == column
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from m1eval import UsageError
 from m1eval.analysis import baselines
-from m1eval.task import task
+from m1eval.task.load import load_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("M1EVAL_SHARED", ROOT.parent / "shared"))
@@ -143,7 +143,7 @@ def test_reports_that_disagree_are_named_with_their_source():
 
 def test_every_task_that_names_a_baseline_names_one_that_exists():
     for name in ("mrcr", "mrcr_synth", "mrcr_small"):
-        (loaded,) = task.load([name])
+        (loaded,) = load_tasks([name])
         assert loaded.baselines is not None
         assert loaded.baselines[0] in baselines.available()
 

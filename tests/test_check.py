@@ -5,7 +5,7 @@ import json
 import pytest
 
 from m1eval import available
-from m1eval.task.task import load as load_tasks
+from m1eval.task.load import load_tasks
 from tests.conftest import write
 
 LONG = ("babilong", "graphwalks", "infinitebench", "longbench_v2", "longbench_v2_cot", "mr_niah")

@@ -9,7 +9,7 @@ import pytest
 from m1eval import UsageError
 from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.task import dataset
-from m1eval.task.task import load
+from m1eval.task.load import load_tasks
 from tests.conftest import write
 
 ROWS = [{"question": f"{i}\n+ “{i}”, é", "answer": str(2 * i)} for i in range(30)]
@@ -59,7 +59,7 @@ def test_every_format_gives_the_same_rows(tmp_path, form, zipped):
 @pytest.mark.parametrize("form", FORMS)
 def test_the_data_folder_takes_the_place_of_the_hub(tmp_path, form):
     (tmp_path / f"t.{form}").write_bytes(FORMS[form]())
-    (task,) = load([hub_task(tmp_path, "nobody/nothing")])
+    (task,) = load_tasks([hub_task(tmp_path, "nobody/nothing")])
     table = task.samples(CharacterTokenizer(), 0, tmp_path)
     assert len(table) == 30
     assert table.sample(4).target == "8"
@@ -68,7 +68,7 @@ def test_the_data_folder_takes_the_place_of_the_hub(tmp_path, form):
 def test_a_dataset_of_the_hub_is_loaded_by_the_datasets_library(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "test-00000-of-00001.parquet").write_bytes(parquet_bytes())
-    (task,) = load([hub_task(tmp_path, tmp_path / "set")])
+    (task,) = load_tasks([hub_task(tmp_path, tmp_path / "set")])
     table = task.samples(CharacterTokenizer(), 0)
     assert (len(table), table.sample(29).target) == (30, "58")
 

@@ -17,7 +17,7 @@ from m1eval.report import heatmap
 from m1eval.report.by_length import effective_line
 from m1eval.run.overlength import Overlength
 from m1eval.store.tally import Tally
-from m1eval.task import task
+from m1eval.task.load import load_tasks
 from m1eval.types import EffectiveLengthRule, Usage
 from tests.conftest import Characters, lines, run_of, write
 
@@ -274,7 +274,7 @@ def test_samples_of_a_table_with_one_prefix_run_next_to_one_another(tmp_path):
     write(tmp_path / "t.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     keys = "title: T\ndataset: {file: t.jsonl}\nprompt: '{{ text }} {{ q }}'\ntarget: x\nscorer: exact\n"
     write(tmp_path / "t.yaml", keys + "prefix: '{{ text }}'\n")
-    (found,) = task.load([str(tmp_path / "t.yaml")])
+    (found,) = load_tasks([str(tmp_path / "t.yaml")])
     samples = found.samples(CharacterTokenizer(), 0)
     numbers = samples.select(limit=None, ids=None, seed=0)
     assert numbers == [0, 3, 6, 1, 4, 7, 2, 5, 8]

@@ -10,7 +10,7 @@ import pytest
 
 from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.task import dataset, selection
-from m1eval.task.task import load
+from m1eval.task.load import load_tasks
 from tests.conftest import run_of, write
 
 TASK = """
@@ -30,7 +30,7 @@ def spread(values):
 def table(tmp_path, columns, text=TASK):
     lines = [json.dumps({"q": f"question {i}", **row}) for i, row in enumerate(columns)]
     write(tmp_path / "rows.jsonl", "\n".join(lines) + "\n")
-    return load([str(write(tmp_path / "t.yaml", text))])[0].samples(CharacterTokenizer(), 0)
+    return load_tasks([str(write(tmp_path / "t.yaml", text))])[0].samples(CharacterTokenizer(), 0)
 
 
 def test_four_of_two_lengths_are_two_and_two(tmp_path):
@@ -115,7 +115,7 @@ def test_without_such_columns_the_choice_is_what_it_was(tmp_path):
     ],
 )
 def test_the_generated_tasks_build_nothing_to_choose(task, columns):
-    samples = load([task])[0].samples(CharacterTokenizer(), 0)
+    samples = load_tasks([task])[0].samples(CharacterTokenizer(), 0)
     assert tuple(samples.even) == columns
     chosen = samples.select(limit=8, ids=None, seed=0)
     for values in samples.even.values():
@@ -127,7 +127,7 @@ def test_the_generated_tasks_build_nothing_to_choose(task, columns):
 
 def test_subtasks_of_reasoning_gym_are_even():
     pytest.importorskip("reasoning_gym")
-    samples = load(["reasoning_gym_small"])[0].samples(CharacterTokenizer(), 0)
+    samples = load_tasks(["reasoning_gym_small"])[0].samples(CharacterTokenizer(), 0)
     (values,) = samples.even.values()
     counts = Counter(values[i] for i in samples.select(limit=len(set(values)), ids=None, seed=0))
     assert set(counts.values()) == {1}

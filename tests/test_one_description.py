@@ -21,7 +21,7 @@ from m1eval.store import description
 from m1eval.store.journal_state import JournalState
 from m1eval.store.stored import StoredRun
 from m1eval.store.tally import OUTCOMES
-from m1eval.task import task as tasks
+from m1eval.task.load import load_tasks
 from tests.conftest import lines, run_of, write
 
 RUNNER = '''
@@ -397,7 +397,7 @@ def test_a_description_takes_time_in_proportion_to_the_samples(tmp_path):
 
 
 def test_a_run_that_was_stopped_before_its_samples_were_known_is_described(tmp_path):
-    run = Run(tasks.load(["needle_small"])[0], Model("echo:gold", {}), tmp_path / "x").open()
+    run = Run(load_tasks(["needle_small"])[0], Model("echo:gold", {}), tmp_path / "x").open()
     about = run.description()
     run.close()
     assert (about.task, about.model, about.samples, about.answers, about.score) == (

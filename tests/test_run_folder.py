@@ -23,7 +23,7 @@ from m1eval.store import parquet
 from m1eval.store.journal import Journal
 from m1eval.store.prompts import read_prompts
 from m1eval.store.record import Record
-from m1eval.task.task import load as load_tasks
+from m1eval.task.load import load_tasks
 from tests.conftest import lines, run_of, write
 from tests.http.conftest import Reply, server
 from tests.serving import Closed

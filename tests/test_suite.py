@@ -9,7 +9,8 @@ import pytest
 from m1eval import UsageError
 from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.task import profiles
-from m1eval.task.task import Task, load
+from m1eval.task.load import load_tasks
+from m1eval.task.task import Task
 from tests.conftest import lines, run_of, write
 
 SHARED = Path(os.environ.get("M1EVAL_SHARED", Path(__file__).resolve().parents[1] / ".." / "shared"))
@@ -59,7 +60,7 @@ def data(folder: Path, name: str) -> Path:
 def test_a_set_is_loaded_and_its_answers_graded(m1eval, tmp_path, name, protocol):
     if (name, protocol) == ("olympiadbench", "official"):
         return  # it has none
-    (task,) = load([name], protocol=protocol)
+    (task,) = load_tasks([name], protocol=protocol)
     folder = data(tmp_path, name)
     if (name, protocol) == ("mmlu_pro", "official"):
         return  # it wants the worked examples too, which are not here; see its own test
@@ -83,13 +84,13 @@ def test_a_set_is_loaded_and_its_answers_graded(m1eval, tmp_path, name, protocol
 
 
 def one(name: str, folder: Path, protocol: str | None = None) -> tuple[Task, str]:
-    (task,) = load([name], protocol=protocol)
+    (task,) = load_tasks([name], protocol=protocol)
     sample = task.samples(CharacterTokenizer(), 0, data(folder, name)).sample(0)
     return task, "\n".join(str(message["content"]) for message in sample.messages)
 
 
 def test_the_options_of_gpqa_are_in_a_drawn_order_with_the_right_letter(tmp_path):
-    (task,) = load(["gpqa_diamond"])
+    (task,) = load_tasks(["gpqa_diamond"])
     samples = task.samples(CharacterTokenizer(), 0, data(tmp_path, "gpqa_diamond"))
     made = [samples.sample(i) for i in range(6)]
     for sample in made:
@@ -102,7 +103,7 @@ def test_the_options_of_gpqa_are_in_a_drawn_order_with_the_right_letter(tmp_path
 
 
 def test_the_questions_of_hle_with_a_picture_are_left_out(tmp_path):
-    (task,) = load(["hle"])
+    (task,) = load_tasks(["hle"])
     samples = task.samples(CharacterTokenizer(), 0, data(tmp_path, "hle"))
     assert [samples.id(i) for i in range(len(samples))] == ["hle-a"]
 
@@ -134,7 +135,7 @@ def test_the_official_protocol_changes_prompt_rule_and_repeats(tmp_path):
     ],
 )
 def test_the_official_protocol_names_the_published_rule(name, scorer):
-    (task,) = load([name], protocol="official")
+    (task,) = load_tasks([name], protocol="official")
     assert task.definition.scorer == scorer
 
 
@@ -151,7 +152,7 @@ def test_the_official_protocol_of_mmlu_pro_shows_five_worked_examples(tmp_path):
     other = {**worked[0], "question": "Another subject", "category": "law"}
     for name, found in (("mmlu_pro", [{**row, "question_id": 70}]), ("mmlu_pro_validation", [other, *worked])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in found))
-    (task,) = load(["mmlu_pro"], protocol="official")
+    (task,) = load_tasks(["mmlu_pro"], protocol="official")
     sample = task.samples(CharacterTokenizer(), 0, tmp_path).sample(0)
     prompt = sample.messages[0]["content"]
     assert sample.id == "mmlu_pro-70"
@@ -172,25 +173,25 @@ def test_a_protocol_that_is_not_there_is_named_and_a_task_without_any_is_kept(m1
         2,
         "Error: task aime24: unknown protocol 'offical'; did you mean 'official'?\n",
     )
-    (needle,) = load(["needle_small"], protocol="official")
-    assert needle.definition == load(["needle_small"])[0].definition
+    (needle,) = load_tasks(["needle_small"], protocol="official")
+    assert needle.definition == load_tasks(["needle_small"])[0].definition
 
 
 def test_a_wrong_key_of_a_protocol_is_an_error_at_its_line(capitals):
     capitals.write_text(capitals.read_text() + "protocols:\n  official:\n    generation: {temprature: 0}\n")
-    assert load([str(capitals)])[0].definition.protocols
+    assert load_tasks([str(capitals)])[0].definition.protocols
     with pytest.raises(UsageError, match=r"capitals\.yaml:8: unknown key 'temprature'; did you mean 'temperature'"):
-        load([str(capitals)], protocol="official")
+        load_tasks([str(capitals)], protocol="official")
 
 
 def test_a_profile_lays_its_sampling_upon_the_task_and_set_has_the_last_word():
     qwen = profiles.read("qwen3")
-    (task,) = load(["aime24"], profile=qwen)
+    (task,) = load_tasks(["aime24"], profile=qwen)
     generation = task.definition.generation
     assert (generation.temperature, generation.top_k, generation.min_p, generation.max_tokens) == (0.6, 20, 0, 38912)
-    (other,) = load(["math500"], profile=qwen)
+    (other,) = load_tasks(["math500"], profile=qwen)
     assert other.definition.generation.max_tokens == 32768
-    (mine,) = load(["aime24"], ["generation.temperature=0.3"], profile=qwen)
+    (mine,) = load_tasks(["aime24"], ["generation.temperature=0.3"], profile=qwen)
     assert mine.definition.generation.temperature == 0.3
 
 
@@ -251,7 +252,7 @@ def test_rows_that_were_read_go_through_a_function_beside_the_task(m1eval, tmp_p
         scorer: exact
         """,
     )
-    (loaded,) = load([str(task)])
+    (loaded,) = load_tasks([str(task)])
     samples = loaded.samples(CharacterTokenizer(), 7)
     assert [samples.sample(i).messages[0]["content"] for i in range(len(samples))] == ["aa7", "bb7"]
     assert any(key.startswith("generator ") for key in loaded.resolved()["digests"])

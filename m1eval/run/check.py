@@ -13,8 +13,9 @@ from m1eval.run.context import Resources
 from m1eval.run.grading import grade
 from m1eval.task import hub
 from m1eval.task.dataset import has_data_file
+from m1eval.task.load import UnknownProtocol, load_tasks
 from m1eval.task.samples import Samples
-from m1eval.task.task import Task, UnknownProtocol, load
+from m1eval.task.task import Task
 from m1eval.text import plural
 from m1eval.types import Output, Sample
 
@@ -60,13 +61,13 @@ def _loaded(
     loaded: dict[str, list[Task] | M1evalError] = {}
     for name in names:
         try:
-            loaded[name] = load([name], overrides, protocol=protocol)
+            loaded[name] = load_tasks([name], overrides, protocol=protocol)
         except M1evalError as error:
             loaded[name] = error
     if any(task.protocol == protocol for tasks in loaded.values() if isinstance(tasks, list) for task in tasks):
         for name, tasks in loaded.items():
             if isinstance(tasks, UnknownProtocol):
-                loaded[name] = load([name], overrides)
+                loaded[name] = load_tasks([name], overrides)
     return loaded
 
 
@@ -79,7 +80,7 @@ async def _check(task: Task, data_dir: Path | None, resources: Resources, *, fet
     try:
         task.check()
         for name in task.definition.protocols:  # which are merged, and so read, only where they are asked for
-            load([str(task.path)], protocol=name)
+            load_tasks([str(task.path)], protocol=name)
         if task.needs_network and not data_dir and not fetch:
             dataset = task.definition.dataset
             place = hub.place(dataset.hub or "", dataset.files) if dataset else None

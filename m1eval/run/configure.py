@@ -14,8 +14,9 @@ from m1eval.run.run import Run
 from m1eval.run.spending import Spending
 from m1eval.store import folders
 from m1eval.task import profiles
+from m1eval.task.load import load_tasks
 from m1eval.task.names import expanded
-from m1eval.task.task import Task, load
+from m1eval.task.task import Task
 
 if TYPE_CHECKING:
     from m1eval.run.judges import Panel
@@ -107,7 +108,7 @@ def _tasks(
     loaded = [task for task in tasks if isinstance(task, Task)]
     try:
         chosen = (
-            load(expanded(names), [*overrides, *options.set], protocol=options.protocol, profile=profile)
+            load_tasks(expanded(names), [*overrides, *options.set], protocol=options.protocol, profile=profile)
             if names
             else []
         )

@@ -1,4 +1,4 @@
-"""What of a task was set otherwise than its file has it, by --set, --protocol, --profile, --system or --data-dir."""
+"""Settings that differ from the task's file, changed by --set, --protocol, --profile, --system or --data-dir."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,27 +7,28 @@ from typing import Any
 
 import msgspec
 
-from m1eval.task import task as tasks
+from m1eval.task.load import load_tasks
+from m1eval.task.task import DESCRIPTIVE, Task
 from m1eval.yaml_file import display_path
 
-QUIET = {*tasks.DESCRIPTIVE, "id", "gold", "prefix"}
-"""Keys that neither ask nor grade otherwise, or that are said elsewhere."""
+QUIET = {*DESCRIPTIVE, "id", "gold", "prefix"}
+"""Keys that change neither prompts nor grades, or that are reported elsewhere."""
 LONGEST = 60
 
 
-def changed_settings(task: tasks.Task, data_dir: Path | None = None) -> dict[str, tuple[Any, Any]]:
-    """Dotted key -> the value in the task's file, and the value of this run; long texts are cut."""
-    own = tasks.load([str(task.path)])[0]
-    before, now = (dict(_leaves(msgspec.to_builtins(each.definition))) for each in (own, task))
-    found = {
+def changed_settings(task: Task, data_dir: Path | None = None) -> dict[str, tuple[Any, Any]]:
+    """Dotted key to the value in the task's file and the value of this run; long texts are shortened."""
+    unchanged = load_tasks([str(task.path)])[0]
+    before, now = (dict(_leaves(msgspec.to_builtins(t.definition))) for t in (unchanged, task))
+    changes = {
         key: (_short(before.get(key)), _short(now.get(key)))
         for key in dict.fromkeys([*before, *now])
         if before.get(key) != now.get(key)
     }
     data = task.definition.dataset
     if data_dir is not None and data is not None and (data.hub or data.file or not data.generate):
-        found["data"] = (data.hub or data.file, display_path(data_dir))
-    return found
+        changes["data"] = (data.hub or data.file, display_path(data_dir))
+    return changes
 
 
 def _leaves(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

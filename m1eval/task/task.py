@@ -1,26 +1,25 @@
 """Tasks: one YAML file each, read, checked and turned into samples when they are due."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-from m1eval import plugins, yaml_file
+from m1eval import plugins
 from m1eval.errors import UsageError
 from m1eval.protocols import Episode, Scorer, Tokenizer
-from m1eval.task import code, hub
+from m1eval.task import hub
 from m1eval.task.dataset import Rows, file_digest, find_data_file, read_rows
-from m1eval.task.definition import Dataset, Definition, Related, check, parse
+from m1eval.task.definition import Dataset, Related, check, parse
+from m1eval.task.generator import Generator, generate
+from m1eval.task.helper import find_helper, load_episode, load_function, parameter_names
 from m1eval.task.hub_errors import ACCESS, PAGES, HubError
-from m1eval.task.profiles import Profile
 from m1eval.task.published_texts import PublishedTexts
 from m1eval.task.samples import DataInfo, Samples
+from m1eval.task.scorer import load_scorer
 from m1eval.types import LazySample
-from m1eval.yaml_file import Key, YamlFile
+from m1eval.yaml_file import YamlFile
 
 DESCRIPTIVE = {
     "title",
@@ -37,10 +36,6 @@ DESCRIPTIVE = {
 """Keys that change nothing of what is asked or how it is graded."""
 DESCRIPTIVE_DATA = {"rows", "gated", "mirror"}
 """Those of them that stand under `dataset`."""
-
-
-class UnknownProtocol(UsageError):
-    """None of the tasks has the protocol that was named."""
 
 
 class Task:
@@ -60,7 +55,7 @@ class Task:
     def scorer(self) -> Scorer:
         """The scorer, made with its options."""
         name, options = self._scorer
-        return code.load_scorer(self.source, name, self._scorer_path, options, self.texts)
+        return load_scorer(self.source, name, self._scorer_path, options, self.texts)
 
     @property
     def scorer_file(self) -> Path:
@@ -79,7 +74,7 @@ class Task:
     def episode(self) -> Episode | None:
         """The task's own way of asking, if it has one."""
         name = self.definition.episode
-        return code.load_episode(self.source, self.path, name) if name else None
+        return load_episode(self.source, self.path, name) if name else None
 
     @property
     def baselines(self) -> tuple[str, bool] | None:
@@ -131,7 +126,7 @@ class Task:
             ("episode", ("episode",), self.definition.episode),
         ):
             if function:
-                file = code.find_helper(self.source, self.path, key, function)
+                file = find_helper(self.source, self.path, key, function)
                 used += [(f"{name} {file.name}", file), *_imports(name, "tasks", file)]
         if data_dir and (dataset.hub or dataset.file or not dataset.generate):
             used.append(("data", find_data_file(data_dir, self.name)))
@@ -155,18 +150,18 @@ class Task:
         assert dataset is not None
         if not dataset.generate:
             return self._table(dataset, data_dir, about)
-        generator = code.Generator(
+        generator = Generator(
             dataset.generate,
-            code.load_function(self.source, self.path, ("dataset", "generate"), dataset.generate),
+            load_function(self.source, self.path, ("dataset", "generate"), dataset.generate),
             self.definition.options,
         )
         given: dict[str, Any] = {"tokenizer": tokenizer, "seed": seed, "texts": self.texts.load(data_dir)}
         given["note"] = about.notes.append
         if dataset.hub or dataset.file:
-            if "rows" in code.parameters(generator):
+            if "rows" in parameter_names(generator.function):
                 given["rows"] = self._table(dataset, data_dir, about)
             given["table"] = partial(self._other, dataset, data_dir, about)
-        return code.generate(self.source, self.name, self.path, generator, given)
+        return generate(self.source, self.name, self.path, generator, given)
 
     def _other(self, dataset: Dataset, data_dir: Path | None, about: DataInfo, beside: str = "", **keys: Any) -> Rows:
         """Rows of another config, split or file of the dataset; with --data-dir those of `<task>_<beside>`."""
@@ -206,84 +201,6 @@ class Task:
         return path
 
 
-def load(
-    names: Sequence[str],
-    overrides: Sequence[str] = (),
-    *,
-    protocol: str | None = None,
-    profile: Profile | None = None,
-) -> list[Task]:
-    """The tasks of names, paths and groups, each once: with a protocol of their own, a profile, then `key=value`."""
-    files = list(_expand_groups(names, ()))
-    if protocol == "default":  # what a task is run by without the option
-        protocol = None
-    if protocol is not None:
-        _check_protocol(files, protocol)
-    for _, _, file in files:
-        if protocol is not None:
-            _apply_protocol(file, protocol)
-        if profile:
-            profile.apply(file)
-    first: dict[str, Path] = {}
-    for name, path, _ in files:
-        if first.setdefault(name, path) != path:
-            places = " and ".join(map(yaml_file.display_path, (first[name], path)))
-            raise UsageError(f"two tasks are named '{name}': {places}")
-    pairs = [_parse_override(text) for text in overrides]
-    for key, _, text in pairs:
-        if not any(_override_target(file, key) for _, _, file in files):
-            known = {*_names(Definition), *(o for _, _, f in files for o in f.data.get("options", {}))}
-            raise UsageError(f"--set {text}: {plugins.unknown('key', str(key[0]), known)}")
-    tasks = []
-    for name, path, file in files:
-        for key, value, text in pairs:
-            if place := _override_target(file, key):
-                _apply_override(file, place, value, text)
-        tasks.append(Task(name, path, file))
-    return tasks
-
-
-def _check_protocol(files: Sequence[tuple[str, Path, YamlFile]], protocol: str) -> None:
-    """UnknownProtocol if none of the tasks has a protocol of this name; tasks without any may go by those of others."""
-    known = {name: _protocols(file) for name, _, file in files}
-    if any(protocol in protocols for protocols in known.values()):
-        return
-    having = [name for name, protocols in known.items() if protocols]
-    if having:
-        raise UnknownProtocol(f"task {having[0]}: {plugins.unknown('protocol', protocol, known[having[0]])}")
-    if protocol not in (others := _protocols_of_all()):
-        where = f"task {files[0][0]}" if len(files) == 1 else "these tasks"
-        raise UnknownProtocol(f"{where}: {plugins.unknown('protocol', protocol, ['default', *others])}")
-
-
-def _protocols_of_all() -> set[str]:
-    """The protocols of all tasks that there are."""
-    found = set[str]()
-    for path in plugins.available("tasks", "**/*.yaml").values():
-        with suppress(UsageError):  # another task's file is not what was asked for
-            found |= set(_protocols(YamlFile.read(path)))
-    return found
-
-
-def _protocols(file: YamlFile) -> dict[str, Any]:
-    """The protocols of a task file, if they are what they must be."""
-    protocols = file.data.get("protocols") or {}
-    if not isinstance(protocols, dict) or not all(isinstance(keys, dict) for keys in protocols.values()):
-        file.convert(Definition)  # which says what is wrong
-    return dict(protocols)
-
-
-def _apply_protocol(file: YamlFile, protocol: str) -> None:
-    """Lay a protocol of the task upon it; a task that has no such protocol is run as it always is."""
-    known = _protocols(file)
-    if protocol in known:
-        file.protocol = protocol
-        file.data = yaml_file.deep_merge(file.data, known[protocol])
-        file.lines |= {
-            key[2:]: line for key, line in file.lines.items() if len(key) > 2 and key[:2] == ("protocols", protocol)
-        }
-
-
 def _imports(name: str, kind: str, file: Path) -> list[tuple[str, Path]]:
     return [(f"{name} {imported}", path) for imported, path in plugins.imported_files(kind, file).items()]
 
@@ -294,65 +211,3 @@ def _mirror(dataset: Dataset) -> str:
     if not name or name == dataset.hub:
         return ""
     return f"; or the open copy: --set dataset.hub={name} --set dataset.revision={commit}"
-
-
-def _names(struct: type[Struct]) -> list[str]:
-    return [field.encode_name for field in msgspec.structs.fields(struct)]
-
-
-def _parse_override(text: str) -> tuple[Key, Any, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise UsageError(f"--set {text}: write key=value, for example --set generation.temperature=0.6")
-    return tuple(name.split(".")), yaml_file.parse_value(value), text
-
-
-def _override_target(file: YamlFile, key: Key) -> Key | None:
-    """Where an override goes: a key of the task file, or an option of its generator by its bare name."""
-    if key[0] in _names(Definition):
-        return key
-    return ("options", *key) if key[0] in file.data.get("options", {}) else None
-
-
-def _apply_override(file: YamlFile, key: Key, value: Any, text: str) -> None:
-    if key[0] == "options" and len(key) > 1 and key[1] not in (known := file.data.get("options", {})):
-        raise UsageError(f"--set {text}: {plugins.unknown('option', str(key[1]), known)}")
-    nested: Any = value
-    for name in reversed(key):
-        nested = {name: nested}
-    file.data = yaml_file.deep_merge(file.data, nested)
-    place = (Path(f"--set {text}"), 0)
-    for length in range(1, len(key)):
-        file.lines.setdefault(key[:length], place)
-    file.lines[key] = place
-
-
-def _expand_groups(names: Sequence[str], within: tuple[Path, ...]) -> Iterator[tuple[str, Path, YamlFile]]:
-    seen: set[Path] = set()
-    for name in names:
-        path = plugins.find("tasks", name, "**/*.yaml")
-        if path in within:
-            raise UsageError(f"{yaml_file.display_path(path)}: the group holds itself")
-        if path in seen:
-            continue
-        seen.add(path)
-        file = YamlFile.read(path)
-        members = file.data.get("tasks")
-        if members is None:
-            yield path.stem, path, file
-            continue
-        group = file.convert(Definition)
-        if not group.tasks:
-            raise file.error(("tasks",), "the group has no members; write tasks: [NAME, NAME]")
-        if extra := set(file.data) - {"title", "description", "tags", "tasks"}:
-            raise file.error((min(extra),), f"a group has title, description, tags and tasks, no '{min(extra)}'")
-        for i, member in enumerate(group.tasks):
-            inner = str(path.parent / member) if member.endswith(".yaml") else member
-            try:
-                plugins.find("tasks", inner, "**/*.yaml")
-            except UsageError as error:
-                raise file.error(("tasks", i), str(error)) from None
-            for item in _expand_groups([inner], (*within, path)):
-                if item[1] not in seen:
-                    seen.add(item[1])
-                    yield item

@@ -12,7 +12,7 @@ import pytest
 
 from m1eval import Message, NullProgress, Output, Request, RunnerError, Sampling, load
 from m1eval.model.tokenizers import resolve
-from m1eval.task import task
+from m1eval.task.load import load_tasks
 from tests.llamacpp import interpreter
 
 http = load("runners", "http")
@@ -202,7 +202,7 @@ def test_the_servers_own_tokenizer_counts_as_the_server_does(url):
 
 @pytest.mark.timeout(600)  # prefill is slow on a shared core
 def test_prompts_of_an_exact_length_for_a_server(url):
-    (needle,) = task.load(["needle"], ["lengths=[700]", "depths=[0, 50, 100]", "samples=1"])
+    (needle,) = load_tasks(["needle"], ["lengths=[700]", "depths=[0, 50, 100]", "samples=1"])
     samples = needle.samples(resolve("server", {"base_url": url}, "smollm2"), 0)
     for i in range(3):
         sample = samples.sample(i)

@@ -35,13 +35,13 @@ GENERATORS = {
     "yields None": ("def rows():\n    yield {'q': 'x'}\n    yield None\n", "row 2 is nothing (None)"),
     "yields a number": ("def rows():\n    yield 7\n", "row 1 is a int, 7"),
     "odd column": ("def rows():\n    yield {1: 2, 'q': 'x'}\n", "row 1 has the column 1, whose name is not text"),
-    "gives None": ("def rows(): ...\n", "_made.rows gives nothing (None)"),
-    "gives a mapping": ("def rows():\n    return {'q': 'x'}\n", "_made.rows gives a mapping"),
-    "async": ("async def rows():\n    return []\n", "_made.rows gives a coroutine"),
-    "async generator": ("async def rows():\n    yield {}\n", "_made.rows gives a async_generator"),
+    "gives None": ("def rows(): ...\n", "_made.rows returns nothing (None)"),
+    "gives a mapping": ("def rows():\n    return {'q': 'x'}\n", "_made.rows returns a mapping"),
+    "async": ("async def rows():\n    return []\n", "_made.rows returns a coroutine"),
+    "async generator": ("async def rows():\n    yield {}\n", "_made.rows returns a async_generator"),
     "no rows": ("def rows():\n    return []\n", "the dataset has no rows"),
     "no function": ("x = 1\n", "_made.py has no function 'rows'"),
-    "a list": ("rows = [{'q': 'x'}]\n", "'rows' of _made.py is no function"),
+    "a list": ("rows = [{'q': 'x'}]\n", "'rows' of _made.py is not a function"),
     "another argument": ("def rows(other):\n    return []\n", "missing 1 required positional argument: 'other'"),
     "syntax": ("def rows(:\n", "SyntaxError: invalid syntax (_made.py:1)"),
     "nul": (b"x = 1\x00\n", "null bytes"),
@@ -55,7 +55,7 @@ GENERATORS = {
     "id": (f"{RECIPE}id=7, build={ROW})\n", "row 1 has the id 7, which is not text"),
     "prefix": (f"{RECIPE}id='a', prefix_key=8, build={ROW})\n", "row 1 (a) has the prefix_key 8"),
     "columns": (f"{RECIPE}id='a', columns=[1], build={ROW})\n", "row 1 (a) has the columns [1]"),
-    "build": (f"{RECIPE}id='a', build=7)\n", "row 1 (a) has a build that is no function"),
+    "build": (f"{RECIPE}id='a', build=7)\n", "row 1 (a) has a build that is not a function"),
     "build gives text": (f"{RECIPE}id='a', build=lambda: 'x')\n", "a: its build gives str, not a mapping of columns"),
     "build gives None": (f"{RECIPE}id='a', build=lambda: None)\n", "a: its build gives NoneType"),
     "one id": (
@@ -70,11 +70,14 @@ SCORERS = {
     "import of ours": ("import m1eval.nothing\n", "No module named 'm1eval.nothing'"),
     "raises at import": ("1 / 0\n", "ZeroDivisionError: division by zero (s.py:1)"),
     "exits at import": ("import sys\nsys.exit(3)\n", "SystemExit: 3 (s.py:2)"),
-    "no class": ("x = 1\n", "s.py: a scorer file has a class Scorer; this has none"),
-    "no class but a number": ("Scorer = 3\n", "s.py: a scorer file has a class Scorer; this has none"),
+    "no class": ("x = 1\n", "s.py: a scorer file has a class Scorer; this one has none"),
+    "no class but a number": ("Scorer = 3\n", "s.py: a scorer file has a class Scorer; this one has none"),
     "no score": ("class Scorer: ...\n", "s.py: the Scorer has no score; write async def score"),
-    "score is a number": ("class Scorer:\n    score = 3\n", "s.py: the Scorer has another score"),
-    "too few arguments": (f"{SCORE}async def score(self, output): ...\n", "s.py: the Scorer has another score"),
+    "score is a number": ("class Scorer:\n    score = 3\n", "s.py: the Scorer has a different score"),
+    "too few arguments": (
+        f"{SCORE}async def score(self, output): ...\n",
+        "s.py: the Scorer has a different score",
+    ),
     "init raises": (f"{SCORE}def __init__(self): raise RuntimeError('x')\n", "RuntimeError: x (s.py:3)"),
     "init exits": (f"{SCORE}def __init__(self): raise SystemExit(1)\n", "SystemExit: 1 (s.py:3)"),
     "init wants more": (f"{SCORE}def __init__(self, more): ...\n", "missing 1 required positional argument: 'more'"),
@@ -84,12 +87,12 @@ EPISODES = {
     "missing": ("x = 1\n", "_ask.py has no function 'run'"),
     "not async": (
         "def run(sample, runner, context): ...\n",
-        "_ask.run is no episode; write async def run(sample, runner",
+        "_ask.run is not an episode; write async def run(sample, runner",
     ),
-    "a number": ("run = 3\n", "'run' of _ask.py is no function"),
-    "a class": ("class run: ...\n", "_ask.run is no episode"),
-    "a generator": ("async def run(sample, runner, context): yield 1\n", "_ask.run is no episode"),
-    "too few arguments": ("async def run(sample): ...\n", "_ask.run is no episode"),
+    "a number": ("run = 3\n", "'run' of _ask.py is not a function"),
+    "a class": ("class run: ...\n", "_ask.run is not an episode"),
+    "a generator": ("async def run(sample, runner, context): yield 1\n", "_ask.run is not an episode"),
+    "too few arguments": ("async def run(sample): ...\n", "_ask.run is not an episode"),
     "syntax": ("def run(:\n", "SyntaxError: invalid syntax (_ask.py:1)"),
 }
 CASES = [("_made.py", code, words) for code, words in GENERATORS.values()]
@@ -140,7 +143,7 @@ def test_a_function_is_named_by_its_file(name, tmp_path, m1eval):
     write(tmp_path / "_made.py", "def rows():\n    return []\n")
     task = write(tmp_path / "t.yaml", MADE.replace("_made.rows", name))
     result = m1eval("check", task)
-    assert f"t.yaml:2: '{name}' names no function; write _file.function" in result.out
+    assert f"t.yaml:2: '{name}' is not a function; write _file.function" in result.out
 
 
 def test_a_score_that_is_no_coroutine_is_taken(tmp_path, m1eval):

@@ -6,7 +6,7 @@ import pytest
 
 from m1eval import UsageError
 from m1eval.model.runner_tokenizer import CharacterTokenizer
-from m1eval.task.task import load
+from m1eval.task.load import load_tasks
 from tests.conftest import run_of, write
 
 GOOD = """
@@ -29,7 +29,7 @@ def sums(tmp_path):
 
 
 def samples(path, *overrides, seed=0):
-    (task,) = load([path], overrides)
+    (task,) = load_tasks([path], overrides)
     return task.samples(CharacterTokenizer(), seed)
 
 
@@ -67,7 +67,7 @@ def test_messages_from_a_column(tmp_path, as_text):
 def test_include_is_deep_and_local_keys_win(sums):
     sums(GOOD + "generation: {temperature: 0.6, top_p: 0.9}\nrepeats: 4\n", "_base")
     path = sums("include: _base.yaml\ntitle: Mine\ngeneration: {top_p: 0.5}\nrepeats: null\n")
-    (task,) = load([path])
+    (task,) = load_tasks([path])
     assert task.definition.title == "Mine"
     assert (task.definition.generation.temperature, task.definition.generation.top_p) == (0.6, 0.5)
     assert task.definition.repeats == 1
@@ -77,11 +77,11 @@ def test_groups_name_their_tasks_once(sums):
     sums(name="one")
     sums(name="two")
     group = sums("title: All\ntasks: [one.yaml, two.yaml, one.yaml]\n", "all")
-    assert [task.name for task in load([group, group])] == ["one", "two"]
+    assert [task.name for task in load_tasks([group, group])] == ["one", "two"]
 
 
 def test_overrides(sums):
-    (task,) = load([sums()], ["generation.temperature=0.5", "repeats=3", "generation.stop=[a, b]"])
+    (task,) = load_tasks([sums()], ["generation.temperature=0.5", "repeats=3", "generation.stop=[a, b]"])
     assert (task.definition.generation.temperature, task.definition.generation.stop) == (0.5, ("a", "b"))
     assert task.definition.repeats == 3
 
@@ -171,9 +171,9 @@ BAD = [
         GOOD.replace("exact", "{contains: {need: some}}"),
         "sums.yaml:5: scorer contains: need is 'all' or 'any', not 'some'",
     ),
-    ("title: G\ntasks: [sums.yaml]\n", "sums.yaml: the group holds itself"),
+    ("title: G\ntasks: [sums.yaml]\n", "sums.yaml: the group contains itself"),
     (GOOD.replace("sums.jsonl", "none.jsonl"), "sums.yaml:2: no file none.jsonl beside sums.yaml"),
-    (GOOD.replace("{file: sums.jsonl}", "{generate: _none.rows}"), "sums.yaml:2: no file _none.py beside sums.yaml"),
+    (GOOD.replace("{file: sums.jsonl}", "{generate: _none.rows}"), "sums.yaml:2: no file _none.py next to sums.yaml"),
     (GOOD.replace("{{ a }} +", "{{ c }} +"), "sums.yaml:3: template error: 'c' is undefined; the row has a, b"),
     (GOOD.replace("{{ a }} +", "{% if %} +"), "sums.yaml:3: template error in line 1 of 'prompt'"),
     (GOOD.replace("{{ a + b }}", "{{ a / 0 }}"), "sums.yaml:4: template error: ZeroDivisionError"),
@@ -220,14 +220,14 @@ def test_one_broken_file_does_not_hide_the_others(tmp_path, shell):
 )
 def test_an_override_that_does_not_fit(override, words):
     with pytest.raises(UsageError) as error:
-        load(["needle"], [override])
+        load_tasks(["needle"], [override])
     assert words in str(error.value)
 
 
 def test_two_tasks_with_one_name(sums, tmp_path):
     other = write(tmp_path / "other" / "sums.yaml", GOOD)
     with pytest.raises(UsageError, match=r"two tasks are named 'sums': .*sums.yaml and .*other/sums.yaml"):
-        load([sums(), str(other)])
+        load_tasks([sums(), str(other)])
 
 
 def test_a_sample_that_cannot_be_made_is_errored_and_the_others_are_run(m1eval, tmp_path):

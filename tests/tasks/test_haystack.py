@@ -14,7 +14,7 @@ import pytest
 
 from m1eval import UsageError, plugins
 from m1eval.model.runner_tokenizer import CharacterTokenizer
-from m1eval.task import task
+from m1eval.task.load import load_tasks
 from tests.conftest import Characters, write
 from tests.tasks.test_needle import haystacks, text_of, trained
 
@@ -47,7 +47,7 @@ def tokenizer(request: pytest.FixtureRequest) -> Any:
 
 @pytest.mark.parametrize("name", ["needle", "multi_needle", "nolima_synth", "ruler_generated"])
 def test_every_task_has_the_length_asked_for_under_every_tokenizer(tokenizer, name):
-    (loaded,) = task.load([name], ["lengths=[6000, 40000]"])
+    (loaded,) = load_tasks([name], ["lengths=[6000, 40000]"])
     samples = loaded.samples(tokenizer, 5)
     for number in Random(name).sample(range(len(samples)), 14):
         sample = samples.sample(number)
@@ -268,7 +268,7 @@ def test_several_needles_are_graded_by_their_share(m1eval, tmp_path):
     args = ("run", "--tasks", "multi_needle", "--model", "echo:gold", "--lengths", "4k", "--out", tmp_path / "x")
     result = m1eval(*args, "--json")
     assert result.json()["runs"][0]["score"] == 1.0
-    (matches,) = task.load(["multi_needle"], ["lengths=[4096]"])
+    (matches,) = load_tasks(["multi_needle"], ["lengths=[4096]"])
     samples = matches.samples(CharacterTokenizer(), 0)
     text = text_of(samples.sample(0))
     assert len(re.findall(r"\d{7}", text)) == 8
@@ -289,8 +289,9 @@ def test_a_needle_without_its_words_shares_none_with_its_question():
 
 def test_a_haystack_of_millions_takes_the_memory_of_one(tmp_path):
     code = (
-        "import json, sys; from m1eval.task import task; from m1eval.model.runner_tokenizer import CharacterTokenizer\n"
-        "(needle,) = task.load(['needle'], ['lengths=[4194304]', 'samples=3', 'depths=[50]'])\n"
+        "import json, sys; from m1eval.task.load import load_tasks\n"
+        "from m1eval.model.runner_tokenizer import CharacterTokenizer\n"
+        "(needle,) = load_tasks(['needle'], ['lengths=[4194304]', 'samples=3', 'depths=[50]'])\n"
         "samples = needle.samples(CharacterTokenizer(), 0)\n"
         "print([len(str(samples.sample(i).messages[0]['content'])) for i in range(3)])\n"
         "print(open('/proc/self/status').read())"

@@ -10,7 +10,7 @@ import pytest
 
 from m1eval import Output, Request, Sample, UsageError, classify, load
 from m1eval.model.runner_tokenizer import CharacterTokenizer
-from m1eval.task import task
+from m1eval.task.load import load_tasks
 
 FIRE = "Red as fire, delicate and dripping,\nPetals layered, fragrance overflowing."
 PENGUINS = (
@@ -26,7 +26,7 @@ def table(folder: Path, name: str, *rows: dict[str, Any]) -> Path:
 
 
 def samples(folder: Path, name: str, *overrides: str) -> Any:
-    (loaded,) = task.load([name], list(overrides))
+    (loaded,) = load_tasks([name], list(overrides))
     return loaded, loaded.samples(CharacterTokenizer(), 0, folder)
 
 

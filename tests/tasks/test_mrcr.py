@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from m1eval import Output, Sample, Score, UsageError, classify, load
 from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.sandbox.workers import Pool
-from m1eval.task import task
+from m1eval.task.load import load_tasks
 from tests.conftest import Characters, Chat, digests
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,7 +145,7 @@ def test_rows_of_the_official_form_are_read_and_their_answers_score_one(tmp_path
         "n_chars": 100,
     }
     (tmp_path / "mrcr.jsonl").write_text(json.dumps(row) + "\n")
-    (mrcr,) = task.load(["mrcr"])
+    (mrcr,) = load_tasks(["mrcr"])
     sample = mrcr.samples(CharacterTokenizer(), 0, tmp_path).sample(0)
     assert sample.messages == messages
     assert sample.metadata["n_needles"] == 4
@@ -178,7 +178,7 @@ class Untouched:
 
 
 def conversations(tokenizer: Any, seed: int = 0, **options: Any) -> Any:
-    (synth,) = task.load(["mrcr_synth"], [f"{key}={json.dumps(value)}" for key, value in options.items()])
+    (synth,) = load_tasks(["mrcr_synth"], [f"{key}={json.dumps(value)}" for key, value in options.items()])
     return synth.samples(tokenizer, seed)
 
 

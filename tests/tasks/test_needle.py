@@ -12,7 +12,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from m1eval import Output, UsageError, classify
 from m1eval.model.runner_tokenizer import CharacterTokenizer
-from m1eval.task import task
+from m1eval.task.load import load_tasks
 from tests.conftest import Characters, Chat, digests
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ def trained(kind: str) -> Chat:
 
 
 def haystacks(tokenizer: Any, seed: int = 0, **options: Any) -> Any:
-    (needle,) = task.load(["needle"], [f"{key}={json.dumps(value)}" for key, value in options.items()])
+    (needle,) = load_tasks(["needle"], [f"{key}={json.dumps(value)}" for key, value in options.items()])
     return needle.samples(tokenizer, seed)
 
 
@@ -123,7 +123,7 @@ def test_samples_with_one_prefix_key_begin_with_the_same_text():
 
 
 def test_the_right_code_is_right_and_another_is_wrong():
-    (needle,) = task.load(["needle"], ["lengths=[1024]"])
+    (needle,) = load_tasks(["needle"], ["lengths=[1024]"])
     sample = needle.samples(CharacterTokenizer(), 0).sample(3)
     assert re.fullmatch(r"\d{7}", sample.target)
     for text, outcome in [
@@ -163,7 +163,7 @@ def test_a_tokenizer_with_too_many_tokens_for_a_length_is_an_error_in_one_line()
 
 
 def test_the_small_variant_changes_lengths_and_nothing_of_the_form():
-    small, full = task.load(["needle_small", "needle"])
+    small, full = load_tasks(["needle_small", "needle"])
     assert small.definition.options["lengths"] == [512, 1024]
     assert small.definition.generation.max_tokens == 64
     assert (small.definition.messages, small.definition.scorer) == (full.definition.messages, full.definition.scorer)

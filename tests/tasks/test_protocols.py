@@ -17,8 +17,9 @@ from benchmarks.protocols import DIGESTS, REPOSITORIES, digest, ours
 from m1eval import UsageError
 from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.plugins import available
+from m1eval.task.load import load_tasks
 from m1eval.task.published_texts import constant
-from m1eval.task.task import Task, load
+from m1eval.task.task import Task
 from tests.conftest import ROOT, lines, run_of, write
 
 ROWS = json.loads((ROOT / "tests/tasks/official_rows.json").read_text("utf-8"))
@@ -36,11 +37,11 @@ def test_there_is_a_digest_of_every_official_prompt() -> None:
         "graphwalks",  # the prompts are the data set's
         "multichallenge_273",  # includes multichallenge, with other rows
     }
-    assert {name for name in RECORDED if load([name], protocol="official")[0].definition.texts} == PUBLISHED
+    assert {name for name in RECORDED if load_tasks([name], protocol="official")[0].definition.texts} == PUBLISHED
 
 
 def _protocols(name: str) -> set[str]:
-    tasks = load([name])
+    tasks = load_tasks([name])
     return set(tasks[0].definition.protocols) if tasks[0].name == name else set()
 
 
@@ -88,7 +89,7 @@ def _gpqa(folder: Path, protocol: str | None, count: int, *overrides: str):
         for i in range(count)
     ]
     write(folder / "gpqa_diamond.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    (task,) = load(["gpqa_diamond"], overrides, protocol=protocol)
+    (task,) = load_tasks(["gpqa_diamond"], overrides, protocol=protocol)
     return task, task.samples(CharacterTokenizer(), 0, folder)
 
 
@@ -110,10 +111,10 @@ def test_a_run_with_prompts_of_their_own_for_repeats_grades_each_by_its_own_orde
 
 def test_a_protocol_that_no_task_has_is_an_error_and_one_that_some_have_is_noted(m1eval, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="task olympiadbench: unknown protocol 'official'"):
-        load(["olympiadbench"], protocol="official")
-    tasks = load(["olympiadbench", "aime24"], protocol="official")
+        load_tasks(["olympiadbench"], protocol="official")
+    tasks = load_tasks(["olympiadbench", "aime24"], protocol="official")
     assert [task.protocol for task in tasks] == ["default", "official"]
-    assert load(["olympiadbench"], protocol="greedy")[0].definition.generation.temperature == 0
+    assert load_tasks(["olympiadbench"], protocol="greedy")[0].definition.generation.temperature == 0
 
 
 def test_the_plan_names_the_protocol(m1eval, tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def _task(folder: Path, url: str, data: str = GRADER, constant: str = "T") -> Pa
 
 
 def _prompt(path: Path, folder: Path | None = None) -> str:
-    (task,) = load([str(path)])
+    (task,) = load_tasks([str(path)])
     return str(task.samples(CharacterTokenizer(), 0, folder).sample(0).messages[0]["content"])
 
 
@@ -255,7 +256,7 @@ def test_what_is_no_literal_is_refused(source: str) -> None:
 
 
 def test_the_texts_are_part_of_what_a_run_is(tmp_path: Path) -> None:
-    (task,) = load(["simpleqa"], protocol="official")
+    (task,) = load_tasks(["simpleqa"], protocol="official")
     assert isinstance(task, Task)
     stored = task.resolved()["task"]["texts"]["grader"]
     assert stored["sha256"].startswith("d61a8f97")
@@ -275,7 +276,7 @@ def _documented() -> dict[str, list[str]]:
 @pytest.mark.parametrize("name", sorted({*REPOSITORIES, "math500", "graphwalks"}))
 def test_the_table_of_protocols_is_what_the_tasks_say(name: str) -> None:
     _, theirs, prompt, sampling, rule, _ = _documented()[name]
-    (task,) = load([name], protocol="official")
+    (task,) = load_tasks([name], protocol="official")
     definition, text = task.definition, task.path.read_text("utf-8")
     commit = theirs.split(",")[0].split()[1]
     assert len(commit) == 7
@@ -306,7 +307,7 @@ def test_every_task_with_an_official_protocol_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("name", ["simpleqa", "hle", "multichallenge_273"])
 def test_figures_that_rest_on_the_authors_rubric_are_compared_under_official_alone(name: str) -> None:
-    (default,), (official,) = load([name]), load([name], protocol="official")
+    (default,), (official,) = load_tasks([name]), load_tasks([name], protocol="official")
     assert default.baselines is not None
     assert official.baselines == (default.baselines[0], True)
     assert default.baselines[1] is False

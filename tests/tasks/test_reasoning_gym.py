@@ -15,14 +15,14 @@ from reasoning_gym.factory import DATASETS
 from m1eval import Output, Sample, UsageError, classify, load
 from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.sandbox.workers import Pool
-from m1eval.task import task
+from m1eval.task.load import load_tasks
 from tests.conftest import digests
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def samples(*overrides: str, seed: int = 0, name: str = "reasoning_gym") -> Any:
-    (gym,) = task.load([name], overrides)
+    (gym,) = load_tasks([name], overrides)
     return gym.samples(CharacterTokenizer(), seed)
 
 

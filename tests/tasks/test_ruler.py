@@ -11,7 +11,7 @@ import pytest
 
 from m1eval import Output, Sample, UsageError, classify, load
 from m1eval.model.runner_tokenizer import CharacterTokenizer
-from m1eval.task import task
+from m1eval.task.load import load_tasks
 from tests.conftest import Characters
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -49,7 +49,7 @@ def shape(subtask: str) -> re.Pattern[str]:
 def ours(subtask: str, length: int = 4096, tokenizer: Any = None, **options: Any) -> Sample:
     overrides = [f"subtasks=[{subtask}]", f"lengths=[{length}]", "samples=1"]
     overrides += [f"{key}={json.dumps(value)}" for key, value in options.items()]
-    (loaded,) = task.load(["ruler_generated"], overrides)
+    (loaded,) = load_tasks(["ruler_generated"], overrides)
     sample: Sample = loaded.samples(tokenizer or CharacterTokenizer(), 1).sample(0)
     return sample
 
@@ -168,10 +168,10 @@ def rows(folder: Path) -> None:
 @pytest.mark.parametrize("subtask", ["qa_1", "qa_2"])
 def test_questions_have_their_documents_among_others_at_any_length(tmp_path, subtask):
     rows(tmp_path)
-    (loaded,) = task.load([f"ruler_{subtask}"], ["lengths=[2048, 20000]", "samples=4"])
+    (loaded,) = load_tasks([f"ruler_{subtask}"], ["lengths=[2048, 20000]", "samples=4"])
     for tokenizer in (Characters(), CharacterTokenizer()):
         lengths = [8000, 20_000] if isinstance(tokenizer, Characters) else [2048, 20_000]
-        (loaded,) = task.load([f"ruler_{subtask}"], [f"lengths={lengths}", "samples=4"])
+        (loaded,) = load_tasks([f"ruler_{subtask}"], [f"lengths={lengths}", "samples=4"])
         samples = loaded.samples(tokenizer, 0, tmp_path)
         for i in range(len(samples)):
             sample = samples.sample(i)

@@ -10,7 +10,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from m1eval import __version__, early, secrets, terminal
-from m1eval.cli import completion, results, run, tasks
+from m1eval.cli import completion, results, run, score, show, tasks
 from m1eval.credentials import register_command
 from m1eval.errors import INTERNAL, M1evalError
 
@@ -51,7 +51,7 @@ def cli(debug: bool) -> None:
 
 
 for _command in (
-    *(run.run, tasks.tasks, tasks.check, results.bench, results.lengths),
+    *(run.run, score.score, show.show, tasks.tasks, tasks.check, results.bench, results.lengths),
     *(tasks.schema, results.compare, results.baselines, completion.completion),
 ):
     cli.add_command(_command)

@@ -9,7 +9,7 @@ from m1eval.errors import UsageError
 from m1eval.run.generation import seed_of
 from m1eval.store import folder as folders
 from m1eval.store import metadata, run_json
-from m1eval.store.config import difference, ignored_digests
+from m1eval.store.config import difference, ignored_digests, with_grader_of
 from m1eval.store.journal_state import JournalState
 from m1eval.text import plural
 from m1eval.yaml_file import display_path
@@ -27,10 +27,11 @@ class Previous(NamedTuple):
     """run.json cannot be read; the journal can."""
 
 
-def read(run: "Run", config: dict[str, Any]) -> Previous:
+def read(run: "Run", config: dict[str, Any], *, regrade: bool = False) -> Previous:
     """What the folder holds of this run; UsageError if it holds another run or other files.
 
-    A folder in which nothing was finished belongs to nobody, whatever its run.json says.
+    A folder in which nothing was finished belongs to nobody, whatever its run.json says. `regrade`: the scorer and the
+    judges may be others.
     """
     folders.refuse_links(run.folder)
     previous = read_any(run)
@@ -39,7 +40,8 @@ def read(run: "Run", config: dict[str, Any]) -> Previous:
     try:  # tasks of equal content are different tasks all the same: the ids of their samples differ
         refuse_if_different(run.folder, {"task": previous.meta["task"]}, {"task": run.task.name})
         ignored = ignored_digests(previous.meta, run.task.builtin_digests(), m1eval.__version__)
-        refuse_if_different(run.folder, previous.meta.get("config", {}), config, ignored)
+        earlier = previous.meta.get("config", {})
+        refuse_if_different(run.folder, with_grader_of(earlier, config) if regrade else earlier, config, ignored)
     except UsageError as error:
         if cost := _cost_of_redoing(JournalState(run.folder / folders.JOURNAL)):  # only now: it reads the whole journal
             raise UsageError(f"{error}, which {cost}") from None

@@ -97,17 +97,20 @@ class Run:
             return False
         return True
 
-    def open(self, *, redo: bool = False) -> OpenRun:
-        """Take the folder: refuse another run's, continue this one's, or begin; the journal knows what is done."""
+    def open(self, *, redo: bool = False, regrade: bool = False) -> OpenRun:
+        """Take the folder: refuse another run's, continue this one's, or begin; the journal knows what is done.
+
+        `regrade`: continue one that has another scorer or other judges.
+        """
         config = self.shown_config()
         self._recover_folder()
         if redo:
             previous.read_any(self)
         else:
-            previous.read(self, config)
+            previous.read(self, config, regrade=regrade)
         journal = Journal(self.folder, redo=redo)
         try:  # once more, as another command may have ended in between
-            earlier = previous.read_any(self) if redo else previous.read(self, config)
+            earlier = previous.read_any(self) if redo else previous.read(self, config, regrade=regrade)
             self.notes += journal.notes
             fresh = redo or not journal.tally.finished
             meta = {} if fresh else earlier.meta

@@ -40,6 +40,15 @@ def difference(old: dict[str, Any], new: dict[str, Any], ignored: Collection[str
     return f"was made with {then}{more}; this run has {now}"
 
 
+def with_grader_of(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the scorer and the judges of others; the rest decides what was asked."""
+    digests = {key: value for key, value in old.get("digests", {}).items() if not f"{key} ".startswith("scorer ")}
+    digests |= {key: value for key, value in new["digests"].items() if f"{key} ".startswith("scorer ")}
+    changed = {"task": {**old.get("task", {}), "scorer": new["task"]["scorer"]}, "digests": digests}
+    judges = {"judges": new["judges"]} if "judges" in new else {}
+    return {key: value for key, value in old.items() if key != "judges"} | changed | judges
+
+
 def with_current_names(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """Settings with the present names of plugins that `old` has under a former and `new` under the present one."""
     if not isinstance(old.get("task"), dict) or not isinstance(new.get("task"), dict):

@@ -1,4 +1,7 @@
-"""Which line of a journal counts for each (sample, repeat): the first score stands, else the last error."""
+"""Which line of a journal counts for each (sample, repeat): the first score, else the last error.
+
+Of several gradings the latest counts; its lines come before those of earlier ones, which are history.
+"""
 
 from typing import Generic, TypeVar
 
@@ -13,6 +16,16 @@ class Deduplicator(Generic[Line]):
         """By sample, its repeats that have a score, as bits."""
         self.errors: dict[tuple[str, int], Line] = {}
         """The last error of each (sample, repeat) without a score."""
+
+        self.gradings: dict[tuple[str, int], int] = {}
+        """The latest grading of each (sample, repeat) that was graded again."""
+
+    def is_history(self, sample: str, repeat: int, graded: int) -> bool:
+        """Whether a line has a grade that a later one has replaced."""
+        latest = self.gradings.get((sample, repeat), 0)
+        if graded > latest:
+            self.gradings[sample, repeat] = graded
+        return graded < latest
 
     def add(self, sample: str, repeat: int, line: Line, *, errored: bool) -> Line | None:
         """Take the next line: the line that it supersedes, the line itself if an earlier score stands, else None."""

@@ -19,7 +19,9 @@ from m1eval.errors import UsageError
 from m1eval.yaml_file import display_path
 
 JOURNAL = "samples.jsonl"
-FILES = (JOURNAL, "run.json", "prompts.zst", "samples.parquet", "heatmap.svg")
+GRADING = "samples.jsonl.grading"
+"""New grades of the answers in the journal, until all are there."""
+FILES = (JOURNAL, "run.json", "prompts.zst", "samples.parquet", "heatmap.svg", GRADING)
 """What a run writes; the journal first."""
 ASIDE = ".before-redo"
 """How the folder ends in which an earlier run is kept."""

@@ -17,7 +17,7 @@ import msgspec
 
 from m1eval import secrets
 from m1eval.errors import Stopped, UsageError
-from m1eval.store import prompts
+from m1eval.store import grading, prompts
 from m1eval.store.folder import drop_aside, locked, make, move_aside, put_back, refuse_links, remove_empty, same
 from m1eval.store.journal_state import SHOWN, JournalState, lines_of, records, superseded_lines
 from m1eval.store.record import Record, RecordHeader, encode_json, encode_record, parse_header, parse_record
@@ -61,6 +61,9 @@ class Journal(JournalState):
                 return
             self._prompt_file = _appending(self.prompts)
             self._end_last_line()
+            if grading.merge(folder):
+                self._file.close()
+                self._file = locked(self.path)
         except OSError as error:
             remove_empty(self._made)
             raise UsageError(
@@ -133,6 +136,7 @@ class Journal(JournalState):
 
     async def append(self, record: Record, messages: list[Message] | None = None) -> None:
         """Write a record, and its sample's prompt if that is not there yet; returns when both are on disk."""
+        record.graded = self.grading
         line = encode_record(record)
         prompt = b""
         if messages is not None and record.id not in self.lines.scored and record.id not in self._kept:

@@ -44,6 +44,8 @@ class JournalState:
         """What cannot be in lines by number; they stay in the file and do not count."""
         self.lines = Deduplicator[RecordHeader]()
         """Those that count."""
+        self.grading = 0
+        """The number of the latest grading."""
         self._superseded = 0
         self._end = 0
         if path.exists():
@@ -72,9 +74,13 @@ class JournalState:
                 elif self.strangers and line.id in self.strangers:
                     self.strange_lines += 1
                     self.strange += [number] if self.strange_lines <= SHOWN else []
-                else:
+                elif not ((line.graded or self.lines.gradings) and self._is_history(line)):
                     self._count(line)
                 self._end += len(raw) if raw[-1:] == b"\n" else 0
+
+    def _is_history(self, line: RecordHeader) -> bool:
+        self.grading = max(self.grading, line.graded)
+        return self.lines.is_history(line.id, line.repeat, line.graded)
 
     def _count(self, line: RecordHeader) -> None:
         superseded = self.lines.add(line.id, line.repeat, line, errored=line.outcome == "errored")
@@ -159,6 +165,8 @@ def deduplicated(path: Path, strangers: Set[str] = frozenset()) -> Iterator[Reco
             record = parse_record(raw) if raw[-1:] == b"\n" else None
             if record is None or record.id in strangers:
                 continue
+            if (record.graded or lines.gradings) and lines.is_history(record.id, record.repeat, record.graded):
+                continue
             errored = record.outcome == "errored"
             if lines.add(record.id, record.repeat, start, errored=errored) != start and not errored:
                 yield record
@@ -176,6 +184,7 @@ def superseded_lines(path: Path, strangers: Set[str] = frozenset()) -> set[int]:
         for number, (_, line) in enumerate(lines_of(path))
         if line is not None
         and line.id not in strangers
+        and not lines.is_history(line.id, line.repeat, line.graded)
         and (superseded := lines.add(line.id, line.repeat, number, errored=line.outcome == "errored")) is not None
     }
 

@@ -39,7 +39,7 @@ def write_parquet(records: Iterable[Record], table: Path, digest: str = "") -> N
 
     text, real, integer = pyarrow.string(), pyarrow.float64(), pyarrow.int64()
     types = {"value": real, "time": real, "repeat": integer, "retries": integer, "seed": integer, "cost": real}
-    types["logprobs"] = pyarrow.list_(real)
+    types |= {"graded": integer, "logprobs": pyarrow.list_(real)}
     names = list(flat_record(Record(id="", repeat=0, outcome="errored")))
     for name in names:
         types.setdefault(name, integer if name.endswith("_tokens") else real if name.endswith("_seconds") else text)

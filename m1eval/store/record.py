@@ -47,6 +47,8 @@ class Record(Struct, kw_only=True, omit_defaults=True):
     """Of prompt and target: what was asked, by which samples of two runs are paired."""
     group: str = ""
     """What the sample is averaged with before the score is (`average` of the task)."""
+    graded: int = 0
+    """The number of its grading; 0: graded when it was answered, by the run's first scorer."""
     time: float = 0.0
     """Seconds since 1970 when it was finished."""
 
@@ -76,6 +78,7 @@ class RecordHeader(Struct):
     """Once counted, the name of its kind."""
     cluster: str = ""
     group: str = ""
+    graded: int = 0
 
 
 _decode_line = msgspec.json.Decoder(RecordHeader).decode

@@ -1,0 +1,317 @@
+"""Grading stored answers again: with another scorer, other options or other judges, and without asking the model."""
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from m1eval.credentials import hide_command
+from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError
+from m1eval.model.model import Model
+from m1eval.progress import NullProgress
+from m1eval.protocols import Runner
+from m1eval.run.context import Resources
+from m1eval.run.generation import ConcurrencyLimit, Session
+from m1eval.run.grading import UNFINISHED, describe_error, digest_of, grade_record
+from m1eval.run.interrupts import Interrupts
+from m1eval.run.judges import Panel
+from m1eval.run.open_run import OpenRun
+from m1eval.run.plan import Plan
+from m1eval.run.planned_run import PlannedRun
+from m1eval.run.run import Run
+from m1eval.run.spending import Spending
+from m1eval.store import grading, run_json
+from m1eval.store.folder import GRADING
+from m1eval.store.journal_state import records
+from m1eval.store.prompts import Damaged
+from m1eval.store.record import Record
+from m1eval.store.stored import StoredRun
+from m1eval.task.load import load_tasks
+from m1eval.task.task import DESCRIPTIVE, Task
+from m1eval.types import Message, Output, Sample
+from m1eval.yaml_file import deep_merge, display_path, parse_value
+
+CONCURRENCY = 64
+"""Answers that are graded at the same time."""
+Changes = Counter[tuple[str, str]]
+
+
+class Regraded(NamedTuple):
+    """A run with its new grades."""
+
+    run: PlannedRun
+    answers: int
+    changes: Changes
+    """How many answers went from one outcome to another."""
+
+
+class Interrupted(Stopped):
+    """Not all answers were graded; the earlier grades still count."""
+
+
+def stored_run(
+    stored: StoredRun, overrides: Sequence[str], judges: Sequence[str], data_dir: Path | None
+) -> tuple[Run, Panel | None]:
+    """The run in a folder as it was configured, with overrides of its scorer such as `scorer={"math": {}}`."""
+    meta, config = stored.meta, stored.config
+    if not {"task", "model", "config"} <= set(meta):
+        raise UsageError(f"{display_path(stored.path)}: run.json does not say what was run")
+    if not stored.tally.finished:
+        raise UsageError(f"{display_path(stored.path)}: no answer to grade")
+    if data_dir is None and (changed := meta.get("changed", {}).get("data")):
+        data_dir = Path(changed[1])
+    task = _stored_task(meta, overrides)
+    if task.scorer.needs_judge and not judges:
+        earlier = "".join(f"; earlier: {judge['model']}" for judge in config.get("judges") or [])
+        raise UsageError(f"{task.name} is graded by a judge: name one, such as --judge http:gpt-4o{earlier}")
+    panel = Panel(list(dict.fromkeys(judges))) if task.scorer.needs_judge else None
+    run = Run(
+        task,
+        StoredModel(config),
+        stored.path,
+        repeats=config.get("repeats"),
+        limit=config.get("limit"),
+        ids=config.get("ids") or (),
+        seed=config.get("seed", 0),
+        data_dir=data_dir,
+        judges=panel.config() if panel else None,
+        judge_files=[model.file for model in panel.models] if panel else [],
+        until_se=meta.get("plan", {}).get("until_se"),
+    )
+    return run, panel
+
+
+class StoredModel(Model):
+    """The model of a stored run, which counts tokens at most."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(config["model"], {}, config.get("tokenizer"))
+        self._config = {key: config[key] for key in ("model", "runner", "tokenizer") if key in config}
+        self.options = {key: value for key, value in config["runner"].items() if self.takes(key)}
+
+    def config(self) -> dict[str, Any]:
+        """What run.json says."""
+        return self._config
+
+    def runner(self) -> Runner:
+        """The runner for its tokenizer; one without, if it cannot be made from what run.json says."""
+        with suppress(UsageError, RunnerError):
+            return super().runner()
+        return Runner()
+
+
+async def regrade(run: Run, judges: Panel | None) -> Regraded:
+    """Grade the answers in the run's folder; the earlier grades count until all new ones are there.
+
+    Interrupted if Ctrl-C came first, UsageError for a sample that is not the one that was answered.
+    """
+    stop, begin = asyncio.Event(), time.monotonic()
+    runner, resources, spending = run.model.runner(), Resources(judges), Spending()
+    session = Session(runner, resources, NullProgress(), ConcurrencyLimit(lambda: CONCURRENCY), spending, stop)
+    if judges is not None:
+        judges.spending, spending.judges = spending, judges.meters
+    try:
+        with Interrupts(stop) as interrupts:
+            opened = run.open(regrade=True)
+            try:
+                if judges is not None:
+                    judges.load_replies(opened.journal.path)
+                    judges.load_replies(run.folder / GRADING)
+                    await judges.start(session.progress)
+                planned = opened.plan(run.model.tokenizer(runner))
+                interrupts.drains = True
+                number = await _Grader(opened, planned.plan, session).grade_all()
+                if stop.is_set():
+                    raise Interrupted(
+                        "not all answers are graded, the earlier grades count; the same command continues"
+                    )
+                changes = _commit(run, opened, number)
+            finally:
+                opened.journal.release()
+            return await _summed_up(run, session, changes, begin)
+    finally:
+        try:
+            await run.model.aclose(runner)
+        finally:
+            await resources.aclose()
+
+
+class _Grader:
+    """Grades what is stored into the staging file of the folder."""
+
+    def __init__(self, opened: OpenRun, plan: Plan, session: Session) -> None:
+        self._opened, self._plan, self._session = opened, plan, session
+        self._numbers = {plan.samples.id(number): number for number in plan.numbers}
+        self._prompts = _stored_prompts(StoredRun(opened.run.folder, opened.meta))
+        gradings = opened.meta.get("gradings") or []
+        self.number: int = max([opened.journal.grading, *(each["number"] for each in gradings)]) + 1
+        settings = {key: opened.meta["config"].get(key) for key in ("task", "digests", "judges")}
+        self._staging = grading.Staging(opened.run.folder, self.number, settings)
+
+    async def grade_all(self) -> int:
+        """Grade all answers that have none of the new grades; the number of the grading."""
+        places, stop = self._session.places, self._session.stop
+        fatal: list[M1evalError] = []
+
+        async def process(record: Record) -> None:
+            try:
+                await self._grade(record)
+            except M1evalError as error:
+                fatal.append(error)
+            finally:
+                places.release()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for record in self._opened.journal.records():
+                    if not _has_output(record) or self._staging.graded.get((record.id, record.repeat)) == record.time:
+                        continue
+                    await places.acquire()
+                    if stop.is_set() or fatal:
+                        places.release()
+                        break
+                    group.create_task(process(record))
+        finally:
+            self._staging.close()
+        if fatal:
+            raise fatal[0]
+        return self.number
+
+    async def _grade(self, record: Record) -> None:
+        output = _output(record)
+        try:
+            sample = await asyncio.to_thread(self._sample, record)
+        except M1evalError:
+            raise
+        except Exception as error:
+            raise UsageError(f"sample '{record.id}' cannot be made: {describe_error(error)}") from error
+        record = msgspec.structs.replace(record, graded=self.number, outcome="errored", error=output.error)
+        record.value, record.answer, record.explanation = None, None, ""
+        record.metrics, record.verdicts, record.judge_replies = {}, [], []
+        context = self._session.resources.context(sample, record.repeat)
+        try:
+            await grade_record(record, self._plan.task, output, context, self._session)
+        finally:
+            with suppress(Exception):  # the grade stands
+                await context.aclose()
+        self._staging.append(record)
+
+    def _sample(self, record: Record) -> Sample:
+        """The sample of a record; UsageError if it is not the one that was answered."""
+        number = self._numbers.get(record.id)
+        if number is None:
+            raise UsageError(f"{display_path(self._opened.run.folder)}: the task has no sample '{record.id}' any more")
+        sample = self._plan.samples.sample(number, record.repeat)
+        is_cut = "cut_tokens" in record.metadata
+        if is_cut and (messages := self._prompts.get(record.id)) is not None:
+            sample, is_cut = msgspec.structs.replace(sample, messages=messages), False
+        # Of a prompt that lost its middle and was too long to be stored, the target alone can be compared.
+        is_same = sample.target == record.target if is_cut or not record.digest else digest_of(sample) == record.digest
+        if not is_same:
+            raise UsageError(
+                f"{display_path(self._opened.run.folder)}: the prompt or the target of sample '{record.id}' is not the "
+                "one that was answered"
+            )
+        return sample
+
+
+def _has_output(record: Record) -> bool:
+    """Whether there is an answer to grade: not where the generation failed, nor where the scorer would not see it."""
+    if record.outcome == "errored":
+        return record.finish_reason is not None and not (record.error or "").startswith("CutOff:")
+    return record.outcome != "refused_context" and not _is_unfinished(record)
+
+
+def _is_unfinished(record: Record) -> bool:
+    return record.outcome == "truncated" and record.explanation == UNFINISHED
+
+
+def _output(record: Record) -> Output:
+    """The output that a record was made of."""
+    names = ("text", "reasoning", "tool_calls", "usage", "timing", "logprobs", "retries", "metadata")
+    fields = {name: getattr(record, name) for name in names}
+    error = None if record.outcome == "errored" else record.error
+    return Output(**fields, finish_reason=record.finish_reason or "stop", error=error)
+
+
+def _stored_prompts(stored: StoredRun) -> dict[str, list[Message]]:
+    """The stored messages of prompts that lost their middle, by sample."""
+    cut = set((stored.meta.get("overlength") or {}).get("cut", ()))
+    try:
+        return {each["id"]: each["messages"] for each in stored.prompts() if each["id"] in cut and "messages" in each}
+    except (Damaged, OSError):
+        return {}
+
+
+def _stored_task(meta: Mapping[str, Any], overrides: Sequence[str]) -> Task:
+    """The task with the settings of a run, and its scorer as the task's file has it now unless the run changed it."""
+    path = meta.get("files", {}).get("task", "")
+    [task] = load_tasks([path if Path(path).is_file() else meta["task"]], protocol=meta.get("protocol"))
+    stored = meta["config"].get("task", {})
+    settings = dict(stored) if "scorer" in meta.get("changed", {}) else {**stored, "scorer": task.definition.scorer}
+    file = task.source
+    file.data = {key: value for key, value in file.data.items() if key in DESCRIPTIVE or key in stored}
+    current = msgspec.to_builtins(task.definition)
+    settings["dataset"] = {**file.data.get("dataset", {}), **stored.get("dataset", {})}
+    file.data |= {key: value for key, value in settings.items() if value != current.get(key)}
+    for text in overrides:
+        key, _, value = text.partition("=")
+        nested: Any = parse_value(value)
+        if key == "scorer":
+            file.data.pop("scorer")
+        for name in reversed(key.split(".")):
+            nested = {name: nested}
+        file.data = deep_merge(file.data, nested)
+    return Task(task.name, task.path, file)
+
+
+def _commit(run: Run, opened: OpenRun, number: int) -> Changes:
+    """Name the new grades in run.json, from when on they count; how the outcomes change."""
+    new = {(record.id, record.repeat): record for record in records(run.folder / GRADING)}
+    if new and all(record.outcome == "errored" for record in new.values()):
+        grading.discard(run.folder)
+        raise UsageError(f"no answer could be graded, the earlier grades count: {next(iter(new.values())).error}")
+    pairs = ((old, new.get((old.id, old.repeat))) for old in opened.journal.records())
+    changes = Changes((old.outcome, after.outcome) for old, after in pairs if after and after.outcome != old.outcome)
+    meta = opened.meta
+    earlier = StoredRun.open(run.folder).meta
+    gradings = meta.get("gradings") or [_description(0, earlier, earlier.get("created"), earlier.get("command"))]
+    entry = _description(number, meta, run_json.timestamp(), hide_command(sys.argv))
+    meta["gradings"] = [*gradings, {**entry, "score": None}]
+    meta["command"] = earlier.get("command", meta["command"])  # with which the run continues, but for the scorer
+    for name in ("summary", "finished"):
+        meta.pop(name, None)
+    opened.save()
+    return changes
+
+
+def _description(number: int, meta: Mapping[str, Any], when: Any, command: Any) -> dict[str, Any]:
+    """A grading as run.json lists it."""
+    config = meta["config"]
+    scorer = config["task"]["scorer"]
+    name, options = (scorer, {}) if isinstance(scorer, str) else next(iter(scorer.items()))
+    entry = {"number": number, "time": when, "scorer": name, "options": options}
+    entry |= {"digest": config.get("digests", {}).get("scorer"), "judges": config.get("judges"), "command": command}
+    return {**entry, "score": (meta.get("summary") or {}).get("score")}
+
+
+async def _summed_up(run: Run, session: Session, changes: Changes, begin: float) -> Regraded:
+    """Open the run with its new grades, write its summary and close it."""
+    opened = run.open()
+    planned: PlannedRun | None = None
+    try:
+        planned = opened.plan(run.model.tokenizer(session.runner))
+        await planned.compare_answers(session)
+        planned.seconds = time.monotonic() - begin
+        opened.meta["command"] = StoredRun.open(run.folder).meta.get("command", opened.meta["command"])
+        opened.meta["gradings"][-1]["score"] = planned.tally.score
+        graded = sum(record.graded == opened.meta["gradings"][-1]["number"] for record in opened.journal.records())
+    finally:
+        opened.close(planned)
+    return Regraded(planned, graded, changes)

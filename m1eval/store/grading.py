@@ -1,0 +1,125 @@
+"""Grading again, on disk: new grades are collected next to the journal and merged into it once run.json names them.
+
+The journal keeps the earlier grades as history: lines with a lower `graded` number below the ones that count, without
+what both have in common. A kill at any moment leaves the old grades or, once run.json has the number of the new ones,
+a merge that the next opening of the journal does.
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from m1eval.errors import UsageError
+from m1eval.store import metadata, run_json
+from m1eval.store.folder import GRADING, JOURNAL
+from m1eval.store.record import Record, RecordHeader, encode_record, parse_header, parse_record
+from m1eval.yaml_file import display_path
+
+SHARED = ("text", "reasoning", "tool_calls", "transcript", "logprobs", "target", "metadata", "usage", "timing")
+"""Fields of a record that the line with the new grade has too."""
+
+
+class Staging:
+    """The file with the new grades of a run, which a later command with the same settings continues."""
+
+    def __init__(self, folder: Path, number: int, settings: Mapping[str, Any]) -> None:
+        self.path = folder / GRADING
+        self.graded: dict[tuple[str, int], float] = {}
+        """When the answers were given that have a new grade, without those whose grading failed."""
+        header = msgspec.json.encode({"grading": number, "settings": settings}, enc_hook=str) + b"\n"
+        continues = self._read(header)
+        try:
+            self._file = self.path.open("ab" if continues else "wb")
+            if not continues:
+                self._file.write(header)
+        except OSError as error:
+            raise UsageError(f"{display_path(self.path)} cannot be written: {error.strerror}") from None
+
+    def append(self, record: Record) -> None:
+        """Add a grade."""
+        self._file.write(encode_record(record))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Put everything on disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def _read(self, header: bytes) -> bool:
+        """Read what is there, without a torn end; False if it has other settings."""
+        if not self.path.exists():
+            return False
+        with self.path.open("rb+") as file:
+            if file.readline() != header:
+                return False
+            end = file.tell()
+            for line in file:
+                record = parse_record(line) if line.endswith(b"\n") else None
+                if record is None:
+                    break
+                end += len(line)
+                if record.outcome != "errored":
+                    self.graded[record.id, record.repeat] = record.time
+            file.truncate(end)
+        return True
+
+
+def merge(folder: Path) -> bool:
+    """Merge new grades that run.json names into the journal, which must be locked; whether there were any."""
+    staging, journal = folder / GRADING, folder / JOURNAL
+    if not staging.exists() or staging.is_symlink():
+        return False
+    lines = _staged_lines(staging, folder)
+    if lines is None:
+        return False
+    merged = journal.with_suffix(".jsonl.new")
+    merged.unlink(missing_ok=True)
+    with journal.open("rb") as old, staging.open("rb") as new, merged.open("xb") as file:
+        written = set[tuple[str, int]]()
+        for raw in old:
+            header = parse_header(raw)
+            key = (header.id, header.repeat) if isinstance(header, RecordHeader) else ("", -1)
+            if key in lines and key not in written:
+                written.add(key)
+                new.seek(lines[key])
+                file.write(new.readline())
+            file.write(_without_shared(raw) if key in lines else raw)
+        file.flush()
+        os.fsync(file.fileno())
+    merged.replace(journal)
+    staging.unlink()
+    return True
+
+
+def discard(folder: Path) -> None:
+    """Remove new grades that were not merged."""
+    with suppress(OSError):
+        (folder / GRADING).unlink()
+
+
+def _staged_lines(staging: Path, folder: Path) -> dict[tuple[str, int], int] | None:
+    """Where the last line is of each (sample, repeat); None if run.json does not name their grading."""
+    with staging.open("rb") as file:
+        try:
+            number = msgspec.json.decode(file.readline())["grading"]
+            gradings = metadata.read(folder / run_json.NAME).get("gradings") or []
+            if number not in {grading.get("number") for grading in gradings}:
+                return None
+        except (msgspec.DecodeError, UsageError, KeyError, TypeError, AttributeError):
+            return None
+        lines, end = {}, file.tell()
+        for raw in file:
+            line, start, end = parse_header(raw), end, end + len(raw)
+            if isinstance(line, RecordHeader) and raw.endswith(b"\n"):
+                lines[line.id, line.repeat] = start
+    return lines
+
+
+def _without_shared(raw: bytes) -> bytes:
+    fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode({name: value for name, value in fields.items() if name not in SHARED}) + b"\n"

@@ -18,8 +18,8 @@ from benchmarks.crash import redo, starts
 from m1eval.errors import Stopped, UsageError
 from m1eval.model.model import Model
 from m1eval.run.run import Run
+from m1eval.store import files, parquet
 from m1eval.store import folder as folders
-from m1eval.store import parquet
 from m1eval.store.journal import Journal
 from m1eval.store.prompts import read_prompts
 from m1eval.store.record import Record
@@ -142,7 +142,7 @@ def test_a_kill_at_any_step_of_redo_is_put_right_by_the_next_command(tmp_path, a
     script = """
         import os, sys
         from pathlib import Path
-        from m1eval.store import folder
+        from m1eval.store import files, folder
         left = int(sys.argv[3])
         def counted(call):
             def count(*args, **kwargs):
@@ -155,7 +155,7 @@ def test_a_kill_at_any_step_of_redo_is_put_right_by_the_next_command(tmp_path, a
         for name in ("mkdir", "rename", "replace", "unlink", "rmdir"):
             setattr(os, name, counted(getattr(os, name)))
         run = Path(sys.argv[1])
-        with folder.locked(run / "samples.jsonl"):
+        with files.locked(run / "samples.jsonl"):
             folder.move_aside(run)
             (run / "samples.jsonl").write_text(sys.argv[2])
             (run / "run.json").write_text("new")
@@ -302,14 +302,14 @@ def test_parquet_is_as_new_as_the_journal_whatever_the_clock_says(m1eval, capita
     table, file = _run(tmp_path / "x") / "samples.parquet", _run(tmp_path / "x") / "samples.jsonl"
     os.utime(table, (4e9, 4e9))
     m1eval(*_command(capitals, tmp_path / "x"))
-    assert parquet.journal_digest(table) == folders.digest(file)
+    assert parquet.journal_digest(table) == files.digest(file)
     before = table.stat().st_ino
     os.utime(file, (4e9, 4e9))
     m1eval(*_command(capitals, tmp_path / "x"))
     assert table.stat().st_ino == before, "it is written only where it is out of date"
     table.write_bytes(b"PAR1")
     m1eval(*_command(capitals, tmp_path / "x"))
-    assert parquet.journal_digest(table) == folders.digest(file)
+    assert parquet.journal_digest(table) == files.digest(file)
 
 
 # While a run goes on
@@ -467,7 +467,7 @@ def test_fifty_times_two_commands_at_once_in_one_folder(tmp_path):
 
 def test_a_lock_on_a_file_that_is_gone_does_not_count(tmp_path, monkeypatch):
     path = tmp_path / "samples.jsonl"
-    first = folders.locked(path)
+    first = files.locked(path)
     opened = os.open
 
     def late(*args: Any) -> int:  # the other run ends, and takes its empty journal away, between open and lock
@@ -478,8 +478,8 @@ def test_a_lock_on_a_file_that_is_gone_does_not_count(tmp_path, monkeypatch):
         return number
 
     monkeypatch.setattr(os, "open", late)
-    with folders.locked(path) as file:
-        assert folders.same(file, path)
+    with files.locked(path) as file:
+        assert files.is_at(file, path)
 
 
 # A full disk

@@ -13,8 +13,7 @@ from m1eval.plugins import foreign
 from m1eval.run import adaptive, loop
 from m1eval.run.generation import Session
 from m1eval.run.plan import Plan
-from m1eval.store import folder as folders
-from m1eval.store import metrics, run_json
+from m1eval.store import files, metrics, run_json
 from m1eval.store.description import RunDescription, describe
 from m1eval.store.stored import StoredRun
 from m1eval.store.tally import SampleTotals, Tally
@@ -156,7 +155,7 @@ class PlannedRun:
         table = self.run.folder / "samples.parquet"
         new_table = table.with_name("samples.parquet.new")
         try:
-            digest = folders.digest(self._journal.path)
+            digest = files.digest(self._journal.path)
             if table.exists() and journal_digest(table) == digest:
                 return
             new_table.unlink(missing_ok=True)

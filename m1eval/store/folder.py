@@ -4,18 +4,16 @@
 removed last, so that after a kill at any moment it is plain which of the two runs each file belongs to.
 """
 
-import fcntl
-import hashlib
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from io import FileIO
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from m1eval.errors import UsageError
+from m1eval.store.files import locked
 from m1eval.yaml_file import display_path
 
 JOURNAL = "samples.jsonl"
@@ -70,40 +68,6 @@ def refuse_foreign(folder: Path) -> None:
         path = folder / name
         if path.is_dir() or (path.exists() and path.stat().st_size):
             raise UsageError(f"{display_path(folder)} holds {name} without run.json; choose another folder with --out")
-
-
-def locked(path: Path) -> FileIO:
-    """The file, opened for appending and locked; UsageError if another process has it.
-
-    A process that ends may delete or replace the file between our opening and locking it: then it is opened again.
-    """
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        file = FileIO(descriptor, "a+")  # a buffer would try again to write what a full disk has refused
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise UsageError(
-                f"{display_path(path.parent)} is being written by another run; wait, or --out elsewhere"
-            ) from None
-        if same(file, path):
-            return file
-        file.close()
-
-
-def same(file: FileIO, path: Path) -> bool:
-    """Whether the open file is the one that has this path."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat(follow_symlinks=False))
-    except OSError:
-        return False
-
-
-def digest(path: Path) -> str:
-    """The size and the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return f"{path.stat().st_size}-{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def aside_path(folder: Path) -> Path:

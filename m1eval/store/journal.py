@@ -11,18 +11,17 @@ import os
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
 from m1eval import secrets
 from m1eval.errors import Stopped, UsageError
-from m1eval.store import grading, prompts
-from m1eval.store.folder import drop_aside, locked, make, move_aside, put_back, refuse_links, remove_empty, same
-from m1eval.store.journal_state import SHOWN, JournalState, lines_of, records, superseded_lines
-from m1eval.store.record import Record, RecordHeader, encode_json, encode_record, parse_header, parse_record
+from m1eval.store import compaction, grading, prompts
+from m1eval.store.files import append, content, is_at, locked, open_append, unused_path
+from m1eval.store.folder import drop_aside, make, move_aside, put_back, refuse_links, remove_empty
+from m1eval.store.journal_state import SHOWN, JournalState, records
+from m1eval.store.record import Record, RecordHeader, encode_json, encode_record, parse_header
 from m1eval.types import Message, Usage
-from m1eval.validation import add_usage, total_usage
 from m1eval.yaml_file import display_path
 
 MAX_LINE = 2**28
@@ -59,7 +58,7 @@ class Journal(JournalState):
                 self.path = folder / "samples.jsonl"
                 self._kept: set[str] = set()
                 return
-            self._prompt_file = _appending(self.prompts)
+            self._prompt_file = open_append(self.prompts)
             self._end_last_line()
             if grading.merge(folder):
                 self._file.close()
@@ -83,7 +82,7 @@ class Journal(JournalState):
             if self._file.seek(0, os.SEEK_END) or (self.folder / "run.json").exists():
                 move_aside(self.folder)
                 self._before, self._file = self._file, locked(self.path)
-            self._prompt_file = _appending(self.prompts)
+            self._prompt_file = open_append(self.prompts)
         except OSError as error:
             raise UsageError(f"{display_path(self.folder)} cannot be written: {error.strerror}") from None
 
@@ -100,7 +99,7 @@ class Journal(JournalState):
             file.seek(start)
             last = file.read().rpartition(b"\n")[2]
         if len(last) < MAX_LINE and isinstance(parse_header(last), RecordHeader):
-            _append(self._file, b"\n")
+            append(self._file, b"\n")
 
     def _recover_prompts(self) -> set[str]:
         """Cut off the torn end of the prompts; the samples, besides the scored ones, whose prompt is there.
@@ -114,7 +113,7 @@ class Journal(JournalState):
             aside = self.prompts.with_suffix(".zst.damaged")
             self.prompts.replace(aside)
             self._prompt_file.close()
-            self._prompt_file = _appending(self.prompts)
+            self._prompt_file = open_append(self.prompts)
             self._set_aside.append(
                 f"{display_path(self.prompts)} is damaged and set aside as {aside.name}; the scores are whole"
             )
@@ -205,26 +204,26 @@ class Journal(JournalState):
                     done.set_result(None)
 
     def _write(self, batch: list[tuple[bytes, bytes, asyncio.Future[None]]]) -> None:
-        if not same(self._file, self.path):
+        if not is_at(self._file, self.path):
             self._rescue()
-        if not same(self._prompt_file, self.prompts):
+        if not is_at(self._prompt_file, self.prompts):
             self._rescue_prompts()
         for file, data in (
             (self._prompt_file, b"".join(prompt for _, prompt, _ in batch)),
             (self._file, b"".join(line for line, _, _ in batch)),
         ):
             if data:
-                _append(file, data)
+                append(file, data)
 
     def _rescue(self) -> None:
         """Write what our open file holds under its own name again, or another if that is taken, and stop the run."""
-        content = _content(self._file)
+        data = content(self._file)
         was, taken = self.path, os.path.lexists(self.path)
         self.folder.mkdir(parents=True, exist_ok=True)
         if taken:
-            self.path = _unused_path(was.with_suffix(".jsonl.rescued"))
+            self.path = unused_path(was.with_suffix(".jsonl.rescued"))
         file = locked(self.path)
-        _append(file, content)
+        append(file, data)
         self._file.close()
         self._file = file
         how = "replaced by another file" if taken else "deleted"
@@ -237,9 +236,9 @@ class Journal(JournalState):
         """Write what our open file of prompts holds under its own name again, or another if that is taken."""
         was, taken = self.prompts, os.path.lexists(self.prompts)
         if taken:
-            self.prompts = _unused_path(was.with_suffix(".zst.rescued"))
-        file = _appending(self.prompts)
-        _append(file, _content(self._prompt_file))
+            self.prompts = unused_path(was.with_suffix(".zst.rescued"))
+        file = open_append(self.prompts)
+        append(file, content(self._prompt_file))
         self._prompt_file.close()
         self._prompt_file = file
         how = "replaced by another file" if taken else "deleted"
@@ -249,12 +248,7 @@ class Journal(JournalState):
 
     def attempted(self) -> Usage:
         """What the answers of a `--redo` took that came to nothing, judges' replies too."""
-        gone = Usage()
-        replies: dict[str, Usage] = {}  # by key, as one may decide on several equal answers
-        for record in records(self.path) if self._before is not None else ():
-            add_usage(gone, record.usage)
-            replies |= _replies(record)
-        return total_usage((gone, *replies.values()))
+        return compaction.usage_of(records(self.path)) if self._before is not None else Usage()
 
     def prepare(self) -> Usage:
         """Write the journal without superseded lines beside it, for `close` to put in its place; what they took.
@@ -264,14 +258,20 @@ class Journal(JournalState):
         if self._prepared:
             return Usage()
         self._prepared = True
-        if not self._superseded or self._before or not same(self._file, self.path):
+        if not self._superseded or self._before or not is_at(self._file, self.path):
             return Usage()
         try:
-            self._compacted = self._compact()
+            self._compacted = compaction.compact(self.path, self.strangers, is_torn=bool(self.torn))
         except OSError as error:
             self._keep_lines(error)
             return Usage()
         return self.superseded()
+
+    def superseded(self, *, judges: bool = True) -> Usage:
+        """Usage of the lines that are dropped when the journal is closed; judges' replies too."""
+        if not self._superseded or not self._begun:
+            return Usage()
+        return compaction.superseded_usage(self.path, self.strangers, judges=judges)
 
     def keep_superseded(self) -> None:
         """Leave superseded lines where they are, after all: what they took is not written down anywhere else."""
@@ -292,7 +292,7 @@ class Journal(JournalState):
         """
         try:
             self.prepare()
-            if self._compacted and same(self._file, self.path):
+            if self._compacted and is_at(self._file, self.path):
                 self._compacted.replace(self.path)
         except OSError as error:
             self._keep_lines(error)
@@ -304,25 +304,6 @@ class Journal(JournalState):
                     f"{display_path(self.folder)}: no new answer came; the earlier run is back in place"
                 )
             self.release()
-
-    def superseded(self, *, judges: bool = True) -> Usage:
-        """What the lines took that later ones supersede, which go when the journal is closed; judges' replies too."""
-        gone = Usage()
-        if not self._superseded or not self._begun:
-            return gone
-        dropped = superseded_lines(self.path, self.strangers)
-        going: dict[str, Usage] = {}
-        staying: set[str] = set()
-        for number, (raw, line) in enumerate(lines_of(self.path)):
-            record = parse_record(raw) if judges and line else None
-            replies = _replies(record) if record else {}
-            if line is None or number not in dropped:
-                staying |= replies.keys()
-                continue
-            add_usage(gone, line.usage)
-            going |= replies
-        # A reply that was paid for with an errored answer may have decided on the one in its place.
-        return total_usage((gone, *(usage for key, usage in going.items() if key not in staying)))
 
     def release(self) -> None:
         """Let go of the folder and leave it as it is."""
@@ -355,73 +336,3 @@ class Journal(JournalState):
             path.unlink(missing_ok=True)
         self.close()
         remove_empty(self._made)
-
-    def _compact(self) -> Path:
-        """Write the journal anew beside the old one, with one line for each (sample, repeat)."""
-        fresh = self.path.with_suffix(".jsonl.new")
-        try:
-            unreadable = self._unreadable()
-            if unreadable:
-                with locked(self.path.with_suffix(".jsonl.unreadable")) as kept_aside:
-                    _append(kept_aside, unreadable)
-            fresh.unlink(missing_ok=True)
-            with fresh.open("xb") as file:
-                self._write_current(file)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            with suppress(OSError):
-                fresh.unlink()
-            raise
-        return fresh
-
-    def _write_current(self, file: IO[bytes]) -> None:
-        dropped = superseded_lines(self.path, self.strangers)
-        for number, (raw, _) in enumerate(lines_of(self.path)):
-            # Invalid lines and those of strangers stay, as it is not known what they were meant to be.
-            if number not in dropped:
-                file.write(raw)
-
-    def _unreadable(self) -> bytes:
-        """The lines that are no JSON."""
-        if not self.torn:
-            return b""
-        with self.path.open("rb") as file:
-            return b"".join(raw for raw in file if not parse_header(raw) and raw.endswith(b"\n"))
-
-
-def _replies(record: Record) -> dict[str, Usage]:
-    """What the judges' replies of a record took, by their keys."""
-    return {reply.key: reply.usage for reply in (*record.verdicts, *record.judge_replies)}
-
-
-def _appending(path: Path) -> FileIO:
-    """A file to append to; a symbolic link is not followed."""
-    return FileIO(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a+")
-
-
-def _unused_path(path: Path) -> Path:
-    """The path, or one with a number behind it if that is taken."""
-    names = itertools.chain([path], (path.with_name(f"{path.name}.{n}") for n in itertools.count(1)))
-    return next(each for each in names if not os.path.lexists(each))
-
-
-def _content(file: FileIO) -> bytes:
-    """All that an open file holds, whatever has become of its name."""
-    content = bytearray()
-    while part := os.pread(file.fileno(), 2**24, len(content)):
-        content += part
-    return bytes(content)
-
-
-def _append(file: FileIO, data: bytes) -> None:
-    """All of `data`, on disk, or none of it: a disk that fills up must not leave half a line."""
-    end = file.seek(0, os.SEEK_END)
-    view = memoryview(data)
-    try:
-        while view:
-            view = view[file.write(view) :]
-        os.fsync(file.fileno())
-    except OSError:
-        os.ftruncate(file.fileno(), end)
-        raise

@@ -176,19 +176,6 @@ def deduplicated(path: Path, strangers: Set[str] = frozenset()) -> Iterator[Reco
                 yield record
 
 
-def superseded_lines(path: Path, strangers: Set[str] = frozenset()) -> set[int]:
-    """The lines that do not count as others of the same (sample, repeat) do, by their numbers in `lines_of`."""
-    lines = Deduplicator[int]()
-    return {
-        superseded
-        for number, (_, line) in enumerate(lines_of(path))
-        if line is not None
-        and line.id not in strangers
-        and not lines.is_history(line.id, line.repeat, line.graded)
-        and (superseded := lines.add(line.id, line.repeat, number, errored=line.outcome == "errored")) is not None
-    }
-
-
 def lines_of(path: Path) -> Iterator[tuple[bytes, RecordHeader | None]]:
     """The lines that are not torn; None beside those that cannot be."""
     with path.open("rb") as file:

@@ -1,0 +1,91 @@
+"""Dropping the superseded lines of a journal, and summing up what they used."""
+
+import os
+from collections.abc import Iterable, Set
+from contextlib import suppress
+from pathlib import Path
+
+from m1eval.store.deduplication import Deduplicator
+from m1eval.store.files import append, locked
+from m1eval.store.journal_state import lines_of
+from m1eval.store.record import Record, parse_header, parse_record
+from m1eval.types import Usage
+from m1eval.validation import add_usage, total_usage
+
+
+def superseded_lines(path: Path, strangers: Set[str]) -> set[int]:
+    """Numbers, as in `lines_of`, of the lines that another line of the same (sample, repeat) supersedes."""
+    lines = Deduplicator[int]()
+    return {
+        superseded
+        for number, (_, line) in enumerate(lines_of(path))
+        if line is not None
+        and line.id not in strangers
+        and not lines.is_history(line.id, line.repeat, line.graded)
+        and (superseded := lines.add(line.id, line.repeat, number, errored=line.outcome == "errored")) is not None
+    }
+
+
+def usage_of(records: Iterable[Record]) -> Usage:
+    """Usage of records and of their judges' replies; a reply that decides on several equal answers counts once."""
+    usage = Usage()
+    replies: dict[str, Usage] = {}
+    for record in records:
+        add_usage(usage, record.usage)
+        replies |= _replies(record)
+    return total_usage((usage, *replies.values()))
+
+
+def superseded_usage(path: Path, strangers: Set[str], *, judges: bool) -> Usage:
+    """Usage of the superseded lines, with `judges` that of their judges' replies too."""
+    usage = Usage()
+    superseded = superseded_lines(path, strangers)
+    dropped: dict[str, Usage] = {}
+    staying: set[str] = set()
+    for number, (raw, line) in enumerate(lines_of(path)):
+        record = parse_record(raw) if judges and line else None
+        replies = _replies(record) if record else {}
+        if line is None or number not in superseded:
+            staying |= replies.keys()
+            continue
+        add_usage(usage, line.usage)
+        dropped |= replies
+    # A reply that was paid for with an errored answer may have decided on the one in its place.
+    return total_usage((usage, *(reply for key, reply in dropped.items() if key not in staying)))
+
+
+def _replies(record: Record) -> dict[str, Usage]:
+    """Usage of the judges' replies of a record, by their keys."""
+    return {reply.key: reply.usage for reply in (*record.verdicts, *record.judge_replies)}
+
+
+def compact(path: Path, strangers: Set[str], *, is_torn: bool) -> Path:
+    """Write the journal without superseded lines to a file next to it; OSError if that is not possible.
+
+    `is_torn`: there are lines that are not JSON, which go to `samples.jsonl.unreadable`.
+    """
+    fresh = path.with_suffix(".jsonl.new")
+    try:
+        if is_torn and (unreadable := _unreadable(path)):
+            with locked(path.with_suffix(".jsonl.unreadable")) as aside:
+                append(aside, unreadable)
+        fresh.unlink(missing_ok=True)
+        superseded = superseded_lines(path, strangers)
+        with fresh.open("xb") as file:
+            for number, (raw, _) in enumerate(lines_of(path)):
+                # Invalid lines and those of strangers stay, as it is not known what they were meant to be.
+                if number not in superseded:
+                    file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            fresh.unlink()
+        raise
+    return fresh
+
+
+def _unreadable(path: Path) -> bytes:
+    """The lines that are not JSON."""
+    with path.open("rb") as file:
+        return b"".join(raw for raw in file if not parse_header(raw) and raw.endswith(b"\n"))

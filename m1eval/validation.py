@@ -34,16 +34,16 @@ def as_number(value: Any) -> float:
     if not isinstance(value, numbers.Number | Decimal):
         item = getattr(value, "item", None)
         if item is None or tuple(getattr(value, "shape", (1,))) != ():
-            raise TypeError(f"{_named(value)} is not a number")
+            raise TypeError(f"{_describe_value(value)} is not a number")
         value = item()
     if isinstance(value, numbers.Complex) and not isinstance(value, numbers.Real):
-        raise TypeError(f"{_named(value)} is not a real number")
+        raise TypeError(f"{_describe_value(value)} is not a real number")
     if not isinstance(value, numbers.Real | Decimal):
-        raise TypeError(f"{_named(value)} is not a number")
+        raise TypeError(f"{_describe_value(value)} is not a number")
     try:
         return float(value)
     except OverflowError:
-        raise ValueError(f"{_named(value)} is too large") from None
+        raise ValueError(f"{_describe_value(value)} is too large") from None
 
 
 def as_score(score: Any, scorer_file: Path) -> Score:
@@ -56,7 +56,7 @@ def as_score(score: Any, scorer_file: Path) -> Score:
 
 def _plain_score(score: Any) -> Score:
     if not isinstance(score, Score):
-        raise TypeError(f"the scorer returned {_named(score)}, not a Score")
+        raise TypeError(f"the scorer returned {_describe_value(score)}, not a Score")
     try:
         value = as_number(score.value)
     except (TypeError, ValueError) as error:
@@ -64,13 +64,13 @@ def _plain_score(score: Any) -> Score:
     if not 0 <= value <= 1:  # not for NaN either
         raise ValueError(f"the scorer gave {value}, which is not in [0, 1]")
     if not isinstance(score.metrics, Mapping):
-        raise TypeError(f"the metrics of the score are {_named(score.metrics)}, not a dict")
+        raise TypeError(f"the metrics of the score are {_describe_value(score.metrics)}, not a dict")
     if not all(isinstance(verdict, JudgeReply) for verdict in score.verdicts):
         raise TypeError("the verdicts of the score are not a list of JudgeReply")
     return Score(
         value=abs(value),  # -0.0 is 0
-        answer=None if score.answer is None else _text(score.answer),
-        explanation=_text(score.explanation),
+        answer=None if score.answer is None else _as_text(score.answer),
+        explanation=_as_text(score.explanation),
         metrics=_plain_metrics(score.metrics),
         verdicts=list(score.verdicts),
     )
@@ -85,43 +85,43 @@ def _plain_metrics(metrics: Mapping[Any, Any]) -> dict[str, float]:
         except (TypeError, ValueError) as error:
             raise ValueError(f"metric '{name}': {error}") from None
         if math.isfinite(number):
-            plain[_text(name)] = number
+            plain[_as_text(name)] = number
     return plain
 
 
-def as_metrics(figures: Any) -> dict[str, float | None]:
-    """Figures of a run as a scorer gave them, with plain numbers; those that are not finite are not known."""
-    if not isinstance(figures, Mapping):
-        raise TypeError(f"figures are {_named(figures)}, not a dict")
+def as_metrics(metrics: Any) -> dict[str, float | None]:
+    """Aggregate metrics of a scorer with plain numbers; those that are not finite become None."""
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"figures are {_describe_value(metrics)}, not a dict")
     plain: dict[str, float | None] = {}
-    for name, value in figures.items():
+    for name, value in metrics.items():
         try:
             number = None if value is None else as_number(value)
         except (TypeError, ValueError) as error:
             raise ValueError(f"figure '{name}': {error}") from None
-        plain[_text(name)] = number if number is not None and math.isfinite(number) else None
+        plain[_as_text(name)] = number if number is not None and math.isfinite(number) else None
     return plain
 
 
 def as_output(output: Any) -> Output:
-    """The output that a runner or an episode returned, with plain numbers and text; TypeError if it is none.
+    """The output that a runner or an episode returned, with plain numbers and text; TypeError if it is not one.
 
     Counts and times that cannot be right are not known and become 0, a cost None. Changes the output in place.
     """
     if not isinstance(output, Output):
-        raise TypeError(f"{_named(output)} was returned in place of an Output")
+        raise TypeError(f"{_describe_value(output)} was returned in place of an Output")
     as_usage(output.usage)
     as_timing(output.timing)
     output.retries = _count(output.retries)
     for name in ("text", "reasoning"):
         if not isinstance(text := getattr(output, name), str):
-            raise TypeError(f"the output's {name} is {_named(text)}, not a str")
-    output.error = None if output.error is None else _text(output.error)
+            raise TypeError(f"the output's {name} is {_describe_value(text)}, not a str")
+    output.error = None if output.error is None else _as_text(output.error)
     if output.finish_reason not in _FINISH_REASONS:
         reasons = ", ".join(sorted(_FINISH_REASONS))
         raise ValueError(f"the output's finish_reason is {output.finish_reason!r}, not one of {reasons}")
     if not isinstance(output.metadata, Mapping):
-        raise TypeError(f"the output's metadata is {_named(output.metadata)}, not a dict")
+        raise TypeError(f"the output's metadata is {_describe_value(output.metadata)}, not a dict")
     if output.logprobs is not None:
         output.logprobs = _logprobs(output.logprobs)
     return output
@@ -147,20 +147,20 @@ def as_timing(timing: Timing) -> Timing:
     return timing
 
 
-def add_usage(usage: Usage, more: Usage) -> None:
-    """Add counts to others; a cost that one of them does not know is the other's."""
+def add_usage(usage: Usage, other: Usage) -> None:
+    """Add another usage in place; a cost that one of them lacks is the other's."""
     for name in COUNTS:
-        setattr(usage, name, getattr(usage, name) + getattr(more, name))
-    if more.cost is not None:
-        usage.cost = (usage.cost or 0.0) + more.cost
+        setattr(usage, name, getattr(usage, name) + getattr(other, name))
+    if other.cost is not None:
+        usage.cost = (usage.cost or 0.0) + other.cost
 
 
 def total_usage(usages: Iterable[Usage]) -> Usage:
-    """The sum of some usages."""
-    whole = Usage()
+    """The sum of usages."""
+    total = Usage()
     for usage in usages:
-        add_usage(whole, usage)
-    return whole
+        add_usage(total, usage)
+    return total
 
 
 def _count(value: Any) -> int:
@@ -177,16 +177,16 @@ def _finite(value: Any) -> float | None:
 
 
 def _logprobs(values: Any) -> list[float] | None:
-    """Log probabilities as floats; None if one of them is none, as the others are of no use without it."""
+    """Log probabilities as floats; None if one of them is not a number, as the others mean nothing without it."""
     numbers_ = [_finite(value) for value in values]
     return [number for number in numbers_ if number is not None] if None not in numbers_ else None
 
 
-def _text(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value if type(value) is str else str(value)
 
 
-def _named(value: Any) -> str:
+def _describe_value(value: Any) -> str:
     """A value and its type, short."""
     text = repr(value)
     return f"{text if len(text) <= 60 else text[:57] + '…'} ({type(value).__name__})"

@@ -54,7 +54,7 @@ class LiveSession(Protocol):
     """How the runs are carried out."""
 
     @property
-    def places(self) -> LiveLimit: ...
+    def concurrency_limit(self) -> LiveLimit: ...
     @property
     def stop(self) -> asyncio.Event: ...
 
@@ -235,7 +235,7 @@ class Terminal:
         spent = (
             f" · {format_cost(about.cost, complete=about.cost_complete)}" if about and about.cost is not None else ""
         )
-        limit = self._session.places if self._session else None
+        limit = self._session.concurrency_limit if self._session else None
         in_flight = f" · in flight {limit.in_flight}/{limit.limit()}" if limit else ""
         speed = f"out {format_count(rate_out)} tok/s · in {format_count(rate_in)} tok/s{each}{spent}{in_flight}"
         waited = f" ({format_duration(self._waited)} of waiting)" if self._waited >= 1 else ""

@@ -1,4 +1,4 @@
-"""`m1eval check`: is a task sound? No model is needed: its gold answers must score 1 and empty ones 0."""
+"""`m1eval check`: whether tasks are sound. No model is needed: gold answers must score 1 and empty ones 0."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +20,11 @@ from m1eval.text import plural
 from m1eval.types import Output, Sample
 
 SAMPLES = 5
-"""How many samples of a task are tried, chosen at random."""
+"""Number of samples of a task that are graded, chosen at random."""
 
 
 class Result(NamedTuple):
-    """What was found: `passed`, `failed`, or `skipped` with the reason."""
+    """The result for one task: `passed`, `failed`, or `skipped` with the reason."""
 
     task: str
     verdict: str
@@ -34,14 +34,16 @@ class Result(NamedTuple):
 async def check_all(
     names: Sequence[str], data_dir: Path | None, overrides: Sequence[str] = (), protocol: str | None = None
 ) -> list[Result]:
-    """Check the named tasks; without names all, but for the data of those that need the network.
+    """Check the named tasks; without names all, except for data that need the network.
 
     `protocol`: of those tasks that have it; the result names the protocol that was checked.
     """
     resources = Resources()
     results = []
     try:
-        for name, tasks in _loaded([*names] or [*plugins.available("tasks", "**/*.yaml")], overrides, protocol).items():
+        for name, tasks in _load_all(
+            [*names] or [*plugins.available("tasks", "**/*.yaml")], overrides, protocol
+        ).items():
             if isinstance(tasks, M1evalError):
                 results.append(Result(name, "failed", str(tasks)))
                 continue
@@ -54,10 +56,10 @@ async def check_all(
     return results
 
 
-def _loaded(
+def _load_all(
     names: Sequence[str], overrides: Sequence[str], protocol: str | None
 ) -> dict[str, list[Task] | M1evalError]:
-    """The tasks of each name, or what is wrong with it; a protocol is unknown only if none of the names has it."""
+    """The tasks of each name, or the error in it; a protocol is unknown only if none of the names has it."""
     loaded: dict[str, list[Task] | M1evalError] = {}
     for name in names:
         try:
@@ -93,7 +95,7 @@ async def _check(task: Task, data_dir: Path | None, resources: Resources, *, fet
         if not samples.has_generated_ids:
             samples.check_ids(range(len(samples)))
         samples.check_rows(range(len(samples)))
-        if fault := await _gold_fault(task, samples, resources) or await _find_fault(task, samples, resources):
+        if fault := await _gold_fault(task, samples, resources) or await _first_fault(task, samples, resources):
             return Result(task.name, "failed", fault)
     except M1evalError as error:
         return Result(task.name, "failed", str(error))
@@ -118,17 +120,17 @@ async def _gold_fault(task: Task, samples: Samples, resources: Resources) -> str
     return None
 
 
-async def _find_fault(task: Task, samples: Samples, resources: Resources) -> str | None:
+async def _first_fault(task: Task, samples: Samples, resources: Resources) -> str | None:
     for number in samples.select(limit=SAMPLES, ids=None, seed=0):
-        if fault := await _fault(task, samples.sample(number), resources):
+        if fault := await _sample_fault(task, samples.sample(number), resources):
             return fault
     return None
 
 
-async def _fault(task: Task, sample: Sample, resources: Resources) -> str | None:
+async def _sample_fault(task: Task, sample: Sample, resources: Resources) -> str | None:
     if not any(str(message.get("content") or "").strip() for message in sample.messages):
         return f"{sample.id}: the prompt is empty"
-    for noun, text, wanted in (("gold", sample.gold or "", 1.0), ("empty", "", 0.0)):
+    for noun, text, expected in (("gold", sample.gold or "", 1.0), ("empty", "", 0.0)):
         try:
             score, _ = await grade(task, sample, Output(text=text), resources.context(sample))
         except NoJudge:
@@ -138,7 +140,7 @@ async def _fault(task: Task, sample: Sample, resources: Resources) -> str | None
         except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - what is wrong with the task
             place = foreign.place_of(error, task.scorer_file)
             return f"{sample.id}: the scorer fails on the {noun} answer: {foreign.describe_error(error)} ({place})"
-        if abs(score.value - wanted) > 1e-9:
+        if abs(score.value - expected) > 1e-9:
             answer = f"the {noun} answer {text[:60]!r}"
-            return f"{sample.id}: {answer} scores {score.value:g}, not {wanted:g} ({score.explanation})"
+            return f"{sample.id}: {answer} scores {score.value:g}, not {expected:g} ({score.explanation})"
     return None

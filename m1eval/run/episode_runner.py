@@ -23,7 +23,7 @@ class EpisodeRunner(BoundRunner):
         self.tokenizer, self.context_window = session.runner.tokenizer, session.runner.context_window
         self.max_n = session.runner.max_n
         self.transcript = Transcript(context.sample.messages)
-        self._places = session.places
+        self._places = session.concurrency_limit
         self._room: reservation.Episode | None = None
 
     async def run(self, episode: Episode) -> Output:

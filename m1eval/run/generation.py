@@ -60,7 +60,7 @@ class Session(NamedTuple):
     runner: Runner
     resources: Resources
     progress: Progress
-    places: ConcurrencyLimit
+    concurrency_limit: ConcurrencyLimit
     spending: Spending
     stop: asyncio.Event
 

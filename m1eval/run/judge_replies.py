@@ -1,4 +1,4 @@
-"""The replies of judges about the answer that is being graded: all of them are paid for, also those of no use."""
+"""The replies of judges about the answer that is being graded: all of them are paid for, unusable ones too."""
 
 from contextvars import ContextVar
 
@@ -10,5 +10,5 @@ judge_replies: ContextVar[list[JudgeReply] | None] = ContextVar("judge_replies",
 
 def add(reply: JudgeReply) -> None:
     """Keep a reply with the answer that is being graded."""
-    if (kept := judge_replies.get()) is not None:
-        kept.append(reply)
+    if (replies := judge_replies.get()) is not None:
+        replies.append(reply)

@@ -1,6 +1,6 @@
 """The judges that `--judge` names: models that grade answers which no rule can grade.
 
-A judge is any runner. What it said is kept with the record in the journal, and the same question to the same judge is
+A judge is any runner. Its replies are kept with the record in the journal, and the same question to the same judge is
 answered from there, in this run and when the run continues.
 """
 
@@ -29,15 +29,15 @@ from m1eval.validation import as_output
 from m1eval.yaml_file import parse_value
 
 MAX_TOKENS = 4096
-"""Of a judge's reply, its thinking included."""
+"""Maximum number of new tokens of a reply, thinking included."""
 
 
 class ContextLengthExceeded(RuntimeError):
-    """What a judge was asked is longer than its window."""
+    """The prompt of a judge is longer than its context window."""
 
 
 class IncompleteReplies(RuntimeError):
-    """A judge gave no whole reply; `replies` has those of the others, in the order of the judges."""
+    """A judge gave no complete reply; `replies` has those of the others, in the order of the judges."""
 
     def __init__(self, message: str, replies: Sequence[JudgeReply | BaseException]) -> None:
         super().__init__(message)
@@ -58,8 +58,8 @@ class Panel:
         for meter, judge in zip(self.meters, self._runners, strict=True):
             meter.usual_output = MAX_TOKENS
             meter.window = lambda judge=judge: judge.context_window  # type: ignore[misc]
-        self._known: dict[str, JudgeReply] = {}
-        self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._replies_by_key: dict[str, JudgeReply] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def start(self, progress: Progress) -> None:
         """Load or connect to the judges."""
@@ -67,16 +67,16 @@ class Panel:
             await runner.start(progress)
 
     def load_replies(self, journal: Path) -> None:
-        """Take over what a journal knows, so that nothing is asked twice, and count what it cost."""
+        """Load the replies in a journal, so that no question is asked twice, and count their cost."""
         seen: dict[str, JudgeReply] = {}
         for record in records(journal) if journal.exists() else ():
             seen |= {reply.key: reply for reply in (*record.verdicts, *record.judge_replies)}
         for reply in seen.values():
             self.spending.add_previous(reply.usage)
-        self._known |= {key: reply for key, reply in seen.items() if reply.error is None}
+        self._replies_by_key |= {key: reply for key, reply in seen.items() if reply.error is None}
 
     def price(self, file: Path | None, *, required: bool) -> None:
-        """Find what the judges cost; UsageError if that is not known and a limit needs it."""
+        """Find the prices of the judges; UsageError if a limit needs one that is not known."""
         for model, judge, meter in zip(self.models, self._runners, self.meters, strict=True):
             try:
                 meter.prices = prices.find(model.name, judge.base_url, file)
@@ -95,12 +95,12 @@ class Panel:
     ) -> list[JudgeReply]:
         """One verdict of each judge, at the same time; judges whose verdict is `known`, by number, are not asked.
 
-        RuntimeError for a judge that gives no whole reply, ContextLengthExceeded if its window is too small.
+        RuntimeError for a judge that gives no complete reply, ContextLengthExceeded if its window is too small.
         """
         known = known or {}
-        asked = [i for i in range(len(self._runners)) if i not in known]
-        came = await asyncio.gather(*(self._ask(i, messages, attempt) for i in asked), return_exceptions=True)
-        new = dict(zip(asked, came, strict=True))
+        missing = [i for i in range(len(self._runners)) if i not in known]
+        results = await asyncio.gather(*(self._ask(i, messages, attempt) for i in missing), return_exceptions=True)
+        new = dict(zip(missing, results, strict=True))
         replies = [known[i] if i in known else new[i] for i in range(len(self._runners))]
         verdicts = [reply for reply in replies if isinstance(reply, JudgeReply)]
         for reply in replies:
@@ -112,9 +112,9 @@ class Panel:
 
     async def _ask(self, number: int, messages: list[Message], attempt: int) -> JudgeReply:
         key = _key(self.models[number].config(), messages, attempt)
-        lock = self._asking.setdefault(key, asyncio.Lock())
+        lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:  # equal answers of several repeats are judged at the same time, and by one reply
-            return self._known.get(key) or await self._generate(number, key, messages, attempt)
+            return self._replies_by_key.get(key) or await self._generate(number, key, messages, attempt)
 
     async def _generate(self, number: int, key: str, messages: list[Message], attempt: int) -> JudgeReply:
         spec = self.models[number].spec
@@ -143,23 +143,23 @@ class Panel:
             add(_failed_reply(spec, key, output.text, usage, why))
             raise RuntimeError(f"judge {spec}: {why}")
         verdict = JudgeReply(judge=spec, key=key, text=output.text, usage=usage)
-        self._known[key] = verdict
+        self._replies_by_key[key] = verdict
         add(verdict)
         return verdict
 
     async def aclose(self) -> None:
-        """Let go of the judges."""
+        """Close the judges' runners."""
         for runner in self._runners:
             await runner.aclose()
 
 
 def _failed_reply(judge: str, key: str, text: str, usage: Usage, error: str) -> JudgeReply:
-    """A reply that was paid for; its key is its own, as the question will be asked again."""
+    """A reply that was paid for and cannot be used; its key is unique, as the question will be asked again."""
     return JudgeReply(judge=judge, key=f"{key}-{secrets.token_hex(4)}", text=text, usage=usage, error=error)
 
 
 def _model(spec: str) -> Model:
-    """`RUNNER:NAME,option=value,…`: the options of a judge's runner stand behind its name."""
+    """The model of `RUNNER:NAME,option=value,…`."""
     name, *pairs = _split_options(spec)
     options = {}
     for pair in pairs:
@@ -171,7 +171,7 @@ def _model(spec: str) -> Model:
 
 
 def _split_options(spec: str) -> list[str]:
-    """What commas separate, but for those inside of braces, such as in `headers={"a": "1", "b": "2"}`."""
+    """Split at commas, except inside braces, such as in `headers={"a": "1", "b": "2"}`."""
     parts, depth = [""], 0
     for letter in spec:
         depth += (letter in "{[") - (letter in "}]")
@@ -183,15 +183,15 @@ def _split_options(spec: str) -> list[str]:
 
 
 def _runner(model: Model) -> Runner:
-    """A judge's runner; what is wrong with it is told as it is mended on the command line."""
+    """A judge's runner; errors say how to correct them on the command line."""
     try:
         return model.runner()
     except UsageError as error:
         judge = f"--judge {model.spec}"
-        said = str(error).replace("--base-url ", f"{judge},base_url=")
-        raise UsageError(f"{judge}: {said.removeprefix('http: ')}") from None
+        message = str(error).replace("--base-url ", f"{judge},base_url=")
+        raise UsageError(f"{judge}: {message.removeprefix('http: ')}") from None
 
 
 def _key(config: dict[str, Any], messages: list[Message], attempt: int) -> str:
-    asked = msgspec.json.encode([config, messages, attempt], enc_hook=str, order="deterministic")
-    return hashlib.sha256(asked).hexdigest()[:32]
+    question = msgspec.json.encode([config, messages, attempt], enc_hook=str, order="deterministic")
+    return hashlib.sha256(question).hexdigest()[:32]

@@ -32,7 +32,7 @@ async def run(plan: Plan, journal: Journal, session: Session) -> None:
 
     Raises the M1evalError that ended the run early, after everything in flight has come to its end.
     """
-    places, stop = session.places, session.stop
+    places, stop = session.concurrency_limit, session.stop
     backlog = ConcurrencyLimit(lambda: BACKLOG + places.limit())
     fatal: list[M1evalError] = []
 
@@ -123,7 +123,7 @@ async def _generate(plan: Plan, contexts: list[Context], session: Session) -> li
     """
     attempts: list[Attempt] = []
     if plan.task.episode:
-        session.places.release()
+        session.concurrency_limit.release()
     try:
         while len(attempts) < len(contexts):
             attempts += await _attempt(plan, contexts[len(attempts) :], session)
@@ -133,7 +133,7 @@ async def _generate(plan: Plan, contexts: list[Context], session: Session) -> li
             raise
     finally:
         if not plan.task.episode:
-            session.places.release()
+            session.concurrency_limit.release()
     return attempts
 
 

@@ -156,7 +156,7 @@ class _Grader:
 
     async def grade_all(self) -> int:
         """Grade all answers that have none of the new grades; the number of the grading."""
-        places, stop = self._session.places, self._session.stop
+        places, stop = self._session.concurrency_limit, self._session.stop
         fatal: list[M1evalError] = []
 
         async def process(record: Record) -> None:

@@ -22,11 +22,11 @@ from m1eval import terminal
 
 _PR_SET_PDEATHSIG = 1
 WAIT = 8, 30.0
-"""A call that has not used up its processor time is given up after so many times its timeout, plus so many seconds."""
+"""A factor of the timeout, and seconds on top, after which a call that waits instead of computing is given up."""
 
 
 class Pool:
-    """The `Workers` of the house: `size` processes (default min(4, cores)), started at first use.
+    """A pool of `size` worker processes (default min(4, cores)), started at first use.
 
     `memory`: address space of one worker in bytes; a function that wants more ends as RuntimeError.
     """
@@ -50,7 +50,7 @@ class Pool:
         name = f"{function.__module__}.{function.__qualname__}"
         job = _Job(pickle.dumps((function, args)))
         wait = WAIT[0] * timeout + WAIT[1]
-        future: Any = self._started().schedule(_call, args=(job, timeout), timeout=wait)
+        future: Any = self._start_pool().schedule(_call, args=(job, timeout), timeout=wait)
         self._pending.add(future)
         try:
             returned, value = pickle.loads(await asyncio.wrap_future(future))
@@ -85,7 +85,7 @@ class Pool:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _started(self) -> Any:
+    def _start_pool(self) -> Any:
         from pebble import ProcessPool
 
         if self._pool is not None and not self._pool.active:  # pebble gives up when a worker dies while all are idle
@@ -94,7 +94,7 @@ class Pool:
             self._pool = None
         if self._pool is None:
             limits = self.memory, os.getpid()
-            self._pool = ProcessPool(self.size, initializer=_prepare, initargs=limits, context=_Spawn())
+            self._pool = ProcessPool(self.size, initializer=_limit_worker, initargs=limits, context=_Spawn())
         return self._pool
 
 
@@ -127,16 +127,16 @@ class _Spawn(SpawnContext):
 class _Job:
     """A pickled call that is opened as the worker takes it, so that importing a grader is not on the call's clock."""
 
-    def __init__(self, frozen: bytes):
-        self.frozen = frozen
+    def __init__(self, pickled: bytes):
+        self.pickled = pickled
 
     def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
-        return _open, (self.frozen,)
+        return _unpickle, (self.pickled,)
 
 
-def _open(frozen: bytes) -> Any:
+def _unpickle(pickled: bytes) -> Any:
     try:
-        return pickle.loads(frozen)
+        return pickle.loads(pickled)
     except Exception as error:  # noqa: BLE001  kept for `_call`, which has a caller to tell
         return error
 
@@ -150,12 +150,12 @@ def _call(job: Any, timeout: float) -> bytes:
         function, args = job
         return pickle.dumps((True, function(*args)))
     except BaseException as error:  # noqa: BLE001  the boundary of the process: raised again in `run`
-        return _carried(error)
+        return _encode_error(error)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _carried(error: BaseException) -> bytes:
+def _encode_error(error: BaseException) -> bytes:
     """The error itself if it survives pickling and `await` (SystemExit would end the run), else its text."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         with suppress(Exception):  # whatever its own pickling does
@@ -165,7 +165,7 @@ def _carried(error: BaseException) -> bytes:
     return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
 
 
-def _prepare(memory: int, parent: int) -> None:
+def _limit_worker(memory: int, parent: int) -> None:
     """Limit a worker: memory, no core dumps, nothing to read, prints to stderr, and no life after its parent."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -11,9 +11,9 @@ from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.task import profiles
 from m1eval.task.load import load_tasks
 from m1eval.task.task import Task
-from tests.conftest import lines, run_of, write
+from tests.conftest import ROOT, lines, run_of, write
 
-SHARED = Path(os.environ.get("M1EVAL_SHARED", Path(__file__).resolve().parents[1] / ".." / "shared"))
+SHARED = Path(os.environ.get("M1EVAL_SHARED", ROOT.parent / "shared"))
 SETS = {
     "aime24": 30,
     "aime25": 30,

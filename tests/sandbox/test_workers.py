@@ -15,6 +15,7 @@ import pytest
 
 from m1eval import load
 from m1eval.sandbox.workers import Pool
+from tests.conftest import ROOT
 
 PROBE = """
 import os, signal, sys, time
@@ -326,7 +327,7 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
 
 
 def with_package(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1]), **more}
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
 def run_script(script: Path, **env: str) -> subprocess.CompletedProcess[str]:

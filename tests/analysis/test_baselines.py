@@ -12,8 +12,8 @@ import yaml
 from m1eval import UsageError
 from m1eval.analysis import baselines
 from m1eval.task.load import load_tasks
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("M1EVAL_SHARED", ROOT.parent / "shared"))
 TABLE = [
     "aime_2024",

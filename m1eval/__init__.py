@@ -15,8 +15,18 @@ if sys.argv[:1] == ["-m"] or "".join(sys.argv[:1]).endswith("m1eval"):
 
     early.guard()
 
-from typing import TYPE_CHECKING
-
+from m1eval.api import (
+    Comparisons,
+    Results,
+    compare,
+    evaluate,
+    evaluate_async,
+    grade,
+    grade_async,
+    load_task,
+    read,
+    read_results,
+)
 from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError
 from m1eval.model.thinking import Split, split_thinking
 from m1eval.plugins import available, load
@@ -38,27 +48,10 @@ from m1eval.types import (
     classify,
 )
 
-
-def read(pattern: str = "results/**") -> "pandas.DataFrame":
-    """All answers of the runs in folders that match, one row a (sample, repeat); see `m1eval.analysis.frame.read`."""
-    from m1eval.analysis import frame
-
-    return frame.read(pattern)
-
-
-def read_results(pattern: str = "results/**") -> "pandas.DataFrame":
-    """All samples of the runs in folders that match, one row each; see `m1eval.analysis.frame.read_results`."""
-    from m1eval.analysis import frame
-
-    return frame.read_results(pattern)
-
-
-if TYPE_CHECKING:
-    import pandas
-
 __version__ = "0.2.0.dev0"
 
 __all__ = [
+    "Comparisons",
     "Context",
     "Episode",
     "JudgeReply",
@@ -72,6 +65,7 @@ __all__ = [
     "Output",
     "Progress",
     "Request",
+    "Results",
     "Runner",
     "RunnerError",
     "Sample",
@@ -88,7 +82,13 @@ __all__ = [
     "__version__",
     "available",
     "classify",
+    "compare",
+    "evaluate",
+    "evaluate_async",
+    "grade",
+    "grade_async",
     "load",
+    "load_task",
     "read",
     "read_results",
     "split_thinking",

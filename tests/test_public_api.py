@@ -7,6 +7,7 @@ import m1eval
 
 def test_exported_names():
     assert sorted(m1eval.__all__) == [
+        "Comparisons",
         "Context",
         "Episode",
         "JudgeReply",
@@ -20,6 +21,7 @@ def test_exported_names():
         "Output",
         "Progress",
         "Request",
+        "Results",
         "Runner",
         "RunnerError",
         "Sample",
@@ -36,7 +38,13 @@ def test_exported_names():
         "__version__",
         "available",
         "classify",
+        "compare",
+        "evaluate",
+        "evaluate_async",
+        "grade",
+        "grade_async",
         "load",
+        "load_task",
         "read",
         "read_results",
         "split_thinking",

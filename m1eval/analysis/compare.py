@@ -104,19 +104,22 @@ class _NothingShared(UsageError):
     """Two runs of a task have no problem that both have scored."""
 
 
-def compare(folders: Sequence[Path], *, cluster: str | None = None, margin: float | None = None) -> ComparisonSet:
-    """The first folder against each other one, task by task; tasks without a common scored problem are skipped.
+def compare(
+    sides: Sequence[Path | Sequence[StoredRun]], *, cluster: str | None = None, margin: float | None = None
+) -> ComparisonSet:
+    """The first side against each other one, task by task; tasks without a common scored problem are skipped.
 
+    A side is a folder with one run or several, or the runs themselves.
     `cluster`: a column of the data whose values make clusters, in place of the texts that samples share. `margin`: how
-    much worse B may be; decides `gate`. UsageError if two folders share no task, or no task can be compared.
+    much worse B may be; decides `gate`. UsageError if two sides share no task, or no task can be compared.
     """
-    first, *others = [_runs(folder) for folder in folders]
+    first, *others = [_runs(side) for side in sides]
     compared: list[tuple[Comparison, stats.Estimate]] = []
     skipped: list[Skipped] = []
-    for folder, other in zip(folders[1:], others, strict=True):
+    for side, other in zip(sides[1:], others, strict=True):
         shared = [task for task in first if task in other]
         if not shared:
-            a, b = f"{display_path(folders[0])} has {_tasks(first)}", f"{display_path(folder)} has {_tasks(other)}"
+            a, b = f"{_name(sides[0])} has {_tasks(first)}", f"{_name(side)} has {_tasks(other)}"
             raise UsageError(f"{a}, {b}: no task in both")
         for task in shared:
             try:
@@ -142,18 +145,22 @@ def _tasks(runs: Mapping[str, StoredRun]) -> str:
     return ", ".join(runs) or "no run"
 
 
-def _runs(folder: Path) -> dict[str, StoredRun]:
-    """The run of a folder, or the runs in the folders below it, by task."""
-    if not folder.is_dir():
-        raise UsageError(f"no folder {folder}; name a run, such as results/aime24/mymodel")
+def _name(side: Path | Sequence[StoredRun]) -> str:
+    return display_path(side) if isinstance(side, Path) else "a side"
+
+
+def _runs(side: Path | Sequence[StoredRun]) -> dict[str, StoredRun]:
+    """The runs of a side by task: those given, that of a folder, or those in the folders below it."""
+    if isinstance(side, Path) and not side.is_dir():
+        raise UsageError(f"no folder {side}; name a run, such as results/aime24/mymodel")
     runs: dict[str, StoredRun] = {}
-    for run in map(StoredRun.open, find_runs(folder)):
+    for run in map(StoredRun.open, find_runs(side)) if isinstance(side, Path) else side:
         if run.task in runs:
             paths = f"{display_path(runs[run.task].path)} and {display_path(run.path)}"
-            raise UsageError(f"{display_path(folder)} holds two runs of {run.task}: {paths}")
+            raise UsageError(f"{_name(side)} holds two runs of {run.task}: {paths}")
         runs[run.task] = run
     if not runs:
-        raise UsageError(f"{display_path(folder)} holds no run")
+        raise UsageError(f"{_name(side)} holds no run")
     return runs
 
 

@@ -1,7 +1,7 @@
 """Stored runs as pandas data frames."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,16 @@ def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
     objects. `value` is null where an answer errored, which is neither right nor wrong.
     UsageError if no run is there.
     """
+    return answers_frame(map(StoredRun.open, _folders(str(pattern))), pattern)
+
+
+def answers_frame(runs: Iterable[StoredRun], source: object) -> "pandas.DataFrame":
+    """All answers of some runs, as `read` gives them; `source` names them in the error."""
     import pandas
 
     rows = [
         {
-            **columns,
+            **_run_columns(run),
             **flat_record(record),
             "metrics": record.metrics,
             "metadata": record.metadata,
@@ -33,11 +38,12 @@ def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
             "transcript": record.transcript,
             "verdicts": record.verdicts,
         }
-        for columns, run in _open_runs(pattern)
+        for run in runs
+        if run.journal.is_file()
         for record in run.records()
     ]
     if not rows:
-        raise UsageError(f"no finished samples of a run in {pattern}")
+        raise UsageError(f"no finished samples of a run in {source}")
     frame = pandas.DataFrame(rows)
     frame["value"] = frame["value"].astype(float)  # a column of nulls alone would hold objects
     return frame
@@ -51,11 +57,17 @@ def read_results(pattern: str | Path = "results/**") -> "pandas.DataFrame":
     many errored besides) and `tokens` (the mean of new tokens of its scored answers). The mean of `score` within each
     group, and of these means, is the score of the run, whatever the numbers of answers. UsageError if no run is there.
     """
+    return samples_frame(map(StoredRun.open, _folders(str(pattern))), pattern)
+
+
+def samples_frame(runs: Iterable[StoredRun], source: object) -> "pandas.DataFrame":
+    """All samples of some runs, as `read_results` gives them; `source` names them in the error."""
     import pandas
 
-    rows = [{**columns, **sample} for columns, run in _open_runs(pattern) for sample in _samples(run)]
+    stored = (run for run in runs if run.journal.is_file())
+    rows = [{**_run_columns(run), **sample} for run in stored for sample in _samples(run)]
     if not rows:
-        raise UsageError(f"no finished samples of a run in {pattern}")
+        raise UsageError(f"no finished samples of a run in {source}")
     frame = pandas.DataFrame(rows)
     for name in ("score", "tokens"):
         frame[name] = frame[name].astype(float)
@@ -83,11 +95,9 @@ def _samples(run: StoredRun) -> Iterator[dict[str, Any]]:
         yield sample
 
 
-def _open_runs(pattern: str | Path) -> Iterator[tuple[dict[str, str], StoredRun]]:
-    """The runs that match, with the columns that say which run it is."""
-    for folder in _folders(str(pattern)):
-        run = StoredRun.open(folder)
-        yield {"task": run.task, "model": run.model, "path": str(folder)}, run
+def _run_columns(run: StoredRun) -> dict[str, str]:
+    """The columns that say which run a row is from."""
+    return {"task": run.task, "model": run.model, "path": str(run.path)}
 
 
 def _folders(pattern: str) -> list[Path]:

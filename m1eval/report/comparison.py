@@ -13,15 +13,16 @@ NAMES = 12
 
 def show(pairs: Sequence[Comparison], skipped: Sequence[Skipped] = ()) -> None:
     """Print the comparisons, a block each, then which tasks were skipped."""
+    for text in all_lines(pairs, skipped):
+        terminal.line(text)
+
+
+def all_lines(pairs: Sequence[Comparison], skipped: Sequence[Skipped] = ()) -> list[str]:
+    """The lines of several comparisons, with an empty one between them."""
+    text: list[str] = []
     for number, pair in enumerate(pairs):
-        if number:
-            terminal.line()
-        for text in lines(pair, several=len(pairs) + len(skipped) > 1):
-            terminal.line(text)
-    if skipped:
-        terminal.line()
-    for each in skipped:
-        terminal.line(f"skipped {each.task}: {each.reason}")
+        text += [*([""] if number else []), *lines(pair, several=len(pairs) + len(skipped) > 1)]
+    return [*text, *([""] if skipped else []), *(f"skipped {each.task}: {each.reason}" for each in skipped)]
 
 
 def lines(pair: Comparison, *, several: bool = False) -> list[str]:

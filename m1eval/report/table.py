@@ -31,8 +31,7 @@ REFERENCE_MODELS = {
 
 def show(runs: Sequence[StoredRun]) -> None:
     """Print the table and its notes on standard output: aligned on a terminal, Markdown when piped."""
-    about = [run.description for run in runs]
-    wide = _show_results(about, [_baseline(run) for run in runs])
+    wide = _show_results(runs)
     by_length.after_runs(runs)
     found = [each for each in comparisons(runs) if each.same_data or not wide]
     if found:
@@ -40,9 +39,16 @@ def show(runs: Sequence[StoredRun]) -> None:
         terminal.line()
         _print(head, rows, words=(0, 1, len(head) - 1))
         terminal.line()
-    places = [f"{run.task}: {run.path}" for run in about if Path(run.path).is_dir()]  # gone if no answer came
-    for note in [*notes(about), *published.lines(found), *_sources(runs), *places]:
+    for note in all_notes(runs, found):
         terminal.line(note)
+
+
+def all_notes(runs: Sequence[StoredRun], compared: Sequence[published.BaselineComparison] | None = None) -> list[str]:
+    """The notes below the table: of the runs, of their published comparisons, and where the runs are kept."""
+    about = [run.description for run in runs]
+    compared = comparisons(runs) if compared is None else compared
+    places = [f"{run.task}: {run.path}" for run in about if Path(run.path).is_dir()]  # gone if no answer came
+    return [*notes(about), *published.lines(compared), *_sources(runs), *places]
 
 
 def built(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
@@ -204,17 +210,20 @@ def _prompts(run: RunDescription) -> list[str]:
     return lines
 
 
-def _show_results(about: Sequence[RunDescription], keys: Sequence[tuple[str, bool] | None]) -> bool:
-    """Print the results, with the published scores where nothing has to wrap for them; whether that is so."""
-    head, rows = cells(about)
-    published = [_published(key) for key in keys]
-    models = [model for model in REFERENCE_MODELS if any(model in scores for scores in published)]
-    wide = [*head, *(REFERENCE_MODELS[model] for model in models)]
-    wide_rows = [
-        [*row, *(scores.get(model, "–") for model in models)] for row, scores in zip(rows, published, strict=True)
-    ]
-    fits = not terminal.is_terminal() or layout.fits(wide, wide_rows, terminal.console().width)
-    _print(*((wide, wide_rows) if fits else (head, rows)), words=(0,))
+def wide_cells(runs: Sequence[StoredRun]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the results, with a column for each published model."""
+    head, rows = cells([run.description for run in runs])
+    scores = [_published(_baseline(run)) for run in runs]
+    models = [model for model in REFERENCE_MODELS if any(model in each for each in scores)]
+    wide_rows = [[*row, *(each.get(model, "–") for model in models)] for row, each in zip(rows, scores, strict=True)]
+    return [*head, *(REFERENCE_MODELS[model] for model in models)], wide_rows
+
+
+def _show_results(runs: Sequence[StoredRun]) -> bool:
+    """Print the results, with the published scores if nothing has to wrap for them; whether that is so."""
+    wide = wide_cells(runs)
+    fits = not terminal.is_terminal() or layout.fits(*wide, terminal.console().width)
+    _print(*(wide if fits else cells([run.description for run in runs])), words=(0,))
     return fits
 
 

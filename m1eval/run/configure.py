@@ -94,34 +94,49 @@ def _model(spec: str, options: RunOptions) -> Model:
     return Model(spec, runner_options, options.tokenizer)
 
 
-def _tasks(
-    tasks: Sequence[str | Task], options: RunOptions, profile: profiles.Profile | None, notes: list[str]
-) -> list[Task]:
-    overrides = [
-        f"{key}={json.dumps(value)}"
-        for name, key in OVERRIDES.items()
-        if (value := getattr(options, name)) not in (None, ())
-    ]
-    if options.system is not None:
-        overrides.append("system=" + json.dumps(_literal(options.system)))
-    names = [task for task in tasks if isinstance(task, str)]
-    loaded = [task for task in tasks if isinstance(task, Task)]
+def load_with_options(
+    names: Sequence[str], options: RunOptions, profile: profiles.Profile | None = None
+) -> tuple[list[Task], list[str]]:
+    """The tasks of some names with the options that concern them, and notes about these."""
+    if profile is None and options.profile:
+        chosen = profiles.select(options.profile, "")
+        profile = chosen[1] if chosen else None
+    overrides = _overrides(options)
     try:
-        chosen = (
-            load_tasks(expanded(names), [*overrides, *options.set], protocol=options.protocol, profile=profile)
-            if names
-            else []
-        )
+        tasks = load_tasks(expanded(names), [*overrides, *options.set], protocol=options.protocol, profile=profile)
     except UsageError as error:
         if options.lengths and str(error).startswith("--set lengths=") and "unknown key" in str(error):
             raise UsageError("--lengths: none of these tasks generates prompts of a length that is asked for") from None
         raise
-    if loaded and (overrides or options.set or options.protocol or profile):
+    unavailable = [task.name for task in tasks if options.protocol not in (None, task.protocol)]
+    return tasks, [f"{name} has no protocol '{options.protocol}' and uses its own" for name in unavailable]
+
+
+def _tasks(
+    tasks: Sequence[str | Task], options: RunOptions, profile: profiles.Profile | None, notes: list[str]
+) -> list[Task]:
+    """Named and loaded tasks, in their order."""
+    changes_tasks = _overrides(options) or options.set or options.protocol or profile
+    if changes_tasks and any(isinstance(task, Task) for task in tasks):
         raise UsageError("a loaded task has its settings; give these options to m1eval.load_task, or name the task")
-    for task in chosen:
-        if options.protocol not in (None, task.protocol):
-            notes.append(f"{task.name} has no protocol '{options.protocol}' and uses its own")
-    return [*chosen, *loaded]
+    chosen: list[Task] = []
+    names: list[str] = []
+    for task in [*tasks, None]:
+        if isinstance(task, str):
+            names.append(task)
+            continue
+        if names:
+            named, more_notes = load_with_options(names, options, profile)
+            chosen, names, notes[:] = [*chosen, *named], [], [*notes, *more_notes]
+        chosen += [task] if task else []
+    return chosen
+
+
+def _overrides(options: RunOptions) -> list[str]:
+    """The options that override keys of the tasks, as `key=value`."""
+    values = {key: getattr(options, name) for name, key in OVERRIDES.items()}
+    overrides = [f"{key}={json.dumps(value)}" for key, value in values.items() if value not in (None, ())]
+    return overrides if options.system is None else [*overrides, "system=" + json.dumps(_literal(options.system))]
 
 
 def _literal(text: str) -> str:

@@ -62,8 +62,11 @@ class Evaluation:
         self._concurrency = concurrency
         self._resources = Resources(judges)
 
-    async def execute(self, stop: asyncio.Event | None = None) -> bool:
-        """Do what is pending; False if it was interrupted. `stop`: when set, what is in flight is finished, no more."""
+    async def execute(self, stop: asyncio.Event | None = None, *, signals: bool = True) -> bool:
+        """Do what is pending; False if it was interrupted.
+
+        `stop`: when set, what is in flight is finished, no more. `signals`: whether Ctrl-C and its like are handled.
+        """
         stop = stop or asyncio.Event()
         tokenizer = self.model.tokenizer(self._runner)
         self._set_up_spending(tokenizer)
@@ -77,7 +80,7 @@ class Evaluation:
                 with suppress(ContextWindowUnknown):  # samples that depend on it are planned after the start
                     planned[run] = opened[run].plan(tokenizer)
                 self._set_planned(planned)
-            with Interrupts(stop) as interrupts, self._display:
+            with Interrupts(stop, handled=signals) as interrupts, self._display:
                 pending = [run for run in self._runs if run not in planned or planned[run].is_pending]
                 if pending:
                     await self._start()

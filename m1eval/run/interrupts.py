@@ -54,11 +54,12 @@ def is_urgent() -> bool:
 class Interrupts:
     """Signals while a run goes on; `stop` is set by the first if it drains, else the current task is cancelled.
 
-    To be made and entered in the task that is to be cancelled. Does nothing outside the main thread, where Python
-    handles no signals. SIGHUP stays ignored where it was, as under nohup.
+    To be made and entered in the task that is to be cancelled. Does nothing if not `handled`, nor outside the main
+    thread, where Python handles no signals. SIGHUP stays ignored where it was, as under nohup.
     """
 
-    def __init__(self, stop: asyncio.Event) -> None:
+    def __init__(self, stop: asyncio.Event, *, handled: bool = True) -> None:
+        self._handled = handled and threading.current_thread() is threading.main_thread()
         self.drains = False
         """Whether requests are in flight that are worth waiting for."""
         self._stop = stop
@@ -68,7 +69,7 @@ class Interrupts:
         _received.clear()
 
     def __enter__(self) -> "Interrupts":
-        if threading.current_thread() is threading.main_thread():
+        if self._handled:
             for number in _SIGNALS:
                 if signal.getsignal(number) not in (None, signal.SIG_IGN) or number == signal.SIGINT:
                     self._before[number] = signal.signal(number, self._on_signal)

@@ -1,0 +1,309 @@
+"""m1eval from Python: `evaluate`, `load_task`, `grade`, `compare`, with the words and defaults of the command line.
+
+Everything works in scripts and in notebooks, where an event loop is already running; `evaluate_async` and `grade_async`
+are for code that is asynchronous itself.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from m1eval.errors import UsageError
+from m1eval.types import Outcome, Output, Sample, Score
+
+if TYPE_CHECKING:
+    import pandas
+
+    from m1eval.analysis.compare import Comparison, Skipped
+    from m1eval.store.stored import StoredRun
+    from m1eval.task.task import Task
+
+T = TypeVar("T")
+Display = Literal["full", "plain", "none"]
+TASK_OPTIONS = ("profile", "protocol", "set", "max_tokens", "temperature", "think", "repeats", "lengths", "system")
+"""Options that concern a task alone."""
+
+
+class Results(Sequence["StoredRun"]):
+    """The runs of one evaluation, shown as the table that the command line prints.
+
+    `results[0]` and `results["aime24"]` are runs; `results.samples` is a pandas DataFrame with one row a sample.
+    """
+
+    def __init__(self, runs: Sequence["StoredRun"], *, finished: bool = True, notes: Sequence[str] = ()) -> None:
+        self.runs = list(runs)
+        self.finished = finished
+        """Whether everything was asked; if not, the same call continues."""
+        self.notes = list(notes)
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """The score of each task, in [0, 1]; None if nothing was scored."""
+        return {run.task: run.description.score for run in self.runs}
+
+    @property
+    def samples(self) -> "pandas.DataFrame":
+        """One row a sample, as `m1eval.read_results` gives it; UsageError if nothing was finished."""
+        from m1eval.analysis import frame
+
+        return frame.samples_frame(self.runs, "these results")
+
+    @property
+    def answers(self) -> "pandas.DataFrame":
+        """One row a (sample, repeat), as `m1eval.read` gives it; UsageError if nothing was finished."""
+        from m1eval.analysis import frame
+
+        return frame.answers_frame(self.runs, "these results")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `m1eval run --json` prints."""
+        import msgspec
+
+        from m1eval.report.table import built
+
+        data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode({"runs": built(self.runs)}))
+        return data
+
+    @overload
+    def __getitem__(self, key: int | str) -> "StoredRun": ...
+    @overload
+    def __getitem__(self, key: slice) -> list["StoredRun"]: ...
+    def __getitem__(self, key: int | str | slice) -> "StoredRun | list[StoredRun]":
+        if not isinstance(key, str):
+            return self.runs[key]
+        for run in self.runs:
+            if run.task == key:
+                return run
+        raise KeyError(f"{key}; there are {', '.join(run.task for run in self.runs)}")
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __repr__(self) -> str:
+        from m1eval.report.results import as_text
+
+        return as_text(self.runs, self._notes())
+
+    def _repr_html_(self) -> str:
+        from m1eval.report.results import as_html
+
+        return as_html(self.runs, self._notes())
+
+    def _notes(self) -> list[str]:
+        return [*self.notes, *([] if self.finished else ["not finished; the same call continues"])]
+
+
+class Comparisons(Sequence["Comparison"]):
+    """Paired comparisons of runs, task by task, shown as `m1eval compare` prints them."""
+
+    def __init__(self, pairs: Sequence["Comparison"], skipped: Sequence["Skipped"]) -> None:
+        self.pairs = list(pairs)
+        self.skipped = list(skipped)
+        """Tasks that both have and that cannot be compared, with the reason."""
+
+    @overload
+    def __getitem__(self, key: int) -> "Comparison": ...
+    @overload
+    def __getitem__(self, key: slice) -> list["Comparison"]: ...
+    def __getitem__(self, key: int | slice) -> "Comparison | list[Comparison]":
+        return self.pairs[key]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __repr__(self) -> str:
+        from m1eval.report.results import comparisons_as_text
+
+        return comparisons_as_text(self.pairs, self.skipped)
+
+
+def evaluate(
+    tasks: "str | Task | Iterable[str | Task]", model: str, *, display: Display | None = None, **options: Any
+) -> Results:
+    """Run tasks on a model, like `m1eval run`; the same call again continues where it stopped.
+
+    `tasks`: names, groups, files, patterns such as `aime*`, `tag:NAME`, or loaded tasks; text may hold several with
+    commas between. `model`: `RUNNER:NAME`. `options`: those of the command with underscores, such as `limit=20`,
+    `max_tokens="32k"`, `set={"generation.top_p": 0.9}`, `judge=`, `out=`; `option={"window": "32k"}` for the runner's.
+    Ctrl-C lets what is in flight finish and returns what there is; a second one raises KeyboardInterrupt.
+    Raises UsageError for what is wrong with names, options or files, RunnerError if the model cannot be used.
+    """
+    return _run(lambda stop, signals: _evaluate(tasks, model, display, options, stop, signals=signals))
+
+
+async def evaluate_async(
+    tasks: "str | Task | Iterable[str | Task]",
+    model: str,
+    *,
+    display: Display | None = None,
+    stop: asyncio.Event | None = None,
+    **options: Any,
+) -> Results:
+    """Run tasks on a model in the running event loop; see `evaluate`.
+
+    No signal handlers are installed; `stop`, when set, lets what is in flight finish and begins nothing new.
+    """
+    return await _evaluate(tasks, model, display, options, stop or asyncio.Event(), signals=False)
+
+
+def load_task(name: str, **options: Any) -> "Task":
+    """Load one task by name or file, with options that concern tasks: `set`, `protocol`, `max_tokens`, `lengths`, ….
+
+    UsageError if the name stands for several tasks.
+    """
+    from m1eval.run.configure import load_with_options
+    from m1eval.run.options import RunOptions
+
+    if unknown := [option for option in options if option not in TASK_OPTIONS]:
+        raise UsageError(f"load_task has no option '{unknown[0]}'; there are {', '.join(TASK_OPTIONS)}")
+    tasks, _ = load_with_options([name], RunOptions.of(options))
+    if len(tasks) != 1:
+        raise UsageError(f"{name} stands for {len(tasks)} tasks ({', '.join(task.name for task in tasks)}); name one")
+    return tasks[0]
+
+
+def grade(
+    task: "str | Task", sample: Sample | str, output: Output | str, *, judge: str | Sequence[str] = ()
+) -> tuple[Score, Outcome]:
+    """The score and the outcome of one output, as a run would grade it.
+
+    `sample`: a sample of the task, or just the reference answer. `output`: an Output, or the text of one, from which
+    thinking is split off. Raises whatever the scorer raises.
+    """
+    return _run(lambda stop, signals: grade_async(task, sample, output, judge=judge))
+
+
+async def grade_async(
+    task: "str | Task", sample: Sample | str, output: Output | str, *, judge: str | Sequence[str] = ()
+) -> tuple[Score, Outcome]:
+    """The score and the outcome of one output, in the running event loop; see `grade`."""
+    from m1eval import model
+    from m1eval.progress import NullProgress
+    from m1eval.run import grading
+    from m1eval.run.context import Resources
+    from m1eval.run.judges import Panel
+
+    loaded = load_task(task) if isinstance(task, str) else task
+    if isinstance(sample, str):
+        sample = Sample(id="1", messages=[], target=sample)
+    if isinstance(output, str):
+        split = model.thinking.split_thinking(output, opened=None, truncated=False)
+        output = Output(text=split.text, reasoning=split.reasoning, unfinished_thinking=split.unfinished)
+    judges = Panel([judge] if isinstance(judge, str) else list(judge)) if judge else None
+    resources = Resources(judges)
+    try:
+        if judges is not None:
+            await judges.start(NullProgress())
+        return await grading.grade(loaded, sample, output, resources.context(sample))
+    finally:
+        await resources.aclose()
+
+
+def compare(
+    *runs: "str | Path | StoredRun | Results", cluster: str | None = None, margin: float | None = None
+) -> Comparisons:
+    """The first of some runs against each other one, paired by problem, like `m1eval compare`.
+
+    `runs`: folders, stored runs or results. `cluster`: a column whose values make clusters. `margin`: how much worse
+    the other may be; decides `gate`. UsageError if they share no task, or no problem that both have scored.
+    """
+    from m1eval.analysis import compare as analysis
+    from m1eval.store.stored import StoredRun
+
+    if len(runs) < 2:
+        raise UsageError("compare takes two runs or more")
+    sides = [Path(run) if isinstance(run, str | Path) else [run] if isinstance(run, StoredRun) else run for run in runs]
+    return Comparisons(*analysis.compare(sides, cluster=cluster, margin=margin))
+
+
+def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
+    """All answers of the runs in folders that match, one row a (sample, repeat); see `m1eval.analysis.frame.read`."""
+    from m1eval.analysis import frame
+
+    return frame.read(pattern)
+
+
+def read_results(pattern: str | Path = "results/**") -> "pandas.DataFrame":
+    """All samples of the runs in folders that match, one row each; see `m1eval.analysis.frame.read_results`."""
+    from m1eval.analysis import frame
+
+    return frame.read_results(pattern)
+
+
+async def _evaluate(
+    tasks: "str | Task | Iterable[str | Task]",
+    model: str,
+    display: Display | None,
+    options: dict[str, Any],
+    stop: asyncio.Event,
+    *,
+    signals: bool,
+) -> Results:
+    from m1eval.report.live import Terminal
+    from m1eval.run.configure import configure
+    from m1eval.run.options import RunOptions
+
+    names = tasks.split(",") if isinstance(tasks, str) else tasks
+    chosen = [
+        name.strip() if isinstance(name, str) else name for name in (names if isinstance(names, Iterable) else [names])
+    ]
+    if not chosen or not all(chosen):
+        raise UsageError("tasks: no name given")
+    configured = configure(chosen, model, RunOptions.of(options))
+    evaluation = configured.evaluation(Terminal(display))
+    finished = await evaluation.execute(stop, signals=signals)
+    spending = evaluation.spending
+    notes = [
+        *configured.notes,
+        *filter(None, (spending.reached and f"stopped by {spending.reached}", spending.overrun)),
+    ]
+    return Results([run.stored() for run in evaluation.planned], finished=finished, notes=notes)
+
+
+def _run(work: Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine to its end; in a thread of its own where this thread has a running loop, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+
+        async def main() -> T:
+            return await work(asyncio.Event(), True)
+
+        try:
+            return asyncio.run(main())
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+    return _run_in_thread(work)
+
+
+def _run_in_thread(work: Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine in another thread; the first KeyboardInterrupt here stops it after what is in flight."""
+    result: Future[T] = Future()
+    interrupts: list[Callable[[], object]] = []
+
+    async def main() -> T:
+        loop, stop, task = asyncio.get_running_loop(), asyncio.Event(), asyncio.current_task()
+        assert task is not None
+        interrupts.extend((lambda: loop.call_soon_threadsafe(task.cancel), lambda: loop.call_soon_threadsafe(stop.set)))
+        return await work(stop, False)
+
+    def target() -> None:
+        try:
+            result.set_result(asyncio.run(main()))
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            result.set_exception(error)
+
+    thread = threading.Thread(target=target, name="m1eval", daemon=True)
+    thread.start()
+    while True:
+        try:
+            return result.result()
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+        except KeyboardInterrupt:
+            if not interrupts:
+                raise
+            interrupts.pop()()

@@ -1,0 +1,189 @@
+"""The front door in Python: the same as the command line, in scripts, notebooks and asynchronous code."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import m1eval as package
+from m1eval import Sample, UsageError, classify, compare, evaluate, evaluate_async, grade, load_task, read_results
+
+SMALL: dict[str, Any] = {"limit": 6, "display": "none"}
+
+
+def comparable(run: dict[str, Any]) -> dict[str, Any]:
+    """A run's description without what differs between two runs of the same."""
+    return {k: v for k, v in run.items() if k not in ("path", "seconds", "request_seconds", "notes")}
+
+
+def test_it_gives_what_the_command_prints(m1eval, tmp_path):
+    results = evaluate("needle_small", "echo:gold,wrong", out=tmp_path / "python", repeats=2, max_tokens="1k", **SMALL)
+    command = (
+        "run",
+        "--tasks",
+        "needle_small",
+        "--model",
+        "echo:gold,wrong",
+        "--out",
+        tmp_path / "shell",
+        "--limit",
+        6,
+    )
+    printed = json.loads(m1eval(*command, "--repeats", 2, "--max-tokens", "1k", "--json").out)["runs"]
+    assert list(map(comparable, results.to_dict()["runs"])) == list(map(comparable, printed))
+    assert results.scores == {"needle_small": printed[0]["score"]}
+    frame = results.samples
+    assert len(frame) == 6
+    assert frame.score.mean() == pytest.approx(printed[0]["score"])
+    assert len(results.answers) == 12
+    assert frame.equals(read_results(tmp_path / "python"))
+    configs = [
+        json.loads(next(tmp_path.glob(f"{side}/**/run.json")).read_text())["config"] for side in ("python", "shell")
+    ]
+    assert configs[0] == configs[1]
+
+
+def test_it_continues_and_shows_a_table(tmp_path):
+    first = len(evaluate(["needle_small"], "echo:gold", out=str(tmp_path), **SMALL).samples)
+    again = evaluate(["needle_small"], "echo:gold", out=str(tmp_path), **SMALL | {"limit": 8})
+    assert (first, len(again.samples)) == (6, 8)
+    assert again.finished
+    text, html = repr(again), again._repr_html_()
+    assert "| needle_small | 1.000 |" in text
+    assert str(again["needle_small"].path) in text
+    assert "<td>needle_small</td>" in html
+    assert again[0] is again["needle_small"]
+    with pytest.raises(KeyError, match="there are needle_small"):
+        again["needle"]
+
+
+def test_names_from_elsewhere_cannot_write_html(tmp_path):
+    task = tmp_path / "bold.yaml"
+    task.write_text("title: Bold\ndataset: {file: rows.jsonl}\nprompt: '{{ q }}'\ntarget: '{{ a }}'\nscorer: exact\n")
+    (tmp_path / "rows.jsonl").write_text('{"q": "1", "a": "1"}\n')
+    results = evaluate(str(task), "echo:gold", out=tmp_path / "<b>x", display="none")
+    assert "<b>" not in results._repr_html_()
+    assert "&lt;b&gt;x" in results._repr_html_()
+
+
+def test_in_a_notebook_a_loop_is_running_already(tmp_path):
+    async def cell() -> Any:
+        results = evaluate("needle_small", "echo:gold", out=tmp_path, **SMALL)
+        other = await evaluate_async("needle_small", "echo:wrong", out=tmp_path, **SMALL)
+        score, outcome = grade("aime24", "70", r"\boxed{70}")
+        return results, other, score.value, outcome
+
+    results, other, value, outcome = asyncio.run(cell())
+    assert (results.scores, other.scores) == ({"needle_small": 1.0}, {"needle_small": 0.0})
+    assert (value, outcome) == (1.0, "right")
+
+
+def test_stop_finishes_what_is_in_flight(tmp_path):
+    async def stop_after_the_first(stop: asyncio.Event) -> None:
+        while not any(file.stat().st_size for file in tmp_path.rglob("samples.jsonl")):  # noqa: ASYNC110 - a file
+            await asyncio.sleep(0.01)
+        stop.set()
+
+    async def cell() -> Any:
+        stop = asyncio.Event()
+        stopping = asyncio.create_task(stop_after_the_first(stop))
+        options = {"option": {"latency": 0.2, "concurrency": 2}, "out": tmp_path, "stop": stop, "display": "none"}
+        results = await evaluate_async("needle_small", "echo:gold", repeats=20, **options)
+        await stopping
+        return results
+
+    results = asyncio.run(cell())
+    assert not results.finished
+    assert 0 < len(results.answers) < 240
+    assert "not finished; the same call continues" in repr(results)
+    whole = evaluate("needle_small", "echo:gold", repeats=20, out=tmp_path, display="none", option={"concurrency": 64})
+    assert (whole.finished, len(whole.answers)) == (True, 240)
+
+
+def test_a_loaded_task_is_run_and_graded_like_a_named_one(tmp_path):
+    task = load_task("needle_small", lengths="512", set={"samples": 2})
+    results = evaluate(task, "echo:gold", out=tmp_path / "a", display="none")
+    named = evaluate("needle_small", "echo:gold", lengths="512", set={"samples": 2}, out=tmp_path / "b", display="none")
+    assert list(map(comparable, results.to_dict()["runs"])) == list(map(comparable, named.to_dict()["runs"]))
+    record = next(results[0].records())
+    score, outcome = grade(task, Sample(id="x", messages=[], target=record.target), record.text)
+    assert (score.value, outcome) == (record.value, record.outcome)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"<think>\boxed{1}</think>It is \boxed{70}.", "right"),
+        (r"\boxed{71}", "wrong"),
+        ("no idea", "unparsed"),
+        ("<think>still thinking", "truncated"),
+    ],
+)
+def test_one_output_is_graded_as_in_a_run(text, expected):
+    score, outcome = grade("aime24", "70", text)
+    assert outcome == expected
+    assert score.value == (expected == "right")
+    assert classify(package.Output(text="x"), package.Score(value=1.0, answer="x")) == "right"
+
+
+def test_comparing_is_what_the_command_prints(m1eval, tmp_path):
+    runs = [evaluate("needle_small", f"echo:{script}", out=tmp_path, **SMALL) for script in ("wrong", "gold")]
+    folders = [run[0].path for run in runs]
+    printed = m1eval("compare", *folders, "--fail-if-worse", "0.1").out
+    for sides in (runs, [run[0] for run in runs], folders, list(map(str, folders))):
+        compared = compare(*sides, margin=0.1)
+        assert f"{compared!r}\n" == printed
+        assert (compared[0].difference, compared[0].gate) == (1.0, "not worse")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limit": 0}, "limit: 0 is not a whole number from 1 "),
+        ({"limit": True}, "limit: True is not"),
+        ({"limit": "ten"}, "limit: 'ten' is not a whole number"),
+        ({"limitt": 3}, "unknown option 'limitt'; did you mean 'limit'?"),
+        ({"max_tokens": "x"}, "max_tokens: 'x' is not a number of tokens"),
+        ({"temperature": float("nan")}, "temperature: nan is not a number"),
+        ({"temperature": -1}, "temperature: -1 is not a number from 0 on"),
+        ({"until_se": 0}, "until_se: 0 is not a number above 0"),
+        ({"set": {"no_such_key": 1}}, "unknown key 'no_such_key'"),
+        ({"set": 3}, "set: "),
+        ({"option": [1]}, "option: "),
+        ({"judge": ""}, "judge: "),
+        ({"prices": "no.yaml"}, "prices: there is no file no.yaml"),
+        ({"redo": 1}, "redo: 1 is not True or False"),
+        ({"out": 3}, "out: 3 is not a path"),
+        ({"ids": {"a": 1}}, "ids: "),
+        ({"profile": "nope"}, "nope"),
+    ],
+)
+def test_an_unsound_option_is_named(tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as error:
+        evaluate("needle_small", "echo:gold", display="none", **options)
+    assert message in str(error.value)
+    assert not list(Path().rglob("run.json"))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: evaluate("", "echo:gold"), "no name given"),
+        (lambda: evaluate([], "echo:gold"), "no name given"),
+        (lambda: evaluate("needle_small", "nope:x"), "nope"),
+        (lambda: load_task("demo"), "demo stands for 3 tasks"),
+        (lambda: load_task("aime24", judge="x"), "load_task has no option 'judge'"),
+        (lambda: compare("a"), "two runs or more"),
+        (lambda: compare("a", "b"), "no folder a"),
+        (lambda: evaluate([load_task("needle_small")], "echo:gold", temperature=1.0), "a loaded task has its settings"),
+    ],
+)
+def test_wrong_calls_are_refused_in_one_line(tmp_path, monkeypatch, call, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as error:
+        call()
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

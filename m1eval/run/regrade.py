@@ -88,12 +88,15 @@ def stored_run(
 
 
 class StoredModel(Model):
-    """The model of a stored run, which counts tokens at most."""
+    """The model of a stored run, which counts tokens at most; its runner need not be there any more."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        super().__init__(config["model"], {}, config.get("tokenizer"))
         self._config = {key: config[key] for key in ("model", "runner", "tokenizer") if key in config}
-        self.options = {key: value for key, value in config["runner"].items() if self.takes(key)}
+        try:
+            super().__init__(config["model"], {}, config.get("tokenizer"))
+            self.options = {key: value for key, value in config["runner"].items() if self.takes(key)}
+        except UsageError:
+            self.file, self._made = Path(self.kind), Runner
 
     def config(self) -> dict[str, Any]:
         """What run.json says."""
@@ -159,9 +162,9 @@ class _Grader:
         places, stop = self._session.concurrency_limit, self._session.stop
         fatal: list[M1evalError] = []
 
-        async def process(record: Record) -> None:
+        async def process(record: Record, sample: Sample) -> None:
             try:
-                await self._grade(record)
+                await self._grade(record, sample)
             except M1evalError as error:
                 fatal.append(error)
             finally:
@@ -176,21 +179,29 @@ class _Grader:
                     if stop.is_set() or fatal:
                         places.release()
                         break
-                    group.create_task(process(record))
+                    try:
+                        sample = await self._build(record)  # one after another, as rows are read from one file
+                    except M1evalError as error:
+                        fatal.append(error)
+                        places.release()
+                        break
+                    group.create_task(process(record, sample))
         finally:
             self._staging.close()
         if fatal:
             raise fatal[0]
         return self.number
 
-    async def _grade(self, record: Record) -> None:
-        output = _output(record)
+    async def _build(self, record: Record) -> Sample:
         try:
-            sample = await asyncio.to_thread(self._sample, record)
+            return await asyncio.to_thread(self._sample, record)
         except M1evalError:
             raise
         except Exception as error:
             raise UsageError(f"sample '{record.id}' cannot be made: {describe_error(error)}") from error
+
+    async def _grade(self, record: Record, sample: Sample) -> None:
+        output = _output(record)
         record = msgspec.structs.replace(record, graded=self.number, outcome="errored", error=output.error)
         record.value, record.answer, record.explanation = None, None, ""
         record.metrics, record.verdicts, record.judge_replies = {}, [], []

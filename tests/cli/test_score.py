@@ -300,8 +300,11 @@ def test_answers_whose_grading_had_failed_are_graded(work: Any, m1eval: Callable
     assert found["graded"] == 4
 
 
-def test_the_scorer_of_the_last_grading_stays(work: Any, m1eval: Callable[..., Result], tmp_path: Path):
+def test_the_scorer_of_the_last_grading_stays_and_no_runner_is_needed(
+    work: Any, m1eval: Callable[..., Result], tmp_path: Path
+):
     folder = work([["yes", "no"]], "a")
+    (tmp_path / "words.py").unlink()
     assert m1eval("score", folder, "--scorer", "exact").code == 0
     assert StoredRun.open(folder).config["task"]["scorer"] == "exact"
     assert m1eval("score", folder).code == 0

@@ -20,7 +20,7 @@ episode: _asks.run
 EPISODE = """
 from contextlib import asynccontextmanager
 from pathlib import Path
-from m1eval import Output
+from m1eval import Output, RunnerError
 
 LOG = Path(__file__).with_name("log")
 
@@ -40,6 +40,8 @@ async def run(sample, runner, context):
     assert sample is context.sample
     context.state["box"] = await context.enter_async(box(str(context.repeat)))
     context.callback(log, "callback")
+    if sample.messages[0]["content"] == "ends the run":
+        raise RunnerError("gone")
     if sample.messages[0]["content"] == "fails":
         raise ValueError("no")
     return Output(text="yes")
@@ -85,6 +87,11 @@ def test_what_an_episode_opens_is_closed_after_grading(
     steps = ["open 0", *["grade 0"] * graded, "callback", "close 0"]
     assert run(question) == steps
     assert lines(run_of(tmp_path / "x") / "samples.jsonl")[0]["outcome"] == outcome
+
+
+def test_what_an_episode_opens_is_closed_when_the_run_ends(run: Callable[..., list[str]], tmp_path: Path):
+    assert run("ends the run") == ["open 0", "callback", "close 0"]
+    assert not (tmp_path / "x").exists()
 
 
 def test_each_repeat_has_a_context_of_its_own(run: Callable[..., list[str]]):

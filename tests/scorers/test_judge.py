@@ -152,7 +152,7 @@ def test_several_judges_decide_by_majority():
 
 
 @pytest.mark.parametrize(
-    ("given", "value", "shares"),
+    ("verdicts", "value", "shares"),
     [
         ("R", 1, {"R": 1}),
         ("RWR", 1, {"R": 1}),

@@ -587,7 +587,7 @@ def test_subtasks_that_babilong_has_at_0k_alone(hub, send):
 
 
 @pytest.mark.parametrize(
-    ("name", "row", "said"),
+    ("name", "row", "errors"),
     [
         ("hle", {"id": "a", "question": "q", "image": "", "answer": None}, "'answer' is null"),
         ("hle", {"id": "a", "question": "q", "image": "", "reply": "x"}, "the data have no 'answer'"),

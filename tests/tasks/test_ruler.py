@@ -20,7 +20,7 @@ SUBTASKS = ("niah_single_1", "niah_single_2", "niah_single_3", "niah_multikey_1"
 ALL = (*SUBTASKS, "niah_multivalue", "niah_multiquery", "vt", "cwe", "fwe")
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 KEY = r"[\w-]+"
-"""Of words: adjective and noun."""
+"""Adjective and noun."""
 SHAPES = {
     "niah_single_1": (r"A special magic number is hidden .*\nWhat is the special magic number for KEY mentioned", 1),
     "niah_single_2": (r"A special magic number is hidden .*\nWhat is the special magic number for KEY mentioned", 1),
@@ -55,11 +55,11 @@ def ours(subtask: str, length: int = 4096, tokenizer: Any = None, **options: Any
 
 
 def official(subtask: str) -> list[dict[str, Any]]:
-    """Rows of RULER's generator: shortened ones in tests/data, and whole ones next to the checkout if there are any."""
+    """Our rows in the form of RULER's generator, and rows that it made itself if they are next to the checkout."""
     rows = [json.loads(line) for line in (DATA / "ruler_rows.jsonl").read_text().splitlines()]
     file = SHARED / subtask / "validation.jsonl"
-    more = file.read_text().splitlines() if file.is_file() else []
-    return [row for row in rows if row["subtask"] == subtask] + [json.loads(line) for line in more]
+    generated = file.read_text().splitlines() if file.is_file() else []
+    return [row for row in rows if row["subtask"] == subtask] + [json.loads(line) for line in generated]
 
 
 def graded(text: str, outputs: list[str], **options: Any) -> float:
@@ -110,7 +110,7 @@ def test_the_metrics_are_those_of_the_benchmark():
 
 
 @pytest.mark.parametrize("subtask", ALL)
-def test_what_is_asked_can_be_answered_from_the_text(subtask):
+def test_questions_can_be_answered_from_the_text(subtask):
     sample = ours(subtask, 6000)
     text, outputs = sample.messages[0]["content"], sample.metadata["outputs"]
     if subtask.startswith("niah"):
@@ -134,13 +134,13 @@ def test_what_is_asked_can_be_answered_from_the_text(subtask):
         assert set(ranked[: len(outputs)]) == set(outputs)
 
 
-def test_keys_that_are_asked_for_stand_in_no_haystack():
+def test_the_keys_of_needles_are_distinct():
     sample = ours("niah_multikey_2", 60_000)
     keys = re.findall(r"magic numbers for (\S+) is:", sample.messages[0]["content"])
     assert len(keys) == len(set(keys)) > 2000
 
 
-def test_a_length_that_does_not_do_is_an_error_in_one_line():
+def test_impossible_lengths_and_subtasks_are_errors_in_one_line():
     with pytest.raises(UsageError, match="at least 1024 tokens, not 512"):
         ours("vt", 512)
     with pytest.raises(UsageError, match="no subtask 'niah'"):

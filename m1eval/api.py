@@ -62,9 +62,9 @@ class Results(Sequence["StoredRun"]):
         """What `m1eval run --json` prints."""
         import msgspec
 
-        from m1eval.report.table import built
+        from m1eval.report.table import to_json
 
-        data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode({"runs": built(self.runs)}))
+        data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode({"runs": to_json(self.runs)}))
         return data
 
     @overload

@@ -10,7 +10,7 @@ UNITS = {"": 1, "k": 2**10, "m": 2**20}
 Windows, prompt lengths and published budgets are powers of two times such units (32k = 32,768; the 80K thinking budget
 of MiniMax-M1 is 81,920 tokens), so one binary reading fits them all.
 """
-MOST_TOKENS = 2**50
+MAX_COUNT = 2**50
 FORMS = "write 4096, 32_768, 32k, 1.5k or 1m (k = 1,024, m = 1,048,576)"
 """The forms of a token count, for error messages."""
 
@@ -22,7 +22,7 @@ def parse_tokens(value: object, *, minimum: int = 0) -> int:
     """
     text = value.strip() if isinstance(value, str) else str(value)
     match = None if isinstance(value, bool | float) else _TOKENS.fullmatch(text)
-    if isinstance(value, float) and value.is_integer() and abs(value) <= MOST_TOKENS:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_COUNT:
         match = _TOKENS.fullmatch(str(int(value)))
     if not match:
         raise ValueError(f"'{shorten(text, 40)}' is not a number of tokens: {FORMS}")
@@ -30,8 +30,8 @@ def parse_tokens(value: object, *, minimum: int = 0) -> int:
     count, rest = divmod(int(whole + fraction) * unit, int(f"1{'0' * len(fraction)}"))
     if rest:
         raise ValueError(f"'{shorten(text, 40)}' is not a whole number of tokens: {FORMS}")
-    if not minimum <= count <= MOST_TOKENS:
-        bound = f"at least {minimum:,}" if count < minimum else f"at most {MOST_TOKENS:,}"
+    if not minimum <= count <= MAX_COUNT:
+        bound = f"at least {minimum:,}" if count < minimum else f"at most {MAX_COUNT:,}"
         raise ValueError(f"'{shorten(text, 40)}' is out of range: a number of tokens of {bound}")
     return count
 

@@ -21,11 +21,11 @@ from m1eval.yaml_file import display_path
 RULER = 0.856
 """What Llama-2-7B scores at 4k: RULER (Hsieh et al. 2024, section 4) calls a length effective if a model reaches it."""
 THRESHOLD = 0.85
-ROWS = ("depth", "subtask")
+ROW_COLUMNS = ("depth", "subtask")
 """Columns that make the rows of a heat map, the first that is there."""
-PART = "subtask"
+SUBTASK = "subtask"
 """The column whose values weigh the same in the score of a length."""
-MOST_ROWS = 21
+MAX_ROWS = 21
 
 
 class Entry(Struct):
@@ -42,9 +42,9 @@ class Entry(Struct):
     @property
     def length(self) -> int:
         """Tokens of the prompt, as asked for, else as counted; 0 if nobody said."""
-        asked = self.metadata.get("length")
-        known = asked if isinstance(asked, int) else self.usage.prompt or self.metadata.get("tokens")
-        return known if isinstance(known, int) else 0
+        requested = self.metadata.get("length")
+        length = requested if isinstance(requested, int) else self.usage.prompt or self.metadata.get("tokens")
+        return length if isinstance(length, int) else 0
 
 
 class Band(NamedTuple):
@@ -72,15 +72,15 @@ class Band(NamedTuple):
 
     def bounds(self, confidence: float = 0.95) -> tuple[float, float] | None:
         """The interval of the score, as in the table of results; None if a subtask has no score."""
-        found = self.tally.problems_like_these
-        return found.interval(confidence) if found and self.score is not None else None
+        estimate = self.tally.problems_like_these
+        return estimate.interval(confidence) if estimate and self.score is not None else None
 
     def perfect(self) -> "Band":
         """The same samples, all right."""
         return self._replace(tally=self.tally.all_right())
 
 
-def entries(run: StoredRun) -> Iterator[Entry]:
+def read_entries(run: StoredRun) -> Iterator[Entry]:
     """The records of a run, those that errored last; UsageError if there is no journal."""
     if run.journal.exists() and not run.journal.is_file():  # a device may have no end
         raise UsageError(f"{display_path(run.path)} is no run: {display_path(run.journal)} is not a regular file")
@@ -109,7 +109,7 @@ class NoLengths(UsageError):
 
 def read(run: StoredRun, threshold: float | None = None) -> RunLengths:
     """A run by length; NoLengths if it has none. `threshold` of the effective length: None is the task's, else 0.85."""
-    records = list(entries(run))
+    records = list(read_entries(run))
     if not any(entry.length for entry in records):
         raise NoLengths(f"{display_path(run.path)}: no sample says how long its prompt was")
     return RunLengths(run.path, run.task or run.path.name, run.model, _rule(run, threshold), records)
@@ -119,7 +119,7 @@ def read_if_requested(run: StoredRun) -> RunLengths | None:
     """A run by length if its task asked for prompts of some lengths, else None."""
     if not run.journal.is_file():
         return None
-    records = entries(run)
+    records = read_entries(run)
     first = next(records, None)
     if first is None or first.outcome == "errored" or not isinstance(first.metadata.get("length"), int):
         return None
@@ -154,23 +154,23 @@ def joined(parts: Sequence[RunLengths]) -> RunLengths:
     return parts[0]._replace(task=parts[0].rule.name, entries=entries)
 
 
-def bands(found: Iterable[Entry], edges: Sequence[int] = ()) -> list[Band]:
+def bands(entries: Iterable[Entry], edges: Sequence[int] = ()) -> list[Band]:
     """Samples by length: exact lengths where the task set them, else by `edges` or powers of two."""
-    listed = _placed(found)
-    asked = not edges and all(isinstance(entry.metadata.get("length"), int) for entry in listed)
-    made: dict[int, Band] = {}
+    listed = _with_lengths(entries)
+    is_exact = not edges and all(isinstance(entry.metadata.get("length"), int) for entry in listed)
+    by_longest: dict[int, Band] = {}
     for entry in listed:
-        longest = entry.length if asked else _edge(entry.length, edges)
-        band = made.setdefault(longest, Band(longest, _label(longest, edges, exact=asked), Tally(), {}))
-        part = band.parts.setdefault(str(entry.metadata.get(PART, "")), Tally())
-        group = str(entry.metadata.get(PART, ""))
+        longest = entry.length if is_exact else _edge(entry.length, edges)
+        band = by_longest.setdefault(longest, Band(longest, _label(longest, edges, exact=is_exact), Tally(), {}))
+        part = band.parts.setdefault(str(entry.metadata.get(SUBTASK, "")), Tally())
+        group = str(entry.metadata.get(SUBTASK, ""))
         for tally in (band.tally, part):
             tally.add(
                 *(entry.id, entry.outcome, entry.value, entry.usage, entry.timing.total),
                 cluster=entry.cluster,
                 group=group,
             )
-    return [made[longest] for longest in sorted(made)]
+    return [by_longest[longest] for longest in sorted(by_longest)]
 
 
 class Grid(NamedTuple):
@@ -182,36 +182,36 @@ class Grid(NamedTuple):
     cells: dict[tuple[str, str], Tally]
 
 
-def grid(found: Iterable[Entry], by: str | None = None, edges: Sequence[int] = ()) -> Grid | None:
+def grid(entries: Iterable[Entry], by: str | None = None, edges: Sequence[int] = ()) -> Grid | None:
     """Length × depth, or whatever other column there is; None if there is none. Many depths are put into tenths."""
-    listed = _placed(found)
-    name = by or next((name for name in ROWS if any(name in entry.metadata for entry in listed)), None)
+    listed = _with_lengths(entries)
+    name = by or next((name for name in ROW_COLUMNS if any(name in entry.metadata for entry in listed)), None)
     if name is None:
         return None
     listed = [entry for entry in listed if name in entry.metadata]
     if not listed:
         raise UsageError(f"no sample has a column '{name}'")
     columns = {band.longest: band.label for band in bands(listed, edges)}
-    asked = not edges and all(isinstance(entry.metadata.get("length"), int) for entry in listed)
+    is_exact = not edges and all(isinstance(entry.metadata.get("length"), int) for entry in listed)
     values = {entry.metadata[name] for entry in listed}
     numbers = all(isinstance(value, int | float) for value in values)
-    tenths = numbers and len(values) > MOST_ROWS and all(0 <= value <= 100 for value in values)
+    tenths = numbers and len(values) > MAX_ROWS and all(0 <= value <= 100 for value in values)
     labels: dict[str, Any] = {}
     cells: dict[tuple[str, str], Tally] = {}
     for entry in listed:
         value = entry.metadata[name]
         row = _tenth(value) if tenths else f"{value:g}" if numbers else str(value)
         labels[row] = min(value, labels.get(row, value)) if numbers else str(value)
-        column = columns[entry.length if asked else _edge(entry.length, edges)]
+        column = columns[entry.length if is_exact else _edge(entry.length, edges)]
         cells.setdefault((row, column), Tally()).add(
             entry.id, entry.outcome, entry.value, entry.usage, entry.timing.total
         )
     return Grid(name, [columns[key] for key in sorted(columns)], sorted(labels, key=labels.__getitem__), cells)
 
 
-def _placed(found: Iterable[Entry]) -> list[Entry]:
+def _with_lengths(entries: Iterable[Entry]) -> list[Entry]:
     """All but those that errored before their length was known, which would hide that the others' was asked for."""
-    return [entry for entry in found if entry.outcome != "errored" or entry.length]
+    return [entry for entry in entries if entry.outcome != "errored" or entry.length]
 
 
 def _edge(length: int, edges: Sequence[int]) -> int:

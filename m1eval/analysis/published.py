@@ -10,7 +10,6 @@ from m1eval.stats import benjamini_hochberg
 from m1eval.store.description import RunDescription
 from m1eval.store.stored import StoredRun
 from m1eval.store.tally import Tally
-from m1eval.text import format_interval, format_score
 
 SETTINGS = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
 LABELS = {"messages": "prompt", "system": "system prompt", "think": "thinking budget", "data": "data"}
@@ -47,162 +46,127 @@ def compare(run: StoredRun, models: Sequence[str]) -> Iterator[BaselineCompariso
     if not run.meta.get("baselines"):
         return
     key, same = run.meta["baselines"]
-    about = run.description
+    description = run.description
     published = baselines.read(key)
-    wanted = [*models, *_same_model(run.model, published)]
+    shown = [*models, *_same_model(run.model, published)]
     for figure in published.figures:
-        if figure.model not in wanted:
+        if figure.model not in shown:
             continue
-        found = BaselineComparison(
-            task=about.task,
+        comparison = BaselineComparison(
+            task=description.task,
             model=figure.model,
             published=figure.score / 100,
             same_data=same,
-            score=about.score,
+            score=description.score,
             repeats=figure.protocol.repeats,
         )
-        if same and about.score is not None:
-            found.differs_in = differing(about, run.meta, figure.protocol)
-            if not about.unlike:
-                _measure(found, about, run.tally, same_problems=_same_problems(about, figure.protocol))
-        yield found
+        if same and description.score is not None:
+            comparison.differs_in = differing(description, run.meta, figure.protocol)
+            if not description.unlike:
+                _measure(comparison, description, run.tally, same_problems=_same_problems(description, figure.protocol))
+        yield comparison
 
 
-def adjust(found: Sequence[BaselineComparison]) -> None:
+def adjust_p_values(comparisons: Sequence[BaselineComparison]) -> None:
     """Put the p values into `found` that are adjusted for their number."""
-    tested = [each for each in found if each.p is not None]
+    tested = [each for each in comparisons if each.p is not None]
     for each, p in zip(tested, benjamini_hochberg([each.p or 0.0 for each in tested]), strict=True):
         each.p_adjusted = p
 
 
-def table_cells(found: Sequence[BaselineComparison], names: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table of comparisons."""
-    head = ["task", "published model", "published", "here", "difference", "95% interval", "p", "differs in"]
-    rows = []
-    for each in found:
-        p = each.p_adjusted if each.p_adjusted is not None else each.p
-        rows.append(
-            [
-                each.task,
-                names.get(each.model, each.model),
-                f"{'' if each.same_data else '~'}{each.published:.3f}",
-                format_score(each.score),
-                "–" if each.difference is None else f"{each.difference:+.3f}",
-                format_interval(each.interval, signed=True),
-                "–" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001",
-                ", ".join(each.differs_in) if each.same_data else "other data of the same form",
-            ]
-        )
-    return head, rows
-
-
-def lines(found: Sequence[BaselineComparison]) -> list[str]:
-    """What must be said once of all comparisons."""
-    tested = [each for each in found if each.p is not None]
-    said = []
-    if tested:
-        several = f", adjusted for {len(tested)} comparisons (Benjamini-Hochberg)" if len(tested) > 1 else ""
-        targets = " or ".join(dict.fromkeys(each.target or "" for each in tested))
-        said.append(f"difference: here less published, its 95% interval for {targets}; p: of no difference{several}")
-        if unknown := [each.model for each in tested if each.repeats is None]:
-            some = "all" if len(unknown) == len(tested) else "some"
-            said.append(f"the repeats of {some} of the published figures are not stated: taken as one answer each")
-    return said
-
-
-def differing(about: RunDescription, meta: Mapping[str, Any], protocol: baselines.Protocol) -> list[str]:
+def differing(description: RunDescription, meta: Mapping[str, Any], protocol: baselines.Protocol) -> list[str]:
     """What a run does otherwise than the protocol of a figure, or than the task's file where that is not stated."""
     task = meta.get("config", {}).get("task", {})
-    changed = {key: tuple(pair) for key, pair in about.changed.items()}
-    found = [f"protocol {about.protocol}"] if about.protocol != "default" else []
-    if protocol.repeats is not None and {about.repeats, about.repeats_most} != {protocol.repeats}:
-        found.append(f"repeats {repeats(about)} (there {protocol.repeats})")
-    refused = _refused(meta)
+    changed = {key: tuple(pair) for key, pair in description.changed.items()}
+    differences = [f"protocol {description.protocol}"] if description.protocol != "default" else []
+    if protocol.repeats is not None and {description.repeats, description.repeats_most} != {protocol.repeats}:
+        differences.append(f"repeats {repeats(description)} (there {protocol.repeats})")
+    refused = _refused_settings(meta)
     for name in SETTINGS:
         ours, theirs = task.get("generation", {}).get(name), getattr(protocol, name)
         was = changed.pop(f"generation.{name}", None)
         if name in refused:
             continue
         if theirs is not None and theirs != ours:
-            found.append(f"{name} {_value(ours)} (there {_value(theirs)})")
+            differences.append(f"{name} {_value(ours)} (there {_value(theirs)})")
         elif theirs is None and was:
-            found.append(f"{name} {_value(ours)} (the task has {_value(was[0])}; there not stated)")
+            differences.append(f"{name} {_value(ours)} (the task has {_value(was[0])}; there not stated)")
     think = changed.pop("think", None)
     budget = task.get("think")
     if protocol.thinking and not _same_budget(task, protocol.thinking):
-        found.append(f"thinking {'not capped' if budget is None else f'{budget:,}'} (there {protocol.thinking})")
+        differences.append(f"thinking {'not capped' if budget is None else f'{budget:,}'} (there {protocol.thinking})")
     elif think and not protocol.thinking:
-        found.append(f"thinking budget {_value(budget)} (the task has {_value(think[0])}; there not stated)")
-    found += [*refused.values(), *_changes(changed)]
-    own = (line.partition(" is used in place of the built-in ") for line in meta.get("shadowing", ()))
-    found += [
-        f"{path} in place of {built_in}" for path, _, built_in in own if built_in.startswith(("tasks", "scorers"))
+        differences.append(f"thinking budget {_value(budget)} (the task has {_value(think[0])}; there not stated)")
+    differences += [*refused.values(), *_changes(changed)]
+    shadowing = (line.partition(" is used in place of the built-in ") for line in meta.get("shadowing", ()))
+    differences += [
+        f"{path} in place of {built_in}" for path, _, built_in in shadowing if built_in.startswith(("tasks", "scorers"))
     ]
-    if about.partial or about.samples < about.samples_chosen:
-        found.append(f"subset {about.samples} of {about.samples_in_set}")
+    if description.partial or description.samples < description.samples_chosen:
+        differences.append(f"subset {description.samples} of {description.samples_in_set}")
     elif protocol.subset:
-        found.append(f"subset (there {protocol.subset})")
-    return found
+        differences.append(f"subset (there {protocol.subset})")
+    return differences
 
 
-def repeats(about: RunDescription) -> str:
+def repeats(run: RunDescription) -> str:
     """The answers that the samples have: 4, or 2–9."""
-    return str(about.repeats) if about.repeats == about.repeats_most else f"{about.repeats}–{about.repeats_most}"
+    return str(run.repeats) if run.repeats == run.repeats_most else f"{run.repeats}–{run.repeats_most}"
 
 
-def _same_problems(about: RunDescription, protocol: baselines.Protocol) -> bool:
+def _same_problems(description: RunDescription, protocol: baselines.Protocol) -> bool:
     """Whether the run asked the problems of the figure, or some of them: not others, nor more."""
-    data = any(key.partition(".")[0] in ("dataset", "data", "options") for key in about.changed)
+    data = any(key.partition(".")[0] in ("dataset", "data", "options") for key in description.changed)
     return not data and not protocol.subset
 
 
-def _measure(found: BaselineComparison, about: RunDescription, tally: Tally, *, same_problems: bool) -> None:
+def _measure(comparison: BaselineComparison, description: RunDescription, tally: Tally, *, same_problems: bool) -> None:
     """The difference with its interval and p, both from one estimate."""
     estimate = tally.against_published(
-        found.published,
-        repeats=found.repeats,
-        population=about.population,
+        comparison.published,
+        repeats=comparison.repeats,
+        population=description.population,
         same_problems=same_problems,
     )
     if estimate is None:
         return
-    found.difference = estimate.value
-    found.target = "these problems" if same_problems else "problems like these"
-    found.p = estimate.p()
-    found.interval = estimate.interval()
+    comparison.difference = estimate.value
+    comparison.target = "these problems" if same_problems else "problems like these"
+    comparison.p = estimate.p()
+    comparison.interval = estimate.interval()
 
 
-def _refused(meta: Mapping[str, Any]) -> dict[str, str]:
+def _refused_settings(meta: Mapping[str, Any]) -> dict[str, str]:
     """Settings that the server does not take, by name."""
-    learnt = (meta.get("runner") or {}).get("parameters")
-    found = {}
-    for name, entry in learnt.items() if isinstance(learnt, Mapping) else ():
+    parameters = (meta.get("runner") or {}).get("parameters")
+    refused = {}
+    for name, entry in parameters.items() if isinstance(parameters, Mapping) else ():
         action = entry.get("action") if isinstance(entry, Mapping) else None
         if action == "drop":
-            found[name] = f"{name} not sent (the server refuses it)"
+            refused[name] = f"{name} not sent (the server refuses it)"
         elif action == "cap":
-            found[name] = f"{name} {_value(entry.get('to'))} (the server's limit)"
+            refused[name] = f"{name} {_value(entry.get('to'))} (the server's limit)"
         elif action == "move":
-            found[name] = "system prompt (sent in another role, as the server refuses it)"
-    return found
+            refused[name] = "system prompt (sent in another role, as the server refuses it)"
+    return refused
 
 
 def _changes(changed: Mapping[str, Sequence[Any]]) -> list[str]:
     """Other keys that differ from the task's file."""
-    found = {}
+    changes = {}
     for key, (before, now) in changed.items():
         first = key.partition(".")[0]
         if first == "dataset":
-            found["data"] = f"data ({key.partition('.')[2]} {_value(now)}, the task has {_value(before)})"
+            changes["data"] = f"data ({key.partition('.')[2]} {_value(now)}, the task has {_value(before)})"
         elif first == "data":
-            found["data"] = f"data (from {now}, the task has {_value(before)})"
+            changes["data"] = f"data (from {now}, the task has {_value(before)})"
         elif first in TEXTS:
             label = LABELS.get(first, first)
-            found[label] = f"{label} ({'added' if before is None else 'left out' if now is None else 'changed'})"
+            changes[label] = f"{label} ({'added' if before is None else 'left out' if now is None else 'changed'})"
         else:
             name = key.removeprefix("options.").removeprefix("generation.")
-            found[name] = f"{LABELS.get(name, name)} {_value(now)} (the task has {_value(before)})"
-    return list(found.values())
+            changes[name] = f"{LABELS.get(name, name)} {_value(now)} (the task has {_value(before)})"
+    return list(changes.values())
 
 
 def _same_budget(task: Mapping[str, Any], stated: str) -> bool:

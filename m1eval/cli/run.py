@@ -340,9 +340,9 @@ def _execute(evaluation: "Evaluation", *, as_json: bool, fail_under: float | Non
 
 def _show(runs: "Sequence[PlannedRun]", *, as_json: bool) -> None:
     if as_json:
-        from m1eval.report.table import built
+        from m1eval.report.table import to_json
 
-        terminal.json({"runs": built([run.stored() for run in runs])})
+        terminal.json({"runs": to_json([run.stored() for run in runs])})
         for run in runs:
             for note in run.notes:
                 terminal.line(f"{run.run.task.name}: {note}", err=True)

@@ -97,7 +97,7 @@ def _print(regraded: "Sequence[Regraded]", *, as_json: bool) -> None:
     stored = [each.run.stored() for each in regraded]
     if as_json:
         rows = []
-        for row, each in zip(table.built(stored), regraded, strict=True):
+        for row, each in zip(table.to_json(stored), regraded, strict=True):
             changed = [{"from": old, "to": new, "answers": n} for (old, new), n in each.changes.most_common()]
             rows.append({**row, "graded": each.answers, "changes": changed})
         terminal.json({"runs": rows})

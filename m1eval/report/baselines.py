@@ -13,12 +13,12 @@ from m1eval.report.table import how
 def show(benchmark: str | None, *, as_json: bool) -> int:
     """Print a line for each benchmark, or all figures of one."""
     if benchmark is None:
-        found = [baselines.read(key) for key in baselines.available()]
+        published = [baselines.read(key) for key in baselines.available()]
         if as_json:
-            terminal.json([_brief(each) for each in found])
+            terminal.json([_brief(each) for each in published])
         else:
-            width = max(len(each.benchmark) for each in found)
-            for each in found:
+            width = max(len(each.benchmark) for each in published)
+            for each in published:
                 terminal.line(f"{each.benchmark:<{width}}  {len(each.figures):>3} figures  {each.title}")
         return 0
     baseline = baselines.read(benchmark)

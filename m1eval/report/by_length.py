@@ -104,7 +104,7 @@ def _mean(parts: Sequence[RunLengths], edges: Sequence[int]) -> str:
     joined = by_length.joined(parts)
     bands = by_length.bands(joined.entries, edges)
     title = terminal.cell(f"{joined.task}, mean over {plural(max(len(band.parts) for band in bands), 'subtask')}")
-    verdicts = [f"{title}: {line}" for line in _verdict(bands, joined.rule, titled=True)]
+    verdicts = [f"{title}: {line}" for line in _verdict_lines(bands, joined.rule, titled=True)]
     return "\n".join([f"{title}:", "", table(*table_cells(bands)), "", *verdicts])
 
 
@@ -119,17 +119,17 @@ def _text(run: RunLengths, edges: Sequence[int], by: str | None, *, alone: bool)
         if run.path.is_dir():
             (run.path / "heatmap.svg").write_text(heatmap.svg(grid, run.task), encoding="utf-8")
     if alone:
-        parts += [f"{terminal.cell(run.task)}: {line}" for line in _verdict(bands, run.rule)]
+        parts += [f"{terminal.cell(run.task)}: {line}" for line in _verdict_lines(bands, run.rule)]
     return "\n".join(parts)
 
 
-def _verdict(bands: Sequence[Band], rule: EffectiveLengthRule, *, titled: bool = False) -> list[str]:
+def _verdict_lines(bands: Sequence[Band], rule: EffectiveLengthRule, *, titled: bool = False) -> list[str]:
     """The effective length, and what a reader must know of the means it rests on, unless a title says so."""
-    known = [band for band in bands if band.longest]
-    lines = [effective_line(known, rule)]
-    if (most := max(len(band.parts) for band in bands)) > 1 and not titled:
-        lines.append(f"scores by length are means over {most} subtasks, which weigh the same")
-    return lines + list(filter(None, [caution(known, rule)]))
+    bands_with_length = [band for band in bands if band.longest]
+    lines = [effective_line(bands_with_length, rule)]
+    if (n_subtasks := max(len(band.parts) for band in bands)) > 1 and not titled:
+        lines.append(f"scores by length are means over {n_subtasks} subtasks, which weigh the same")
+    return lines + list(filter(None, [caution(bands_with_length, rule)]))
 
 
 def _data(run: RunLengths, edges: Sequence[int], by: str | None) -> dict[str, Any]:

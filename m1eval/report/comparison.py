@@ -28,7 +28,7 @@ def all_lines(pairs: Sequence[Comparison], skipped: Sequence[Skipped] = ()) -> l
 def lines(pair: Comparison, *, several: bool = False) -> list[str]:
     """One comparison: settings first, then scores, how sure the difference is, tokens and flips."""
     changed = "; ".join(f"{key} {_setting(one)} → {_setting(other)}" for key, (one, other) in pair.config.items())
-    found = [
+    texts = [
         f"A {pair.a}   B {pair.b}" + (f"   {pair.task}" if several else ""),
         f"config  {changed or 'the same'}",
         f"score   {pair.scores[0]:.3f} → {pair.scores[1]:.3f}   Δ {pair.difference:+.3f}   (paired, {_size(pair)})",
@@ -40,16 +40,16 @@ def lines(pair: Comparison, *, several: bool = False) -> list[str]:
         f"only B {len(pair.only_b)}{_named('only B', pair.only_b)}{_named('only A', pair.only_a)}",
     ]
     if max(pair.repeats) > 1:
-        found.append("right: at least half of a sample's answers are")
+        texts.append("right: at least half of a sample's answers are")
     if pair.other_prompts:
-        found.append(f"{plural(pair.other_prompts, 'sample')} had another prompt in A than in B")
+        texts.append(f"{plural(pair.other_prompts, 'sample')} had another prompt in A than in B")
     if pair.left_out:
-        found.append(f"{plural(pair.left_out, 'sample')} {is_are(pair.left_out)} scored on one side only and left out")
+        texts.append(f"{plural(pair.left_out, 'sample')} {is_are(pair.left_out)} scored on one side only and left out")
     if any(pair.errored):
-        found += _lost(pair)
+        texts += _errored_lines(pair)
     if pair.gate is not None:
-        found.append(_gate(pair))
-    return found
+        texts.append(_gate(pair))
+    return texts
 
 
 def _effect(target: str, effect: Effect) -> str:
@@ -60,10 +60,10 @@ def _effect(target: str, effect: Effect) -> str:
 
 
 def _detectable(pair: Comparison) -> str:
-    least = pair.these_problems.minimum_detectable
-    if least is None:
+    detectable = pair.these_problems.minimum_detectable
+    if detectable is None:
         return "        not even the largest difference would be found with so few answers"
-    return f"        a difference of {least:.3f} on these problems would be found four times in five"
+    return f"        a difference of {detectable:.3f} on these problems would be found four times in five"
 
 
 def _size(pair: Comparison) -> str:
@@ -85,12 +85,12 @@ def _clusters(pair: Comparison) -> str:
 def _gate(pair: Comparison) -> str:
     low, high = pair.these_problems.limits
     allowed = f"{pair.margin or 0:g}"
-    said = {
+    reason = {
         "worse": f"B is worse by more than {allowed}: the difference is at most {high:+.3f}",
         "not worse": f"B is not worse by more than {allowed}: the difference is at least {low:+.3f}",
         "inconclusive": f"not decided whether B is worse by more than {allowed}: between {low:+.3f} and {high:+.3f}",
     }[pair.gate or "inconclusive"]
-    return f"gate    {pair.gate}: {said} (one-sided 95% limits, these problems)"
+    return f"gate    {pair.gate}: {reason} (one-sided 95% limits, these problems)"
 
 
 def _tokens(pair: Comparison) -> str:
@@ -100,7 +100,7 @@ def _tokens(pair: Comparison) -> str:
     return f"tokens  {shown}{growth}   truncated {100 * pair.truncated[0]:.1f}% → {100 * pair.truncated[1]:.1f}%"
 
 
-def _lost(pair: Comparison) -> list[str]:
+def _errored_lines(pair: Comparison) -> list[str]:
     assert pair.difference_bounds is not None
     return [
         f"errored and left out: A {pair.errored[0]:,}, B {pair.errored[1]:,}; whatever they were, Δ of all "
@@ -113,8 +113,8 @@ def _lost(pair: Comparison) -> list[str]:
 def _named(title: str, names: Sequence[str]) -> str:
     if not names:
         return ""
-    more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
-    return f"     {title}: {' '.join(names[:NAMES])}{more}"
+    rest = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
+    return f"     {title}: {' '.join(names[:NAMES])}{rest}"
 
 
 def _setting(value: Any) -> str:

@@ -25,8 +25,8 @@ def _print(plan: Mapping[str, Any]) -> None:
     others = [name for name in plan["protocols"] if name != plan["protocol"]]
     terminal.line(f"  protocol {plan['protocol']}" + (f"; there is also {', '.join(others)}" if others else ""))
     about = "about " if plan["approximate"] else ""
-    most = plan["most_output_tokens"]
-    output = "without a limit" if most is None else f"at most {format_count(most)} tokens"
+    max_output = plan["most_output_tokens"]
+    output = "without a limit" if max_output is None else f"at most {format_count(max_output)} tokens"
     terminal.line(f"  input {about}{format_count(plan['prompt_tokens'])} tokens, output {output}")
     terminal.line("  config")
     for key, value in plan["config"].items():

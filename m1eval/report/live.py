@@ -215,8 +215,8 @@ class Terminal:
         outcomes, always = self._run.tally.outcomes, ("right", "wrong")
         shown = [f"{o} {outcomes[o]}" for o in OUTCOMES if outcomes[o] or o in always]
         about = self._about
-        known = f" (95% {format_interval(about.interval)})" if about and about.interval else ""
-        return f"score {format_score(about.score if about else None)}{known}   {' · '.join(shown)}"
+        interval = f" (95% {format_interval(about.interval)})" if about and about.interval else ""
+        return f"score {format_score(about.score if about else None)}{interval}   {' · '.join(shown)}"
 
     def _reason(self) -> str:
         """The most frequent error; empty if there is none."""

@@ -7,6 +7,7 @@ from typing import Any
 from m1eval import terminal
 from m1eval.analysis import baselines, published
 from m1eval.report import by_length, layout, repeat_metrics
+from m1eval.report import published as published_table
 from m1eval.report.markdown import table
 from m1eval.store.description import RunDescription
 from m1eval.store.metrics import from_plain as read_figures
@@ -33,47 +34,49 @@ def show(runs: Sequence[StoredRun]) -> None:
     """Print the table and its notes on standard output: aligned on a terminal, Markdown when piped."""
     wide = _show_results(runs)
     by_length.after_runs(runs)
-    found = [each for each in comparisons(runs) if each.same_data or not wide]
-    if found:
-        head, rows = published.table_cells(found, REFERENCE_MODELS)
+    comparisons = [each for each in compare_published(runs) if each.same_data or not wide]
+    if comparisons:
+        head, rows = published_table.table_cells(comparisons, REFERENCE_MODELS)
         terminal.line()
         _print(head, rows, words=(0, 1, len(head) - 1))
         terminal.line()
-    for note in all_notes(runs, found):
+    for note in all_notes(runs, comparisons):
         terminal.line(note)
 
 
-def all_notes(runs: Sequence[StoredRun], compared: Sequence[published.BaselineComparison] | None = None) -> list[str]:
-    """The notes below the table: of the runs, of their published comparisons, and where the runs are kept."""
-    about = [run.description for run in runs]
-    compared = comparisons(runs) if compared is None else compared
-    places = [f"{run.task}: {run.path}" for run in about if Path(run.path).is_dir()]  # gone if no answer came
-    return [*notes(about), *published.lines(compared), *_sources(runs), *places]
+def all_notes(
+    runs: Sequence[StoredRun], comparisons: Sequence[published.BaselineComparison] | None = None
+) -> list[str]:
+    """The notes below the table: on the runs, on their comparisons with published scores, and the runs' folders."""
+    descriptions = [run.description for run in runs]
+    comparisons = compare_published(runs) if comparisons is None else comparisons
+    paths = [f"{run.task}: {run.path}" for run in descriptions if Path(run.path).is_dir()]  # gone if no answer came
+    return [*notes(descriptions), *published_table.notes(comparisons), *_sources(runs), *paths]
 
 
-def built(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
+def to_json(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
     """The runs as `--json` prints them: each description with its published comparisons."""
     import msgspec
 
-    found = msgspec.to_builtins(comparisons(runs))
-    return [run.summary | {"published": [each for each in found if each["task"] == run.task]} for run in runs]
+    comparisons = msgspec.to_builtins(compare_published(runs))
+    return [run.summary | {"published": [each for each in comparisons if each["task"] == run.task]} for run in runs]
 
 
-def comparisons(runs: Sequence[StoredRun]) -> list[published.BaselineComparison]:
+def compare_published(runs: Sequence[StoredRun]) -> list[published.BaselineComparison]:
     """All runs next to the published figures, with p values adjusted for their number."""
-    found = [each for run in runs for each in published.compare(run, list(REFERENCE_MODELS))]
-    published.adjust(found)
-    return found
+    comparisons = [each for run in runs for each in published.compare(run, list(REFERENCE_MODELS))]
+    published.adjust_p_values(comparisons)
+    return comparisons
 
 
-def cells(about: Sequence[RunDescription]) -> tuple[list[str], list[list[str]]]:
+def cells(runs: Sequence[RunDescription]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the results as text."""
-    errors = any(run.outcomes["errored"] for run in about)
-    costs = any(run.cost is not None for run in about)
+    errors = any(run.outcomes["errored"] for run in runs)
+    costs = any(run.cost is not None for run in runs)
     head = ["task", "score", "95% interval", "n", "k", "tokens/sample", "truncated"]
     head += [*(["errored"] if errors else []), "time", *(["cost"] if costs else [])]
     rows = []
-    for run in about:
+    for run in runs:
         each = "–" if run.tokens_per_answer is None else format_count(run.tokens_per_answer)
         cut = f"{100 * run.outcomes['truncated'] / run.answers:.1f}%" if run.answers else "–"
         row = [run.task, format_score(run.score), format_interval(run.interval), size(run), repeats(run), each, cut]
@@ -90,15 +93,15 @@ def size(run: RunDescription) -> str:
 
 def repeats(run: RunDescription) -> str:
     """The answers that the samples have: 4, 2–9, or 1 of 4 where more were asked for."""
-    asked = f" of {run.repeats_asked}" if run.repeats_most < run.repeats_asked else ""
-    return published.repeats(run) + asked
+    planned = f" of {run.repeats_asked}" if run.repeats_most < run.repeats_asked else ""
+    return published.repeats(run) + planned
 
 
-def notes(about: Sequence[RunDescription]) -> list[str]:
+def notes(runs: Sequence[RunDescription]) -> list[str]:
     """One line for each thing that a reader of the table must know."""
-    lines = _uncertainty(about)
-    common = [note for note in about[0].notes if len(about) > 1 and all(note in run.notes for run in about)]
-    for run in about:
+    lines = _uncertainty(runs)
+    common = [note for note in runs[0].notes if len(runs) > 1 and all(note in run.notes for run in runs)]
+    for run in runs:
         lines += [f"{run.task}: {note}" for note in [*_outcomes(run), *_completeness(run), *_prompts(run)]]
         of = "" if run.finished else f" (unfinished: of {run.samples} of {plural(run.samples_chosen, 'sample')})"
         repeated = read_figures(run.figures, run.figure_intervals)
@@ -107,13 +110,13 @@ def notes(about: Sequence[RunDescription]) -> list[str]:
     return lines + [f"all tasks: {note}" for note in common]
 
 
-def _uncertainty(about: Sequence[RunDescription]) -> list[str]:
+def _uncertainty(runs: Sequence[RunDescription]) -> list[str]:
     """What the intervals of the table say, and those for the very problems that were asked."""
-    if not any(run.interval for run in about):
+    if not any(run.interval for run in runs):
         return []
     these = [
         f"{run.task} {format_interval(run.these_problems.interval)}"
-        for run in about
+        for run in runs
         if run.these_problems is not None and run.these_problems.interval is not None
     ]
     other = f"; for these very problems it is {', '.join(these)}" if these else ""
@@ -133,10 +136,10 @@ def _outcomes(run: RunDescription) -> list[str]:
         ),
     ):
         if number := run.outcomes[outcome]:
-            said = words if number == 1 else many
+            text = words if number == 1 else many
             if outcome == "truncated" and number > 1:
-                said = f"hit the token limit before an answer {many}"
-            lines.append(f"{number:,} of {plural(run.answers, 'output')} {said}")
+                text = f"hit the token limit before an answer {many}"
+            lines.append(f"{number:,} of {plural(run.answers, 'output')} {text}")
     if number := run.outcomes["errored"]:
         lines.append(_errored(run, number))
         lines += [
@@ -173,12 +176,12 @@ def _completeness(run: RunDescription) -> list[str]:
         )
     elif run.clusters < run.samples:
         lines.append("all samples are about one text: the interval is for other questions about it")
-    if found := run.adaptive:
-        wanted = f", wanted {found.until_se:g}" if found.until_se else ""
-        error = "not known" if found.answer_stderr is None else f"{found.answer_stderr:.4f}"
-        several = found.answers_least < found.answers_most
-        numbers = (f"{found.answers_least} to " if several else "") + plural(found.answers_most, "answer")
-        lines.append(f"adaptive, {numbers} a sample; the error of sampling answers is {error}{wanted}")
+    if adaptive := run.adaptive:
+        target = f", wanted {adaptive.until_se:g}" if adaptive.until_se else ""
+        error = "not known" if adaptive.answer_stderr is None else f"{adaptive.answer_stderr:.4f}"
+        several = adaptive.answers_least < adaptive.answers_most
+        numbers = (f"{adaptive.answers_least} to " if several else "") + plural(adaptive.answers_most, "answer")
+        lines.append(f"adaptive, {numbers} a sample; the error of sampling answers is {error}{target}")
     return lines
 
 
@@ -256,14 +259,14 @@ def _sources(runs: Sequence[StoredRun]) -> list[str]:
     lines = []
     for key, same in dict.fromkeys(filter(None, map(_baseline, runs))):
         published = baselines.read(key)
-        made = "; ".join(
+        protocols = "; ".join(
             f"{REFERENCE_MODELS[figure.model]} {how(figure.protocol)}" for figure in _reference_scores(published)
         )
         title = published.title
         if same:
-            lines.append(f"published, {title}: {made} (results/baselines/{key}.yaml)")
+            lines.append(f"published, {title}: {protocols} (results/baselines/{key}.yaml)")
         else:
-            lines.append(f"~ {title}: other data of the same form, not to be compared one to one ({made})")
+            lines.append(f"~ {title}: other data of the same form, not to be compared one to one ({protocols})")
     return lines
 
 

@@ -16,12 +16,12 @@ from m1eval.yaml_file import display_path as show_path
 
 def show(names: Sequence[str], tags: Sequence[str] = (), *, as_json: bool) -> int:
     """Print a line for each task, or all that the named ones say; 1 if a file is broken."""
-    known = {name: plugins.find("tasks", name, "**/*.yaml") for name in names} or plugins.available(
+    files = {name: plugins.find("tasks", name, "**/*.yaml") for name in names} or plugins.available(
         "tasks", "**/*.yaml"
     )
     broken = 0
     rows: list[dict[str, Any]] = []
-    for name, path in known.items():
+    for name, path in files.items():
         try:
             definition = parse(YamlFile.read(path))
         except UsageError as error:
@@ -35,25 +35,25 @@ def show(names: Sequence[str], tags: Sequence[str] = (), *, as_json: bool) -> in
         terminal.json(rows)
     elif names:
         for row in rows:
-            _whole(row)
+            _print_task(row)
     else:
-        _lines(rows)
+        _print_table(rows)
     return broken
 
 
 def _tagged(rows: list[dict[str, Any]], tags: Sequence[str]) -> list[dict[str, Any]]:
     """The rows with one of the tags; UsageError for a tag that none has."""
-    known = {tag for row in rows for tag in row.get("tags", [])}
+    tags_in_use = {tag for row in rows for tag in row.get("tags", [])}
     for tag in tags:
-        if tag not in known:
-            raise UsageError(f"--tag: {plugins.unknown('tag', tag, known or ['none'])}")
+        if tag not in tags_in_use:
+            raise UsageError(f"--tag: {plugins.unknown('tag', tag, tags_in_use or ['none'])}")
     return [row for row in rows if set(tags) & set(row.get("tags", []))]
 
 
-def _lines(rows: list[dict[str, Any]]) -> None:
+def _print_table(rows: list[dict[str, Any]]) -> None:
     """The table: a header, a line for each task, and how many there are."""
     cells: list[tuple[str, ...]] = [("task", "graded by", "samples", "title", "tags")]
-    cells += [tuple(map(terminal.cell, (r["task"], _kind(r), _samples(r), r["title"], _tags(r)))) for r in rows]
+    cells += [tuple(map(terminal.cell, (r["task"], _graded_by(r), _samples(r), r["title"], _tags(r)))) for r in rows]
     widths = [max(len(cell[i]) for cell in cells) for i in range(4)]
     for cell in cells:
         padded = [cell[i].rjust(width) if i == 2 else cell[i].ljust(width) for i, width in enumerate(widths)]
@@ -79,13 +79,13 @@ def _tags(row: dict[str, Any]) -> str:
     return ", ".join([*row.get("tags", []), *(["gated (HF_TOKEN)"] if gated else [])])
 
 
-def _kind(row: dict[str, Any]) -> str:
+def _graded_by(row: dict[str, Any]) -> str:
     """What grades it, or that it is a group."""
     scorer = row.get("scorer", "")
     return "group" if "tasks" in row else scorer if isinstance(scorer, str) else next(iter(scorer))
 
 
-def _whole(row: dict[str, Any]) -> None:
+def _print_task(row: dict[str, Any]) -> None:
     """Every key of a task, long texts on lines of their own."""
     for key, value in row.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

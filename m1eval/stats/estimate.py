@@ -99,8 +99,10 @@ class Estimate(NamedTuple):
         if self.freedom <= 0:
             return None
         reach = student(0.975, self.freedom) + NORMAL.inv_cdf(power)
-        found = reach * math.sqrt(self.share_of_largest() * max(self._spread(), -self.low * self.high) / self.units)
-        return found if found < max(-self.low, self.high) else None
+        difference = reach * math.sqrt(
+            self.share_of_largest() * max(self._spread(), -self.low * self.high) / self.units
+        )
+        return difference if difference < max(-self.low, self.high) else None
 
     def effective(self) -> float:
         """Yes-or-no values of the same mean that would be as uncertain.
@@ -205,16 +207,16 @@ def these_problems(
         noise += (mean - low) * (high - mean)
     answers = n**2 / math.fsum(1 / unit.answers for unit in units)
     freedom = satterthwaite(parts)
-    found = Estimate(mean, noise / n**2, answers, freedom, low, high)
+    estimate = Estimate(mean, noise / n**2, answers, freedom, low, high)
     if population is None or population <= n:
-        return found
-    share, like = n / population, problems_like_these(units, low, high)
-    others, these = (1 - share) / like.units, share / found.units  # each part as large as it can be
+        return estimate
+    share, like_these = n / population, problems_like_these(units, low, high)
+    others, these = (1 - share) / like_these.units, share / estimate.units  # each part as large as it can be
     return Estimate(
         mean,
-        (1 - share) * like.variance + share * found.variance,
+        (1 - share) * like_these.variance + share * estimate.variance,
         1 / (others + these),
-        satterthwaite([(size, each) for size, each in ((others, like.freedom), (these, freedom)) if each > 0]),
+        satterthwaite([(size, each) for size, each in ((others, like_these.freedom), (these, freedom)) if each > 0]),
         low,
         high,
     )
@@ -237,10 +239,10 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
         return estimates[0]
     # Where all of one came out alike its variance is not 0, which only shows in a mean with others.
     parts = [each.smoothed() / n**2 for each in estimates]
-    known = [(part, each.freedom) for part, each in zip(parts, estimates, strict=True) if each.freedom > 0]
-    squares = math.fsum(part * part / freedom for part, freedom in known)
+    informative = [(part, each.freedom) for part, each in zip(parts, estimates, strict=True) if each.freedom > 0]
+    squares = math.fsum(part * part / freedom for part, freedom in informative)
     variance = math.fsum(parts)
-    freedom = variance**2 / squares if squares > 0 else math.fsum(freedom for _, freedom in known)
+    freedom = variance**2 / squares if squares > 0 else math.fsum(freedom for _, freedom in informative)
     # A few values that came out alike by chance must not leave the freedom to many others.
     freedom = min(freedom, satterthwaite([(1 / each.units, each.freedom) for each in estimates if each.freedom > 0]))
     return Estimate(
@@ -285,9 +287,9 @@ def both_targets(groups: Sequence[Sequence[Unit]], low: float = 0.0, high: float
 
     It cannot be known better for other problems than for these, whatever chance has made of the two variances.
     """
-    like = groups_like_these(groups, low, high)
+    like_these = groups_like_these(groups, low, high)
     these = average([these_problems(units, low, high) for units in groups])
-    return (like if like.effective() <= these.effective() else these), these
+    return (like_these if like_these.effective() <= these.effective() else these), these
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
@@ -312,9 +314,9 @@ def against_published(
     n = len(units)
     k = repeats or 1
     if not same_problems:
-        found = problems_like_these(units)
-        return _shifted(found, published, found.variance, found.units)
-    found = these_problems(units, population=population)
+        estimate = problems_like_these(units)
+        return _shifted(estimate, published, estimate.variance, estimate.units)
+    estimate = these_problems(units, population=population)
     noise = [(unit.noise * unit.answers, unit.freedom) for unit in units if unit.noise is not None]
     freedom = math.fsum(each for _, each in noise)
     if freedom:
@@ -322,10 +324,10 @@ def against_published(
     else:  # at most the spread of single answers
         answer = problems_like_these([unit._replace(cluster="") for unit in units]).variance * n
     theirs = (population or n) * k
-    return _shifted(found, published, answer / theirs, theirs)
+    return _shifted(estimate, published, answer / theirs, theirs)
 
 
-def _shifted(found: Estimate, null: float, variance: float, units: float) -> Estimate:
+def _shifted(estimate: Estimate, null: float, variance: float, units: float) -> Estimate:
     """An estimate less another one of known variance, the mean of so many values.
 
     That one is drawn to the middle by half a value where it bounds the range: a figure of 0 or 1 is a mean of answers
@@ -333,12 +335,12 @@ def _shifted(found: Estimate, null: float, variance: float, units: float) -> Est
     """
     bound = (null * units + 0.5) / (units + 1)
     # If nothing differs, both vary as values of the mean of both do, though all that were seen may be alike.
-    mean = (found.value * found.units + null * units) / (found.units + units)
-    expected = found.share_of_largest() * mean * (1 - mean) * (1 / found.units + 1 / units)
-    return found._replace(
-        value=found.value - null,
-        variance=max(found.variance + variance, expected),
-        units=1 / (1 / found.units + 1 / units),
-        low=found.low - bound,
-        high=found.high - bound,
+    mean = (estimate.value * estimate.units + null * units) / (estimate.units + units)
+    expected = estimate.share_of_largest() * mean * (1 - mean) * (1 / estimate.units + 1 / units)
+    return estimate._replace(
+        value=estimate.value - null,
+        variance=max(estimate.variance + variance, expected),
+        units=1 / (1 / estimate.units + 1 / units),
+        low=estimate.low - bound,
+        high=estimate.high - bound,
     )

@@ -39,8 +39,8 @@ def g_pass_at_k(n: int, right: int, k: int, share: float) -> float:
     """The chance that at least `share` of k answers are right (G-Pass@k, Liu et al. 2024), unbiased."""
     if not 1 <= k <= n:
         raise ValueError(f"G-Pass@{k} of {n} answers is not known")
-    least = max(1, math.ceil(share * k - 1e-9))
-    ways = sum(math.comb(right, j) * math.comb(n - right, k - j) for j in range(least, min(right, k) + 1))
+    minimum = max(1, math.ceil(share * k - 1e-9))
+    ways = sum(math.comb(right, j) * math.comb(n - right, k - j) for j in range(minimum, min(right, k) + 1))
     return ways / math.comb(n, k)
 
 

@@ -120,19 +120,19 @@ class RunDescription(Struct, kw_only=True):
         return data
 
 
-def describe(meta: Mapping[str, Any], done: JournalState, folder: Path) -> RunDescription:
+def describe(meta: Mapping[str, Any], state: JournalState, folder: Path) -> RunDescription:
     """The description that follows from run.json and what the journal says is done."""
-    tally, config, summary = done.tally, meta.get("config", {}), meta.get("summary") or {}
-    errored = done.errored()
+    tally, config, summary = state.tally, meta.get("config", {}), meta.get("summary") or {}
+    errored = state.errored()
     plan = _plan(meta, tally, errored)
-    fewest, most = tally.answers
-    like = tally.problems_like_these
-    lost = tally.outcomes["errored"]
-    lost_usage = done.errored_usage()
-    wanted = max(plan["answers"], tally.scored + lost)
-    scored_tokens = tally.usage.output - lost_usage.output
-    cost, complete = _cost(done)
-    found = RunDescription(
+    min_answers, max_answers = tally.answers
+    like_these = tally.problems_like_these
+    errors = tally.outcomes["errored"]
+    errored_usage = state.errored_usage()
+    planned = max(plan["answers"], tally.scored + errors)
+    scored_tokens = tally.usage.output - errored_usage.output
+    cost, complete = _cost(state)
+    description = RunDescription(
         task=str(meta.get("task", "")),
         model=str(meta.get("model", "")),
         protocol=str(meta.get("protocol", "default")),
@@ -141,25 +141,25 @@ def describe(meta: Mapping[str, Any], done: JournalState, folder: Path) -> RunDe
         samples_in_set=plan["in_set"],
         clusters=tally.clusters,
         skipped=plan["skipped"],
-        repeats=fewest,
-        repeats_most=most,
+        repeats=min_answers,
+        repeats_most=max_answers,
         repeats_asked=plan["repeats"],
         answers=tally.scored,
-        answers_wanted=wanted,
-        owed=wanted - tally.scored,
-        finished=tally.scored + lost >= wanted and not plan["wants_more"],
+        answers_wanted=planned,
+        owed=planned - tally.scored,
+        finished=tally.scored + errors >= planned and not plan["wants_more"],
         unlike=plan["unlike"],
         partial=plan["samples"] < plan["in_set"],
         score=tally.score,
-        stderr=like.stderr if like else None,
-        interval=like.interval() if like else None,
+        stderr=like_these.stderr if like_these else None,
+        interval=like_these.interval() if like_these else None,
         these_problems=None,
         score_bounds=tally.bounds,
         outcomes={outcome: tally.outcomes[outcome] for outcome in OUTCOMES},
         truncated_prompts=plan["truncated_prompts"],
-        errors=done.reasons.built(),
+        errors=state.reasons.built(),
         tokens=_tokens(tally.usage),
-        tokens_errored=_tokens(lost_usage),
+        tokens_errored=_tokens(errored_usage),
         tokens_per_answer=scored_tokens / tally.scored if tally.scored else None,
         cost=cost,
         cost_complete=complete,
@@ -172,19 +172,25 @@ def describe(meta: Mapping[str, Any], done: JournalState, folder: Path) -> RunDe
         notes=list(summary.get("notes", ())),
         path=str(folder),
     )
-    estimate = tally.these_problems(found.population)
+    estimate = tally.these_problems(description.population)
     if estimate:
-        found.these_problems = Uncertainty(stderr=estimate.stderr, interval=estimate.interval())
-    return found
+        description.these_problems = Uncertainty(stderr=estimate.stderr, interval=estimate.interval())
+    return description
 
 
 def _plan(meta: Mapping[str, Any], tally: Tally, errored: Counter[str]) -> dict[str, Any]:
     """What was to be done; of a run.json that does not say it, what was done."""
     seen = len(tally.counts.keys() | errored.keys())
     repeats = int(meta.get("config", {}).get("repeats") or 1)
-    known: dict[str, Any] = {"samples": seen, "in_set": seen, "skipped": 0, "repeats": repeats, "truncated_prompts": 0}
-    known |= {"answers": seen * repeats, "wants_more": False, "until_se": None, "unlike": []}
-    plan = known | dict(meta.get("plan", {}))
+    defaults: dict[str, Any] = {
+        "samples": seen,
+        "in_set": seen,
+        "skipped": 0,
+        "repeats": repeats,
+        "truncated_prompts": 0,
+    }
+    defaults |= {"answers": seen * repeats, "wants_more": False, "until_se": None, "unlike": []}
+    plan = defaults | dict(meta.get("plan", {}))
     plan["samples"] = max(plan["samples"], seen)
     plan["in_set"] = max(plan["in_set"], plan["samples"])
     return plan
@@ -198,19 +204,19 @@ def _tokens(usage: Usage) -> dict[str, int]:
     return {"prompt": usage.sent, "cached": usage.cached, "reasoning": usage.reasoning, "answer": usage.answer}
 
 
-def _cost(done: JournalState) -> tuple[float | None, bool]:
+def _cost(state: JournalState) -> tuple[float | None, bool]:
     """Dollars, and whether they are all."""
-    return (round(done.cost, 6), not done.unpriced) if done.priced else (None, False)
+    return (round(state.cost, 6), not state.unpriced) if state.priced else (None, False)
 
 
 def _adaptive(tally: Tally, plan: Mapping[str, Any], config: Mapping[str, Any]) -> Adaptive | None:
-    least, most = tally.answers
-    if not most or (not plan["until_se"] and most <= int(config.get("repeats") or 1)):
+    min_answers, max_answers = tally.answers
+    if not max_answers or (not plan["until_se"] and max_answers <= int(config.get("repeats") or 1)):
         return None
-    found = tally.these_problems()
+    estimate = tally.these_problems()
     return Adaptive(
         until_se=plan["until_se"],
-        answer_stderr=found.stderr if found else None,
-        answers_least=least,
-        answers_most=most,
+        answer_stderr=estimate.stderr if estimate else None,
+        answers_least=min_answers,
+        answers_most=max_answers,
     )

@@ -78,35 +78,35 @@ def aside_path(folder: Path) -> Path:
 
 def move_aside(folder: Path) -> None:
     """Keep the files of the earlier run; its journal must be locked, and moves last."""
-    kept = aside_path(folder)
-    kept.mkdir(exist_ok=True)
+    aside = aside_path(folder)
+    aside.mkdir(exist_ok=True)
     for name in reversed(FILES):
         with suppress(FileNotFoundError):
-            (folder / name).rename(kept / name)
+            (folder / name).rename(aside / name)
 
 
 def put_back(folder: Path) -> None:
     """Put the earlier run back in place of what is in the folder; its journal must be locked, and comes back first."""
-    kept = aside_path(folder)
-    if (kept / JOURNAL).exists():
+    aside = aside_path(folder)
+    if (aside / JOURNAL).exists():
         for name in FILES[1:]:
-            if not (kept / name).exists():
+            if not (aside / name).exists():
                 (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         with suppress(FileNotFoundError):
-            (kept / name).replace(folder / name)
+            (aside / name).replace(folder / name)
     with suppress(OSError):  # somebody else's files in there are not ours to remove
-        kept.rmdir()
+        aside.rmdir()
 
 
 def drop_aside(folder: Path) -> None:
     """Remove the earlier run, its journal last."""
-    kept = aside_path(folder)
+    aside = aside_path(folder)
     for name in reversed(FILES):
-        (kept / name).unlink(missing_ok=True)
+        (aside / name).unlink(missing_ok=True)
     with suppress(OSError):
-        kept.rmdir()
+        aside.rmdir()
 
 
 def recover(folder: Path) -> str:
@@ -115,18 +115,18 @@ def recover(folder: Path) -> str:
     The earlier run comes back if no new answer was written, else it goes. While its journal is among the files that
     were moved aside, all files in the folder are the new run's; else what was moved aside belongs to the folder's.
     """
-    kept = aside_path(folder)
-    if not kept.is_dir() or kept.is_symlink():
+    aside = aside_path(folder)
+    if not aside.is_dir() or aside.is_symlink():
         return ""
-    (kept / "run.json.new").unlink(missing_ok=True)  # of a kill while what the new answers took was being kept
-    if {each.name for each in kept.iterdir()} - set(FILES):
+    (aside / "run.json.new").unlink(missing_ok=True)  # of a kill while what the new answers took was being kept
+    if {each.name for each in aside.iterdir()} - set(FILES):
         return ""
-    if not (kept / JOURNAL).exists():
+    if not (aside / JOURNAL).exists():
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / JOURNAL):
             put_back(folder)
         return ""
-    with locked(kept / JOURNAL):
+    with locked(aside / JOURNAL):
         journal = folder / JOURNAL
         if journal.exists():
             locked(journal).close()

@@ -12,7 +12,7 @@ from m1eval.store.folder import ASIDE, JOURNAL, aside_path
 from m1eval.yaml_file import display_path
 
 RESULTS = Path("results")
-LONGEST = 100
+MAX_NAME = 100
 """Characters of a folder name; file systems allow 255 bytes."""
 
 
@@ -31,7 +31,7 @@ def label(name: str, fallback: str) -> str:
     """
     parts = [_plain(part) for part in re.split(r"[/\\]+", name) if part.strip(". ~")]
     text = "--".join([part for part in parts if part][-2:]) or _plain(fallback) or "model"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}-{_digest(name)}"
+    return text if len(text) <= MAX_NAME else f"{text[:MAX_NAME]}-{_digest(name)}"
 
 
 def earlier_label(name: str, fallback: str) -> str:
@@ -46,13 +46,13 @@ def choose_folder(out: Path | None, task: str, spec: str, names: tuple[str, str]
     that another model's run holds already (names that differ in case or signs alone) is left to it.
     """
     label, earlier = names
-    if out and (flat := _flat(out, task, spec, alone=alone)):
-        return flat
+    if out and (run_folder := _run_in_out(out, task, spec, alone=alone)):
+        return run_folder
     base = (out or RESULTS) / task
     first, second = base / label, base / f"{label}-{_digest(spec)}"
-    mine = next((folder for folder in (second, first) if owner(folder) == (task, _shown(spec))), None)
-    if mine:
-        return RunFolder(mine)
+    own_folder = next((folder for folder in (second, first) if owner(folder) == (task, _shown(spec))), None)
+    if own_folder:
+        return RunFolder(own_folder)
     before = base if out else base / earlier
     folder = second if (holder := owner(first)) and holder != (task, _shown(spec)) else first
     if before != folder and owner(before) == (task, _shown(spec)):
@@ -67,8 +67,8 @@ def find_runs(folder: Path) -> list[Path]:
     """
     if _is_run(folder):
         return [folder]
-    found = sorted(file.parent for file in folder.glob("**/run.json") if _is_run(file.parent))
-    return [each for each in found if not each.name.endswith(ASIDE)]
+    folders = sorted(file.parent for file in folder.glob("**/run.json") if _is_run(file.parent))
+    return [each for each in folders if not each.name.endswith(ASIDE)]
 
 
 def _is_run(folder: Path) -> bool:
@@ -89,7 +89,7 @@ def owner(folder: Path) -> tuple[str, str] | None:
     return None  # what it is instead, the run says when it reads it
 
 
-def _flat(out: Path, task: str, spec: str, *, alone: bool) -> RunFolder | None:
+def _run_in_out(out: Path, task: str, spec: str, *, alone: bool) -> RunFolder | None:
     """The folder itself, if it is that of this very run, or of one whose run.json is damaged."""
     holder = owner(out)
     if holder is None:
@@ -104,10 +104,10 @@ def _flat(out: Path, task: str, spec: str, *, alone: bool) -> RunFolder | None:
 
 def _meta(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / "run.json").read_text("utf-8"))
+        meta = json.loads((folder / "run.json").read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return meta if isinstance(meta, dict) else {}
 
 
 def _plain(text: str) -> str:

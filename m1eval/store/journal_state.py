@@ -135,8 +135,8 @@ class JournalState:
         JournalState.__init__(self, self.path, strangers)
         first = ", ".join(map(str, self.strange)) + (", …" if self.strange_lines > SHOWN else "")
         some = f"{plural(self.strange_lines, 'line')} {is_are(self.strange_lines)} of no sample of the task"
-        one = self.strange_lines == 1
-        stay = "stays there and does" if one else "stay there and do"
+        is_one = self.strange_lines == 1
+        stay = "stays there and does" if is_one else "stay there and do"
         return f"{display_path(self.path)}:{first}: {some}, {stay} not count"
 
     def records(self) -> Iterator[Record]:

@@ -20,11 +20,11 @@ from m1eval.store.record import Record
 from m1eval.store.tally import mean_over_groups
 
 Same = Callable[[str, str], Awaitable[bool]]
-AT_ONCE = 8
+MAX_CONCURRENT = 8
 """Samples whose answers are compared at the same time."""
-LONG = 1000
+MAX_VOTE = 1000
 """Characters of a vote beyond which its hash stands for it."""
-SHARE = 0.5
+MIN_SHARE = 0.5
 """Of the samples that a figure has to rest on; from fewer it is not given."""
 
 
@@ -47,8 +47,8 @@ class RepeatAnswers(Struct):
 
     def ballot(self, same: Mapping[str, str]) -> Ballot:
         """The votes counted; `same`: another way of writing a wrong answer."""
-        given = [same.get(vote, vote) for vote in self.votes.values() if vote is not None]
-        return Ballot(self.right, tuple(Counter(given).values()), len(self.votes) - len(given))
+        votes = [same.get(vote, vote) for vote in self.votes.values() if vote is not None]
+        return Ballot(self.right, tuple(Counter(votes).values()), len(self.votes) - len(votes))
 
 
 class AnswersBySample(Struct):
@@ -81,10 +81,10 @@ class RepeatMetric(Struct, frozen=True, kw_only=True):
 
 def collect(records: Iterable[Record], scorer: Scorer | None = None) -> AnswersBySample:
     """The answers by sample, in one pass. Errored ones are not answers, but their samples are there."""
-    found = AnswersBySample()
+    by_sample = AnswersBySample()
     scorer = scorer or Scorer()
     for record in records:
-        answers = found.samples.setdefault(record.id, RepeatAnswers())
+        answers = by_sample.samples.setdefault(record.id, RepeatAnswers())
         answers.cluster, answers.group = record.cluster or answers.cluster, record.group or answers.group
         if record.outcome == "errored":
             continue
@@ -95,11 +95,11 @@ def collect(records: Iterable[Record], scorer: Scorer | None = None) -> AnswersB
             answers.right += 1
         elif record.value == 0:
             answered = scorer.has_votes and record.outcome == "wrong"
-            answers.votes[record.repeat] = _shortened(scorer.vote(record)) if answered else None
+            answers.votes[record.repeat] = _hash_long(scorer.vote(record)) if answered else None
         else:
-            found.fractional = True
-    found.votes = scorer.has_votes and all(answers.comparable for answers in found.samples.values())
-    return found
+            by_sample.fractional = True
+    by_sample.votes = scorer.has_votes and all(answers.comparable for answers in by_sample.samples.values())
+    return by_sample
 
 
 def compares_votes(scorer: Scorer) -> bool:
@@ -108,40 +108,40 @@ def compares_votes(scorer: Scorer) -> bool:
 
 
 async def compare(
-    found: AnswersBySample, k: int, scorer: Scorer, context: Context, stopped: Callable[[], bool] = lambda: False
+    by_sample: AnswersBySample, k: int, scorer: Scorer, context: Context, stopped: Callable[[], bool] = lambda: False
 ) -> None:
     """Find the wrong answers that the scorer takes for the same although they are written differently.
 
     They are compared in the order of the repeats, whatever the order in which they came. If it was `stopped`, votes
     are not known.
     """
-    if not compares_votes(scorer) or not found.votes or found.fractional:
+    if not compares_votes(scorer) or not by_sample.votes or by_sample.fractional:
         return
-    places = asyncio.Semaphore(AT_ONCE)
+    semaphore = asyncio.Semaphore(MAX_CONCURRENT)
 
-    async def one(name: str, votes: Mapping[str, int], enough: int | None) -> None:
-        async with places:
+    async def compare_sample(name: str, votes: Mapping[str, int], enough: int | None) -> None:
+        async with semaphore:
             if stopped():
-                found.votes = False
+                by_sample.votes = False
             else:
-                found.same[name] = await _groups(votes, partial(scorer.same, context=context), enough)
+                by_sample.same[name] = await _group_votes(votes, partial(scorer.same, context=context), enough)
 
     async with asyncio.TaskGroup() as group:
-        for name, answers in found.samples.items():
+        for name, answers in by_sample.samples.items():
             votes = Counter(vote for _, vote in sorted(answers.votes.items()) if vote is not None)
             whole = answers.count == k  # a single vote of all answers, in which only more than the right ones count
-            if _open(answers, votes, k):
-                group.create_task(one(name, votes, answers.right if whole else None))
+            if _matters(answers, votes, k):
+                group.create_task(compare_sample(name, votes, answers.right if whole else None))
 
 
-def _open(answers: RepeatAnswers, votes: Mapping[str, int], k: int) -> bool:
+def _matters(answers: RepeatAnswers, votes: Mapping[str, int], k: int) -> bool:
     """Whether it matters for a vote of k which wrong answers are the same."""
     if len(votes) < 2 or (not answers.right and answers.count >= k):
         return False
     return answers.count != k or max(votes.values()) <= answers.right <= sum(votes.values())
 
 
-async def _groups(votes: Mapping[str, int], same: Same, enough: int | None) -> dict[str, str]:
+async def _group_votes(votes: Mapping[str, int], same: Same, enough: int | None) -> dict[str, str]:
     """By vote, the first one that is the same; each is compared with the first of each group alone.
 
     The most frequent come first, and it ends when a group has more than `enough` votes. A comparison that takes too
@@ -174,26 +174,26 @@ async def _groups(votes: Mapping[str, int], same: Same, enough: int | None) -> d
     return first
 
 
-def metrics(found: AnswersBySample, k: int, planned: int | None = None) -> list[RepeatMetric]:
+def metrics(by_sample: AnswersBySample, k: int, planned: int | None = None) -> list[RepeatMetric]:
     """pass@k for k and the powers of two below it, maj@k and G-Pass@k at one half; none if answers have other scores
     than 0 and 1.
 
     A sample with fewer than k answers is left out of `value` and stands in `bounds`; a figure that less than half of
     the samples would be left in is not given. `planned`: the samples asked for, if some may have no record yet.
     """
-    if k < 2 or found.fractional or not found.samples:
+    if k < 2 or by_sample.fractional or not by_sample.samples:
         return []
     powers = [2**i for i in range(1, k.bit_length()) if 2**i < k]
-    wanted: list[tuple[str, int, Callable[[Ballot], float]]] = [
+    definitions: list[tuple[str, int, Callable[[Ballot], float]]] = [
         (f"pass@{size}", size, partial(_pass, size)) for size in (*powers, k)
     ]
-    if found.votes:
-        wanted.append((f"maj@{k}", k, lambda ballot: maj_at_k(ballot, k)))
-    wanted.append((f"G-Pass@{k} (half)", k, lambda ballot: g_pass_at_k(ballot.answers, ballot.right, k, 0.5)))
-    ballots = [(answers.ballot(found.same.get(name, {})), answers) for name, answers in found.samples.items()]
+    if by_sample.votes:
+        definitions.append((f"maj@{k}", k, lambda ballot: maj_at_k(ballot, k)))
+    definitions.append((f"G-Pass@{k} (half)", k, lambda ballot: g_pass_at_k(ballot.answers, ballot.right, k, 0.5)))
+    ballots = [(answers.ballot(by_sample.same.get(name, {})), answers) for name, answers in by_sample.samples.items()]
     ballots += [(Ballot(0), RepeatAnswers())] * ((planned or 0) - len(ballots))
-    made = (_metric(name, size, value, ballots) for name, size, value in wanted)
-    return [figure for figure in made if figure is not None]
+    computed = (_metric(name, size, value, ballots) for name, size, value in definitions)
+    return [figure for figure in computed if figure is not None]
 
 
 def _metric(
@@ -213,13 +213,13 @@ def _metric(
             ends = value(_lost_wrong(ballot, missing)), value(ballot._replace(right=ballot.right + missing))
         low.append((ends[0], group))
         high.append((ends[1], group))
-    if not number or number < SHARE * len(ballots):
+    if not number or number < MIN_SHARE * len(ballots):
         return None
-    found = stats.groups_like_these(list(groups.values()))
+    estimate = stats.groups_like_these(list(groups.values()))
     return RepeatMetric(
         name=name,
-        value=found.value,
-        interval=found.interval(),
+        value=estimate.value,
+        interval=estimate.interval(),
         samples=number,
         left_out=len(ballots) - number,
         bounds=(mean_over_groups(low), mean_over_groups(high)),
@@ -236,17 +236,17 @@ def _lost_wrong(ballot: Ballot, missing: int) -> Ballot:
     return ballot._replace(wrong=(first + missing, *others))
 
 
-def _shortened(vote: str | None) -> str | None:
-    if vote is None or len(vote) <= LONG:
+def _hash_long(vote: str | None) -> str | None:
+    if vote is None or len(vote) <= MAX_VOTE:
         return vote
     return hashlib.sha256(vote.encode("utf-8", "replace")).hexdigest()
 
 
-def to_plain(found: Sequence[RepeatMetric]) -> dict[str, dict[str, Any]]:
+def to_plain(repeat_metrics: Sequence[RepeatMetric]) -> dict[str, dict[str, Any]]:
     """What belongs to the values of figures, by name, as plain data."""
     return {
         figure.name: {key: value for key, value in to_builtins(figure).items() if key not in ("name", "value")}
-        for figure in found
+        for figure in repeat_metrics
     }
 
 

@@ -12,7 +12,7 @@ import msgspec
 import zstandard
 from msgspec import Struct
 
-MOST_PROMPT = 64 * 1024
+MAX_PROMPT = 64 * 1024
 """Characters of JSON up to which a prompt is kept; of a longer one the hash, as its recipe builds it again."""
 
 
@@ -23,7 +23,7 @@ TAIL = 2 * 2**20
 _COMPRESS, _DECOMPRESS = zstandard.ZstdCompressor(), zstandard.ZstdDecompressor()
 
 
-MOST_FRAME = 64 * 2**20
+MAX_FRAME = 64 * 2**20
 """Bytes that one frame may become; a prompt that is kept is far shorter, whatever its sample is called."""
 
 
@@ -41,7 +41,7 @@ _decode_id = msgspec.json.Decoder(_Named).decode
 def encode_frame(sample: str, prompt: bytes) -> bytes:
     """What is kept of a sample's prompt, given as JSON: itself, or its hash if it is long."""
     row: dict[str, Any] = {"id": sample, "bytes": len(prompt), "sha256": hashlib.sha256(prompt).hexdigest()}
-    if len(prompt) <= MOST_PROMPT:
+    if len(prompt) <= MAX_PROMPT:
         row["messages"] = msgspec.Raw(prompt)
     return _COMPRESS.compress(msgspec.json.encode(row) + b"\n")
 
@@ -94,7 +94,7 @@ def _read_frames(path: Path, bounds: "array[int]") -> Iterator[bytes]:
 def _decompress(frame: bytes) -> bytes:
     """What a frame holds; Damaged if it says too much or nothing about its size, or is no frame."""
     try:
-        if zstandard.frame_content_size(frame) not in range(MOST_FRAME):
+        if zstandard.frame_content_size(frame) not in range(MAX_FRAME):
             raise Damaged("a frame says that it holds more than a prompt")
         return _DECOMPRESS.decompress(frame)
     except (zstandard.ZstdError, MemoryError) as error:

@@ -82,7 +82,7 @@ class RecordHeader(Struct):
 
 
 _decode_line = msgspec.json.Decoder(RecordHeader).decode
-MOST_REPEATS = 100_000
+MAX_REPEATS = 100_000
 """Answers to one sample; each is a bit in memory, so that a forged number must not be believed."""
 MAX_DEPTH = 64
 """Levels of nesting in what a plugin puts into a record; deeper parts are kept as the name of their type."""
@@ -93,7 +93,7 @@ def fault(line: "RecordHeader | Record") -> str:
     usage, total, seed, value = line.usage, line.timing.total, line.seed, line.value or 0.0
     if (
         (value == (line.outcome == "right") or (line.outcome == "partial" and 0 < value < 1))
-        and 0 <= line.repeat < MOST_REPEATS
+        and 0 <= line.repeat < MAX_REPEATS
         and 0 <= usage.shared <= usage.prompt < MAX_TOKENS
         and 0 <= usage.cached < MAX_TOKENS
         and 0 <= usage.reasoning < MAX_TOKENS
@@ -106,8 +106,8 @@ def fault(line: "RecordHeader | Record") -> str:
     if value != (line.outcome == "right") and not (line.outcome == "partial" and 0 < value < 1):
         why = f"none of outcome {line.outcome}" if 0 <= value <= 1 else "not in [0, 1]"
         return f"score {value:g} is {why}"
-    if not 0 <= line.repeat < MOST_REPEATS:
-        return f"repeat {_brief(line.repeat)} is not in [0, {MOST_REPEATS:,})"
+    if not 0 <= line.repeat < MAX_REPEATS:
+        return f"repeat {_brief(line.repeat)} is not in [0, {MAX_REPEATS:,})"
     if seed is not None and not -(2**63) <= seed < 2**63:
         return f"seed {_brief(seed)} has more than 64 bits"
     if not 0 <= total < MAX_AMOUNT:
@@ -132,8 +132,8 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int | float):
-        kept = int(value) if isinstance(value, int) else float(value) if math.isfinite(value) else None
-        return str(kept) if isinstance(kept, int) and not -(2**63) <= kept < 2**64 else kept
+        number = int(value) if isinstance(value, int) else float(value) if math.isfinite(value) else None
+        return str(number) if isinstance(number, int) and not -(2**63) <= number < 2**64 else number
     if depth == MAX_DEPTH:
         return type(value).__name__
     if isinstance(value, Struct):

@@ -71,9 +71,9 @@ class Tally:
         self.usage.reasoning += usage.reasoning
         self.usage.answer += usage.answer
         self.seconds += seconds
-        total, n, squares, errored, *known = self._samples.get(sample) or _NOTHING
+        total, n, squares, errored, *labels = self._samples.get(sample) or _NOTHING
         # An answer that could not be asked for does not say what it belongs to.
-        cluster, group = cluster or known[0], group or known[1]
+        cluster, group = cluster or labels[0], group or labels[1]
         if outcome == "errored":
             errored += 1
         else:
@@ -133,8 +133,8 @@ class Tally:
     @property
     def bounds(self) -> tuple[float, float] | None:
         """The score if every errored (sample, repeat) were wrong, and if it were right; None if nothing finished."""
-        ended = [sums for sums in self._samples.values() if sums.n + sums.errored]
-        if not ended:
+        finished = [sums for sums in self._samples.values() if sums.n + sums.errored]
+        if not finished:
             return None
         low, high = (
             mean_over_groups(
@@ -142,7 +142,7 @@ class Tally:
                     (sums.total + worth * sums.errored) / (sums.n + sums.errored),
                     sums.group if sums.n else sums.group or None,
                 )
-                for sums in ended
+                for sums in finished
             )
             for worth in (0, 1)
         )
@@ -156,14 +156,14 @@ class Tally:
     @property
     def stderr(self) -> float | None:
         """The standard error of the score for problems like these; None for fewer than two samples."""
-        found = self.problems_like_these
-        return found.stderr if found else None
+        estimate = self.problems_like_these
+        return estimate.stderr if estimate else None
 
     @property
     def interval(self) -> Interval | None:
         """The 95% interval of the score for problems like these; None if nothing was scored."""
-        found = self.problems_like_these
-        return found.interval() if found else None
+        estimate = self.problems_like_these
+        return estimate.interval() if estimate else None
 
     @property
     def problems_like_these(self) -> Estimate | None:
@@ -182,11 +182,11 @@ class Tally:
         if not groups:
             return None
         # Groups are sampled alike; what is not scored of them is spread in proportion.
-        more = population / self.samples if population else 1
-        found = average([these_problems(units, population=round(len(units) * more)) for units in groups])
-        like = self.problems_like_these
+        scale = population / self.samples if population else 1
+        estimate = average([these_problems(units, population=round(len(units) * scale)) for units in groups])
+        like_these = self.problems_like_these
         # These problems are known at least as well as others, whatever chance has made of the two variances.
-        return like if population and like and found.effective() < like.effective() else found
+        return like_these if population and like_these and estimate.effective() < like_these.effective() else estimate
 
     def against_published(
         self, published: float, *, repeats: int | None = None, population: int | None = None, same_problems: bool = True
@@ -195,12 +195,12 @@ class Tally:
         groups = self._units()
         if not groups:
             return None
-        more = population / self.samples if population else 1
+        scale = population / self.samples if population else 1
         parts = [
             against_published(
                 *(units, published),
                 repeats=repeats,
-                population=round(len(units) * more),
+                population=round(len(units) * scale),
                 same_problems=same_problems,
             )
             for units in groups
@@ -209,11 +209,11 @@ class Tally:
 
     def all_right(self) -> "Tally":
         """The same samples with the same numbers of answers, all of them right."""
-        found = Tally()
-        found._samples = {
+        tally = Tally()
+        tally._samples = {
             name: sums._replace(total=float(sums.n), squares=float(sums.n)) for name, sums in self._samples.items()
         }
-        return found
+        return tally
 
     def _scored(self) -> Iterator[SampleTotals]:
         return (sums for sums in self._samples.values() if sums.n)
@@ -240,5 +240,5 @@ def mean_over_groups(values: Iterable[tuple[float, str | None]]) -> float:
     if not groups:
         return math.fsum(unknown) / len(unknown)
     mean = math.fsum(math.fsum(each) / len(each) for each in groups.values()) / len(groups)
-    known = sum(map(len, groups.values()))
-    return (mean * known + math.fsum(unknown)) / (known + len(unknown)) if unknown else mean
+    n_grouped = sum(map(len, groups.values()))
+    return (mean * n_grouped + math.fsum(unknown)) / (n_grouped + len(unknown)) if unknown else mean

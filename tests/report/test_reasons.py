@@ -8,7 +8,7 @@ import pytest
 
 from m1eval.store.journal import Journal
 from m1eval.store.journal_state import JournalState
-from m1eval.store.reasons import MOST_KINDS, Reasons
+from m1eval.store.reasons import MAX_KINDS, Reasons
 from m1eval.store.record import Record
 from tests.conftest import run_of, write
 
@@ -101,18 +101,18 @@ def test_a_million_distinct_messages_take_the_memory_of_a_few():
     size = tracemalloc.get_traced_memory()[0] - sys.getsizeof(kinds)
     tracemalloc.stop()
     assert size < 5e5
-    assert len(set(kinds)) <= 2 * MOST_KINDS + 1
-    assert sum(each.count for each in reasons.most()) == 5_000
+    assert len(set(kinds)) <= 2 * MAX_KINDS + 1
+    assert sum(each.count for each in reasons.most_frequent()) == 5_000
     assert sum(each["count"] for each in reasons.built()) == 5_000
     for kind in kinds:
         reasons.drop(kind)
-    assert not reasons.most()
+    assert not reasons.most_frequent()
 
 
 def test_a_reason_is_cut_and_on_one_line():
     reasons = Reasons()
     reasons.add("a\nb\t" + "x" * 10_000_000, "id")
-    (reason,) = reasons.most()
+    (reason,) = reasons.most_frequent()
     assert reason.reason.startswith("a b xxx")
     assert len(reason.reason) <= 300
 
@@ -129,6 +129,6 @@ def test_a_record_that_is_no_error_has_no_reason(tmp_path):
         journal.close()
 
     asyncio.run(story())
-    assert [(each.reason, each.count) for each in JournalState(tmp_path / "samples.jsonl").reasons.most()] == [
+    assert [(each.reason, each.count) for each in JournalState(tmp_path / "samples.jsonl").reasons.most_frequent()] == [
         ("bang", 1)
     ]

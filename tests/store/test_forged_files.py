@@ -15,7 +15,7 @@ from m1eval import UsageError
 from m1eval.store import prompts
 from m1eval.store.journal_state import SHOWN, JournalState, records
 from m1eval.store.prompts import encode_frame, read_prompts
-from m1eval.store.record import MOST_REPEATS
+from m1eval.store.record import MAX_REPEATS
 from m1eval.task import dataset
 from tests.conftest import lines, run_of, write
 
@@ -112,8 +112,8 @@ def test_a_forged_number_of_answers_takes_no_memory(tmp_path):
     done = JournalState(path)
     assert len(done.invalid) == 1000
     assert done.completed_mask("capitals-01") == 0
-    path.write_text(json.dumps(GOOD | {"repeat": MOST_REPEATS - 1}) + "\n")
-    assert JournalState(path).has("capitals-01", MOST_REPEATS - 1)
+    path.write_text(json.dumps(GOOD | {"repeat": MAX_REPEATS - 1}) + "\n")
+    assert JournalState(path).has("capitals-01", MAX_REPEATS - 1)
 
 
 def test_numbers_that_could_not_be_read_again_are_not_written(m1eval, capitals, tmp_path):

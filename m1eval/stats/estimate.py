@@ -99,10 +99,8 @@ class Estimate(NamedTuple):
         if self.freedom <= 0:
             return None
         reach = student(0.975, self.freedom) + NORMAL.inv_cdf(power)
-        difference = reach * math.sqrt(
-            self.share_of_largest() * max(self._spread(), -self.low * self.high) / self.units
-        )
-        return difference if difference < max(-self.low, self.high) else None
+        gap = reach * math.sqrt(self.share_of_largest() * max(self._spread(), -self.low * self.high) / self.units)
+        return gap if gap < max(-self.low, self.high) else None
 
     def effective(self) -> float:
         """Yes-or-no values of the same mean that would be as uncertain.

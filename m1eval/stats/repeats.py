@@ -75,7 +75,7 @@ def _counted(ballot: Ballot, k: int) -> float:
         table[0][: ballot.silent + 1] = [math.comb(ballot.silent, i) for i in range(min(ballot.silent, rest) + 1)]
         for size, same in groupby(sorted(ballot.wrong)):
             for _ in same:
-                table = _with(table, size, right)
+                table = _add_vote(table, size, right)
         for tied, row in enumerate(table):
             ways[tied] += math.comb(ballot.right, right) * row[rest]
     common = math.lcm(*range(1, k + 2))
@@ -83,17 +83,17 @@ def _counted(ballot: Ballot, k: int) -> float:
     return total / (common * math.comb(ballot.answers, k))
 
 
-def _with(table: list[list[int]], size: int, most: int) -> list[list[int]]:
-    """The ways once a wrong answer that was given `size` times may get up to `most` votes."""
-    made = [[0] * len(row) for row in table]
-    for votes in range(min(size, most) + 1):
-        ways, tie = math.comb(size, votes), int(votes == most)
+def _add_vote(table: list[list[int]], size: int, max_votes: int) -> list[list[int]]:
+    """The ways once a wrong answer that was given `size` times may get up to `max_votes` votes."""
+    table_with = [[0] * len(row) for row in table]
+    for votes in range(min(size, max_votes) + 1):
+        ways, tie = math.comb(size, votes), int(votes == max_votes)
         for tied, row in enumerate(table[: len(table) - tie]):
-            target = made[tied + tie]
+            target = table_with[tied + tie]
             for chosen in range(len(row) - votes):
                 if row[chosen]:
                     target[chosen + votes] += ways * row[chosen]
-    return made
+    return table_with
 
 
 def _sampled(ballot: Ballot, k: int) -> float:

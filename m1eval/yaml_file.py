@@ -1,4 +1,4 @@
-"""YAML files that remember where each value stands, so that every error can name its line."""
+"""YAML files with the line of each value, so that every error can name it."""
 
 import itertools
 import math
@@ -17,15 +17,15 @@ Key = tuple[str | int, ...]
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-LARGEST = 16 * 2**20
-"""Bytes of one file; data belong into a file of their own."""
-MOST_VALUES = 200_000
-"""Keys and values of one file, those that aliases repeat counted each time."""
-DEEPEST = 100
-"""Mappings and lists within one another; the loader in C would run out of its stack at some ten thousand."""
-MOST_INCLUDED = 100
-"""Files that one file includes, by way of others too."""
-LONGEST_NUMBER = 400
+MAX_BYTES = 16 * 2**20
+"""Bytes of one file; data have a file of their own."""
+MAX_VALUES = 200_000
+"""Keys and values of one file; aliases count each time."""
+MAX_DEPTH = 100
+"""Levels of nested mappings and lists; the loader in C overflows its stack at about ten thousand."""
+MAX_INCLUDED = 100
+"""Files that one file includes, directly and through others."""
+MAX_NUMBER_LENGTH = 400
 """Characters of a number or a date."""
 
 
@@ -37,35 +37,35 @@ class YamlFile:
         self.data = data
         self.lines = lines
         self.protocol = "default"
-        """The protocol that was laid upon a task's keys."""
+        """The protocol that was applied to a task's keys."""
 
     @classmethod
     def read(cls, path: Path, including: tuple[Path, ...] = (), count: Iterator[int] | None = None) -> "YamlFile":
-        """Read a file and what it includes; UsageError with `file:line` for whatever is wrong in them."""
+        """Read a file and the files that it includes; UsageError with `file:line` for any mistake in them."""
         count = count or itertools.count(1)
         lines: dict[Key, tuple[Path, int]] = {}
         data = _parse(path, lines)
         if not isinstance(data, dict):
-            raise UsageError(f"{display_path(path)}:1: a mapping of keys is wanted here, not {_kind(data)}")
+            raise UsageError(f"{display_path(path)}:1: expected a mapping of keys, not {_kind(data)}")
         included = data.pop("include", [])
         included = [included] if isinstance(included, str) else [] if included is None else included
         if not isinstance(included, list) or not all(isinstance(name, str) and name for name in included):
             where = f"{display_path(path)}:{lines[('include',)][1]}"
-            raise UsageError(f"{where}: include: write the name of a file beside this one, or a list of such")
+            raise UsageError(f"{where}: include: write the name of a file next to this one, or a list of names")
         base = cls(path, {}, {})
         for name in included:
             where = f"{display_path(path)}:{lines[('include',)][1]}"
             try:
                 file = (path.parent / name).resolve()
-                found = file.is_file()
+                is_file = file.is_file()
             except (OSError, RuntimeError, ValueError):
-                raise UsageError(f"{where}: no file {name[:80]} to include beside {path.name}") from None
+                raise UsageError(f"{where}: no file {name[:80]} to include next to {path.name}") from None
             if file in (*including, path):
                 raise UsageError(f"{where}: {name} includes itself")
-            if not found:
-                raise UsageError(f"{where}: no file {name} to include beside {path.name}")
-            if next(count) > MOST_INCLUDED:
-                raise UsageError(f"{where}: more than {MOST_INCLUDED} files are included, some of them again and again")
+            if not is_file:
+                raise UsageError(f"{where}: no file {name} to include next to {path.name}")
+            if next(count) > MAX_INCLUDED:
+                raise UsageError(f"{where}: more than {MAX_INCLUDED} files are included, repeats counted")
             base._merge(cls.read(file, (*including, path), count))
         base._merge(cls(path, data, lines))
         return base
@@ -99,15 +99,15 @@ class YamlFile:
             name = text.split("`")[1]
             return self.error((*key, name), unknown("key", name, _fields(type_, key)))
         if text.startswith("Invalid enum value") and (known := _choices(type_, key)):
-            given = text.partition("'")[2].rpartition("'")[0]
-            return self.error(key, f"{'.'.join(map(str, key))}: {unknown('value', given, known)}")
+            value = text.partition("'")[2].rpartition("'")[0]
+            return self.error(key, f"{'.'.join(map(str, key))}: {unknown('value', value, known)}")
         if text.startswith("Object missing required field"):
             return self.error(key, f"the key '{text.split('`')[1]}' is missing")
         return self.error(key, f"{'.'.join(map(str, key)) or 'the file'}: {text[0].lower()}{text[1:]}")
 
 
 def deep_merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` upon `base`: mappings are merged key by key, anything else replaces; null takes a key away."""
+    """`base` overridden by `over`: mappings are merged key by key, anything else replaces; null removes a key."""
     result = dict(base)
     for key, value in over.items():
         if value is None:
@@ -136,7 +136,7 @@ def display_path(path: Path) -> str:
 
 
 def as_number(value: object) -> float | None:
-    """A finite number, given as one or as text; None if it is none."""
+    """A finite number from a number or text; None for all else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -147,9 +147,9 @@ def as_number(value: object) -> float | None:
 
 
 def parse_value(text: str) -> Any:
-    """What a YAML scalar or flow value on the command line means."""
+    """The value of a YAML scalar or flow collection on the command line."""
     try:
-        if _depth(text) > DEEPEST:
+        if _depth(text) > MAX_DEPTH:
             return text
         return yaml.load(text, _Loader)  # the safe loader, in C where there is one
     except (yaml.YAMLError, *_UNREADABLE):
@@ -157,19 +157,19 @@ def parse_value(text: str) -> Any:
 
 
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
-"""What the loader's constructors raise besides their own errors, on dates such as 2001-99-99 for one."""
+"""Errors that the loader's constructors raise besides their own, for example on the date 2001-99-99."""
 
 
 def _parse(path: Path, lines: dict[Key, tuple[Path, int]]) -> Any:
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST + 1)  # a device or a pipe has no size, and may have no end
-        if len(data) > LARGEST:
+            data = file.read(MAX_BYTES + 1)  # a device or a pipe has no size, and may have no end
+        if len(data) > MAX_BYTES:
             raise UsageError(
-                f"{display_path(path)}:1: longer than {LARGEST >> 20} MiB; data belong into a file of their own"
+                f"{display_path(path)}:1: longer than {MAX_BYTES >> 20} MiB; put data into a file of their own"
             )
-        if _depth(data) > DEEPEST:
-            raise UsageError(f"{display_path(path)}:{_deep_line(data)}: nested deeper than {DEEPEST} levels")
+        if _depth(data) > MAX_DEPTH:
+            raise UsageError(f"{display_path(path)}:{_deep_line(data)}: nested deeper than {MAX_DEPTH} levels")
         loader = _Loader(data)
         node = loader.get_single_node()
         return _Builder(loader, path, lines).build(node, ()) if node else None
@@ -180,7 +180,7 @@ def _parse(path: Path, lines: dict[Key, tuple[Path, int]]) -> Any:
         line = mark.line + 1 if mark else 1
         problem = error.problem or error.context
         if str(problem).endswith("'tag:yaml.org,2002:merge'"):
-            problem = "merge keys (<<) are not read here; use include: FILE"
+            problem = "merge keys (<<) are not supported; use include: FILE"
         problem = f"{error.context}, {problem}" if problem == "second occurrence" else problem
         raise UsageError(f"{display_path(path)}:{line}: not valid YAML: {problem}{_quote_hint(data, line)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -190,7 +190,7 @@ def _parse(path: Path, lines: dict[Key, tuple[Path, int]]) -> Any:
 
 
 def _quote_hint(data: bytes, line: int) -> str:
-    """The remedy where YAML reads a template, or a text with a colon, as something else."""
+    """A remedy where YAML takes a template, or a text with a colon, for something else."""
     rows = data.decode("utf-8", "replace").splitlines()
     text = rows[line - 1] if line <= len(rows) else ""
     key, colon, rest = text.partition(":")
@@ -204,40 +204,40 @@ def _quote_hint(data: bytes, line: int) -> str:
 
 
 def _depth(data: bytes | str) -> int:
-    """How deep mappings and lists stand within one another, or a bound where that is certain to be small."""
+    """The depth of nested mappings and lists, or 0 where it is certain to be small."""
     marks = ("[", "{", "- ", "-\t", "? ", "\n", "\r")
     text = data if isinstance(data, str) else data.decode("latin-1")
     bound = sum(text.count(mark) for mark in marks)
-    if bound <= DEEPEST * 20:  # so shallow that the loader reads it, and `_Building` finds what is too deep
+    if bound <= MAX_DEPTH * 20:  # safe for the loader; `_Builder` finds what is too deep
         return 0
     return max((depth for depth, _ in _levels(data)), default=0)
 
 
 def _deep_line(data: bytes) -> int:
-    return next(line for depth, line in _levels(data) if depth > DEEPEST)
+    return next(line for depth, line in _levels(data) if depth > MAX_DEPTH)
 
 
 def _levels(data: bytes | str) -> Iterator[tuple[int, int]]:
-    """The depth at each beginning of a mapping or list, and its line, up to the first that is too deep."""
+    """The depth and line at each start of a mapping or list, up to the first that is too deep."""
     depth = 0
     try:
         for event in yaml.parse(data, _Loader):
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 yield depth, event.start_mark.line + 1 if event.start_mark else 1
-                if depth > DEEPEST:
+                if depth > MAX_DEPTH:
                     return
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
     except yaml.YAMLError:
-        return  # told by whoever reads it
+        return  # reported when the file is loaded
 
 
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
 class _Builder:
-    """Makes data of nodes, within limits, as aliases may repeat a node exponentially often or hold itself."""
+    """Builds data from nodes, within limits: aliases may repeat a node exponentially often, or contain it."""
 
     def __init__(self, loader: Any, path: Path, lines: dict[Key, tuple[Path, int]]) -> None:
         self._loader = loader
@@ -250,10 +250,10 @@ class _Builder:
         line = node.start_mark.line + 1
         self._lines.setdefault(at, (self._path, line))
         self._values += 1
-        if self._values > MOST_VALUES:
-            raise self._error(line, f"more than {MOST_VALUES:,} values; aliases repeat what they name")
-        if len(at) > DEEPEST:
-            raise self._error(line, f"nested deeper than {DEEPEST} levels, or an alias within what it names")
+        if self._values > MAX_VALUES:
+            raise self._error(line, f"more than {MAX_VALUES:,} values; aliases count each time")
+        if len(at) > MAX_DEPTH:
+            raise self._error(line, f"nested deeper than {MAX_DEPTH} levels, or an alias that contains itself")
         if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTIONS:
             raise self._error(line, f"not valid YAML: could not determine a constructor for the tag '{node.tag[:80]}'")
         if isinstance(node, yaml.SequenceNode):
@@ -271,17 +271,15 @@ class _Builder:
             if not isinstance(key, str):
                 raise self._error(line, f"a key must be text, not {_kind(key)}")
             if key in result:
-                raise self._error(
-                    line, f"the key '{key}' stands twice; the first is at line {self._lines[(*at, key)][1]}"
-                )
+                raise self._error(line, f"duplicate key '{key}'; the first is at line {self._lines[(*at, key)][1]}")
             self._lines[(*at, key)] = (self._path, line)
             result[key] = self.build(value_node, (*at, key))
         return result
 
     def _scalar(self, node: yaml.Node) -> Any:
         line, text = node.start_mark.line + 1, node.value
-        if isinstance(text, str) and len(text) > LONGEST_NUMBER and not node.tag.endswith((":str", ":binary")):
-            raise self._error(line, f"a value of {len(text):,} characters that is no text; write it in quotes")
+        if isinstance(text, str) and len(text) > MAX_NUMBER_LENGTH and not node.tag.endswith((":str", ":binary")):
+            raise self._error(line, f"a value of {len(text):,} characters that is not text; write it in quotes")
         try:
             return self._loader.construct_object(node)
         except _UNREADABLE as error:
@@ -299,7 +297,7 @@ def _key(path: str) -> Key:
 
 
 def _choices(type_: Any, key: Key) -> list[str]:
-    """The texts that a key may have, where they are listed."""
+    """The values that a key accepts, where they are listed."""
     *above, last = [name for name in key if isinstance(name, str)] or [""]
     struct = _struct_at(type_, tuple(above))
     inner = [f.type for f in msgspec.structs.fields(struct) if f.encode_name == last] if struct else []
@@ -307,7 +305,7 @@ def _choices(type_: Any, key: Key) -> list[str]:
 
 
 def _fields(type_: Any, key: Key) -> list[str]:
-    """The names that a struct nested at `key` knows."""
+    """The field names of the struct nested at `key`."""
     struct = _struct_at(type_, key)
     return [field.encode_name for field in msgspec.structs.fields(struct)] if struct else []
 
@@ -326,7 +324,7 @@ def _struct_at(type_: Any, key: Key) -> Any:
 
 
 def _parts(type_: Any) -> Iterator[Any]:
-    """The types that a union, list or mapping is made of."""
+    """The types that a union, list or mapping consists of."""
     arguments = get_args(type_)
     yield from (part for argument in arguments for part in _parts(argument)) if arguments else (type_,)
 

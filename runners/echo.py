@@ -12,7 +12,7 @@ from typing import Any
 import m1eval
 from m1eval import Output, Request, Timing, Usage, UsageError, split_thinking
 from m1eval.model.runner_tokenizer import CharacterTokenizer
-from m1eval.model.thinking import DEFAULT, named
+from m1eval.model.thinking import DEFAULT, parse_forms
 from m1eval.plugins import unknown
 from m1eval.text import parse_tokens
 from m1eval.yaml_file import as_number
@@ -42,7 +42,7 @@ class Runner(m1eval.Runner):
             if part not in PARTS:
                 raise UsageError(f"echo: {unknown('part', part, PARTS)}")
         try:
-            self._tags = None if think_tags is None else named(think_tags)
+            self._tags = None if think_tags is None else parse_forms(think_tags)
         except ValueError as error:
             raise UsageError(f"echo: think_tags: {error}") from None
         self._latency = _number("latency", latency)

@@ -3,7 +3,7 @@
 import pytest
 
 from m1eval import UsageError
-from m1eval.yaml_file import DEEPEST, YamlFile, parse_value
+from m1eval.yaml_file import MAX_DEPTH, YamlFile, parse_value
 
 TASK = "title: T\ndataset: {file: x.jsonl}\nprompt: p\ntarget: t\nscorer: exact\n"
 
@@ -26,7 +26,7 @@ BOMBS = {
     "an alias within itself": ("a: &a [*a]\n", ":1: nested deeper"),
     "a mapping within itself": ("a: &a {b: *a}\n", ":1: nested deeper"),
     "two within each other": ("a: &a\n  b: &b\n    c: *a\n    d: *b\n", "nested deeper"),
-    "merge keys": (laughs(3, 2) + "m: {<<: *l3}\n", "not valid YAML: merge keys (<<) are not read here"),
+    "merge keys": (laughs(3, 2) + "m: {<<: *l3}\n", "not valid YAML: merge keys (<<) are not supported"),
     "brackets": ("a: " + "[" * 100_000, ":1: nested deeper than 100 levels"),
     "closed brackets": ("a: " + "[" * 100_000 + "]" * 100_000, ":1: nested deeper"),
     "braces": ("a: " + "{a: " * 100_000, ":1: nested deeper"),
@@ -34,7 +34,7 @@ BOMBS = {
     "question marks": ("? " * 100_000, ":1: nested deeper"),
     "indents": ("".join(f"{' ' * i}k:\n" for i in range(2500)), ":101: nested deeper"),
     "a few hundred brackets": ("a: " + "[" * 300 + "]" * 300, ":1: nested deeper"),
-    "a huge integer": ("a: 1\nb: " + "9" * 100_000, ":2: a value of 100,000 characters that is no text"),
+    "a huge integer": ("a: 1\nb: " + "9" * 100_000, ":2: a value of 100,000 characters that is not text"),
     "base sixty": ("a: " + ":".join(["59"] * 50_000), ":1: a value of 149,999 characters"),
     "a huge float": ("a: 1." + "9" * 100_000, ":1: a value of 100,002 characters"),
     "binary": ("a: 0b" + "1" * 5000, ":1: a value of 5,002 characters"),
@@ -91,7 +91,7 @@ def test_aliases_and_numbers_within_reason_are_read(tmp_path):
     assert data["b"] == {"x": [1, 2]}
     assert data["c"] == [{"x": [1, 2]}] * 2
     assert data["d"] == float("inf")
-    deep = "a: " + "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1)
+    deep = "a: " + "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1)
     file.write_text(deep)
     assert YamlFile.read(file).data
 

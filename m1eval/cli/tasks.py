@@ -17,9 +17,9 @@ def _named(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -
         raise UsageError("a task's name is empty or holds a NUL character")
     if not names:
         return []
-    from m1eval.task.names import expanded
+    from m1eval.task.names import expand
 
-    return expanded(names)
+    return expand(names)
 
 
 def _names(function: Callable[..., int]) -> Callable[..., int]:

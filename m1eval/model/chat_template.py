@@ -18,9 +18,9 @@ _QUESTION, _ANSWER = "Where?", "Quux answers"
 
 
 class _Generation(Extension):
-    """`{% generation %}…{% endgeneration %}` marks what a model is trained on; here it is just its content.
+    """`{% generation %}…{% endgeneration %}` marks the text that a model is trained on; here it is only its content.
 
-    As in transformers, which makes a call block of it, variables set inside are not visible outside.
+    As in transformers, which compiles it to a call block, variables set inside are not visible outside.
     """
 
     tags = {"generation"}  # noqa: RUF012
@@ -32,7 +32,7 @@ class _Generation(Extension):
 
 
 class ChatTemplate:
-    """Messages to the text of a prompt. `sources` by name: `default`, and where there is one `tool_use`.
+    """Renders messages to the text of a prompt. `sources` by name: `default`, and optionally `tool_use`.
 
     RunnerError naming `where` if a template cannot be compiled, or does not end for a short conversation.
     """
@@ -52,8 +52,8 @@ class ChatTemplate:
                 self._compiled[name] = self._environment.compiled(source)
             except jinja2.TemplateError as error:
                 line = f" in line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
-                said = " ".join((error.message or "").split())
-                raise RunnerError(f"{where}: the chat template '{name}' is broken{line}: {said}") from error
+                reason = " ".join((error.message or "").split())
+                raise RunnerError(f"{where}: the chat template '{name}' is broken{line}: {reason}") from error
         try:
             self._text("default", [{"role": "user", "content": _QUESTION}])
         except TemplateLimitError as error:

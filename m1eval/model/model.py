@@ -1,4 +1,4 @@
-"""The model that `--model RUNNER:NAME` names, and the runner that reaches it."""
+"""The model that `--model RUNNER:NAME` names, and its runner."""
 
 import inspect
 import re
@@ -16,9 +16,9 @@ from m1eval.store import folders
 
 
 class Model:
-    """What `--model RUNNER:NAME` and its options say; the runner is made when it is needed.
+    """The model of `--model RUNNER:NAME` and its options; the runner is made when it is needed.
 
-    `tokenizer`: the name of one that is to count in place of the runner's own.
+    `tokenizer`: the name of one that replaces the runner's own.
     """
 
     def __init__(self, spec: str, options: Mapping[str, Any], tokenizer: str | None = None) -> None:
@@ -31,15 +31,17 @@ class Model:
         self._tokenizer = tokenizer
         module = plugins.load("runners", self.kind)
         self.file = plugins.find("runners", self.kind)
-        self._made: Any = getattr(module, "Runner", None)
-        if self._made is None:
-            raise UsageError(f"{yaml_file.display_path(self.file)}: a runner file has a class Runner; this has none")
-        self._made = plugins.with_base(self._made, Runner)
-        plugins.check_options(self._made, self.options, f"runner {self.kind}")
+        self._factory: Any = getattr(module, "Runner", None)
+        if self._factory is None:
+            raise UsageError(
+                f"{yaml_file.display_path(self.file)}: a runner file has a class Runner; this one has none"
+            )
+        self._factory = plugins.with_base(self._factory, Runner)
+        plugins.check_options(self._factory, self.options, f"runner {self.kind}")
 
     def takes(self, option: str) -> bool:
         """Whether the runner has an option of this name."""
-        return option in inspect.signature(self._made).parameters
+        return option in inspect.signature(self._factory).parameters
 
     @property
     def label(self) -> str:
@@ -48,13 +50,13 @@ class Model:
 
     @property
     def earlier_label(self) -> str:
-        """The folder name that earlier versions gave it, without the organisation."""
+        """The folder name that earlier versions used, without the organisation."""
         return folders.earlier_label(self.name, Path(self.kind).stem)
 
     def runner(self) -> Runner:
         """Make the runner; RunnerError or UsageError if it cannot be."""
         try:
-            runner: Runner = plugins.with_base_class(self._made(self.name, **self.options), Runner)
+            runner: Runner = plugins.with_base_class(self._factory(self.name, **self.options), Runner)
         except M1evalError:
             raise
         except Exception as error:
@@ -80,12 +82,12 @@ class Model:
             raise self._failed("aclose", error) from error
 
     def _failed(self, where: str, error: Exception) -> PluginFailed:
-        """What is said of a runner whose code raised an error: its file, the method, the error."""
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        return PluginFailed(f"{yaml_file.display_path(self.file)}: {where} of runner {self.kind} raised {said}")
+        """The error for a runner whose code raised one: its file, the method, the error."""
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return PluginFailed(f"{yaml_file.display_path(self.file)}: {where} of runner {self.kind} raised {reason}")
 
     def tokenizer(self, runner: Runner) -> RunnerTokenizer:
-        """What counts tokens: the named tokenizer, else the runner's."""
+        """The tokenizer that counts tokens: the named one, else the runner's."""
         if self._tokenizer is None:
             return RunnerTokenizer(runner)
         from m1eval.model.tokenizers import resolve
@@ -93,8 +95,8 @@ class Model:
         return RunnerTokenizer(runner, resolve(self._tokenizer, self.options, self.name))
 
     def config(self) -> dict[str, Any]:
-        """What of the model must be the same for a run to continue; keys are masked, so another key changes nothing."""
-        runner: type[Runner] = self._made if isinstance(self._made, type) else Runner
+        """The settings that must be the same for a run to continue; API keys are masked and may change."""
+        runner: type[Runner] = self._factory if isinstance(self._factory, type) else Runner
         pinned: dict[str, Any] = {k: v for k, v in self.options.items() if k not in runner.unpinned_options}
         pinned |= runner.pinned(self.options)
         counted = {"tokenizer": self._tokenizer} if self._tokenizer else {}

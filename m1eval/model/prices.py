@@ -1,6 +1,6 @@
-"""What tokens cost: from a file of the user's, or the prices of public services that genai-prices keeps.
+"""Prices of tokens: from a file of the user's, or those of public services in genai-prices.
 
-Prices are of a service, not of weights: the same model on a machine of one's own has none, and no price is guessed.
+A price is that of a service, not of a model: on one's own machine the same model has none, and none is guessed.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Price = Annotated[float, Meta(ge=0, le=1e6)]
 
 
 class Rates(Struct, forbid_unknown_fields=True):
-    """US dollars for a million tokens: of the prompt, of its cached part (default: as the rest), of what is written."""
+    """US dollars per million tokens: of the prompt, of its cached part (default: the same), of the output."""
 
     input: Price
     output: Price
@@ -39,7 +39,7 @@ class Rates(Struct, forbid_unknown_fields=True):
 
 
 def find(model: str, address: str | None, file: Path | None = None) -> Prices | None:
-    """The prices of a model: in `file` by the first pattern that fits its name, else of the service at `address`."""
+    """The prices of a model: of the first pattern in `file` that matches, else of the service at `address`."""
     if file is not None:
         return _in_file(model, file)
     return _of_service(model, address) if address else None

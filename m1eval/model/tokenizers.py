@@ -1,8 +1,8 @@
-"""Tokenizers that are not the runner's own: of a file or a hub model, of tiktoken, of the server, or four characters.
+"""Tokenizers that `--tokenizer` names: of a file or a hub model, of tiktoken, of the server, or four characters.
 
-For servers that have no tokenizer here (`http`): prompts of an exact length need the model's own tokens. What a chat
-template adds is known where the tokenizer's folder or the server has the template; else four tokens a message are
-taken for it.
+The `http` runner has no tokenizer, and prompts of an exact length need the model's own tokens. The tokens that a chat
+template adds are exact where the tokenizer's folder or the server has the template; else four tokens per message are
+assumed.
 """
 
 import http.client
@@ -17,24 +17,24 @@ from urllib.parse import urlsplit
 
 from m1eval import plugins
 from m1eval.errors import RunnerError, UsageError
-from m1eval.model.runner_tokenizer import MESSAGE, CharacterTokenizer
+from m1eval.model.runner_tokenizer import MESSAGE_TOKENS, CharacterTokenizer
 from m1eval.protocols import Tokenizer
 from m1eval.types import Message
 from m1eval.yaml_file import expand_user
 
 CONNECTIONS = 8
-"""Requests to a server's /tokenize at a time."""
-BESIDE = (
+"""Concurrent requests to a server's /tokenize."""
+SIBLING_FILES = (
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
     "chat_template.json",
 )
-"""Files that say more of a tokenizer.json, where there are any."""
+"""Optional files that complete a tokenizer.json."""
 LARGEST = 64 * 2**20
-"""Bytes of a reply of a server's that are read; a million token ids are some eight million."""
+"""Maximum size of a server's reply in bytes; a million token ids take about eight million."""
 
 
 def resolve(name: str, options: Mapping[str, Any], model: str) -> Tokenizer:
-    """The tokenizer of a `--tokenizer`; UsageError that says what it may be.
+    """The tokenizer that `--tokenizer` names; UsageError with the accepted forms.
 
     `chars`, `server` (of the `base_url` in `options`), `o200k_base` or another encoding of tiktoken, a tokenizer.json
     or a folder with one, or `org/name` on the hub.
@@ -54,44 +54,46 @@ def resolve(name: str, options: Mapping[str, Any], model: str) -> Tokenizer:
 
 
 class TokenizerFile:
-    """A tokenizer.json with the files beside it, read and rendered by the same code as the `local` runner's."""
+    """A tokenizer.json with the files next to it, read and rendered by the same code as the `local` runner's."""
 
     def __init__(self, path: Path) -> None:
         files = plugins.import_part("runners", "local/tokenizer", "files", "--tokenizer")
         try:
-            self._own = files.from_folder(path.parent) if path.name == "tokenizer.json" else files.from_file(path)
+            self._tokenizer = files.from_folder(path.parent) if path.name == "tokenizer.json" else files.from_file(path)
         except RunnerError as error:
             raise UsageError(f"--tokenizer {path}: {error}") from None
 
     def encode(self, text: str) -> list[int]:
         """Token ids, nothing added."""
-        ids: list[int] = self._own.encode(text)
+        ids: list[int] = self._tokenizer.encode(text)
         return ids
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, on all cores."""
-        found: list[int] = []
+        counts: list[int] = []
         for i in range(0, len(texts), 64):  # an encoding takes a hundred times the memory of its count
-            found += map(len, self._own.backend.encode_batch_fast(list(texts[i : i + 64]), add_special_tokens=False))
-        return found
+            counts += map(
+                len, self._tokenizer.backend.encode_batch_fast(list(texts[i : i + 64]), add_special_tokens=False)
+            )
+        return counts
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens included."""
-        text: str = self._own.decode(ids)
+        text: str = self._tokenizer.decode(ids)
         return text
 
     def count(self, messages: Sequence[Message]) -> int:
-        """Tokens after the chat template; without one, of the texts and four for each message."""
-        if self._own.template:
-            count: int = self._own.count(messages)
+        """Tokens after the chat template; without one, those of the texts and four for each message."""
+        if self._tokenizer.template:
+            count: int = self._tokenizer.count(messages)
             return count
-        return sum(len(self.encode(str(m.get("content") or ""))) + MESSAGE for m in messages)
+        return sum(len(self.encode(str(m.get("content") or ""))) + MESSAGE_TOKENS for m in messages)
 
 
 class TiktokenTokenizer:
-    """An encoding of OpenAI's, without a chat template.
+    """One of OpenAI's encodings, without a chat template.
 
-    By the package quicktok-v1, which ships the vocabularies, or tiktoken, which downloads one at its first use.
+    It uses the package quicktok-v1, which ships the vocabularies, or tiktoken, which downloads one at its first use.
     """
 
     def __init__(self, name: str) -> None:
@@ -100,38 +102,38 @@ class TiktokenTokenizer:
         except ModuleNotFoundError:
             import tiktoken
         try:
-            self._core = tiktoken.get_encoding(name)
+            self._encoding = tiktoken.get_encoding(name)
         except (KeyError, RuntimeError, ValueError):
             if not hasattr(tiktoken, "list_encoding_names"):
                 raise UsageError(f"--tokenizer {name}: no such file, folder or encoding") from None
-            known = ", ".join(tiktoken.list_encoding_names())
+            names = ", ".join(tiktoken.list_encoding_names())
             raise UsageError(
                 f"--tokenizer {name}: no such file, folder or encoding: write chars, server, a tokenizer.json, "
-                f"org/name of the hub, or one of tiktoken's ({known})"
+                f"org/name of the hub, or one of tiktoken's ({names})"
             ) from None
         except OSError as error:  # requests' errors are OSErrors
             raise UsageError(f"--tokenizer {name}: tiktoken cannot download it: {error}") from None
 
     def encode(self, text: str) -> list[int]:
-        """Token ids; special tokens written out in a text are text."""
-        return list(self._core.encode_ordinary(text))
+        """Token ids; special tokens that are spelled out in a text are text."""
+        return list(self._encoding.encode_ordinary(text))
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, on all cores."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(map(len, pool.map(self._core.encode_ordinary, texts)))
+            return list(map(len, pool.map(self._encoding.encode_ordinary, texts)))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids."""
-        return str(self._core.decode(list(ids)))
+        return str(self._encoding.decode(list(ids)))
 
     def count(self, messages: Sequence[Message]) -> int:
         """Tokens of the texts, and four for each message."""
-        return sum(len(self.encode(str(m.get("content") or ""))) + MESSAGE for m in messages)
+        return sum(len(self.encode(str(m.get("content") or ""))) + MESSAGE_TOKENS for m in messages)
 
 
 class ServerTokenizer:
-    """What a server's /tokenize says: of vLLM, SGLang and llama.cpp. A million tokens of text are some 900 requests."""
+    """The /tokenize endpoint of vLLM, SGLang and llama.cpp. A million tokens of text take about 900 requests."""
 
     def __init__(self, url: str, model: str, key: str = "") -> None:
         parts = urlsplit(url)
@@ -148,7 +150,7 @@ class ServerTokenizer:
         return self._tokens(text, added=False)
 
     def counts(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, a few requests at a time."""
+        """Tokens of each text, with a few concurrent requests."""
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             return list(map(len, pool.map(self.encode, texts)))
 
@@ -162,15 +164,13 @@ class ServerTokenizer:
         rendered = self._ask("/apply-template", {"messages": list(messages)}, absent=True)
         if rendered:  # llama.cpp
             return len(self._tokens(str(rendered["prompt"]), added=True))
-        asked = {"model": self._model, "messages": list(messages), "add_generation_prompt": True}
-        reply = self._ask("/tokenize", asked)
+        body = {"model": self._model, "messages": list(messages), "add_generation_prompt": True}
+        reply = self._ask("/tokenize", body)
         if "count" not in reply:
             return len(self._ids(reply))
         count = reply["count"]
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**40:
-            raise UsageError(
-                f"--tokenizer server: /tokenize counts {str(count)[:40]!r} tokens; --tokenizer NAME instead"
-            )
+            raise UsageError(f"--tokenizer server: /tokenize counts {str(count)[:40]!r} tokens; use --tokenizer NAME")
         return count
 
     def _tokens(self, text: str, *, added: bool) -> list[int]:
@@ -181,7 +181,7 @@ class ServerTokenizer:
     def _ids(self, reply: Mapping[str, Any]) -> list[int]:
         ids = reply.get("tokens")
         if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids):
-            raise UsageError("--tokenizer server: /tokenize gives no list of token ids; --tokenizer NAME instead")
+            raise UsageError("--tokenizer server: /tokenize does not return a list of token ids; use --tokenizer NAME")
         return ids
 
     def _ask(self, path: str, body: dict[str, Any], *, absent: bool = False) -> dict[str, Any]:
@@ -194,42 +194,44 @@ class ServerTokenizer:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise UsageError(f"--tokenizer server: {where}: {error or type(error).__name__}") from None
         if not isinstance(reply, dict):
-            raise UsageError(f"--tokenizer server: {where} answers {status}; has it a /tokenize? else --tokenizer NAME")
+            raise UsageError(
+                f"--tokenizer server: {where} answers {status}: does it offer /tokenize? If not, use --tokenizer NAME"
+            )
         return reply
 
     def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        made = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
+        connect = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
         while True:
             try:
-                line, kept = self._idle.pop(), True
+                connection, reused = self._idle.pop(), True
             except IndexError:
-                line, kept = made(self._parts.netloc.rpartition("@")[2], timeout=300), False
+                connection, reused = connect(self._parts.netloc.rpartition("@")[2], timeout=300), False
             try:
-                line.request("POST", path, body, self._headers)
-                reply = line.getresponse()
-                found = reply.status, _read(reply)
+                connection.request("POST", path, body, self._headers)
+                response = connection.getresponse()
+                result = response.status, _read(response)
             except (http.client.HTTPException, OSError):
-                line.close()
-                if not kept:  # one that was kept may have been closed meanwhile
+                connection.close()
+                if not reused:  # an idle connection may have been closed by the server
                     raise
             except ValueError:
-                line.close()
+                connection.close()
                 raise
             else:
-                self._idle.append(line)
-                return found
+                self._idle.append(connection)
+                return result
 
 
 def _read(reply: http.client.HTTPResponse) -> bytes:
-    """The body of a reply; ValueError for one that has no end."""
+    """The body of a reply; ValueError if it is too large."""
     body = reply.read(LARGEST + 1)
     if len(body) > LARGEST:
         raise ValueError(f"the reply is longer than {LARGEST >> 20} MB")
     return body
 
 
-def _close(lines: Sequence[http.client.HTTPConnection]) -> None:
-    for line in lines:
+def _close(connections: Sequence[http.client.HTTPConnection]) -> None:
+    for line in connections:
         line.close()
 
 
@@ -237,12 +239,12 @@ def _download(name: str) -> Path:
     import huggingface_hub
 
     try:
-        for beside in BESIDE:
+        for file in SIBLING_FILES:
             try:
-                huggingface_hub.hf_hub_download(name, beside)
+                huggingface_hub.hf_hub_download(name, file)
             except huggingface_hub.errors.EntryNotFoundError:
                 continue
         return Path(huggingface_hub.hf_hub_download(name, "tokenizer.json"))
     except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"--tokenizer {name}: neither a file nor to be had from the hub: {reason}") from None
+        raise UsageError(f"--tokenizer {name}: not a file, and not available from the hub: {reason}") from None

@@ -15,7 +15,7 @@ from m1eval.run.spending import Spending
 from m1eval.store import folders
 from m1eval.task import profiles
 from m1eval.task.load import load_tasks
-from m1eval.task.names import expanded
+from m1eval.task.names import expand
 from m1eval.task.task import Task
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def load_with_options(
         profile = chosen[1] if chosen else None
     overrides = _overrides(options)
     try:
-        tasks = load_tasks(expanded(names), [*overrides, *options.set], protocol=options.protocol, profile=profile)
+        tasks = load_tasks(expand(names), [*overrides, *options.set], protocol=options.protocol, profile=profile)
     except UsageError as error:
         if options.lengths and str(error).startswith("--set lengths=") and "unknown key" in str(error):
             raise UsageError("--lengths: none of these tasks generates prompts of a length that is asked for") from None

@@ -73,7 +73,11 @@ def _unlike(run: "Run", samples: Samples, numbers: Sequence[int]) -> list[str]:
         return []
     if run.ids:
         return ["ids"]
-    return [name for name in selection.unlike_columns(samples.even, numbers) if name != run.task.definition.average]
+    return [
+        name
+        for name in selection.unlike_columns(samples.stratified_columns, numbers)
+        if name != run.task.definition.average
+    ]
 
 
 def _check_data(run: "Run", samples: Samples, meta: dict[str, Any], *, even: bool) -> None:

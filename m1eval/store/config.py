@@ -36,8 +36,8 @@ def difference(old: dict[str, Any], new: dict[str, Any], ignored: Collection[str
         return ""
     then = ", ".join(f"{_setting_name(k)}={format_setting(was.get(k, old.get(k)))}" for k in differing[:4])
     now = ", ".join(format_setting(is_.get(k, new.get(k))) for k in differing[:4])
-    more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
-    return f"was made with {then}{more}; this run has {now}"
+    rest = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+    return f"was made with {then}{rest}; this run has {now}"
 
 
 def with_grader_of(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

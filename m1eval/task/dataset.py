@@ -1,6 +1,6 @@
-"""The rows of files, read when they are due: jsonl, json, csv or parquet, gzipped too.
+"""Rows of files, read on demand: jsonl, json, csv or parquet, gzipped too.
 
-Whatever cannot be read from the middle (gzip, csv, parquet) is written once to a temporary file of JSON lines, so that
+Files without random access (gzip, csv, parquet) are written once to a temporary file of JSON lines, so that
 memory holds one row and eight bytes of position for each of the others.
 """
 
@@ -25,11 +25,11 @@ from m1eval.yaml_file import display_path
 
 Row = Mapping[str, Any]
 LONGEST_LINE = 256 * 2**20
-"""Bytes of one row; a prompt of ten million tokens has a fifth of it."""
+"""Maximum bytes of one row; a prompt of ten million tokens has a fifth of this."""
 LARGEST_JSON = 2 * 2**30
-"""Bytes of a `.json` file, which is read as a whole."""
+"""Maximum bytes of a `.json` file, which is read as a whole."""
 MAX_EXPANSION = 2**30, 500
-"""A compressed file that becomes more bytes than the first, and more than so many times its own size, is refused."""
+"""Limits of decompression, bytes and factor: a file that exceeds both is refused."""
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 
 
@@ -38,14 +38,14 @@ _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
 class Rows(Protocol):
-    """A table that is read row by row."""
+    """A table with random access to its rows."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Row: ...
 
 
 class JsonLines:
-    """A file of JSON objects, one a line, of which only the positions are held."""
+    """A file of JSON objects, one per line, of which only the positions are in memory."""
 
     def __init__(self, file: IO[bytes], name: str, *, spooled: bool = False) -> None:
         self._file = file
@@ -56,7 +56,7 @@ class JsonLines:
         self._lines = array("Q")
         start = 0
         for number, line in enumerate(_lines(file, name), 1):
-            if line.strip(_BLANK):
+            if line.strip(_WHITESPACE):
                 self._starts.append(start)
                 self._lines.append(number)
             start += len(line)
@@ -68,17 +68,17 @@ class JsonLines:
         return self._decoded(index, _OBJECT)
 
     def where(self, index: int) -> str:
-        """The place of a row in the file: its line, or its number where the file is not of lines."""
+        """The place of a row in the file: its line, or its number where the file has no lines."""
         if self._spooled:
             return f"{self._name}, row {index + 1}"
         return f"{self._name}:{self._lines[index]}"
 
     def columns(self, names: Iterable[str]) -> dict[str, list[Any]]:
-        """The values of those columns that the first row has, without the rest of the rows; None where one lacks it."""
-        wanted = [name for name in names if len(self) and name in self[0]]
-        if not wanted:
+        """The values of those columns that the first row has, without the other columns; None where a row lacks one."""
+        present = [name for name in names if len(self) and name in self[0]]
+        if not present:
             return {}
-        fields = {f"c{i}": name for i, name in enumerate(wanted)}
+        fields = {f"c{i}": name for i, name in enumerate(present)}
         part = msgspec.defstruct("Part", [(field, Any, None) for field in fields], rename=fields)
         decoder = msgspec.json.Decoder(part)
         parts = [self._decoded(index, decoder) for index in range(len(self))]
@@ -90,14 +90,14 @@ class JsonLines:
         try:
             return decoder.decode(line)
         except RecursionError:
-            raise UsageError(f"{self.where(index)}: nested too deep to be read") from None
+            raise UsageError(f"{self.where(index)}: nested too deeply to be read") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             hint = _hint(line, error)
             raise UsageError(f"{self.where(index)}: not a JSON object: {error}{hint}") from None
 
 
 def _hint(data: bytes, error: Exception) -> str:
-    """What to do about a file that is nearly JSON."""
+    """The remedy for a file that is nearly JSON."""
     if isinstance(error, UnicodeDecodeError):
         return "; save the file as UTF-8"
     if number := re.search(rb"[:\[,]\s*(-?(?:NaN|Infinity))", data):
@@ -108,7 +108,7 @@ def _hint(data: bytes, error: Exception) -> str:
 
 
 def read_rows(paths: Iterable[Path]) -> Rows:
-    """The rows of one or several files of one kind; UsageError with the file's name for what cannot be read."""
+    """The rows of one or several files of one format; UsageError with the file's name for unreadable ones."""
     files = list(paths)
     if len(files) == 1 and files[0].suffix == ".jsonl":
         return JsonLines(_open(files[0]), display_path(files[0]))
@@ -118,12 +118,12 @@ def read_rows(paths: Iterable[Path]) -> Rows:
 
 
 def location(rows: Rows, index: int) -> str:
-    """The place of a row in its file, `rows.jsonl:3`; empty where there is none."""
+    """The place of a row in its file, `rows.jsonl:3`; empty for rows without a file."""
     return rows.where(index) if isinstance(rows, JsonLines) else ""
 
 
 def columns(rows: Rows, names: Iterable[str]) -> dict[str, list[Any]]:
-    """The values of those of the columns that there are, read without building the rows."""
+    """The values of the columns that exist, read without building the rows."""
     if isinstance(rows, JsonLines):
         return rows.columns(names)
     table: Any = rows
@@ -131,7 +131,7 @@ def columns(rows: Rows, names: Iterable[str]) -> dict[str, list[Any]]:
 
 
 def find_data_file(folder: Path, name: str) -> Path:
-    """`folder/NAME.jsonl` or another form that `read` knows, gzipped or not."""
+    """`folder/NAME.jsonl`, or the same in another format, gzipped or not."""
     names = [f"{name}{suffix}{zipped}" for suffix in SUFFIXES for zipped in ("", ".gz")]
     for candidate in names:
         if (folder / candidate).is_file():
@@ -147,7 +147,7 @@ def has_data_file(folder: Path, name: str) -> bool:
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of a file, short; of a very large one its first GiB and its size."""
+    """The shortened SHA-256 of a file's size and its first GiB."""
     sha = hashlib.sha256(str(path.stat().st_size).encode())
     with path.open("rb") as file:
         for _, block in zip(range(1024), iter(lambda: file.read(2**20), b""), strict=False):
@@ -181,7 +181,7 @@ def _stream(path: Path) -> Iterator[Row]:
         else:
             raise UsageError(f"{display_path(path)}: not one of {', '.join(SUFFIXES)} (or one of them with .gz)")
     except RecursionError:
-        raise UsageError(f"{display_path(path)}: nested too deep to be read") from None
+        raise UsageError(f"{display_path(path)}: nested too deeply to be read") from None
     except (msgspec.DecodeError, UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError, csv.Error) as error:
         hint = "; NaN and Infinity are not JSON, write null" if "invalid character" in str(error) else ""
         raise UsageError(f"{display_path(path)}: cannot be read as {suffix[1:]}: {error}{hint}") from None
@@ -235,7 +235,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _spool(path: Path) -> IO[bytes]:
-    """A file that can be read from the middle."""
+    """A file with random access."""
     if path.suffix != ".gz":
         return _open(path)
     with _open(path) as file:
@@ -243,7 +243,7 @@ def _spool(path: Path) -> IO[bytes]:
 
 
 def _decompress(file: IO[bytes], path: Path) -> Iterator[bytes]:
-    """What a compressed file holds, up to what makes it a bomb."""
+    """The content of a compressed file; UsageError for a decompression bomb."""
     size, total, row = path.stat().st_size, 0, 0
     while block := file.read(2**20):
         total += len(block)
@@ -254,11 +254,11 @@ def _decompress(file: IO[bytes], path: Path) -> Iterator[bytes]:
         yield block
 
 
-_BLANK = b" \t\r\n\v\f" + codecs.BOM_UTF8
+_WHITESPACE = b" \t\r\n\v\f" + codecs.BOM_UTF8
 
 
 def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
-    """The lines of a file, each of which fits into memory."""
+    """The lines of a file; UsageError for one that is too long."""
     number = 0
     while line := file.readline(LONGEST_LINE + 1):
         number += 1
@@ -268,7 +268,7 @@ def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
 
 
 def _temporary(parts: Iterable[bytes]) -> IO[bytes]:
-    """A file without a name that holds the parts."""
+    """An unnamed temporary file with the parts."""
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the rows read from it
     try:
         spool.writelines(parts)

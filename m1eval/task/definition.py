@@ -1,4 +1,4 @@
-"""What a task file may say, as types; `m1eval schema` prints them for editors."""
+"""The keys of a task file, as types; `m1eval schema` prints them for editors."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from m1eval.yaml_file import Key, YamlFile
 
 
 class Dataset(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Where the rows come from: `hub` or `file`, or `generate`, which may make its own of theirs."""
+    """The source of the rows: `hub` or `file`, or `generate`, which may use the rows of those."""
 
     hub: Annotated[str | None, Meta(description="A dataset of the hub, org/name; needs `revision`.")] = None
     revision: Annotated[str | None, Meta(description="The commit of the hub dataset.")] = None
@@ -26,8 +26,8 @@ class Dataset(Struct, forbid_unknown_fields=True, omit_defaults=True):
     ] = None
     gated: Annotated[bool, Meta(description="Terms must be accepted on its page, and HF_TOKEN be set.")] = False
     mirror: Annotated[str, Meta(description="An open copy with the same rows, org/name@commit.")] = ""
-    file: Annotated[str | None, Meta(description="jsonl, json, csv or parquet beside the task file, also .gz.")] = None
-    generate: Annotated[str | None, Meta(description="A function of a Python file beside the task: _file.name")] = None
+    file: Annotated[str | None, Meta(description="jsonl, json, csv or parquet next to the task file, also .gz.")] = None
+    generate: Annotated[str | None, Meta(description="A function of a Python file next to the task: _file.name")] = None
 
 
 class MessageTemplate(Struct, forbid_unknown_fields=True):
@@ -38,7 +38,7 @@ class MessageTemplate(Struct, forbid_unknown_fields=True):
 
 
 class PublishedText(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A text of the benchmark's authors, read at run time from where they publish it."""
+    """A text that the benchmark's authors publish, read from there at run time."""
 
     url: Annotated[str, Meta(description="Of the file at a commit; with --data-dir its name in that folder.")]
     sha256: Annotated[str, Meta(description="Of the file.", pattern="^[0-9a-f]{64}$")]
@@ -48,7 +48,7 @@ class PublishedText(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Related(Struct, forbid_unknown_fields=True):
-    """Published figures of another benchmark of the same form: shown, never compared one to one."""
+    """Published scores of another benchmark of the same form: shown, never compared one to one."""
 
     related: str
 
@@ -56,9 +56,9 @@ class Related(Struct, forbid_unknown_fields=True):
 class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A task file."""
 
-    include: Annotated[str | list[str], Meta(description="Files beside this one to take keys from; merged deeply.")] = (
-        ""
-    )
+    include: Annotated[
+        str | list[str], Meta(description="Files next to this one to take keys from; merged deeply.")
+    ] = ""
     title: str
     description: str = ""
     tags: list[str] = []
@@ -84,7 +84,7 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
         dict[str, PublishedText],
         Meta(description="Published texts by name; templates and the scorer's have them as `texts.NAME`."),
     ] = {}
-    episode: Annotated[str | None, Meta(description="A function of a Python file beside the task: _file.name")] = None
+    episode: Annotated[str | None, Meta(description="A function of a Python file next to the task: _file.name")] = None
     prefix: Annotated[
         str | None,
         Meta(description="Template of the long text that samples begin with, or of its name; equal ones run together."),
@@ -101,7 +101,7 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
     generation: Sampling = Sampling()
     think: Annotated[
         Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,
-        Meta(description="Most thinking tokens; then its end is forced."),
+        Meta(description="Maximum number of thinking tokens; then thinking is ended."),
     ] = None
     protocols: Annotated[
         dict[str, dict[str, Any]], Meta(description="Other ways to run the task, by name: the keys that differ.")
@@ -110,16 +110,16 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
         EffectiveLengthRule | None,
         Meta(description="When a prompt length counts as one the model can use, as the authors have it."),
     ] = None
-    baselines: Annotated[str | Related | None, Meta(description="Key of the published figures.")] = None
+    baselines: Annotated[str | Related | None, Meta(description="Key of the published scores.")] = None
 
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 TOKENS: tuple[tuple[str, ...], ...] = (("think",), ("generation", "max_tokens"))
-"""Keys that are numbers of tokens, and may be written 32k."""
+"""Keys that are numbers of tokens, which can be written as 32k."""
 
 
 def parse(file: YamlFile) -> Definition:
-    """What a task file says; numbers of tokens may be written as 32k. UsageError with `file:line`."""
+    """The definition in a task file; numbers of tokens can be written as 32k. UsageError with `file:line`."""
     for key in TOKENS:
         above: Any = file.data if len(key) == 1 else file.data.get(key[0])
         if isinstance(above, dict) and isinstance(text := above.get(key[-1]), str):
@@ -131,7 +131,7 @@ def parse(file: YamlFile) -> Definition:
 
 
 def check_sampling(sampling: Sampling, file: YamlFile, key: Key = ("generation",)) -> None:
-    """UsageError for a setting that no sampler can have."""
+    """UsageError for a setting that no sampler accepts."""
     ranges: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         ("temperature", lambda x: 0 <= x < math.inf, "a number from 0 on"),
         ("top_p", lambda x: 0 < x <= 1, "above 0 and at most 1"),
@@ -146,7 +146,7 @@ def check_sampling(sampling: Sampling, file: YamlFile, key: Key = ("generation",
 
 
 def check(definition: Definition, file: YamlFile) -> None:
-    """What the types alone cannot say."""
+    """UsageError for mistakes that the types allow."""
     check_sampling(definition.generation, file)
     for i, message in enumerate(definition.messages if isinstance(definition.messages, list) else ()):
         if message.role not in ROLES:

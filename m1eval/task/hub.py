@@ -1,8 +1,8 @@
-"""Datasets of the hub at one commit, loaded by the library `datasets`; what is loaded is the commit that was asked for.
+"""Datasets of the hub at a commit, loaded by the library `datasets`, with a check that it is that commit.
 
-Where the hub cannot be reached, `datasets` takes whatever commit of the dataset it has in its cache. Here the commit of
-what was loaded is compared with the pin, or with what a branch or tag was when the hub was last asked: that one is
-looked for in the cache, and no other takes its place.
+If the hub cannot be reached, `datasets` uses any commit of the dataset that is in its cache. Here the loaded commit is
+compared with the pin, or with that of the branch or tag when the hub was last asked: only that one is taken from the
+cache.
 """
 
 import copy
@@ -26,19 +26,19 @@ from m1eval.task.hub_errors import HubError, OtherCommit
 from m1eval.yaml_file import display_path
 
 WAITS = (1.0, 4.0)
-"""Seconds before a request that failed for a passing reason is made again."""
-PATIENCE = 40.0
-"""Seconds after which nothing is tried again: `huggingface_hub` may have waited for most of them itself."""
-ROWS_AT_ONCE = 64
-"""Rows that are held while their digest is made; one may be a prompt of a million tokens."""
+"""Seconds before a request is retried after a transient failure."""
+RETRY_SECONDS = 40.0
+"""Seconds after which nothing is retried; `huggingface_hub` may have spent most of them on its own retries."""
+DIGEST_BATCH = 64
+"""Rows in memory while their digest is computed; one may be a prompt of a million tokens."""
 DATA = {"Json"}
-"""Features that are decoded and hold data all the same, no images or the like."""
+"""Features that are decoded although they are data, not media."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 class HubSource(NamedTuple):
-    """What is asked of the hub."""
+    """A table of a dataset on the hub."""
 
     hub: str
     revision: str | None = None
@@ -49,47 +49,47 @@ class HubSource(NamedTuple):
 
 
 class HubTable(NamedTuple):
-    """Rows, and the commit that they are of; where there is none, as of files by their URLs, a digest of the rows."""
+    """Rows with their commit, or for files by URL, which have none, a digest of the rows."""
 
     rows: Rows
     commit: str | None
     digest: str | None = None
 
 
-class NotInside(UsageError):
-    """A file that is asked of a dataset and is none of its own."""
+class OutsideDataset(UsageError):
+    """A file that is not inside the dataset."""
 
 
 def place(hub: str, files: Sequence[str]) -> str:
-    """Where data are, for the eyes of a user: the dataset's name, or the host of files that are named by their URLs."""
+    """The source of data in messages: the dataset's name, or the host of files that are named by URL."""
     return urlsplit(files[0]).netloc if files and "://" in files[0] else hub
 
 
 def load_hub(source: HubSource) -> HubTable:
-    """The rows of a dataset, memory-mapped; HubError in one line with the reason and what to do."""
+    """The rows of a dataset, memory-mapped; HubError in one line with the reason and a remedy."""
     datasets = _library()
     with _silence_progress():
         if not _is_repository(source.hub):
-            rows = _plain(_with_retries(lambda: _table(source), source), source)
+            rows = _select_columns(_with_retries(lambda: _load_table(source), source), source)
             return HubTable(rows, None, _digest(rows))
         for name in source.files:
             _check_inside(source.hub, name)
         try:
             table = _with_retries(lambda: _load_pinned(source), source)
         except HubError as error:
-            # At that commit the data do not change, so what an earlier command prepared is as good.
+            # Data at a commit do not change, so the copy that an earlier command prepared is valid.
             commit = _pin(source.revision) or _last_known(source)
-            table = _prepared(source, commit) if commit else None
+            table = _load_prepared(source, commit) if commit else None
             if table is None:
                 raise error from error.__cause__
         assert isinstance(table, datasets.Dataset)
-        return HubTable(_plain(table, source), commit_of(table))
+        return HubTable(_select_columns(table, source), commit_of(table))
 
 
 def _library() -> Any:
     """The library `datasets`, which reads its settings when it is imported."""
     if endpoint := os.environ.get("HF_ENDPOINT"):
-        os.environ["HF_ENDPOINT"] = endpoint.rstrip("/")  # else each address has two of them, and names nothing
+        os.environ["HF_ENDPOINT"] = endpoint.rstrip("/")  # a second slash makes every address wrong
     try:
         import datasets
     except ModuleNotFoundError:
@@ -101,7 +101,7 @@ def _library() -> Any:
 
 
 def commit_of(table: Any) -> str | None:
-    """The commit that a table of `datasets` was made of: the last part of its folder in the cache."""
+    """The commit of a table of `datasets`: the last part of its folder in the cache."""
     for file in getattr(table, "cache_files", None) or ():
         name = Path(str(file["filename"])).parent.name
         if _COMMIT.fullmatch(name):
@@ -110,81 +110,81 @@ def commit_of(table: Any) -> str | None:
 
 
 def _load_pinned(source: HubSource) -> Any:
-    """The table, whose commit is the pinned one, or the one that a branch or tag names.
+    """The table at the pinned commit, or at that of a branch or tag.
 
-    `datasets` asks for no commit and no name where it falls back to its cache. The hub is asked again only where what
-    is known of the name does not say the same.
+    `datasets` checks neither commit nor name when it falls back to its cache. The hub is asked again only if the last
+    known commit of the name differs.
     """
     try:
-        table = _table(source)
+        table = _load_table(source)
     except ValueError as error:
-        if "Couldn't find cache for" in str(error):  # said in place of why the hub was of no use
-            hub_errors.ask(source.hub, source.revision)
+        if "Couldn't find cache for" in str(error):  # raised in place of the hub's own error
+            hub_errors.resolve_revision(source.hub, source.revision)
         raise
     loaded, pin = commit_of(table), _pin(source.revision)
     if loaded != (pin or _last_known(source)):
-        wanted = hub_errors.ask(source.hub, source.revision)
-        if loaded != (pin or wanted):
-            raise OtherCommit(f"{str(loaded)[:12]} of it was loaded, not {(pin or wanted)[:12]}")
+        current = hub_errors.resolve_revision(source.hub, source.revision)
+        if loaded != (pin or current):
+            raise OtherCommit(f"{str(loaded)[:12]} of it was loaded, not {(pin or current)[:12]}")
     return table
 
 
 def _check_inside(hub: str, name: str) -> None:
-    """NotInside for what `datasets` would look for elsewhere, where the commit of the dataset says nothing of it."""
+    """OutsideDataset for a file that `datasets` would look for elsewhere, which the commit does not pin."""
     if "://" in name or name.startswith("/") or ".." in name.split("/"):
-        raise NotInside(
-            f"'{name}' is no file of {hub}: write its path from the root of the dataset, as data/test.jsonl"
+        raise OutsideDataset(
+            f"'{name}' is not a file of {hub}: write its path from the root of the dataset, as data/test.jsonl"
         )
 
 
 def _digest(table: Any) -> str:
-    """The SHA-256 of the rows, short: whether they are still the same can be told by nothing else."""
+    """The shortened SHA-256 of the rows, the only way to tell whether they are still the same."""
     sha, encode = hashlib.sha256(), msgspec.json.Encoder(enc_hook=str).encode
-    for start in range(0, len(table), ROWS_AT_ONCE):
-        for row in table.with_format("arrow")[start : start + ROWS_AT_ONCE].to_pylist():
+    for start in range(0, len(table), DIGEST_BATCH):
+        for row in table.with_format("arrow")[start : start + DIGEST_BATCH].to_pylist():
             sha.update(encode(row) + b"\n")
     return sha.hexdigest()[:16]
 
 
-def _table(source: HubSource) -> Any:
+def _load_table(source: HubSource) -> Any:
     import datasets
 
-    # A folder here that is called as the dataset would be loaded in its place.
+    # A folder of the dataset's name in the current folder would be loaded in its place.
     elsewhere = _is_repository(source.hub) and Path(source.hub).is_dir()
     path = f"hf://datasets/{source.hub}" if elsewhere else source.hub
     revision = source.revision if _is_repository(source.hub) else None
     files = list(source.files) or None
     keys: dict[str, Any] = {"split": source.split, "revision": revision, "data_files": files}
     if not _is_repository(source.hub):
-        # Else what a URL has given once is taken for what it gives now.
+        # Without this, the cached content of a URL is used for ever.
         keys["download_config"] = datasets.DownloadConfig(use_etag=True)
-    # In memory, where a variable would have small sets, a table does not say of which commit it is.
+    # A table in memory, where a variable may put small sets, has no commit.
     return datasets.load_dataset(path, source.config, keep_in_memory=False, **keys)
 
 
 def _with_retries(load: Callable[[], Any], source: HubSource) -> Any:
-    """What `load` returns; what fails for a passing reason is tried again."""
+    """The result of `load`, with retries after transient failures."""
     start = time.monotonic()
     for wait in (*WAITS, None):
         try:
             return load()
         except Exception as error:  # the hub's errors have no common base
-            known = _explain(error, source)
-            if wait is None or not known.passing or time.monotonic() - start > PATIENCE:
+            reason = _explain(error, source)
+            if wait is None or not reason.transient or time.monotonic() - start > RETRY_SECONDS:
                 where = place(source.hub, source.files)
-                raise HubError(f"{where} cannot be loaded: {known.text}", known.kind) from error
+                raise HubError(f"{where} cannot be loaded: {reason.text}", reason.kind) from error
         time.sleep(wait)
     raise AssertionError
 
 
 def _explain(error: Exception, source: HubSource) -> hub_errors.Reason:
-    if not _is_repository(source.hub) and (found := hub_errors.of_address(error)):
-        return found
-    return hub_errors.explained(error, source.hub, source.revision)
+    if not _is_repository(source.hub) and (reason := hub_errors.explain_url(error)):
+        return reason
+    return hub_errors.explain(error, source.hub, source.revision)
 
 
 def _is_repository(hub: str) -> bool:
-    """Whether a name is that of a dataset of the hub, and not a folder or one of the formats of `datasets`."""
+    """Whether a name is that of a dataset on the hub, not of a folder or a format of `datasets`."""
     from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES as FORMATS
 
     return bool(_REPOSITORY.fullmatch(hub)) and hub not in FORMATS and not hub.startswith(".")
@@ -195,7 +195,7 @@ def _pin(revision: str | None) -> str | None:
 
 
 def _last_known(source: HubSource) -> str | None:
-    """The commit that a branch or tag had when the hub was last asked."""
+    """The commit of a branch or tag when the hub was last asked."""
     from huggingface_hub import constants
 
     folder = "datasets--" + source.hub.replace("/", "--")
@@ -206,8 +206,8 @@ def _last_known(source: HubSource) -> str | None:
     return _pin(commit)
 
 
-def _prepared(source: HubSource, commit: str) -> Any | None:
-    """The table of a commit that an earlier command has prepared in the cache of `datasets`, if there is one."""
+def _load_prepared(source: HubSource, commit: str) -> Any | None:
+    """The table of a commit that an earlier command prepared in the cache of `datasets`, if there is one."""
     import datasets
     from datasets.naming import camelcase_to_snakecase
     from datasets.packaged_modules.cache.cache import Cache
@@ -216,18 +216,18 @@ def _prepared(source: HubSource, commit: str) -> Any | None:
     root = Path(datasets.config.HF_DATASETS_CACHE, "___".join([*above, camelcase_to_snakecase(name)]))
     for folder in sorted(root.glob(f"*/*/{commit}")):
         config, version = folder.parts[-3:-1]
-        if config not in _configs(source, commit, folder):
+        if config not in _config_names(source, commit, folder):
             continue
         try:
             builder = Cache(repo_id=source.hub, dataset_name=name, config_name=config, version=version, hash=commit)
             return builder.as_dataset(split=source.split)
-        except Exception:  # noqa: BLE001 - a folder that cannot be read is as none; the hub's own error is told
+        except Exception:  # noqa: BLE001 - an unreadable folder is skipped; the hub's error is reported
             continue
     return None
 
 
-def _configs(source: HubSource, commit: str, folder: Path) -> list[str]:
-    """What the folder of the wanted configuration may be called."""
+def _config_names(source: HubSource, commit: str, folder: Path) -> list[str]:
+    """The possible folder names of the configuration."""
     import datasets
     from datasets.data_files import DataFilesDict, DataFilesList
 
@@ -243,9 +243,9 @@ def _configs(source: HubSource, commit: str, folder: Path) -> list[str]:
     return ["default"] if "default" in whole else whole if len(whole) == 1 else []
 
 
-def _plain(table: Any, source: HubSource) -> Any:
-    """The columns that are used, none of them decoded: images would need Pillow, and no task looks at them."""
-    _check_whole(table, source)
+def _select_columns(table: Any, source: HubSource) -> Any:
+    """The table with the columns that are used, media not decoded: images would need Pillow, and no task uses them."""
+    _check_complete(table, source)
     have = list(table.column_names)
     if missing := [name for name in source.columns if name not in have]:
         raise UsageError(
@@ -270,21 +270,21 @@ def _is_media(feature: Any) -> bool:
 
 
 def _without_decoding(feature: Any) -> Any:
-    """A feature whose images and the like, at any depth, are left as they are stored."""
+    """A feature whose media, at any depth, are left encoded."""
     if isinstance(feature, dict):
         return {name: _without_decoding(each) for name, each in feature.items()}
     if isinstance(feature, list):
         return [_without_decoding(each) for each in feature]
-    made = copy.copy(feature)
+    copied = copy.copy(feature)
     if _is_media(feature) and getattr(feature, "feature", None) is None:
-        made.decode = False
+        copied.decode = False
     elif getattr(feature, "feature", None) is not None:
-        made.feature = _without_decoding(feature.feature)
-    return made
+        copied.feature = _without_decoding(feature.feature)
+    return copied
 
 
-def _check_whole(table: Any, source: HubSource) -> None:
-    """HubError for a table with fewer rows than were prepared: a cut file of the cache reads as a shorter one."""
+def _check_complete(table: Any, source: HubSource) -> None:
+    """HubError for a table with fewer rows than were prepared: a truncated cache file reads as a shorter table."""
     prepared = (table.info.splits or {}).get(source.split)
     if prepared is not None and prepared.num_examples != len(table):
         folder = next((display_path(Path(file["filename"]).parent) for file in table.cache_files), "its folder")
@@ -294,7 +294,7 @@ def _check_whole(table: Any, source: HubSource) -> None:
 
 @contextmanager
 def _silence_progress() -> Iterator[None]:
-    """Without progress bars and warnings of the libraries: what matters of them is in the errors."""
+    """Turn off progress bars and warnings of the libraries; errors contain what matters."""
     import datasets
     import huggingface_hub.utils as hub_utils
 

@@ -1,6 +1,6 @@
-"""Why a dataset of the hub cannot be had, in one line with the right remedy.
+"""The reason why a dataset of the hub cannot be loaded, in one line with the right remedy.
 
-The reasons differ in what a user has to do: accept terms, set or replace a token, mend a name, wait, or go without.
+The reasons differ in what a user has to do: accept terms, set or replace a token, correct a name, wait, or go without.
 """
 
 import errno
@@ -20,7 +20,7 @@ from m1eval.yaml_file import display_path
 
 PAGES = "https://huggingface.co/datasets/"
 LONGEST = 300
-"""Characters of an error of others that are shown."""
+"""Characters of a library's error that are shown."""
 OFFLINE, ACCESS, OTHER = "offline", "access", "other"
 
 _UNREACHABLE = {"ConnectError", "ConnectTimeout", "ConnectionError", "OfflineModeIsEnabled", "ProxyError"}
@@ -38,7 +38,7 @@ _BY_URL = re.compile(r"/resolve/([^/\s]+)/([^'\s]+?)\.?(?=[\s']|$)")
 
 
 class HubError(UsageError):
-    """A dataset cannot be had; `kind` says what helps: a network, access, or something else."""
+    """A dataset cannot be loaded; `kind` is what would help: a network, access, or something else."""
 
     def __init__(self, text: str, kind: str = OTHER) -> None:
         super().__init__(text)
@@ -50,15 +50,15 @@ class OtherCommit(Exception):
 
 
 class Reason(NamedTuple):
-    """What went wrong, of which kind it is, and whether it may pass by itself."""
+    """The message, the kind of the problem, and whether it may be transient."""
 
     text: str
     kind: str = OTHER
-    passing: bool = False
+    transient: bool = False
 
 
-def ask(hub: str, revision: str | None) -> str:
-    """The commit that the hub says a revision is; raises its refusal, where a library has kept that to itself."""
+def resolve_revision(hub: str, revision: str | None) -> str:
+    """The commit of a revision, from the hub; raises the hub's refusal, which a library may have hidden."""
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -71,19 +71,19 @@ def ask(hub: str, revision: str | None) -> str:
     return str(about.sha)
 
 
-def of_address(error: BaseException) -> Reason | None:
-    """Why a file that is named by its URL cannot be had, of which `datasets` says only that there is none.
+def explain_url(error: BaseException) -> Reason | None:
+    """The reason why a file by URL cannot be loaded, where `datasets` says only that it is missing.
 
-    None where the error is of another kind.
+    None for other errors.
     """
     chain = list(_chain(error))
-    found = next(filter(None, (_ADDRESS.search(str(each)) for each in chain)), None)
-    if found is None:
-        return next(filter(None, map(_by_answer, chain)), None)
-    host = urlsplit(found[1]).netloc
+    address = next(filter(None, (_ADDRESS.search(str(each)) for each in chain)), None)
+    if address is None:
+        return next(filter(None, map(_by_server, chain)), None)
+    host = urlsplit(address[1]).netloc
     try:
-        wanted = urllib.request.Request(found[1], headers={"Range": "bytes=0-0"})
-        with urllib.request.urlopen(wanted, timeout=10) as response:
+        request = urllib.request.Request(address[1], headers={"Range": "bytes=0-0"})
+        with urllib.request.urlopen(request, timeout=10) as response:
             status = int(response.status)
     except urllib.error.HTTPError as refusal:
         status = refusal.code
@@ -93,68 +93,68 @@ def of_address(error: BaseException) -> Reason | None:
         name = type(reason if isinstance(reason, BaseException) else failure).__name__
         return Reason(f"{host} cannot be reached ({name})", OFFLINE)
     finds = f"the library datasets finds no file at {host}, which gives one when it is asked"
-    return _by_status_of(host, status) or Reason(finds, OFFLINE, passing=True)
+    return _by_status_of(host, status) or Reason(finds, OFFLINE, transient=True)
 
 
-def _by_answer(error: BaseException) -> Reason | None:
-    """What a server's answer to a request for a URL means, where no dataset was named."""
-    if (answer := _answer(error)) is None:
+def _by_server(error: BaseException) -> Reason | None:
+    """The reason in a server's response to a request for a URL."""
+    if (answer := _response_status(error)) is None:
         return None
     return _by_status_of(*answer)
 
 
-def _answer(error: BaseException) -> tuple[str, int] | None:
-    """The host that refused, and its status."""
+def _response_status(error: BaseException) -> tuple[str, int] | None:
+    """The host that refused, and the status."""
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if response is None or status is None:
         return None
     try:
         return urlsplit(str(response.url)).netloc, int(status)
-    except RuntimeError:  # a response that knows of no request
+    except RuntimeError:  # a response without a request
         return "", int(status)
 
 
 def _by_status_of(host: str, status: int) -> Reason | None:
-    """What a status of any server means."""
+    """The reason for a status of any server."""
     if status == 429 or status >= 500:
-        return Reason(f"{host} answers {status}: try again later", OFFLINE, passing=True)
+        return Reason(f"{host} answers {status}: try again later", OFFLINE, transient=True)
     if status in (404, 410):
         return Reason(f"{host} has no such file ({status})")
     return Reason(f"{host} refuses it ({status})", ACCESS) if status >= 400 else None
 
 
-def terms(hub: str, token: bool) -> str:
-    """What gives access to a gated dataset."""
+def access_remedy(hub: str, token: bool) -> str:
+    """How to get access to a gated dataset."""
     accept = f"accept its terms at {PAGES}{hub}"
     if token:
         return f"it is gated, and the account of the token (HF_TOKEN) has no access: {accept} with that account"
     return f"it is gated, and there is no token: {accept} and set HF_TOKEN to a token of that account"
 
 
-def explained(error: BaseException, hub: str, revision: str | None) -> Reason:
-    """The reason in words."""
-    # `datasets` looks for a script first; that there is none is no reason.
+def explain(error: BaseException, hub: str, revision: str | None) -> Reason:
+    """The reason for an error of the libraries."""
+    # `datasets` looks for a script first; a missing one is not the reason.
     chain = [each for each in _chain(error) if each is error or not _SCRIPT.search(str(each))]
     text = " ".join(" ".join(str(each) for each in chain).split())
-    found = _by_text(text, hub) or next(filter(None, map(_by_folder, chain)), None)
-    found = found or next(filter(None, (_by_response(each, hub, revision) for each in chain)), None)
-    found = found or _by_words(text, hub, revision) or _by_figures(text) or _by_file(text) or _by_kind(chain, text)
-    return found or Reason(_short(chain[0]))
+    reason = _by_text(text, hub) or next(filter(None, map(_by_folder, chain)), None)
+    reason = reason or next(filter(None, (_by_response(each, hub, revision) for each in chain)), None)
+    reason = reason or _by_words(text, hub, revision) or _by_numbers(text) or _by_file(text) or _by_type(chain, text)
+    return reason or Reason(_short(chain[0]))
 
 
 def _by_text(text: str, hub: str) -> Reason | None:
-    """What `datasets` says of a refusal that it keeps to itself."""
+    """The reason in a text of `datasets` that replaces the hub's refusal."""
     if "is a gated dataset on the Hub" in text:
-        return Reason(terms(hub, "must be authenticated" not in text), ACCESS)
+        return Reason(access_remedy(hub, "must be authenticated" not in text), ACCESS)
     return None
 
 
 def _by_folder(error: BaseException) -> Reason | None:
-    """What an error of the file system means: the caches are the only places that are written to."""
+    """The reason for an error of the file system; only the caches are written to."""
     if not isinstance(error, OSError):
         return None
-    if "Not enough disk space" in str(error):  # which `datasets` says before it writes anything
+    if "Not enough disk space" in str(error):  # raised by `datasets` before it writes anything
         return Reason(f"its cache has no room ({_short(error)}): set HF_HOME to a folder that has")
     if error.errno is None:
         return None
@@ -173,10 +173,10 @@ def _by_folder(error: BaseException) -> Reason | None:
 def _by_words(text: str, hub: str, revision: str | None) -> Reason | None:
     if "doesn't exist on the Hub or cannot be accessed" in text:
         return _hidden(hub)
-    if found := re.search(r"Dataset scripts are no longer supported, but found (\S+)", text):
-        return Reason(f"it is a script ({found[1]}), and scripts of datasets are never executed")
-    if found := re.search(r"Revision '?([^'\s]+)'? doesn't exist", text):
-        return Reason(f"it has no revision {found[1]}")
+    if match := re.search(r"Dataset scripts are no longer supported, but found (\S+)", text):
+        return Reason(f"it is a script ({match[1]}), and scripts of datasets are never executed")
+    if match := re.search(r"Revision '?([^'\s]+)'? doesn't exist", text):
+        return Reason(f"it has no revision {match[1]}")
     if damaged := _DAMAGED.search(text):
         return Reason(f"its copy in the cache is damaged: delete what HF_DATASETS_CACHE has of it ({damaged[0]})")
     if "data files found in" in text:
@@ -184,48 +184,48 @@ def _by_words(text: str, hub: str, revision: str | None) -> Reason | None:
     return None
 
 
-def _by_figures(text: str) -> Reason | None:
-    """What the figures in a text say."""
+def _by_numbers(text: str) -> Reason | None:
+    """The reason in a text with row counts or a status."""
     if sizes := _SIZES.search(text):
-        there, said = f"{int(sizes[3]):,}", f"{int(sizes[2]):,}"
-        return Reason(f"its files have {there} rows of '{sizes[1]}', and its card says that there are {said}")
-    if found := _FROM_XET.search(text):
-        return _by_store("the store of its files (Xet)", int(found[1]))
+        actual, stated = f"{int(sizes[3]):,}", f"{int(sizes[2]):,}"
+        return Reason(f"its files have {actual} rows of '{sizes[1]}', and its card says that there are {stated}")
+    if match := _FROM_XET.search(text):
+        return _by_store("the store of its files (Xet)", int(match[1]))
     return None
 
 
-def _by_kind(chain: list[BaseException], text: str) -> Reason | None:
-    """What the types of the errors mean."""
+def _by_type(chain: list[BaseException], text: str) -> Reason | None:
+    """The reason by the types of the errors."""
     names = [{base.__name__ for base in type(each).__mro__} for each in chain]
-    known = set().union(*names)
-    if "UnicodeEncodeError" in known and "'ascii' codec" in text:  # of the headers of a request
-        return Reason("the token (HF_TOKEN) has characters that no token has")
-    if "UnsupportedProtocol" in known:
-        return Reason("HF_ENDPOINT is no address: write it with https://")
-    if known & _UNREACHABLE:
+    types = set().union(*names)
+    if "UnicodeEncodeError" in types and "'ascii' codec" in text:  # of the headers of a request
+        return Reason("the token (HF_TOKEN) has characters that tokens cannot have")
+    if "UnsupportedProtocol" in types:
+        return Reason("HF_ENDPOINT is not an address: write it with https://")
+    if types & _UNREACHABLE:
         name = next(type(each).__name__ for each, bases in zip(chain, names, strict=True) if bases & _UNREACHABLE)
-        off = "OfflineModeIsEnabled" in (*known, *_WORD.findall(text)) or "offline mode is enabled" in text.lower()
+        off = "OfflineModeIsEnabled" in (*types, *_WORD.findall(text)) or "offline mode is enabled" in text.lower()
         variable = next((each for each in _OFFLINE if os.environ.get(each)), _OFFLINE[0])
         return Reason(f"the hub cannot be reached ({f'{variable} is set' if off else name})", OFFLINE)
-    if known & _BROKEN or "Consistency check failed" in text:
-        return Reason(f"the connection to the hub broke off: {_short(chain[0])}", OFFLINE, passing=True)
-    if "DatasetGenerationError" in known:
+    if types & _BROKEN or "Consistency check failed" in text:
+        return Reason(f"the connection to the hub broke off: {_short(chain[0])}", OFFLINE, transient=True)
+    if "DatasetGenerationError" in types:
         return Reason(f"its files cannot be read: {_short(chain[-1])}")
     return None
 
 
 def _by_response(error: BaseException, hub: str, revision: str | None) -> Reason | None:
-    """What a status of the hub means."""
-    if (answer := _answer(error)) is None:
+    """The reason for a status of the hub."""
+    if (answer := _response_status(error)) is None:
         return None
     response, (host, status) = error.response, answer  # type: ignore[attr-defined]
-    code, said = response.headers.get("X-Error-Code", ""), response.headers.get("X-Error-Message", "")
-    if _elsewhere(host) and not (code or said):  # which the hub itself gives, to where a mirror may send too
+    code, message = response.headers.get("X-Error-Code", ""), response.headers.get("X-Error-Message", "")
+    if _elsewhere(host) and not (code or message):  # headers of the hub, which a mirror may redirect to
         return None if host.startswith("datasets-server.") else _by_store(host, status)
-    if status == 401 and "Invalid credentials" in said:
+    if status == 401 and "Invalid credentials" in message:
         reason = Reason("the hub does not accept the token (HF_TOKEN): it is wrong or has expired", ACCESS)
     elif code == "GatedRepo":
-        reason = Reason(terms(hub, token=status == 403), ACCESS)
+        reason = Reason(access_remedy(hub, token=status == 403), ACCESS)
     elif code == "RevisionNotFound":
         reason = Reason(f"it has no revision {revision}")
     elif code == "EntryNotFound":
@@ -238,50 +238,50 @@ def _by_response(error: BaseException, hub: str, revision: str | None) -> Reason
 
 
 def _elsewhere(host: str) -> bool:
-    """Whether a host is not the hub itself: it sends on to others for the content of files."""
+    """Whether a host is not the hub itself, which redirects to others for the content of files."""
     from huggingface_hub import constants
 
     return host not in ("", urlsplit(constants.ENDPOINT).netloc)
 
 
 def _by_store(host: str, status: int) -> Reason:
-    """What a status of a store means: its addresses are signed for a while, and no account has a part in it."""
+    """The reason for a status of a file store; its addresses are signed for a while, without an account."""
     if status == 429 or status >= 500:
-        return Reason(f"{host} answers {status}: try again later", OFFLINE, passing=True)
+        return Reason(f"{host} answers {status}: try again later", OFFLINE, transient=True)
     why = "try again; perhaps a proxy or the clock of this machine is in the way"
-    return Reason(f"{host}, where the hub keeps its files, refuses it ({status}): {why}", OFFLINE, passing=True)
+    return Reason(f"{host}, where the hub keeps its files, refuses it ({status}): {why}", OFFLINE, transient=True)
 
 
 def _by_status(status: int, hub: str) -> Reason | None:
     if status == 403:
         return Reason(f"the hub refuses access (403): the token (HF_TOKEN) may not read {PAGES}{hub}", ACCESS)
     if status == 429:
-        return Reason("the hub allows no more requests for now (429): wait, or set HF_TOKEN", OFFLINE, passing=True)
+        return Reason("the hub allows no more requests for now (429): wait, or set HF_TOKEN", OFFLINE, transient=True)
     if status >= 500:
-        return Reason(f"the hub answers {status}: try again later", OFFLINE, passing=True)
+        return Reason(f"the hub answers {status}: try again later", OFFLINE, transient=True)
     return None
 
 
 def _by_file(text: str) -> Reason | None:
     for pattern in (_AT_COMMIT, _BY_URL):
-        if ("Unable to find" in text or "Entry Not Found" in text) and (found := pattern.search(text)):
-            return Reason(f"it has no file {found[2]} at {found[1][:12]}")
+        if ("Unable to find" in text or "Entry Not Found" in text) and (match := pattern.search(text)):
+            return Reason(f"it has no file {match[2]} at {match[1][:12]}")
     return None
 
 
 def _hidden(hub: str) -> Reason:
-    """The hub does not say whether a dataset exists that one may not see."""
+    """The reason for a dataset that is missing or private; the hub does not tell which."""
     from huggingface_hub import get_token
 
-    seen = "this token (HF_TOKEN) may see" if get_token() else "can be seen without a token (HF_TOKEN)"
-    return Reason(f"there is no dataset {PAGES}{hub} that {seen}: the name is wrong, or it is private", ACCESS)
+    visible = "this token (HF_TOKEN) may see" if get_token() else "can be seen without a token (HF_TOKEN)"
+    return Reason(f"there is no dataset {PAGES}{hub} that {visible}: the name is wrong, or it is private", ACCESS)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it came of."""
-    seen: list[Any] = []
-    while error not in seen:
-        seen.append(error)
+    """An error and its causes."""
+    errors: list[Any] = []
+    while error not in errors:
+        errors.append(error)
         yield error
         inner = error.__cause__ or error.__context__
         if inner is None:

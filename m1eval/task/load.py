@@ -146,7 +146,7 @@ def _expand_groups(names: Sequence[str], within: tuple[Path, ...]) -> Iterator[t
         if not group.tasks:
             raise file.error(("tasks",), "the group has no members; write tasks: [NAME, NAME]")
         if extra := set(file.data) - {"title", "description", "tags", "tasks"}:
-            raise file.error((min(extra),), f"a group has title, description, tags and tasks, no '{min(extra)}'")
+            raise file.error((min(extra),), f"a group has title, description, tags and tasks, not '{min(extra)}'")
         for i, member in enumerate(group.tasks):
             inner = str(path.parent / member) if member.endswith(".yaml") else member
             try:

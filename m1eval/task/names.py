@@ -1,4 +1,4 @@
-"""Which tasks `--tasks` means: names, groups, files, patterns such as `aime*`, and `tag:NAME`."""
+"""The tasks that `--tasks` selects: by name, group, file, pattern such as `aime*`, or `tag:NAME`."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -10,48 +10,48 @@ from m1eval.errors import UsageError
 TAG = "tag:"
 
 
-def expanded(names: Iterable[str]) -> list[str]:
-    """The names with patterns and tags replaced by the tasks they stand for; UsageError if one stands for none."""
-    found: dict[str, None] = {}
+def expand(names: Iterable[str]) -> list[str]:
+    """The names with patterns and tags replaced by the tasks that match; UsageError if none matches."""
+    tasks: dict[str, None] = {}
     for name in names:
         if name.startswith(TAG):
-            found |= dict.fromkeys(tagged([name.removeprefix(TAG)]))
+            tasks |= dict.fromkeys(tasks_with_tags([name.removeprefix(TAG)]))
         elif any(sign in name for sign in "*?[") and not name.endswith((".yaml", ".yml")):
-            found |= dict.fromkeys(_matching(name))
+            tasks |= dict.fromkeys(_matching(name))
         else:
-            found[name] = None
-    return list(found)
+            tasks[name] = None
+    return list(tasks)
 
 
-def tagged(tags: Iterable[str]) -> list[str]:
+def tasks_with_tags(tags: Iterable[str]) -> list[str]:
     """The tasks with one of the tags, without groups; UsageError for a tag that no task has."""
     by_tag: dict[str, list[str]] = {}
-    for name, data in _read().items():
+    for name, data in _read_tasks().items():
         for tag in data.get("tags") or [] if "tasks" not in data else []:
             by_tag.setdefault(str(tag), []).append(name)
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for tag in tags:
         if tag not in by_tag:
             raise UsageError(plugins.unknown("tag", tag, by_tag))
-        found |= dict.fromkeys(by_tag[tag])
-    return sorted(found)
+        names |= dict.fromkeys(by_tag[tag])
+    return sorted(names)
 
 
 def _matching(pattern: str) -> list[str]:
-    found = [name for name in plugins.available("tasks", "**/*.yaml") if fnmatchcase(name, pattern)]
-    if not found:
+    names = [name for name in plugins.available("tasks", "**/*.yaml") if fnmatchcase(name, pattern)]
+    if not names:
         raise UsageError(f"no task matches '{pattern}'; `m1eval tasks` lists them")
-    return found
+    return names
 
 
-def _read() -> dict[str, dict[str, Any]]:
-    """What the files of all tasks say; a broken file hides none of the others."""
+def _read_tasks() -> dict[str, dict[str, Any]]:
+    """The data of all task files; a broken file is skipped."""
     from m1eval.yaml_file import YamlFile
 
-    found = {}
+    tasks = {}
     for name, path in plugins.available("tasks", "**/*.yaml").items():
         try:
-            found[name] = YamlFile.read(path).data
+            tasks[name] = YamlFile.read(path).data
         except UsageError:
             continue
-    return found
+    return tasks

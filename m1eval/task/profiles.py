@@ -1,7 +1,7 @@
-"""Profiles: what the makers of a model family recommend, one file `runners/profiles/NAME.yaml` each.
+"""Profiles: the recommended settings of a model family, one file `runners/profiles/NAME.yaml` each.
 
-Tasks carry MiniMax-M1's protocol; a profile lays a family's own sampling and system prompt upon it, as its published
-figures were made. It is chosen by `--profile NAME`, or by the model's name with `--profile auto`.
+Tasks have MiniMax-M1's protocol; a profile overrides it by a family's own sampling and system prompt, those of its
+published scores. It is selected by `--profile NAME`, or by the model's name with `--profile auto`.
 """
 
 import re
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from m1eval import plugins, yaml_file
 from m1eval.errors import UsageError
-from m1eval.model.thinking import named
+from m1eval.model.thinking import parse_forms
 from m1eval.task.definition import check_sampling
 from m1eval.types import Sampling
 from m1eval.yaml_file import Key, YamlFile
@@ -26,31 +26,31 @@ KIND = "runners/profiles"
 
 
 class Profile(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """A model family's way of being asked."""
+    """The settings of a model family."""
 
     title: str
     models: list[str]
-    """Regular expressions, sought in the model's name without regard to letter case."""
+    """Regular expressions that are searched for in the model's name, ignoring case."""
     source: str
     """Where the settings are published."""
     note: str = ""
-    """What else must be right: chat template, forced thinking, history."""
+    """Other requirements: chat template, forced thinking, history."""
     generation: dict[str, Any] = {}
-    """Keys of a task's `generation`; null takes one away."""
+    """Keys of a task's `generation`; null removes one."""
     system: str | None = None
     """The system prompt of tasks that have none."""
     tags: dict[str, dict[str, Any]] = {}
-    """More of `generation` for tasks with a tag."""
+    """Further keys of `generation` for tasks with a tag."""
     think_tags: Any = None
-    """The family's form of thinking, by name or as `{open: …, close: …}`, or a list of such; see docs/thinking.md."""
+    """The family's form of thinking, by name or as `{open: …, close: …}`, or a list of these; see docs/thinking.md."""
 
     def apply_to_model(self, model: "Model") -> None:
-        """Tell the runner the family's form of thinking, unless an option has named another."""
+        """Set the runner's form of thinking to the family's, unless an option names another."""
         if self.think_tags is not None and model.takes("think_tags"):
             model.options.setdefault("think_tags", self.think_tags)
 
     def apply(self, file: YamlFile) -> None:
-        """Lay the profile upon a task's keys."""
+        """Override a task's keys by the profile."""
         generation = dict(self.generation)
         for tag in file.data.get("tags", []):
             generation |= self.tags.get(tag, {})
@@ -65,7 +65,7 @@ def available() -> list[str]:
 
 
 def read(name: str) -> Profile:
-    """The profile of a name; UsageError with `file:line` for whatever is wrong in its file."""
+    """The profile of a name; UsageError with `file:line` for any mistake in its file."""
     files = plugins.available(KIND, "*.yaml")
     if name not in files:
         raise UsageError(plugins.unknown("profile", name, files))
@@ -75,20 +75,20 @@ def read(name: str) -> Profile:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise file.error(("models", i), f"no regular expression: {error}") from None
+            raise file.error(("models", i), f"not a regular expression: {error}") from None
     _check_generation(file, ("generation",), profile.generation)
     for tag, generation in profile.tags.items():
         _check_generation(file, ("tags", tag), generation)
     if profile.think_tags is not None:
         try:
-            named(profile.think_tags)
+            parse_forms(profile.think_tags)
         except ValueError as error:
             raise file.error(("think_tags",), str(error)) from None
     return profile
 
 
 def _check_generation(file: YamlFile, key: Key, generation: Mapping[str, Any]) -> None:
-    """UsageError at its line for a setting that cannot be; null takes one of the task's away."""
+    """UsageError at its line for an impossible setting; null removes one of the task's."""
     known = Sampling.__struct_fields__
     for name, value in generation.items():
         if name not in known:
@@ -103,23 +103,23 @@ def _check_generation(file: YamlFile, key: Key, generation: Mapping[str, Any]) -
 
 
 def file(name: str) -> Path:
-    """The file of a profile that is there."""
+    """The file of an existing profile."""
     return plugins.available(KIND, "*.yaml")[name]
 
 
 def find_matching(model: str) -> str | None:
-    """The profile whose pattern is found in a model's name; of several the one with the longest match."""
-    found = [
+    """The profile with a pattern that matches a model's name; of several, the one with the longest match."""
+    matches = [
         (len(match[0]), name)
         for name in available()
         for pattern in read(name).models
         if (match := re.search(pattern, model, re.IGNORECASE))
     ]
-    return max(found)[1] if found else None
+    return max(matches)[1] if matches else None
 
 
 def select(name: str | None, model: str) -> tuple[str, Profile] | None:
-    """The profile that `--profile` names, or with `auto` the one that fits the model; UsageError if none does."""
+    """The profile that `--profile` names, or with `auto` the one that matches the model; UsageError if none does."""
     if name is None or name == "none":
         return None
     if name == "auto":

@@ -1,4 +1,4 @@
-"""The samples of a task: numbered, chosen, ordered, and built one by one when they are due."""
+"""The samples of a task: numbered, selected, ordered, and built one by one."""
 
 import hashlib
 import math
@@ -22,14 +22,14 @@ Render = Callable[[Row], str]
 
 
 class DataInfo(NamedTuple):
-    """Where the rows are from, a mapping for each table that was read, and what was left out of them, in words."""
+    """The sources of the rows, a mapping for each table that was read, and notes on rows that were left out."""
 
     tables: list[dict[str, Any]]
     notes: list[str]
 
 
 class Samples:
-    """The samples of a task by number; each is built when it is asked for."""
+    """The samples of a task by number; each is built on request."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Samples:
         self._definition = definition
         self._file = file
         self._scorer = scorer
-        self._recipes = table if isinstance(table, list) else None
+        self._lazy_samples = table if isinstance(table, list) else None
         self._rows: Rows = [] if isinstance(table, list) else table
         self._width = len(str(len(table)))
         self._prefixes: dict[int, str] = {}
@@ -55,78 +55,80 @@ class Samples:
             raise file.error(("dataset",), "the dataset has no rows")
 
     def __len__(self) -> int:
-        return len(self._recipes or self._rows)
+        return len(self._lazy_samples or self._rows)
 
     @property
     def has_generated_ids(self) -> bool:
-        """Whether ids are made of the samples' numbers, so that no two can be the same."""
-        return self._recipes is None and self._definition.id is None
+        """Whether ids are generated from the samples' numbers, and so are unique."""
+        return self._lazy_samples is None and self._definition.id is None
 
     def select(self, *, limit: int | None, ids: Sequence[str] | None, seed: int, even: bool = True) -> list[int]:
-        """The numbers of the samples to run: all, the named ones, or `limit` random ones, the same for every model.
+        """The numbers of the samples to run: all, those of `ids`, or `limit` random ones, the same for every model.
 
-        Of each length, depth and subtask there are as many as can be, unless `even` is False. A larger limit with the
-        same seed holds the smaller one, so that a run can grow.
+        Lengths, depths and subtasks are equally frequent where possible, unless `even` is False. A larger limit with
+        the same seed contains the smaller one, so that a run can grow.
         """
         numbers = list(range(len(self)))
         if ids:
-            known = {self.id(i): i for i in numbers}
-            if missing := [name for name in ids if name not in known]:
-                raise UsageError(f"task {self._name}: {unknown('id', missing[0], known)}")
-            numbers = sorted({known[name] for name in ids})
+            numbers_by_id = {self.id(i): i for i in numbers}
+            if missing := [name for name in ids if name not in numbers_by_id]:
+                raise UsageError(f"task {self._name}: {unknown('id', missing[0], numbers_by_id)}")
+            numbers = sorted({numbers_by_id[name] for name in ids})
         if limit is not None and limit < len(numbers):
-            columns = {name: [values[i] for i in numbers] for name, values in self.even.items()} if even else {}
+            columns = (
+                {name: [values[i] for i in numbers] for name, values in self.stratified_columns.items()} if even else {}
+            )
             numbers = selection.limited(numbers, limit, seed, columns)
-        if not self._recipes and not self._definition.prefix:
+        if not self._lazy_samples and not self._definition.prefix:
             return numbers
         # Equal prefixes follow one another, in the order of their first appearance.
         first: dict[str, int] = {}
         return sorted(numbers, key=lambda i: first.setdefault(self.prefix_key(i) or f"\0{i}", len(first)))
 
     @cached_property
-    def even(self) -> dict[str, list[Any]]:
-        """The columns of which `--limit` takes as many of each value, with the values of all samples."""
-        if self._recipes is None:
+    def stratified_columns(self) -> dict[str, list[Any]]:
+        """The columns that `--limit` is stratified by, with the values of all samples."""
+        if self._lazy_samples is None:
             return dataset.columns(self._rows, selection.COLUMNS)
-        names = dict.fromkeys(name for recipe in self._recipes for name in recipe.columns)
-        return {name: [recipe.columns.get(name) for recipe in self._recipes] for name in names}
+        names = dict.fromkeys(name for recipe in self._lazy_samples for name in recipe.columns)
+        return {name: [recipe.columns.get(name) for recipe in self._lazy_samples] for name in names}
 
-    def named(self, number: int) -> str:
-        """The sample for messages: its id, and the place of its row."""
-        place = dataset.location(self._rows, number) if self._recipes is None else ""
+    def label(self, number: int) -> str:
+        """The sample in messages: its id, and the place of its row."""
+        place = dataset.location(self._rows, number) if self._lazy_samples is None else ""
         return f"{self.id(number)} ({place})" if place else self.id(number)
 
     def id(self, number: int) -> str:
-        """The sample's id: the recipe's, the `id` template's, or task name and number from 1."""
-        if self._recipes:
-            return self._recipes[number].id
-        if self._definition.id is None:  # without the templates, which listings have no need of
+        """The sample's id: from the generator, the `id` template, or task name and number from 1."""
+        if self._lazy_samples:
+            return self._lazy_samples[number].id
+        if self._definition.id is None:  # without the templates, which listings do not need
             return f"{self._name}-{number + 1:0{self._width}}"
         render = self._templates.id
         assert render is not None
         return render(self._rows[number])
 
     def unknown_ids(self, names: Iterable[str], known: Set[str]) -> set[str]:
-        """Those names that are the id of no sample; which ids are made by a template is looked up in `known` first."""
+        """The names that are not the id of any sample; ids from a template are looked up in `known` first."""
         if self.has_generated_ids:
             return {name for name in names if not self._is_numbered(name)}
         left = {name for name in names if name not in known}
         for number in range(len(self)):
             if not left:
                 break
-            with suppress(UsageError):  # a row of which no id can be made, and which may not have been chosen
+            with suppress(UsageError):  # a row without a valid id, which may not be selected
                 left.discard(self.id(number))
         return left
 
     def _is_numbered(self, name: str) -> bool:
-        """Whether it is what `id` makes of a number, found without a list of all."""
+        """Whether a name is a generated id, found without a list of all."""
         digits = name[-self._width :]
         return digits.isdecimal() and 0 < int(digits) <= len(self) and name == self.id(int(digits) - 1)
 
     def prefix_key(self, number: int) -> str:
-        """What the sample's long prefix is known by; empty if it shares none."""
-        if self._recipes:
-            return self._recipes[number].prefix_key
+        """The key of the sample's long prefix; empty if it shares none."""
+        if self._lazy_samples:
+            return self._lazy_samples[number].prefix_key
         if self._definition.prefix is None:
             return ""
         if number not in self._prefixes:
@@ -137,21 +139,23 @@ class Samples:
         return self._prefixes[number]
 
     def varies(self, number: int) -> bool:
-        """Whether each repeat of the sample has a prompt of its own."""
-        return bool(self._recipes and self._recipes[number].build_repeat)
+        """Whether each repeat of the sample has its own prompt."""
+        return bool(self._lazy_samples and self._lazy_samples[number].build_repeat)
 
     def sample(self, number: int, repeat: int = 0) -> Sample:
-        """Build one sample, as it is asked in one repeat."""
+        """Build one sample, for one repeat."""
         row = self._row(number, repeat)
         if (average := self._definition.average) is not None and average not in row:
             known = ", ".join(map(str, row))
-            text = f"{self.named(number)} has no column '{average}'; it has {known}"
+            text = f"{self.label(number)} has no column '{average}'; it has {known}"
             raise self._file.error(("average",), text)
         templates, column = self._templates, self._definition.messages
-        seen = {**row, **self._texts} if self._texts else row
+        variables = {**row, **self._texts} if self._texts else row
         self._check_nulls(number, row)
         with self._errors_at(number):
-            messages: list[Message] = [{"role": role, "content": render(seen)} for role, render in templates.messages]
+            messages: list[Message] = [
+                {"role": role, "content": render(variables)} for role, render in templates.messages
+            ]
             if isinstance(column, str):
                 messages += _messages(self._file, column, row)
             sample = Sample(
@@ -161,7 +165,7 @@ class Samples:
                 metadata={key: value for key, value in row.items() if key != column},
                 tools=_tools(self._file, row),
                 prefix_key=self.prefix_key(number),
-                cluster=self._recipes[number].cluster if self._recipes else "",
+                cluster=self._lazy_samples[number].cluster if self._lazy_samples else "",
             )
             if templates.gold:
                 sample.gold = templates.gold(row)
@@ -171,17 +175,17 @@ class Samples:
 
     @contextmanager
     def _errors_at(self, number: int) -> Iterator[None]:
-        """Errors inside say which sample they are about."""
+        """Add the sample to errors raised inside."""
         try:
             yield
         except UsageError as error:
-            raise UsageError(f"{error} ({self._told(number)})") from error
+            raise UsageError(f"{error} ({self._label(number)})") from error
 
-    def _told(self, number: int) -> str:
-        """The sample by its id and place, by what can be told of it."""
+    def _label(self, number: int) -> str:
+        """The sample in errors: its id and place, or its number if it has no valid id."""
         try:
-            return f"sample {self.named(number)}"
-        except UsageError:  # its id cannot be made
+            return f"sample {self.label(number)}"
+        except UsageError:  # without a valid id
             return f"row {number + 1}"
 
     def check_ids(self, numbers: Iterable[int]) -> set[str]:
@@ -194,16 +198,16 @@ class Samples:
                 raise self._file.error(("id",), f"the id of {dataset.location(self._rows, number)} is empty")
             if (first := seen.setdefault(name, number)) != number:
                 both = " and ".join(dataset.location(self._rows, n) or f"row {n + 1}" for n in (first, number))
-                key = ("id",) if self._recipes is None else ("dataset", "generate")
+                key = ("id",) if self._lazy_samples is None else ("dataset", "generate")
                 raise self._file.error(key, f"two samples have the id '{name}': {both}")
         return set(seen)
 
     def check_rows(self, numbers: Iterable[int]) -> None:
-        """UsageError for a row without a reference or a question, so that it is found before anything is asked.
+        """UsageError for a row without a reference or a question, before anything is asked.
 
-        Of rows that are read from a table; what a generator builds may take long, and is seen when it is built.
+        Only for rows of a table: generated ones may take long to build, and are checked then.
         """
-        if self._recipes is not None:
+        if self._lazy_samples is not None:
             return
         for number in numbers:
             row = self._rows[number]
@@ -216,11 +220,11 @@ class Samples:
         try:
             yield
         except UsageError as error:
-            place = dataset.location(self._rows, number) if self._recipes is None else ""
+            place = dataset.location(self._rows, number) if self._lazy_samples is None else ""
             raise UsageError(f"{error} ({place or f'row {number + 1}'})") from error
 
     def _gold(self, sample: Sample) -> str | None:
-        """The reference as an answer, by the scorer; its refusal of a target names the line of the task file."""
+        """The reference as an answer, from the scorer; its refusal of a target names the line of the task file."""
         try:
             answer = self._scorer.gold(sample)
             return None if answer is None else str(answer)
@@ -230,53 +234,56 @@ class Samples:
             raise self._file.error(("target",), str(error)) from None
 
     def _check_nulls(self, number: int, row: Row) -> None:
-        """UsageError for a row without a question or a reference, which would else be the word `None`, or `nan`."""
+        """UsageError for a row without a question or a reference, which would be rendered as `None` or `nan`."""
         for key, what, names in self._templates.shown:
             for name in names:
                 value = row.get(name, ...)
                 if value is None or (isinstance(value, float) and math.isnan(value)):
                     text = f"{self.id(number)}: '{name}' is null, so there is no {what}"
                     text += "; leave the row out, or give a value for it in the template"
-                    place = dataset.location(self._rows, number) if self._recipes is None else ""
+                    place = dataset.location(self._rows, number) if self._lazy_samples is None else ""
                     raise self._file.error(key, f"{text} ({place})" if place else text)
 
     def _row(self, number: int, repeat: int) -> Row:
-        if not self._recipes:
+        if not self._lazy_samples:
             return self._rows[number]
-        recipe = self._recipes[number]
+        recipe = self._lazy_samples[number]
         try:
             row = recipe.build_repeat(repeat) if recipe.build_repeat else recipe.build()
         except KeyError as error:  # as for a template: data of another form are wrong as a whole
             name = error.args[0] if error.args else error
             raise self._file.error(("dataset", "generate"), f"{self.id(number)}: the data have no {name!r}") from error
         except (TypeError, ValueError, AttributeError, IndexError) as error:
-            text = f"{self.id(number)}: the data have another form: {type(error).__name__}: {error}"
+            text = f"{self.id(number)}: the data have a different form: {type(error).__name__}: {error}"
             raise self._file.error(("dataset", "generate"), text) from error
         except (SystemExit, GeneratorExit, StopIteration) as error:  # which would end more than this sample
             raise RuntimeError(f"{type(error).__name__}: {error}") from error
         if not isinstance(row, Mapping):
-            text = f"{self.id(number)}: its build gives {type(row).__name__}, not a mapping of columns"
+            text = f"{self.id(number)}: its build returns {type(row).__name__}, not a mapping of columns"
             raise self._file.error(("dataset", "generate"), text)
         return row
 
     @cached_property
     def _templates(self) -> "_Templates":
-        from m1eval.task.template import columns, compiled  # Jinja2 takes 40 ms to import, and listings need none of it
+        from m1eval.task.template import (  # Jinja2 takes 40 ms to import, and listings need none of it
+            columns,
+            compile_template,
+        )
 
         definition, file = self._definition, self._file
 
         def one(key: str, text: str | None) -> Render | None:
-            return None if text is None else compiled(file, (key,), text, lists=key == "prefix")
+            return None if text is None else compile_template(file, (key,), text, lists=key == "prefix")
 
         messages = [
-            (role, compiled(file, (key,), text))
+            (role, compile_template(file, (key,), text))
             for role, key, text in (("system", "system", definition.system), ("user", "prompt", definition.prompt))
             if text is not None
         ]
         listed = definition.messages if isinstance(definition.messages, list) else []
         for i, message in enumerate(listed):
-            messages.append((message.role, compiled(file, ("messages", i, "content"), message.content)))
-        target = compiled(file, ("target",), definition.target, lists=False)
+            messages.append((message.role, compile_template(file, ("messages", i, "content"), message.content)))
+        target = compile_template(file, ("target",), definition.target, lists=False)
         name, gold, prefix = (one(key, getattr(definition, key)) for key in ("id", "gold", "prefix"))
         shown: list[tuple[Key, str, list[str]]] = [
             ((key,), "text to ask", columns(text))
@@ -302,29 +309,29 @@ class _Templates(NamedTuple):
 def _messages(file: YamlFile, column: str, row: Row) -> list[Message]:
     if column not in row:
         raise file.error(("messages",), unknown("column", column, row))
-    found = row[column]
+    value = row[column]
     try:
         messages: list[Message] = (
-            msgspec.json.decode(found, type=list[Message])
-            if isinstance(found, str)
-            else msgspec.convert(found, list[Message])
+            msgspec.json.decode(value, type=list[Message])
+            if isinstance(value, str)
+            else msgspec.convert(value, list[Message])
         )
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
-        raise file.error(("messages",), f"column '{column}' holds no list of messages: {error}") from None
+        raise file.error(("messages",), f"column '{column}' is not a list of messages: {error}") from None
     for number, message in enumerate(messages, 1):
         if (role := message.get("role")) not in ROLES:
             known = ", ".join(ROLES)
             text = f"message {number} of column '{column}' has the role {role!r}; roles are {known}"
             raise file.error(("messages",), text)
         if not isinstance(message.get("content"), str | list | None):
-            text = f"message {number} of column '{column}' has the content {message['content']!r}, which is no text"
+            text = f"message {number} of column '{column}' has the content {message['content']!r}, which is not text"
             raise file.error(("messages",), text)
     return messages
 
 
 def _tools(file: YamlFile, row: Row) -> list[dict[str, Any]]:
-    """The column `tools`, if it is what it must be."""
+    """The column `tools`; UsageError if it is not a list of tools."""
     try:
         return msgspec.convert(row.get("tools") or [], list[dict[str, Any]])
     except msgspec.ValidationError as error:
-        raise file.error((), f"column 'tools' holds no list of tools: {error}") from None
+        raise file.error((), f"column 'tools' is not a list of tools: {error}") from None

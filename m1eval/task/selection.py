@@ -1,6 +1,6 @@
-"""Which samples `--limit` takes: random ones, as many of each length, depth and subtask as can be.
+"""The samples that `--limit` selects: random ones, evenly over lengths, depths and subtasks.
 
-One order is made of all samples, and a limit is its beginning, so that a larger limit holds the smaller one.
+All samples are put into one order, and a limit takes its first ones, so that a larger limit contains a smaller one.
 """
 
 import math
@@ -10,11 +10,11 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 COLUMNS = ("length", "depth", "subtask")
-"""Columns of a table that are kept even."""
-MOST_VALUES = 64
-"""Different values of a column up to which each is kept even by itself; more are put together."""
-MOST_CELLS = 512
-"""Combinations of values in a grid with holes up to which they are kept even; above, the last column is left out."""
+"""Columns of a table that the selection is stratified by."""
+MAX_VALUES = 64
+"""Maximum number of values of a column that are strata; more are grouped."""
+MAX_CELLS = 512
+"""Maximum number of strata in an incomplete grid; above, the last column is left out."""
 
 Cell = tuple[Hashable, ...]
 """A combination of values, one of each column."""
@@ -31,35 +31,35 @@ def limited(numbers: Sequence[int], limit: int, seed: int, columns: Mapping[str,
 
 
 def unlike_columns(columns: Mapping[str, Sequence[Any]], chosen: Sequence[int]) -> list[str]:
-    """The columns whose values have other shares among the chosen numbers than among all, by more than one sample."""
-    found = []
+    """The columns whose values differ in share between the chosen numbers and all, by more than one sample."""
+    names = []
     for name, values in columns.items():
         factor = _factor(values)
         whole, part = Counter(factor), Counter(factor[i] for i in chosen)
         share = len(chosen) / len(factor)
         if any(abs(part[value] - number * share) > 1 for value, number in whole.items()):
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def _factor(values: Sequence[Any]) -> Sequence[Hashable]:
-    """The values to keep even: those of the column, or of many numbers their powers of two or tenths of the range."""
+    """The strata of a column: its values, or for many numbers their powers of two or tenths of the range."""
     texts = [value if isinstance(value, int | float | str) else repr(value) for value in values]
-    if len(set(texts)) <= MOST_VALUES:
+    if len(set(texts)) <= MAX_VALUES:
         return texts
     if not all(isinstance(value, int | float) and abs(value) < 2**63 for value in texts):
         return [""] * len(texts)
-    figures = [float(value) for value in texts]
-    low, high = min(figures), max(figures)
+    numbers = [float(value) for value in texts]
+    low, high = min(numbers), max(numbers)
     if low > 0 and high / low > 10:
-        return [int(value).bit_length() for value in figures]
-    return [min(int((value - low) / (high - low) * 10), 9) for value in figures]
+        return [int(value).bit_length() for value in numbers]
+    return [min(int((value - low) / (high - low) * 10), 9) for value in numbers]
 
 
 def _even(order: Sequence[int], factors: Sequence[Sequence[Hashable]], seed: int) -> list[int]:
-    """The order with one sample of each combination of values in turn, until there are no more of it."""
+    """The order with one sample of each combination of values in turn, as long as there are any."""
     cells = _cells(order, factors)
-    while len(cells) > MOST_CELLS and not _is_grid(cells):
+    while len(cells) > MAX_CELLS and not _is_grid(cells):
         factors = factors[:-1]
         cells = _cells(order, factors)
     queues = [cells[cell] for cell in (_diagonals(cells, seed) if _is_grid(cells) else _rarest_first(cells))]
@@ -67,7 +67,7 @@ def _even(order: Sequence[int], factors: Sequence[Sequence[Hashable]], seed: int
 
 
 def _cells(order: Sequence[int], factors: Sequence[Sequence[Hashable]]) -> dict[Cell, list[int]]:
-    """The numbers of each combination of values, those that are there, in the order given."""
+    """The numbers of each combination of values that occurs, in order."""
     cells: dict[Cell, list[int]] = {}
     for i in order:
         cells.setdefault(tuple(factor[i] for factor in factors), []).append(i)
@@ -75,36 +75,37 @@ def _cells(order: Sequence[int], factors: Sequence[Sequence[Hashable]]) -> dict[
 
 
 def _is_grid(cells: Mapping[Cell, object]) -> bool:
-    """Whether every combination of the values is there."""
+    """Whether every combination of the values occurs."""
     return math.prod(len(set(values)) for values in zip(*cells, strict=True)) == len(cells)
 
 
 def _diagonals(cells: Iterable[Cell], seed: int) -> list[Cell]:
     """All combinations of a whole grid, so that each value comes as often as the others, or once less, at any point.
 
-    The grid is walked through along its diagonals; the values of a column are taken in random order.
+    The grid is traversed along its diagonals; the values of a column are in random order.
     """
     values = [list(dict.fromkeys(column)) for column in zip(*cells, strict=True)]
     for column in values:
         random.Random(f"{seed}/{len(column)}").shuffle(column)
-    turns: list[Cell] = [()]
+    sequence: list[Cell] = [()]
     for column in values:
-        both = math.lcm(len(turns), len(column))
-        turns = [
-            (*turns[i % len(turns)], column[(i + i // both) % len(column)]) for i in range(len(turns) * len(column))
+        both = math.lcm(len(sequence), len(column))
+        sequence = [
+            (*sequence[i % len(sequence)], column[(i + i // both) % len(column)])
+            for i in range(len(sequence) * len(column))
         ]
-    return turns
+    return sequence
 
 
 def _rarest_first(cells: Iterable[Cell]) -> list[Cell]:
-    """All combinations of a grid with holes, next always one whose values have come least often."""
+    """All combinations of an incomplete grid, always followed by the one whose values are the rarest so far."""
     left = dict.fromkeys(cells)
     counts: list[Counter[Hashable]] = [Counter() for _ in next(iter(left))]
-    turns = []
+    sequence = []
     while left:
         cell = min(left, key=lambda cell: sum(count[value] for count, value in zip(counts, cell, strict=True)))
         del left[cell]
-        turns.append(cell)
+        sequence.append(cell)
         for count, value in zip(counts, cell, strict=True):
             count[value] += 1
-    return turns
+    return sequence

@@ -1,4 +1,4 @@
-"""Tasks: one YAML file each, read, checked and turned into samples when they are due."""
+"""A task: one YAML file, its scorer, episode and data, and the samples made of them."""
 
 from functools import cached_property, partial
 from pathlib import Path
@@ -33,13 +33,13 @@ DESCRIPTIVE = {
     "protocols",
     "effective_length",
 }
-"""Keys that change nothing of what is asked or how it is graded."""
+"""Keys that change neither prompts nor grades."""
 DESCRIPTIVE_DATA = {"rows", "gated", "mirror"}
-"""Those of them that stand under `dataset`."""
+"""Such keys under `dataset`."""
 
 
 class Task:
-    """A benchmark, ready to be run: its definition with all overrides applied."""
+    """A benchmark, ready to run: its definition with all overrides applied."""
 
     def __init__(self, name: str, path: Path, file: YamlFile) -> None:
         self.name = name
@@ -72,18 +72,18 @@ class Task:
 
     @cached_property
     def episode(self) -> Episode | None:
-        """The task's own way of asking, if it has one."""
+        """The task's episode function, if it has one."""
         name = self.definition.episode
         return load_episode(self.source, self.path, name) if name else None
 
     @property
     def baselines(self) -> tuple[str, bool] | None:
-        """The key of the published figures, and whether they are on the same data."""
+        """The key of the published scores, and whether they are on the same data."""
         key = self.definition.baselines
         return (key.related, False) if isinstance(key, Related) else (key, True) if key else None
 
     def check(self) -> None:
-        """UsageError for a scorer, an episode or published figures that are not there or cannot be used."""
+        """UsageError for a scorer, an episode or published scores that are missing or unusable."""
         _ = self.scorer, self.episode
         if (key := self.baselines) and key[0] not in (known := plugins.available(plugins.BASELINES, "*.yaml")):
             raise self.source.error(("baselines",), plugins.unknown("baseline", key[0], known))
@@ -95,14 +95,14 @@ class Task:
 
     @property
     def gated(self) -> str:
-        """What gives access to the task's data, if terms must be accepted; else nothing."""
+        """How to get access to the task's data, if terms must be accepted; else empty."""
         dataset = self.definition.dataset or Dataset()
         if not dataset.gated or dataset.hub is None or dataset.hub == dataset.mirror.partition("@")[0]:
             return ""
         return f"accept the terms at {PAGES}{dataset.hub} and set HF_TOKEN{_mirror(dataset)}"
 
     def samples(self, tokenizer: Tokenizer, seed: int, data_dir: Path | None = None) -> Samples:
-        """All samples of the task, none of them built yet."""
+        """All samples of the task, to be built one by one."""
         about = DataInfo([], [])
         texts = self.texts.load(data_dir)
         table = self._rows(tokenizer, seed, data_dir, about)
@@ -142,54 +142,56 @@ class Task:
     @property
     def _scorer_path(self) -> str:
         name = self._scorer[0]
-        beside = self.path.parent / name
-        return str(beside) if name.endswith(".py") and beside.is_file() else name
+        neighbour = self.path.parent / name
+        return str(neighbour) if name.endswith(".py") and neighbour.is_file() else name
 
     def _rows(self, tokenizer: Tokenizer, seed: int, data_dir: Path | None, about: DataInfo) -> Rows | list[LazySample]:
         dataset = self.definition.dataset
         assert dataset is not None
         if not dataset.generate:
-            return self._table(dataset, data_dir, about)
+            return self._read_table(dataset, data_dir, about)
         generator = Generator(
             dataset.generate,
             load_function(self.source, self.path, ("dataset", "generate"), dataset.generate),
             self.definition.options,
         )
-        given: dict[str, Any] = {"tokenizer": tokenizer, "seed": seed, "texts": self.texts.load(data_dir)}
-        given["note"] = about.notes.append
+        arguments: dict[str, Any] = {"tokenizer": tokenizer, "seed": seed, "texts": self.texts.load(data_dir)}
+        arguments["note"] = about.notes.append
         if dataset.hub or dataset.file:
             if "rows" in parameter_names(generator.function):
-                given["rows"] = self._table(dataset, data_dir, about)
-            given["table"] = partial(self._other, dataset, data_dir, about)
-        return generate(self.source, self.name, self.path, generator, given)
+                arguments["rows"] = self._read_table(dataset, data_dir, about)
+            arguments["table"] = partial(self._other_rows, dataset, data_dir, about)
+        return generate(self.source, self.name, self.path, generator, arguments)
 
-    def _other(self, dataset: Dataset, data_dir: Path | None, about: DataInfo, beside: str = "", **keys: Any) -> Rows:
+    def _other_rows(
+        self, dataset: Dataset, data_dir: Path | None, about: DataInfo, beside: str = "", **keys: Any
+    ) -> Rows:
         """Rows of another config, split or file of the dataset; with --data-dir those of `<task>_<beside>`."""
-        return self._table(msgspec.structs.replace(dataset, **keys), data_dir, about, beside)
+        return self._read_table(msgspec.structs.replace(dataset, **keys), data_dir, about, beside)
 
-    def _table(self, dataset: Dataset, data_dir: Path | None, about: DataInfo, beside: str = "") -> Rows:
+    def _read_table(self, dataset: Dataset, data_dir: Path | None, about: DataInfo, beside: str = "") -> Rows:
         if data_dir:
             return read_rows([find_data_file(data_dir, f"{self.name}_{beside}" if beside else self.name)])
         if dataset.file:
             return read_rows([self._data_file(dataset.file)])
         assert dataset.hub is not None
         keys = ("hub", "revision", "config", "split", "files", "columns")
-        wanted = hub.HubSource(**{key: getattr(dataset, key) for key in keys})
-        same = [table for table in about.tables if (table["hub"], table["revision"]) == (wanted.hub, wanted.revision)]
+        source = hub.HubSource(**{key: getattr(dataset, key) for key in keys})
+        same = [table for table in about.tables if (table["hub"], table["revision"]) == (source.hub, source.revision)]
         # A branch may move while a task reads one table after another.
-        commit = next((table["commit"] for table in same if table["commit"]), wanted.revision)
+        commit = next((table["commit"] for table in same if table["commit"]), source.revision)
         try:
-            loaded = hub.load_hub(wanted._replace(revision=commit))
+            loaded = hub.load_hub(source._replace(revision=commit))
         except HubError as error:
             remedy = f"--data-dir DIR reads DIR/{self.name}.jsonl"
             remedy = f"without a network, {remedy}" if error.kind != ACCESS else f"or {remedy}{_mirror(dataset)}"
             raise self.source.error(("dataset", "hub"), f"{error}; {remedy}") from error.__cause__
         except UsageError as error:
-            key = "files" if isinstance(error, hub.NotInside) else "columns"
+            key = "files" if isinstance(error, hub.OutsideDataset) else "columns"
             raise self.source.error(("dataset", key), str(error)) from None
         except ModuleNotFoundError as error:
             raise plugins.missing_package(f"task '{self.name}'", error) from error
-        about.tables.append({**wanted._asdict(), "commit": loaded.commit, "rows": len(loaded.rows)})
+        about.tables.append({**source._asdict(), "commit": loaded.commit, "rows": len(loaded.rows)})
         if loaded.digest:
             about.tables[-1]["digest"] = loaded.digest
         return loaded.rows
@@ -197,7 +199,7 @@ class Task:
     def _data_file(self, name: str) -> Path:
         path = (self.path.parent / name).expanduser()
         if not path.is_file():
-            raise self.source.error(("dataset", "file"), f"no file {name} beside {self.path.name}")
+            raise self.source.error(("dataset", "file"), f"no file {name} next to {self.path.name}")
         return path
 
 
@@ -206,7 +208,7 @@ def _imports(name: str, kind: str, file: Path) -> list[tuple[str, Path]]:
 
 
 def _mirror(dataset: Dataset) -> str:
-    """How the open copy of gated data is read, if there is one."""
+    """The hint to the open copy of gated data, if there is one."""
     name, _, commit = dataset.mirror.partition("@")
     if not name or name == dataset.hub:
         return ""

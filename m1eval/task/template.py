@@ -12,32 +12,32 @@ from jinja2 import nodes
 from m1eval.sandbox.template import LimitedEnvironment, TemplateLimitError
 from m1eval.yaml_file import Key, YamlFile
 
-MOST_PARTS = 100
-"""Parts up to which a template is filled in without Jinja."""
+MAX_PARTS = 100
+"""Maximum number of parts of a template that is filled in without Jinja."""
 _PRINTED = frozenset({str, int, bool})
-"""Types of values that Jinja shows as `str` does, and that are always shown."""
+"""Types of values that Jinja outputs as `str` does."""
 
 
 _TEXT_FILTERS = (
     *("capitalize", "center", "e", "escape", "forceescape", "format", "indent", "join", "lower", "replace", "string"),
     *("striptags", "title", "trim", "truncate", "upper", "urlize", "wordwrap"),
 )
-"""Filters that make text of any value, as Python writes it."""
+"""Filters that convert any value to text, as Python writes it."""
 
 
 class _Part(NamedTuple):
-    """A piece of a template: text as it is, or the name of a column."""
+    """A part of a template: literal text, or the name of a column."""
 
     text: str
     named: bool
 
 
 class _NotTextError(Exception):
-    """A template would show a value as Python writes it, which nobody means."""
+    """A template would output a value in Python's notation, which is never intended."""
 
 
 class _Environment(LimitedEnvironment):
-    """An environment in which nothing is shown as Python writes it; `lists`: but for lists and mappings."""
+    """An environment without output in Python's notation; `lists`: except lists and mappings."""
 
     def __init__(self, *, lists: bool) -> None:
         super().__init__(undefined=jinja2.StrictUndefined)
@@ -50,32 +50,32 @@ class _Environment(LimitedEnvironment):
         vars(self)["limit_joined"] = lambda *parts: joined(*map(self._text, parts))
 
     def _text(self, value: Any) -> Any:
-        """The value; _NotTextError if it is not to be shown."""
+        """The value; _NotTextError if it must not be output."""
         if fault := _not_text(value, lists=self._lists):
             raise _NotTextError(fault)
         return value
 
     def _of_text(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A filter that makes text of what it is given: of all it joins or formats, else of its value."""
+        """A filter with its text arguments checked: all that it joins or formats, else its value."""
         at = 1 if hasattr(function, "jinja_pass_arg") else 0
 
         @wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            given = args[at : at + 1]
+            values = args[at : at + 1]
             if name == "join" and not isinstance(args[at], str) and len(args) < at + 3 and "attribute" not in kwargs:
                 items = list(args[at])
                 args = (*args[:at], items, *args[at + 1 :])
-                given = tuple(items)
+                values = tuple(items)
             elif name == "format":
-                given = (*args[at:], *kwargs.values())
-            for value in given:
+                values = (*args[at:], *kwargs.values())
+            for value in values:
                 self._text(value)
             return function(*args, **kwargs)
 
         return checked
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        """A call; what `'{}'.format(…)` is given must be text."""
+        """A call; the arguments of `'{}'.format(…)` must be text."""
         owner = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)
         if isinstance(owner, str) and getattr(__obj, "__name__", "") == "format":
             for value in (*args, *kwargs.values()):
@@ -83,7 +83,7 @@ class _Environment(LimitedEnvironment):
         return super().call(__context, __obj, *args, **kwargs)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """An operator; what `'%s' % …` is given must be text."""
+        """An operator; the arguments of `'%s' % …` must be text."""
         if operator == "%" and isinstance(left, str) and not isinstance(right, dict):
             for value in right if isinstance(right, tuple) else (right,):
                 self._text(value)
@@ -92,35 +92,37 @@ class _Environment(LimitedEnvironment):
 
 @cache
 def environment(*, lists: bool = True) -> LimitedEnvironment:
-    """Where templates are compiled; they reach nothing but their variables, and always end.
+    """The environment that compiles templates; they reach nothing but their variables, and always end.
 
-    `lists`: whether lists and mappings may be shown, as Python writes them.
+    `lists`: whether lists and mappings may be output, in Python's notation.
     """
     return _Environment(lists=lists)
 
 
 def _not_text(value: Any, *, lists: bool) -> str:
-    """Why a value cannot be shown as text; empty if it can."""
+    """The reason why a value cannot be output as text; empty if it can."""
     if isinstance(value, str | int):
         return ""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "it shows a value that is null; leave the row out, or write {{ NAME or 'something' }}"
     if callable(value) and not isinstance(value, jinja2.Undefined):
-        return f"it shows a function, {getattr(value, '__name__', 'unnamed')}; write parentheses behind its name"
+        return f"it shows a function, {getattr(value, '__name__', 'unnamed')}; add parentheses after its name"
     if isinstance(value, Iterator):
-        return "it shows a filter's result that is no text yet; write … | join(', ') behind it"
+        return "it shows a filter's result that is not text; add | join(', ')"
     if not lists and isinstance(value, list | tuple | dict | set | frozenset | bytes):
         kind = {dict: "a mapping", tuple: "a tuple", bytes: "bytes"}.get(type(value), "a list")
         brief = str(value) if len(str(value)) <= 60 else f"{str(value)[:59]}…"
-        remedy = "{{ NAME | tojson }}, {{ NAME[0] }} or {{ NAME | join(', ') }}, as the scorer wants it"
+        remedy = "{{ NAME | tojson }}, {{ NAME[0] }} or {{ NAME | join(', ') }}, as the scorer expects it"
         return f"it shows {kind} as Python writes it, {brief}; write {remedy}"
     return ""
 
 
-def compiled(source: YamlFile, key: Key, text: str, *, lists: bool = True) -> Callable[[Mapping[str, Any]], str]:
-    """A template as a function of a row; errors name the file and line where the template stands.
+def compile_template(
+    source: YamlFile, key: Key, text: str, *, lists: bool = True
+) -> Callable[[Mapping[str, Any]], str]:
+    """A template as a function of a row; errors name the file and line of the template.
 
-    `lists`: whether it may show lists and mappings, which a reference or an id may not.
+    `lists`: whether it may output lists and mappings, which a reference or an id may not.
     """
     try:
         template = environment(lists=lists).compiled(text)
@@ -132,7 +134,7 @@ def compiled(source: YamlFile, key: Key, text: str, *, lists: bool = True) -> Ca
     parts = _parts(text)
 
     def render(row: Mapping[str, Any]) -> str:
-        if parts and (filled := _filled(parts, row)) is not None:
+        if parts and (filled := _fill(parts, row)) is not None:
             return filled
         try:
             return environment(lists=lists).render(template, row)
@@ -140,8 +142,8 @@ def compiled(source: YamlFile, key: Key, text: str, *, lists: bool = True) -> Ca
             raise source.error(key, _undefined(str(error), row)) from None
         except _NotTextError as error:
             names = set(columns(text))
-            said = str(error).replace("NAME", names.pop()) if len(names) == 1 else str(error)
-            raise source.error(key, f"the template of '{key[-1]}' cannot be filled in: {said}") from None
+            problem = str(error).replace("NAME", names.pop()) if len(names) == 1 else str(error)
+            raise source.error(key, f"the template of '{key[-1]}' cannot be filled in: {problem}") from None
         except TemplateLimitError as error:
             raise source.error(key, f"the template of '{key[-1]}' does not end: {error}") from None
         except Exception as error:  # noqa: BLE001 - whatever the template's own operations raise
@@ -151,49 +153,49 @@ def compiled(source: YamlFile, key: Key, text: str, *, lists: bool = True) -> Ca
 
 
 def columns(text: str) -> list[str]:
-    """The columns that a template shows whatever the row holds, as they are or through filters such as `trim`."""
-    found = []
+    """The columns that a template always outputs, as they are or through filters such as `trim`."""
+    names = []
     for statement in environment().parse(text).body:
         for shown in statement.nodes if isinstance(statement, nodes.Output) else ():
             node: nodes.Node | None = shown
             while isinstance(node, nodes.Filter) and node.name not in ("default", "d"):
                 node = node.node
             if isinstance(node, nodes.Name):
-                found.append(node.name)
-    return found
+                names.append(node.name)
+    return names
 
 
 def _parts(text: str) -> list[_Part]:
-    """The parts of a template that only puts columns into a text, as most do; none of any other."""
-    found: list[_Part] = []
+    """The parts of a template that only inserts columns into a text, as most do; none for others."""
+    parts: list[_Part] = []
     for statement in environment().parse(text).body:
-        if not isinstance(statement, nodes.Output) or len(found) + len(statement.nodes) > MOST_PARTS:
+        if not isinstance(statement, nodes.Output) or len(parts) + len(statement.nodes) > MAX_PARTS:
             return []
         for node in statement.nodes:
             if isinstance(node, nodes.TemplateData):
-                found.append(_Part(node.data, named=False))
+                parts.append(_Part(node.data, named=False))
             elif isinstance(node, nodes.Name) and node.name != "self":  # which is Jinja's own, whatever the row has
-                found.append(_Part(node.name, named=True))
+                parts.append(_Part(node.name, named=True))
             else:
                 return []
-    return found
+    return parts
 
 
-def _filled(parts: Sequence[_Part], row: Mapping[str, Any]) -> str | None:
-    """What Jinja makes of these parts, at a tenth of its cost; None where Jinja must decide, or say what is wrong."""
-    said = []
+def _fill(parts: Sequence[_Part], row: Mapping[str, Any]) -> str | None:
+    """The output of Jinja for these parts, at a tenth of the cost; None where Jinja must render or report an error."""
+    texts = []
     for text, named in parts:
         if not named:
-            said.append(text)
+            texts.append(text)
             continue
         value = row.get(text, ...)
         if type(value) not in _PRINTED:
             return None
         try:
-            said.append(value if type(value) is str else str(value))
+            texts.append(value if type(value) is str else str(value))
         except ValueError:  # a number of too many digits
             return None
-    return "".join(said)
+    return "".join(texts)
 
 
 def _undefined(text: str, row: Mapping[str, Any]) -> str:

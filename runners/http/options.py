@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from m1eval import UsageError, secrets
 from m1eval.credentials import register_headers, register_login, register_url
-from m1eval.model.thinking import KNOWN, Form, named
+from m1eval.model.thinking import KNOWN, Form, parse_forms
 from m1eval.text import parse_tokens
 from m1eval.yaml_file import as_number
 
@@ -100,7 +100,7 @@ def text(name: str, value: object) -> str:
 def think_tags(value: Any, think_end: str | None) -> tuple[Form, ...] | None:
     """The forms of thinking in an option, None for any known one, checked against the text that ends thinking."""
     try:
-        forms = None if value is None else named(value)
+        forms = None if value is None else parse_forms(value)
     except ValueError as error:
         raise UsageError(f"http: think_tags: {error}") from None
     if think_end is not None and not any(form.ends(think_end) for form in forms or KNOWN):

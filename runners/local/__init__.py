@@ -18,7 +18,7 @@ import torch
 
 import m1eval
 from m1eval import Likelihood, Output, Progress, Request, RunnerError, Usage, UsageError
-from m1eval.model.thinking import KNOWN, Form, named, opened_by
+from m1eval.model.thinking import KNOWN, Form, opened_by, parse_forms
 from m1eval.text import plural
 
 from . import options
@@ -98,7 +98,7 @@ class Runner(m1eval.Runner):
             raise UsageError(f"local: no dtype '{self.dtype}'; there are {', '.join(DTYPES)}")
         self._check_gpus()
         try:
-            self.think_tags = KNOWN if think_tags is None else named(think_tags)
+            self.think_tags = KNOWN if think_tags is None else parse_forms(think_tags)
         except ValueError as error:
             raise UsageError(f"local: think_tags: {error}") from None
         think_end = None if think_end is None else options.text("think_end", think_end)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m1eval import Output, Score, classify, split_thinking
-from m1eval.model.thinking import DEFAULT, KNOWN, Form, ThinkingFollower, named, opened_by
+from m1eval.model.thinking import DEFAULT, KNOWN, Form, ThinkingFollower, opened_by, parse_forms
 from m1eval.model.thinking.forms import FORMS
 from m1eval.task import profiles
 from tests.conftest import ROOT
@@ -27,7 +27,7 @@ def test_conformance(case):
         opened=case["opened"],
         truncated=case["truncated"],
         reasoning=case["reasoning"],
-        tags=named(case["tags"]) if "tags" in case else None,
+        tags=parse_forms(case["tags"]) if "tags" in case else None,
     )
     assert (split.text, split.unfinished) == (case["answer"], case["unfinished"])
     if "thoughts" in case:
@@ -278,11 +278,11 @@ def test_a_prompt_tells_which_form_it_leaves_open(form):
 
 
 def test_forms_are_named_by_name_or_by_their_texts():
-    assert named("think") == (DEFAULT,)
-    assert named("Seed:Think") == named("seed_think") == named("<seed:think>,</seed:think>")
-    assert [form.open for form in named("<a>,</a>; harmony")] == ["<a>", "<|channel|>analysis<|message|>"]
-    assert named({"open": "<a>", "close": "</a>"}) == named(["<a>", "</a>"]) == named("<a>,</a>")
-    assert named(["harmony", "think"]) == (FORMS["harmony"], DEFAULT)
+    assert parse_forms("think") == (DEFAULT,)
+    assert parse_forms("Seed:Think") == parse_forms("seed_think") == parse_forms("<seed:think>,</seed:think>")
+    assert [form.open for form in parse_forms("<a>,</a>; harmony")] == ["<a>", "<|channel|>analysis<|message|>"]
+    assert parse_forms({"open": "<a>", "close": "</a>"}) == parse_forms(["<a>", "</a>"]) == parse_forms("<a>,</a>")
+    assert parse_forms(["harmony", "think"]) == (FORMS["harmony"], DEFAULT)
     for form in KNOWN:
         assert form in FORMS.values()
         assert form.ends(form.end)
@@ -307,7 +307,7 @@ def test_forms_are_named_by_name_or_by_their_texts():
 )
 def test_what_names_no_form_is_one_line(value, said):
     with pytest.raises(ValueError, match=said) as error:
-        named(value)
+        parse_forms(value)
     assert "\n" not in str(error.value)
 
 

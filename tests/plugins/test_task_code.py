@@ -56,8 +56,8 @@ GENERATORS = {
     "prefix": (f"{RECIPE}id='a', prefix_key=8, build={ROW})\n", "row 1 (a) has the prefix_key 8"),
     "columns": (f"{RECIPE}id='a', columns=[1], build={ROW})\n", "row 1 (a) has the columns [1]"),
     "build": (f"{RECIPE}id='a', build=7)\n", "row 1 (a) has a build that is not a function"),
-    "build gives text": (f"{RECIPE}id='a', build=lambda: 'x')\n", "a: its build gives str, not a mapping of columns"),
-    "build gives None": (f"{RECIPE}id='a', build=lambda: None)\n", "a: its build gives NoneType"),
+    "build gives text": (f"{RECIPE}id='a', build=lambda: 'x')\n", "a: its build returns str, not a mapping of columns"),
+    "build gives None": (f"{RECIPE}id='a', build=lambda: None)\n", "a: its build returns NoneType"),
     "one id": (
         f"{RECIPE}id='a', build={ROW})\n    yield LazySample(id='a', build={ROW})\n",
         "two samples have the id 'a'",

@@ -116,19 +116,19 @@ def test_without_such_columns_the_choice_is_what_it_was(tmp_path):
 )
 def test_the_generated_tasks_build_nothing_to_choose(task, columns):
     samples = load_tasks([task])[0].samples(CharacterTokenizer(), 0)
-    assert tuple(samples.even) == columns
+    assert tuple(samples.stratified_columns) == columns
     chosen = samples.select(limit=8, ids=None, seed=0)
-    for values in samples.even.values():
+    for values in samples.stratified_columns.values():
         counts = Counter(values[i] for i in chosen)
         assert max(counts.values()) - min(counts[value] for value in set(values)) <= 1
     name = samples.id(chosen[0])
-    assert str(samples.even["length"][chosen[0]]) in name
+    assert str(samples.stratified_columns["length"][chosen[0]]) in name
 
 
 def test_subtasks_of_reasoning_gym_are_even():
     pytest.importorskip("reasoning_gym")
     samples = load_tasks(["reasoning_gym_small"])[0].samples(CharacterTokenizer(), 0)
-    (values,) = samples.even.values()
+    (values,) = samples.stratified_columns.values()
     counts = Counter(values[i] for i in samples.select(limit=len(set(values)), ids=None, seed=0))
     assert set(counts.values()) == {1}
 

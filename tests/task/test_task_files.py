@@ -133,11 +133,11 @@ def test_a_limit_is_random_the_same_for_all_and_grows(sums):
 
 BAD = [
     (GOOD.replace("scorer:", "scorers:"), "sums.yaml:5: unknown key 'scorers'; did you mean 'scorer'?"),
-    (GOOD + "title: Again\n", "sums.yaml:6: the key 'title' stands twice; the first is at line 1"),
+    (GOOD + "title: Again\n", "sums.yaml:6: duplicate key 'title'; the first is at line 1"),
     (GOOD + "tags: [a\nb: {\n", "sums.yaml:7: not valid YAML"),
     (GOOD + "\tb: 1\n", "sums.yaml:6: not valid YAML"),
-    ("- a\n- b\n", "sums.yaml:1: a mapping of keys is wanted here, not a list"),
-    ("", "sums.yaml:1: a mapping of keys is wanted here, not nothing"),
+    ("- a\n- b\n", "sums.yaml:1: expected a mapping of keys, not a list"),
+    ("", "sums.yaml:1: expected a mapping of keys, not nothing"),
     (GOOD + "1: x\n", "sums.yaml:6: a key must be text, not int"),
     (GOOD + "repeats: many\n", "sums.yaml:6: repeats: expected `int`, got `str`"),
     (GOOD + "repeats: 0\n", "sums.yaml:6: repeats: expected `int` >= 1"),
@@ -154,12 +154,12 @@ BAD = [
     (GOOD.replace("scorer: exact\n", ""), "sums.yaml:1: the key 'scorer' is missing"),
     (GOOD + "messages: chat\n", "sums.yaml:1: a task has either 'prompt' or 'messages'"),
     (GOOD + "options: {a: 1}\n", "sums.yaml:6: options are the generator's"),
-    (GOOD + "include: _none.yaml\n", "sums.yaml:6: no file _none.yaml to include beside sums.yaml"),
+    (GOOD + "include: _none.yaml\n", "sums.yaml:6: no file _none.yaml to include next to sums.yaml"),
     (GOOD + "include: sums.yaml\n", "sums.yaml:6: sums.yaml includes itself"),
     ("title: G\ntasks: [nowhere_task]\n", "sums.yaml:2: no task 'nowhere_task'"),
     (
         "title: G\ntasks: [aime24]\nscorer: math\n",
-        "sums.yaml:3: a group has title, description, tags and tasks, no 'scorer'",
+        "sums.yaml:3: a group has title, description, tags and tasks, not 'scorer'",
     ),
     (GOOD.replace("exact", "exat"), "sums.yaml:5: no scorer 'exat'; did you mean exact?"),
     (
@@ -172,7 +172,7 @@ BAD = [
         "sums.yaml:5: scorer contains: need is 'all' or 'any', not 'some'",
     ),
     ("title: G\ntasks: [sums.yaml]\n", "sums.yaml: the group contains itself"),
-    (GOOD.replace("sums.jsonl", "none.jsonl"), "sums.yaml:2: no file none.jsonl beside sums.yaml"),
+    (GOOD.replace("sums.jsonl", "none.jsonl"), "sums.yaml:2: no file none.jsonl next to sums.yaml"),
     (GOOD.replace("{file: sums.jsonl}", "{generate: _none.rows}"), "sums.yaml:2: no file _none.py next to sums.yaml"),
     (GOOD.replace("{{ a }} +", "{{ c }} +"), "sums.yaml:3: template error: 'c' is undefined; the row has a, b"),
     (GOOD.replace("{{ a }} +", "{% if %} +"), "sums.yaml:3: template error in line 1 of 'prompt'"),
@@ -182,7 +182,7 @@ BAD = [
         GOOD.replace('prompt: "{{ a }} + {{ b }}?"', "messages: chat"),
         "sums.yaml:3: unknown column 'chat'; there are a, b",
     ),
-    (GOOD.replace('prompt: "{{ a }} + {{ b }}?"', "messages: a"), "sums.yaml:3: column 'a' holds no list of messages"),
+    (GOOD.replace('prompt: "{{ a }} + {{ b }}?"', "messages: a"), "sums.yaml:3: column 'a' is not a list of messages"),
 ]
 
 

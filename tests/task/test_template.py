@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from m1eval import UsageError
-from m1eval.task.template import compiled, environment
+from m1eval.task.template import compile_template, environment
 from m1eval.yaml_file import YamlFile
 
 NAMES = ["a", "question", "range", "loop", "_x", "true", "None", "self"]
@@ -35,7 +35,7 @@ def test_a_template_says_what_jinja_says(text, row):
         template = environment().compiled(text)
     except Exception:  # noqa: BLE001 - what is no template is no subject here
         return
-    render = compiled(SOURCE, ("prompt",), text)
+    render = compile_template(SOURCE, ("prompt",), text)
     try:
         expected = environment().render(template, row)
     except Exception:  # noqa: BLE001 - whatever Jinja raises

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from m1eval.task.hub_errors import explained
+from m1eval.task.hub_errors import explain
 from tests.conftest import run_of, write
 from tests.tasks.conftest import Done, environment
 from tests.tasks.hub import STRANGER, TOKEN, Handler, Hub, Repository
@@ -591,8 +591,12 @@ def test_subtasks_that_babilong_has_at_0k_alone(hub, send):
     [
         ("hle", {"id": "a", "question": "q", "image": "", "answer": None}, "'answer' is null"),
         ("hle", {"id": "a", "question": "q", "image": "", "reply": "x"}, "the data have no 'answer'"),
-        ("mr_niah", {"messages": None, "label": "a", "length_class": "2048"}, "the data have another form: TypeError"),
-        ("mr_niah", {"messages": [], "label": "a", "length_class": ""}, "the data have another form: ValueError"),
+        (
+            "mr_niah",
+            {"messages": None, "label": "a", "length_class": "2048"},
+            "the data have a different form: TypeError",
+        ),
+        ("mr_niah", {"messages": [], "label": "a", "length_class": ""}, "the data have a different form: ValueError"),
     ],
 )
 def test_cells_of_another_form_are_told_in_one_line(send, tmp_path, name, row, errors):
@@ -723,9 +727,9 @@ def test_a_refusal_of_the_hub_by_way_of_a_mirror_is_one_of_the_hub():
     error = OSError("401")
     answer = {"url": "https://mirrored.example/x", "status_code": 401, "headers": {"X-Error-Code": "GatedRepo"}}
     error.response = SimpleNamespace(**answer)  # type: ignore[attr-defined]
-    assert "it is gated, and there is no token" in explained(error, NAME, A).text
+    assert "it is gated, and there is no token" in explain(error, NAME, A).text
     error.response.headers = {}  # type: ignore[attr-defined]
-    assert "mirrored.example, where the hub keeps its files, refuses it (401)" in explained(error, NAME, A).text
+    assert "mirrored.example, where the hub keeps its files, refuses it (401)" in explain(error, NAME, A).text
 
 
 def test_an_endpoint_with_a_slash_behind_it(small, task, hub, tmp_path):
@@ -752,9 +756,9 @@ def test_the_variable_that_keeps_the_libraries_from_the_network_is_named(small, 
 
 def test_a_disk_without_room():
     error = OSError("Not enough disk space. Needed: 134.92 GiB (download: 41.97 GiB)")
-    assert "its cache has no room (Not enough disk space. Needed: 134.92 GiB" in explained(error, NAME, A).text
-    assert "No space left on device" in explained(OSError(28, "No space left on device"), NAME, A).text
-    assert "cache" not in explained(FileNotFoundError(2, "No such file", "/elsewhere/x"), NAME, A).text
+    assert "its cache has no room (Not enough disk space. Needed: 134.92 GiB" in explain(error, NAME, A).text
+    assert "No space left on device" in explain(OSError(28, "No space left on device"), NAME, A).text
+    assert "cache" not in explain(FileNotFoundError(2, "No such file", "/elsewhere/x"), NAME, A).text
 
 
 def test_a_card_that_counts_other_rows_than_there_are(small, task, send):
@@ -768,7 +772,7 @@ def test_a_card_that_counts_other_rows_than_there_are(small, task, send):
 
 def test_a_token_that_cannot_be_sent(small, task, send):
     (done,) = send([run(task())], token=f"{TOKEN}é")
-    refused(done, "the token (HF_TOKEN) has characters that no token has")
+    refused(done, "the token (HF_TOKEN) has characters that tokens cannot have")
 
 
 def test_a_column_of_numbers_and_words_is_kept(small, task, send, tmp_path):
@@ -790,6 +794,6 @@ def test_a_column_of_numbers_and_words_is_kept(small, task, send, tmp_path):
     ],
 )
 def test_what_the_store_of_large_files_says(text, words, passing):
-    explanation = explained(RuntimeError(text), NAME, A)
+    explanation = explain(RuntimeError(text), NAME, A)
     assert words in explanation.text
-    assert explanation.passing == passing
+    assert explanation.transient == passing

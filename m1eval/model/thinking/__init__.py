@@ -12,7 +12,7 @@ from . import blocks, channels
 from .blocks import Split
 from .detect import begun, form_of, opening_form
 from .follow import ThinkingFollower
-from .forms import DEFAULT, KNOWN, THINK, Form, Tags, named, opened_by
+from .forms import DEFAULT, KNOWN, THINK, Form, Tags, opened_by, parse_forms
 
 __all__ = [
     "DEFAULT",
@@ -23,8 +23,8 @@ __all__ = [
     "Tags",
     "ThinkingFollower",
     "form_of",
-    "named",
     "opened_by",
+    "parse_forms",
     "split_thinking",
 ]
 
@@ -48,8 +48,8 @@ def split_thinking(
     """
     forms = _forms(tags)
     if reasoning:
-        beside = _beside(text, forms)
-        rest = _split(text if truncated else _without_leftover(text, beside[0]), beside, False, truncated)
+        content_forms = _forms_in_content(text, forms)
+        rest = _split(text if truncated else _without_leftover(text, content_forms[0]), content_forms, False, truncated)
         thoughts = dict.fromkeys(filter(None, (reasoning, rest.reasoning)))
         unfinished = rest.unfinished or (truncated and not rest.text.strip())
         return Split("" if unfinished else rest.text, "\n".join(thoughts), unfinished)
@@ -57,10 +57,10 @@ def split_thinking(
 
 
 def _forms(tags: Tags | Form | Sequence[Form] | None) -> tuple[Form, ...]:
-    return KNOWN if tags is None else named(tags)
+    return KNOWN if tags is None else parse_forms(tags)
 
 
-def _beside(text: str, forms: tuple[Form, ...]) -> tuple[Form, ...]:
+def _forms_in_content(text: str, forms: tuple[Form, ...]) -> tuple[Form, ...]:
     """The forms that may be meant in the content of a server that has split already: what opens it, and `<think>`."""
     first = len(text) - len(text.lstrip())
     opening = opening_form(text, first, forms) if first < len(text) else None
@@ -79,25 +79,25 @@ def _split(text: str, forms: tuple[Form, ...], opened: bool | None, truncated: b
         return Split("", text.strip(), True)
     if form.channels:
         return channels.split(text, opened, truncated, sure=forms[0] == form)
-    found = blocks.split(text, form, opened, truncated)
-    answer = _unwrapped(found.text, form, truncated)
-    split = found.reasoning or len(found.text) != len(text) or answer is not found.text
+    result = blocks.split(text, form, opened, truncated)
+    answer = _unwrapped(result.text, form, truncated)
+    split = result.reasoning or len(result.text) != len(text) or answer is not result.text
     if split and truncated and not answer.strip():
-        return Split("", found.reasoning, True)
-    return found._replace(text=answer)
+        return Split("", result.reasoning, True)
+    return result._replace(text=answer)
 
 
 def _unwrapped(answer: str, form: Form, truncated: bool) -> str:
     """The answer without what a form puts around it."""
     inner = answer.strip()
     for before, after in form.wraps:
-        own = before.startswith("<|")  # never an answer's own
+        special = before.startswith("<|")  # never an answer's own
         if truncated and inner and len(inner) < len(before) and before.startswith(inner):
             return ""
-        if inner.startswith(before) and (own or truncated or inner.endswith(after)):
+        if inner.startswith(before) and (special or truncated or inner.endswith(after)):
             inner = inner.removeprefix(before).removesuffix(after)
-            return (_without_begun(inner, after) if own and truncated else inner).strip()
-        if own and inner.endswith(after):
+            return (_without_begun(inner, after) if special and truncated else inner).strip()
+        if special and inner.endswith(after):
             return inner.removesuffix(after).strip()
     return answer
 

@@ -38,33 +38,33 @@ def quoted(text: str, start: int, end: int) -> bool:
 def tags(text: str, form: Form) -> list[Tag]:
     """All tags of a form but those directly in quotes."""
     if not form.nesting:
-        found = ((match.start(), match.end(), match.lastindex == 1, False) for match in form.either.finditer(text))
+        spans = ((match.start(), match.end(), match.lastindex == 1, False) for match in form.either.finditer(text))
     else:
         strict = {match.start() for match in form.opens.finditer(text)}
-        found = (
+        spans = (
             (match.start(), match.end(), match.lastindex == 1, match.lastindex == 1 and match.start() not in strict)
             for match in form.either.finditer(text)
         )
-    return [Tag(*tag) for tag in found if not (text[tag[0] - 1] in _QUOTES and quoted(text, tag[0], tag[1]))]
+    return [Tag(*tag) for tag in spans if not (text[tag[0] - 1] in _QUOTES and quoted(text, tag[0], tag[1]))]
 
 
 def split(text: str, form: Form, opened: bool | None, truncated: bool) -> Split:
     """Split a text by a form's tags; see `m1eval.split_thinking`."""
-    found = tags(text, form)
-    if not found and not opened:  # nearly always
+    markers = tags(text, form)
+    if not markers and not opened:  # nearly always
         return Split("", text, True) if truncated and opened is None else Split(text, "", False)
-    return _Pass(text, form, opened, truncated, found).split()
+    return _Pass(text, form, opened, truncated, markers).split()
 
 
 class _Pass:
     """One pass over the tags of a text."""
 
-    def __init__(self, text: str, form: Form, opened: bool | None, truncated: bool, found: list[Tag]) -> None:
+    def __init__(self, text: str, form: Form, opened: bool | None, truncated: bool, tags: list[Tag]) -> None:
         self._text, self._form, self._opened, self._truncated = text, form, opened, truncated
-        self._found = found
+        self._tags = tags
         first = _SOLID.search(text)
         if opened and first and form.opens.match(text, first.start()):
-            self._found = self._found[1:]  # the model repeats the tag that the template has written
+            self._tags = self._tags[1:]  # the model repeats the tag that the template has written
         self._code, self._earlier = Code(text), Code(text)
         self._before: int | None = None  # where the part before an answer began
         self._depth = int(bool(opened))
@@ -76,7 +76,7 @@ class _Pass:
         self._thoughts: list[tuple[int, int]] = []
 
     def split(self) -> Split:
-        for i, tag in enumerate(self._found):
+        for i, tag in enumerate(self._tags):
             if self._depth == 0 and self._ignored(i, tag):
                 continue
             self._take(tag)
@@ -127,7 +127,7 @@ class _Pass:
         if inside is not None:
             if not tag.opens and self._outside_from_before(tag):
                 return False
-            first = self._found[bisect_left(self._places, inside)]
+            first = self._tags[bisect_left(self._places, inside)]
             # A lone closing tag in code may still be the end of thinking that began in the prompt.
             return self._seen or self._opened is False or first.opens
         if not tag.opens:
@@ -142,18 +142,18 @@ class _Pass:
         if self._solid[0] != self._begin:
             match = _SOLID.search(self._text, self._begin)
             self._solid = (self._begin, match.start() if match else len(self._text))
-        before = self._text[self._found[i - 1].end if i else 0 : tag.start].rstrip(" \t")
+        before = self._text[self._tags[i - 1].end if i else 0 : tag.start].rstrip(" \t")
         return self._solid[1] < tag.start and not before.endswith("\n")
 
     @cached_property
     def _places(self) -> list[int]:
-        return [tag.start for tag in self._found]
+        return [tag.start for tag in self._tags]
 
     @cached_property
     def _last_closing(self) -> int:
         """The number of the last closing tag."""
-        found = self._found
-        return next((i for i in range(len(found) - 1, -1, -1) if not found[i].opens), -1)
+        tags = self._tags
+        return next((i for i in range(len(tags) - 1, -1, -1) if not tags[i].opens), -1)
 
     def _reasoning(self, parts: list[tuple[int, int]]) -> str:
         """The thinking without the tags at its ends."""

@@ -51,8 +51,8 @@ class Code:
 
     def _next(self, char: str, begin: int) -> int:
         if self._first[char] < begin:
-            found = self._text.find(char, begin)
-            self._first[char] = found if found >= 0 else len(self._text)
+            end = self._text.find(char, begin)
+            self._first[char] = end if end >= 0 else len(self._text)
         return self._first[char]
 
     def _next_fence(self) -> Region:

@@ -93,8 +93,8 @@ class Form:
         """
         text = re.sub(r"^<\s", "<", text)
         for mark in self.marks:
-            least = len(mark) // 2 if mark[0].isalpha() and not more else 0
-            if least < len(text) < len(mark) and _same(mark, text):
+            shortest = len(mark) // 2 if mark[0].isalpha() and not more else 0
+            if shortest < len(text) < len(mark) and _same(mark, text):
                 return True
         return len(text) <= 2 * LONGEST and self.partly.fullmatch(text) is not None and not self.opens.match(text)
 
@@ -215,7 +215,7 @@ KNOWN: tuple[Form, ...] = _KNOWN
 """The forms that are looked for where none is named."""
 
 
-def named(value: Any) -> tuple[Form, ...]:
+def parse_forms(value: Any) -> tuple[Form, ...]:
     """The forms that an option or a profile names; ValueError in one line for what names none.
 
     A form's name, `OPEN,CLOSE`, several of them separated by `;`; in YAML also `{open: …, close: …}` or a list.
@@ -223,24 +223,24 @@ def named(value: Any) -> tuple[Form, ...]:
     if isinstance(value, Form):
         return (value,)
     if isinstance(value, str):
-        found = [_one(part) for part in value.split(";") if part.strip()]
+        forms = [_parse_form(part) for part in value.split(";") if part.strip()]
     elif isinstance(value, Mapping):
-        found = [_pair(value.get("open"), value.get("close"))] if {*value} == {"open", "close"} else []
+        forms = [_pair(value.get("open"), value.get("close"))] if {*value} == {"open", "close"} else []
     elif isinstance(value, Sequence) and value:
         pair = len(value) == 2 and all(isinstance(part, str) and not _known(part) for part in value)
-        found = [_pair(*value)] if pair else [form for part in value for form in named(part)]
+        forms = [_pair(*value)] if pair else [form for part in value for form in parse_forms(part)]
     else:
-        found = []
-    if not found:
+        forms = []
+    if not forms:
         raise ValueError(f"name a form of thinking ({', '.join(FORMS)}) or two texts, OPEN,CLOSE; not {value!r}")
-    return tuple(found)
+    return tuple(forms)
 
 
 def _known(name: str) -> Form | None:
     return FORMS.get(name.strip().lower().replace("-", "_").replace(":", "_"))
 
 
-def _one(text: str) -> Form:
+def _parse_form(text: str) -> Form:
     if form := _known(text):
         return form
     begin, comma, end = text.partition(",")
@@ -255,8 +255,8 @@ def _pair(begin: Any, end: Any) -> Form:
     begin, end = begin.strip(), end.strip()
     if begin == end:
         raise ValueError(f"the texts that open and close thinking must differ, and both are {begin!r}")
-    known = next((form for form in KNOWN if (form.open, form.close) == (begin, end)), None)
-    return known or Form(begin, begin, end)
+    form = next((form for form in KNOWN if (form.open, form.close) == (begin, end)), None)
+    return form or Form(begin, begin, end)
 
 
 def opened_by(prompt: str, forms: Sequence[Form] = KNOWN) -> Form | None:

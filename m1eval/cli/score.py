@@ -55,6 +55,7 @@ def score(
     """
     import asyncio
 
+    from m1eval.report.live import Terminal
     from m1eval.run import interrupts, regrade
     from m1eval.store.folders import find_runs
     from m1eval.store.stored import StoredRun
@@ -69,7 +70,7 @@ def score(
         for run, panel in prepared:
             if panel is not None:
                 panel.price(None, required=False)
-            regraded.append(asyncio.run(regrade.regrade(run, panel)))
+            regraded.append(asyncio.run(regrade.regrade(run, panel, Terminal("none" if as_json else None))))
     except (regrade.Interrupted, asyncio.CancelledError) as error:
         terminal.line(str(error) or "interrupted; the same command continues", err=True)
         return interrupts.exit_code()

@@ -14,9 +14,9 @@ import msgspec
 from m1eval.credentials import hide_command
 from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError
 from m1eval.model.model import Model
-from m1eval.progress import NullProgress
 from m1eval.protocols import Runner
 from m1eval.run.context import Resources
+from m1eval.run.evaluate import Display
 from m1eval.run.generation import ConcurrencyLimit, Session
 from m1eval.run.grading import UNFINISHED, describe_error, digest_of, grade_record
 from m1eval.run.interrupts import Interrupts
@@ -109,18 +109,18 @@ class StoredModel(Model):
         return Runner()
 
 
-async def regrade(run: Run, judges: Panel | None) -> Regraded:
+async def regrade(run: Run, judges: Panel | None, display: Display) -> Regraded:
     """Grade the answers in the run's folder; the earlier grades count until all new ones are there.
 
     Interrupted if Ctrl-C came first, UsageError for a sample that is not the one that was answered.
     """
     stop, begin = asyncio.Event(), time.monotonic()
     runner, resources, spending = run.model.runner(), Resources(judges), Spending()
-    session = Session(runner, resources, NullProgress(), ConcurrencyLimit(lambda: CONCURRENCY), spending, stop)
+    session = Session(runner, resources, display, ConcurrencyLimit(lambda: CONCURRENCY), spending, stop)
     if judges is not None:
         judges.spending, spending.judges = spending, judges.meters
     try:
-        with Interrupts(stop) as interrupts:
+        with Interrupts(stop) as interrupts, display:
             opened = run.open(regrade=True)
             try:
                 if judges is not None:
@@ -156,6 +156,7 @@ class _Grader:
         self.number: int = max([opened.journal.grading, *(each["number"] for each in gradings)]) + 1
         settings = {key: opened.meta["config"].get(key) for key in ("task", "digests", "judges")}
         self._staging = grading.Staging(opened.run.folder, self.number, settings)
+        self._graded = 0
 
     async def grade_all(self) -> int:
         """Grade all answers that have none of the new grades; the number of the grading."""
@@ -212,6 +213,10 @@ class _Grader:
             with suppress(Exception):  # the grade stands
                 await context.aclose()
         self._staging.append(record)
+        self._graded += 1
+        total = self._opened.journal.tally.finished
+        if 10 * self._graded // total > 10 * (self._graded - 1) // total:
+            self._session.progress.status(f"{self._plan.task.name}: {self._graded:,} of {total:,} graded")
 
     def _sample(self, record: Record) -> Sample:
         """The sample of a record; UsageError if it is not the one that was answered."""

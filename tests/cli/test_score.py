@@ -161,7 +161,9 @@ def test_history_is_kept_and_the_run_continues(work: Any, m1eval: Callable[..., 
     assert again.code == 3
     assert "was made with" not in again.err
     assert json.loads((folder / "run.json").read_text())["gradings"] == meta["gradings"]
-    assert StoredRun.open(folder).tally.outcomes == StoredRun.open(folder).state.tally.outcomes
+    assert [line.get("graded", 0) for line in lines(folder / "samples.jsonl") if line["id"] == "t-1"] == [1, 0, 1, 0]
+    assert {line.get("graded", 0) for line in lines(folder / "samples.jsonl") if line["outcome"] == "errored"} == {1}
+    assert StoredRun.open(folder).summary["score"] == meta["summary"]["score"]
     refused = m1eval(
         *(
             "run",

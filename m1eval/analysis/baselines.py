@@ -55,7 +55,7 @@ class Baseline(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=T
     title: str
     unit: Literal["percent"]
     note: str
-    """What must match before a score may be set beside these figures."""
+    """What must match before a score may be compared with these figures."""
     figures: list[PublishedScore]
     sources: dict[str, str] = {}
     """Only a place for YAML anchors, like `protocols`; the figures hold the values themselves."""
@@ -89,7 +89,7 @@ def read(key: str) -> Baseline:
     seen: set[str] = set()
     for i, figure in enumerate(baseline.figures):
         if not 0 <= figure.score <= 100:
-            raise source.error(("figures", i, "score"), f"{figure.score} is no percentage")
+            raise source.error(("figures", i, "score"), f"{figure.score} is not a percentage")
         if figure.model in seen:
             raise source.error(("figures", i, "model"), f"'{figure.model}' has a figure already; put it into conflict")
         seen.add(figure.model)

@@ -18,9 +18,9 @@ from m1eval.store.tally import mean_over_groups
 from m1eval.yaml_file import display_path
 
 QUIET = ("model", "digests", "task.title", "repeats", "limit", "ids")
-"""Settings that stand elsewhere in a comparison, or of which the difference says nothing."""
+"""Settings that are shown elsewhere in a comparison, or whose difference does not matter."""
 LEVEL = 0.05
-"""Of the one-sided tests of a gate."""
+"""Significance level of the one-sided tests of a gate."""
 Gate = Literal["not worse", "worse", "inconclusive"]
 
 
@@ -94,7 +94,7 @@ class Skipped(Struct, kw_only=True):
 
 
 class ComparisonSet(NamedTuple):
-    """What came of comparing folders."""
+    """The result of comparing folders."""
 
     pairs: list[Comparison]
     skipped: list[Skipped]
@@ -235,7 +235,7 @@ def _effect(estimate: stats.Estimate) -> Effect:
 
 
 def _apply_gate(compared: Sequence[tuple[Comparison, stats.Estimate]], margin: float) -> None:
-    """Put the gate's answers into the pairs.
+    """Set the gate of each pair.
 
     "worse" if a one-sided test at 5% shows it by more than the margin, corrected for the number of pairs (Holm 1979),
     so that at most one gate in twenty fails where nothing is worse; "not worse" if a test of its own shows that.

@@ -19,12 +19,12 @@ ONE_SIDED = 0.9
 
 
 class Effective(Struct, frozen=True):
-    """What the lengths of a run say."""
+    """The effective length of a run, and what is known of each length."""
 
     longest: int | None
     """Tokens; None if not even the shortest length is certainly reached."""
     standings: tuple[Standing, ...]
-    """Of each length, the shortest first."""
+    """One per length, the shortest first."""
     too_few: tuple[bool, ...]
     """Whether a length is undecided whatever its answers, as there are too few."""
 

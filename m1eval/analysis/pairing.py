@@ -20,7 +20,7 @@ from m1eval.store.stored import StoredRun
 from m1eval.yaml_file import display_path
 
 DATA = ("seed", "task.dataset", "task.options", "data_dir")
-"""Settings that decide which problems a task has; the same ids stand for the same problems only if these are equal."""
+"""Settings that decide which problems a task has; the same ids are the same problems only if these are equal."""
 
 
 class SampleAnswers(Struct):

@@ -68,14 +68,14 @@ def compare(run: StoredRun, models: Sequence[str]) -> Iterator[BaselineCompariso
 
 
 def adjust_p_values(comparisons: Sequence[BaselineComparison]) -> None:
-    """Put the p values into `found` that are adjusted for their number."""
+    """Set the p values adjusted for the number of comparisons."""
     tested = [each for each in comparisons if each.p is not None]
     for each, p in zip(tested, benjamini_hochberg([each.p or 0.0 for each in tested]), strict=True):
         each.p_adjusted = p
 
 
 def differing(description: RunDescription, meta: Mapping[str, Any], protocol: baselines.Protocol) -> list[str]:
-    """What a run does otherwise than the protocol of a figure, or than the task's file where that is not stated."""
+    """Differences of a run from the protocol of a figure, or from the task's file where that is not stated."""
     task = meta.get("config", {}).get("task", {})
     changed = {key: tuple(pair) for key, pair in description.changed.items()}
     differences = [f"protocol {description.protocol}"] if description.protocol != "default" else []

@@ -1,1 +1,1 @@
-"""What people see: the terminal now, pages and plots later."""
+"""Text and pages from numbers; nothing is measured here."""

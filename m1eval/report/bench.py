@@ -4,7 +4,7 @@ from typing import Any
 
 
 def table(found: dict[str, Any]) -> str:
-    """The figures as Markdown, each beside the bound that the device sets."""
+    """The speeds as Markdown, each with the share of the bound that the device sets."""
     rates = found["rates"]
     memory, products = f"{rates['bytes'] / 1e9:,.0f} GB/s", f"{rates['operations'] / 1e12:,.2f} TFLOP/s"
     lines = [

@@ -45,7 +45,7 @@ def show(
 
     `folders`: runs, or folders that hold runs; of the latter, runs without lengths are left out with a note.
     `threshold`: of the effective length; None: the task's own, else 0.85. `svg`: where the heat map of a single run
-    goes. UsageError if a folder is no run or has no lengths.
+    goes. UsageError if a folder is not a run or has no lengths.
     """
     runs = [run for folder in folders for run in _read(folder, threshold)]
     if svg and len(runs) > 1:
@@ -210,7 +210,7 @@ def _size(band: Band) -> str:
 
 
 def caution(bands: Sequence[Band], rule: EffectiveLengthRule) -> str:
-    """What is not as the rule has it; empty if all is."""
+    """How the mean differs from the rule of the benchmark; empty if it does not."""
     n = max((len(band.parts) for band in bands), default=0)
     if not rule.subtasks or all(len(band.parts) == rule.subtasks for band in bands):
         return ""

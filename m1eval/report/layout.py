@@ -15,7 +15,7 @@ BREAKS = " _-/:,;·"
 
 
 def fits(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> bool:
-    """Whether a table stands in so many cells without wrapping anything."""
+    """Whether a table fits in `width` cells without wrapping."""
     return sum(_natural(head, rows)) + GAP * (len(head) - 1) <= width
 
 

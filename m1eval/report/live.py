@@ -1,4 +1,4 @@
-"""What a run shows while it goes on, on standard error: a live block on a terminal, plain lines elsewhere."""
+"""Progress of a run on standard error: a live block on a terminal, plain lines elsewhere."""
 
 import asyncio
 import threading
@@ -97,7 +97,7 @@ class Terminal:
             self._live.stop()
 
     def status(self, text: str) -> None:
-        """What is happening before the first token."""
+        """Set the status that is shown before the first token."""
         with self._lock:
             self._status = text
 
@@ -139,7 +139,7 @@ class Terminal:
     def _draw(self, *, last: bool = False) -> None:
         now = time.monotonic()
         if self._run and (last or now >= self._about_until):
-            # It goes through all samples: that of a million is made anew now and then, and at the end.
+            # A description goes through all samples, so it is made only now and then, and at the end.
             self._about = self._run.description()
             self._about_until = now + STALE * (time.monotonic() - now)
         self._rates.append((now, self._prompt, self._output))

@@ -7,14 +7,14 @@ from m1eval.report.layout import aligned, padded, width_of
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[int] = (0,)) -> str:
-    """A table for standard output; columns of `words` stand left and wrap."""
+    """A table for standard output; columns of `words` are aligned left and wrap."""
     if terminal.is_terminal():
         return aligned(head, rows, terminal.console().width, words)
     return markdown(head, rows, words)
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[int] = (0,)) -> str:
-    """A Markdown table, its columns padded so that it reads well as text too; columns of `words` stand left."""
+    """A Markdown table, its columns padded so that it reads well as text too; columns of `words` are aligned left."""
     lines = [[_markdown_cell(text) for text in row] for row in (head, *rows)]
     widths = [max(map(width_of, column)) for column in zip(*lines, strict=True)]
     if len(head) - 1 in words:

@@ -30,7 +30,7 @@ def table_cells(
 
 
 def notes(comparisons: Sequence[BaselineComparison]) -> list[str]:
-    """What must be said once of all comparisons."""
+    """Notes that hold for all comparisons."""
     tested = [each for each in comparisons if each.p is not None]
     lines = []
     if tested:

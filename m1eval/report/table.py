@@ -27,7 +27,7 @@ REFERENCE_MODELS = {
     "deepseek-r1-0528": "DeepSeek-R1-0528",
     "qwen3-235b-a22b:thinking": "Qwen3-235B",
 }
-"""The published models that stand beside every score."""
+"""The published models that are shown next to every score."""
 
 
 def show(runs: Sequence[StoredRun]) -> None:
@@ -111,7 +111,7 @@ def notes(runs: Sequence[RunDescription]) -> list[str]:
 
 
 def _uncertainty(runs: Sequence[RunDescription]) -> list[str]:
-    """What the intervals of the table say, and those for the very problems that were asked."""
+    """The meaning of the intervals in the table, and the intervals for these problems."""
     if not any(run.interval for run in runs):
         return []
     these = [
@@ -124,7 +124,7 @@ def _uncertainty(runs: Sequence[RunDescription]) -> list[str]:
 
 
 def _outcomes(run: RunDescription) -> list[str]:
-    """What became of the answers that are not plainly right or wrong."""
+    """Notes on answers that were truncated, unparsed, refused or errored."""
     lines = []
     for outcome, words, many in (
         ("truncated", "hit the token limit before an answer and counts as wrong", "and count as wrong"),
@@ -163,7 +163,7 @@ def _errored(run: RunDescription, number: int) -> str:
 
 
 def _completeness(run: RunDescription) -> list[str]:
-    """What part of the benchmark and of the answers there is."""
+    """Notes on samples and answers that are missing."""
     lines = []
     if not run.finished:
         lines.append(f"{run.answers:,} of {plural(run.answers_wanted, 'answer')}; unfinished")
@@ -194,7 +194,7 @@ def _unlike(run: RunDescription) -> str:
 
 
 def _prompts(run: RunDescription) -> list[str]:
-    """What became of long prompts, and of what prompts share."""
+    """Notes on long prompts and on shared prefixes."""
     lines = []
     if run.skipped:
         theirs = "its prompt is" if run.skipped == 1 else "their prompt is"
@@ -239,7 +239,7 @@ def _reference_scores(published: baselines.Baseline) -> list[baselines.Published
 
 
 def _published(key: tuple[str, bool] | None) -> dict[str, str]:
-    """The figures beside a run's score in [0, 1]; with ~ if they are on other data of the same form."""
+    """Published scores in [0, 1] by model, with ~ if they are on other data of the same form."""
     if not key:
         return {}
     return {

@@ -62,7 +62,7 @@ class Estimate(NamedTuple):
     value: float
     variance: float
     units: float
-    """Independent values at least: the variance cannot exceed that of so many yes-or-no values."""
+    """Independent values at least: the variance cannot exceed that of this many yes-or-no values."""
     freedom: float
     """Degrees of freedom of the variance; 0 if nothing is known of it."""
     low: float = 0.0

@@ -60,7 +60,7 @@ def maj_at_k(ballot: Ballot, k: int) -> float:
 
 
 def _share(right: int, wrong: Sequence[int]) -> float:
-    """What the right answer gets of one vote."""
+    """Share of one vote that the right answer gets."""
     if not right or right < max(wrong, default=0):
         return 0.0
     return 1 / (1 + sum(votes == right for votes in wrong))

@@ -26,18 +26,18 @@ class Uncertainty(Struct, kw_only=True):
 
 
 class Adaptive(Struct, kw_only=True):
-    """What a reader must know of a run whose samples have unequal numbers of answers."""
+    """Precision of a run whose samples have unequal numbers of answers."""
 
     until_se: float | None
-    """The error of sampling answers that was asked for."""
+    """The requested error of sampling answers."""
     answer_stderr: float | None
-    """What it is; None for a single answer."""
+    """The error of sampling answers; None for a single answer."""
     answers_least: int
     answers_most: int
 
 
 class RunDescription(Struct, kw_only=True):
-    """What a run is and how it came out; None is: not known."""
+    """What a run is and how it came out; None where it is not known."""
 
     task: str
     model: str
@@ -69,7 +69,7 @@ class RunDescription(Struct, kw_only=True):
     score: float | None
     """Mean over samples of the mean over their answers, in [0, 1]."""
     stderr: float | None
-    """Of the score for problems like these."""
+    """Standard error of the score for problems like these."""
     interval: tuple[float, float] | None
     """95% of the score for problems like these."""
     these_problems: Uncertainty | None
@@ -82,7 +82,7 @@ class RunDescription(Struct, kw_only=True):
     errors: list[dict[str, Any]]
     """Why answers errored: the most frequent reasons, each with its count and a sample."""
     tokens: dict[str, int]
-    """Of all answers, errored ones too; a prompt that several answers of one request share counts once."""
+    """Tokens of all answers, errored ones too; a prompt that several answers of one request share counts once."""
     tokens_errored: dict[str, int]
     tokens_per_answer: float | None
     """New tokens, thinking and answer, of a scored answer in the mean."""
@@ -98,9 +98,9 @@ class RunDescription(Struct, kw_only=True):
     changed: dict[str, tuple[Any, Any]]
     """Keys that differ from the task's own: what the task has, and what this run had."""
     figures: dict[str, float | None]
-    """What the scorer says of the whole run, pass@k and its like; known at the end."""
+    """Metrics of the whole run: the scorer's, pass@k and the like; known at the end."""
     figure_intervals: dict[str, dict[str, Any]]
-    """What belongs to those of several answers: interval, samples, samples left out, bounds."""
+    """Of metrics over several answers: interval, samples, samples left out, bounds."""
     notes: list[str] = field(default_factory=list)
     path: str
 

@@ -1,4 +1,4 @@
-"""What a run is made with: versions of packages, the commit of a checkout, the machine."""
+"""The environment of a run: versions of packages, the commit of a checkout, the machine."""
 
 import importlib.metadata
 import os

@@ -20,7 +20,7 @@ JOURNAL = "samples.jsonl"
 GRADING = "samples.jsonl.grading"
 """New grades of the answers in the journal, until all are there."""
 FILES = (JOURNAL, "run.json", "prompts.zst", "samples.parquet", "heatmap.svg", GRADING)
-"""What a run writes; the journal first."""
+"""The files that a run writes, the journal first."""
 ASIDE = ".before-redo"
 """How the folder ends in which an earlier run is kept."""
 

@@ -32,7 +32,7 @@ class Journal(JournalState):
     """The open journal of one run folder; there is one writer at a time."""
 
     def __init__(self, folder: Path, *, redo: bool = False) -> None:
-        """Open or create the journal, mend its end, and count what is done; UsageError if it cannot be written.
+        """Open or create the journal, repair its end, and count what is done; UsageError if it cannot be written.
 
         `redo`: what is there does not count; it stays as it is until `begin`, and until the first answer is written.
         """
@@ -71,7 +71,7 @@ class Journal(JournalState):
         super().__init__(self.path)
         self._file.truncate(self._end)
         self._kept = self._recover_prompts()
-        """Samples whose prompt is kept, besides those that have a score."""
+        """Samples without a score whose prompt is stored."""
 
     def begin(self) -> None:
         """Make room for the answers of `--redo`: the earlier run is moved aside until the first of them is written."""
@@ -102,7 +102,7 @@ class Journal(JournalState):
             append(self._file, b"\n")
 
     def _recover_prompts(self) -> set[str]:
-        """Cut off the torn end of the prompts; the samples, besides the scored ones, whose prompt is there.
+        """Truncate the torn end of the prompts; the samples without a score whose prompt is stored.
 
         A prompt is written in one go with the first record of its sample, so that only the end may hold prompts without
         a record; only samples that could not be built have a record without a prompt, and that has no seed.
@@ -247,11 +247,11 @@ class Journal(JournalState):
         )
 
     def attempted(self) -> Usage:
-        """What the answers of a `--redo` took that came to nothing, judges' replies too."""
+        """Usage of the answers of a `--redo` that all errored, judges' replies too."""
         return compaction.usage_of(records(self.path)) if self._before is not None else Usage()
 
     def prepare(self) -> Usage:
-        """Write the journal without superseded lines beside it, for `close` to put in its place; what they took.
+        """Write a compacted journal next to the journal, for `close` to put in its place; usage of the dropped lines.
 
         Nothing where there is no such line, or no room, which `late_notes` says.
         """
@@ -321,7 +321,7 @@ class Journal(JournalState):
 
     @property
     def untouched(self) -> bool:
-        """Whether `--redo` has not taken the place of the earlier run, so that nothing is to be written beside it."""
+        """Whether `--redo` has not taken the place of the earlier run, so that nothing may be written next to it."""
         return not self._begun or self._before is not None
 
     @property

@@ -1,4 +1,4 @@
-"""What a journal file says is done: its lines are counted, and read as records one at a time."""
+"""The state of a journal file: its lines counted, and read as records one at a time."""
 
 import gc
 from collections import Counter
@@ -19,7 +19,7 @@ SHOWN = 10
 
 
 class JournalState:
-    """What a journal file says is done; looking at it changes nothing."""
+    """What is done according to a journal file; reading it changes nothing."""
 
     def __init__(self, path: Path, strangers: Set[str] = frozenset()) -> None:
         """Read the file; lines of `strangers`, ids that are none of the task's, do not count."""
@@ -39,7 +39,7 @@ class JournalState:
         self.unpriced = 0
         """Answers of which the price is not known, among them those that do not say what they took."""
         self.torn: list[int] = []
-        """The numbers of lines that are no records."""
+        """The numbers of lines that are not records."""
         self.invalid: dict[int, str] = {}
         """What cannot be in lines by number; they stay in the file and do not count."""
         self.lines = Deduplicator[RecordHeader]()
@@ -52,7 +52,7 @@ class JournalState:
             self._read(path)
 
     def _read(self, path: Path) -> None:
-        # What is read stays, and a million small things would be gone through again and again for what may go.
+        # Everything read is kept, so garbage collection would scan a million objects repeatedly for nothing.
         collects = gc.isenabled()
         gc.disable()
         try:
@@ -126,12 +126,12 @@ class JournalState:
         return Counter(name for name, _ in self.lines.errors)
 
     def errored_usage(self) -> Usage:
-        """What the errored answers took."""
+        """Usage of the errored answers."""
         errors = self.lines.errors.values()
         return Usage(**{name: sum(getattr(line.usage, name) for line in errors) for name in COUNTS})
 
     def leave_out(self, strangers: Set[str]) -> str:
-        """Count anew without the lines of ids that are no sample's, which stay in the file; a note on them."""
+        """Count again without the lines of unknown ids, which stay in the file; a note on them."""
         JournalState.__init__(self, self.path, strangers)
         first = ", ".join(map(str, self.strange)) + (", …" if self.strange_lines > SHOWN else "")
         some = f"{plural(self.strange_lines, 'line')} {is_are(self.strange_lines)} of no sample of the task"
@@ -147,7 +147,7 @@ class JournalState:
 def records(path: Path) -> Iterator[Record]:
     """The records of a journal, one at a time; lines that are torn or cannot be are passed over.
 
-    Of a line that counts, but in which another field is none of a record's, comes what counts alone.
+    Of a line that counts but has an invalid other field, only the fields that count are kept.
     """
     with path.open("rb") as file:
         for raw in file:
@@ -177,7 +177,7 @@ def deduplicated(path: Path, strangers: Set[str] = frozenset()) -> Iterator[Reco
 
 
 def lines_of(path: Path) -> Iterator[tuple[bytes, RecordHeader | None]]:
-    """The lines that are not torn; None beside those that cannot be."""
+    """The lines that are not torn, each with its header, or None if it is invalid."""
     with path.open("rb") as file:
         for raw in file:
             line = parse_header(raw)

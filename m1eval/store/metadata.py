@@ -79,7 +79,7 @@ def read(path: Path, remedy: str = "") -> dict[str, Any]:
 
 
 def damaged(path: Path) -> bool:
-    """Whether a run.json that cannot be read was written by a run and then cut off or changed: it is no JSON."""
+    """Whether a run.json that cannot be read was written by a run and then cut off or damaged: it is not JSON."""
     try:
         content = path.read_bytes()
         msgspec.json.decode(content)

@@ -1,4 +1,4 @@
-"""What several answers to each sample say beyond their mean: pass@k, the majority's answer, and how steady they are.
+"""Metrics over several answers to each sample: pass@k, the majority's answer, and how steady they are.
 
 For a majority vote, answers that are the same have to be found. All right ones are: they equal the reference. Wrong
 ones are the same if they are written alike or the scorer says so.
@@ -23,9 +23,9 @@ Same = Callable[[str, str], Awaitable[bool]]
 MAX_CONCURRENT = 8
 """Samples whose answers are compared at the same time."""
 MAX_VOTE = 1000
-"""Characters of a vote beyond which its hash stands for it."""
+"""Characters of a vote; a longer one is replaced by its hash."""
 MIN_SHARE = 0.5
-"""Of the samples that a figure has to rest on; from fewer it is not given."""
+"""Share of the samples that a metric needs to be reported."""
 
 
 class RepeatAnswers(Struct):
@@ -36,7 +36,7 @@ class RepeatAnswers(Struct):
     target: str | None = None
     cluster: str = ""
     group: str = ""
-    """What the sample is averaged with, as in the score."""
+    """The group that the sample is averaged in, as in the score."""
     comparable: bool = True
     """False if the reference differs between repeats: the same letter may then mean another option."""
 
@@ -178,7 +178,7 @@ def metrics(by_sample: AnswersBySample, k: int, planned: int | None = None) -> l
     """pass@k for k and the powers of two below it, maj@k and G-Pass@k at one half; none if answers have other scores
     than 0 and 1.
 
-    A sample with fewer than k answers is left out of `value` and stands in `bounds`; a figure that less than half of
+    A sample with fewer than k answers is left out of `value` and counted in `bounds`; a figure that less than half of
     the samples would be left in is not given. `planned`: the samples asked for, if some may have no record yet.
     """
     if k < 2 or by_sample.fractional or not by_sample.samples:
@@ -243,7 +243,7 @@ def _hash_long(vote: str | None) -> str | None:
 
 
 def to_plain(repeat_metrics: Sequence[RepeatMetric]) -> dict[str, dict[str, Any]]:
-    """What belongs to the values of figures, by name, as plain data."""
+    """Intervals, sample counts and bounds of metrics by name, as plain data."""
     return {
         figure.name: {key: value for key, value in to_builtins(figure).items() if key not in ("name", "value")}
         for figure in repeat_metrics

@@ -28,7 +28,7 @@ MAX_FRAME = 64 * 2**20
 
 
 class Damaged(ValueError):
-    """A frame is none of ours: its bytes were changed, or it would burst the memory."""
+    """A frame that m1eval did not write: its bytes were changed, or it would exhaust memory."""
 
 
 class _Named(Struct):
@@ -39,7 +39,7 @@ _decode_id = msgspec.json.Decoder(_Named).decode
 
 
 def encode_frame(sample: str, prompt: bytes) -> bytes:
-    """What is kept of a sample's prompt, given as JSON: itself, or its hash if it is long."""
+    """A sample's prompt as a frame: the JSON itself, or its hash if it is long."""
     row: dict[str, Any] = {"id": sample, "bytes": len(prompt), "sha256": hashlib.sha256(prompt).hexdigest()}
     if len(prompt) <= MAX_PROMPT:
         row["messages"] = msgspec.Raw(prompt)
@@ -49,7 +49,7 @@ def encode_frame(sample: str, prompt: bytes) -> bytes:
 def read_prompts(path: Path) -> Iterator[dict[str, Any]]:
     """What `prompts.zst` holds: id, bytes and sha256 of each prompt, and its messages unless they were too long.
 
-    Raises Damaged where a frame is none of ours.
+    Raises Damaged at a frame that m1eval did not write.
     """
     for frame in _frames(path)[0]:
         try:
@@ -59,9 +59,9 @@ def read_prompts(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def recover(path: Path) -> tuple[set[str], int]:
-    """The samples whose prompts stand at the end of the file, and where the last whole frame ends.
+    """The samples whose prompts are at the end of the file, and where the last whole frame ends.
 
-    Raises Damaged if a frame there is none of ours.
+    Raises Damaged at a frame that m1eval did not write.
     """
     whole, end = _frames(path, TAIL)
     try:
@@ -92,7 +92,7 @@ def _read_frames(path: Path, bounds: "array[int]") -> Iterator[bytes]:
 
 
 def _decompress(frame: bytes) -> bytes:
-    """What a frame holds; Damaged if it says too much or nothing about its size, or is no frame."""
+    """The content of a frame; Damaged if its size is too large or missing, or it is not a frame."""
     try:
         if zstandard.frame_content_size(frame) not in range(MAX_FRAME):
             raise Damaged("a frame says that it holds more than a prompt")

@@ -14,7 +14,7 @@ from m1eval.validation import MAX_AMOUNT, MAX_TOKENS, as_number, as_timing, as_u
 
 
 class Record(Struct, kw_only=True, omit_defaults=True):
-    """What is kept of one (sample, repeat)."""
+    """The record of one (sample, repeat)."""
 
     id: str
     repeat: int
@@ -27,7 +27,7 @@ class Record(Struct, kw_only=True, omit_defaults=True):
     metrics: dict[str, float] = field(default_factory=dict)
     verdicts: list[JudgeReply] = field(default_factory=list)
     judge_replies: list[JudgeReply] = field(default_factory=list)
-    """What judges said besides: replies that were unclear or cut off, and all where no grade came of them."""
+    """Other replies of judges: those that were unclear or cut off, and all replies if they gave no grade."""
     text: str = ""
     reasoning: str = ""
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
@@ -44,9 +44,9 @@ class Record(Struct, kw_only=True, omit_defaults=True):
     cluster: str = ""
     """Samples of one cluster share a text, so that their scores are not independent."""
     digest: str = ""
-    """Of prompt and target: what was asked, by which samples of two runs are paired."""
+    """Digest of prompt and target, by which samples of two runs are paired."""
     group: str = ""
-    """What the sample is averaged with before the score is (`average` of the task)."""
+    """The group that the sample is averaged in first (`average` of the task)."""
     graded: int = 0
     """The number of its grading; 0: graded when it was answered, by the run's first scorer."""
     time: float = 0.0
@@ -144,7 +144,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 
 def parse_record(raw: bytes) -> Record | None:
-    """The record of a line; of one in which some field is none of a record's, what counts alone."""
+    """The record of a line; only the fields that count if another field is invalid."""
     try:
         record = _decode_record(raw)
     except _NO_RECORD:

@@ -37,7 +37,7 @@ def write(path: Path, meta: dict[str, Any]) -> None:
 
 
 def superseded(meta: dict[str, Any]) -> Usage:
-    """What answers cost that later ones have replaced in the journal."""
+    """Usage of answers that later ones have replaced in the journal."""
     try:
         return msgspec.convert(meta.get("superseded") or {}, Usage)
     except msgspec.ValidationError:

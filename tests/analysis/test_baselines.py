@@ -159,7 +159,7 @@ def test_a_key_or_model_that_is_not_there_is_answered_with_the_nearest():
     ("old", "new", "message"),
     [
         ("score: 50", "score: fifty", "mine.yaml:7: figures.0.score: expected `float`, got `str`"),
-        ("score: 50", "score: 150", "mine.yaml:7: 150.0 is no percentage"),
+        ("score: 50", "score: 150", "mine.yaml:7: 150.0 is not a percentage"),
         ("    metric", "    metrik", "mine.yaml:8: unknown key 'metrik'"),
         ("by: me", "by: me\n    by: you", "mine.yaml:12: duplicate key 'by'"),
         ("benchmark: mine", "benchmark: yours", "mine.yaml:1: benchmark is 'yours', but the file is named mine.yaml"),

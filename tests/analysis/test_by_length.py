@@ -83,7 +83,7 @@ def test_any_run_can_be_split_by_the_tokens_of_its_prompts(m1eval, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("nowhere",), "nowhere is no run"),
+        (("nowhere",), "nowhere is not a run"),
         (("x", "--by", "topic"), "no sample has a column 'topic'"),
         (("x", "--edges", "8q"), "--edges: '8q' is not a number of tokens"),
         (("x", "--threshold", "high"), "'--threshold': 'high' is not a score between 0 and 1"),

@@ -121,14 +121,14 @@ def test_a_record_that_is_no_error_has_no_reason(tmp_path):
     """A refusal has its words in `error` too."""
     import asyncio
 
-    async def story() -> None:
+    async def scenario() -> None:
         journal = Journal(tmp_path)
         await journal.append(Record(id="a", repeat=0, outcome="refused_context", error="too long"))
         await journal.append(Record(id="b", repeat=0, outcome="errored", error="boom"))
         await journal.append(Record(id="b", repeat=0, outcome="errored", error="bang"))
         journal.close()
 
-    asyncio.run(story())
+    asyncio.run(scenario())
     assert [(each.reason, each.count) for each in JournalState(tmp_path / "samples.jsonl").reasons.most_frequent()] == [
         ("bang", 1)
     ]

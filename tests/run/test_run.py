@@ -343,8 +343,10 @@ def test_a_folder_that_cannot_be_written(m1eval, capitals, tmp_path):
     assert result.code == 2
     assert "cannot be written: Not a directory; --out another folder" in result.err
     assert m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "file").code == 2
-    if os.getuid() == 0:
-        return  # root may write anywhere
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_to_write(m1eval, capitals, tmp_path):
     (tmp_path / "closed").mkdir(mode=0o500)
     denied = m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "closed" / "x")
     assert (denied.code, "Permission denied" in denied.err) == (2, True)

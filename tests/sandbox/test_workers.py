@@ -42,8 +42,9 @@ def unpicklable(): return lambda: 1
 def read(): return sys.stdin.read(), os.read(0, 10)
 def speak(): os.write(1, b"from a grader")
 def quote(): print("\\x1b[31mquoted"); print("\\x9b1m", file=sys.stderr, flush=True); sys.stdout.flush()
-def stubborn():
+def ignore_signals(started=os.devnull):
     for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGINT): signal.signal(number, signal.SIG_IGN)
+    open(started, "w").close()
     while True: pass
 """
 
@@ -55,21 +56,29 @@ def probe(tmp_path_factory):
     file.write_text(PROBE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("M1EVAL_FILES", os.environ.get("M1EVAL_FILES", ""))
-        made = load("scorers", str(file))
-        yield made
-    sys.modules.pop(made.__name__, None)
+        module = load("scorers", str(file))
+        yield module
+    sys.modules.pop(module.__name__, None)
 
 
-def in_pool(story: Callable[[Pool], Awaitable[Any]], **options: Any) -> Any:
-    """Run `story(workers)` in a fresh pool, which must leave no process behind."""
+def in_pool(scenario: Callable[[Pool], Awaitable[Any]], **options: Any) -> Any:
+    """Run `scenario(workers)` in a fresh pool, which must leave no process behind."""
 
-    async def whole() -> Any:
+    async def run() -> Any:
         async with Pool(**options) as workers:
-            return await story(workers)
+            return await scenario(workers)
 
-    result = asyncio.run(whole())
+    result = asyncio.run(run())
     assert multiprocessing.active_children() == []
     return result
+
+
+async def until_there_is(file: Path) -> None:
+    """Wait for a file that another process makes."""
+    exists = file.exists
+    async with asyncio.timeout(30):
+        while not exists():  # noqa: ASYNC110 - there is no event of another process
+            await asyncio.sleep(0.01)
 
 
 def gone(pid: int) -> bool:
@@ -80,25 +89,25 @@ def gone(pid: int) -> bool:
 
 
 def test_a_call_returns_its_result_from_another_process(probe):
-    async def story(workers):
+    async def scenario(workers):
         return [await workers.run(probe.square, 12, timeout=30), await workers.run(probe.pid, timeout=30)]
 
-    square, pid = in_pool(story, size=1)
+    square, pid = in_pool(scenario, size=1)
     assert square == 144
     assert pid != os.getpid()
     assert gone(pid)
 
 
 def test_an_exception_passes_as_itself(probe):
-    async def story(workers):
+    async def scenario(workers):
         with pytest.raises(ZeroDivisionError, match="division by zero"):
             await workers.run(probe.divide, 1, 0, timeout=30)
 
-    in_pool(story, size=1)
+    in_pool(scenario, size=1)
 
 
 def test_what_cannot_be_carried_over_becomes_a_runtime_error_and_harms_nobody(probe):
-    async def story(workers):
+    async def scenario(workers):
         with pytest.raises(RuntimeError, match=r"Awkward: no way"):
             await workers.run(probe.awkward, timeout=30)
         with pytest.raises(RuntimeError, match="SystemExit: 7"):
@@ -107,50 +116,50 @@ def test_what_cannot_be_carried_over_becomes_a_runtime_error_and_harms_nobody(pr
             await workers.run(probe.unpicklable, timeout=30)
         return await workers.run(probe.square, 3, timeout=30)
 
-    assert in_pool(story, size=1) == 9
+    assert in_pool(scenario, size=1) == 9
 
 
-@pytest.mark.parametrize("name", ["stubborn", "tower"])
+@pytest.mark.parametrize("name", ["ignore_signals", "tower"])
 def test_a_busy_loop_that_ignores_signals_is_killed_at_its_timeout_and_later_calls_work(probe, name):
-    async def story(workers):
+    async def scenario(workers):
         victim = await workers.run(probe.pid, timeout=30)
         with pytest.raises(TimeoutError, match=f"{name} took longer than 0.5 s"):
             await workers.run(getattr(probe, name), timeout=0.5)
         return victim, await workers.run(probe.square, 5, timeout=30)
 
-    victim, later = in_pool(story, size=1)
+    victim, later = in_pool(scenario, size=1)
     assert later == 25
     assert gone(victim)
 
 
 def test_waiting_in_the_queue_does_not_count_towards_the_timeout(probe):
-    async def story(workers):
+    async def scenario(workers):
         start = time.monotonic()
         pids = await asyncio.gather(*(workers.run(probe.spin, 0.3, timeout=1) for _ in range(6)))
         return pids, time.monotonic() - start
 
-    pids, seconds = in_pool(story, size=1)
+    pids, seconds = in_pool(scenario, size=1)
     assert seconds > 1.8, "six calls of 0.3 s must have queued for longer than the timeout of 1 s"
     assert len(set(pids)) == 1
 
 
 def test_time_in_which_a_call_does_not_get_the_processor_does_not_count_towards_the_timeout(probe):
-    async def story(workers):
+    async def scenario(workers):
         return await workers.run(probe.nap, 0.6, timeout=0.2), await workers.run(probe.spin, 0.05, timeout=0.2)
 
-    first, second = in_pool(story, size=1)
+    first, second = in_pool(scenario, size=1)
     assert first == second
 
 
 def test_a_call_that_waits_for_ever_is_killed_too(probe, monkeypatch):
     monkeypatch.setattr("m1eval.sandbox.workers.WAIT", (2, 0.3))
 
-    async def story(workers):
+    async def scenario(workers):
         with pytest.raises(TimeoutError, match=r"nap did not end within 0\.7 s"):
             await workers.run(probe.nap, 600, timeout=0.2)
         return await workers.run(probe.square, 3, timeout=30)
 
-    assert in_pool(story, size=1) == 9
+    assert in_pool(scenario, size=1) == 9
 
 
 def test_importing_a_slow_grader_does_not_count_towards_the_timeout(tmp_path, monkeypatch):
@@ -159,97 +168,97 @@ def test_importing_a_slow_grader_does_not_count_towards_the_timeout(tmp_path, mo
     (tmp_path / "slow_import.py").write_text(f"{busy}def one(): return 1\n")
     plugin = load("scorers", str(tmp_path / "slow_import.py"))
 
-    async def story(workers):
+    async def scenario(workers):
         return await workers.run(plugin.one, timeout=2.5)
 
-    assert in_pool(story, size=1) == 1
+    assert in_pool(scenario, size=1) == 1
 
 
 def test_a_memory_bomb_is_contained(probe):
-    async def story(workers):
+    async def scenario(workers):
         with pytest.raises(RuntimeError, match="bomb wants more than 1 GiB of memory"):
             await workers.run(probe.bomb, timeout=30)
         return await workers.run(probe.square, 6, timeout=30)
 
-    assert in_pool(story, size=1, memory=2**30) == 36
+    assert in_pool(scenario, size=1, memory=2**30) == 36
 
 
 def test_a_worker_that_dies_costs_one_call(probe):
-    async def story(workers):
+    async def scenario(workers):
         with pytest.raises(RuntimeError, match=r"die ended its worker process \(exit code -9\)"):
             await workers.run(probe.die, timeout=30)
         return await workers.run(probe.square, 7, timeout=30)
 
-    assert in_pool(story, size=1) == 49
+    assert in_pool(scenario, size=1) == 49
 
 
 def test_a_pool_whose_idle_workers_were_killed_starts_again(probe):
-    async def story(workers):
+    async def scenario(workers):
         os.kill(await workers.run(probe.pid, timeout=30), signal.SIGKILL)
         while workers._pool.active:  # noqa: ASYNC110 - until pebble has seen it
             await asyncio.sleep(0.01)
         return await workers.run(probe.square, 8, timeout=30)
 
-    assert in_pool(story, size=1) == 64
+    assert in_pool(scenario, size=1) == 64
 
 
 def test_long_arguments_pass_and_do_not_block_other_calls(probe):
-    async def story(workers):
+    async def scenario(workers):
         calls = [workers.run(probe.echo, "9" * 500_000, timeout=30) for _ in range(8)]
         return await asyncio.gather(*calls, workers.run(probe.square, 2, timeout=30))
 
-    *texts, square = in_pool(story, size=2)
+    *texts, square = in_pool(scenario, size=2)
     assert {len(text) for text in texts} == {500_000}
     assert square == 4
 
 
-def test_a_cancelled_call_frees_its_worker(probe):
-    async def story(workers):
-        hanging = asyncio.create_task(workers.run(probe.stubborn, timeout=60))
-        await asyncio.sleep(1)
+def test_a_cancelled_call_frees_its_worker(probe, tmp_path):
+    async def scenario(workers):
+        hanging = asyncio.create_task(workers.run(probe.ignore_signals, str(tmp_path / "started"), timeout=60))
+        await until_there_is(tmp_path / "started")
         hanging.cancel()
         return await asyncio.wait_for(workers.run(probe.square, 9, timeout=30), 60)
 
-    assert in_pool(story, size=1) == 81
+    assert in_pool(scenario, size=1) == 81
 
 
-def test_closing_ends_calls_that_still_run(probe):
-    async def story() -> int:
+def test_closing_ends_calls_that_still_run(probe, tmp_path):
+    async def scenario() -> int:
         workers = Pool(1)
         pid = await workers.run(probe.pid, timeout=30)
-        hanging = asyncio.create_task(workers.run(probe.stubborn, timeout=60))
-        await asyncio.sleep(0.3)
+        hanging = asyncio.create_task(workers.run(probe.ignore_signals, str(tmp_path / "started"), timeout=60))
+        await until_there_is(tmp_path / "started")
         await asyncio.wait_for(workers.aclose(), 60)
         with pytest.raises(asyncio.CancelledError):
             await hanging
         return int(pid)
 
-    assert gone(asyncio.run(story()))
+    assert gone(asyncio.run(scenario()))
     assert multiprocessing.active_children() == []
 
 
 def test_a_pool_never_used_starts_nothing():
-    async def story() -> list[Any]:
+    async def scenario() -> list[Any]:
         async with Pool():
             return multiprocessing.active_children()
 
-    assert asyncio.run(story()) == []
+    assert asyncio.run(scenario()) == []
 
 
 def test_a_worker_reads_nothing_and_its_prints_go_to_stderr(probe, capfd):
-    async def story(workers):
+    async def scenario(workers):
         await workers.run(probe.speak, timeout=30)
         return await workers.run(probe.read, timeout=30)
 
-    assert in_pool(story, size=1) == ("", b"")
+    assert in_pool(scenario, size=1) == ("", b"")
     assert capfd.readouterr() == ("", "from a grader")
 
 
 def test_what_a_grader_prints_of_an_answer_does_not_control_the_terminal(probe, capfd):
-    async def story(workers):
+    async def scenario(workers):
         await workers.run(probe.quote, timeout=30)
 
-    in_pool(story, size=1)
+    in_pool(scenario, size=1)
     out, err = capfd.readouterr()
     assert (out, sorted(err.split())) == ("", ["\\x1b[31mquoted", "\\x9b1m"])
 
@@ -304,20 +313,23 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     script.write_text(
         "import asyncio, os\n"
         "from m1eval.sandbox.workers import Pool\n"
+        "def spin():\n"
+        "    open('started', 'w').close()\n"
+        "    while True: pass\n"
         "async def main():\n"
         "    workers = Pool(1)\n"
         "    print(await workers.run(os.getpid, timeout=30), flush=True)\n"
-        "    await workers.run(eval, '10 ** 10 ** 10', timeout=600)\n"
+        "    await workers.run(spin, timeout=600)\n"
         "if __name__ == '__main__':\n"
         "    asyncio.run(main())\n"
     )
     command = [sys.executable, str(script)]
     with subprocess.Popen(
-        command, env=with_package(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, cwd=tmp_path, env=with_package(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as parent:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline())
-        time.sleep(0.3)
+        asyncio.run(until_there_is(tmp_path / "started"))
         assert not gone(worker)
         parent.kill()
     deadline = time.monotonic() + 5

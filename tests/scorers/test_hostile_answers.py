@@ -58,7 +58,7 @@ class Judges:
         ]
 
 
-async def story(name: str) -> tuple[dict[str, str], float]:
+async def scenario(name: str) -> tuple[dict[str, str], float]:
     """The errors of the forms that errored, and the longest time for which the loop did nothing else."""
     scorer, options, target, row = CASES[name]
     task = SimpleNamespace(
@@ -97,7 +97,7 @@ async def story(name: str) -> tuple[dict[str, str], float]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_form_is_graded_and_the_loop_goes_on(name):
-    errors, longest = asyncio.run(story(name))
+    errors, longest = asyncio.run(scenario(name))
     assert not errors
     assert longest < 1
 

@@ -168,7 +168,7 @@ def test_numbers_of_any_length_are_compared():
 def test_a_pattern_that_explodes_is_given_up_in_its_worker():
     from m1eval.sandbox.workers import Pool
 
-    async def story() -> str:
+    async def scenario() -> str:
         grader = regex.Scorer(pattern=r"(?:\S+\s?)+(a)$", timeout=0.3)
         async with Pool(1) as workers:
             sample, tools = Sample(id="s", messages=[], target="a"), SimpleNamespace(workers=workers)
@@ -177,4 +177,4 @@ def test_a_pattern_that_explodes_is_given_up_in_its_worker():
             assert (await grader.score(Output(text="xa"), sample, tools)).value == 1
         return str(failed.value)
 
-    assert "repetitions inside repetitions" in asyncio.run(story())
+    assert "repetitions inside repetitions" in asyncio.run(scenario())

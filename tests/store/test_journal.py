@@ -88,7 +88,7 @@ def test_a_read_only_disk_is_named_at_the_start(tmp_path):
 def test_a_file_that_becomes_read_only_stops_the_run_and_keeps_what_is_there(tmp_path):
     """The descriptor is taken over by one that refuses to write and to truncate, as after a remount."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         journal = Journal(tmp_path / "x")
         await journal.append(Record(id="a", repeat=0, outcome="right", value=1.0, seed=1))
         closed = os.open(journal.path, os.O_RDONLY)
@@ -104,7 +104,7 @@ def test_a_file_that_becomes_read_only_stops_the_run_and_keeps_what_is_there(tmp
         await journal.flush()
         journal.close()
 
-    asyncio.run(story())
+    asyncio.run(scenario())
     assert [line["id"] for line in lines(run_of(tmp_path / "x") / "samples.jsonl")] == ["a"]
 
 
@@ -152,13 +152,13 @@ def test_prompts_are_mended_from_their_end(tmp_path, monkeypatch, tail, torn):
 
 def test_prompts_of_errored_samples_are_kept_once_and_of_unbuilt_ones_when_they_are_there(tmp_path):
     def session(*records: tuple[Record, list[dict[str, Any]] | None]) -> None:
-        async def story() -> None:
+        async def scenario() -> None:
             journal = Journal(tmp_path / "x")
             for record, messages in records:
                 await journal.append(record, messages)
             journal.close()
 
-        asyncio.run(story())
+        asyncio.run(scenario())
 
     said = [{"role": "user", "content": "hello"}]
     failed = Record(id="a", repeat=0, outcome="errored", seed=7)

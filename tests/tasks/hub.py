@@ -49,7 +49,7 @@ class Hub:
         self.fault: Fault | None = None
         self.seen: list[tuple[str, str]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": self}))
-        self._server.daemon_threads = True
+        self._server.daemon_threads = False  # so that `server_close` waits until each connection is closed
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign] # connections that were left
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 

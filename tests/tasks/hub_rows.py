@@ -71,7 +71,7 @@ AIME = [
 AMC = [{"id": i, "answer": float(27 * i), "question": p, "url": None} for i, p in enumerate(PROBLEMS)]
 HMMT = [
     {"problem_idx": i, "answer": a, "problem_type": ["Algebra"][:i], "problem": p}
-    for i, (p, a) in enumerate(zip(PROBLEMS, ("103", "\\frac{1}{576}", "1-\\frac{2}{\\pi}"), strict=True))
+    for i, (p, a) in enumerate(zip(PROBLEMS, ("117", "\\frac{1}{320}", "2-\\frac{3}{\\pi}"), strict=True))
 ]
 MATH = [
     {
@@ -83,10 +83,10 @@ MATH = [
         "unique_id": f"test/algebra/{i}.json",
     }
     for i, (p, a) in enumerate(
-        zip(PROBLEMS, ("\\left( 3, \\frac{\\pi}{2} \\right)", "11,\\! 111", "[0,1)"), strict=True)
+        zip(PROBLEMS, ("\\left( 5, \\frac{\\pi}{3} \\right)", "12,\\! 345", "[2,7)"), strict=True)
     )
 ]
-MINERVA = [{"question": p, "answer": a} for p, a in zip(PROBLEMS, ("4e33", "\\frac{1}{s+2}", "1.6"), strict=True)]
+MINERVA = [{"question": p, "answer": a} for p, a in zip(PROBLEMS, ("3e21", "\\frac{2}{s+5}", "4.7"), strict=True)]
 OLYMPIAD = [
     {
         "id": 1606 + i, "question": f" {p}\n", "solution": ["a", "b"], "final_answer": answers, "context": None,
@@ -100,7 +100,7 @@ OLYMPIAD = [
 ]  # fmt: skip
 GPQA = [
     {
-        "Pre-Revision Question": "old", "Question": p, "Correct Answer": a, "Incorrect Answer 1": "10^-4 eV",
+        "Pre-Revision Question": "old", "Question": p, "Correct Answer": a, "Incorrect Answer 1": "10^-7 m",
         "Incorrect Answer 2": "ß\n", "Incorrect Answer 3": "12", "Explanation": "", "High-level domain": domain,
         "Subdomain": "", "Record ID": f"rec{i}", "Canary String": "",
     }
@@ -174,7 +174,7 @@ FIRST_EDITION = [
 ]  # fmt: skip
 SIMPLEQA = [
     {"metadata": "{'topic': 'Art', 'urls': ['https://a.example']}", "problem": p, "answer": a}
-    for p, a in zip(PROBLEMS, ("Michio Sugeno", "1,234", "20 July, 1952"), strict=True)
+    for p, a in zip(PROBLEMS, ("Ada Öz", "1,234", "3 May, 1931"), strict=True)
 ]
 ZEBRA = [
     {
@@ -192,10 +192,10 @@ def mrcr(count: int, words: int) -> list[dict[str, Any]]:
     """Conversations of a few turns and one of very many words."""
     rows = []
     for i in range(count):
-        story = "A poem about tapirs, №\n" * (words if i == count - 1 else 3)
-        chat = [("user", "Write a poem about tapirs"), ("assistant", story), ("user", "Prepend K to the 2nd poem")]
+        poem = "A poem about ferries, №\n" * (words if i == count - 1 else 3)
+        chat = [("user", "Write a poem about ferries"), ("assistant", poem), ("user", "Prepend K to the 2nd poem")]
         prompt = json.dumps([{"role": role, "content": text} for role, text in chat], ensure_ascii=False)
-        key = f"aYooSG8C{i:02}"
+        key = f"kQ3vT7Lw{i:02}"
         rows.append({
             "prompt": prompt, "answer": f"{key}A poem, “{i}”", "random_string_to_prepend": key, "n_needles": 4,
             "desired_msg_index": 2 * i, "total_messages": 3, "n_chars": len(prompt),
@@ -237,7 +237,7 @@ INFINITE = {
 BABI = {
     "qa1": ("Where is Mary? ", "kitchen"), "qa2": ("Where is the milk? ", "garden"),
     "qa3": ("Where was the milk before the garden? ", "kitchen"),
-    "qa4": ("What is north of the garden?", "kitchen"), "qa5": ("What did Fred give to Jeff?", "milk"),
+    "qa4": ("What is north of the garden?", "kitchen"), "qa5": ("What did Ida give to Tom?", "milk"),
 }  # fmt: skip
 LENGTHS = ("0k", "1k", "2k", "4k", "8k", "16k", "32k", "64k", "128k", "256k", "512k", "1M")
 ARTICLES = [
@@ -395,7 +395,7 @@ def repositories(pins: Mapping[str, str]) -> dict[str, Repository]:
 
 def niah(length: int) -> bytes:
     """A file of MR-NIAH."""
-    poem = "Red as fire, delicate and dripping,\nPetals layered, fragrance overflowing."
+    poem = "Bright as a lamp, quiet and slow,\nLeaves all in order, row upon row."
     chat = [("user", "Write a poem about roses"), ("assistant", poem), ("user", "Repeat the poem about roses")]
     messages = [{"role": role, "content": text} for role, text in chat]
     return jsonl([{"messages": messages * (1 + i), "label": poem, "length_class": length} for i in range(2)])

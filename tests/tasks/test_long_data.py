@@ -12,12 +12,14 @@ from m1eval import Output, Request, Sample, UsageError, classify, load
 from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.task.load import load_tasks
 
-FIRE = "Red as fire, delicate and dripping,\nPetals layered, fragrance overflowing."
-PENGUINS = (
-    "On the peak of the Antarctic iceberg,\nPenguins dance with tiny wings.\n"
-    "Wearing black and white tuxedos, stumbling steps,\nThey smile at the severe frost in the cold wind."
+ROSES = "Bright as a lamp, quiet and slow,\nLeaves all in order, row upon row."
+FERRY = (
+    "At the far end of the winter quay,\nFerries wait with open doors.\n"
+    "Salt on the rails, ropes in a heap,\nNobody asks them for the hour of the tide."
 )
-CICADAS = "Cicadas chirping, the sounds rise and fall.\nUnder the shade, elders leisurely play chess."
+"""Lines of which some end in a comma: each comma and full stop ends a part."""
+HARBOUR = "Gulls over the water, the bells ring twice.\nOn the wall, two pilots share a pipe."
+"""Lines that all end in a full stop: each line is a part."""
 
 
 def table(folder: Path, name: str, *rows: dict[str, Any]) -> Path:
@@ -64,7 +66,7 @@ def longbench(folder: Path) -> Path:
 
 def test_longbench_v2_has_the_published_prompt_and_texts_together(tmp_path):
     loaded, built = samples(longbench(tmp_path), "longbench_v2")
-    assert [built.id(i) for i in built.chosen(limit=None, ids=None, seed=0)] == ["x0", "x2", "x1", "x3"]
+    assert [built.id(i) for i in built.select(limit=None, ids=None, seed=0)] == ["x0", "x2", "x1", "x3"]
     content = built.sample(0).messages[0]["content"]
     assert content.startswith(
         "Please read the following text and answer the question below.\n\n<text>\nText 0\n</text>"
@@ -110,25 +112,25 @@ def test_graphwalks_is_the_f1_of_the_last_line(text, expected):
 def test_mr_niah_grades_the_parts_of_a_text():
     parts = load("scorers", "mr_niah").parts
     assert parts("1. Calculus\n2. Linear Algebra") == ["Calculus", "Linear Algebra"]
-    assert parts(PENGUINS)[3] == "stumbling steps"
-    assert len(parts(PENGUINS)) == 5
-    assert parts(CICADAS)[0] == "Cicadas chirping, the sounds rise and fall"
+    assert parts(FERRY)[3] == "ropes in a heap"
+    assert len(parts(FERRY)) == 5
+    assert parts(HARBOUR)[0] == "Gulls over the water, the bells ring twice"
     assert parts("蔚蓝无垠，波涛汹涌，生命的摇篮。") == ["蔚蓝无垠", "波涛汹涌", "生命的摇篮"]
-    assert value("mr_niah", "… Red as fire, but Petals layered", FIRE) == 0.5
-    assert value("mr_niah", f"{FIRE} I am Sorry", FIRE) == 0.0
-    assert value("mr_niah", "抱歉", FIRE) == 0.0
-    assert value("mr_niah", FIRE, FIRE) == 1.0
+    assert value("mr_niah", "… Bright as a lamp, but row upon row", ROSES) == 0.5
+    assert value("mr_niah", f"{ROSES} I am Sorry", ROSES) == 0.0
+    assert value("mr_niah", "抱歉", ROSES) == 0.0
+    assert value("mr_niah", ROSES, ROSES) == 1.0
 
 
 def test_mr_niah_rows_keep_their_length_and_depth(tmp_path):
     messages = [
-        {"role": r, "content": c} for r, c in zip(("user", "assistant", "user"), ("Poem", FIRE, "again"), strict=True)
+        {"role": r, "content": c} for r, c in zip(("user", "assistant", "user"), ("Poem", ROSES, "again"), strict=True)
     ]
-    row = {"messages": messages, "label": FIRE, "length_class": 2048}
+    row = {"messages": messages, "label": ROSES, "length_class": 2048}
     _, built = samples(table(tmp_path, "mr_niah", row), "mr_niah")
     sample = built.sample(0)
     assert sample.messages == messages
-    assert (sample.metadata["length"], sample.metadata["depth"], sample.gold) == (2048, 33, FIRE)
+    assert (sample.metadata["length"], sample.metadata["depth"], sample.gold) == (2048, 33, ROSES)
 
 
 @pytest.mark.parametrize(

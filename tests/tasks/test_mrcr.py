@@ -131,9 +131,9 @@ def test_a_response_of_a_million_characters_is_graded_or_given_up_in_time():
 
 def test_rows_of_the_official_form_are_read_and_their_answers_score_one(tmp_path):
     messages = [
-        {"role": "user", "content": "Write a poem about tapirs."},
+        {"role": "user", "content": "Write a poem about ferries."},
         {"role": "assistant", "content": "Tapirs."},
-        {"role": "user", "content": f"Prepend {KEY} to the 1st (1 indexed) poem about tapirs."},
+        {"role": "user", "content": f"Prepend {KEY} to the 1st (1 indexed) poem about ferries."},
     ]
     row = {
         "prompt": json.dumps(messages),

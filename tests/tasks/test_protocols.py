@@ -141,7 +141,8 @@ def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     folder.mkdir()
     handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        server.daemon_threads = False  # so that `server_close` waits until each connection is closed
+        thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}", folder
         server.shutdown()

@@ -67,7 +67,6 @@ def run(cases: Mapping[str, Break], good: Path, tmp_path: Path, capitals: Path) 
             wrong.append(f"{name}: {result}")
         elif len(lines[0]) > 700:
             wrong.append(f"{name}: {len(lines[0])} characters")
-        print(f"{name}: {lines[0] if lines else None}")
     return wrong
 
 

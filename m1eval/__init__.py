@@ -15,6 +15,7 @@ if sys.argv[:1] == ["-m"] or "".join(sys.argv[:1]).endswith("m1eval"):
 
     early.guard()
 
+from m1eval import credentials as _credentials  # noqa: F401 - finds the secrets of the environment
 from m1eval.api import (
     Comparisons,
     Results,
@@ -27,6 +28,7 @@ from m1eval.api import (
     read,
     read_results,
 )
+from m1eval.discarded import discard
 from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError
 from m1eval.model.thinking import Split, split_thinking
 from m1eval.plugins import available, load
@@ -47,8 +49,7 @@ from m1eval.types import (
     Usage,
     classify,
 )
-
-__version__ = "0.2.0.dev0"
+from m1eval.version import __version__
 
 __all__ = [
     "Comparisons",
@@ -83,6 +84,7 @@ __all__ = [
     "available",
     "classify",
     "compare",
+    "discard",
     "evaluate",
     "evaluate_async",
     "grade",

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from m1eval.secrets import MASK, add, redact, register
+from m1eval.secrets import MASK, add, collect_with, redact, register
 
 _KEYLIKE = re.compile(
     r"(?:^|_)(?:\w*(?:key|token|secret|password|passwd|pass|pwd|credentials?|authorization|cookie)|auth)$"
@@ -281,3 +281,16 @@ def _loaded(text: str) -> Any:
 
     data = parse_value(text)
     return None if isinstance(data, str) else data
+
+
+def _collect_environment() -> None:
+    """Register the keys and addresses that the environment holds."""
+    for name, value in os.environ.items():
+        if name.lower().endswith("_proxy") or name.endswith("_BASE_URL"):
+            for url in value.replace(",", " ").split():
+                register_url(url)
+        elif keylike(name) and not re.match(r"[/~.]", value) and len(value) >= 8:
+            register(value)
+
+
+collect_with(_collect_environment)

@@ -43,3 +43,7 @@ class Stopped(M1evalError):
     """A run stopped before its end; the same command continues it."""
 
     exit_code = 3
+
+
+class ContextLengthExceeded(RuntimeError):
+    """What a judge was asked is longer than its context window."""

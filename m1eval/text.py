@@ -1,7 +1,8 @@
 """Parsing and formatting of numbers: token counts, durations, scores, costs, plurals."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 _TOKENS = re.compile(r"([0-9]{1,3}(?:_[0-9]{3})+|[0-9]{1,18})(?:\.([0-9]{1,9}))?([kKmM]?)")
 UNITS = {"": 1, "k": 2**10, "m": 2**20}
@@ -108,3 +109,10 @@ def _decimals(cost: float) -> int:
 def shorten(text: str, limit: int = 80) -> str:
     """The text, or its beginning and an ellipsis, `limit` characters in all."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def unknown_name(noun: str, name: str, known: Iterable[str]) -> str:
+    """The message for an unknown name, with the nearest known one."""
+    known = sorted(known)
+    close = get_close_matches(name, known, 1)
+    return f"unknown {noun} '{name}'; " + (f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}")

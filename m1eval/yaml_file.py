@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from m1eval.errors import UsageError
-from m1eval.plugins import unknown
+from m1eval.text import unknown_name
 
 T = TypeVar("T")
 Key = tuple[str | int, ...]
@@ -97,10 +97,10 @@ class YamlFile:
         key = _key(path.rstrip("`"))
         if text.startswith("Object contains unknown field"):
             name = text.split("`")[1]
-            return self.error((*key, name), unknown("key", name, _fields(type_, key)))
+            return self.error((*key, name), unknown_name("key", name, _fields(type_, key)))
         if text.startswith("Invalid enum value") and (known := _choices(type_, key)):
             value = text.partition("'")[2].rpartition("'")[0]
-            return self.error(key, f"{'.'.join(map(str, key))}: {unknown('value', value, known)}")
+            return self.error(key, f"{'.'.join(map(str, key))}: {unknown_name('value', value, known)}")
         if text.startswith("Object missing required field"):
             return self.error(key, f"the key '{text.split('`')[1]}' is missing")
         return self.error(key, f"{'.'.join(map(str, key)) or 'the file'}: {text[0].lower()}{text[1:]}")

@@ -13,8 +13,7 @@ import m1eval
 from m1eval import Output, Request, Timing, Usage, UsageError, split_thinking
 from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.model.thinking import DEFAULT, parse_forms
-from m1eval.plugins import unknown
-from m1eval.text import parse_tokens
+from m1eval.text import parse_tokens, unknown_name
 from m1eval.yaml_file import as_number
 
 PARTS = ("gold", "wrong", "truncated", "garbled", "error")
@@ -40,7 +39,7 @@ class Runner(m1eval.Runner):
         self._script = model.split(",") if model else []
         for part in self._script:
             if part not in PARTS:
-                raise UsageError(f"echo: {unknown('part', part, PARTS)}")
+                raise UsageError(f"echo: {unknown_name('part', part, PARTS)}")
         try:
             self._tags = None if think_tags is None else parse_forms(think_tags)
         except ValueError as error:

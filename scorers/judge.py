@@ -18,7 +18,7 @@ import jinja2
 
 import m1eval
 from m1eval import Context, JudgeReply, Message, Output, Sample, Score, UsageError
-from m1eval.run.judges import ContextLengthExceeded
+from m1eval.errors import ContextLengthExceeded
 from m1eval.stats import calibration_error, hle_calibration_error
 from m1eval.task.template import environment
 from m1eval.text import shorten

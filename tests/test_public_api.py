@@ -39,6 +39,7 @@ def test_exported_names():
         "available",
         "classify",
         "compare",
+        "discard",
         "evaluate",
         "evaluate_async",
         "grade",

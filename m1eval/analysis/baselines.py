@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from m1eval import plugins
 from m1eval.errors import UsageError
+from m1eval.text import unknown_name
 
 
 class Protocol(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -66,7 +67,7 @@ class Baseline(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=T
         by_model = {figure.model: figure for figure in self.figures}
         for model in models:
             if model not in by_model:
-                raise UsageError(f"baselines {self.benchmark}: {plugins.unknown('model', model, by_model)}")
+                raise UsageError(f"baselines {self.benchmark}: {unknown_name('model', model, by_model)}")
         return [by_model[model] for model in models]
 
 
@@ -81,7 +82,7 @@ def read(key: str) -> Baseline:
 
     files = plugins.available(plugins.BASELINES, "*.yaml")
     if key not in files:
-        raise UsageError(plugins.unknown("baseline", key, files))
+        raise UsageError(unknown_name("baseline", key, files))
     source = YamlFile.read(files[key])
     baseline = source.convert(Baseline)
     if baseline.benchmark != key:

@@ -9,10 +9,11 @@ from typing import Any
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from m1eval import __version__, early, secrets, terminal
+from m1eval import early, secrets, terminal
 from m1eval.cli import completion, results, run, score, show, tasks
 from m1eval.credentials import register_command
 from m1eval.errors import INTERNAL, M1evalError
+from m1eval.version import __version__
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "M1EVAL", "max_content_width": 110}
 

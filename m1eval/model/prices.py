@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from m1eval import plugins
 from m1eval.errors import UsageError
+from m1eval.text import unknown_name
 from m1eval.types import Usage
 from m1eval.yaml_file import YamlFile, display_path
 
@@ -53,9 +53,7 @@ def _in_file(model: str, file: Path) -> Prices:
                 return msgspec.convert(source.data[pattern], Rates)
             except msgspec.ValidationError as error:
                 raise source.error((pattern,), f"{error}; write {{input: 0.4, output: 2.2, cached: 0.1}}") from None
-    raise UsageError(
-        f"{display_path(file)}: no pattern fits '{model}' ({plugins.unknown('model', model, source.data)})"
-    )
+    raise UsageError(f"{display_path(file)}: no pattern fits '{model}' ({unknown_name('model', model, source.data)})")
 
 
 def _of_service(model: str, address: str) -> Prices | None:

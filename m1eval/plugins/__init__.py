@@ -20,7 +20,7 @@ from m1eval.plugins.loading import (
     with_base,
     with_base_class,
 )
-from m1eval.plugins.lookup import available, find, unknown
+from m1eval.plugins.lookup import available, find
 from m1eval.plugins.paths import BASELINES, builtin_name, display_path
 from m1eval.plugins.shadowing import notice
 
@@ -39,7 +39,6 @@ __all__ = [
     "missing_package",
     "notice",
     "remedy",
-    "unknown",
     "with_base",
     "with_base_class",
 ]

@@ -10,8 +10,9 @@ from typing import Any, TypeVar, cast
 
 from m1eval.errors import UsageError
 from m1eval.plugins import foreign
-from m1eval.plugins.lookup import find, is_path, unknown
+from m1eval.plugins.lookup import find, is_path
 from m1eval.plugins.paths import BUILTIN, PACKAGE, module_name, user_package
+from m1eval.text import unknown_name
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ def check_options(
     for name in options:
         if name not in known:
             prefix = f"{where(name)}: " if where else ""
-            raise UsageError(f"{prefix}{noun}: {unknown('option', name, known or ['none'])}")
+            raise UsageError(f"{prefix}{noun}: {unknown_name('option', name, known or ['none'])}")
 
 
 def with_base(plugin: Any, base: type) -> Any:

@@ -1,7 +1,6 @@
 """Finding a plugin's file by name or path."""
 
 import os
-from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -59,10 +58,3 @@ def _find_path(name: str, suffix: str) -> Path:
 def is_path(name: str) -> bool:
     """Whether a plugin is named by path."""
     return os.sep in name or name.endswith((".py", ".yaml", ".yml"))
-
-
-def unknown(noun: str, name: str, known: Iterable[str]) -> str:
-    """The message for an unknown name, with the nearest known one."""
-    known = sorted(known)
-    close = get_close_matches(name, known, 1)
-    return f"unknown {noun} '{name}'; " + (f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}")

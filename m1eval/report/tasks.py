@@ -9,7 +9,7 @@ import msgspec
 from m1eval import plugins, terminal
 from m1eval.errors import UsageError
 from m1eval.task.definition import parse
-from m1eval.text import plural
+from m1eval.text import plural, unknown_name
 from m1eval.yaml_file import YamlFile
 from m1eval.yaml_file import display_path as show_path
 
@@ -46,7 +46,7 @@ def _tagged(rows: list[dict[str, Any]], tags: Sequence[str]) -> list[dict[str, A
     tags_in_use = {tag for row in rows for tag in row.get("tags", [])}
     for tag in tags:
         if tag not in tags_in_use:
-            raise UsageError(f"--tag: {plugins.unknown('tag', tag, tags_in_use or ['none'])}")
+            raise UsageError(f"--tag: {unknown_name('tag', tag, tags_in_use or ['none'])}")
     return [row for row in rows if set(tags) & set(row.get("tags", []))]
 
 

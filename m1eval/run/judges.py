@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from m1eval.errors import UsageError
+from m1eval.errors import ContextLengthExceeded, UsageError
 from m1eval.model import prices
 from m1eval.model.model import Model
 from m1eval.progress import Progress
@@ -30,10 +30,6 @@ from m1eval.yaml_file import parse_value
 
 MAX_TOKENS = 4096
 """Maximum number of new tokens of a reply, thinking included."""
-
-
-class ContextLengthExceeded(RuntimeError):
-    """The prompt of a judge is longer than its context window."""
 
 
 class IncompleteReplies(RuntimeError):

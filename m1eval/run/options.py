@@ -7,9 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from m1eval import plugins
 from m1eval.errors import UsageError
-from m1eval.text import parse_tokens
+from m1eval.text import parse_tokens, unknown_name
 from m1eval.validation import as_number
 from m1eval.yaml_file import expand_user
 
@@ -57,7 +56,7 @@ class RunOptions(Struct, kw_only=True):
         options = cls()
         for name, value in keywords.items():
             if name not in _CONVERTERS:
-                raise UsageError(plugins.unknown("option", name, _CONVERTERS))
+                raise UsageError(unknown_name("option", name, _CONVERTERS))
             if value is None:
                 continue
             try:

@@ -4,7 +4,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import m1eval
 from m1eval.errors import UsageError
 from m1eval.run.generation import seed_of
 from m1eval.store import folder as folders
@@ -12,6 +11,7 @@ from m1eval.store import metadata, run_json
 from m1eval.store.config import difference, ignored_digests, with_grader_of
 from m1eval.store.journal_state import JournalState
 from m1eval.text import plural
+from m1eval.version import __version__
 from m1eval.yaml_file import display_path
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def read(run: "Run", config: dict[str, Any], *, regrade: bool = False) -> Previo
         return previous
     try:  # tasks of equal content are different tasks all the same: the ids of their samples differ
         refuse_if_different(run.folder, {"task": previous.meta["task"]}, {"task": run.task.name})
-        ignored = ignored_digests(previous.meta, run.task.builtin_digests(), m1eval.__version__)
+        ignored = ignored_digests(previous.meta, run.task.builtin_digests(), __version__)
         earlier = previous.meta.get("config", {})
         refuse_if_different(run.folder, with_grader_of(earlier, config) if regrade else earlier, config, ignored)
     except UsageError as error:

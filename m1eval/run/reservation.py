@@ -3,11 +3,11 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from m1eval.discarded import current_payer
 from m1eval.errors import Stopped
 from m1eval.run.meter import Amount, Meter
 from m1eval.types import Output, Request, Usage
@@ -105,24 +105,12 @@ class Episode:
         self.left = Amount(max(0.0, self.left.cost - (usage.cost or 0.0)), max(0, self.left.tokens - usage.total))
 
 
-_current: ContextVar[Reservation | None] = ContextVar("reservation", default=None)
-
-
 @contextmanager
 def paying(reservation: Reservation) -> Iterator[Reservation]:
     """While a runner is asked: its reservation takes what `discard` is told, and is given back at the end."""
-    token = _current.set(reservation)
+    token = current_payer.set(reservation)
     try:
         yield reservation
     finally:
-        _current.reset(token)
+        current_payer.reset(token)
         reservation.release()
-
-
-def discard(usage: Usage | None) -> None:
-    """For runners: a reply had to be paid for and cannot be used; None if nobody knows how much it took.
-
-    Raises NoRoomNow where a limit leaves no room to ask again.
-    """
-    if (reservation := _current.get()) is not None:
-        reservation.discard(usage)

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-import m1eval
 from m1eval import plugins, secrets
 from m1eval.credentials import hide_command
 from m1eval.errors import UsageError
@@ -26,6 +25,7 @@ from m1eval.store.journal_state import JournalState
 from m1eval.task import profiles
 from m1eval.task.changes import changed_settings
 from m1eval.task.task import Task
+from m1eval.version import __version__
 from m1eval.yaml_file import display_path
 
 
@@ -114,10 +114,10 @@ class Run:
             self.notes += journal.notes
             fresh = redo or not journal.tally.finished
             meta = {} if fresh else earlier.meta
-            if (version := meta.get("m1eval", m1eval.__version__)) != m1eval.__version__:
+            if (version := meta.get("m1eval", __version__)) != __version__:
                 meta["earlier_versions"] = [*meta.get("earlier_versions", ()), version]
             if versions := meta.get("earlier_versions"):
-                note = f"continued by m1eval {m1eval.__version__}; its first answers were graded by {versions[0]}"
+                note = f"continued by m1eval {__version__}; its first answers were graded by {versions[0]}"
                 self.notes.append(note)
             meta |= self._describe(config, created=meta.get("created", run_json.timestamp()))
             if earlier.damaged and not redo:
@@ -143,7 +143,7 @@ class Run:
         """What run.json says before the first request."""
         files = {"task": str(self.task.path), "scorer": str(self.task.scorer_file), "runner": str(self.model.file)}
         return {
-            "m1eval": m1eval.__version__,
+            "m1eval": __version__,
             "task": self.task.name,
             "model": self.model.spec,
             "protocol": self.task.protocol,

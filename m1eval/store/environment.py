@@ -7,8 +7,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import m1eval
-
 PACKAGES = (
     "torch",
     "transformers",
@@ -40,7 +38,7 @@ def versions() -> dict[str, str]:
 
 def git() -> dict[str, Any] | None:
     """The commit of the checkout that m1eval runs from, if it runs from one."""
-    root = Path(m1eval.__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     try:

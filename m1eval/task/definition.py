@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from m1eval.plugins import unknown
-from m1eval.text import parse_tokens
+from m1eval.text import parse_tokens, unknown_name
 from m1eval.types import EffectiveLengthRule, Sampling
 from m1eval.yaml_file import Key, YamlFile
 
@@ -150,7 +149,7 @@ def check(definition: Definition, file: YamlFile) -> None:
     check_sampling(definition.generation, file)
     for i, message in enumerate(definition.messages if isinstance(definition.messages, list) else ()):
         if message.role not in ROLES:
-            raise file.error(("messages", i, "role"), unknown("role", message.role, ROLES))
+            raise file.error(("messages", i, "role"), unknown_name("role", message.role, ROLES))
     dataset = definition.dataset
     if dataset is None:
         raise file.error((), "the key 'dataset' is missing: {hub: …, revision: …}, {file: …} or {generate: …}")

@@ -13,6 +13,7 @@ from m1eval.errors import UsageError
 from m1eval.task.definition import Definition
 from m1eval.task.profiles import Profile
 from m1eval.task.task import Task
+from m1eval.text import unknown_name
 from m1eval.yaml_file import Key, YamlFile
 
 
@@ -47,7 +48,7 @@ def load_tasks(
     for key, _, text in pairs:
         if not any(_override_target(file, key) for _, _, file in files):
             known = {*_names(Definition), *(o for _, _, f in files for o in f.data.get("options", {}))}
-            raise UsageError(f"--set {text}: {plugins.unknown('key', str(key[0]), known)}")
+            raise UsageError(f"--set {text}: {unknown_name('key', str(key[0]), known)}")
     tasks = []
     for name, path, file in files:
         for key, value, text in pairs:
@@ -63,10 +64,10 @@ def _check_protocol(files: Sequence[tuple[str, Path, YamlFile]], protocol: str) 
     if any(protocol in protocols for protocols in known.values()):
         return
     if task := next((name for name, protocols in known.items() if protocols), None):
-        raise UnknownProtocol(f"task {task}: {plugins.unknown('protocol', protocol, known[task])}")
+        raise UnknownProtocol(f"task {task}: {unknown_name('protocol', protocol, known[task])}")
     if protocol not in (others := _protocols_of_all()):
         where = f"task {files[0][0]}" if len(files) == 1 else "these tasks"
-        raise UnknownProtocol(f"{where}: {plugins.unknown('protocol', protocol, ['default', *others])}")
+        raise UnknownProtocol(f"{where}: {unknown_name('protocol', protocol, ['default', *others])}")
 
 
 def _protocols_of_all() -> set[str]:
@@ -117,7 +118,7 @@ def _override_target(file: YamlFile, key: Key) -> Key | None:
 
 def _apply_override(file: YamlFile, key: Key, value: Any, text: str) -> None:
     if key[0] == "options" and len(key) > 1 and key[1] not in (known := file.data.get("options", {})):
-        raise UsageError(f"--set {text}: {plugins.unknown('option', str(key[1]), known)}")
+        raise UsageError(f"--set {text}: {unknown_name('option', str(key[1]), known)}")
     nested: Any = value
     for name in reversed(key):
         nested = {name: nested}

@@ -6,6 +6,7 @@ from typing import Any
 
 from m1eval import plugins
 from m1eval.errors import UsageError
+from m1eval.text import unknown_name
 
 TAG = "tag:"
 
@@ -32,7 +33,7 @@ def tasks_with_tags(tags: Iterable[str]) -> list[str]:
     names: dict[str, None] = {}
     for tag in tags:
         if tag not in by_tag:
-            raise UsageError(plugins.unknown("tag", tag, by_tag))
+            raise UsageError(unknown_name("tag", tag, by_tag))
         names |= dict.fromkeys(by_tag[tag])
     return sorted(names)
 

@@ -16,6 +16,7 @@ from m1eval import plugins, yaml_file
 from m1eval.errors import UsageError
 from m1eval.model.thinking import parse_forms
 from m1eval.task.definition import check_sampling
+from m1eval.text import unknown_name
 from m1eval.types import Sampling
 from m1eval.yaml_file import Key, YamlFile
 
@@ -68,7 +69,7 @@ def read(name: str) -> Profile:
     """The profile of a name; UsageError with `file:line` for any mistake in its file."""
     files = plugins.available(KIND, "*.yaml")
     if name not in files:
-        raise UsageError(plugins.unknown("profile", name, files))
+        raise UsageError(unknown_name("profile", name, files))
     file = YamlFile.read(files[name])
     profile = file.convert(Profile)
     for i, pattern in enumerate(profile.models):
@@ -92,7 +93,7 @@ def _check_generation(file: YamlFile, key: Key, generation: Mapping[str, Any]) -
     known = Sampling.__struct_fields__
     for name, value in generation.items():
         if name not in known:
-            raise file.error((*key, name), plugins.unknown("key", name, known))
+            raise file.error((*key, name), unknown_name("key", name, known))
         if value is None:
             continue
         try:

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from m1eval.errors import UsageError
-from m1eval.plugins import unknown
 from m1eval.protocols import Scorer
 from m1eval.task import dataset, selection
 from m1eval.task.dataset import Row, Rows
 from m1eval.task.definition import ROLES, Definition
+from m1eval.text import unknown_name
 from m1eval.types import LazySample, Message, Sample
 from m1eval.yaml_file import Key, YamlFile
 
@@ -72,7 +72,7 @@ class Samples:
         if ids:
             numbers_by_id = {self.id(i): i for i in numbers}
             if missing := [name for name in ids if name not in numbers_by_id]:
-                raise UsageError(f"task {self._name}: {unknown('id', missing[0], numbers_by_id)}")
+                raise UsageError(f"task {self._name}: {unknown_name('id', missing[0], numbers_by_id)}")
             numbers = sorted({numbers_by_id[name] for name in ids})
         if limit is not None and limit < len(numbers):
             columns = (
@@ -308,7 +308,7 @@ class _Templates(NamedTuple):
 
 def _messages(file: YamlFile, column: str, row: Row) -> list[Message]:
     if column not in row:
-        raise file.error(("messages",), unknown("column", column, row))
+        raise file.error(("messages",), unknown_name("column", column, row))
     value = row[column]
     try:
         messages: list[Message] = (

@@ -18,6 +18,7 @@ from m1eval.task.hub_errors import ACCESS, PAGES, HubError
 from m1eval.task.published_texts import PublishedTexts
 from m1eval.task.samples import DataInfo, Samples
 from m1eval.task.scorer import load_scorer
+from m1eval.text import unknown_name
 from m1eval.types import LazySample
 from m1eval.yaml_file import YamlFile
 
@@ -86,7 +87,7 @@ class Task:
         """UsageError for a scorer, an episode or published scores that are missing or unusable."""
         _ = self.scorer, self.episode
         if (key := self.baselines) and key[0] not in (known := plugins.available(plugins.BASELINES, "*.yaml")):
-            raise self.source.error(("baselines",), plugins.unknown("baseline", key[0], known))
+            raise self.source.error(("baselines",), unknown_name("baseline", key[0], known))
 
     @property
     def needs_network(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import aiohttp
 from yarl import URL
 
-from m1eval.run.reservation import discard
+from m1eval import discard
 
 from .exceptions import ProxyRefused, RequestFailed, RetryableError, UntrustedCertificate
 from .limiter import AdaptiveLimiter

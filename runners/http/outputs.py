@@ -4,9 +4,8 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from m1eval import Output, Split, split_thinking
+from m1eval import Output, Split, discard, split_thinking
 from m1eval.model.thinking import Form
-from m1eval.run.reservation import discard
 
 from . import finish_reasons, message, reported_errors, responses, usage
 from .exceptions import RequestFailed, RetryableError

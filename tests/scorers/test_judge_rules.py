@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from m1eval import JudgeReply, Message, Output, Sample, Score, UsageError, load
-from m1eval.run.judges import ContextLengthExceeded
+from m1eval.errors import ContextLengthExceeded
 from m1eval.stats import calibration_error, hle_calibration_error
 from tests.hostile import not_linear
 

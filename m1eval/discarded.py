@@ -1,0 +1,25 @@
+"""Replies that a runner paid for and cannot use: they count towards the limits and the cost of the sample."""
+
+from contextvars import ContextVar
+from typing import Protocol
+
+from m1eval.types import Usage
+
+
+class Payer(Protocol):
+    """What is charged for a request while it is in flight."""
+
+    def discard(self, usage: Usage | None) -> None:
+        """Count an unusable reply; None if nobody knows its tokens. Raises if a limit leaves no room for another."""
+
+
+current_payer: ContextVar[Payer | None] = ContextVar("current_payer", default=None)
+
+
+def discard(usage: Usage | None) -> None:
+    """Tell, from a runner, that a reply was paid for and cannot be used; None if nobody knows how much it took.
+
+    Raises a `Stopped` where a limit leaves no room to ask again. Does nothing outside a request.
+    """
+    if (payer := current_payer.get()) is not None:
+        payer.discard(usage)

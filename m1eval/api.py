@@ -4,10 +4,7 @@ Everything works in scripts and in notebooks, where an event loop is already run
 are for code that is asynchronous itself.
 """
 
-import asyncio
-import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -15,6 +12,8 @@ from m1eval.errors import UsageError
 from m1eval.types import Outcome, Output, Sample, Score
 
 if TYPE_CHECKING:
+    import asyncio
+
     import pandas
 
     from m1eval.analysis.compare import Comparison, Skipped
@@ -139,13 +138,15 @@ async def evaluate_async(
     model: str,
     *,
     display: Display | None = None,
-    stop: asyncio.Event | None = None,
+    stop: "asyncio.Event | None" = None,
     **options: Any,
 ) -> Results:
     """Run tasks on a model in the running event loop; see `evaluate`.
 
     No signal handlers are installed; `stop`, when set, lets what is in flight finish and begins nothing new.
     """
+    import asyncio
+
     return await _evaluate(tasks, model, display, options, stop or asyncio.Event(), signals=False)
 
 
@@ -238,7 +239,7 @@ async def _evaluate(
     model: str,
     display: Display | None,
     options: dict[str, Any],
-    stop: asyncio.Event,
+    stop: "asyncio.Event",
     *,
     signals: bool,
 ) -> Results:
@@ -263,8 +264,10 @@ async def _evaluate(
     return Results([run.stored() for run in evaluation.planned], finished=finished, notes=notes)
 
 
-def _run(work: Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]]) -> T:
+def _run(work: "Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]]") -> T:
     """Run a coroutine to its end; in a thread of its own where this thread has a running loop, as in a notebook."""
+    import asyncio
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -279,8 +282,12 @@ def _run(work: Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]]) -> T:
     return _run_in_thread(work)
 
 
-def _run_in_thread(work: Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]]) -> T:
+def _run_in_thread(work: "Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]]") -> T:
     """Run a coroutine in another thread; the first KeyboardInterrupt here stops it after what is in flight."""
+    import asyncio
+    import threading
+    from concurrent.futures import Future
+
     result: Future[T] = Future()
     interrupts: list[Callable[[], object]] = []
 

@@ -58,9 +58,9 @@ class Task:
         name, options = self._scorer
         return load_scorer(self.source, name, self._scorer_path, options, self.texts)
 
-    @property
+    @cached_property
     def scorer_file(self) -> Path:
-        """The scorer's file."""
+        """The scorer's file; looked for once, as every grade names it."""
         try:
             return plugins.find("scorers", self._scorer_path)
         except UsageError as error:

@@ -457,7 +457,7 @@ def test_a_refused_key_is_named_with_file_value_and_remedy(plain: Tiny, tmp_path
 
 def test_the_option_names_keys_with_commas_or_as_a_list() -> None:
     for given in ("a,b", "a, b,", ["a", "b"]):
-        assert local.Runner(device="cpu", ignore_config_keys=given).ignored == ("a", "b")
+        assert local.Runner(device="cpu", ignore_config_keys=given).ignored_keys == ("a", "b")
     with pytest.raises(UsageError, match="ignore_config_keys is '3'"):
         local.Runner(device="cpu", ignore_config_keys=3)
     assert "ignore_config_keys" not in local.Runner.unpinned_options

@@ -22,6 +22,7 @@ from m1eval.model.thinking import KNOWN, Form, opened_by, parse_forms
 from m1eval.text import plural
 
 from . import options
+from .config.keys import config_keys
 from .engine.block_pool import BlockPool, StateSnapshots, hash_blocks
 from .engine.engine import Engine, Executor
 from .engine.executor import MultiprocessExecutor, build_model_runner
@@ -35,7 +36,6 @@ from .models import CausalLM
 from .output import make_output
 from .tokenizer.model_tokenizer import ModelTokenizer
 from .tokenizer.streaming import StopStringMatcher, ThinkingBudget
-from .weights.config_keys import config_keys
 from .weights.loader import Loaded, find, load, places
 
 DTYPES = ("float32", "bfloat16", "float16")

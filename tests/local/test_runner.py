@@ -161,12 +161,16 @@ def test_a_budget_that_is_not_used_up_changes_nothing(llama: Any) -> None:
 
 def test_a_budget_counts_thinking_that_the_model_opens_itself(llama: Any) -> None:
     async def talk(runner: Any) -> None:
-        made = import_module(f"{local.__name__}.tokenizer.streaming").ThinkingBudget(runner.tokenizer, 5, "!</think>", opened=False)
+        made = import_module(f"{local.__name__}.tokenizer.streaming").ThinkingBudget(
+            runner.tokenizer, 5, "!</think>", opened=False
+        )
         drawn = runner.tokenizer.encode("<think>abcdefghij")
         forced = [made(token) for token in drawn]
         assert [i for i, found in enumerate(forced) if found] == [4]
         assert runner.tokenizer.decode(forced[4]) == "!</think>"
-        closed = import_module(f"{local.__name__}.tokenizer.streaming").ThinkingBudget(runner.tokenizer, 5, "!</think>", opened=True)
+        closed = import_module(f"{local.__name__}.tokenizer.streaming").ThinkingBudget(
+            runner.tokenizer, 5, "!</think>", opened=True
+        )
         assert not any(closed(token) for token in runner.tokenizer.encode("abc</think>and much more after it"))
         assert (closed.count, closed.forced) == (4, False)
 

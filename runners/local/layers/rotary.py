@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from m1eval import RunnerError
 
+from ..config.keys import WHERE, unused
 from ..ops.layout import Rotary
 from ..ops.rope import cos_sin
-from ..weights.config_keys import WHERE, unused
 
 KINDS = ("default", "linear", "dynamic", "yarn", "llama3")
 _FROM_ORIGINAL = ("yarn", "llama3", "longrope")

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from m1eval import RunnerError
 
-from ..weights.config_keys import WHERE
+from ..config.keys import WHERE
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 

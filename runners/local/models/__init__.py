@@ -1,6 +1,6 @@
 """One file per architecture, found by the `model_type` of its config.json: `KEYS`, `class Config`, `class Model`.
 
-`KEYS` are the keys of config.json that it reads; any other that may matter is refused by name (see config_keys.py).
+`KEYS` are the keys of config.json that it reads; any other that may matter is refused by name (see config/keys.py).
 
 A Model is built as `Model(config, layer_context)` from the result of `Config.read(dict)`. It has `cache_specs` (what
 each layer caches), `window` and `vocab_size`, `ignored` (patterns of checkpoint tensors that it does not use), maybe
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from m1eval import RunnerError
 
+from ..config.keys import WHERE, check_keys
 from ..layers.attention_context import AttentionContext
 from ..layers.cache_spec import CacheSpec
 from ..layers.layers import LayerContext
 from ..layers.sliding_window import check_window
-from ..weights.config_keys import WHERE, check_keys
 
 
 class CausalLM(Protocol):

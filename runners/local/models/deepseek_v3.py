@@ -12,13 +12,13 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from ..config.fields import SILU, Count, Eps, Layers, Positions, Size, check, convert
 from ..layers.attention_context import AttentionContext
 from ..layers.cache_spec import MLASpec
 from ..layers.layers import MLP, ColumnLinear, Columns, Embedding, LayerContext, LMHead, RMSNorm, RowLinear
 from ..layers.moe import Experts, FeedForward, MoE, Router
 from ..layers.rotary import Rope, check_whole_heads, mscale, rope_parameters, rotate, stretched
 from ..ops.layout import Rotary, Routing
-from ._fields import SILU, Count, Eps, Layers, Positions, Size, check, convert
 
 LATENT_EPS = 1e-6
 """Epsilon of the latents' norms, whatever rms_norm_eps is: both published implementations leave it at their default."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import msgspec
 from torch import Tensor, nn
 
+from ..config.fields import SILU, Count, Eps, Layers, Positions, Size, check, convert
 from ..layers.attention_context import AttentionContext
 from ..layers.cache_spec import KVSpec
 from ..layers.layers import MLP, ColumnLinear, Columns, Embedding, LayerContext, LMHead, RMSNorm, RowLinear
@@ -16,7 +17,6 @@ from ..layers.moe import FeedForward
 from ..layers.rotary import Rope, check_whole_heads, rope_parameters, stretched
 from ..layers.sliding_window import SlidingWindow, sliding_window
 from ..ops.layout import NO_NORM, QKNorm, Rotary
-from ._fields import SILU, Count, Eps, Layers, Positions, Size, check, convert
 
 KEYS = frozenset(
     [

@@ -10,11 +10,11 @@ from typing import Any
 
 from m1eval import RunnerError
 
+from ..config.fields import check
+from ..config.keys import WHERE
 from ..layers.layers import LayerContext
 from ..layers.rotary import rope_parameters
-from ..weights.config_keys import WHERE
 from . import minimax_m1
-from ._fields import check
 
 KINDS = {"linear_attention": 0, "full_attention": 1}
 NAMES = {

@@ -12,6 +12,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from ..config.fields import SILU, Count, Eps, Layers, Positions, Size, check, convert
 from ..layers.attention_context import AttentionContext
 from ..layers.cache_spec import CacheSpec, KVSpec, LinearStateSpec
 from ..layers.layers import (
@@ -31,7 +32,6 @@ from ..layers.moe import Experts, MoE, Router
 from ..layers.rotary import Rope, rope_parameters, stretched
 from ..layers.sliding_window import SlidingWindow
 from ..ops.layout import Rotary, Routing
-from ._fields import SILU, Count, Eps, Layers, Positions, Size, check, convert
 
 PADDED = {200064: 200032}
 """Published vocabularies: rows of the embedding matrix to token ids of the tokenizer."""

@@ -5,8 +5,8 @@ Parameter names are those of `Qwen2ForCausalLM` in Hugging Face transformers, ag
 
 from typing import ClassVar
 
+from ..config.fields import Positions
 from . import llama
-from ._fields import Positions
 from .llama import Model
 
 __all__ = ["Config", "Model"]

@@ -5,8 +5,8 @@ Parameter names are those of `Qwen3ForCausalLM` in Hugging Face transformers, ag
 
 from typing import ClassVar
 
+from ..config.fields import Count, Positions
 from . import llama
-from ._fields import Count, Positions
 from .llama import Model
 
 __all__ = ["Config", "Model"]

@@ -6,11 +6,11 @@ Parameter names are those of `Qwen3MoeForCausalLM` in Hugging Face transformers,
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+from ..config.fields import Count, Size, check
 from ..layers.layers import LayerContext
 from ..layers.moe import Experts, FeedForward, MoE, Router
 from ..ops.layout import Routing
 from . import llama, qwen3
-from ._fields import Count, Size, check
 
 KEYS = qwen3.KEYS | frozenset(
     [

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from m1eval import RunnerError
 
+from ..config.keys import WHERE
 from . import gguf_config, gguf_split
 from .checkpoint import CPU, Part, first_line
-from .config_keys import WHERE
 from .gguf_header import Bytes
 
 _NAMES = {

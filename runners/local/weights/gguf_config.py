@@ -9,8 +9,8 @@ from typing import Any
 
 from m1eval import RunnerError
 
+from ..config.keys import WHERE, unused
 from ..layers.rotary import GgufRope, mscale
-from .config_keys import WHERE, unused
 
 ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "qwen3moe": "qwen3_moe"}
 _KEYS = {

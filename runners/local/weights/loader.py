@@ -15,6 +15,7 @@ from torch import nn
 
 from m1eval import Progress, RunnerError, UsageError
 
+from ..config.keys import WHERE, without
 from ..engine.memory import check_weights
 from ..layers.layers import LayerContext, LMHead, WeightSlot
 from ..layers.moe import Experts
@@ -25,7 +26,6 @@ from ..tokenizer import gguf as tokenizer_gguf
 from ..tokenizer.model_tokenizer import ModelTokenizer
 from . import gguf_split
 from .checkpoint import Checkpoint
-from .config_keys import WHERE, without
 from .gguf import Gguf
 from .safetensors import Safetensors
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from m1eval import RunnerError
 
+from ..config.keys import WHERE
 from .checkpoint import CPU, Part, first_line
 from .config_json import read_json
-from .config_keys import WHERE
 from .fp8 import SCALES, block_size, dequantise
 
 INDEX = "model.safetensors.index.json"

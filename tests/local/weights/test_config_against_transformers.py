@@ -494,7 +494,7 @@ def test_keys_that_do_not_matter_are_passed_over(plain: Tiny, tmp_path: Path) ->
 def test_whatever_transformers_writes_for_any_config_is_known() -> None:
     from transformers import GenerationConfig, PreTrainedConfig
 
-    keys = import_module(f"{local.__name__}.weights.config_keys")
+    keys = import_module(f"{local.__name__}.config.keys")
     written = {**PreTrainedConfig().to_dict(), **GenerationConfig().to_dict()}
     keys.check_keys(written, ())
     ordinary = dict.fromkeys(GenerationConfig._get_default_generation_params(), 1)

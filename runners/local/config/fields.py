@@ -7,7 +7,7 @@ import msgspec
 
 from m1eval import RunnerError
 
-from ..weights.config_keys import WHERE
+from .keys import WHERE
 
 Fields = TypeVar("Fields", bound=msgspec.Struct)
 SILU = ("silu", "swish")

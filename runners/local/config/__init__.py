@@ -1,0 +1,1 @@
+"""Reading config.json: types of its fields, and which keys may be ignored."""

@@ -32,7 +32,7 @@ QUESTIONS = (
 def reference(runner: Any) -> Any:
     """transformers' Llama with the weights of the started runner."""
     loader, loaded = load("runners", "local").weights.loader, runner._loaded
-    weights = {name: slot.view.clone() for name, slot in loader.places(loaded.model).items()}
+    weights = {name: slot.view.clone() for name, slot in loader.weight_slots(loaded.model).items()}
     config = loader.Gguf(loaded.source).config
     fields = {key: value for key, value in config.items() if key not in {"model_type", "rope_parameters"}}
     model: Any = LlamaForCausalLM(LlamaConfig(**fields))

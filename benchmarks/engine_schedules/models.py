@@ -71,7 +71,7 @@ def write(folder: Path, kind: str, seed: int = 0) -> Path:
     config = {"model_type": kind, **SHAPE, **ARCHITECTURES[kind]}
     chance = torch.Generator().manual_seed(seed)
     weights = {}
-    for name, slot in loader.places(models.build(config, layers.LayerContext())).items():
+    for name, slot in loader.weight_slots(models.build(config, layers.LayerContext())).items():
         scale, middle = (0.1, 0.0) if len(slot.shape) > 1 else (0.1, float("norm" in name))
         scale *= 1.5 if name.startswith("lm_head") else 3 if name.startswith("model.embed") else 1
         weights[name] = torch.randn(slot.shape, generator=chance) * scale + middle

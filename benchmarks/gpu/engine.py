@@ -237,7 +237,7 @@ def write_checkpoint(folder: Path, config: dict[str, Any], model: Any) -> None:
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
 
-    places = import_module(f"{local.__name__}.weights.loader").places(model)
+    places = import_module(f"{local.__name__}.weights.loader").weight_slots(model)
     save_file(
         {name: slot.view.cpu().contiguous().clone() for name, slot in places.items()}, folder / "model.safetensors"
     )

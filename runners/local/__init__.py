@@ -22,7 +22,7 @@ from m1eval.model.thinking import KNOWN, Form, opened_by, parse_forms
 from m1eval.text import plural
 
 from . import options
-from .config.keys import config_keys
+from .config.keys import parse_ignored_keys
 from .engine.block_pool import BlockPool, StateSnapshots, hash_blocks
 from .engine.engine import Engine, Executor
 from .engine.executor import MultiprocessExecutor, build_model_runner
@@ -36,7 +36,7 @@ from .models import CausalLM
 from .output import make_output
 from .tokenizer.model_tokenizer import ModelTokenizer
 from .tokenizer.streaming import StopStringMatcher, ThinkingBudget
-from .weights.loader import Loaded, find, load, places
+from .weights.loader import Loaded, load, resolve_model, weight_slots
 
 DTYPES = ("float32", "bfloat16", "float16")
 MAX_THREADS, MAX_GPUS, MAX_BATCH = 1024, 1024, 2**20
@@ -87,7 +87,7 @@ class Runner(m1eval.Runner):
         revision: str | None = None,
         ignore_config_keys: str | Sequence_[str] = (),
     ) -> None:
-        self.ignored_keys = config_keys(ignore_config_keys)
+        self.ignored_keys = parse_ignored_keys(ignore_config_keys)
         # YAML reads a revision such as 0610417 as a number; the original text is lost, so it is refused.
         self.model, self.revision = model, None if revision is None else options.text("revision", revision)
         self.threads = None if threads is None else options.integer("threads", threads, MAX_THREADS)
@@ -155,7 +155,7 @@ class Runner(m1eval.Runner):
                 raise UsageError(f"local: gpus={self.gpus}, and there {'is' if there == 1 else 'are'} {there} here")
 
     def _load(self, progress: Progress) -> None:
-        source, dtype = find(self.model, self.revision, progress), getattr(torch, self.dtype)
+        source, dtype = resolve_model(self.model, self.revision, progress), getattr(torch, self.dtype)
         if self.gpus > 1:
             self._executor = MultiprocessExecutor(
                 source, dtype, self.device, self.gpus, window=self.context_window, ignored=self.ignored_keys
@@ -305,7 +305,7 @@ class Runner(m1eval.Runner):
         if self._loaded:
             model, tokenizer, source = self._loaded
             about["architecture"] = type(model).__module__.rpartition(".")[2]
-            about["parameters"] = sum(math.prod(slot.shape) for slot in places(model).values())
+            about["parameters"] = sum(math.prod(slot.shape) for slot in weight_slots(model).values())
             about["source"] = source.name
             if tokenizer.template:
                 text = "\n".join(tokenizer.template.sources.values())

@@ -11,7 +11,7 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 
 
 def integer(name: str, value: object, maximum: int) -> int:
-    """An option that is a whole number from 1 to `most`."""
+    """An option that is a whole number from 1 to `maximum`."""
     number = as_number(value)
     if number is None or not number.is_integer() or number < 1:
         raise UsageError(f"local: {name} is a whole number from 1 on, not {str(value)[:40]!r}")

@@ -95,7 +95,7 @@ def test_a_model_that_the_server_does_not_have(m1eval, monkeypatch, capitals, tm
     [
         ("nowhere", "no model 'nowhere': give smollm2, a folder, a .gguf file, or org/name on the hub", 2),
         ("{folder}/empty", "has no config.json", 4),
-        ("{folder}/torn.gguf", "is no GGUF file, or torn", 4),
+        ("{folder}/torn.gguf", "is not a GGUF file, or is damaged", 4),
     ],
 )
 def test_a_local_model_that_cannot_be_loaded(m1eval, capitals, tmp_path, model, words, code):
@@ -119,7 +119,7 @@ def test_a_model_without_a_chat_template(m1eval, capitals, tmp_path):
     result = m1eval("run", "--tasks", capitals, "--model", f"local:{tmp_path / 'bare'}", "--out", tmp_path / "x")
     assert result.code == 4
     assert result.err.splitlines()[-1] == (
-        "Error: the model has no chat template: put a chat_template.jinja into its folder, or ask by prompt"
+        "Error: the model has no chat template: put a chat_template.jinja into its folder, or use raw prompts"
     )
     assert not (tmp_path / "x").exists()
 

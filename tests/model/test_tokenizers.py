@@ -183,7 +183,7 @@ def test_without_a_template_texts_are_counted(trained, tmp_path):
     [
         ("tokenizer.json", "{", "is not JSON"),
         ("tokenizer.json", None, "has no tokenizer.json"),
-        ("tokenizer_config.json", "[]", "holds no JSON object"),
+        ("tokenizer_config.json", "[]", "does not hold a JSON object"),
         ("chat_template.jinja", "{% if %}", "the chat template 'default' is broken"),
         (
             "chat_template.jinja",

@@ -7,7 +7,7 @@ import msgspec
 
 from m1eval import RunnerError
 
-from .keys import WHERE
+from .keys import CONFIG
 
 Fields = TypeVar("Fields", bound=msgspec.Struct)
 SILU = ("silu", "swish")
@@ -26,10 +26,10 @@ def convert(fields: Mapping[str, Any], kind: type[Fields]) -> Fields:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        raise RunnerError(f"{WHERE}: {error}") from error
+        raise RunnerError(f"{CONFIG}: {error}") from error
 
 
 def check(condition: bool, message: str) -> None:
     """RunnerError about a model's config.json unless the condition holds."""
     if not condition:
-        raise RunnerError(f"{WHERE}: {message}")
+        raise RunnerError(f"{CONFIG}: {message}")

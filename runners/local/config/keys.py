@@ -1,7 +1,7 @@
-"""Which keys of a config.json may be left out of account: those that do not change what a model computes.
+"""Keys of config.json: which may be ignored because they do not change what a model computes.
 
-Each architecture says which keys it reads (its `KEYS`). Every other key must be known not to matter here, or have a
-value that stands for "not used"; otherwise the model would be computed as something else than it was trained as.
+Each architecture lists the keys that it reads (its `KEYS`). Every other key must be known not to matter, or have a
+value that means "not used"; otherwise the model would be computed differently from how it was trained.
 """
 
 import json
@@ -10,8 +10,8 @@ from typing import Any
 
 from m1eval import RunnerError, UsageError
 
-WHERE = "config.json of the model"
-"""How errors about a config begin; the loader adds the path."""
+CONFIG = "config.json of the model"
+"""The start of every error about a config; the loader adds the path."""
 
 _BOOKKEEPING = """
     model_type architectures auto_map transformers_version torch_dtype dtype name_or_path tokenizer_class prefix
@@ -45,18 +45,18 @@ _SAMPLING = """
     num_assistant_tokens_schedule target_lookbehind prompt_lookup_num_tokens max_matching_ngram_size use_mtp
 """
 HARMLESS = frozenset((_BOOKKEEPING + _TRAINING + _SAMPLING).split())
-"""Bookkeeping, training, defaults of sampling. (`pretraining_tp` cuts matrices, the sums of the parts are the same.)"""
+"""Bookkeeping, training, sampling defaults. (`pretraining_tp` splits matrices; the sums of the parts are the same.)"""
 
 
 def _one_of(*values: Any) -> Callable[[Any], bool]:
-    return lambda value: any(value is one or (type(value) is not bool and value == one) for one in values)
+    return lambda value: any(value is v or (type(value) is not bool and value == v) for v in values)
 
 
 def _empty(value: Any) -> bool:
     return value is False or value in ("", [], {})
 
 
-def _full(value: Any) -> bool:
+def _all_full_attention(value: Any) -> bool:
     return isinstance(value, list) and all(kind == "full_attention" for kind in value)
 
 
@@ -79,7 +79,7 @@ NEUTRAL: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("add_cross_attention", "is_decoder", "use_sliding_window", "use_bias", "add_bias_linear"), _OFF),
     **dict.fromkeys(("attention_bias", "qkv_bias", "add_qkv_bias", "use_dual_chunk_attention", "use_mla"), _OFF),
     **dict.fromkeys(("use_logit_softcapping", "sandwich_norm", "scale_attn_weights_by_layer", "use_mrope"), _OFF),
-    "layer_types": _full,
+    "layer_types": _all_full_attention,
     "max_window_layers": lambda value: isinstance(value, int),  # says nothing where no layer slides
     "position_embedding_type": _one_of("rope", "rotary", "absolute"),  # absolute: what transformers 4 wrote for all
     "norm_type": _one_of("rms_norm", "rmsnorm", "RMSNorm"),
@@ -87,51 +87,51 @@ NEUTRAL: Mapping[str, Callable[[Any], bool]] = {
     "normalization": _one_of("rms_norm", "rmsnorm", "RMSNorm"),
     "mlp_type": _one_of("swiglu", "gated"),
 }
-"""Keys that would matter, and which values say that they do not."""
+"""Keys that matter, except with these values."""
 
 
-def config_keys(option: str | Sequence[str]) -> tuple[str, ...]:
-    """The keys that the option ignore_config_keys names: with commas between, or a list of them."""
+def parse_ignored_keys(option: str | Sequence[str]) -> tuple[str, ...]:
+    """The keys named by the option ignore_config_keys, a list or a text separated by commas."""
     names = option.split(",") if isinstance(option, str) else option
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise UsageError(f"local: ignore_config_keys is {str(option)[:60]!r}: name keys of config.json, as in a,b")
     return tuple(name.strip() for name in names if name.strip())
 
 
-def without(config: Mapping[str, Any], ignored: Sequence[str]) -> dict[str, Any]:
-    """A config without some keys, `a.b` being b within a; RunnerError for one that is not there."""
-    found = dict(config)
+def remove_keys(config: Mapping[str, Any], ignored: Sequence[str]) -> dict[str, Any]:
+    """A config without some keys (`a.b` is b inside a); RunnerError for a missing one."""
+    remaining = dict(config)
     for name in ignored:
         outer, _, inner = name.partition(".")
-        value = found.get(outer)
-        if name in found:
-            del found[name]
+        value = remaining.get(outer)
+        if name in remaining:
+            del remaining[name]
         elif inner and isinstance(value, Mapping) and inner in value:
-            found[outer] = {key: one for key, one in value.items() if key != inner}
+            remaining[outer] = {k: v for k, v in value.items() if k != inner}
         else:
-            raise RunnerError(f"{WHERE}: there is no key '{name}', which ignore_config_keys names")
-    return found
+            raise RunnerError(f"{CONFIG}: there is no key '{name}', which ignore_config_keys names")
+    return remaining
 
 
 def check_keys(config: Mapping[str, Any], used: Collection[str]) -> None:
-    """RunnerError that names every key which is not read, and may change what the model computes."""
-    wrong = [key for key, value in config.items() if not (key in used or value is None or _neutral(key, value))]
-    if wrong:
-        raise RunnerError(f"{WHERE}: {unused({key: config[key] for key in wrong})}")
+    """RunnerError naming every key that is not read and may change what the model computes."""
+    unknown = [key for key, value in config.items() if not (key in used or value is None or _is_harmless(key, value))]
+    if unknown:
+        raise RunnerError(f"{CONFIG}: {describe_unknown_keys({key: config[key] for key in unknown})}")
 
 
-def _neutral(key: str, value: Any) -> bool:
+def _is_harmless(key: str, value: Any) -> bool:
     return key in HARMLESS or (key in NEUTRAL and NEUTRAL[key](value))
 
 
-def unused(found: Mapping[str, Any]) -> str:
-    """What to say of keys that are not read."""
-    names = list(found)
-    said = ", ".join(f"{_short(name)} = {_short(json.dumps(found[name], default=str))}" for name in names[:3])
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+def describe_unknown_keys(unknown: Mapping[str, Any]) -> str:
+    """The error message about keys that are not read."""
+    names = list(unknown)
+    listed = ", ".join(f"{_short(name)} = {_short(json.dumps(unknown[name], default=str))}" for name in names[:3])
+    others = f" and {len(names) - 3} more" if len(names) > 3 else ""
     remedy = ",".join(_short(name) for name in names[:8])
     return (
-        f"{said}{more}: not known to local, and may change what the model computes; take a model without, or go on "
+        f"{listed}{others}: not known to local, and may change what the model computes; take a model without, or go on "
         f"regardless with -o ignore_config_keys={remedy}"
     )
 

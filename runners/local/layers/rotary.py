@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from m1eval import RunnerError
 
-from ..config.keys import WHERE, unused
+from ..config.keys import CONFIG, describe_unknown_keys
 from ..ops.layout import Rotary
 from ..ops.rope import cos_sin
 
@@ -62,16 +62,16 @@ def rope_parameters(config: Mapping[str, Any], theta: float = 10000.0) -> dict[s
     if isinstance(scaling, GgufRope):
         return {"rope_theta": config.get("rope_theta", theta), **scaling}
     if not isinstance(scaling, Mapping):
-        raise RunnerError(f"{WHERE}: {name} is not an object")
+        raise RunnerError(f"{CONFIG}: {name} is not an object")
     if nested := [key for key, value in scaling.items() if isinstance(value, Mapping)]:
-        raise RunnerError(f"{WHERE}: {name} differs by layer ({nested[0][:40]}), which is not built in")
+        raise RunnerError(f"{CONFIG}: {name} differs by layer ({nested[0][:40]}), which is not built in")
     if unknown := {f"{name}.{key}": value for key, value in scaling.items() if key not in _KEYS and value is not None}:
-        raise RunnerError(f"{WHERE}: {unused(unknown)}")
+        raise RunnerError(f"{CONFIG}: {describe_unknown_keys(unknown)}")
     rope = {key: value for key, value in scaling.items() if value is not None or key in ("factor", "truncate")}
     rope.setdefault("rope_theta", _first(config.get("rope_theta"), theta))
     kind = rope["rope_type"] = rope.get("rope_type", rope.pop("type", None))
     if kind is None and rope.get("factor") is not None:
-        raise RunnerError(f"{WHERE}: {name} has a factor and no rope_type: add the type, one of {', '.join(KINDS)}")
+        raise RunnerError(f"{CONFIG}: {name} has a factor and no rope_type: add the type, one of {', '.join(KINDS)}")
     kind = rope["rope_type"] = "default" if kind is None else kind
     if kind in _FROM_ORIGINAL and config.get("original_max_position_embeddings") is not None:
         rope["original_max_position_embeddings"] = config["original_max_position_embeddings"]
@@ -87,9 +87,9 @@ def check_whole_heads(config: Mapping[str, Any], rope: Mapping[str, Any], dim: i
     """RunnerError unless whole heads of `dim` dimensions are rotated, as in every architecture except MiniMax."""
     share = _first(rope.get("partial_rotary_factor"), config.get("partial_rotary_factor"), 1.0)
     if _number("partial_rotary_factor", share) != 1:
-        raise RunnerError(f"{WHERE}: partial_rotary_factor {share} is not built in for this architecture, only 1")
+        raise RunnerError(f"{CONFIG}: partial_rotary_factor {share} is not built in for this architecture, only 1")
     if dim % 2:
-        raise RunnerError(f"{WHERE}: heads have {dim} dimensions to rotate, which must be an even number")
+        raise RunnerError(f"{CONFIG}: heads have {dim} dimensions to rotate, which must be an even number")
 
 
 def _first(*values: Any) -> Any:
@@ -105,7 +105,7 @@ def _number(name: str, value: Any) -> float:
     if name.endswith((".mscale", ".mscale_all_dim")) and number == 0:
         return 0.0
     if not 0 < number < _LIMIT:
-        raise RunnerError(f"{WHERE}: {name} is {str(value)[:40]}, and must be a number above 0")
+        raise RunnerError(f"{CONFIG}: {name} is {str(value)[:40]}, and must be a number above 0")
     return int(number) if number == int(number) else number
 
 
@@ -125,13 +125,13 @@ class Rope(nn.Module):
         super().__init__()
         kind = scaling.get("rope_type", scaling.get("type", "default"))
         if dim < 2 or dim % 2 or (kind == "dynamic" and dim < 4):
-            raise RunnerError(f"{WHERE}: rotary positions cannot be given to heads of {dim} dimensions")
+            raise RunnerError(f"{CONFIG}: rotary positions cannot be given to heads of {dim} dimensions")
         try:
             with torch.device("cpu"):  # real values even while the model is built on the meta device
                 self.dynamic = (theta, float(scaling["factor"]), window) if kind == "dynamic" else None
                 self.register_buffer("frequencies", _frequencies(kind, dim, theta, scaling), persistent=False)
         except KeyError as error:
-            raise RunnerError(f"{WHERE}: rope_type '{kind}' needs {error.args[0]}") from error
+            raise RunnerError(f"{CONFIG}: rope_type '{kind}' needs {error.args[0]}") from error
         self.scale = (_attention_factor(scaling) if kind == "yarn" else 1.0) * scaling.get("table_scale", 1.0)
 
     def forward(self, positions: Tensor) -> Rotary:
@@ -174,7 +174,7 @@ def stretched(window: int, scaling: Mapping[str, Any]) -> int:
     """The window of a model in tokens: max_position_embeddings, extended by YaRN and dynamic NTK."""
     kind, factor = scaling.get("rope_type", scaling.get("type", "default")), float(scaling.get("factor") or 1)
     if kind in ("dynamic", "yarn") and factor * window >= _LIMIT:
-        raise RunnerError(f"{WHERE}: a context of {window} tokens stretched by {factor:g} is more than can be")
+        raise RunnerError(f"{CONFIG}: a context of {window} tokens stretched by {factor:g} is more than can be")
     if kind == "dynamic":
         return int(window * factor)
     if kind == "yarn":
@@ -191,13 +191,13 @@ def _frequencies(kind: str, dim: int, theta: float, scaling: Mapping[str, Any]) 
             return plain / float(scaling["factor"])
         case "factors":
             if len(scaling["factors"]) != len(plain):
-                raise RunnerError(f"{WHERE}: {len(scaling['factors'])} factors for {len(plain)} rotary frequencies")
+                raise RunnerError(f"{CONFIG}: {len(scaling['factors'])} factors for {len(plain)} rotary frequencies")
             return plain / torch.tensor(scaling["factors"])
         case "llama3":
             return _llama3(plain, scaling)
         case "yarn":
             return _yarn(plain, theta, scaling)
-    raise RunnerError(f"{WHERE}: rope_type '{str(kind)[:40]}' is not built in; there are {', '.join(KINDS)}")
+    raise RunnerError(f"{CONFIG}: rope_type '{str(kind)[:40]}' is not built in; there are {', '.join(KINDS)}")
 
 
 def _llama3(plain: Tensor, scaling: Mapping[str, Any]) -> Tensor:
@@ -205,7 +205,7 @@ def _llama3(plain: Tensor, scaling: Mapping[str, Any]) -> Tensor:
     turns = float(scaling["original_max_position_embeddings"]) * plain / (2 * math.pi)
     low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
     if high <= low:
-        raise RunnerError(f"{WHERE}: high_freq_factor {high} must be more than low_freq_factor {low}")
+        raise RunnerError(f"{CONFIG}: high_freq_factor {high} must be more than low_freq_factor {low}")
     share = ((turns - low) / (high - low)).clamp(0, 1)
     return plain * (share + (1 - share) / float(scaling["factor"]))
 
@@ -214,7 +214,7 @@ def _yarn(plain: Tensor, theta: float, scaling: Mapping[str, Any]) -> Tensor:
     """YaRN: a ramp over the dimensions, from beta_fast rotations in the original context to beta_slow."""
     dim, old = 2 * len(plain), float(scaling["original_max_position_embeddings"])
     if theta == 1:
-        raise RunnerError(f"{WHERE}: rope_theta is 1, from which YaRN cannot be computed")
+        raise RunnerError(f"{CONFIG}: rope_theta is 1, from which YaRN cannot be computed")
     ends = [float(scaling.get(name) or usual) for name, usual in (("beta_fast", 32), ("beta_slow", 1))]
     low, high = (dim * math.log(old / (turns * 2 * math.pi)) / (2 * math.log(theta)) for turns in ends)
     if scaling.get("truncate", True):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from m1eval import RunnerError
 
-from ..config.keys import WHERE
+from ..config.keys import CONFIG
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
@@ -27,11 +27,11 @@ def sliding_window(config: Mapping[str, Any], *, default: int | None, per_layer:
     size = config.get("sliding_window", default) if config.get("use_sliding_window", default is None) else None
     for name, value in (("num_hidden_layers", layers), ("sliding_window", size)):
         if value is not None and (type(value) is not int or value < 1):
-            raise RunnerError(f"{WHERE}: {name} is {str(value)[:40]}, and must be a whole number from 1")
+            raise RunnerError(f"{CONFIG}: {name} is {str(value)[:40]}, and must be a whole number from 1")
     if kinds is not None and _checked(kinds, layers).count(SLIDING) and size is None:
         raise RunnerError(
-            f"{WHERE}: layer_types has {SLIDING}, but there is no sliding_window, or use_sliding_window is off: take a "
-            "config that agrees with itself, or leave one out with -o ignore_config_keys=layer_types"
+            f"{CONFIG}: layer_types has {SLIDING}, but there is no sliding_window, or use_sliding_window is off: take "
+            "a config that agrees with itself, or leave one out with -o ignore_config_keys=layer_types"
         )
     if size is None or layers is None:
         return None
@@ -53,17 +53,17 @@ def _first(config: Mapping[str, Any], first: Any) -> int:
     if config.get("max_window_layers") is not None:
         first = config["max_window_layers"]
     if type(first) is not int or first < 0:
-        raise RunnerError(f"{WHERE}: max_window_layers is {str(first)[:40]}, and must be a whole number from 0")
+        raise RunnerError(f"{CONFIG}: max_window_layers is {str(first)[:40]}, and must be a whole number from 0")
     return int(first)
 
 
 def _checked(kinds: Any, layers: Any) -> list[str]:
     if not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):
-        raise RunnerError(f"{WHERE}: layer_types must be a list of names")
+        raise RunnerError(f"{CONFIG}: layer_types must be a list of names")
     if len(kinds) != layers:
-        raise RunnerError(f"{WHERE}: layer_types has {len(kinds)} entries, but num_hidden_layers is {layers}")
+        raise RunnerError(f"{CONFIG}: layer_types has {len(kinds)} entries, but num_hidden_layers is {layers}")
     if unknown := sorted(set(kinds) - {FULL, SLIDING}):
-        raise RunnerError(f"{WHERE}: layer_types '{unknown[0][:40]}' is not built in; there are {FULL}, {SLIDING}")
+        raise RunnerError(f"{CONFIG}: layer_types '{unknown[0][:40]}' is not built in; there are {FULL}, {SLIDING}")
     return kinds
 
 
@@ -74,6 +74,6 @@ def check_window(sliding: SlidingWindow | None, window: int) -> None:
     layers = sliding.layers
     names = ", ".join(map(str, layers[:4])) + (f", … {layers[-1]}" if len(layers) > 4 else "")
     raise RunnerError(
-        f"{WHERE}: a sliding window of {sliding.size} tokens is not built in, and layers {names} have one "
+        f"{CONFIG}: a sliding window of {sliding.size} tokens is not built in, and layers {names} have one "
         f"(sliding_window): go on with -o window={sliding.size}, up to which full attention computes the same"
     )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from m1eval import RunnerError
 
-from ..config.keys import WHERE, check_keys
+from ..config.keys import CONFIG, check_keys
 from ..layers.attention_context import AttentionContext
 from ..layers.cache_spec import CacheSpec
 from ..layers.layers import LayerContext
@@ -60,7 +60,7 @@ def build(config: Mapping[str, Any], context: LayerContext, *, window: int | Non
         with torch.device("meta"):
             model: nn.Module = module.Model(fields, context)
     except (RuntimeError, OverflowError, ZeroDivisionError) as error:
-        raise RunnerError(f"{WHERE}: no model can have these sizes ({_first_line(error)})") from error
+        raise RunnerError(f"{CONFIG}: no model can have these sizes ({_first_line(error)})") from error
     check_window(getattr(model, "sliding", None), window or cast(CausalLM, model).window)
     return model
 

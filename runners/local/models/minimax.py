@@ -11,7 +11,7 @@ from typing import Any
 from m1eval import RunnerError
 
 from ..config.fields import check
-from ..config.keys import WHERE
+from ..config.keys import CONFIG
 from ..layers.layers import LayerContext
 from ..layers.rotary import rope_parameters
 from . import minimax_m1
@@ -68,7 +68,7 @@ def _kinds(config: Mapping[str, Any]) -> list[int]:
         isinstance(names, list) and all(isinstance(name, str) for name in names), "layer_types is not a list of names"
     )
     if unknown := sorted(set(names) - KINDS.keys()):
-        raise RunnerError(f"{WHERE}: layer_types '{unknown[0][:40]}' is not built in; there are {', '.join(KINDS)}")
+        raise RunnerError(f"{CONFIG}: layer_types '{unknown[0][:40]}' is not built in; there are {', '.join(KINDS)}")
     return [KINDS[name] for name in names]
 
 

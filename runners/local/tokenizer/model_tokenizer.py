@@ -14,7 +14,7 @@ from m1eval.model.thinking import DEFAULT, Form
 class ModelTokenizer:
     """The tokenizer of a model; a `m1eval.Tokenizer`. Special tokens written out in a text are recognised as such.
 
-    `ends` are the ids that end generation; `hidden` further ids that are never part of a text (BOS, padding).
+    `stop_token_ids` end generation; `hidden_ids` are further ids that are never part of a text (BOS, padding).
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class ModelTokenizer:
         backend.no_truncation()
         backend.no_padding()
         if isinstance(backend.model, models.BPE):
-            backend.model.dropout = None  # for training: the same text would get different tokens each time
+            backend.model.dropout = None  # for training: would make the tokens of a text random
         self.backend, self.template, self.stop_token_ids = backend, template, stop_token_ids
         self.special_ids = frozenset(i for i, token in backend.get_added_tokens_decoder().items() if token.special)
         self.hidden_ids = stop_token_ids | (hidden_ids & self.special_ids)
@@ -47,7 +47,7 @@ class ModelTokenizer:
     def encode_raw(self, text: str) -> list[int]:
         """Token ids of a raw prompt, starting with the prefix that the model expects (such as BOS), but never twice.
 
-        An end token that the tokenizer would append is left out: the prompt is there to be continued.
+        An end token that the tokenizer would append is left out, because the prompt is to be continued.
         """
         plain = self.encode(text)
         return plain if plain[: len(self._prefix)] == self._prefix else [*self._prefix, *plain]
@@ -57,19 +57,19 @@ class ModelTokenizer:
         return self.backend.decode(list(ids), skip_special_tokens=False)
 
     def decode_plain(self, ids: Sequence[int]) -> str:
-        """The text of token ids that a model wrote, special tokens left out."""
+        """The text of generated token ids without special tokens."""
         return self.backend.decode(list(ids), skip_special_tokens=True)
 
     def decode_output(self, ids: Sequence[int]) -> str:
-        """The text of token ids that a model wrote, with those special tokens that may mark thinking or channels.
+        """The text of generated token ids, keeping special tokens that may mark thinking or channels.
 
-        Ends, begin and padding tokens are left out. `without_special` takes the others out once the text is split.
+        Stop, BOS and padding tokens are left out. `strip_special` removes the others once the text is split.
         """
         hidden = self.hidden_ids
         return self.backend.decode([i for i in ids if i not in hidden], skip_special_tokens=False)
 
     def strip_special(self, part: str, text: str, ids: Sequence[int]) -> str:
-        """A part of `text`, which `ids` were written as, without special tokens.
+        """A part of `text`, the decoded `ids`, without special tokens.
 
         A special token's name that the model wrote out in ordinary tokens stays.
         """
@@ -91,7 +91,7 @@ class ModelTokenizer:
         return "".join([*pieces, text[end : begin + len(part)]])
 
     def _special_spans(self, ids: Sequence[int], text: str) -> list[tuple[int, int]] | None:
-        """Spans of special tokens in a text or a prefix of it; None if the pieces do not decode to the whole."""
+        """Spans of special tokens in a text or a prefix of it; None if the decoded pieces do not join to it."""
         pieces: list[str] = []
         spans: list[tuple[int, int]] = []
         length, run = 0, list[int]()
@@ -115,7 +115,7 @@ class ModelTokenizer:
         """The prompt's text; RunnerError without a chat template, ValueError if it refuses the messages."""
         if self.template is None:
             raise RunnerError(
-                "the model has no chat template: put a chat_template.jinja into its folder, or ask by prompt"
+                "the model has no chat template: put a chat_template.jinja into its folder, or use raw prompts"
             )
         return self.template.render(messages, tools)
 

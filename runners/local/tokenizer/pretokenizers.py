@@ -1,7 +1,7 @@
-"""How byte-level BPE tokenizers cut a text into words, by the names that GGUF files give (`tokenizer.ggml.pre`).
+"""Pre-tokenizers of byte-level BPE by their names in GGUF files (`tokenizer.ggml.pre`).
 
-The patterns are those of the models' own tokenizer.json. Names that are not here are refused: another pattern would
-give almost the same tokens, and wrong ones now and then.
+The patterns are those of the models' own tokenizer.json. Unknown names are refused: another pattern would give almost
+the same tokens, with occasional errors.
 """
 
 from typing import Any, NamedTuple
@@ -15,8 +15,8 @@ _SPACE = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 _UPPER, _LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
 
 
-def _cased(extra: str = "", without: str = "") -> str:
-    """Words of o200k: capitals, then small letters, either of them; `extra` may follow."""
+def _cased_words(extra: str = "", without: str = "") -> str:
+    """The word pattern of o200k: upper-case, then lower-case letters, either optional; `extra` may follow."""
     upper, lower = f"[{_UPPER}{without}]", f"[{_LOWER}{without}]"
     begin = r"[^\r\n\p{L}\p{N}]?"
     return f"{begin}{upper}*{lower}+{extra}|{begin}{upper}+{lower}*{extra}"
@@ -28,10 +28,10 @@ QWEN2 = rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}|{_SIGNS}|{_SPACE}"
 QWEN35 = (
     rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_SPACE}"
 )
-TEKKEN = rf"{_cased()}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACE}"
-O200K = rf"{_cased(_CONTRACTIONS + '?')}|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACE}"
+TEKKEN = rf"{_cased_words()}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACE}"
+O200K = rf"{_cased_words(_CONTRACTIONS + '?')}|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACE}"
 _NOT_HAN = r"&&[^\p{Han}]"
-KIMI = rf"[\p{{Han}}]+|{_cased(_CONTRACTIONS + '?', _NOT_HAN)}|\p{{N}}{{1,3}}|{_SIGNS}|{_SPACE}"
+KIMI = rf"[\p{{Han}}]+|{_cased_words(_CONTRACTIONS + '?', _NOT_HAN)}|\p{{N}}{{1,3}}|{_SIGNS}|{_SPACE}"
 SEED = rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{_SPACE}"
 BAILING = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 DEEPSEEK3 = (
@@ -48,38 +48,38 @@ KNOWN = frozenset(
         *("\\s+", " ", "\\d", "\\p{N}", "[0-9]", "\\n", "\\s", "\\d{1,3}", "\\p{N}+", "[^\\s]+", "\\w+"),
     }
 )
-"""Regular expressions that are harmless whatever the text."""
+"""Regular expressions that are harmless for any text."""
 
 
 class PreTokenizer(NamedTuple):
-    """`steps` cut the text; `normalizer` prepares it; `whole_words`: a word that is a token is not merged together."""
+    """`steps` split the text; `normalizer` runs first; `whole_words`: a word that is a token skips the merges."""
 
     steps: list[Any]
     normalizer: Any = None
     whole_words: bool = False
-    begins: bool = False
-    """Whether a text begins with the begin token unless the file says otherwise."""
+    adds_bos: bool = False
+    """Whether a text starts with BOS unless the file says otherwise."""
 
 
 def pre_tokenizer(name: str) -> PreTokenizer | None:
     """The pre-tokenizer of that name, None if it is not one of `NAMES`."""
-    found = _BY_NAME.get(name)
-    if found is None:
+    pattern = _BY_NAME.get(name)
+    if pattern is None:
         return None
     gpt2 = [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
     nfc = normalizers.NFC()
-    if found == "gpt2":
+    if pattern == "gpt2":
         return PreTokenizer(gpt2, nfc if name in _NFC else None)
-    if found == "digits":
+    if pattern == "digits":
         digits = pre_tokenizers.Digits(individual_digits=True)
         return PreTokenizer([digits, *gpt2], nfc if name in _NFC else None)
-    patterns = found if isinstance(found, tuple) else (found,)
+    patterns = pattern if isinstance(pattern, tuple) else (pattern,)
     steps: list[Any] = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in patterns]
-    if found is DEEPSEEK_CODER:
+    if pattern is DEEPSEEK_CODER:
         steps.append(pre_tokenizers.Digits(individual_digits=True))
     steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
-    whole = name in _WHOLE_WORDS
-    return PreTokenizer(steps, nfc if name in _NFC else None, whole_words=whole, begins=whole)
+    whole_words = name in _WHOLE_WORDS
+    return PreTokenizer(steps, nfc if name in _NFC else None, whole_words=whole_words, adds_bos=whole_words)
 
 
 _LLAMA3 = ("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2")

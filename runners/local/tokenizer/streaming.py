@@ -17,7 +17,7 @@ class IncrementalDetokenizer:
     """Decodes tokens as they are generated: each piece is whole characters, and the pieces join to the full text.
 
     (With byte tokens that are not UTF-8, a byte-fallback decoder may replace more of them when it sees them together.)
-    Only the last few tokens are decoded for each new one, whatever they are.
+    Only the last few tokens are decoded for each new one.
     """
 
     def __init__(self, decode: Callable[[list[int]], str]) -> None:

@@ -1,4 +1,4 @@
-"""`Checkpoint`: a model's config and named tensors on disk, in whatever format."""
+"""`Checkpoint`: a model's config and named tensors on disk, in any format."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -8,29 +8,29 @@ import torch
 from torch import Tensor
 
 CPU = torch.device("cpu")
-Part = tuple[slice, ...]
-"""A slice of a tensor, as far as dimensions are named; empty for all of it."""
+TensorSlice = tuple[slice, ...]
+"""One slice per leading dimension; empty for the whole tensor."""
 
 
 class Checkpoint(Protocol):
     """Tensors under the names of Hugging Face transformers."""
 
-    about: Path
-    """The file that the config is from."""
+    config_file: Path
+    """The file that the config was read from."""
     config: Mapping[str, Any]
-    """What config.json says, or would say."""
+    """The fields of config.json, or their equivalent."""
 
     def shapes(self) -> Mapping[str, Sequence[int]]:
-        """The tensors there are."""
+        """Shapes of all tensors, by name."""
 
-    def tensor(self, name: str, part: Part = (), device: torch.device = CPU) -> Tensor:
-        """One of them, or a part of it; `device` is where it is wanted, and where to compute if reading takes that."""
+    def tensor(self, name: str, part: TensorSlice = (), device: torch.device = CPU) -> Tensor:
+        """A tensor, or a part of it; `device` is where it will be used, and where dequantisation may run."""
 
     def check(self, names: Collection[str]) -> None:
-        """RunnerError if one of them is stored in numbers that cannot be read."""
+        """RunnerError if one of these tensors has an unsupported number format."""
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, for a message of one line."""
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return said if said.isprintable() else repr(said)
+    """The first line of an error's message, printable and cut to 200 characters."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return line if line.isprintable() else repr(line)

@@ -12,9 +12,9 @@ MAX_BYTES = 64 << 20
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object that a file holds; RunnerError if it is not a plain file of JSON with finite numbers.
+    """The object in a JSON file; RunnerError if it is not a plain file of JSON with finite numbers.
 
-    A key that is there twice with different values is an error as well: readers differ in which one they take.
+    A duplicate key with different values is an error as well: parsers differ in which one they take.
     """
     try:
         if not file.is_file():
@@ -27,30 +27,32 @@ def read_json(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise RunnerError(f"{file} is not JSON (invalid UTF-8 at byte {error.start}): download it again") from error
     try:
-        found = json.loads(text, parse_constant=_constant, parse_float=_finite, object_pairs_hook=_unique)
+        tree = json.loads(
+            text, parse_constant=_reject_constant, parse_float=_parse_finite, object_pairs_hook=_reject_duplicates
+        )
     except ValueError as error:
         raise RunnerError(f"{file} is not JSON ({error}): download it again") from error
     except RecursionError as error:
         raise RunnerError(f"{file} is not the JSON of a model (nested too deeply): download it again") from error
-    if not isinstance(found, dict):
-        raise RunnerError(f"{file} holds no JSON object: download it again")
-    return found
+    if not isinstance(tree, dict):
+        raise RunnerError(f"{file} does not hold a JSON object: download it again")
+    return tree
 
 
-def _constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     if math.isfinite(number := float(text)):
         return number
     raise ValueError(f"{text[:40]} is too large for a number")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found and found[key] != value:
+        if key in values and values[key] != value:
             raise ValueError(f"duplicate key {key[:80]!r} with different values")
-        found[key] = value
-    return found
+        values[key] = value
+    return values

@@ -1,7 +1,7 @@
 """Weights in 8-bit floats (e4m3) with one fp32 scale for each block, as DeepSeek-V3 (arXiv 2412.19437) ships them.
 
-In a checkpoint `X.weight` [rows, columns] stands beside `X.weight_scale_inv` [block rows, block columns], which is what
-to multiply by in spite of its name; blocks at the right and lower edge may be cut short.
+A checkpoint stores `X.weight` [rows, columns] with `X.weight_scale_inv` [block rows, block columns], a factor in spite
+of its name; blocks at the right and lower edge may be cut short.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from torch import Tensor
 
 from m1eval import RunnerError
 
-SCALES = "_scale_inv"
-"""What the name of the scales has after that of the weight."""
+SCALE_SUFFIX = "_scale_inv"
+"""Suffix of the scales' name after the weight's."""
 
 BLOCK = (128, 128)
 
 
 def block_size(quantization: Mapping[str, Any]) -> tuple[int, int]:
-    """Rows and columns of a block by the `quantization_config` of config.json; RunnerError if it is anything else."""
+    """Rows and columns of a block from the `quantization_config` of config.json; RunnerError for other formats."""
     block = quantization.get("weight_block_size")
     method, form = quantization.get("quant_method"), quantization.get("fmt", "e4m3")
     if (
@@ -40,7 +40,7 @@ def _short(value: Any) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def dequantise(
+def dequantize(
     weight: Tensor,
     scales: Tensor,
     block: tuple[int, int] = BLOCK,
@@ -48,16 +48,16 @@ def dequantise(
     origin: tuple[int, int] = (0, 0),
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Weight [rows, columns] times the scale of the block that each element stands in, multiplied in fp32.
+    """Weight [rows, columns] times the scale of each element's block, multiplied in fp32.
 
-    `weight` may be a piece of the stored matrix that begins at `origin`; `scales` are always those of the whole.
-    RunnerError if the scales do not reach as far as the weight.
+    `weight` may be a piece of the stored matrix that starts at `origin`; `scales` are always those of the whole.
+    RunnerError if the scales do not cover the weight.
     """
-    needed = [-(-(start + size) // side) for start, size, side in zip(origin, weight.shape, block, strict=True)]
-    if scales.dim() != 2 or any(there < want for there, want in zip(scales.shape, needed, strict=True)):
+    num_scales = [-(-(start + size) // side) for start, size, side in zip(origin, weight.shape, block, strict=True)]
+    if scales.dim() != 2 or any(size < count for size, count in zip(scales.shape, num_scales, strict=True)):
         raise RunnerError(
             f"fp8 scales of shape {list(scales.shape)} do not cover a weight of shape {list(weight.shape)} at "
-            f"{list(origin)} in blocks of {block[0]} x {block[1]}, which takes {needed}"
+            f"{list(origin)} in blocks of {block[0]} x {block[1]}, which takes {num_scales}"
         )
     rows, columns = (
         (torch.arange(size, device=scales.device) + start) // side

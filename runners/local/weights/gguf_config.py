@@ -1,4 +1,4 @@
-"""The config of a GGUF file: its keys as the fields of config.json, by what llama.cpp makes of them.
+"""The config of a GGUF file: its keys as the fields of config.json, interpreted as llama.cpp does.
 
 Keys of an architecture that would change what is computed, and are not read here, are refused by name.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 from m1eval import RunnerError
 
-from ..config.keys import WHERE, unused
+from ..config.keys import CONFIG, describe_unknown_keys
 from ..layers.rotary import GgufRope, mscale
 
 ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "qwen3moe": "qwen3_moe"}
@@ -44,27 +44,25 @@ _READ = frozenset(
     (*_KEYS.values(), *_EXPERTS.values(), *(f"rope.scaling.{name}" for name in _ROPE), "rope.scale_linear")
 )
 _HARMLESS = frozenset({"vocab_size", "rope.scaling.finetuned", "tensor_data_layout", "pooling_type"})
-_KINDS = ("none", "linear", "yarn")
+_ROPE_TYPES = ("none", "linear", "yarn")
 
 
-def _near(*values: float) -> Callable[[Any], bool]:
-    return lambda value: (
-        isinstance(value, int | float) and any(math.isclose(value, one, rel_tol=1e-4) for one in values)
-    )
+def _is_near(*values: float) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int | float) and any(math.isclose(value, v, rel_tol=1e-4) for v in values)
 
 
 _NEUTRAL: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("logit_scale", "residual_scale", "embedding_scale", "expert_weights_scale"), _near(0, 1)),
-    **dict.fromkeys(("attn_logit_softcapping", "final_logit_softcapping", "attention.clamp_kqv"), _near(0)),
-    **dict.fromkeys(("attention.max_alibi_bias", "leading_dense_block_count", "nextn_predict_layers"), _near(0)),
-    **dict.fromkeys(("expert_shared_count", "expert_shared_feed_forward_length", "expert_group_count"), _near(0)),
-    **dict.fromkeys(("expert_count", "expert_used_count", "expert_feed_forward_length"), _near(0)),
+    **dict.fromkeys(("logit_scale", "residual_scale", "embedding_scale", "expert_weights_scale"), _is_near(0, 1)),
+    **dict.fromkeys(("attn_logit_softcapping", "final_logit_softcapping", "attention.clamp_kqv"), _is_near(0)),
+    **dict.fromkeys(("attention.max_alibi_bias", "leading_dense_block_count", "nextn_predict_layers"), _is_near(0)),
+    **dict.fromkeys(("expert_shared_count", "expert_shared_feed_forward_length", "expert_group_count"), _is_near(0)),
+    **dict.fromkeys(("expert_count", "expert_used_count", "expert_feed_forward_length"), _is_near(0)),
     "expert_weights_norm": lambda value: value is True,
-    "expert_gating_func": _near(1),  # softmax
-    "interleave_moe_layer_step": _near(0, 1),
+    "expert_gating_func": _is_near(1),  # softmax
+    "interleave_moe_layer_step": _is_near(0, 1),
     "use_parallel_residual": lambda value: value is False,
     "attention.causal": lambda value: value is True,
-    "attention.group_norm_groups": _near(0),
+    "attention.group_norm_groups": _is_near(0),
 }
 
 
@@ -76,29 +74,29 @@ def read_config(meta: Mapping[str, Any], tensors: Collection[str], factors: Sequ
     kind = meta.get("general.architecture")
     if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise RunnerError(
-            f"{WHERE}: architecture {str(kind)[:60]!r}; of GGUF files local reads {', '.join(ARCHITECTURES)}"
+            f"{CONFIG}: architecture {str(kind)[:60]!r}; of GGUF files local reads {', '.join(ARCHITECTURES)}"
         )
-    own = {key.removeprefix(f"{kind}."): value for key, value in meta.items() if key.startswith(f"{kind}.")}
+    values = {key.removeprefix(f"{kind}."): value for key, value in meta.items() if key.startswith(f"{kind}.")}
     fields = dict(_KEYS) | (_EXPERTS if kind == "qwen3moe" else {})
-    config = {ours: own[theirs] for ours, theirs in fields.items() if theirs in own}
+    config = {ours: values[theirs] for ours, theirs in fields.items() if theirs in values}
     config.setdefault("num_key_value_heads", config.get("num_attention_heads"))
     if not config.get("sliding_window"):
         config["sliding_window"] = None
-    elif kind != "llama":  # of the other kinds llama.cpp reads no window either
+    elif kind != "llama":  # llama.cpp reads no window for the other architectures
         config["use_sliding_window"], config["max_window_layers"] = True, 0
     dim = _head_dim(config)
-    _check_keys(kind, own, dim)
+    _check_keys(kind, values, dim)
     tokens = meta.get("tokenizer.ggml.tokens", ())
     if not isinstance(tokens, list | tuple):
-        raise RunnerError(f"{WHERE}: tokenizer.ggml.tokens is not an array")
+        raise RunnerError(f"{CONFIG}: tokenizer.ggml.tokens is not an array")
     return config | {
         "model_type": ARCHITECTURES[kind],
-        "vocab_size": len(tokens) or own.get("vocab_size", 0),
+        "vocab_size": len(tokens) or values.get("vocab_size", 0),
         "tie_word_embeddings": "output.weight" not in tensors,
         "attention_bias": "blk.0.attn_output.bias" in tensors,
         "mlp_bias": "blk.0.ffn_up.bias" in tensors,
-        "rope_parameters": _rope(kind, own, factors),
-        **({"norm_topk_prob": True} if kind == "qwen3moe" else {}),  # llama.cpp always does, for this one
+        "rope_parameters": _rope_parameters(kind, values, factors),
+        **({"norm_topk_prob": True} if kind == "qwen3moe" else {}),  # llama.cpp always normalises for this architecture
     }
 
 
@@ -109,51 +107,57 @@ def _head_dim(config: Mapping[str, Any]) -> int:
     return width // heads if type(width) is int and type(heads) is int and heads > 0 else 0
 
 
-def _check_keys(kind: str, own: Mapping[str, Any], dim: int) -> None:
-    read = _READ if kind == "qwen3moe" else _READ - set(_EXPERTS.values())
-    same = {"attention.value_length": _near(dim), "rope.dimension_count": _near(dim)}
+def _check_keys(kind: str, values: Mapping[str, Any], dim: int) -> None:
+    known_keys = _READ if kind == "qwen3moe" else _READ - set(_EXPERTS.values())
+    expected = {"attention.value_length": _is_near(dim), "rope.dimension_count": _is_near(dim)}
     if dim > 0:
-        same["attention.scale"] = _near(0, dim**-0.5)
-    tests = {**_NEUTRAL, **same}
-    wrong = {
+        expected["attention.scale"] = _is_near(0, dim**-0.5)
+    tests = {**_NEUTRAL, **expected}
+    unknown = {
         f"{kind}.{key}": value
-        for key, value in own.items()
-        if key not in read and key not in _HARMLESS and not (key in tests and tests[key](value))
+        for key, value in values.items()
+        if key not in known_keys and key not in _HARMLESS and not (key in tests and tests[key](value))
     }
-    if wrong:
-        raise RunnerError(f"{WHERE}: {unused(wrong).split('; take')[0]}; take another model, or its safetensors")
+    if unknown:
+        raise RunnerError(
+            f"{CONFIG}: {describe_unknown_keys(unknown).split('; take')[0]}; take another model, or its safetensors"
+        )
 
 
-def _rope(kind: str, own: Mapping[str, Any], factors: Sequence[float] | None) -> GgufRope:
-    """As llama.cpp: the type is linear where none is said; attention factors multiply cos and sin in every type."""
-    given = {name: own.get(f"rope.scaling.{name}") for name in _ROPE}
-    said = given["type"] or "linear"
-    if said not in _KINDS:
-        raise RunnerError(f"{WHERE}: {kind}.rope.scaling.type {str(said)[:40]!r} is not built in; there are {_KINDS}")
-    factor = own.get("rope.scaling.factor", own.get("rope.scale_linear")) or 1.0
-    trained = given["original_context_length"] or own.get("context_length")
-    fields = {"factor": factor, "original_context_length": trained, **{k: v for k, v in given.items() if k != "type"}}
+def _rope_parameters(kind: str, values: Mapping[str, Any], factors: Sequence[float] | None) -> GgufRope:
+    """As in llama.cpp: the default type is linear; attention factors multiply cos and sin for every type."""
+    scaling = {name: values.get(f"rope.scaling.{name}") for name in _ROPE}
+    rope_type = scaling["type"] or "linear"
+    if rope_type not in _ROPE_TYPES:
+        raise RunnerError(
+            f"{CONFIG}: {kind}.rope.scaling.type {str(rope_type)[:40]!r} is not built in; there are {_ROPE_TYPES}"
+        )
+    factor = values.get("rope.scaling.factor", values.get("rope.scale_linear")) or 1.0
+    trained = scaling["original_context_length"] or values.get("context_length")
+    fields = {"factor": factor, "original_context_length": trained, **{k: v for k, v in scaling.items() if k != "type"}}
     for name, value in fields.items():
         if value is not None and (
             isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12
         ):
-            raise RunnerError(f"{WHERE}: {kind}.rope.scaling.{name} is {str(value)[:40]}, and must be a number above 0")
-    scale = float(given["attn_factor"] or 1.0) * float(given["yarn_attn_factor"] or 1.0)
-    if given["yarn_ext_factor"] not in (None, 0, 1) or (given["yarn_ext_factor"] == 0 and said == "yarn"):
+            raise RunnerError(
+                f"{CONFIG}: {kind}.rope.scaling.{name} is {str(value)[:40]}, and must be a number above 0"
+            )
+    scale = float(scaling["attn_factor"] or 1.0) * float(scaling["yarn_attn_factor"] or 1.0)
+    if scaling["yarn_ext_factor"] not in (None, 0, 1) or (scaling["yarn_ext_factor"] == 0 and rope_type == "yarn"):
         raise RunnerError(
-            f"{WHERE}: {kind}.rope.scaling.yarn_ext_factor {given['yarn_ext_factor']} is not built in, only 1"
+            f"{CONFIG}: {kind}.rope.scaling.yarn_ext_factor {scaling['yarn_ext_factor']} is not built in, only 1"
         )
     if factors is not None:
-        if said != "none" and factor != 1:
-            raise RunnerError(f"{WHERE}: {kind}.rope.scaling.factor {factor} beside rope_freqs.weight is not built in")
+        if rope_type != "none" and factor != 1:
+            raise RunnerError(f"{CONFIG}: {kind}.rope.scaling.factor {factor} with rope_freqs.weight is not built in")
         return GgufRope(rope_type="factors", factors=list(factors), table_scale=scale)
-    if said == "none" or (said == "linear" and factor == 1):
+    if rope_type == "none" or (rope_type == "linear" and factor == 1):
         return GgufRope(rope_type="default", table_scale=scale)
-    if said == "linear":
+    if rope_type == "linear":
         return GgufRope(rope_type="linear", factor=factor, table_scale=scale)
     if not trained:
-        raise RunnerError(f"{WHERE}: {kind}.rope.scaling.type yarn needs rope.scaling.original_context_length")
-    betas = {"beta_fast": given["yarn_beta_fast"], "beta_slow": given["yarn_beta_slow"]}
+        raise RunnerError(f"{CONFIG}: {kind}.rope.scaling.type yarn needs rope.scaling.original_context_length")
+    betas = {"beta_fast": scaling["yarn_beta_fast"], "beta_slow": scaling["yarn_beta_slow"]}
     return GgufRope(
         rope_type="yarn",
         factor=factor,

@@ -62,7 +62,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, 
         weights = {
             name: torch.randn(slot.shape, generator=chance) * (0.3 if len(slot.shape) > 1 else 0.1)
             + (len(slot.shape) == 1)
-            for name, slot in loader.places(model).items()
+            for name, slot in loader.weight_slots(model).items()
         }
         save_file(weights, folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps(config))

@@ -161,7 +161,7 @@ def test_a_checkpoint_in_fp8_is_its_dequantised_twin(size: int, deepseek: Make, 
         if tensor.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "gate.weight")):
             stored, scales = quantise(tensor, (16, 16))
             quantised |= {name: stored, f"{name}_scale_inv": scales}
-            plain[name] = fp8.dequantise(stored, scales, (16, 16))
+            plain[name] = fp8.dequantize(stored, scales, (16, 16))
     said = {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [16, 16], "activation_scheme": "dynamic"}
     rough = copied(folder, tmp_path / "fp8", config | {"quantization_config": said}, quantised)
     twin = copied(folder, tmp_path / "twin", config, plain)
@@ -204,7 +204,9 @@ R1: dict[str, Any] = SHAPE | {
 
 def test_the_published_model_has_its_sizes() -> None:
     model = models.build(R1, layers.LayerContext(torch.bfloat16))
-    weights = sum(math.prod(slot.shape) for name, slot in loader.places(model).items() if "correction" not in name)
+    weights = sum(
+        math.prod(slot.shape) for name, slot in loader.weight_slots(model).items() if "correction" not in name
+    )
     assert weights == 671_026_404_352
     assert model.cache_specs == [cache_spec.MLASpec(576, 512)] * 61
     assert model.window == 163_840

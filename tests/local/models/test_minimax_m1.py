@@ -332,7 +332,7 @@ M1: dict[str, Any] = TINY | {
 
 def test_the_published_model_has_its_tensors_and_sizes() -> None:
     model = models.build(M1, layers.LayerContext(torch.bfloat16))
-    expected = loader.places(model)
+    expected = loader.weight_slots(model)
     assert {name: list(slot.shape) for name, slot in expected.items()} == shapes(M1)
     assert len(expected) == 8243
     assert sum(math.prod(slot.shape) for slot in expected.values()) == 456_089_655_296

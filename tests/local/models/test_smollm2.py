@@ -35,7 +35,7 @@ def runner() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def file() -> Any:
-    return local.weights.gguf.Gguf(local.weights.loader.find("smollm2", None, NullProgress()))
+    return local.weights.gguf.Gguf(local.weights.loader.resolve_model("smollm2", None, NullProgress()))
 
 
 def ask(runner: Any, *requests: Request) -> list[Output]:

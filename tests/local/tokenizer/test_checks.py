@@ -43,7 +43,7 @@ for _ in range(40):
 ADDED = {"content": "<x>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 
 TREES: dict[str, tuple[Any, str]] = {
-    "a list": ([], "holds no JSON object"),
+    "a list": ([], "does not hold a JSON object"),
     "no model": ({"version": "1.0"}, "has no model"),
     "a model of text": ({"model": "BPE"}, "has no model"),
     "a vocabulary of text": (tree(vocab="abc"), "vocab must be an object"),
@@ -60,7 +60,10 @@ TREES: dict[str, tuple[Any, str]] = {
     "a merge into nothing": (tree(merges=["a b"]), "needs 'ab'"),
     "a merge of nothing": (tree(merges=[["é", "b"]]), "needs 'é'"),
     "an unknown model": (tree(type="Magic"), ""),
-    "a prefix longer than the token": (tree(continuing_subword_prefix="###", merges=[["a", "b"]]), "goes on without"),
+    "a prefix longer than the token": (
+        tree(continuing_subword_prefix="###", merges=[["a", "b"]]),
+        "does not start with",
+    ),
     "scores of text": (tree(vocab=[["a", "x"]], type="Unigram"), "score of 'a'"),
     "scores alone": (tree(vocab=[1, 2], type="Unigram"), "entry 0"),
     "an unknown id beyond": (tree(vocab=[["a", 0.0]], type="Unigram", unk_id=7), "unk_id is 7"),
@@ -71,7 +74,7 @@ TREES: dict[str, tuple[Any, str]] = {
         tree() | {"added_tokens": [{**ADDED, "id": 95}, {**ADDED, "id": 95, "content": "<y>"}]},
         "same id 95",
     ),
-    "an added id that leaves a gap": (tree() | {"added_tokens": [{**ADDED, "id": 500}]}, "by its place it is 95"),
+    "an added id that leaves a gap": (tree() | {"added_tokens": [{**ADDED, "id": 500}]}, "its position gives 95"),
     "very many added tokens": (tree() | {"added_tokens": [{}] * 200_000}, "at most"),
     "a catastrophic pattern": (tree() | {"normalizer": replace({"Regex": "(a+)+$"}, "b")}, "fail on a short text"),
     "another": (tree() | {"normalizer": replace({"Regex": "(x+x+)+y"}, "b")}, "fail on a short text"),
@@ -81,7 +84,7 @@ TREES: dict[str, tuple[Any, str]] = {
         tree() | {"normalizer": sequence(*[replace({"String": "a"}, "a" * 1000)] * 10)},
         "as long",
     ),
-    "something for nothing": (tree() | {"normalizer": replace({"String": ""}, "a" * 1000)}, "replaces nothing"),
+    "something for nothing": (tree() | {"normalizer": replace({"String": ""}, "a" * 1000)}, "replaces an empty string"),
     "a long beginning": (tree() | {"normalizer": {"type": "Prepend", "prepend": "a" * 10**6}}, "times as long"),
     "many beginnings": (tree() | {"normalizer": sequence(*[{"type": "Prepend", "prepend": "a" * 90}] * 9)}, "as long"),
     "a growing decoder": (
@@ -199,7 +202,7 @@ CONFIGS: list[tuple[str, Any, str]] = [
         "lstrip of the added token",
     ),
     ("tokenizer_config.json", {"extra_special_tokens": "x"}, "must be a list"),
-    ("tokenizer_config.json", {"additional_special_tokens": [3]}, "which is no text"),
+    ("tokenizer_config.json", {"additional_special_tokens": [3]}, "which is not a text"),
     ("added_tokens.json", {"<x>": "y"}, "'y' is not a token id"),
     ("added_tokens.json", {"<x>": -1}, "'-1' is not a token id"),
     ("generation_config.json", {"eos_token_id": "x"}, "eos_token_id must be"),

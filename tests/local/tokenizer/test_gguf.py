@@ -18,7 +18,7 @@ from tests.local.tokenizer.test_files import CHATML, byte_level, sentencepiece
 
 local = load("runners", "local")
 from_gguf = local.tokenizer.gguf.from_gguf
-beside = local.tokenizer.gguf.beside
+from_gguf_file = local.tokenizer.gguf.from_gguf_file
 NAMES = local.tokenizer.pretokenizers.NAMES
 
 BASE = "<|endoftext|>"
@@ -197,22 +197,22 @@ def test_a_token_that_comes_twice_is_named(meta: dict[str, Any]) -> None:
 def test_files_beside_a_named_file_are_believed(meta: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "x.gguf"
     (tmp_path / "chat_template.jinja").write_text("J{{ messages[0].content }}<tool>")
-    assert beside(file, meta).render([{"role": "user", "content": "a"}]) == "Ja<tool>"
+    assert from_gguf_file(file, meta).render([{"role": "user", "content": "a"}]) == "Ja<tool>"
     (tmp_path / "chat_template.jinja").unlink()
     from_gguf(meta).backend.save(str(tmp_path / "tokenizer.json"))
     size = len(meta["tokenizer.ggml.tokens"])
-    found = beside(file, meta | {"tokenizer.ggml.pre": "not built in"})
+    found = from_gguf_file(file, meta | {"tokenizer.ggml.pre": "not built in"})
     assert found.render([{"role": "user", "content": "x"}]).startswith("<|im_start|>user\nx"), "the file's own template"
     assert found.stop_token_ids == {size - 4, size - 2}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "C", "eos_token": "<tool>"}))
-    found = beside(file, meta)
+    found = from_gguf_file(file, meta)
     assert (found.render([{"role": "user", "content": "x"}]), found.stop_token_ids) == ("C", {size - 4, size - 1})
 
 
 def test_a_tokenizer_of_another_model_is_not_believed(meta: dict[str, Any], tmp_path: Path) -> None:
     sentencepiece().save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(RunnerError, match=r"tokenizer\.json is of another model than x\.gguf"):
-        beside(tmp_path / "x.gguf", meta)
+        from_gguf_file(tmp_path / "x.gguf", meta)
 
 
 def write_parts(folder: Path, count: int, **wrong: Any) -> list[Path]:
@@ -241,16 +241,16 @@ def test_parts_are_one_file_whichever_is_named(count: int, tmp_path: Path) -> No
             f"t{i}": i for i in range(4)
         }
     shutil.copy(files[0], tmp_path / "mmproj-x.gguf")
-    assert local.weights.loader._gguf(tmp_path) == files[0]
+    assert local.weights.loader._find_gguf(tmp_path) == files[0]
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
         ({"parts": 3}, "one of 3 parts"),
-        ({"no": 0}, "says that it is part 1"),
-        ({"tensors": 5}, "have 4 tensors, and should have 5"),
-        ({"name": "x"}, "has tx a second time"),
+        ({"no": 0}, "claims to be part 1"),
+        ({"tensors": 5}, "have 4 tensors instead of 5"),
+        ({"name": "x"}, "repeats tx"),
     ],
 )
 def test_parts_that_do_not_belong_together_are_refused(wrong: dict[str, Any], said: str, tmp_path: Path) -> None:

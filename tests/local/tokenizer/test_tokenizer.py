@@ -224,7 +224,7 @@ def test_the_date_is_there_for_templates_that_show_it() -> None:
 
 def test_a_gguf_tokenizer_that_is_not_built_in_is_refused_with_a_way_out() -> None:
     for meta in ({"tokenizer.ggml.model": "llama"}, {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "tekken"}):
-        with pytest.raises(RunnerError, match=r"put the model's tokenizer\.json beside the file"):
+        with pytest.raises(RunnerError, match=r"put the model's tokenizer\.json next to the file"):
             from_gguf(meta)
 
 

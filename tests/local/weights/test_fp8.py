@@ -28,7 +28,7 @@ def test_a_round_trip_keeps_every_value_to_a_sixteenth(shape: tuple[int, int]) -
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     weight *= torch.logspace(-2, 2, shape[0])[:, None]  # blocks of very different size
     stored, scales = quantise(weight)
-    found = fp8.dequantise(stored, scales)
+    found = fp8.dequantize(stored, scales)
     # Half a step of three mantissa bits; below 2^-6 the steps are 2^-9 of the block's own unit.
     unit = scales.repeat_interleave(128, 0).repeat_interleave(128, 1)[: shape[0], : shape[1]]
     assert found.dtype == torch.float32
@@ -38,7 +38,7 @@ def test_a_round_trip_keeps_every_value_to_a_sixteenth(shape: tuple[int, int]) -
 def test_every_element_is_multiplied_by_the_scale_of_its_own_block() -> None:
     stored = torch.ones(5, 7).to(torch.float8_e4m3fn)
     scales = torch.arange(1.0, 13.0).view(3, 4)
-    found = fp8.dequantise(stored, scales, (2, 2))
+    found = fp8.dequantize(stored, scales, (2, 2))
     wanted = torch.tensor([[scales[i // 2, j // 2] for j in range(7)] for i in range(5)])
     assert torch.equal(found, wanted)
 
@@ -46,22 +46,22 @@ def test_every_element_is_multiplied_by_the_scale_of_its_own_block() -> None:
 def test_a_piece_of_a_matrix_takes_the_scales_of_where_it_stands() -> None:
     weight = torch.randn(300, 260, generator=torch.Generator().manual_seed(1))
     stored, scales = quantise(weight)
-    whole = fp8.dequantise(stored, scales)
+    whole = fp8.dequantize(stored, scales)
     for rows, columns in [((0, 75), (0, 260)), ((75, 150), (0, 260)), ((0, 300), (130, 260)), ((127, 129), (100, 200))]:
-        piece = fp8.dequantise(stored[slice(*rows), slice(*columns)], scales, origin=(rows[0], columns[0]))
+        piece = fp8.dequantize(stored[slice(*rows), slice(*columns)], scales, origin=(rows[0], columns[0]))
         assert torch.equal(piece, whole[slice(*rows), slice(*columns)])
 
 
 def test_bf16_is_rounded_once_from_fp32() -> None:
     stored, scales = quantise(torch.randn(130, 130, generator=torch.Generator().manual_seed(2)))
-    found = fp8.dequantise(stored, scales, dtype=torch.bfloat16)
-    assert torch.equal(found, fp8.dequantise(stored, scales).bfloat16())
+    found = fp8.dequantize(stored, scales, dtype=torch.bfloat16)
+    assert torch.equal(found, fp8.dequantize(stored, scales).bfloat16())
 
 
 def test_scales_that_do_not_cover_the_weight_are_refused() -> None:
     stored = torch.zeros(300, 100).to(torch.float8_e4m3fn)
     with pytest.raises(RunnerError, match=r"fp8 scales of shape \[2, 1\] do not cover .*\[300, 100\].*\[3, 1\]"):
-        fp8.dequantise(stored, torch.ones(2, 1))
+        fp8.dequantize(stored, torch.ones(2, 1))
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_a_sliding_window_computes_up_to_its_size(kind: str, model: Any, tmp_pat
 def test_factors_beside_another_scaling_are_refused(model: Any, tmp_path: Path) -> None:
     file, _ = model(rope_parameters=LLAMA3)
     rewritten(file, tmp_path / "both.gguf", "llama", {"rope.scaling.factor": 4.0})
-    with pytest.raises(RunnerError, match=r"llama\.rope\.scaling\.factor 4\.0 beside rope_freqs\.weight"):
+    with pytest.raises(RunnerError, match=r"llama\.rope\.scaling\.factor 4\.0 with rope_freqs\.weight"):
         read(tmp_path / "both.gguf")
 
 

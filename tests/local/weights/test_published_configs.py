@@ -470,6 +470,6 @@ def test_a_published_config_is_accepted(name: str) -> None:
     config, parameters, window = PUBLISHED[name]
     config = json.loads(json.dumps(config))
     model: Any = local.models.build(config, layers.LayerContext(torch.bfloat16))
-    count = sum(math.prod(slot.shape) for slot in local.weights.loader.places(model).values())
+    count = sum(math.prod(slot.shape) for slot in local.weights.loader.weight_slots(model).values())
     assert count == pytest.approx(parameters, rel=1e-3)
     assert model.window == window

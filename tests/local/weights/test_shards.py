@@ -78,7 +78,7 @@ def test_the_slices_of_all_ranks_are_the_checkpoint(kind: str, tiny: Callable[..
     covered = {name: torch.zeros(list(shape)) for name, shape in shapes.items()}
     for rank in range(2):
         model = read(folder, shard=sharding.Shard(rank, 2))
-        for name, slot in loader.places(model, shapes).items():
+        for name, slot in loader.weight_slots(model, shapes).items():
             assert slot.shape == tuple(shapes[name])
             if slot.view is not None:
                 assert slot.view.equal(checkpoint.tensor(name)[slot.part])

@@ -88,17 +88,17 @@ def engine(model: Any, window: int, **options: Any) -> Any:
 def dense(note: Callable[[str, Any], None]) -> None:
     """Qwen3-0.6B: prompts of 256 tokens, 128 new ones; a prompt of 32k."""
     model = random_model(DENSE)
-    rates, work = bench.rates(GPU, torch.bfloat16), bench.work(model, torch.bfloat16)
+    rates, work = bench.measure_device(GPU, torch.bfloat16), bench.model_costs(model, torch.bfloat16)
     running = engine(model, 40960)
     for batch in (1, 64, 256):
         bench.decode(running, batch, 256, 128, 151936)  # graphs are captured
         found = [bench.decode(running, batch, 256, 128, 151936) for _ in range(3)]
         best = sorted(found, key=lambda row: row["tokens_per_s"])[1]
-        best["bound_tokens_per_s"] = bench.bounds(work, rates, batch=batch, context=320)
+        best["bound_tokens_per_s"] = bench.decode_bound(work, rates, batch=batch, context=320)
         note(f"dense decode {batch}", best)
     for batch in (1, 256):
-        bench.decode(running, batch, 256, 32, 151936, draw=bench.SAMPLED)
-        note(f"dense sampled {batch}", bench.decode(running, batch, 256, 128, 151936, draw=bench.SAMPLED))
+        bench.decode(running, batch, 256, 32, 151936, sampling_params=bench.SAMPLED)
+        note(f"dense sampled {batch}", bench.decode(running, batch, 256, 128, 151936, sampling_params=bench.SAMPLED))
     bench.prefill(running, 32768, 151936)
     bound = {"bound_tokens_per_s": bench.prefill_bound(work, rates, 32768)}
     note("dense prefill 32768, five in a row", {**bench.prefill(running, 32768, 151936, times=5), **bound})
@@ -113,7 +113,7 @@ def dense(note: Callable[[str, Any], None]) -> None:
 def mini(note: Callable[[str, Any], None]) -> None:
     """M1-mini: prefill at several lengths, decoding, and decoding behind a long context."""
     model = random_model(MINI)
-    rates, work = bench.rates(GPU, torch.bfloat16), bench.work(model, torch.bfloat16)
+    rates, work = bench.measure_device(GPU, torch.bfloat16), bench.model_costs(model, torch.bfloat16)
     note("mini parameters", sum(parameter.numel() for parameter in model.parameters()))
     running = engine(model, 2**18 + 4096, batch=32, memory=12)
     bench.prefill(running, 40000, 32000)
@@ -125,7 +125,8 @@ def mini(note: Callable[[str, Any], None]) -> None:
         bench.decode(running, batch, 512, 16, 32000)
         found = bench.decode(running, batch, 512, 64, 32000)
         note(
-            f"mini decode {batch}", {**found, "bound_tokens_per_s": bench.bounds(work, rates, batch=batch, context=544)}
+            f"mini decode {batch}",
+            {**found, "bound_tokens_per_s": bench.decode_bound(work, rates, batch=batch, context=544)},
         )
     for context in (1024, 2**18):
         bench.decode(running, 1, context, 8, 32000)
@@ -141,7 +142,7 @@ def long(note: Callable[[str, Any], None]) -> None:
     running = engine(model, 2**20 + 4096, batch=4, memory=12)
     bench.prefill(running, 40000, 32000)
     found = bench.prefill(running, 2**20, 32000)
-    note("mini prefill 1M", {**found, "peak_gib": bench.peak(GPU)})
+    note("mini prefill 1M", {**found, "peak_gib": bench.peak_memory(GPU)})
     running.close()
 
 
@@ -152,7 +153,7 @@ def repeats(note: Callable[[str, Any], None]) -> None:
     bench.prefill(running, 40000, 32000)
     bench.decode(running, 32, 512, 8, 32000)
     one = bench.prefill(running, 2**17, 32000)
-    prompt = bench.sequences(1, 2**17, 64, 32000, seed=99)[0].prompt_token_ids
+    prompt = bench.random_sequences(1, 2**17, 64, 32000, seed=99)[0].prompt_token_ids
 
     def asked() -> list[Any]:
         found = import_module(f"{local.__name__}.engine.block_pool").hash_blocks(prompt)
@@ -162,9 +163,9 @@ def repeats(note: Callable[[str, Any], None]) -> None:
         ]
 
     before = running.scheduler.num_prompt_tokens
-    took = bench.ask(running, sequences := asked())
+    took = bench.run_all(running, sequences := asked())
     read = running.scheduler.num_prompt_tokens - before
-    again = bench.ask(running, asked())  # now all is there: what 32 decodings cost by themselves
+    again = bench.run_all(running, asked())  # now all is there: what 32 decodings cost by themselves
     note(
         "mini repeats",
         {
@@ -188,16 +189,18 @@ def again(note: Callable[[str, Any], None]) -> None:
 
         def alone(running: Any = running, vocab: int = vocab) -> list[list[int]]:
             asked = [
-                *bench.sequences(3, 300, 64, vocab, seed=1),
-                *bench.sequences(3, 700, 64, vocab, seed=2, draw=bench.SAMPLED),
+                *bench.random_sequences(3, 300, 64, vocab, seed=1),
+                *bench.random_sequences(3, 700, 64, vocab, seed=2, sampling_params=bench.SAMPLED),
             ]
             for one in asked:
-                bench.ask(running, [one])
+                bench.run_all(running, [one])
             return [one.output_token_ids for one in asked]
 
         before = alone()
-        for draw in (bench.SAMPLED, bench.GREEDY):
-            bench.ask(running, bench.sequences(150, 500, 100, vocab, seed=3, draw=draw))
+        for sampling_params in (bench.SAMPLED, bench.GREEDY):
+            bench.run_all(
+                running, bench.random_sequences(150, 500, 100, vocab, seed=3, sampling_params=sampling_params)
+            )
         same = sum(a == b for a, b in zip(before, alone(), strict=True))
         note(f"{name} the same after a crowd", {"requests": len(before), "same": same})
         running.close()
@@ -314,13 +317,13 @@ def peer(
                 took = timed(lambda ids=ids: model(ids, logits_to_keep=1))  # type: ignore[misc]
             note(
                 f"transformers {shape} prefill {length}",
-                {"tokens_per_s": length / took, "peak_gib": bench.peak(GPU)},
+                {"tokens_per_s": length / took, "peak_gib": bench.peak_memory(GPU)},
             )
 
 
 def rates(note: Callable[[str, Any], None]) -> None:
     """What the device does: a copy and a product."""
-    note("rates", bench.rates(GPU, torch.bfloat16)._asdict())
+    note("rates", bench.measure_device(GPU, torch.bfloat16)._asdict())
 
 
 NEW = 64

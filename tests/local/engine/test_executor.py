@@ -262,7 +262,7 @@ def test_ranks_end_with_the_process_that_started_them(checkpoint: Callable[[dict
     ("options", "said"),
     [
         ({"gpus": 0}, "gpus is a whole number from 1 on, not '0'"),
-        ({"gpus": 3, "device": "cuda"}, "gpus=3, and there are 2 here"),
+        ({"gpus": 3, "device": "cuda"}, "gpus=3, but this machine has 2 GPUs"),
         ({"gpus": 2, "device": "cuda:1"}, "gpus=2 takes the first ones: hide others by CUDA_VISIBLE_DEVICES"),
     ],
 )

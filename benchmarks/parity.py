@@ -150,7 +150,7 @@ def made(name: str, folder: Path) -> Expected:
 def read(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
     """The model in a folder; a tokenizer need not be there."""
     found = safetensors.Safetensors(folder)
-    found.where = {name: file for name, file in found.where.items() if file.name != EXPECTED}
+    found.file_of = {name: file for name, file in found.file_of.items() if file.name != EXPECTED}
     model = models.build(found.config, layers.LayerContext(dtype))
     loader.fill(model, found, device=device, progress=NullProgress(), where=str(folder))
     return model

@@ -91,8 +91,8 @@ TREES: dict[str, tuple[Any, str]] = {
         tree() | {"decoder": {"type": "Sequence", "decoders": [replace({"String": "a"}, "a" * 1000)] * 9}},
         "times as long",
     ),
-    "many rules": (tree() | {"normalizer": sequence(*[{"type": "NFC"}] * 1000)}, "more rules"),
-    "deep rules": (tree() | {"normalizer": DEEP}, "more rules"),
+    "many rules": (tree() | {"normalizer": sequence(*[{"type": "NFC"}] * 1000)}, "too many rules"),
+    "deep rules": (tree() | {"normalizer": DEEP}, "too many rules"),
     "a rule of text": (tree() | {"normalizer": "NFC"}, "rule without a type"),
     "a rule of an unknown type": (tree() | {"normalizer": {"type": "Explode"}}, ""),
     "a broken table": (

@@ -133,9 +133,9 @@ def write(path: Path, text: str) -> Path:
 
 def run_of(out: Path) -> Path:
     """The folder of the only run below `--out`; `out` itself if there is none."""
-    found = {file.parent for name in ("run.json", "samples.jsonl") for file in out.rglob(name)}
-    assert len(found) < 2, f"several runs below {out}: {sorted(found)}"
-    return found.pop() if found else out
+    folders = {file.parent for name in ("run.json", "samples.jsonl") for file in out.rglob(name)}
+    assert len(folders) < 2, f"several runs below {out}: {sorted(folders)}"
+    return folders.pop() if folders else out
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -155,12 +155,12 @@ def digests(name: str, overrides: list[str], seed: int, numbers: list[int]) -> s
         "print(hashlib.sha256(repr([samples.sample(i) for i in numbers]).encode()).hexdigest())"
     )
     here = load_tasks([name], overrides)[0].samples(CharacterTokenizer(), seed)
-    found = {hashlib.sha256(repr([here.sample(i) for i in numbers]).encode()).hexdigest()}
+    hashes = {hashlib.sha256(repr([here.sample(i) for i in numbers]).encode()).hexdigest()}
     for hash_seed in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": hash_seed}
         command = [sys.executable, "-c", script, json.dumps([name, overrides, seed, numbers])]
-        found.add(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip())
-    return found
+        hashes.add(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip())
+    return hashes
 
 
 class Characters(CharacterTokenizer):

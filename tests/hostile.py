@@ -211,5 +211,5 @@ MOST = 8.0
 
 def not_linear(function: Callable[[str], Any], n: int = 8_000) -> dict[str, float]:
     """The forms on which a function does not take linear time, with their growth."""
-    found = {name: growth(function, make, n) for name, make in FORMS.items()}
-    return {name: ratio for name, ratio in found.items() if ratio >= MOST}
+    growths = {name: growth(function, make, n) for name, make in FORMS.items()}
+    return {name: ratio for name, ratio in growths.items() if ratio >= MOST}

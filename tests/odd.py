@@ -132,23 +132,23 @@ def wrong(call: Call, words: list[str], may_change: Set[Path] = frozenset()) -> 
 
 def all_wrong(call: Call, commands: Iterable[list[str]]) -> str:
     """What is wrong with any of these commands."""
-    found = [wrong(call, words) for words in commands]
-    problems = [problem for problem in found if problem]
-    return "\n".join([f"{len(problems)} of {len(found)}:", *problems[:20]]) if problems else ""
+    results = [wrong(call, words) for words in commands]
+    problems = [problem for problem in results if problem]
+    return "\n".join([f"{len(problems)} of {len(results)}:", *problems[:20]]) if problems else ""
 
 
 def _ended_wrong(result: Result) -> str:
     errors = [line for line in result.err.splitlines() if line.startswith("Error")]
-    said = result.out + result.err
+    printed = result.out + result.err
     if result.code not in CODES:
         return "an exit code that is not documented"
-    if "Traceback" in said or "internal error" in said or " raised " in result.err:
+    if "Traceback" in printed or "internal error" in printed or " raised " in result.err:
         return "an error of ours"
     if len(errors) != (result.code in {2, 4}):
         return f"{len(errors)} error lines"
     if result.code == 2 and (result.out or len(result.err) > 3000):
         return "more than one line"
-    if any(ord(letter) < 32 and letter != "\n" for letter in said):
+    if any(ord(letter) < 32 and letter != "\n" for letter in printed):
         return "control characters on the terminal"
     return ""
 
@@ -161,8 +161,8 @@ def _said(words: list[str]) -> set[Path]:
 
 def _state() -> dict[Path, tuple[int, int]]:
     """Size and time of change of each file below the current folder; of folders, that they are there."""
-    found = {}
+    state = {}
     for path in Path().rglob("*"):
         about = path.lstat()
-        found[path] = (0, 0) if path.is_dir() else (about.st_size, about.st_mtime_ns)
-    return found
+        state[path] = (0, 0) if path.is_dir() else (about.st_size, about.st_mtime_ns)
+    return state

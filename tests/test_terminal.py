@@ -30,12 +30,12 @@ SIGNS = {0x600, 0x601, 0x602, 0x603, 0x604, 0x605, 0x6DD, 0x70F, 0x890, 0x891, 0
 
 @pytest.mark.parametrize("category", ["Cc", "Cf", "Zl", "Zp", "Cs"])
 def test_every_character_that_is_not_seen_is_escaped(category: str) -> None:
-    kept = {0x9, 0xA, 0x200C, 0x200D, *SIGNS}
+    allowed = {0x9, 0xA, 0x200C, 0x200D, *SIGNS}
     wrong = [
         hex(code)
         for code in range(0x110000)
         if unicodedata.category(chr(code)) == category
-        and (terminal.printable(chr(code)) == chr(code)) != (code in kept)
+        and (terminal.printable(chr(code)) == chr(code)) != (code in allowed)
     ]
     assert not wrong
 
@@ -49,7 +49,7 @@ def test_what_is_seen_stays() -> None:
 
 def test_nothing_is_printed_elsewhere() -> None:
     """Every print, echo and console of the package is in the one module that makes them safe."""
-    found = []
+    calls = []
     for folder in ("m1eval", "runners", "scorers", "tasks"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             if path.name == "terminal.py":
@@ -60,8 +60,8 @@ def test_nothing_is_printed_elsewhere() -> None:
                 if called in {"print", "click.echo", "click.secho", "Console", "Text"} or text in {
                     *("sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__")
                 }:
-                    found.append(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {called or text}")
-    assert found == [], "print through m1eval.terminal"
+                    calls.append(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {called or text}")
+    assert calls == [], "print through m1eval.terminal"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -80,8 +80,8 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, {"data": [{"id": name} for name in self.names]})
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if asked["messages"][-1]["content"].startswith("line one\n1"):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if body["messages"][-1]["content"].startswith("line one\n1"):
             self._send(400, {"error": {"message": HOSTILE, "type": HOSTILE, "code": "\n\nError: forged"}})
             return
         message = {"role": "assistant", "content": HOSTILE}
@@ -161,11 +161,11 @@ def on_screen(folder: Path, *args: str) -> str:
         shown.wait(60)
     screen = drawn.decode("utf-8", "replace")
     assert "Traceback" not in screen
-    # rich draws with colours and cursor movements of its own; none of them is one of those in the names
-    own = re.sub(r"\x1b\[[0-9;?]*[mhlAKGJ]", "", screen.replace("\r\n", "\n").replace("\r", ""))
+    # rich draws with colours and cursor movements of its plain; none of them is one of those in the names
+    plain = re.sub(r"\x1b\[[0-9;?]*[mhlAKGJ]", "", screen.replace("\r\n", "\n").replace("\r", ""))
     assert "\x1b[2J" not in screen
     assert "\x1b[31m" not in screen
-    assert not RAW.search(own), repr(own)
+    assert not RAW.search(plain), repr(plain)
     return screen
 
 
@@ -217,8 +217,8 @@ def test_errors(hostile: Path, url: str) -> None:
         command = [sys.executable, "-m", "m1eval", *args]
         done = subprocess.run(command, cwd=hostile, capture_output=True, timeout=60, check=False)
         text = (done.stdout + done.stderr).decode()
-        asked = "--base-url" in args  # the model list is advice, and the server refuses one of three requests
-        assert done.returncode == (3 if asked else 2), text
+        reaches_server = "--base-url" in args  # the model list is advice, and the server refuses one of three requests
+        assert done.returncode == (3 if reaches_server else 2), text
         assert not RAW.search(text), repr(text)
         if args[0] != "--debug" and text.startswith("Error: "):
             assert text.count("\n") == 1, text

@@ -41,9 +41,9 @@ def python(wheel, tmp_path_factory):
     """The Python of an environment that holds the wheel, and of ours only the packages it depends on."""
     folder = tmp_path_factory.mktemp("venv")
     venv.create(folder, with_pip=False)
-    made = folder / "bin" / "python"
+    interpreter = folder / "bin" / "python"
     packages = subprocess.run(
-        [made, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        [interpreter, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         capture_output=True,
         text=True,
         check=True,
@@ -52,7 +52,7 @@ def python(wheel, tmp_path_factory):
         file.extractall(packages)
     # Ours come after the wheel's, and without their .pth files, so that the checkout is not found through them.
     (Path(packages) / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return made
+    return interpreter
 
 
 def test_the_wheel_holds_m1eval_and_nothing_else(wheel):
@@ -101,8 +101,8 @@ def test_a_task_a_scorer_and_a_runner_in_an_empty_folder_run_by_name(python, tmp
     assert done.returncode == 0, done.stderr
     assert "| sums | 0.250 |" in done.stdout
     assert (tmp_path / "results" / "sums" / "x" / "samples.parquet").exists()
-    told = [python, "-c", "import m1eval; print(m1eval.__file__)"]
-    where = subprocess.run(told, cwd=tmp_path, capture_output=True, text=True, check=True)
+    import_command = [python, "-c", "import m1eval; print(m1eval.__file__)"]
+    where = subprocess.run(import_command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert str(python.parents[1]) in where.stdout
 
 

@@ -157,15 +157,15 @@ def test_more_lengths_make_no_false_one_likelier():
         limit = 2 ** (10 + sum(truth >= 0.85 for truth in truths))
         too_long = 0
         for rights in drawn.binomial(30, truths, size=(400, 6)):
-            found = effective(sweep({2 ** (10 + i): int(right) for i, right in enumerate(rights)}, 30), 0.85)
-            too_long += (found.longest or 0) >= limit
+            score_limit = effective(sweep({2 ** (10 + i): int(right) for i, right in enumerate(rights)}, 30), 0.85)
+            too_long += (score_limit.longest or 0) >= limit
         assert too_long / 400 <= 0.05
 
 
 def test_subtasks_weigh_the_same_by_length():
-    found = [entry(i, float(i % 4 != 0), length=4096, subtask="a") for i in range(40)]
-    found += [entry(100 + i, 1.0, length=4096, subtask="b") for i in range(10)]
-    (band,) = by_length.bands(found)
+    entries = [entry(i, float(i % 4 != 0), length=4096, subtask="a") for i in range(40)]
+    entries += [entry(100 + i, 1.0, length=4096, subtask="b") for i in range(10)]
+    (band,) = by_length.bands(entries)
     assert band.score == pytest.approx((0.75 + 1) / 2)
     parts = [stats.problems_like_these([stats.Unit(v) for v in values]) for values in ([0, 1, 1, 1] * 10, [1] * 10)]
     assert band.stderr == stats.average(parts).stderr
@@ -175,8 +175,8 @@ def test_subtasks_weigh_the_same_by_length():
 
 
 def test_many_depths_are_put_into_tenths_and_cells_without_samples_stay_open():
-    found = [entry(i, 1.0, length=4096 * (1 + i % 2), depth=i) for i in range(0, 96)]
-    grid = by_length.grid(found)
+    entries = [entry(i, 1.0, length=4096 * (1 + i % 2), depth=i) for i in range(0, 96)]
+    grid = by_length.grid(entries)
     assert grid is not None
     assert grid.rows == [f"{low}–{low + 10}" for low in range(0, 100, 10)]
     assert grid.columns == ["4k", "8k"]
@@ -257,11 +257,11 @@ def test_a_shortened_prompt_keeps_both_its_ends_whole_characters_and_fits(tokeni
     text = "Anfang " + "Größe – 漢字 🙂 " * 400 + " Ende"
     fit = Overlength("truncate_middle", tokenizer, 50)
     sample = Sample(id="s", messages=[{"role": "system", "content": "short"}, {"role": "user", "content": text}])
-    made = fit.apply(sample, 1000)
-    assert made is not None
-    assert tokenizer.count(made.messages) <= 950
-    assert tokenizer.count(made.messages) > 900
-    content = made.messages[1]["content"]
+    fitted = fit.apply(sample, 1000)
+    assert fitted is not None
+    assert tokenizer.count(fitted.messages) <= 950
+    assert tokenizer.count(fitted.messages) > 900
+    content = fitted.messages[1]["content"]
     assert content.startswith("Anfang Größe")
     assert content.endswith("🙂  Ende")
     assert "\ufffd" not in content
@@ -371,9 +371,9 @@ def test_a_killed_run_counts_each_answer_once(m1eval, tmp_path):
 
 
 def test_cells_say_how_few_samples_they_hold():
-    found = [entry(i // 2, 1.0, length=4096, depth=50) for i in range(4)]
-    found += [entry(100 + i, 0.0, length=8192, depth=50) for i in range(5)]
-    grid = by_length.grid(found)
+    entries = [entry(i // 2, 1.0, length=4096, depth=50) for i in range(4)]
+    entries += [entry(100 + i, 0.0, length=8192, depth=50) for i in range(5)]
+    grid = by_length.grid(entries)
     assert grid is not None
     text, picture = heatmap.blocks(grid, "t"), heatmap.svg(grid, "t")
     assert "1.00*" in text
@@ -385,11 +385,11 @@ def test_cells_say_how_few_samples_they_hold():
 
 
 def test_a_sample_that_could_not_be_built_hides_no_lengths():
-    found = [entry(i, 1.0, length=3000) for i in range(3)]
+    entries = [entry(i, 1.0, length=3000) for i in range(3)]
     lost = Entry(id="lost", outcome="errored")
-    assert [band.label for band in by_length.bands([*found, lost])] == ["3,000"]
+    assert [band.label for band in by_length.bands([*entries, lost])] == ["3,000"]
     later = Entry(id="late", outcome="errored", metadata={"length": 3000})
-    (band,) = by_length.bands([*found, later])
+    (band,) = by_length.bands([*entries, later])
     assert (band.samples, band.tally.outcomes["errored"]) == (3, 1)
 
 

@@ -22,11 +22,11 @@ def sums(tmp_path):
 @pytest.fixture
 def runs(m1eval, sums, tmp_path):
     """Runs of the task by models that are right always, half of the time, and never."""
-    made = {}
+    folders = {}
     for name, script in (("all", "gold"), ("half", "gold,wrong"), ("none", "wrong"), ("errors", "gold,error")):
-        made[name] = tmp_path / name
-        m1eval("run", "--tasks", sums, "--model", f"echo:{script}", "--out", made[name], "--display", "none")
-    return made
+        folders[name] = tmp_path / name
+        m1eval("run", "--tasks", sums, "--model", f"echo:{script}", "--out", folders[name], "--display", "none")
+    return folders
 
 
 def test_a_clear_difference_is_shown_with_its_flips(m1eval, runs):
@@ -162,21 +162,19 @@ def forged(folder, answers, *, cluster="", group="", columns=None):
 
 
 def test_one_answer_against_sixteen_of_the_same_model_shows_nothing(m1eval, tmp_path):
-    made = random.Random(7)
-    found = 0
+    rng = random.Random(7)
+    significant = 0
     for trial in range(40):
-        a = forged(tmp_path / f"a{trial}", {f"s{i}": [float(made.random() < 0.9)] for i in range(10)})
-        b = forged(
-            tmp_path / f"b{trial}", {f"s{i}": [float(made.random() < 0.9) for _ in range(16)] for i in range(10)}
-        )
+        a = forged(tmp_path / f"a{trial}", {f"s{i}": [float(rng.random() < 0.9)] for i in range(10)})
+        b = forged(tmp_path / f"b{trial}", {f"s{i}": [float(rng.random() < 0.9) for _ in range(16)] for i in range(10)})
         (pair,) = m1eval("compare", a, b, "--json").json()["comparisons"]
-        found += pair["p"] < 0.05 or pair["these_problems"]["p"] < 0.05
+        significant += pair["p"] < 0.05 or pair["these_problems"]["p"] < 0.05
         for effect in (pair, pair["these_problems"]):
             low, high = effect["interval"]
             assert -1 <= low <= pair["difference"] <= high <= 1
             assert (effect["p"] < 0.05) == (not low <= 0 <= high)
         assert (pair["repeats"], pair["repeats_least"]) == ([1, 16], [1, 16])
-    assert found <= 4
+    assert significant <= 4
 
 
 def test_clusters_and_groups_are_those_of_the_records(m1eval, tmp_path):
@@ -250,11 +248,11 @@ def test_a_question_that_stands_twice_is_paired_once(m1eval, tmp_path):
         folders.append(tmp_path / f"run-{name}")
         m1eval("run", "--tasks", named, "--model", "echo:gold", "--out", folders[-1], "--display", "none")
         journal = run_of(folders[-1]) / "samples.jsonl"
-        made = [json.loads(line) for line in journal.read_text().splitlines()]
-        for record in made:
+        records = [json.loads(line) for line in journal.read_text().splitlines()]
+        for record in records:
             if record["metadata"]["given"] == "x":
                 record |= {"outcome": "wrong", "value": 0.0}
-        journal.write_text("".join(json.dumps(record) + "\n" for record in made))
+        journal.write_text("".join(json.dumps(record) + "\n" for record in records))
     (pair,) = m1eval("compare", *folders, "--json").json()["comparisons"]
     assert (pair["samples"], pair["left_out"]) == (5, 0)
     assert pair["scores"] == [1.0, 0.4], "as in the tables of the runs"
@@ -266,27 +264,27 @@ def suites(m1eval, sums, tmp_path):
     """Folders of three tasks: one is whole in both, one errored in the second, one has other samples there."""
     for name in ("lost", "halves"):
         write(tmp_path / f"{name}.yaml", sums.read_text())
-    made = {}
+    folders = {}
     for out, script in (("a", "gold"), ("b", "error")):
-        made[out] = tmp_path / out
-        common = ("--out", made[out], "--display", "none")
+        folders[out] = tmp_path / out
+        common = ("--out", folders[out], "--display", "none")
         m1eval("run", "--tasks", sums, "--model", "echo:gold,wrong", *common)
         m1eval("run", "--tasks", tmp_path / "lost.yaml", "--model", f"echo:{script}", *common)
         ids = f"halves-0{1 if out == 'a' else 2}"
         half = m1eval("run", "--tasks", tmp_path / "halves.yaml", "--ids", ids, "--model", "echo:gold", *common)
         assert half.code == 0, half.err
-    return made
+    return folders
 
 
 def test_a_task_that_cannot_be_compared_does_not_keep_the_others_from_it(m1eval, suites):
     result = m1eval("compare", suites["a"], suites["b"], "--json")
-    found = result.json()
-    assert (result.code, [pair["task"] for pair in found["comparisons"]]) == (0, ["sums"])
-    reasons = {each["task"]: each["reason"] for each in found["skipped"]}
+    output = result.json()
+    assert (result.code, [pair["task"] for pair in output["comparisons"]]) == (0, ["sums"])
+    reasons = {each["task"]: each["reason"] for each in output["skipped"]}
     assert set(reasons) == {"lost", "halves"}
     assert "have no problem of lost that both have scored" in reasons["lost"]
     assert "have no sample of halves in common" in reasons["halves"]
-    assert found["comparisons"][0].get("p_adjusted") is None, "one comparison alone needs no correction"
+    assert output["comparisons"][0].get("p_adjusted") is None, "one comparison alone needs no correction"
     text = m1eval("compare", suites["a"], suites["b"])
     assert text.code == 0
     assert "skipped lost: " in text.out

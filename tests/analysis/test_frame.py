@@ -101,8 +101,8 @@ def test_lines_that_a_later_one_supersedes_are_read_once(m1eval, capitals, tmp_p
 
 def test_parquet_has_the_logprobs(tmp_path):
     table = tmp_path / "samples.parquet"
-    told = [[-0.5, -1.0], None, [], [0.0]]
+    written = [[-0.5, -1.0], None, [], [0.0]]
     write_parquet(
-        (Record(id="a", repeat=i, outcome="right", value=1.0, logprobs=each) for i, each in enumerate(told)), table
+        (Record(id="a", repeat=i, outcome="right", value=1.0, logprobs=each) for i, each in enumerate(written)), table
     )
-    assert parquet.read_table(table)["logprobs"].to_pylist() == told
+    assert parquet.read_table(table)["logprobs"].to_pylist() == written

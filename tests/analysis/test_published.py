@@ -37,8 +37,8 @@ def differs(m1eval, data, tmp_path):
             "echo:gold,wrong",
         )
         (row,) = m1eval(*command, "-k", 2, *options, "--json").json()["runs"]
-        found: list[str] = next(each["differs_in"] for each in row["published"] if each["model"] == M1)
-        return found
+        differences: list[str] = next(each["differs_in"] for each in row["published"] if each["model"] == M1)
+        return differences
 
     return call
 
@@ -66,11 +66,11 @@ COMMON = ["repeats 2 (there 32)", "data (from {data}, the task has HuggingFaceH4
     ],
 )
 def test_every_setting_that_differs_is_named(differs, data, options, named):
-    found = differs(*options)
+    differences = differs(*options)
     for text in [*(each.format(data=data) for each in COMMON), *named]:
-        assert text in found
+        assert text in differences
     if options and options[0] != "--protocol":
-        assert len(found) == len(COMMON) + len(named)
+        assert len(differences) == len(COMMON) + len(named)
 
 
 def test_a_task_that_is_run_as_its_file_has_it_differs_in_what_the_protocol_states_alone(m1eval, tmp_path):
@@ -158,14 +158,14 @@ def test_p_values_are_adjusted_over_all_rows_and_said_once(m1eval, data, tmp_pat
         "echo:gold,wrong",
     )
     runs = m1eval(*command, "--json").json()["runs"]
-    found = [each for run in runs for each in run["published"]]
-    raw = sorted((each["p"] for each in found), reverse=True)
-    assert len(found) == 6
+    published_scores = [each for run in runs for each in run["published"]]
+    raw = sorted((each["p"] for each in published_scores), reverse=True)
+    assert len(published_scores) == 6
     least = 1.0
     for place, p in enumerate(raw):
         least = min(least, p * 6 / (6 - place))
-        assert any(each["p_adjusted"] == pytest.approx(least) for each in found if each["p"] == p)
-    for each in found:
+        assert any(each["p_adjusted"] == pytest.approx(least) for each in published_scores if each["p"] == p)
+    for each in published_scores:
         assert each["difference"] == pytest.approx(each["score"] - each["published"])
         low, high = each["interval"]
         assert low <= each["difference"] <= high

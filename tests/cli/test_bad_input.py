@@ -66,28 +66,28 @@ def test_names_that_are_not_there(m1eval, monkeypatch, tmp_path, tasks, model, w
 def test_an_unreachable_server(m1eval, capitals, tmp_path):
     with Closed() as port:
         command = ("run", "--tasks", capitals, "--model", "http:m", "--base-url", f"http://127.0.0.1:{port}/v1")
-        said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path, code=4)
-    assert f"http://127.0.0.1:{port}/v1: cannot connect: connection refused" in said
-    assert "is the server up, and is --base-url right?" in said
+        message = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path, code=4)
+    assert f"http://127.0.0.1:{port}/v1: cannot connect: connection refused" in message
+    assert "is the server up, and is --base-url right?" in message
 
 
 def test_a_wrong_key_and_a_missing_one(m1eval, monkeypatch, capitals, tmp_path, server):
     command = ("run", "--tasks", capitals, "--model", "http:small-model", "--base-url", server)
     monkeypatch.setenv("OPENAI_API_KEY", "wrong-secret")
-    said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path, code=4)
-    assert "the key in $OPENAI_API_KEY is refused" in said
-    assert "wrong-secret" not in said
+    message = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path, code=4)
+    assert "the key in $OPENAI_API_KEY is refused" in message
+    assert "wrong-secret" not in message
     monkeypatch.delenv("OPENAI_API_KEY")
-    said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path, code=4)
-    assert "set $OPENAI_API_KEY to a key" in said
+    message = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path, code=4)
+    assert "set $OPENAI_API_KEY to a key" in message
 
 
 def test_a_model_that_the_server_does_not_have(m1eval, monkeypatch, capitals, tmp_path, server):
     monkeypatch.setenv("OPENAI_API_KEY", "right")
     command = ("run", "--tasks", capitals, "--model", "http:smal-model", "--base-url", server)
-    said = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path, code=4)
-    assert "or model 'smal-model' is not there (501 " in said
-    assert "did you mean small-model? (models: small-model" in said
+    message = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path, code=4)
+    assert "or model 'smal-model' is not there (501 " in message
+    assert "did you mean small-model? (models: small-model" in message
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,11 @@ def generation(m1eval, *options):
 
 def test_tokens_mean_the_same_in_options_overrides_and_task_files(m1eval, capitals, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    given = generation(m1eval, "-t", capitals, "--think", "8k", "--max-tokens", "32k")
+    options = generation(m1eval, "-t", capitals, "--think", "8k", "--max-tokens", "32k")
     override = generation(m1eval, "-t", capitals, "--set", "think=8k", "--set", "generation.max_tokens=32k")
     capitals.write_text(capitals.read_text() + "think: 8k\ngeneration: {max_tokens: 32K}\n")
     written = generation(m1eval, "-t", capitals)
-    for task in (given, override, written):
+    for task in (options, override, written):
         assert (task["think"], task["generation"]["max_tokens"]) == (8192, 32768)
 
 
@@ -260,8 +260,8 @@ def test_a_folder_of_an_earlier_version_goes_on(m1eval, capitals, monkeypatch, t
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "runners" / "any.py", GONE.replace("> 3", "> 99"))
     command = ("run", "-t", "./capitals.yaml", "--model", "./runners/any.py:Org/Model", "--display", "none", "--json")
-    made = tmp_path / m1eval(*command).json()["runs"][0]["path"]
-    made.rename(made.with_name("model"))
+    folder = tmp_path / m1eval(*command).json()["runs"][0]["path"]
+    folder.rename(folder.with_name("model"))
     again = m1eval(*command)
     assert again.json()["runs"][0]["path"] == "results/capitals/model"
     assert "continues in results/capitals/model, where an earlier version kept this run" in again.err

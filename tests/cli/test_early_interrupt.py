@@ -34,9 +34,9 @@ def test_at_any_moment_of_the_start(capitals, tmp_path, part):
     draw = random.Random()
     for _ in range(5):
         after = draw.randrange(part * 60, part * 60 + 60)
-        code, said = interrupted(tmp_path, RUN, after)
-        assert code == 130, (after, said)
-        assert said in ([], ["interrupted; the same command continues\n"]), after
+        code, output = interrupted(tmp_path, RUN, after)
+        assert code == 130, (after, output)
+        assert output in ([], ["interrupted; the same command continues\n"]), after
 
 
 def test_after_the_last_line_of_the_output(tmp_path):

@@ -138,8 +138,8 @@ def shown(problems: list[str]) -> str:
     "words", ["compare runs/t odd", "compare odd runs/t --json", "lengths odd", "lengths odd --json"]
 )
 def test_odd_results_end_in_one_line(m1eval, folder, kind, words):
-    found = [(name, odd.wrong(m1eval, words.split())) for name, _ in damaged(kind)]
-    problems = [f"{name}: {problem}" for name, problem in found if problem]
+    results = [(name, odd.wrong(m1eval, words.split())) for name, _ in damaged(kind)]
+    problems = [f"{name}: {problem}" for name, problem in results if problem]
     assert not problems, shown(problems)
 
 
@@ -152,12 +152,12 @@ def test_odd_results_end_in_one_line(m1eval, folder, kind, words):
 )
 def test_odd_results_are_continued_or_refused_in_one_line(m1eval, folder, kind, finished):
     """Of a run that is not finished, no answer is there yet, and all of run.json is needed."""
-    words, found = ["run", *odd.NEEDED["run"], "--out", "odd"], []
+    words, results = ["run", *odd.NEEDED["run"], "--out", "odd"], []
     for name, place in damaged(kind):
         if not finished:
             (place / "samples.jsonl").write_bytes(b"")
-        found.append((name, odd.wrong(m1eval, words, may_change={place})))
-    problems = [f"{name}: {problem}" for name, problem in found if problem]
+        results.append((name, odd.wrong(m1eval, words, may_change={place})))
+    problems = [f"{name}: {problem}" for name, problem in results if problem]
     assert not problems, shown(problems)
 
 

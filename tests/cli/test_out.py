@@ -71,13 +71,13 @@ def test_the_folder_of_another_run_is_refused(m1eval, two, other, more):
 def test_a_run_that_a_killed_redo_has_moved_aside_is_still_there(m1eval, two):
     m1eval("run", "-t", two[0], *ECHO, "--out", "made")
     Path("made/capitals/gold").rename("flat")
-    kept = folder.aside_path(Path("flat"))
-    Path("flat").rename(kept)
+    aside = folder.aside_path(Path("flat"))
+    Path("flat").rename(aside)
     Path("flat").mkdir()
     result = m1eval("run", "-t", two[0], *ECHO, "--out", "flat", "--json")
     assert paths(result) == ["flat"]
     assert "the earlier run is back in place" in result.err
-    assert not kept.exists()
+    assert not aside.exists()
 
 
 def test_two_models_whose_names_are_alike_do_not_meet_below_out(m1eval, two, tmp_path):

@@ -157,8 +157,8 @@ def test_a_folder_counts_as_the_local_runner_and_transformers(name, where, train
     theirs: Any = PreTrainedTokenizerFast.from_pretrained(str(path))
     for talk in [*TALKS.values(), *([CALLS] if name == "qwen" else [])]:
         text = theirs.apply_chat_template(talk, add_generation_prompt=True, tokenize=False)
-        wanted = len(theirs.encode(text, add_special_tokens=False))
-        assert ours.count(talk) == file.count(talk) == local.count(talk) == wanted
+        expected = len(theirs.encode(text, add_special_tokens=False))
+        assert ours.count(talk) == file.count(talk) == local.count(talk) == expected
         for message in talk:
             assert ours.encode(message["content"]) == theirs.encode(message["content"], add_special_tokens=False)
 

@@ -101,8 +101,8 @@ def test_what_a_helper_imports_decides_and_its_neighbours_do_not(tmp_path: Path)
     for name in ("_other.py", "data.txt", "_pack/unused.py", "more/unused.py", "../_outside.py"):
         write(tmp_path / name, "x = 1\n")
     files = imported_files("tasks", tmp_path / "_rows.py")
-    own = {name for name, path in files.items() if path.is_relative_to(tmp_path)}
-    assert own == {"_late.py", "_later.py", "_pack/__init__.py", "inner.py", "more/__init__.py"}
+    helpers = {name for name, path in files.items() if path.is_relative_to(tmp_path)}
+    assert helpers == {"_late.py", "_later.py", "_pack/__init__.py", "inner.py", "more/__init__.py"}
     assert {"_reasoning_gym.py", "math/__init__.py"} < set(files)
 
 

@@ -20,12 +20,12 @@ def test_a_file_that_hides_a_built_in_folder_is_announced_and_recorded(file, tmp
     capitals.write_text(capitals.read_text().replace("scorer: exact", "scorer: math"))
     model = "echo:gold" if kind == "scorers" else "http:m"
     result = shell("run", "--tasks", capitals, "--model", model, "--out", "x")
-    said = f"{file} is used in place of the built-in {kind}/{name}/"
-    assert f"note: {said}\n" in result.err
+    note = f"{file} is used in place of the built-in {kind}/{name}/"
+    assert f"note: {note}\n" in result.err
     meta = json.loads((run_of(tmp_path / "x") / "run.json").read_text())
-    assert meta["shadowing"] == [said]
+    assert meta["shadowing"] == [note]
     assert meta["files"][kind.removesuffix("s")].endswith(file)
-    assert f"note: {said}\n" in shell("run", "--tasks", capitals, "--model", model, "--dry-run", "--out", "y").err
+    assert f"note: {note}\n" in shell("run", "--tasks", capitals, "--model", model, "--dry-run", "--out", "y").err
 
 
 def test_a_hidden_runner_of_a_judge_is_announced(tmp_path, shell, capitals):
@@ -95,8 +95,8 @@ def test_a_folder_without_code_and_a_dangling_link_hide_nothing(tmp_path, shell,
 def test_a_helper_serves_its_own_neighbours_alone(tmp_path, shell, capitals):
     """The built-in scorer keeps its `_boxed`, the user's has the user's, and may use the built-in ones besides."""
     write(tmp_path / "scorers" / "_boxed.py", "last_boxed = lambda text: 'mine'\n")
-    own = "from ._boxed import last_boxed\n" + SCORER.replace("0.25", "float(last_boxed('x') == 'mine')")
-    write(tmp_path / "scorers" / "own.py", own)
+    local_scorer = "from ._boxed import last_boxed\n" + SCORER.replace("0.25", "float(last_boxed('x') == 'mine')")
+    write(tmp_path / "scorers" / "own.py", local_scorer)
     write(tmp_path / "far" / "near.py", "from ._boxed import last_boxed\n" + SCORER)
     for scorer, score in (("own", 1.0), ("math", 1.0), ("./far/near.py", 0.25)):
         text = capitals.read_text().replace("scorer: exact", f"scorer: {scorer}")

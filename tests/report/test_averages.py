@@ -80,8 +80,8 @@ def test_benchmarks_whose_authors_average_tasks_do(name, column):
 
 
 def test_rulers_score_is_the_mean_of_its_subtasks(m1eval, tmp_path):
-    asked = ("--tasks", "ruler_generated", "--lengths", "4k", "--set", "samples=2", "--set", "subtasks=[vt,cwe,fwe]")
-    m1eval("run", *asked, "--model", "echo:gold,wrong,gold", "--out", tmp_path / "x", "--limit", 4)
+    options = ("--tasks", "ruler_generated", "--lengths", "4k", "--set", "samples=2", "--set", "subtasks=[vt,cwe,fwe]")
+    m1eval("run", *options, "--model", "echo:gold,wrong,gold", "--out", tmp_path / "x", "--limit", 4)
     shown = m1eval("lengths", tmp_path / "x", "--json").json()
     assert shown["lengths"][0]["score"] == pytest.approx(slowly(tmp_path / "x", "subtask"), abs=1e-12)
 
@@ -104,13 +104,13 @@ def grouped(records: list[Record]) -> list[Record]:
 
 def test_figures_of_several_answers_are_means_over_the_parts():
     records = grouped(answered({"a": [(0, 4)] * 40, "b": [(3, 1)] * 4}))
-    found = {figure.name: figure for figure in metrics.metrics(metrics.collect(records), 4)}
+    by_name = {figure.name: figure for figure in metrics.metrics(metrics.collect(records), 4)}
     for name in ("pass@2", "pass@4", "G-Pass@4 (half)"):
-        assert found[name].value == 0.5, f"{name}: none of one part and all of the other"
-        assert found[name].bounds == (0.5, 0.5)
-        low, high = found[name].interval or (1, 0)
+        assert by_name[name].value == 0.5, f"{name}: none of one part and all of the other"
+        assert by_name[name].bounds == (0.5, 0.5)
+        low, high = by_name[name].interval or (1, 0)
         assert low < 0.5 < high
-    assert found["pass@2"].value >= mean_over_groups((r.score, r.group) for r in records), "as any pass@k is"
+    assert by_name["pass@2"].value >= mean_over_groups((r.score, r.group) for r in records), "as any pass@k is"
 
 
 def test_figures_of_one_part_are_what_they_are_without_parts():

@@ -198,24 +198,24 @@ class Recount(NamedTuple):
 
 
 def recount(folder: Path) -> Recount:
-    kept: dict[tuple[str, int], dict[str, Any]] = {}
+    records: dict[tuple[str, int], dict[str, Any]] = {}
     for record in lines(folder / "samples.jsonl"):
-        if kept.get((record["id"], record["repeat"]), {"outcome": "errored"})["outcome"] == "errored":
-            kept[record["id"], record["repeat"]] = record
-    found = Recount(Counter(), defaultdict(list), Counter(), Counter(), [], [])
-    for record in kept.values():
-        found.outcomes[record["outcome"]] += 1
+        if records.get((record["id"], record["repeat"]), {"outcome": "errored"})["outcome"] == "errored":
+            records[record["id"], record["repeat"]] = record
+    totals = Recount(Counter(), defaultdict(list), Counter(), Counter(), [], [])
+    for record in records.values():
+        totals.outcomes[record["outcome"]] += 1
         usage = record.get("usage", {})
-        found.tokens.update({name: usage.get(name, 0) for name in ("prompt", "cached", "reasoning", "answer")})
+        totals.tokens.update({name: usage.get(name, 0) for name in ("prompt", "cached", "reasoning", "answer")})
         if usage:
-            found.costs.append(usage.get("cost"))
+            totals.costs.append(usage.get("cost"))
         if record["outcome"] == "errored":
-            found.errors[record["id"]] += 1
+            totals.errors[record["id"]] += 1
             assert record.get("value") is None
             continue
-        found.values[record["id"]].append(record["value"])
-        found.answer_tokens.append(usage.get("reasoning", 0) + usage.get("answer", 0))
-    return found
+        totals.values[record["id"]].append(record["value"])
+        totals.answer_tokens.append(usage.get("reasoning", 0) + usage.get("answer", 0))
+    return totals
 
 
 def counts(found: Counter[str]) -> dict[str, int]:
@@ -240,9 +240,9 @@ def test_all_that_is_said_of_a_run_is_one(told, m1eval):
     assert row["tokens"] == {name: slow.tokens[name] for name in row["tokens"]}
     mean = sum(slow.answer_tokens) / len(slow.answer_tokens) if slow.answer_tokens else None
     assert row["tokens_per_answer"] == near(mean)
-    known = [cost for cost in slow.costs if cost is not None]
-    assert row["cost"] == (near(sum(known)) if known else None)
-    assert row["cost_complete"] == (bool(known) and len(known) == len(slow.costs))
+    costs = [cost for cost in slow.costs if cost is not None]
+    assert row["cost"] == (near(sum(costs)) if costs else None)
+    assert row["cost_complete"] == (bool(costs) and len(costs) == len(slow.costs))
     if row["interval"]:
         assert row["interval"][0] <= row["score"] <= row["interval"][1]
     files(told, row)
@@ -254,9 +254,9 @@ def test_all_that_is_said_of_a_run_is_one(told, m1eval):
 
 def files(told: Told, row: dict[str, Any]) -> None:
     """run.json, and the folder as another process reads it."""
-    kept = json.loads((told.json_folder / "run.json").read_text())["summary"]
+    summary = json.loads((told.json_folder / "run.json").read_text())["summary"]
     loose = {"published", "notes"}
-    assert {k: v for k, v in kept.items() if k not in loose} == {k: v for k, v in row.items() if k not in loose}
+    assert {k: v for k, v in summary.items() if k not in loose} == {k: v for k, v in row.items() if k not in loose}
     seconds = {"seconds", "request_seconds", "path"}
     for folder in (told.json_folder, str(told.folder)):
         again = json.loads(json.dumps(StoredRun.open(folder).summary))
@@ -296,10 +296,10 @@ def table(told: Told, row: dict[str, Any]) -> None:
     assert shown["95% interval"] == (f"{bounds[0]:.3f}–{bounds[1]:.3f}" if bounds else "–")
     size, _, whole = shown["n"].partition(" of ")
     assert (int(size), int(whole or size)) == (row["samples"], row["samples_in_set"])
-    least, _, asked = shown["k"].partition(" of ")
-    least, _, most = least.partition("–")
-    assert (int(least), int(most or least)) == (row["repeats"], row["repeats_most"])
-    assert int(asked or most or least) == max(row["repeats_asked"], row["repeats_most"])
+    fewest, _, requested = shown["k"].partition(" of ")
+    fewest, _, maximum = fewest.partition("–")
+    assert (int(fewest), int(maximum or fewest)) == (row["repeats"], row["repeats_most"])
+    assert int(requested or maximum or fewest) == max(row["repeats_asked"], row["repeats_most"])
     each = row["tokens_per_answer"]
     assert shown["tokens/sample"] == ("–" if each is None else f"{each:.0f}")
     assert int(shown.get("errored", 0)) == row["outcomes"]["errored"]
@@ -313,10 +313,10 @@ def table(told: Told, row: dict[str, Any]) -> None:
     assert ("t: partial, " in told.out) == row["partial"]
     if number := row["outcomes"]["errored"]:
         low, high = row["score_bounds"]
-        said = (
+        note = (
             f"t: {number} errored and {'is' if number == 1 else 'are'} left out (counted as 0 the score is {low:.3f}, "
         )
-        assert f"{said}counted as 1 it is {high:.3f}" in told.out
+        assert f"{note}counted as 1 it is {high:.3f}" in told.out
     assert "± 0.000" not in told.out
 
 

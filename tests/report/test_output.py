@@ -27,8 +27,8 @@ def aime(tmp_path):
 
 def table(text, number=0):
     """A table of an output by its number: header, rule and rows."""
-    found = re.findall(r"(?:^\|.*\n)+", text, re.M)[number]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in found.splitlines()]
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.M)[number]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in tables.splitlines()]
     return rows[0], rows[1], rows[2:]
 
 
@@ -134,10 +134,10 @@ def test_without_a_command_one_line_says_where_they_are_listed(m1eval):
 
 
 def test_a_redo_that_lacks_answers_says_that_it_does_not_continue(m1eval, aime):
-    said = "with --redo the same command starts over"
-    assert said in m1eval(*aime, "--model", "echo:gold,error", "--redo").err
-    assert said not in m1eval(*aime, "--model", "echo:gold,error").err
-    assert said not in m1eval(*aime, "--model", "echo:gold", "--redo").err
+    advice = "with --redo the same command starts over"
+    assert advice in m1eval(*aime, "--model", "echo:gold,error", "--redo").err
+    assert advice not in m1eval(*aime, "--model", "echo:gold,error").err
+    assert advice not in m1eval(*aime, "--model", "echo:gold", "--redo").err
 
 
 def test_a_folder_that_is_not_there_is_not_named(m1eval, aime, tmp_path):

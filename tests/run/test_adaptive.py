@@ -24,8 +24,8 @@ def first_answers(chances, k, made):
 
 
 def test_no_answer_decides_on_the_number_of_its_own_half():
-    made = random.Random(1)
-    first = first_answers([made.random() for _ in range(40)], 2, made)
+    rng = random.Random(1)
+    first = first_answers([rng.random() for _ in range(40)], 2, rng)
     one, other = adaptive.split(first)
     assert sorted([*one, *other]) == sorted(first)
     assert abs(len(one) - len(other)) <= 1
@@ -38,14 +38,14 @@ def test_no_answer_decides_on_the_number_of_its_own_half():
 
 
 def test_all_of_a_half_get_as_many_and_never_too_many():
-    made = random.Random(2)
-    first = first_answers([0.5] * 30, 2, made)
+    rng = random.Random(2)
+    first = first_answers([0.5] * 30, 2, rng)
     for target in (0.5, 0.05, 0.01, 1e-6):
-        found = adaptive.allocate(first, target, 2)
+        allocation = adaptive.allocate(first, target, 2)
         for half in adaptive.split(first):
-            assert len({found[name] for name in half}) == 1
-        assert min(found.values()) >= 2
-        assert max(found.values()) <= 2 * adaptive.MOST
+            assert len({allocation[name] for name in half}) == 1
+        assert min(allocation.values()) >= 2
+        assert max(allocation.values()) <= 2 * adaptive.MOST
     assert set(adaptive.allocate(first, 0.5, 2).values()) == {2}
     assert set(adaptive.allocate(first, 1e-6, 2).values()) == {2 * adaptive.MOST}
     assert adaptive.allocate({"one": sums(0.0, 1.0)}, 1e-6, 1) == {"one": 2}
@@ -54,17 +54,17 @@ def test_all_of_a_half_get_as_many_and_never_too_many():
 
 @pytest.mark.parametrize("chances", [[0.9] * 40, [0.8] * 40, [i / 39 for i in range(40)], [0.97] * 28 + [0.1] * 12])
 def test_the_error_asked_for_is_reached_and_the_score_not_moved(chances):
-    made = random.Random(5)
+    rng = random.Random(5)
     n, target, trials = len(chances), 0.02, 400
     moved, reached = [], 0
     true_noise = [chance * (1 - chance) for chance in chances]
     for _ in range(trials):
-        first = first_answers(chances, 2, made)
-        wanted = adaptive.allocate(first, target, 2)
-        more = [sum(made.random() < chance for _ in range(wanted[f"s{i}"] - 2)) for i, chance in enumerate(chances)]
-        means = [(first[f"s{i}"].total + more[i]) / wanted[f"s{i}"] for i in range(n)]
+        first = first_answers(chances, 2, rng)
+        allocation = adaptive.allocate(first, target, 2)
+        more = [sum(rng.random() < chance for _ in range(allocation[f"s{i}"] - 2)) for i, chance in enumerate(chances)]
+        means = [(first[f"s{i}"].total + more[i]) / allocation[f"s{i}"] for i in range(n)]
         moved.append(statistics.fmean(means) - statistics.fmean(chances))
-        error = math.sqrt(sum(noise / wanted[f"s{i}"] for i, noise in enumerate(true_noise))) / n
+        error = math.sqrt(sum(noise / allocation[f"s{i}"] for i, noise in enumerate(true_noise))) / n
         reached += error <= target * 1.1
     spread = statistics.stdev(moved) / math.sqrt(trials)
     assert abs(statistics.fmean(moved)) < max(0.001, 3 * spread)
@@ -76,9 +76,9 @@ def test_a_run_adds_answers_until_the_error_is_small_enough(m1eval, capitals, tm
     (before,) = m1eval(*run).json()["runs"]
     assert "adaptive" not in before
     (after,) = m1eval(*run, "--until-se", 0.06).json()["runs"]
-    told = after["adaptive"]
-    assert told["answer_stderr"] <= 0.07
-    assert 2 < told["answers_least"] <= told["answers_most"] <= 32
+    adaptive_summary = after["adaptive"]
+    assert adaptive_summary["answer_stderr"] <= 0.07
+    assert 2 < adaptive_summary["answers_least"] <= adaptive_summary["answers_most"] <= 32
     records = [record for file in (tmp_path / "r").rglob("samples.jsonl") for record in lines(file)]
     assert len(records) == sum(after["outcomes"].values()) > 24
     assert len({(record["id"], record["repeat"]) for record in records}) == len(records)
@@ -130,7 +130,7 @@ def test_the_error_of_a_mean_over_unequal_parts_is_reached():
             for i in range(size):
                 values = [float(made.random() < 0.5) for _ in range(2)]
                 first[f"{part}{i}"] = SampleTotals(sum(values), 2, sum(values), group=part)
-        given = adaptive.allocate(first, target, 2)
-        variance = sum(0.25 / n / (2 * sizes[name[0]]) ** 2 for name, n in given.items())
+        allocation = adaptive.allocate(first, target, 2)
+        variance = sum(0.25 / n / (2 * sizes[name[0]]) ** 2 for name, n in allocation.items())
         reached += math.sqrt(variance) <= target
     assert reached >= 150, "in about four of five runs"

@@ -35,8 +35,8 @@ def built(monkeypatch):
             building = works.SampleBuilder(*work(one))
             return [await building.sample(number) for number in range(len(kinds))]
 
-        took = [0.0 if kind == "quick" else 2.0 for kind in kinds]
-        assert asyncio.run(every()) == [*zip(range(len(kinds)), took, strict=True)]
+        delays = [0.0 if kind == "quick" else 2.0 for kind in kinds]
+        assert asyncio.run(every()) == [*zip(range(len(kinds)), delays, strict=True)]
         return on_the_spot
 
     return build
@@ -57,8 +57,8 @@ def test_ones_that_wait_are_tried_less_and_less_often(built):
 
 
 def test_quick_ones_are_found_again_after_slow_ones(built):
-    found = built(["quick"] * 2 + ["waits"] + ["quick"] * 50)
-    assert found == [False, True, True, False, False] + [True] * 48
+    on_the_spot = built(["quick"] * 2 + ["waits"] + ["quick"] * 50)
+    assert on_the_spot == [False, True, True, False, False] + [True] * 48
 
 
 def test_an_error_of_one_is_that_ones(built):

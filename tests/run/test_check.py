@@ -13,15 +13,15 @@ LONG = ("babilong", "graphwalks", "infinitebench", "longbench_v2", "longbench_v2
 
 def test_all_shipped_tasks_are_sound_and_those_that_need_the_network_are_named(m1eval):
     result = m1eval("check", "--json")
-    found = {row["task"]: row for row in result.json()}
-    assert result.code == 0, [row for row in found.values() if row["verdict"] == "failed"]
+    rows = {row["task"]: row for row in result.json()}
+    assert result.code == 0, [row for row in rows.values() if row["verdict"] == "failed"]
     groups = {"aime", "demo", "m1", "ruler"}
-    assert set(found) == set(available("tasks", "**/*.yaml")) - groups
-    online = {task.name for task in load_tasks(sorted(found)) if task.needs_network}
+    assert set(rows) == set(available("tasks", "**/*.yaml")) - groups
+    online = {task.name for task in load_tasks(sorted(rows)) if task.needs_network}
     assert {"aime24", "gpqa_diamond", "mrcr", "mrcr_128k", "ruler_qa_1", "ruler_qa_2", *LONG} <= online
-    assert {name for name, row in found.items() if row["verdict"] == "skipped"} == online
-    assert all("needs the network for" in found[name]["text"] for name in online)
-    assert "needs the network for raw.githubusercontent.com (or" in found["mr_niah"]["text"]
+    assert {name for name, row in rows.items() if row["verdict"] == "skipped"} == online
+    assert all("needs the network for" in rows[name]["text"] for name in online)
+    assert "needs the network for raw.githubusercontent.com (or" in rows["mr_niah"]["text"]
 
 
 def test_check_reads_the_data_folder(m1eval, tmp_path):
@@ -98,8 +98,8 @@ def test_a_row_without_a_question_is_named(m1eval, capitals, prompt):
     rows = [{"country": None if number == 2 else "Chad", "city": "N'Djamena"} for number in (1, 2, 3)]
     capitals.with_name("capitals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     text = capitals.read_text()
-    kept = [line for line in text.splitlines() if not line.startswith("prompt:")]
-    capitals.write_text("\n".join([*kept, f"prompt: '{prompt}'", ""]))
+    rest = [line for line in text.splitlines() if not line.startswith("prompt:")]
+    capitals.write_text("\n".join([*rest, f"prompt: '{prompt}'", ""]))
     result = m1eval("check", capitals)
     assert result.code == 1
     assert "capitals-2: 'country' is null, so there is no text to ask" in result.out

@@ -24,9 +24,9 @@ def peak(tmp_path, *args: object) -> float:
     done = subprocess.run(
         [sys.executable, "-c", MEASURED, *map(str, command)], capture_output=True, text=True, check=True, timeout=200
     )
-    found = re.search(r"VmHWM:\s+(\d+) kB", done.stderr)
-    assert found
-    return int(found[1]) / 1024
+    match = re.search(r"VmHWM:\s+(\d+) kB", done.stderr)
+    assert match
+    return int(match[1]) / 1024
 
 
 @pytest.mark.timeout(300)

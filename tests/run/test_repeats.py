@@ -91,21 +91,21 @@ def test_a_vote_of_many_answers_is_sampled_and_close():
 @pytest.mark.parametrize("n", [3, 30, 77, 198])
 @pytest.mark.parametrize("k", [2, 3, 7, 32])
 def test_a_perfect_run_is_exactly_one(n, k):
-    found = metrics.collect(record(f"s{i}", r, "x", right=True) for i in range(n) for r in range(k))
-    assert {figure.value for figure in metrics.metrics(found, k)} == {1.0}
+    counts = metrics.collect(record(f"s{i}", r, "x", right=True) for i in range(n) for r in range(k))
+    assert {figure.value for figure in metrics.metrics(counts, k)} == {1.0}
 
 
 def test_one_lost_answer_leaves_k_as_it_is():
     answers = [record(f"s{i}", r, "x", right=i % 2 == 0) for i in range(30) for r in range(32)]
     answers[40] = Record(id="s1", repeat=8, outcome="errored", error="lost")
-    found = {figure.name: figure for figure in metrics.metrics(metrics.collect(answers), 32)}
-    assert set(found) == {f"pass@{k}" for k in (2, 4, 8, 16, 32)} | {"maj@32", "G-Pass@32 (half)"}
-    lost = found["pass@32"]
+    by_name = {figure.name: figure for figure in metrics.metrics(metrics.collect(answers), 32)}
+    assert set(by_name) == {f"pass@{k}" for k in (2, 4, 8, 16, 32)} | {"maj@32", "G-Pass@32 (half)"}
+    lost = by_name["pass@32"]
     assert (lost.samples, lost.left_out) == (29, 1)
     assert lost.value == pytest.approx(15 / 29)
     assert lost.bounds == pytest.approx((15 / 30, 16 / 30))
-    assert (found["pass@16"].samples, found["pass@16"].left_out) == (30, 0), "31 answers are enough for 16"
-    assert found["maj@32"].bounds == pytest.approx((0.5, 0.5)), "one more answer changes no majority"
+    assert (by_name["pass@16"].samples, by_name["pass@16"].left_out) == (30, 0), "31 answers are enough for 16"
+    assert by_name["maj@32"].bounds == pytest.approx((0.5, 0.5)), "one more answer changes no majority"
     assert lost.interval is not None
     assert lost.interval[0] < lost.value < lost.interval[1]
 
@@ -149,13 +149,13 @@ def compared(scorer: Scorer, answers: list[str], right: int = 0) -> tuple[int, .
     async def find() -> tuple[int, ...]:
         resources = Resources()
         try:
-            found = metrics.collect([record("s", r, answer) for r, answer in enumerate(answers)], scorer)
+            counts = metrics.collect([record("s", r, answer) for r, answer in enumerate(answers)], scorer)
             await metrics.compare(
-                found, len(answers) + 1, scorer, resources.context()
+                counts, len(answers) + 1, scorer, resources.context()
             )  # one is missing, so that all are compared
         finally:
             await resources.aclose()
-        return found.samples["s"].ballot(found.same.get("s", {})).wrong
+        return counts.samples["s"].ballot(counts.same.get("s", {})).wrong
 
     return tuple(sorted(asyncio.run(find())))
 
@@ -222,17 +222,17 @@ def test_a_run_counts_equal_answers_together(m1eval, tmp_path, scorer, answers, 
 
 
 def test_a_run_that_was_killed_and_continued_has_the_figures_of_one_that_was_not(m1eval, tmp_path):
-    said = {
+    answers = {
         str(i): ["1/2", "0.5", str(i), r"\frac12"][i % 4 :] + ["1/2", "0.5", str(i), "x"][: i % 4] for i in range(6)
     }
-    said = {f"t-{i}": [rf"\boxed{{{text}}}" for text in texts] for i, texts in said.items()}
+    answers = {f"t-{i}": [rf"\boxed{{{text}}}" for text in texts] for i, texts in answers.items()}
     write(tmp_path / "t.jsonl", "".join(json.dumps({"a": i}) + "\n" for i in range(6)))
     write(
         tmp_path / "t.yaml",
         "title: T\ndataset: {file: t.jsonl}\nprompt: q\ntarget: '{{ a }}'\nscorer: math\nid: 't-{{ a }}'\n",
     )
     write(tmp_path / "says.py", SAYS)
-    write(tmp_path / "said.json", json.dumps(said))
+    write(tmp_path / "said.json", json.dumps(answers))
     command = ("run", "--tasks", tmp_path / "t.yaml", "--model", tmp_path / "says.py", "-k", 4, "--json", "--out")
     (whole,) = m1eval(*command, tmp_path / "a").json()["runs"]
     journal = run_of(tmp_path / "a") / "samples.jsonl"
@@ -253,8 +253,8 @@ def test_a_run_that_was_killed_and_continued_has_the_figures_of_one_that_was_not
 
 def test_lost_answers_are_said_below_the_table(m1eval, tmp_path, capitals):
     write(tmp_path / "says.py", SAYS)
-    said = {f"capitals-{i:02}": ["x", "y"] for i in range(13)} | {"capitals-03": ["error", "error"]}
-    write(tmp_path / "said.json", json.dumps(said))
+    texts = {f"capitals-{i:02}": ["x", "y"] for i in range(13)} | {"capitals-03": ["error", "error"]}
+    write(tmp_path / "said.json", json.dumps(texts))
     command = ("run", "--tasks", capitals, "--model", tmp_path / "says.py", "-k", 2, "--out", tmp_path / "x")
     out = m1eval(*command).out
     assert "pass@2 0.000 (95% 0.000–0." in out
@@ -269,12 +269,12 @@ def test_what_cannot_be_compared_is_not_the_same_and_a_stopped_comparison_gives_
             raise KeyError(first)
 
     assert compared(Broken(), ["a", "b", "a"]) == (1, 2)
-    found = metrics.collect([record("s", r, answer) for r, answer in enumerate("aabc")], Broken())
-    asyncio.run(metrics.compare(found, 3, Broken(), Resources().context(), stopped=lambda: True))
-    assert "maj@3" in {figure.name for figure in metrics.metrics(found, 3)}, "no answer is right, whatever is the same"
-    found.samples["s"].right = 1
-    asyncio.run(metrics.compare(found, 3, Broken(), Resources().context(), stopped=lambda: True))
-    assert "maj@3" not in {figure.name for figure in metrics.metrics(found, 3)}
+    counts = metrics.collect([record("s", r, answer) for r, answer in enumerate("aabc")], Broken())
+    asyncio.run(metrics.compare(counts, 3, Broken(), Resources().context(), stopped=lambda: True))
+    assert "maj@3" in {figure.name for figure in metrics.metrics(counts, 3)}, "no answer is right, whatever is the same"
+    counts.samples["s"].right = 1
+    asyncio.run(metrics.compare(counts, 3, Broken(), Resources().context(), stopped=lambda: True))
+    assert "maj@3" not in {figure.name for figure in metrics.metrics(counts, 3)}
 
 
 def test_free_text_and_changed_references_have_no_majority():
@@ -288,17 +288,17 @@ def test_free_text_and_changed_references_have_no_majority():
 def test_samples_with_more_answers_than_asked_for_are_counted_over_all_subsets():
     answers = [record("s", r, "xxyyz"[r], right="xxyyz"[r] == "x") for r in range(5)]
     answers += [record("t", r, "y") for r in range(2)]
-    found = {figure.name: figure for figure in metrics.metrics(metrics.collect(answers), 2)}
-    assert found["pass@2"].value == (1 - 3 / 10) / 2
-    assert found["maj@2"].value == float(brute(Ballot(2, (2, 1)), 2)) / 2
+    by_name = {figure.name: figure for figure in metrics.metrics(metrics.collect(answers), 2)}
+    assert by_name["pass@2"].value == (1 - 3 / 10) / 2
+    assert by_name["maj@2"].value == float(brute(Ballot(2, (2, 1)), 2)) / 2
 
 
 def test_answers_that_are_cut_in_the_record_vote_by_their_whole_text():
     answers = [record("s", r, f"{'x' * 79}…") for r in range(3)]
     for one, text in zip(answers, ("x" * 100 + "a", "x" * 100 + "b", "x" * 100 + "a"), strict=True):
         one.text = text
-    found = metrics.collect(answers)
-    assert sorted(found.samples["s"].ballot({}).wrong) == [1, 2]
+    counts = metrics.collect(answers)
+    assert sorted(counts.samples["s"].ballot({}).wrong) == [1, 2]
 
 
 class Letters(Scorer):
@@ -322,10 +322,10 @@ def test_comparing_only_what_matters_gives_the_same_vote(right, wrong, less):
     answers = [record("s", r, "z", right=True) for r in range(right)]
     answers += [record("s", right + r, text) for r, text in enumerate(wrong)]
     scorer = Letters()
-    found = metrics.collect(answers, scorer)
-    asyncio.run(metrics.compare(found, k, scorer, Resources().context()))
+    counts = metrics.collect(answers, scorer)
+    asyncio.run(metrics.compare(counts, k, scorer, Resources().context()))
     plain = metrics.collect([record(each.id, each.repeat, (each.answer or "")[0], each.value == 1) for each in answers])
-    by_name, expected = ({f.name: f.value for f in metrics.metrics(each, k)} for each in (found, plain))
+    by_name, expected = ({f.name: f.value for f in metrics.metrics(each, k)} for each in (counts, plain))
     assert by_name == expected
 
 

@@ -179,9 +179,9 @@ def test_what_does_not_matter_may_change(m1eval, capitals, tmp_path):
 
 def test_the_folder_of_another_task(m1eval, capitals, tmp_path):
     m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x")
-    made = run_of(tmp_path / "x")
+    run_folder = run_of(tmp_path / "x")
     for tasks in ("needle", f"needle,{capitals}"):
-        result = m1eval("run", "--tasks", tasks, "--model", "echo:gold", "--limit", 1, "--out", made)
+        result = m1eval("run", "--tasks", tasks, "--model", "echo:gold", "--limit", 1, "--out", run_folder)
         assert (result.code, "is itself the folder of a run (capitals with echo:gold)" in result.err) == (2, True)
     strange = tmp_path / "y" / "capitals" / "gold"
     strange.mkdir(parents=True)
@@ -329,11 +329,11 @@ def test_a_full_disk_stops_the_run_and_keeps_whole_lines(tmp_path):
     assert full.returncode == 3, full.stderr
     assert "samples.jsonl: File too large; what is finished is kept" in full.stderr
     assert "Traceback" not in full.stderr
-    kept = lines(run_of(tmp_path / "x") / "samples.jsonl")
-    assert 5 < len(kept) < 40
+    records = lines(run_of(tmp_path / "x") / "samples.jsonl")
+    assert 5 < len(records) < 40
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=False).returncode == 0
     after = lines(run_of(tmp_path / "x") / "samples.jsonl")
-    assert after[: len(kept)] == kept
+    assert after[: len(records)] == records
     assert len({line["id"] for line in after}) == len(after) == 40
 
 

@@ -54,9 +54,9 @@ class Counting(Loopback):
 @pytest.fixture
 def serve(request: pytest.FixtureRequest) -> Callable[..., Counting]:
     def make(**how: Any) -> Counting:
-        made = Counting(**how)
-        request.addfinalizer(made.stop)
-        return made
+        runner = Counting(**how)
+        request.addfinalizer(runner.stop)
+        return runner
 
     return make
 
@@ -126,9 +126,9 @@ def test_useless_replies_are_counted_once_beside_the_answers(ask, serve, tmp_pat
     server.empty = 1
     server.finish = lambda _: "content_filter" if filtered else "stop"
     ask(server, "--limit", 1, "-k", 4, "-o", "retries=2")
-    said = total_usage(package_usage(line) for line in lines(run_of(tmp_path / "x") / "samples.jsonl"))
+    total = total_usage(package_usage(line) for line in lines(run_of(tmp_path / "x") / "samples.jsonl"))
     assert len(server.posts) > 1
-    assert (said.sent, said.output) == (server.sent, server.written)
+    assert (total.sent, total.output) == (server.sent, server.written)
 
 
 def package_usage(line: dict[str, Any]) -> Usage:

@@ -21,9 +21,9 @@ def counted(output: int, **more: Any) -> Reply:
 
 @pytest.fixture
 def server():
-    made = Loopback()
-    yield made
-    made.stop()
+    loopback = Loopback()
+    yield loopback
+    loopback.stop()
 
 
 def ask(m1eval, server: Loopback, capitals: Path, folder: Path, *more: Any):
@@ -37,11 +37,11 @@ def ask(m1eval, server: Loopback, capitals: Path, folder: Path, *more: Any):
 @pytest.mark.parametrize("seed", [6, 16, 18, 27, 28, 37, 38, 40, 44, 52, 53, 58])
 def test_a_limit_is_never_exceeded(tmp_path, monkeypatch, seed):
     monkeypatch.setenv("M1EVAL_FILES", "")
-    came = trial(drawn(seed), tmp_path)
-    assert not came.exceeded, came
-    assert (came.code, came.stopped) in {(3, True), (3, False), (0, False)}, came
-    if came.setting.is_fine and came.stopped and not (came.setting.faults or came.setting.ignores):
-        assert came.served >= 0.8 * came.setting.limit
+    outcome = trial(drawn(seed), tmp_path)
+    assert not outcome.exceeded, outcome
+    assert (outcome.code, outcome.stopped) in {(3, True), (3, False), (0, False)}, outcome
+    if outcome.setting.is_fine and outcome.stopped and not (outcome.setting.faults or outcome.setting.ignores):
+        assert outcome.served >= 0.8 * outcome.setting.limit
 
 
 def test_sixty_at_once_stay_below_the_limit(m1eval, server, capitals, tmp_path):
@@ -82,13 +82,13 @@ def test_filtered_and_useless_replies_are_counted(m1eval, server, capitals, tmp_
     useless = Reply({"choices": [], "usage": {"prompt_tokens": 20, "completion_tokens": 500}})
     server.script = lambda asked: (filtered, useless, counted(80))[len(server.posts) % 3]
     result = ask(m1eval, server, capitals, tmp_path, "-j", 1, "-o", "retries=3", "--json")
-    found = lines(tmp_path / "x" / "samples.jsonl")
-    tokens = sum(line["usage"]["answer"] + line["usage"]["prompt"] for line in found)
+    records = lines(tmp_path / "x" / "samples.jsonl")
+    tokens = sum(line["usage"]["answer"] + line["usage"]["prompt"] for line in records)
     served = sum(
         (1020, 520, 100)[n % 3] for n in range(1, len(server.posts) + 1)
     )  # as the script has it, whose first call has counted itself
     assert tokens == served, result.err
-    assert sum(line["usage"]["cost"] for line in found) == pytest.approx(served * 10 / 1e6)
+    assert sum(line["usage"]["cost"] for line in records) == pytest.approx(served * 10 / 1e6)
 
 
 def test_answers_that_later_ones_replace_stay_paid_for(m1eval, server, capitals, tmp_path):
@@ -152,10 +152,10 @@ def test_answers_that_our_own_limit_cuts_off_are_errored_and_paid_for(m1eval, se
 
     server.script = says
     result = ask(m1eval, server, capitals, tmp_path, "--max-cost", 0.1, "--repeats", 2, "-o", "n=2")
-    found = lines(run_of(tmp_path / "x") / "samples.jsonl")
-    assert (result.code, {line["outcome"] for line in found}) == (3, {"errored"})
-    assert "CutOff: after 4,9" in found[0]["error"]
-    assert 0.09 <= sum(line["usage"]["cost"] for line in found) <= 0.1
+    records = lines(run_of(tmp_path / "x") / "samples.jsonl")
+    assert (result.code, {line["outcome"] for line in records}) == (3, {"errored"})
+    assert "CutOff: after 4,9" in records[0]["error"]
+    assert 0.09 <= sum(line["usage"]["cost"] for line in records) <= 0.1
     assert "and the last answer was cut off there" in result.err
 
 

@@ -66,15 +66,15 @@ def test_a_message_that_is_changed_after_it_was_sent_is_stored_as_it_was():
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("ab"), st.booleans()), max_size=12))
 def test_each_request_can_be_put_together_again(steps: list[tuple[int, str, bool]]):
     """Requests that continue any earlier one, with two answers each in turn, or start over."""
-    transcript, known = Transcript(PROMPT), [list(PROMPT), []]
+    transcript, prompts = Transcript(PROMPT), [list(PROMPT), []]
     for number, text, answered in steps:
-        messages = [*known[number % len(known)], {"role": "user", "content": text}]
+        messages = [*prompts[number % len(prompts)], {"role": "user", "content": text}]
         parent = transcript.add_request(Request(messages=messages))
         assert conversation(transcript, parent) == messages
         if answered:
             transcript.add_output(parent, Output(text=text))
             messages.append({"role": "assistant", "content": text})
-        known.append(messages)
+        prompts.append(messages)
     contents = [
         (entry.get("parent", i - 1), entry["role"], entry["content"]) for i, entry in enumerate(transcript.entries)
     ]

@@ -204,8 +204,8 @@ def test_a_conversation_of_200_long_messages_is_no_bomb(source: str, letter: str
     )
     content = f"{letter}ord " * 4000
     messages = [{"role": ("user", "assistant")[i % 2], "content": f"{content} {i:03}"} for i in range(200)]
-    made = ENVIRONMENT.render(ENVIRONMENT.compiled(source), {"messages": messages})
-    assert made == ImmutableSandboxedEnvironment().from_string(source).render(messages=messages)
+    rendered = ENVIRONMENT.render(ENVIRONMENT.compiled(source), {"messages": messages})
+    assert rendered == ImmutableSandboxedEnvironment().from_string(source).render(messages=messages)
 
 
 @pytest.mark.parametrize(

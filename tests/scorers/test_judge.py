@@ -204,10 +204,10 @@ def test_figures_of_a_run():
         by="axis",
         confidence=r"(\d+)%",
     )
-    given = [("RIGHT", 1, "a", 0.9)] * 3 + [("WRONG", 0, "a", 0.9)] + [("NONE", 0, "b", 0.1)]
+    cases = [("RIGHT", 1, "a", 0.9)] * 3 + [("WRONG", 0, "a", 0.9)] + [("NONE", 0, "b", 0.1)]
     records = [
         SimpleNamespace(value=v, metrics={f"verdict {name}": 1.0, "confidence": sure}, metadata={"axis": axis})
-        for name, v, axis, sure in given
+        for name, v, axis, sure in cases
     ]
     figures = scorer.aggregate(records)
     assert figures["RIGHT rate"] == pytest.approx(0.6)
@@ -279,8 +279,8 @@ def test_a_run_asks_the_judge_once_for_each_answer(m1eval, judged, tmp_path):
     assert summary["figures"]["judge output tokens"] == 36
     records = lines(run_of(tmp_path / "r") / "samples.jsonl")
     assert all(record["verdicts"][0]["text"].startswith("Verdict: ") for record in records)
-    asked = (tmp_path / "mine.asked").stat().st_size
-    assert asked == 12
+    requests = (tmp_path / "mine.asked").stat().st_size
+    assert requests == 12
     (again,) = m1eval(*run, "--judge", f"{tmp_path / 'mine.py'}:x").json()["runs"]
     assert again["outcomes"] == summary["outcomes"]
     (more,) = m1eval(*run, "--judge", f"{tmp_path / 'mine.py'}:x", "--repeats", "2").json()["runs"]
@@ -371,9 +371,9 @@ def test_a_clear_reply_is_kept_and_not_paid_for_twice_where_another_judge_is_cut
     (summary,) = m1eval(*command, *judges).json()["runs"]
     assert summary["outcomes"]["errored"] == 12
     assert (tmp_path / "mine.asked").stat().st_size == 12, "one clear reply is enough"
-    asked = (tmp_path / "cut.asked").stat().st_size
-    found = [reply for line in lines(tmp_path / "r" / "samples.jsonl") for reply in line["judge_replies"]]
-    assert len(found) == 12 + asked, "all of them were paid for"
-    assert sum("error" in reply for reply in found) == asked
+    requests = (tmp_path / "cut.asked").stat().st_size
+    replies = [reply for line in lines(tmp_path / "r" / "samples.jsonl") for reply in line["judge_replies"]]
+    assert len(replies) == 12 + requests, "all of them were paid for"
+    assert sum("error" in reply for reply in replies) == requests
     m1eval(*command, *judges)
     assert (tmp_path / "mine.asked").stat().st_size == 12

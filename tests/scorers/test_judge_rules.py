@@ -33,10 +33,10 @@ class Bench:
 
     async def ask(self, messages: list[Message], *, attempt: int = 0, known: Any = None) -> list[JudgeReply]:
         self.asked.append(messages)
-        said = self.replies[min(len(self.asked), len(self.replies)) - 1]
-        if isinstance(said, Exception):
-            raise said
-        return [JudgeReply(judge="j", key=str(len(self.asked)), text=said)]
+        reply = self.replies[min(len(self.asked), len(self.replies)) - 1]
+        if isinstance(reply, Exception):
+            raise reply
+        return [JudgeReply(judge="j", key=str(len(self.asked)), text=reply)]
 
 
 def grade(bench: Bench, answer: str = "Paris", **options: Any) -> Score:
@@ -169,8 +169,8 @@ def test_the_calibration_error_of_hles_code(count: int) -> None:
 
 
 def test_a_conversation_passes_if_any_repeat_does_and_axes_count_alike() -> None:
-    given = [("q1", "a", 1), ("q1", "a", 0), ("q2", "a", 0), ("q2", "a", 0), ("q3", "b", 0), ("q3", "b", 1)]
-    records = [SimpleNamespace(id=i, value=float(v), metrics={}, metadata={"axis": axis}) for i, axis, v in given]
+    cases = [("q1", "a", 1), ("q1", "a", 0), ("q2", "a", 0), ("q2", "a", 0), ("q3", "b", 0), ("q3", "b", 1)]
+    records = [SimpleNamespace(id=i, value=float(v), metrics={}, metadata={"axis": axis}) for i, axis, v in cases]
     best = judge.Scorer(rubric="x", verdicts=YES_NO, by="axis", any_repeat=True).aggregate(records)
     assert (best["a"], best["b"], best["mean of axis"]) == (0.5, 1, 0.75)
     mean = judge.Scorer(rubric="x", verdicts=YES_NO, by="axis").aggregate(records)

@@ -20,12 +20,12 @@ def units(values, clusters=()):
 
 def answered(*samples):
     """Units of samples by their answers."""
-    found = []
+    answer_units = []
     for answers in samples:
         k, mean = len(answers), statistics.fmean(answers)
         noise = statistics.variance(answers) / k if k > 1 else None
-        found.append(Unit(mean, noise, k, k - 1))
-    return found
+        answer_units.append(Unit(mean, noise, k, k - 1))
+    return answer_units
 
 
 def binomial(x, n, share):
@@ -39,28 +39,28 @@ def mid_p(right, n, share):
 
 @pytest.mark.parametrize(("right", "n"), [(0, 5), (5, 5), (3, 10), (29, 30), (30, 30), (7, 12), (250, 500)])
 def test_yes_and_no_have_the_exact_mid_p_interval(right, n):
-    found = stats.problems_like_these(units([1.0] * right + [0.0] * (n - right)))
-    low, high = found.interval()
+    estimate = stats.problems_like_these(units([1.0] * right + [0.0] * (n - right)))
+    low, high = estimate.interval()
     assert mid_p(right, n, low) == pytest.approx(0.025, abs=1e-9) if right else low == 0
     assert mid_p(right, n, high) == pytest.approx(0.975, abs=1e-9) if right < n else high == 1
     for null in (0.1, 0.5, 0.9):
         above = mid_p(right, n, null)
-        assert found.p(null) == pytest.approx(2 * min(above, 1 - above), abs=1e-9)
+        assert estimate.p(null) == pytest.approx(2 * min(above, 1 - above), abs=1e-9)
 
 
 @given(SHARES, st.floats(0, 1))
 def test_interval_and_p_cannot_contradict(values, null):
-    found = stats.problems_like_these(units(values))
-    low, high = found.interval()
-    assert 0 <= low <= found.value + 1e-9
-    assert found.value - 1e-9 <= high <= 1
+    estimate = stats.problems_like_these(units(values))
+    low, high = estimate.interval()
+    assert 0 <= low <= estimate.value + 1e-9
+    assert estimate.value - 1e-9 <= high <= 1
     assert low < high
     if min(abs(null - low), abs(null - high)) > 1e-6:
-        assert (found.p(null) >= 0.05) == (low < null < high)
-    assert 0 <= found.p_greater(null) <= 1
-    assert found.p_greater(null) + found.p_less(null) == pytest.approx(1)
-    assert found.p(null) == pytest.approx(2 * min(found.p_greater(null), found.p_less(null)), abs=1e-9)
-    one_sided = found.interval(0.9)
+        assert (estimate.p(null) >= 0.05) == (low < null < high)
+    assert 0 <= estimate.p_greater(null) <= 1
+    assert estimate.p_greater(null) + estimate.p_less(null) == pytest.approx(1)
+    assert estimate.p(null) == pytest.approx(2 * min(estimate.p_greater(null), estimate.p_less(null)), abs=1e-9)
+    one_sided = estimate.interval(0.9)
     assert low <= one_sided.low + 1e-9
     assert one_sided.high <= high + 1e-9
 
@@ -75,8 +75,8 @@ def test_a_range_of_differences_is_a_range_like_any_other(values):
 
 
 def test_the_smooth_middle_agrees_with_student():
-    made = random.Random(1)
-    values = [min(1.0, max(0.0, made.gauss(0.5, 0.1))) for _ in range(200)]
+    rng = random.Random(1)
+    values = [min(1.0, max(0.0, rng.gauss(0.5, 0.1))) for _ in range(200)]
     mean, error = statistics.fmean(values), statistics.stdev(values) / math.sqrt(200)
     low, high = stats.interval(values)
     assert (low, high) == pytest.approx((mean - 1.972 * error, mean + 1.972 * error), abs=0.002)
@@ -106,10 +106,10 @@ def dense(sizes, totals, mean):
 def test_clusters_are_chosen_as_a_whole(groups):
     values = [value for group in groups for value in group]
     names = [f"text {i}" for i, group in enumerate(groups) for _ in group]
-    found = stats.problems_like_these(units(values, names))
+    estimate = stats.problems_like_these(units(values, names))
     variance, freedom = dense([len(g) for g in groups], [sum(g) for g in groups], statistics.fmean(values))
-    assert found.variance == pytest.approx(variance, abs=1e-12)
-    assert found.freedom == pytest.approx(freedom)
+    assert estimate.variance == pytest.approx(variance, abs=1e-12)
+    assert estimate.freedom == pytest.approx(freedom)
 
 
 def test_questions_about_one_text_are_not_as_many_problems():
@@ -122,10 +122,10 @@ def test_questions_about_one_text_are_not_as_many_problems():
 
 def test_these_problems_have_the_noise_of_their_answers_alone():
     sure = answered([1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0])
-    found = stats.these_problems(sure)
-    assert found.variance == 0
-    assert found.effective() > 4 * stats.problems_like_these(sure).effective()
-    low, high = found.interval()
+    estimate = stats.these_problems(sure)
+    assert estimate.variance == 0
+    assert estimate.effective() > 4 * stats.problems_like_these(sure).effective()
+    low, high = estimate.interval()
     assert 0.2 < low < 0.5 < high < 0.8, "sixteen answers that agree do not prove that all would"
     unsure = answered([1, 0, 1, 0], [0, 1, 0, 1])
     assert stats.these_problems(unsure).variance == pytest.approx(2 * (1 / 3) / 4 / 4)
@@ -156,26 +156,26 @@ def test_a_part_of_the_set_is_corrected_for_what_is_left():
 
 def test_the_mean_of_estimates_adds_their_errors():
     groups = [[0.2, 0.4, 0.9, 0.5], [0.1, 0.3, 0.2], [1.0, 0.7, 0.6, 0.9, 0.8]]
-    made = [stats.problems_like_these(units(group)) for group in groups]
-    found = stats.average(made)
-    assert found.value == pytest.approx(statistics.fmean(map(statistics.fmean, groups)))
-    assert found.variance == pytest.approx(sum(each.smoothed() for each in made) / 9)
-    assert stats.average(made[:1]) == made[0]
+    estimates = [stats.problems_like_these(units(group)) for group in groups]
+    mean_estimate = stats.average(estimates)
+    assert mean_estimate.value == pytest.approx(statistics.fmean(map(statistics.fmean, groups)))
+    assert mean_estimate.variance == pytest.approx(sum(each.smoothed() for each in estimates) / 9)
+    assert stats.average(estimates[:1]) == estimates[0]
     alike = stats.average([stats.problems_like_these(units([1.0] * 5)) for _ in range(4)])
     assert alike.interval() == pytest.approx(stats.problems_like_these(units([1.0] * 20)).interval(), abs=0.01)
 
 
 def test_a_published_figure_has_an_error_of_its_own():
-    made = random.Random(3)
-    chances = [made.betavariate(4, 1) for _ in range(30)]
-    run = answered(*([float(made.random() < chance) for _ in range(32)] for chance in chances))
+    rng = random.Random(3)
+    chances = [rng.betavariate(4, 1) for _ in range(30)]
+    run = answered(*([float(rng.random() < chance) for _ in range(32)] for chance in chances))
     mean = statistics.fmean(unit.value for unit in run)
     answer = statistics.fmean((unit.noise or 0) * 32 for unit in run)
     for repeats, factor in ((32, 1 / 32), (1, 1), (None, 1)):
-        found = stats.against_published(run, mean - 0.05, repeats=repeats)
-        assert found.value == pytest.approx(0.05)
+        comparison = stats.against_published(run, mean - 0.05, repeats=repeats)
+        assert comparison.value == pytest.approx(0.05)
         least = answer / 30 * (1 / 32 + factor)
-        assert least <= found.variance < 1.1 * least, "a little more for a mean of both that is nearer to the middle"
+        assert least <= comparison.variance < 1.1 * least, "a little more for a mean of both nearer to the middle"
     assert stats.against_published(run, mean - 0.07, repeats=32).p() < 0.05
     assert stats.against_published(run, mean - 0.07).p() > 0.05, "a single draw is that far off by chance"
     other = stats.against_published(run, mean - 0.07, repeats=32, same_problems=False)
@@ -193,9 +193,9 @@ def test_nothing_smaller_than_the_detectable_difference_is_promised():
 
 
 def test_one_value_leaves_almost_everything_possible():
-    found = stats.problems_like_these(units([1.0]))
-    assert found.stderr is None
-    assert found.interval() == pytest.approx((0.05, 1.0))
+    estimate = stats.problems_like_these(units([1.0]))
+    assert estimate.stderr is None
+    assert estimate.interval() == pytest.approx((0.05, 1.0))
 
 
 @pytest.mark.parametrize("counts", [[2] * 5 + [16] * 5, [1] + [16] * 5, [1, 1] + [16] * 18, [*range(1, 11)]])
@@ -209,17 +209,17 @@ def test_problems_with_few_answers_are_not_surer_for_others_with_many(counts):
 
 
 def test_as_many_answers_to_all_problems_have_the_freedom_of_all():
-    found = stats.these_problems(answered(*[[0.0, 1.0, 1.0, 0.0]] * 10))
-    assert found.freedom == pytest.approx(30)
+    estimate = stats.these_problems(answered(*[[0.0, 1.0, 1.0, 0.0]] * 10))
+    assert estimate.freedom == pytest.approx(30)
 
 
 @pytest.mark.parametrize("low", [0.0, -1.0])
 def test_groups_of_questions_about_the_same_texts_are_not_independent(low):
     groups = [[Unit(float(text % 3 == 0), cluster=str(text)) for text in range(12)] for _ in range(5)]
     one = stats.problems_like_these(groups[0], low)
-    found = stats.groups_like_these(groups, low)
-    assert found.stderr == pytest.approx(one.stderr), "the same five times says no more"
-    assert found.interval() == pytest.approx(one.interval())
+    estimate = stats.groups_like_these(groups, low)
+    assert estimate.stderr == pytest.approx(one.stderr), "the same five times says no more"
+    assert estimate.interval() == pytest.approx(one.interval())
     apart = [[unit._replace(cluster=f"{i}{unit.cluster}") for unit in each] for i, each in enumerate(groups)]
     assert stats.groups_like_these(apart, low).variance < 0.36 * one.variance
 
@@ -235,12 +235,12 @@ def test_a_mean_over_parts_rests_on_the_smallest_of_them():
 
 @pytest.mark.parametrize(("share", "n", "k", "published"), [(0.97, 30, 1, 1), (0.99, 100, 1, 1), (0.1, 10, 4, 1)])
 def test_a_published_figure_near_the_end_of_the_range_is_no_proof(share, n, k, published):
-    chance, found = random.Random(0), 0
+    rng, significant = random.Random(0), 0
 
     def mean(answers):
-        return statistics.fmean(float(chance.random() < share) for _ in range(answers))
+        return statistics.fmean(float(rng.random() < share) for _ in range(answers))
 
     for _ in range(300):
-        ours = answered(*[[float(chance.random() < share) for _ in range(k)] for _ in range(n)])
-        found += stats.against_published(ours, mean(n * published), repeats=published).p() < 0.05
-    assert found < 0.09 * 300
+        ours = answered(*[[float(rng.random() < share) for _ in range(k)] for _ in range(n)])
+        significant += stats.against_published(ours, mean(n * published), repeats=published).p() < 0.05
+    assert significant < 0.09 * 300

@@ -41,14 +41,14 @@ def test_scipy_and_statsmodels_agree():
     tests = pytest.importorskip("statsmodels.stats.multitest", reason=reason)
     proportion = pytest.importorskip("statsmodels.stats.proportion", reason=reason)
     linear = pytest.importorskip("statsmodels.api", reason=reason)
-    made = random.Random(1)
+    rng = random.Random(1)
     for freedom in (0.5, 1, 2.7, 3, 29, 499, 1e6):
         assert stats.student(0.975, freedom) == pytest.approx(scipy.t.ppf(0.975, freedom), rel=1e-8)
     for _ in range(2000):
-        a, b = 10 ** made.uniform(-1, 5), 10 ** made.uniform(-1, 5)
-        x = min(1.0, max(0.0, made.gauss(a / (a + b), 3 * math.sqrt(a * b / (a + b + 1)) / (a + b))))
+        a, b = 10 ** rng.uniform(-1, 5), 10 ** rng.uniform(-1, 5)
+        x = min(1.0, max(0.0, rng.gauss(a / (a + b), 3 * math.sqrt(a * b / (a + b + 1)) / (a + b))))
         assert stats.beta_cdf(x, a, b) == pytest.approx(special.betainc(a, b, x), abs=1e-9)
-    ps = [made.random() ** 2 for _ in range(25)]
+    ps = [rng.random() ** 2 for _ in range(25)]
     assert stats.benjamini_hochberg(ps) == pytest.approx(tests.multipletests(ps, method="fdr_bh")[1])
     assert stats.holm(ps) == pytest.approx(tests.multipletests(ps, method="holm")[1])
     for right, n in ((3, 30), (29, 30), (50, 100)):
@@ -56,7 +56,7 @@ def test_scipy_and_statsmodels_agree():
         ours = stats.interval([1.0] * right + [0.0] * (n - right))
         assert exact[0] < ours.low
         assert ours.high < exact[1], "the mid-P interval is inside the exact one of Clopper and Pearson"
-    values = [made.random() for _ in range(60)]
+    values = [rng.random() for _ in range(60)]
     names = [i // 4 for i in range(60)]
     fit = linear.OLS(values, [1.0] * 60).fit(cov_type="cluster", cov_kwds={"groups": names})
     clustered = stats.problems_like_these([stats.Unit(v, cluster=f"c{g}") for v, g in zip(values, names, strict=True)])

@@ -102,18 +102,18 @@ def test_a_repeat_that_could_not_be_built_takes_its_sample_out_of_no_group():
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("answers", [1, 4])
 def test_a_part_of_the_set_says_no_less_of_the_set_than_of_other_problems(groups, answers):
-    made = random.Random(groups * 10 + answers)
+    rng = random.Random(groups * 10 + answers)
     for _ in range(60):
-        counted, size = Tally(), made.choice([4, 8, 20])
+        counted, size = Tally(), rng.choice([4, 8, 20])
         for i in range(size * answers):
-            right = made.random() < 0.5
+            right = rng.random() < 0.5
             counted.add(
                 f"s{i % size}", "right" if right else "wrong", float(right), Usage(), group=str(i % size % groups)
             )
         like = counted.interval
         assert like is not None
         for population in (size, size + 1, 2 * size, 10 * size):
-            found = counted.these_problems(population)
-            assert found is not None
-            low, high = found.interval()
+            estimate = counted.these_problems(population)
+            assert estimate is not None
+            low, high = estimate.interval()
             assert high - low <= like.high - like.low + 1e-9

@@ -44,12 +44,12 @@ def test_promises_are_kept(table, setting):
 
 def test_what_is_large_enough_is_found():
     """Power: a difference called detectable, and a published figure five points off, are found."""
-    found = [
+    problems = [
         simulated.measure("power", i, TRIALS)
         for i, (name, _) in enumerate(simulated.TABLES["power"]())
         if "n=30" in name
     ]
-    assert all(0.7 < row.measured["found"] < 0.95 for row in found), found
+    assert all(0.7 < row.measured["found"] < 0.95 for row in problems), problems
     settings = [name for name, _ in simulated.TABLES["published"]()]
     row = simulated.measure("published", settings.index("0.9 n=30 avg@32 against avg@32 + 0.05"), TRIALS)
     assert row.measured["called different"] > 0.8

@@ -145,14 +145,14 @@ def _flipped(data: bytes) -> bytes:
 
 
 def _bomb(_: bytes) -> bytes:
-    made = zstandard.ZstdCompressor(level=3).compress(b"\0" * 2**28)
-    assert len(made) < 50_000
-    return made
+    bomb = zstandard.ZstdCompressor(level=3).compress(b"\0" * 2**28)
+    assert len(bomb) < 50_000
+    return bomb
 
 
 def _unsized(_: bytes) -> bytes:
-    made = zstandard.ZstdCompressor(write_content_size=False)
-    return made.compress(b'{"id": "a"}\n' + b" " * 2**20)
+    compressor = zstandard.ZstdCompressor(write_content_size=False)
+    return compressor.compress(b'{"id": "a"}\n' + b" " * 2**20)
 
 
 @pytest.mark.parametrize("damage", [_flipped, _bomb, _unsized])

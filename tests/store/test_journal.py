@@ -27,10 +27,10 @@ __all__ = ["server"]
 
 def test_kills_at_random_cost_no_more_than_what_was_in_flight(tmp_path):
     """About 8 s; `python -m benchmarks.crash` kills a hundred times."""
-    came = crash(tmp_path, samples=150, kills=6, places=8, latency=0.05, seed=int(time.time()))
-    assert (came.lines, came.distinct) == (150, 150), "none is lost, none is doubled"
-    assert came.requests - 150 <= sum(came.flying)
-    assert max(came.flying) <= 2 * 8, "beside those with a place only what is being written"
+    outcome = crash(tmp_path, samples=150, kills=6, places=8, latency=0.05, seed=int(time.time()))
+    assert (outcome.lines, outcome.distinct) == (150, 150), "none is lost, none is doubled"
+    assert outcome.requests - 150 <= sum(outcome.flying)
+    assert max(outcome.flying) <= 2 * 8, "beside those with a place only what is being written"
 
 
 MOUNTED = """
@@ -51,16 +51,21 @@ def mounted(tmp_path: Path, before: str) -> subprocess.CompletedProcess[str]:
     write(tmp_path / "t.yaml", "title: T\ndataset: {file: t.jsonl}\nprompt: '{{ q }}'\ntarget: x\nscorer: exact\n")
     (tmp_path / "disk").mkdir()
     script = MOUNTED.format(folder=tmp_path / "disk", before=before, out=tmp_path / "kept")
-    own = ["unshare", "--map-root-user", "--mount"]
+    namespace = ["unshare", "--map-root-user", "--mount"]
     try:
-        allowed = subprocess.run([*own, "true"], capture_output=True, check=False).returncode == 0
+        allowed = subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         allowed = False
     if not allowed:
         pytest.skip("this machine lets nobody mount a file system of their own (unshare --map-root-user --mount)")
     run = [sys.executable, "-m", "m1eval", "run", "--tasks", "../t.yaml", "--model", "echo", "-j", "2", "--out", "x"]
     return subprocess.run(
-        [*own, "sh", "-c", script, "sh", *run], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        [*namespace, "sh", "-c", script, "sh", *run],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -69,13 +74,13 @@ def test_a_full_disk_stops_the_run_and_what_is_there_goes_on_elsewhere(tmp_path)
     assert done.returncode == 3, done.stderr
     assert "samples.jsonl: No space left on device; what is finished is kept, run it again later" in done.stderr
     assert "Traceback" not in done.stderr
-    kept = lines(run_of(tmp_path / "kept") / "samples.jsonl")
-    assert 0 < len(kept) < 400
+    records = lines(run_of(tmp_path / "kept") / "samples.jsonl")
+    assert 0 < len(records) < 400
     again = [sys.executable, "-m", "m1eval", "run", "--tasks", "t.yaml", "--model", "echo", "--out", "kept", "--json"]
     whole = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert whole.returncode == 0, whole.stderr
     after = lines(run_of(tmp_path / "kept") / "samples.jsonl")
-    assert after[: len(kept)] == kept
+    assert after[: len(records)] == records
     assert len({line["id"] for line in after}) == len(after) == 400
 
 
@@ -160,12 +165,12 @@ def test_prompts_of_errored_samples_are_kept_once_and_of_unbuilt_ones_when_they_
 
         asyncio.run(scenario())
 
-    said = [{"role": "user", "content": "hello"}]
+    prompt = [{"role": "user", "content": "hello"}]
     failed = Record(id="a", repeat=0, outcome="errored", seed=7)
     unbuilt = Record(id="b", repeat=0, outcome="errored")
-    session((failed, said), (unbuilt, None))
+    session((failed, prompt), (unbuilt, None))
     for _ in range(2):
-        session(*((Record(id=name, repeat=0, outcome="right", value=1.0, seed=7), said) for name in "ab"))
+        session(*((Record(id=name, repeat=0, outcome="right", value=1.0, seed=7), prompt) for name in "ab"))
     assert [row["id"] for row in read_prompts(run_of(tmp_path / "x") / "prompts.zst")] == ["a", "b"]
 
 

@@ -174,13 +174,13 @@ def test_a_kill_at_any_step_of_redo_is_put_right_by_the_next_command(tmp_path, a
         done = subprocess.run([sys.executable, file, run, line, str(last)], capture_output=True, text=True, check=False)
         while folders.aside_path(run).exists():
             folders.recover(run)
-        found = _files(run)
-        assert found == old or (answered and found == new), (last, found)
+        state = _files(run)
+        assert state == old or (answered and state == new), (last, state)
         if done.stdout:
             break
     else:
         pytest.fail("it never came to its end")
-    assert (found == new) is answered
+    assert (state == new) is answered
 
 
 # Foreign files
@@ -333,18 +333,18 @@ def _disturb(folder: Path, how: str) -> None:
 @pytest.mark.parametrize("how", ["deleted", "folder deleted", "replaced"])
 def test_a_journal_that_goes_while_the_run_goes_on_is_written_again(tmp_path, how):
     async def scenario() -> Journal:
-        kept = Journal(tmp_path / "x")
-        await kept.append(_record(1))
-        await kept.append(_record(2))
+        journal = Journal(tmp_path / "x")
+        await journal.append(_record(1))
+        await journal.append(_record(2))
         _disturb(tmp_path / "x", how)
         with pytest.raises(Stopped, match="while the run went on; all answers so far are in"):
-            await kept.append(_record(3))
-        kept.close()
-        return kept
+            await journal.append(_record(3))
+        journal.close()
+        return journal
 
-    kept = asyncio.run(scenario())
-    assert [line["id"] for line in lines(kept.path)] == ["a1", "a2", "a3"]
-    assert kept.tally.scored == 3
+    written = asyncio.run(scenario())
+    assert [line["id"] for line in lines(written.path)] == ["a1", "a2", "a3"]
+    assert written.tally.scored == 3
     if how == "replaced":
         assert (tmp_path / "x" / "samples.jsonl").read_text() == "other\n"
 
@@ -450,7 +450,7 @@ def test_fifty_times_two_commands_at_once_in_one_folder(tmp_path):
         subprocess.Popen([sys.executable, file, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = []
+    outputs = []
     for _ in range(50):
         for part in ("take", "leave"):
             for each in pair:
@@ -459,10 +459,10 @@ def test_fifty_times_two_commands_at_once_in_one_folder(tmp_path):
                 each.stdin.flush()
             answers = [each.stdout.readline().strip() for each in pair if each.stdout]
             if part == "take":
-                said.append(sorted(answers))
+                outputs.append(sorted(answers))
     for each in pair:
         each.communicate()
-    assert said == [["refused", "took"]] * 50
+    assert outputs == [["refused", "took"]] * 50
 
 
 def test_a_lock_on_a_file_that_is_gone_does_not_count(tmp_path, monkeypatch):

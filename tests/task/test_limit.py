@@ -151,8 +151,8 @@ def test_the_rest_of_the_rows_is_not_read(tmp_path):
     line = json.dumps({"length": 7, "text": "x" * 1_000_000}) + "\n"
     path = tmp_path / "big.jsonl"
     path.write_text(line * 30)
-    found = dataset.columns(dataset.read_rows([path]), selection.COLUMNS)
-    assert found == {"length": [7] * 30}
+    table = dataset.columns(dataset.read_rows([path]), selection.COLUMNS)
+    assert table == {"length": [7] * 30}
 
 
 def test_a_limited_run_grows(tmp_path, m1eval):

@@ -99,24 +99,24 @@ def test_a_key_with_any_value(key, tmp_path, m1eval, monkeypatch):
         out = tmp_path / f"x{number}"
         result = m1eval("run", "--tasks", "./t.yaml", "--model", "echo:gold", "--limit", 2, "--out", out, "--json")
         checked = m1eval("check", "./t.yaml")
-        said = f"{key}: {value}: {result.err}{checked.out}{checked.err}"
-        assert result.code in (0, 2, 3), said
-        assert checked.code in (0, 1), said
-        assert "Traceback" not in said
-        assert "\x1b" not in said
+        printed = f"{key}: {value}: {result.err}{checked.out}{checked.err}"
+        assert result.code in (0, 2, 3), printed
+        assert checked.code in (0, 1), printed
+        assert "Traceback" not in printed
+        assert "\x1b" not in printed
         if result.code != 2:
             continue
         refused += 1
-        assert result.out == "", said
-        assert result.err.startswith("Error: "), said
-        assert result.err.count("\n") == 1, said
-        assert "t.yaml" in result.err, said
-        assert checked.code == 1, said
-        assert checked.out.count("\n") == 1, said
-        assert not out.exists(), said
+        assert result.out == "", printed
+        assert result.err.startswith("Error: "), printed
+        assert result.err.count("\n") == 1, printed
+        assert "t.yaml" in result.err, printed
+        assert checked.code == 1, printed
+        assert checked.out.count("\n") == 1, printed
+        assert not out.exists(), printed
         if not kinds(field.type) & set(types) and Any not in kinds(field.type) and value != "{}":
             line = len(text_of(key, value).splitlines())
-            assert f"t.yaml:{line}: " in result.err or "t.yaml:1: " in result.err, said
+            assert f"t.yaml:{line}: " in result.err or "t.yaml:1: " in result.err, printed
     assert refused >= 5, "most of them cannot be"
 
 

@@ -97,14 +97,14 @@ def one(name: str, folder: Path, protocol: str | None = None) -> tuple[Task, str
 def test_the_options_of_gpqa_are_in_a_drawn_order_with_the_right_letter(tmp_path):
     (task,) = load_tasks(["gpqa_diamond"])
     samples = task.samples(CharacterTokenizer(), 0, data(tmp_path, "gpqa_diamond"))
-    made = [samples.sample(i) for i in range(6)]
-    for sample in made:
+    built = [samples.sample(i) for i in range(6)]
+    for sample in built:
         right = "ABCD".index(sample.target)
         assert sample.metadata["options"][right] == "hydrogen"
         assert f"{sample.target}) hydrogen\n" in sample.messages[0]["content"]
-    assert len({sample.target for sample in made}) > 1
+    assert len({sample.target for sample in built}) > 1
     again = task.samples(CharacterTokenizer(), 0, data(tmp_path, "gpqa_diamond"))
-    assert [again.sample(i).target for i in range(6)] == [sample.target for sample in made]
+    assert [again.sample(i).target for i in range(6)] == [sample.target for sample in built]
 
 
 def test_the_questions_of_hle_with_a_picture_are_left_out(tmp_path):
@@ -231,9 +231,9 @@ def test_a_profile_by_flag_is_in_the_plan_and_in_the_run(m1eval, tmp_path):
 
 @pytest.mark.parametrize("name", profiles.available())
 def test_every_profile_is_sound_and_says_its_source(name):
-    found = profiles.read(name)
-    assert found.source
-    assert found.title
+    profile = profiles.read(name)
+    assert profile.source
+    assert profile.title
 
 
 def test_rows_that_were_read_go_through_a_function_beside_the_task(m1eval, tmp_path):

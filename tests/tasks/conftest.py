@@ -1,34 +1,24 @@
 """A hub on the loopback interface with every dataset that the tasks name, and commands that use it."""
 
 import json
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 
 from m1eval import available
 from m1eval.task.definition import Definition
 from m1eval.yaml_file import YamlFile
-from tests.conftest import ROOT
+from tests.conftest import Result, write
 from tests.tasks import hub_rows
-from tests.tasks.hub import TOKEN, Hub
+from tests.tasks.hub import TOKEN, Hub, Repository, environment
+from tests.tasks.hub_dataset import FILE, NAME, A, B, rows
+from tests.tasks.hub_files import card, jsonl
 
-
-class Done(NamedTuple):
-    """What a command printed and its exit code."""
-
-    code: int
-    out: str
-    err: str
-    took: float
-
-
-Send = Callable[..., list[Done]]
+Send = Callable[..., list[Result]]
 
 
 def definitions() -> dict[str, Definition]:
@@ -47,12 +37,6 @@ def pins() -> dict[str, str]:
         name, _, commit = definition.dataset.mirror.partition("@")
         commits |= {name: commit} if name else {}
     return commits
-
-
-def environment(hub: Hub, **more: str) -> dict[str, str]:
-    """The environment of a process that has this hub."""
-    env = {name: value for name, value in os.environ.items() if not re.match("HF_|HUGGING", name)}
-    return env | {"HF_ENDPOINT": hub.url, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"} | more
 
 
 @pytest.fixture(scope="session")
@@ -86,13 +70,36 @@ def worker(the_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator["
 def send(hub: Hub, worker: "subprocess.Popen[str]", tmp_path: Path) -> Send:
     """Run commands, with a cache of the test's own."""
 
-    def call(commands: list[list[str]], *, token: str | None = TOKEN, offline: bool = False) -> list[Done]:
+    def call(commands: list[list[str]], *, token: str | None = TOKEN, offline: bool = False) -> list[Result]:
         batch = {"commands": commands, "token": token, "offline": offline}
         batch |= {"home": str(tmp_path / "home"), "folder": str(tmp_path)}
         assert worker.stdin
         assert worker.stdout
         worker.stdin.write(json.dumps(batch) + "\n")
         worker.stdin.flush()
-        return [Done(**each) for each in json.loads(worker.stdout.readline())]
+        return [Result(**result) for result in json.loads(worker.stdout.readline())]
 
     return call
+
+
+@pytest.fixture
+def small(hub: Hub) -> Repository:
+    """A dataset of two commits, of which the later one is `main`, and files that are chosen by name."""
+    readme = card(default={"test": "data/test-*"})
+    first = {"README.md": readme, FILE: rows("one", "two"), "x/one.jsonl": jsonl([{"q": "x1", "a": "X1"}])}
+    first["x/two.jsonl"] = jsonl([{"q": "x2", "a": "X2"}])
+    commits = {A: first, B: {"README.md": readme, FILE: rows("three")}}
+    hub.repositories[NAME] = repository = Repository(commits, {"main": B})
+    return repository
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Any:
+    """A task of this dataset."""
+
+    def make(name: str = "t", hub: str = NAME, revision: str = A, **keys: Any) -> str:
+        dataset = json.dumps({"hub": hub, "revision": revision, **keys})
+        text = f"title: T\ndataset: {dataset}\nprompt: '{{{{ q }}}}'\ntarget: '{{{{ a }}}}'\nscorer: exact\n"
+        return str(write(tmp_path / f"{name}.yaml", text))
+
+    return make

@@ -6,6 +6,8 @@ byte ranges, and refusals with their `X-Error-Code`. A repository can be made to
 
 import hashlib
 import json
+import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.conftest import ROOT
 
 TOKEN = "hf_accepted0000000000000000000000"
 """A token whose account has accepted the terms of every gated repository."""
@@ -74,6 +78,12 @@ class Hub:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def environment(hub: Hub, **more: str) -> dict[str, str]:
+    """The environment of a process that has this hub."""
+    env = {name: value for name, value in os.environ.items() if not re.match("HF_|HUGGING", name)}
+    return env | {"HF_ENDPOINT": hub.url, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"} | more
 
 
 class Handler(BaseHTTPRequestHandler):

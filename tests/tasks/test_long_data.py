@@ -78,17 +78,17 @@ def test_longbench_v2_has_the_published_prompt_and_texts_together(tmp_path):
 
 def test_longbench_v2_with_reasoning_asks_twice_and_the_second_time_without_the_text(tmp_path):
     loaded, built = samples(longbench(tmp_path), "longbench_v2_cot")
-    asked = []
+    requests = []
 
     class Runner:
         async def generate(self, request: Request) -> Output:
-            asked.append(request.messages[-1]["content"] if request.messages else "")
-            return Output(text=["It says b.", "The correct answer is (B)"][len(asked) - 1])
+            requests.append(request.messages[-1]["content"] if request.messages else "")
+            return Output(text=["It says b.", "The correct answer is (B)"][len(requests) - 1])
 
     output = asyncio.run(loaded.episode(built.sample(0), Runner(), SimpleNamespace()))
-    assert "Text 0" in asked[0]
-    assert "Text 0" not in asked[1]
-    assert "Let’s think step by step: It says b.\n\nBased on the above" in asked[1]
+    assert "Text 0" in requests[0]
+    assert "Text 0" not in requests[1]
+    assert "Let’s think step by step: It says b.\n\nBased on the above" in requests[1]
     assert (output.text, output.reasoning) == ("The correct answer is (B)", "It says b.")
 
 

@@ -2,17 +2,15 @@
 
 import hashlib
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from m1eval.task.published_texts import constant
-from tests.conftest import write
-from tests.tasks.conftest import Done, environment
+from tests.conftest import Result, write
 from tests.tasks.hub import Handler
+from tests.tasks.hub_dataset import in_own_process
 
 DATA = b"open('ran', 'w')\nX = 'words of others'\n"
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -63,12 +61,10 @@ def read(hub: Any, tmp_path: Path) -> Any:
     hub.raw["x.py"] = DATA
     url = f"{hub.url.replace('127.0.0.1', 'localhost')}/raw/x.py"
     path = task(tmp_path, url, SHA)
-    env = environment(hub, HF_HOME=str(tmp_path / "home"), M1EVAL_CACHE=str(tmp_path / "cache"))
+    command = ["run", "-t", path, "-m", "echo:gold", "--out", "out", "--redo"]
 
-    def call(**more: str) -> Done:
-        command = [sys.executable, "-m", "m1eval", "run", "-t", path, "-m", "echo:gold", "--out", "out", "--redo"]
-        done = subprocess.run(command, env=env | more, cwd=tmp_path, capture_output=True, text=True, check=False)
-        return Done(done.returncode, done.stdout, done.stderr, 0)
+    def call(**env: str) -> Result:
+        return in_own_process(hub, tmp_path, *command, **{"M1EVAL_CACHE": str(tmp_path / "cache"), **env})
 
     return call
 

@@ -53,7 +53,7 @@ def settle(batch: dict[str, Any]) -> None:
 def call(arguments: list[str]) -> dict[str, Any]:
     from m1eval.cli.main import main
 
-    out, err, start = io.StringIO(), io.StringIO(), time.monotonic()
+    out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main(arguments)
@@ -63,7 +63,7 @@ def call(arguments: list[str]) -> dict[str, Any]:
         except BaseException:  # noqa: BLE001 - the test sees it
             traceback.print_exc()
             code = 70
-    return {"code": code, "out": out.getvalue(), "err": err.getvalue(), "took": time.monotonic() - start}
+    return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
 
 
 if __name__ == "__main__":

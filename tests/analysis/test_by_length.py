@@ -1,31 +1,23 @@
-"""Scores by prompt length, the heat map, the effective length, and prompts that are longer than the window."""
+"""Scores by prompt length, and what a run over lengths prints."""
 
 import json
-import math
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from m1eval import Sample, stats, terminal
+from m1eval import stats, terminal
 from m1eval.analysis import by_length
-from m1eval.analysis.by_length import Band, Entry
-from m1eval.analysis.effective_length import effective
+from m1eval.analysis.by_length import Entry
 from m1eval.model.runner_tokenizer import CharacterTokenizer
-from m1eval.report import heatmap
-from m1eval.report.by_length import effective_line
-from m1eval.run.overlength import Overlength
 from m1eval.store.tally import Tally
 from m1eval.task.load import load_tasks
-from m1eval.types import EffectiveLengthRule, Usage
-from tests.conftest import Characters, lines, run_of, write
+from m1eval.types import Usage
+from tests.analysis.entries import entry
+from tests.conftest import lines, run_of, write
 
 SWEEP = ("run", "--tasks", "needle", "--lengths", "2k,4k,8k", "--set", "depths=[0,50,100]")
-
-
-def entry(number: int, value: float, **metadata: object) -> Entry:
-    return Entry(id=str(number), outcome="right" if value else "wrong", value=value, metadata=metadata)
 
 
 def test_a_run_over_lengths_ends_with_its_report(m1eval, tmp_path):
@@ -98,13 +90,6 @@ def test_what_cannot_be_shown_is_an_error_in_one_line(m1eval, tmp_path, monkeypa
     assert message in result.err
 
 
-def sweep(rights: dict[int, int], n: int) -> list[Band]:
-    """Lengths with so many right answers of n."""
-    return by_length.bands(
-        entry(length + i, float(i < right), length=length) for length, right in rights.items() for i in range(n)
-    )
-
-
 def test_the_tables_by_length_and_of_results_have_one_interval(m1eval, tmp_path):
     command = ("run", "--tasks", "needle", "--lengths", "2k", "--set", "depths=[0,50,100]", "--out", tmp_path / "x")
     m1eval(*command, "--model", "echo:gold,wrong,gold,gold")
@@ -117,51 +102,6 @@ def test_the_tables_by_length_and_of_results_have_one_interval(m1eval, tmp_path)
     assert band["score"] == tally.score
 
 
-def test_lengths_are_reached_missed_or_undecided():
-    rule = EffectiveLengthRule(0.85)
-    bands = sweep({1024: 50, 2048: 49, 4096: 43, 8192: 20, 16384: 50}, 50)
-    assert effective(bands, 0.85).standings == ("reached", "reached", "undecided", "missed", "reached")
-    assert effective_line(bands, rule) == (
-        "effective context length: at least 2k (score ≥ 0.85); not 8k; undecided at 4k;"
-        " reached at 16k, but not at every shorter length"
-    )
-    assert effective_line(sweep({1024: 5, 2048: 10}, 10), rule) == (
-        "effective context length: none (score ≥ 0.85), not even 1k; undecided at 2k (n = 10 is too few to tell)"
-    )
-    assert effective_line(sweep({1024: 43, 2048: 10}, 50), rule).startswith(
-        "effective context length: not known (score ≥ 0.85); not 2k; undecided at 1k"
-    )
-    ranges = [band._replace(label=f"≤ {band.label}") for band in bands]
-    assert effective_line(ranges, rule).startswith("effective context length: at least 2k (score ≥ 0.85); not ≤ 8k")
-
-
-def named(n: int, truth: float, threshold: float) -> float:
-    """The exact chance that a length is named as reached."""
-    return sum(
-        math.comb(n, right) * truth**right * (1 - truth) ** (n - right)
-        for right in range(n + 1)
-        if effective(sweep({1024: right}, n), threshold).longest
-    )
-
-
-@pytest.mark.parametrize("n", [2, 10, 16, 20, 30, 50, 100])
-def test_a_length_that_is_not_reached_is_named_in_at_most_5_percent_of_runs(n):
-    assert named(n, 0.80, 0.85) <= 0.05
-    assert named(n, 0.5, 0.6) <= 0.05
-
-
-def test_more_lengths_make_no_false_one_likelier():
-    numpy = pytest.importorskip("numpy")
-    drawn = numpy.random.default_rng(0)
-    for truths in ([0.80] * 6, [0.97, 0.97, 0.80, 0.80, 0.80, 0.80]):
-        limit = 2 ** (10 + sum(truth >= 0.85 for truth in truths))
-        too_long = 0
-        for rights in drawn.binomial(30, truths, size=(400, 6)):
-            score_limit = effective(sweep({2 ** (10 + i): int(right) for i, right in enumerate(rights)}, 30), 0.85)
-            too_long += (score_limit.longest or 0) >= limit
-        assert too_long / 400 <= 0.05
-
-
 def test_subtasks_weigh_the_same_by_length():
     entries = [entry(i, float(i % 4 != 0), length=4096, subtask="a") for i in range(40)]
     entries += [entry(100 + i, 1.0, length=4096, subtask="b") for i in range(10)]
@@ -172,20 +112,6 @@ def test_subtasks_weigh_the_same_by_length():
     low, high = band.bounds() or (0, 0)
     assert low < 0.875 - 1.96 * (band.stderr or 0)  # the ten right ones are not certain either
     assert 0.875 < high < 1
-
-
-def test_many_depths_are_put_into_tenths_and_cells_without_samples_stay_open():
-    entries = [entry(i, 1.0, length=4096 * (1 + i % 2), depth=i) for i in range(0, 96)]
-    grid = by_length.grid(entries)
-    assert grid is not None
-    assert grid.rows == [f"{low}–{low + 10}" for low in range(0, 100, 10)]
-    assert grid.columns == ["4k", "8k"]
-    one = by_length.grid([entry(0, 0.4, length=10, depth=5), entry(1, 1.0, length=2000, depth=7.5)])
-    assert one is not None
-    text, picture = heatmap.blocks(one, "t"), heatmap.svg(one, "<t> & co")
-    assert (text.count("–"), picture.count('fill="none"')) == (2, 2)
-    assert "▒▒ 0.40" in text
-    ElementTree.fromstring(picture)
 
 
 def test_what_was_cached_is_shown(m1eval, tmp_path):
@@ -209,64 +135,6 @@ def test_what_was_cached_is_shown(m1eval, tmp_path):
     )
     result = m1eval("run", "--tasks", "needle_small", "--model", tmp_path / "cached.py", "--out", tmp_path / "x")
     assert "needle_small: 9,000 of 12.0k prompt tokens (75%) came from the prefix cache" in result.out
-
-
-OVER = ("run", "--tasks", "needle", "--lengths", "4k,8k", "--set", "depths=[50]", "--max-tokens", "100")
-
-
-@pytest.mark.parametrize("policy", ["skip", "truncate_middle", "fail"])
-def test_prompts_beyond_the_window_follow_the_policy(m1eval, tmp_path, policy):
-    args = (
-        *OVER,
-        "-o",
-        "window=6000",
-        "--set",
-        f"overlength={policy}",
-        "--out",
-        tmp_path / "x",
-        "--model",
-        "echo:gold",
-    )
-    result = m1eval(*args)
-    records = lines(run_of(tmp_path / "x") / "samples.jsonl")
-    outcomes = sorted(record["outcome"] for record in records)
-    expected = {
-        "skip": (["right"] * 2, "2 samples are left out, their prompt is longer than the window"),
-        "truncate_middle": (["right"] * 4, "2 prompts were longer than the window and lost their middle"),
-        "fail": (["refused_context"] * 2 + ["right"] * 2, "2 of 4 outputs were refused"),
-    }[policy]
-    assert outcomes == expected[0]
-    assert expected[1] in result.out
-    if policy == "truncate_middle":
-        cut = [record for record in records if record["metadata"].get("cut_tokens")]
-        assert [record["usage"]["prompt"] <= 5900 for record in cut] == [True, True]
-    again = m1eval(*args)
-    assert expected[1] in again.out  # known from the run's folder, nothing is asked again
-    summary = m1eval(*args, "--json").json()["runs"][0]
-    assert (summary["skipped"], summary["owed"]) == (2 if policy == "skip" else 0, 0)
-    assert len(lines(run_of(tmp_path / "x") / "samples.jsonl")) == len(records)
-
-
-def test_without_a_window_the_policy_says_that_it_is_not_applied(m1eval, tmp_path):
-    result = m1eval(*OVER, "--set", "overlength=skip", "--model", "echo:gold", "--out", tmp_path / "x")
-    assert "overlength: skip is not applied, the model's window is not known" in result.out
-
-
-@pytest.mark.parametrize("tokenizer", [Characters(), CharacterTokenizer()])
-def test_a_shortened_prompt_keeps_both_its_ends_whole_characters_and_fits(tokenizer):
-    text = "Anfang " + "Größe – 漢字 🙂 " * 400 + " Ende"
-    fit = Overlength("truncate_middle", tokenizer, 50)
-    sample = Sample(id="s", messages=[{"role": "system", "content": "short"}, {"role": "user", "content": text}])
-    fitted = fit.apply(sample, 1000)
-    assert fitted is not None
-    assert tokenizer.count(fitted.messages) <= 950
-    assert tokenizer.count(fitted.messages) > 900
-    content = fitted.messages[1]["content"]
-    assert content.startswith("Anfang Größe")
-    assert content.endswith("🙂  Ende")
-    assert "\ufffd" not in content
-    assert sample.messages[1]["content"] == text
-    assert fit.cut == {"s"}
 
 
 def test_samples_of_a_table_with_one_prefix_run_next_to_one_another(tmp_path):
@@ -302,14 +170,6 @@ def test_a_tokenizer_can_be_named(m1eval, tmp_path):
     (tmp_path / "bad" / "tokenizer.json").write_text("{}")
     result = m1eval(*args, "--tokenizer", tmp_path / "bad", "--out", tmp_path / "y")
     assert (result.code, result.err.count("\n")) == (2, 1)
-
-
-def test_the_picture_has_no_scripts_and_opens_alone(tmp_path):
-    grid = by_length.grid([entry(i, 1.0, length=4096, depth=10 * i) for i in range(3)])
-    assert grid is not None
-    picture = heatmap.svg(grid, "needle")
-    Path(tmp_path / "x.svg").write_text(picture)
-    assert not re.search(r"<script|href|url\(", picture)
 
 
 def of_a_benchmark(folder: Path, name: str, subtasks: list[str], rule: str) -> Path:
@@ -368,20 +228,6 @@ def test_a_killed_run_counts_each_answer_once(m1eval, tmp_path):
     lost = json.dumps({"id": first["id"], "repeat": 0, "outcome": "errored", "error": "lost"}) + "\n"
     journal.write_text(lost + journal.read_text() + wrong)
     assert m1eval("lengths", tmp_path / "x", "--json").json() == before
-
-
-def test_cells_say_how_few_samples_they_hold():
-    entries = [entry(i // 2, 1.0, length=4096, depth=50) for i in range(4)]
-    entries += [entry(100 + i, 0.0, length=8192, depth=50) for i in range(5)]
-    grid = by_length.grid(entries)
-    assert grid is not None
-    text, picture = heatmap.blocks(grid, "t"), heatmap.svg(grid, "t")
-    assert "1.00*" in text
-    assert "0.00*" not in text
-    assert "* fewer than 5 samples" in text
-    assert "depth 50, 4k: 1.000, 2 samples, 4 answers" in picture
-    assert "depth 50, 8k: 0.000, 5 samples<" in picture
-    assert "* fewer than 5 samples" in picture
 
 
 def test_a_sample_that_could_not_be_built_hides_no_lengths():

@@ -20,9 +20,7 @@ from m1eval.store.journal import Journal
 from m1eval.store.prompts import encode_frame, read_prompts
 from m1eval.store.record import Record, encode_json
 from tests.conftest import lines, run_of, write
-from tests.http.conftest import Loopback, Reply, server
-
-__all__ = ["server"]
+from tests.http.conftest import Loopback, Reply
 
 
 def test_kills_at_random_cost_no_more_than_what_was_in_flight(tmp_path):

@@ -7,14 +7,12 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.crash import redo, starts
 from m1eval.errors import Stopped, UsageError
 from m1eval.model.model import Model
 from m1eval.run.run import Run
@@ -25,162 +23,10 @@ from m1eval.store.prompts import read_prompts
 from m1eval.store.record import Record
 from m1eval.task.load import load_tasks
 from tests.conftest import lines, run_of, write
-from tests.http.conftest import Reply, server
 from tests.serving import Closed
-
-__all__ = ["server"]
-
-
-def _command(capitals: Path, out: Path, *more: Any) -> tuple[Any, ...]:
-    return ("run", "--tasks", capitals, "--model", "echo:gold", "--out", out, "--display", "none", *more)
-
-
-def _run(out: Path) -> Path:
-    """The folder of the run that `_command` makes."""
-    return out / "capitals" / "gold"
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-
+from tests.store.run_folders import file_contents, folder_of, run_command
 
 # --redo
-
-
-def test_redo_replaces_a_run(m1eval, capitals, tmp_path):
-    m1eval(*_command(capitals, tmp_path / "x"))
-    before = _files(_run(tmp_path / "x"))
-    result = m1eval(*_command(capitals, tmp_path / "x", "--redo", "--repeats", 2))
-    assert (result.code, len(lines(_run(tmp_path / "x") / "samples.jsonl"))) == (0, 24)
-    assert not folders.aside_path(_run(tmp_path / "x")).exists()
-    assert set(_files(_run(tmp_path / "x"))) == set(before)
-
-
-def test_redo_of_a_server_that_does_not_answer_changes_nothing(m1eval, server, capitals, tmp_path):
-    shutil.copy(capitals, tmp_path / "b.yaml")
-    command = ("run", "--model", "http:m", "--out", tmp_path / "x", "--display", "none")
-    both = ("--tasks", f"{capitals},{tmp_path / 'b.yaml'}")
-    server.reply(Reply({"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}]}))
-    assert m1eval(*command, *both, "--base-url", server.url).code == 0
-    runs = [tmp_path / "x" / name / "m" for name in ("capitals", "b")]
-    before = [_files(run) for run in runs]
-    shutil.copy(capitals, tmp_path / "new.yaml")
-    with Closed() as port:
-        closed = ("--base-url", f"http://127.0.0.1:{port}/v1", "-o", "patience=0", "--redo")
-        assert m1eval(*command, *both, *closed).code == 4
-        assert m1eval(*command, "--tasks", tmp_path / "new.yaml", *closed).code == 4
-    assert [_files(run) for run in runs] == before
-    assert sorted((tmp_path / "x").rglob("*/")) == sorted({each for run in runs for each in (run.parent, run)})
-
-
-def test_redo_with_errors_alone_leaves_the_earlier_run(m1eval, capitals, tmp_path):
-    runner = write(
-        tmp_path / "moody.py",
-        """
-        from m1eval import Output
-
-        class Runner:
-            def __init__(self, model, *, fails=False):
-                self.fails = fails
-
-            async def generate(self, request):
-                if self.fails:
-                    raise ValueError("not today")
-                return Output(text=request.sample.gold)
-
-            async def aclose(self):
-                pass
-        """,
-    )
-    command = ("run", "--tasks", capitals, "--model", f"{runner}:gold", "--out", tmp_path / "x", "--display", "none")
-    assert m1eval(*command).code == 0
-    before = _files(_run(tmp_path / "x"))
-    result = m1eval(*command, "-o", "fails=true", "--redo")
-    assert (result.code, "the earlier run is back in place" in result.out) == (3, True)
-    assert _files(_run(tmp_path / "x")) == before
-
-
-def test_what_a_redo_with_errors_alone_took_is_kept_with_the_earlier_run(m1eval, capitals, tmp_path):
-    runner = """
-        from m1eval import Output, Usage
-
-        class Broken(RuntimeError):
-            usage = Usage(prompt=10, answer=90, cost=0.25)
-
-        class Runner:
-            def __init__(self, model: str): ...
-
-            async def generate(self, request):
-                if (FLAG).exists():
-                    raise Broken("it broke")
-                return Output(text=request.sample.gold, usage=Usage(prompt=10, answer=1, cost=0.01))
-
-            async def aclose(self): ...
-    """
-    flag = f"__import__('pathlib').Path({str(tmp_path / 'broken')!r})"
-    file = write(tmp_path / "mine.py", runner.replace("FLAG", flag))
-    command = ("run", "--tasks", capitals, "--model", f"{file}:m", "--out", tmp_path / "x", "--display", "none")
-    assert m1eval(*command).code == 0
-    run = run_of(tmp_path / "x")
-    before = _files(run)
-    (tmp_path / "broken").touch()
-    result = m1eval(*command, "--redo")
-    assert (result.code, "the earlier run is back in place" in result.out) == (3, True), result.err
-    known, now = json.loads(before["run.json"]), json.loads((run / "run.json").read_text())
-    gone = now.pop("superseded")
-    assert (gone["prompt"], gone["answer"], gone["cost"]) == (120, 1080, pytest.approx(3))
-    assert now == known
-    assert {**_files(run), "run.json": b""} == {**before, "run.json": b""}
-    (tmp_path / "broken").unlink()
-    limited = m1eval(*command, "--repeats", 2, "--max-tokens-total", 1300)
-    assert "stopped by --max-tokens-total 1300: 1,332 are used" in limited.err
-
-
-@pytest.mark.parametrize("answered", [False, True])
-def test_a_kill_at_any_step_of_redo_is_put_right_by_the_next_command(tmp_path, answered):
-    """Each system call that changes a folder is made the last one in turn, as a kill would."""
-    script = """
-        import os, sys
-        from pathlib import Path
-        from m1eval.store import files, folder
-        left = int(sys.argv[3])
-        def counted(call):
-            def count(*args, **kwargs):
-                global left
-                if left == 0:
-                    os._exit(9)
-                left -= 1
-                return call(*args, **kwargs)
-            return count
-        for name in ("mkdir", "rename", "replace", "unlink", "rmdir"):
-            setattr(os, name, counted(getattr(os, name)))
-        run = Path(sys.argv[1])
-        with files.locked(run / "samples.jsonl"):
-            folder.move_aside(run)
-            (run / "samples.jsonl").write_text(sys.argv[2])
-            (run / "run.json").write_text("new")
-            folder.drop_aside(run) if sys.argv[2] else folder.put_back(run)
-        print("done")
-    """
-    file = write(tmp_path / "redo.py", script)
-    line = '{"id":"a","repeat":0,"outcome":"right","value":1.0}\n' if answered else ""
-    old = {"samples.jsonl": b"old", "run.json": b"old", "prompts.zst": b"old", "samples.parquet": b"old"}
-    new = {"samples.jsonl": line.encode(), "run.json": b"new"}
-    for last in range(40):
-        run = tmp_path / f"r{last}"
-        run.mkdir()
-        for name, content in old.items():
-            (run / name).write_bytes(content)
-        done = subprocess.run([sys.executable, file, run, line, str(last)], capture_output=True, text=True, check=False)
-        while folders.aside_path(run).exists():
-            folders.recover(run)
-        state = _files(run)
-        assert state == old or (answered and state == new), (last, state)
-        if done.stdout:
-            break
-    else:
-        pytest.fail("it never came to its end")
-    assert (state == new) is answered
 
 
 # Foreign files
@@ -191,21 +37,21 @@ def test_a_kill_at_any_step_of_redo_is_put_right_by_the_next_command(tmp_path, a
 )
 @pytest.mark.parametrize("redo", [(), ("--redo",)])
 def test_a_foreign_run_json_is_refused_and_kept(m1eval, capitals, tmp_path, content, redo):
-    write(_run(tmp_path / "x") / "run.json", content)
-    (_run(tmp_path / "x") / "notes.txt").write_text("mine")
-    before = _files(_run(tmp_path / "x"))
-    result = m1eval(*_command(capitals, tmp_path / "x", *redo))
+    write(folder_of(tmp_path / "x") / "run.json", content)
+    (folder_of(tmp_path / "x") / "notes.txt").write_text("mine")
+    before = file_contents(folder_of(tmp_path / "x"))
+    result = m1eval(*run_command(capitals, tmp_path / "x", *redo))
     assert (result.code, result.err.count("\n"), "run.json" in result.err) == (2, 1, True)
-    assert _files(_run(tmp_path / "x")) == before
+    assert file_contents(folder_of(tmp_path / "x")) == before
 
 
 @pytest.mark.parametrize("name", ["samples.jsonl", "prompts.zst", "samples.parquet"])
 @pytest.mark.parametrize("redo", [(), ("--redo",)])
 def test_files_without_run_json_are_refused_and_kept(m1eval, capitals, tmp_path, name, redo):
-    write(_run(tmp_path / "x") / name, "mine")
-    result = m1eval(*_command(capitals, tmp_path / "x", *redo))
+    write(folder_of(tmp_path / "x") / name, "mine")
+    result = m1eval(*run_command(capitals, tmp_path / "x", *redo))
     assert (result.code, f"holds {name} without run.json" in result.err) == (2, True)
-    assert _files(_run(tmp_path / "x")) == {name: b"mine"}
+    assert file_contents(folder_of(tmp_path / "x")) == {name: b"mine"}
 
 
 def test_a_run_that_comes_to_nothing_leaves_what_was_there(m1eval, capitals, tmp_path):
@@ -216,8 +62,8 @@ def test_a_run_that_comes_to_nothing_leaves_what_was_there(m1eval, capitals, tmp
         model = ("--model", "http:m", "--base-url", f"http://127.0.0.1:{port}/v1", "-o", "patience=0")
         for out in ("x", "empty", "new", "new/and/below"):
             assert m1eval("run", "--tasks", capitals, *model, "--out", tmp_path / out).code != 0
-    assert _files(tmp_path / "x") == {"notes.txt": b"mine"}
-    assert _files(tmp_path / "empty") == {}
+    assert file_contents(tmp_path / "x") == {"notes.txt": b"mine"}
+    assert file_contents(tmp_path / "empty") == {}
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["empty", "x"]
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["notes.txt"]
     assert list((tmp_path / "empty").iterdir()) == []
@@ -226,21 +72,21 @@ def test_a_run_that_comes_to_nothing_leaves_what_was_there(m1eval, capitals, tmp
 @pytest.mark.parametrize("name", [*folders.FILES, "run.json.new", "samples.jsonl.new", "samples.parquet.new"])
 @pytest.mark.parametrize("redo", [(), ("--redo",)])
 def test_links_in_the_folder_are_not_followed(m1eval, capitals, tmp_path, name, redo):
-    _run(tmp_path / "x").mkdir(parents=True)
+    folder_of(tmp_path / "x").mkdir(parents=True)
     (tmp_path / "precious").write_text("mine")
-    (_run(tmp_path / "x") / name).symlink_to(tmp_path / "precious")
-    result = m1eval(*_command(capitals, tmp_path / "x", *redo))
+    (folder_of(tmp_path / "x") / name).symlink_to(tmp_path / "precious")
+    result = m1eval(*run_command(capitals, tmp_path / "x", *redo))
     assert (result.code, f"{name} is a symbolic link" in result.err) == (2, True)
     assert (tmp_path / "precious").read_text() == "mine"
 
 
 def test_a_folder_may_be_a_link(m1eval, capitals, tmp_path):
     (tmp_path / "real").mkdir()
-    link = _run(tmp_path / "x")
+    link = folder_of(tmp_path / "x")
     link.parent.mkdir(parents=True)
     link.symlink_to(tmp_path / "real")
     for more in ((), ("--redo",)):
-        assert m1eval(*_command(capitals, tmp_path / "x", *more)).code == 0
+        assert m1eval(*run_command(capitals, tmp_path / "x", *more)).code == 0
     assert link.is_symlink()
     assert len(lines(tmp_path / "real" / "samples.jsonl")) == 12
 
@@ -250,65 +96,65 @@ def test_a_folder_may_be_a_link(m1eval, capitals, tmp_path):
 
 @pytest.mark.parametrize("left", [0, 1, 20, 200, -3])
 def test_a_cut_off_run_json_is_rebuilt(m1eval, capitals, tmp_path, left):
-    m1eval(*_command(capitals, tmp_path / "x"))
-    file = _run(tmp_path / "x") / "run.json"
+    m1eval(*run_command(capitals, tmp_path / "x"))
+    file = folder_of(tmp_path / "x") / "run.json"
     whole = file.read_bytes()
     file.write_bytes(whole[:left] if left else b"\0" * 512)
-    result = m1eval(*_command(capitals, tmp_path / "x", "--limit", 3))
+    result = m1eval(*run_command(capitals, tmp_path / "x", "--limit", 3))
     assert (result.code, "rebuilt from the journal and this command" in result.out) == (0, True)
     assert json.loads(file.read_text())["config"] == json.loads(whole)["config"] | {"limit": 3}
-    assert (_run(tmp_path / "x") / "run.json.damaged").exists()
-    assert len(lines(_run(tmp_path / "x") / "samples.jsonl")) == 12
+    assert (folder_of(tmp_path / "x") / "run.json.damaged").exists()
+    assert len(lines(folder_of(tmp_path / "x") / "samples.jsonl")) == 12
 
 
 def test_a_cut_off_run_json_and_another_seed_are_refused(m1eval, capitals, tmp_path):
-    m1eval(*_command(capitals, tmp_path / "x"))
-    (_run(tmp_path / "x") / "run.json").write_text('{\n "m1eval": "0.')
-    before = _files(_run(tmp_path / "x"))
-    result = m1eval(*_command(capitals, tmp_path / "x", "--seed", 1))
+    m1eval(*run_command(capitals, tmp_path / "x"))
+    (folder_of(tmp_path / "x") / "run.json").write_text('{\n "m1eval": "0.')
+    before = file_contents(folder_of(tmp_path / "x"))
+    result = m1eval(*run_command(capitals, tmp_path / "x", "--seed", 1))
     assert (result.code, "another --seed" in result.err, "--redo" in result.err) == (2, True, False)
-    assert _files(_run(tmp_path / "x")) == before
+    assert file_contents(folder_of(tmp_path / "x")) == before
 
 
 def test_a_changed_setting_says_what_asking_again_costs(m1eval, capitals, tmp_path):
-    m1eval(*_command(capitals, tmp_path / "x"))
-    result = m1eval(*_command(capitals, tmp_path / "x", "--set", "scorer=contains"))
+    m1eval(*run_command(capitals, tmp_path / "x"))
+    result = m1eval(*run_command(capitals, tmp_path / "x", "--set", "scorer=contains"))
     assert result.code == 2
     assert "--redo, which asks again for 12 answers (" in result.err
     assert " tokens so far)" in result.err
 
 
 def test_lines_that_are_no_json_are_set_aside_and_never_deleted(m1eval, capitals, tmp_path):
-    m1eval(*_command(capitals, tmp_path / "x"))
-    file = _run(tmp_path / "x") / "samples.jsonl"
+    m1eval(*run_command(capitals, tmp_path / "x"))
+    file = folder_of(tmp_path / "x") / "samples.jsonl"
     whole = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join([b"\x00\x01 rubbish\n", *whole[:4], b'{"id": "capi\n', *whole[5:]]))
-    result = m1eval(*_command(capitals, tmp_path / "x"))
+    result = m1eval(*run_command(capitals, tmp_path / "x"))
     assert (result.code, len(lines(file))) == (0, 12)
-    assert (_run(tmp_path / "x") / "samples.jsonl.unreadable").read_bytes() == b'\x00\x01 rubbish\n{"id": "capi\n'
+    assert (folder_of(tmp_path / "x") / "samples.jsonl.unreadable").read_bytes() == b'\x00\x01 rubbish\n{"id": "capi\n'
 
 
 def test_a_whole_last_line_without_its_end_counts(m1eval, capitals, tmp_path):
-    m1eval(*_command(capitals, tmp_path / "x"))
-    file = _run(tmp_path / "x") / "samples.jsonl"
+    m1eval(*run_command(capitals, tmp_path / "x"))
+    file = folder_of(tmp_path / "x") / "samples.jsonl"
     whole = file.read_bytes()
     file.write_bytes(whole.rstrip(b"\n"))
-    assert m1eval(*_command(capitals, tmp_path / "x")).code == 0
+    assert m1eval(*run_command(capitals, tmp_path / "x")).code == 0
     assert file.read_bytes() == whole
 
 
 def test_parquet_is_as_new_as_the_journal_whatever_the_clock_says(m1eval, capitals, tmp_path):
-    m1eval(*_command(capitals, tmp_path / "x", "--limit", 3))
-    table, file = _run(tmp_path / "x") / "samples.parquet", _run(tmp_path / "x") / "samples.jsonl"
+    m1eval(*run_command(capitals, tmp_path / "x", "--limit", 3))
+    table, file = folder_of(tmp_path / "x") / "samples.parquet", folder_of(tmp_path / "x") / "samples.jsonl"
     os.utime(table, (4e9, 4e9))
-    m1eval(*_command(capitals, tmp_path / "x"))
+    m1eval(*run_command(capitals, tmp_path / "x"))
     assert parquet.journal_digest(table) == files.digest(file)
     before = table.stat().st_ino
     os.utime(file, (4e9, 4e9))
-    m1eval(*_command(capitals, tmp_path / "x"))
+    m1eval(*run_command(capitals, tmp_path / "x"))
     assert table.stat().st_ino == before, "it is written only where it is out of date"
     table.write_bytes(b"PAR1")
-    m1eval(*_command(capitals, tmp_path / "x"))
+    m1eval(*run_command(capitals, tmp_path / "x"))
     assert parquet.journal_digest(table) == files.digest(file)
 
 
@@ -405,81 +251,14 @@ def test_flipped_bytes_in_the_prompts_are_a_line_at_most_and_cost_nothing(shell,
 
 def test_another_task_of_equal_content_is_refused(m1eval, capitals, tmp_path):
     folder = tmp_path / "x"
-    m1eval(*_command(capitals, folder))
+    m1eval(*run_command(capitals, folder))
     run = run_of(folder)
     shutil.copy(capitals, tmp_path / "b.yaml")
     task, model = load_tasks([str(tmp_path / "b.yaml")])[0], Model("echo:gold", {})
-    before = _files(run)
+    before = file_contents(run)
     with pytest.raises(UsageError, match="was made with task=capitals; this run has b"):
         Run(task, model, run).open()
-    assert _files(run) == before
-
-
-def test_of_many_commands_at_once_one_runs(tmp_path):
-    codes, requests = starts(tmp_path, 5, 4)
-    assert (codes, requests) == ([0, 2, 2, 2], 5)
-
-
-def test_kills_of_redo_leave_the_earlier_run_or_a_new_one_with_answers(tmp_path):
-    redone = redo(tmp_path, samples=12, kills=2, places=3, latency=0.05, seed=int(time.time()))
-    assert (redone.lost, redone.back + redone.begun) == (0, 2)
-
-
-def test_fifty_times_two_commands_at_once_in_one_folder(tmp_path):
-    """Each of two processes takes the folder as a run does; exactly one may, however they meet."""
-    script = """
-        import sys
-        from pathlib import Path
-        from m1eval.errors import UsageError
-        from m1eval.store.journal import Journal
-        for n in range(50):
-            sys.stdin.readline()
-            try:
-                journal = Journal(Path(sys.argv[1]) / str(n))
-                print("took", flush=True)
-            except UsageError:
-                journal = None
-                print("refused", flush=True)
-            sys.stdin.readline()
-            if journal:
-                journal.discard()
-            print("left", flush=True)
-    """
-    file = write(tmp_path / "take.py", script)
-    pair = [
-        subprocess.Popen([sys.executable, file, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    outputs = []
-    for _ in range(50):
-        for part in ("take", "leave"):
-            for each in pair:
-                assert each.stdin is not None
-                each.stdin.write("\n")
-                each.stdin.flush()
-            answers = [each.stdout.readline().strip() for each in pair if each.stdout]
-            if part == "take":
-                outputs.append(sorted(answers))
-    for each in pair:
-        each.communicate()
-    assert outputs == [["refused", "took"]] * 50
-
-
-def test_a_lock_on_a_file_that_is_gone_does_not_count(tmp_path, monkeypatch):
-    path = tmp_path / "samples.jsonl"
-    first = files.locked(path)
-    opened = os.open
-
-    def late(*args: Any) -> int:  # the other run ends, and takes its empty journal away, between open and lock
-        number = opened(*args)
-        monkeypatch.setattr(os, "open", opened)
-        path.unlink()
-        first.close()
-        return number
-
-    monkeypatch.setattr(os, "open", late)
-    with files.locked(path) as file:
-        assert files.is_at(file, path)
+    assert file_contents(run) == before
 
 
 # A full disk
@@ -494,8 +273,8 @@ def test_a_full_disk_while_closing_is_a_line_each_and_leaves_nothing_half_writte
         main(sys.argv[2:])
     """
     file = write(tmp_path / "full.py", script)
-    run = _run(tmp_path / "x")
-    command = [str(arg) for arg in _command(capitals, tmp_path / "x", "--repeats", 4)]
+    run = folder_of(tmp_path / "x")
+    command = [str(arg) for arg in run_command(capitals, tmp_path / "x", "--repeats", 4)]
     start: Callable[[int], Any] = lambda size: subprocess.run(  # noqa: E731
         [sys.executable, file, str(size), *command], capture_output=True, text=True, check=False
     )
@@ -527,13 +306,13 @@ def test_lines_that_are_taken_out_stay_paid_for_once_on_a_full_disk(tmp_path, ca
     file = write(tmp_path / "full.py", script)
 
     def start(size: int, repeats: int, *more: object) -> "subprocess.CompletedProcess[str]":
-        options = map(str, _command(capitals, tmp_path / "x", "--limit", 1, "--repeats", repeats, *more))
+        options = map(str, run_command(capitals, tmp_path / "x", "--limit", 1, "--repeats", repeats, *more))
         done = subprocess.run([sys.executable, file, str(size), *options], capture_output=True, text=True, check=False)
         assert "Traceback" not in done.stderr + done.stdout
         return done
 
     assert start(-1, repeats).returncode == 0
-    journal_file = _run(tmp_path / "x") / "samples.jsonl"
+    journal_file = folder_of(tmp_path / "x") / "samples.jsonl"
     whole = journal_file.read_bytes().splitlines(keepends=True)
     journal_file.write_bytes(whole[0] + b"".join(whole))
     fits = journal_file.stat().st_size < room

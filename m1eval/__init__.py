@@ -1,4 +1,4 @@
-"""m1eval: evaluate language models on long-context and reasoning benchmarks, beside the published figures."""
+"""m1eval: evaluate language models on long-context and reasoning benchmarks, next to the published scores."""
 
 import os
 import sys

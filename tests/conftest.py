@@ -19,7 +19,7 @@ from m1eval.task.load import load_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# A loaded machine is no fault of an example.
+# Examples have no deadline: machines may be loaded.
 hypothesis.settings.register_profile("m1eval", deadline=None)
 hypothesis.settings.load_profile("m1eval")
 
@@ -37,13 +37,13 @@ class Result(NamedTuple):
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What is kept between runs is kept for this test session alone."""
+    """A cache for this test session alone."""
     os.environ["M1EVAL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _leaks() -> Iterator[None]:
-    """What a module leaves open is found at its end, not in the middle of another's."""
+    """Collect what a module leaves open at its end, so that the warning names it and not another."""
     yield
     gc.collect()
 

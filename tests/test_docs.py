@@ -1,4 +1,4 @@
-"""What the project says of itself agrees with what it is."""
+"""Version, README, CONTRIBUTING and docs agree with the code."""
 
 import inspect
 import re
@@ -9,7 +9,7 @@ import m1eval
 from m1eval import available, load
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="the texts stand in the checkout only")
+pytestmark = pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="the texts are in the checkout only")
 
 
 def text(name: str) -> str:

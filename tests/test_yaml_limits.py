@@ -1,4 +1,4 @@
-"""Hostile YAML: one line with file and line number, in linear time, whatever stands in a task, profile or baseline."""
+"""Hostile YAML: one line with file and line number, in linear time, whatever a task, profile or baseline holds."""
 
 import pytest
 

@@ -30,7 +30,7 @@ def interrupted(cwd, words, after):
 
 @pytest.mark.parametrize("part", range(4))
 def test_at_any_moment_of_the_start(capitals, tmp_path, part):
-    """Twenty moments in all, drawn anew from each quarter of the imports."""
+    """Twenty moments in all, drawn at random from each quarter of the imports."""
     draw = random.Random()
     for _ in range(5):
         after = draw.randrange(part * 60, part * 60 + 60)

@@ -127,7 +127,7 @@ def trained() -> str:
 
 
 def folder(tmp_path: Path, core: str, template: str, where: str) -> Path:
-    """A model's folder whose special tokens stand in tokenizer_config.json, and its template in one of its places."""
+    """A model's folder whose special tokens are in tokenizer_config.json, and its template in one of its places."""
     size = Tokenizer.from_str(core).get_vocab_size()
     added = {str(size + i): {"content": token, "special": True} for i, token in enumerate(ADDED)}
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "added_tokens_decoder": added}

@@ -26,7 +26,7 @@ def marks(text: str) -> list[Mark]:
 
 
 def run_at(text: str, at: int, char: str) -> int:
-    """How many times a character stands from a place on."""
+    """The number of times a character is repeated from a position on."""
     count = 0
     while at + count < len(text) and text[at + count] == char:
         count += 1
@@ -85,7 +85,7 @@ def spans(text: str, begin: int) -> list[tuple[int, int]]:
 
 
 def code_around(text: str, mark: Mark, begin: int) -> int | None:
-    """Where the code begins in which a tag stands, in a text that is read from `begin` on."""
+    """The start of the code that contains a tag, in a text that is parsed from `begin` on."""
     regions = [*fences(text, begin), *spans(text, begin)]
     return next((start for start, end in regions if start <= mark.start and mark.end <= end), None)
 

@@ -148,5 +148,5 @@ def test_an_option_that_a_plugin_does_not_have(shell, capitals):
 @pytest.mark.parametrize("kind", ["tasks", "scorers", "runners"])
 def test_no_plugin_folder_is_a_package(kind):
     if not (ROOT / kind).is_dir():
-        pytest.skip("the plugin folders are in the wheel, not beside the tests")
+        pytest.skip("the plugin folders are in the wheel, not next to the tests")
     assert not (ROOT / kind / "__init__.py").exists(), "it would hide the user's folder of the same kind"

@@ -1,4 +1,4 @@
-"""A file of the user's that stands in for a built-in one is announced; a stray one is not executed."""
+"""A file of the user's that replaces a built-in one is announced; a stray one is not executed."""
 
 import json
 from concurrent.futures import ProcessPoolExecutor

@@ -83,7 +83,7 @@ def until(true: Any) -> None:
 
 
 def ended(process: subprocess.Popen[str], presses: int) -> tuple[int, str]:
-    """The exit code, as a shell shows it, after so many Ctrl-Cs, and what was said."""
+    """The exit code, as a shell shows it, after a number of Ctrl-Cs, and standard error."""
     try:
         for _ in range(presses):
             if process.poll() is None:
@@ -113,7 +113,7 @@ def test_a_grade_in_a_worker_holds_up_nobody(task, presses):
     process = started(task, "worker")
     if presses == 1:
         process.send_signal(signal.SIGINT)
-        time.sleep(1)  # that it goes on can only be seen by waiting
+        time.sleep(1)  # that it does not end can only be seen by waiting
         assert process.poll() is None, "the first one waits for what is in flight"
         process.send_signal(signal.SIGINT)
         code, err = ended(process, 0)

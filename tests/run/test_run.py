@@ -163,7 +163,7 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path, capitals):
     assert process.stderr.readline().startswith("capitals 0/12")
     _wait((tmp_path / "asked").exists)
     process.send_signal(signal.SIGINT)
-    time.sleep(1)  # that it goes on can only be seen by waiting
+    time.sleep(1)  # that it does not end can only be seen by waiting
     assert process.poll() is None, "the first one waits for what is in flight"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)

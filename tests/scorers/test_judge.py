@@ -243,7 +243,7 @@ JUDGE = '''
     from m1eval import Output, Usage
 
     class Runner:
-        """Says YES if the reference stands in the answer; notes every question."""
+        """Says YES if the reference is in the answer; records every question."""
 
         def __init__(self, model: str, *, says: str = "") -> None:
             self.says = says

@@ -85,7 +85,7 @@ OBJECTS = {
     "only in quotes": ('It says "{"verdict": "YES"}"', None),
     "in open quotes": ('It says "so: {"verdict": "YES"}', None),
     "contradiction": ('{"verdict": "NO"}\n{"verdict": "YES"}', None),
-    "a key that stands twice": ('{"verdict": "NO", "verdict": "YES"}', None),
+    "a duplicate key": ('{"verdict": "NO", "verdict": "YES"}', None),
     "a list": ('["YES"]', None),
     "another word": ('{"verdict": "A"}', None),
     "no text": ('{"verdict": true}', None),

@@ -28,7 +28,7 @@ def test_kills_at_random_cost_no_more_than_what_was_in_flight(tmp_path):
     outcome = crash(tmp_path, samples=150, kills=6, places=8, latency=0.05, seed=int(time.time()))
     assert (outcome.lines, outcome.distinct) == (150, 150), "none is lost, none is doubled"
     assert outcome.requests - 150 <= sum(outcome.flying)
-    assert max(outcome.flying) <= 2 * 8, "beside those with a place only what is being written"
+    assert max(outcome.flying) <= 2 * 8, "only those in flight and those being written"
 
 
 MOUNTED = """

@@ -23,7 +23,7 @@ SAMPLES = {
     "zebralogic": 3, "mrcr": 3, "mrcr_128k": 2, "graphwalks": 3, "longbench_v2": 4, "longbench_v2_cot": 4,
     "infinitebench": 22, "babilong": 20, "ruler_qa_1": 3, "ruler_qa_2": 3, "mr_niah": 4,
 }  # fmt: skip
-"""What the stand-ins have of each."""
+"""The number of samples of each task in the stand-ins."""
 
 AGREES = """
 import json, re
@@ -62,7 +62,7 @@ def test_every_task_of_the_hub_has_a_stand_in():
     for name in TASKS:
         dataset = definitions()[name].dataset
         assert dataset
-        assert re.fullmatch("[0-9a-f]{40}", str(dataset.revision)), f"{name}: a branch is no pin"
+        assert re.fullmatch("[0-9a-f]{40}", str(dataset.revision)), f"{name}: a branch is not a pin"
         if dataset.hub == "json":
             assert all(str(dataset.revision) in url and Path(url).name in hub_rows.OUTSIDE for url in dataset.files)
 

@@ -341,13 +341,13 @@ def until_se() -> Iterator[tuple[str, Trial]]:
         noise = {name_: chance * (1 - chance) for name_, chance in chances.items()}
         error = math.sqrt(math.fsum(noise[each] / wanted[each] for each in chances)) / n
         needed = max(adaptive.pilot(k), math.ceil(math.fsum(noise.values()) / n / n / target**2 - 1e-9)) * n
-        capped = max(wanted.values()) >= adaptive.MOST * k
+        capped = max(wanted.values()) >= adaptive.MAX_FACTOR * k
         return {
             "moved, points": 100 * (found.value - truth),
             "holds, these": holds(found, truth),
             "reached": capped or error <= target,
             "answers": sum(wanted.values()) / n,
-            "of equal ones that know the noise": sum(wanted.values()) / min(needed, adaptive.MOST * k * n),
+            "of equal ones that know the noise": sum(wanted.values()) / min(needed, adaptive.MAX_FACTOR * k * n),
         }
 
     for name in ("0.8", "0.9", "uniform", "0.97/0.1", "1/0"):

@@ -16,17 +16,17 @@ from collections.abc import Mapping, Sequence
 
 from m1eval.store.tally import SampleTotals
 
-MOST = 16
+MAX_FACTOR = 16
 """Times the task's repeats: no sample gets more answers."""
-PILOT = 2
+MIN_PILOT = 2
 """First answers to each sample at least, from which the variance is learnt."""
-SURE = 0.8416
+CONFIDENCE_QUANTILE = 0.8416
 """Normal quantile: the number is large enough for the error asked for in four of five runs, as far as chance goes."""
 
 
 def pilot(repeats: int) -> int:
     """How many first answers each sample gets, of a task with so many repeats."""
-    return max(PILOT, repeats)
+    return max(MIN_PILOT, repeats)
 
 
 def allocate(first: Mapping[str, SampleTotals], target: float, repeats: int) -> dict[str, int]:
@@ -35,19 +35,19 @@ def allocate(first: Mapping[str, SampleTotals], target: float, repeats: int) -> 
     `first`: what the first answers were, as many for every sample. Never fewer than these, nor more than MOST times
     the task's repeats. A single sample cannot be decided upon without bias and stays as it is.
     """
-    given = pilot(repeats)
+    pilot_answers = pilot(repeats)
     if len(first) < 2:
-        return dict.fromkeys(first, given)
+        return dict.fromkeys(first, pilot_answers)
     halves = split(first)
     sizes = Counter(sums.group for sums in first.values())
     # The score weighs a sample by the size of its group, and its error by the square of that.
     weights = {name: (1 / len(sizes) / sizes[sums.group]) ** 2 for name, sums in first.items()}
-    found: dict[str, int] = {}
-    for mine, others in (halves, halves[::-1]):
-        variance = likely_variance([first[name] for name in others], [weights[name] for name in others])
+    allocation: dict[str, int] = {}
+    for half, other_half in (halves, halves[::-1]):
+        variance = likely_variance([first[name] for name in other_half], [weights[name] for name in other_half])
         needed = math.ceil(variance * math.fsum(weights.values()) / target**2 - 1e-9)
-        found |= dict.fromkeys(mine, min(max(given, needed), max(given, MOST * repeats)))
-    return found
+        allocation |= dict.fromkeys(half, min(max(pilot_answers, needed), max(pilot_answers, MAX_FACTOR * repeats)))
+    return allocation
 
 
 def split(first: Mapping[str, SampleTotals]) -> tuple[list[str], list[str]]:
@@ -79,4 +79,4 @@ def likely_variance(samples: Sequence[SampleTotals], weights: Sequence[float]) -
     pooled = (seen * freedom + mean * (1 - mean)) / (freedom + 1)
     spread = math.fsum(share * (variance - pooled) ** 2 for share, variance in zip(shares, variances, strict=True))
     # Twice, as the variances of the other half differ from their mean as these do.
-    return pooled + SURE * math.sqrt(2 * spread / n)
+    return pooled + CONFIDENCE_QUANTILE * math.sqrt(2 * spread / n)

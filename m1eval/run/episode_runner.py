@@ -24,7 +24,7 @@ class EpisodeRunner(BoundRunner):
         self.max_n = session.runner.max_n
         self.transcript = Transcript(context.sample.messages)
         self._places = session.concurrency_limit
-        self._room: reservation.Episode | None = None
+        self._room: reservation.EpisodeBudget | None = None
 
     async def run(self, episode: Episode) -> Output:
         """The output of the episode with the sums of what its requests took."""
@@ -59,7 +59,7 @@ class EpisodeRunner(BoundRunner):
             self.totals.add(output)
             self.transcript.add_output(parent, output)
             if self._room:
-                self._room.spent(output.usage)
+                self._room.deduct(output.usage)
         return answers
 
     def _count_request(self) -> None:

@@ -97,7 +97,7 @@ async def grade_record(
     """Put the grade of an output into its record, with what judges said; whatever goes wrong becomes its error."""
     replies: list[JudgeReply] = []
     token = judge_replies.set(replies)
-    session.spending.grading()
+    session.spending.begin_grading()
     try:
         if isinstance(output, Exception):
             raise output
@@ -114,7 +114,7 @@ async def grade_record(
         record.error = describe_error(error)
     finally:
         judge_replies.reset(token)
-        session.spending.graded([reply.usage for reply in replies])
+        session.spending.end_grading([reply.usage for reply in replies])
     verdicts = {verdict.key for verdict in record.verdicts}
     record.judge_replies = [reply for reply in replies if reply.key not in verdicts]
 

@@ -63,7 +63,7 @@ class Interrupts:
         self.drains = False
         """Whether requests are in flight that are worth waiting for."""
         self._stop = stop
-        self._before: dict[int, Any] = {}
+        self._previous_handlers: dict[int, Any] = {}
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         _received.clear()
@@ -72,12 +72,12 @@ class Interrupts:
         if self._handled:
             for number in _SIGNALS:
                 if signal.getsignal(number) not in (None, signal.SIG_IGN) or number == signal.SIGINT:
-                    self._before[number] = signal.signal(number, self._on_signal)
-                    _good_for_one(number)
+                    self._previous_handlers[number] = signal.signal(number, self._on_signal)
+                    _reset_after_one(number)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for number, before in self._before.items():
+        for number, before in self._previous_handlers.items():
             if before is not None and signal.getsignal(number) == self._on_signal:
                 signal.signal(number, before)
 
@@ -85,23 +85,23 @@ class Interrupts:
         """The handler; the loop may be in the middle of anything."""
         _received.append(number)
         leave = len(_received) > 1 or not self.drains
-        for each in self._before:
+        for each in self._previous_handlers:
             if leave:
                 signal.signal(each, signal.SIG_DFL)  # to stay so: whatever hangs from now on, the next one ends it
             elif each == number:
                 signal.signal(each, self._on_signal)
-                _good_for_one(each)
+                _reset_after_one(each)
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._heed, leave)
+            self._loop.call_soon_threadsafe(self._stop_or_cancel, leave)
 
-    def _heed(self, leave: bool) -> None:
+    def _stop_or_cancel(self, leave: bool) -> None:
         self._stop.set()
         if leave:
-            self._leave()
+            self._cancel()
         elif is_urgent():
-            self._loop.call_later(DRAIN, self._leave)
+            self._loop.call_later(DRAIN, self._cancel)
 
-    def _leave(self) -> None:
+    def _cancel(self) -> None:
         if self._task and not self._task.done():
             self._task.cancel()
 
@@ -112,7 +112,7 @@ async def interruptible(work: Awaitable[T]) -> T:
         return await work
 
 
-def _good_for_one(number: int) -> None:
+def _reset_after_one(number: int) -> None:
     """Let the kernel take a signal's handler away as it delivers it; elsewhere than on Linux it stays."""
     if sys.platform != "linux":
         return

@@ -52,7 +52,7 @@ class Panel:
         self.spending = Spending()
         self.meters = [Meter() for _ in self.models]
         for meter, judge in zip(self.meters, self._runners, strict=True):
-            meter.usual_output = MAX_TOKENS
+            meter.default_max_tokens = MAX_TOKENS
             meter.window = lambda judge=judge: judge.context_window  # type: ignore[misc]
         self._replies_by_key: dict[str, JudgeReply] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

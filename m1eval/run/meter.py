@@ -12,29 +12,29 @@ from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.protocols import Tokenizer
 from m1eval.types import Output, Request, Usage
 
-BYTES = 4
+BYTES_PER_TOKEN = 4
 """Bytes in a token of an estimate by length alone; no text has more tokens than bytes."""
 MARGIN = 1.15
 """By how much a prompt may exceed its estimate, beyond the worst that was seen."""
-GROWTH = 4
+TYPICAL_FACTOR = 4
 """The multiple of a typical answer that is left for one whose length nothing limits."""
-TYPICAL = 0.9
+TYPICAL_QUANTILE = 0.9
 """Share of the answers that are at most as long as a typical one."""
 FIRST_SHARES, SHARES = 16, 256
 """Into how many parts what is left is divided to find a limit for an answer that has none: at first, and at most."""
-BEYOND = 1.25
+LONGEST_FACTOR = 1.25
 """The multiple of the longest answer that is left for one whose length nothing limits."""
-PROOF = 10
+TRUSTED_AFTER = 10
 """Answers after which a server is taken to keep to limits, unless one has shown otherwise."""
-SLIP = 16
+LIMIT_TOLERANCE = 16
 """Tokens beyond its limit that an answer may have: servers count the ends of turns in different ways."""
-RUBRIC = 1000
+JUDGE_PROMPT_TOKENS = 1000
 """Tokens of what a judge is asked besides the answer, before one has been asked."""
-LONGEST = 65536
+MAX_FIRST_OUTPUT = 65536
 """Tokens that a first answer may have, where nothing limits it or the server does not keep to the limit."""
 
 
-LONGEST_TOLD = 2 * LONGEST
+MAX_SENT_LIMIT = 2 * MAX_FIRST_OUTPUT
 """The largest limit that a server is told before an answer has come near it: some refuse large ones."""
 
 
@@ -51,7 +51,7 @@ class Amount(NamedTuple):
     cost: float = 0.0
     tokens: float = 0
 
-    def holds(self, other: "Amount") -> bool:
+    def covers(self, other: "Amount") -> bool:
         """Whether the other is no more than this in both."""
         return other.cost <= self.cost and other.tokens <= self.tokens
 
@@ -63,44 +63,44 @@ class Meter:
         self.prices = prices
         self.tokenizer: Tokenizer = tokenizer or CharacterTokenizer()
         self.window: Callable[[], int | None] = lambda: None
-        self.usual_output = 0
+        self.default_max_tokens = 0
         """Tokens that an answer is mostly asked to have at most; of a judge."""
         self.excess: Excess | None = None
         """The worst answer that was longer than the server was told; None if it keeps to limits."""
         self._lengths: list[int] = []  # of the answers in tokens, sorted
-        self._kept = False
+        self._has_hit_limit = False
         self._largest_estimate = 0
         self._smallest_prompt, self._largest_prompt = math.inf, 0
         self._prompt_ratio = self._output_ratio = self._cost_ratio = 1.0
 
     @property
-    def answers(self) -> int:
+    def num_answers(self) -> int:
         """How many have come."""
         return len(self._lengths)
 
     @property
-    def longest(self) -> int:
+    def longest_answer(self) -> int:
         """Tokens of the longest answer."""
         return self._lengths[-1] if self._lengths else 0
 
     @property
-    def typical(self) -> int:
+    def typical_answer(self) -> int:
         """Tokens that few answers exceed."""
-        return self._lengths[math.ceil(TYPICAL * self.answers) - 1] if self._lengths else 0
+        return self._lengths[math.ceil(TYPICAL_QUANTILE * self.num_answers) - 1] if self._lengths else 0
 
     @property
-    def is_proven(self) -> bool:
+    def keeps_limits(self) -> bool:
         """Whether the server has shown that it keeps to limits, or so many answers have come that it likely does."""
-        return self.excess is None and (self._kept or self.answers >= PROOF)
+        return self.excess is None and (self._has_hit_limit or self.num_answers >= TRUSTED_AFTER)
 
-    def reach(self, room: int) -> int:
+    def default_limit(self, room: int) -> int:
         """The limit of an answer that has no other, where there is room for so many tokens; hardly any comes to it."""
-        if not self.answers:
-            return min(max(LONGEST, room // FIRST_SHARES), LONGEST_TOLD)
-        share = min(room // min(SHARES, FIRST_SHARES * (1 + self.answers)), LONGEST_TOLD)
-        return max(GROWTH * self.typical, math.ceil(BEYOND * self.longest), share, 1)
+        if not self.num_answers:
+            return min(max(MAX_FIRST_OUTPUT, room // FIRST_SHARES), MAX_SENT_LIMIT)
+        share = min(room // min(SHARES, FIRST_SHARES * (1 + self.num_answers)), MAX_SENT_LIMIT)
+        return max(TYPICAL_FACTOR * self.typical_answer, math.ceil(LONGEST_FACTOR * self.longest_answer), share, 1)
 
-    def estimate(self, request: Request) -> int:
+    def estimate_prompt(self, request: Request) -> int:
         """Tokens of a prompt, about."""
         if getattr(self.tokenizer, "approximate", False):  # bytes tell more than characters
             return -(-_size(request) // 4)
@@ -113,38 +113,38 @@ class Meter:
             return len(self.tokenizer.encode(request.prompt or ""))
         return _size(request)
 
-    def most_prompt(self, request: Request, estimate: int) -> int:
+    def max_prompt(self, request: Request, estimate: int) -> int:
         """Tokens that a prompt may have at most: by the answers so far, before them by its bytes."""
         approximate = getattr(self.tokenizer, "approximate", False)
-        if not self.answers:
+        if not self.num_answers:
             return max(estimate, _size(request)) if approximate else math.ceil(estimate * MARGIN) + 16
         if self._smallest_prompt == self._largest_prompt and estimate <= self._largest_estimate:
             return self._largest_prompt
-        more = max(0, estimate - self._largest_estimate)
+        excess = max(0, estimate - self._largest_estimate)
         by_ratio = estimate * self._prompt_ratio
-        by_largest = self._largest_prompt + more * (BYTES if approximate else 1)
+        by_largest = self._largest_prompt + excess * (BYTES_PER_TOKEN if approximate else 1)
         return math.ceil(MARGIN * min(by_ratio, by_largest))
 
-    def most_output(self, request: Request, estimate: int) -> int | None:
+    def max_output(self, request: Request, estimate: int) -> int | None:
         """Tokens that an answer may have at most; None if nothing says."""
-        declared = self._declared(request, estimate)
+        declared = self._declared_limit(request, estimate)
         if declared is None:
             return None
-        most = math.ceil(declared * self._output_ratio)
-        return max(most, GROWTH * self.longest) if self.excess else most
+        max_tokens = math.ceil(declared * self._output_ratio)
+        return max(max_tokens, TYPICAL_FACTOR * self.longest_answer) if self.excess else max_tokens
 
-    def most_unkept(self, output: int) -> int:
+    def max_unlimited_output(self, output: int) -> int:
         """Tokens that an answer may have at most from a server that does not keep to limits."""
-        return max(output, min(LONGEST, self.window() or LONGEST))
+        return max(output, min(MAX_FIRST_OUTPUT, self.window() or MAX_FIRST_OUTPUT))
 
-    def _declared(self, request: Request, estimate: int) -> int | None:
+    def _declared_limit(self, request: Request, estimate: int) -> int | None:
         window = self.window()
         limits = [request.sampling.max_tokens, None if window is None else max(1, window - estimate // 2)]
         return min((limit for limit in limits if limit is not None), default=None)
 
-    def usual_prompt(self, answer: int) -> int:
+    def max_judge_prompt(self, answer: int) -> int:
         """Tokens of a judge's prompt about an answer of so many, at most."""
-        return math.ceil(MARGIN * self._largest_prompt) if self.answers else answer + RUBRIC
+        return math.ceil(MARGIN * self._largest_prompt) if self.num_answers else answer + JUDGE_PROMPT_TOKENS
 
     def amount(self, prompt: int, output: int) -> Amount:
         """Cost and tokens of a request."""
@@ -164,14 +164,14 @@ class Meter:
             self._smallest_prompt = min(self._smallest_prompt, usage.prompt)
             self._largest_prompt = max(self._largest_prompt, usage.prompt)
             self._prompt_ratio = max(self._prompt_ratio, usage.prompt / max(1, estimate))
-        told = limit or request.sampling.max_tokens
-        declared = limit or self._declared(request, estimate)
+        sent_limit = limit or request.sampling.max_tokens
+        declared = limit or self._declared_limit(request, estimate)
         if declared and mean > declared:
             self._output_ratio = max(self._output_ratio, MARGIN * mean / declared)
-        if told and mean > told + SLIP:
-            self.excess = max(self.excess or Excess(0, 0), Excess(math.ceil(mean), told))
-        elif told and output.finish_reason == "length":
-            self._kept = True
+        if sent_limit and mean > sent_limit + LIMIT_TOLERANCE:
+            self.excess = max(self.excess or Excess(0, 0), Excess(math.ceil(mean), sent_limit))
+        elif sent_limit and output.finish_reason == "length":
+            self._has_hit_limit = True
         if usage.cost and self.prices and (expected := self.prices(usage)):
             self._cost_ratio = max(self._cost_ratio, usage.cost / expected)
 

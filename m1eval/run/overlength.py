@@ -12,9 +12,9 @@ import msgspec
 from m1eval.protocols import Tokenizer
 from m1eval.types import Message, Sample
 
-SHARE = 4
+ANSWER_SHARE = 4
 """The answer's `max_tokens` are kept free, but at most this part of the window."""
-FRAME = 64
+TEMPLATE_TOKENS = 64
 """Tokens at most, or nearly, that a template adds to a message."""
 
 
@@ -26,58 +26,60 @@ class Overlength:
         policy: str,
         tokenizer: Tokenizer,
         max_tokens: int | None,
-        before: Mapping[str, Sequence[str]] | None = None,
+        previous: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._policy = policy
         self._tokenizer = tokenizer
-        self._answer = max_tokens
-        self.skipped: set[str] = set((before or {}).get("skipped", ()))
-        self.cut: set[str] = set((before or {}).get("cut", ()))
+        self._max_tokens = max_tokens
+        self.skipped: set[str] = set((previous or {}).get("skipped", ()))
+        self.truncated: set[str] = set((previous or {}).get("cut", ()))
 
     def apply(self, sample: Sample, window: int | None) -> Sample | None:
         """The sample as it is to be asked; None if it is to be left out. Window 0 or None: unknown, it is asked."""
         if self._policy == "fail" or not window:
             return sample
-        room = window - min(self._answer or window, window // SHARE)
-        if self._tokens(sample, room) <= room:
+        room = window - min(self._max_tokens or window, window // ANSWER_SHARE)
+        if self._prompt_tokens(sample, room) <= room:
             return sample
         if self._policy == "skip":
             self.skipped.add(sample.id)
             return None
-        self.cut.add(sample.id)
-        return self._shortened(sample, room)
+        self.truncated.add(sample.id)
+        return self._truncate_middle(sample, room)
 
-    def saved(self) -> dict[str, list[str]]:
+    def to_config(self) -> dict[str, list[str]]:
         """What a later command must know."""
-        return {name: sorted(ids) for name, ids in (("skipped", self.skipped), ("cut", self.cut)) if ids}
+        return {name: sorted(ids) for name, ids in (("skipped", self.skipped), ("cut", self.truncated)) if ids}
 
     def count_skipped(self, ids: Iterable[str]) -> int:
         """How many of these samples are left out."""
         return sum(name in self.skipped for name in ids) if self.skipped else 0
 
-    def _tokens(self, sample: Sample, room: int) -> int:
+    def _prompt_tokens(self, sample: Sample, room: int) -> int:
         """Tokens of the prompt; no more than a bound where that will do, as no token is less than a byte."""
         known = sample.metadata.get("tokens")
         if isinstance(known, int) and not getattr(self._tokenizer, "approximate", False):
             return known
-        most = sum(len(_text(message).encode("utf-8", "replace")) + FRAME for message in sample.messages)
-        return most if most <= room else self._tokenizer.count(sample.messages)
+        upper_bound = sum(
+            len(_text(message).encode("utf-8", "replace")) + TEMPLATE_TOKENS for message in sample.messages
+        )
+        return upper_bound if upper_bound <= room else self._tokenizer.count(sample.messages)
 
-    def _shortened(self, sample: Sample, room: int) -> Sample:
+    def _truncate_middle(self, sample: Sample, room: int) -> Sample:
         """Without the middle of its longest message."""
         longest = max(range(len(sample.messages)), key=lambda i: len(_text(sample.messages[i])))
         ids = list(self._tokenizer.encode(_text(sample.messages[longest])))
-        before = over = self._tokenizer.count(sample.messages) - room
+        num_cut = over = self._tokenizer.count(sample.messages) - room
         messages = list(sample.messages)
-        while over > 0 and before < len(ids):
-            left = len(ids) - before
+        while over > 0 and num_cut < len(ids):
+            left = len(ids) - num_cut
             halves = ids[: (left + 1) // 2], ids[len(ids) - left // 2 :]
             first, last = (self._tokenizer.decode(half) for half in halves)
             text = first.rstrip("\ufffd") + last.lstrip("\ufffd")  # half a character on each side of the cut
             messages[longest] = {**messages[longest], "content": text}
             over = self._tokenizer.count(messages) - room
-            before += max(over, 0)
-        return msgspec.structs.replace(sample, messages=messages, metadata={**sample.metadata, "cut_tokens": before})
+            num_cut += max(over, 0)
+        return msgspec.structs.replace(sample, messages=messages, metadata={**sample.metadata, "cut_tokens": num_cut})
 
 
 def _text(message: Message) -> str:

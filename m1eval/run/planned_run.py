@@ -83,7 +83,7 @@ class PlannedRun:
             policy = self.run.task.definition.overlength
             if policy != "fail" and not session.runner.context_window:
                 self.notes.append(f"overlength: {policy} is not applied, the model's window is not known (-o window=N)")
-            self.meta["overlength"] = self.plan.overlength.saved()
+            self.meta["overlength"] = self.plan.overlength.to_config()
             self.meta["runner"] = dict(session.runner.describe())
             self.meta["seconds"] = self.meta.get("seconds", 0.0) + self.seconds
         await self.compare_answers(session)
@@ -201,7 +201,7 @@ class PlannedRun:
             "samples": len(plan.numbers),
             "in_set": len(plan.samples),
             "skipped": plan.skipped,
-            "truncated_prompts": len(plan.overlength.cut),
+            "truncated_prompts": len(plan.overlength.truncated),
             "repeats": self.run.repeats,
             "answers": plan.total,
             "unlike": self._unlike,

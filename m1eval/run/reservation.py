@@ -50,20 +50,20 @@ class Reservation:
         came = [output for output in came if output.finish_reason != "refused_context"]
         mean = sum(output.usage.output for output in came) / max(1, len(came))
         for output in came:
-            told = output.usage
-            if self._spending.limited and not (told.prompt or told.output):
-                told = self._most(output, first=first)
-                self._spending.add_overrun(self.meter.amount(told.prompt, told.answer))
+            usage = output.usage
+            if self._spending.limited and not (usage.prompt or usage.output):
+                usage = self._max_usage(output, first=first)
+                self._spending.add_overrun(self.meter.amount(usage.prompt, usage.answer))
             self._spending.charge(output.usage, self.meter)
-            self.meter.observe(self._request, self._estimate, output, told, self.max_tokens, mean)
+            self.meter.observe(self._request, self._estimate, output, usage, self.max_tokens, mean)
             if self.max_tokens and self.is_last and output.finish_reason == "length":
                 self._spending.stop_at_cut()
             first = False
         self.release()
 
-    def _most(self, output: Output, *, first: bool) -> Usage:
+    def _max_usage(self, output: Output, *, first: bool) -> Usage:
         """The tokens that an output has at most of which the server does not say it: none is shorter than a byte."""
-        prompt = self.meter.most_prompt(self._request, self._estimate) if first else 0
+        prompt = self.meter.max_prompt(self._request, self._estimate) if first else 0
         calls = json.dumps(output.tool_calls, default=str) if output.tool_calls else ""
         written = sum(len(text.encode("utf-8", "replace")) for text in (output.text, output.reasoning, calls))
         return Usage(prompt=prompt, answer=written)
@@ -80,7 +80,7 @@ class Reservation:
 
     def release(self) -> None:
         """Nothing more comes."""
-        self._spending.free(self)
+        self._spending.release(self)
 
 
 def _share_prompt(outputs: Sequence[Output]) -> None:
@@ -92,21 +92,21 @@ def _share_prompt(outputs: Sequence[Output]) -> None:
         paid = paid or output.usage.prompt > 0
 
 
-class Episode:
+class EpisodeBudget:
     """Room that is kept for an episode of several requests."""
 
-    def __init__(self, spending: "Spending", left: Amount) -> None:
-        self.left = left
+    def __init__(self, spending: "Spending", remaining: Amount) -> None:
+        self.left = remaining
         """What it will still take, if it is as dear as the dearest so far."""
         self._spending = spending
 
-    def spent(self, usage: Usage) -> None:
+    def deduct(self, usage: Usage) -> None:
         """A turn has taken some of it."""
         self.left = Amount(max(0.0, self.left.cost - (usage.cost or 0.0)), max(0, self.left.tokens - usage.total))
 
 
 @contextmanager
-def paying(reservation: Reservation) -> Iterator[Reservation]:
+def charged_to(reservation: Reservation) -> Iterator[Reservation]:
     """While a runner is asked: its reservation takes what `discard` is told, and is given back at the end."""
     token = current_payer.set(reservation)
     try:

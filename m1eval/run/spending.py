@@ -14,18 +14,18 @@ from typing import NoReturn, TypeVar
 from m1eval.errors import UsageError
 from m1eval.model.prices import Prices
 from m1eval.run.meter import MARGIN, Amount, Meter
-from m1eval.run.reservation import Episode, LimitReached, NoRoomNow, Reservation, paying
+from m1eval.run.reservation import EpisodeBudget, LimitReached, NoRoomNow, Reservation, charged_to
 from m1eval.types import Request, Usage
 
 T = TypeVar("T")
 
-FIRST_SHARE = 0.1
+INITIAL_SHARE = 0.1
 """Share of a limit that may be in flight while no answer has shown whether requests cost what was expected."""
-MOST = 10**9
+MAX_OUTPUT = 10**9
 """Tokens: no answer is longer."""
-ENOUGH = 20
+CUT_AFTER = 20
 """Answers after which the last one may be given a smaller limit than it was to have."""
-AGAIN = 3
+MAX_RETRIES = 3
 """How often a request is begun anew whose replies were of no use, and that had to wait for others meanwhile."""
 ROUNDING = 1e-12
 
@@ -36,23 +36,23 @@ class Spending:
     def __init__(
         self, prices: Prices | None = None, max_cost: float | None = None, max_tokens: int | None = None
     ) -> None:
-        for option, most in (("--max-cost", max_cost), ("--max-tokens-total", max_tokens)):
-            if most is not None and not 0 <= most < math.inf:  # not for NaN either
-                raise UsageError(f"{option} {most}: write a number that is not negative, or leave it out")
+        for option, limit in (("--max-cost", max_cost), ("--max-tokens-total", max_tokens)):
+            if limit is not None and not 0 <= limit < math.inf:  # not for NaN either
+                raise UsageError(f"{option} {limit}: write a number that is not negative, or leave it out")
         self.meter = Meter(prices)
         self.cost = 0.0
         self.tokens = 0
         self.judges: Sequence[Meter] = ()
         """Those of the judges that are asked about each answer, for whom room must be left."""
         self._max_cost, self._max_tokens = max_cost, max_tokens
-        self._flying: set[Reservation] = set()
-        self._grading = 0
-        self._judging = self._lost = Amount()
-        self._longest_asked = 0
-        self._episodes: set[Episode] = set()
-        self._episode = Amount()
-        self._graded = 0
-        self._asked = 0
+        self._in_flight: set[Reservation] = set()
+        self._num_grading = 0
+        self._largest_judging = self._unreported = Amount()
+        self._largest_max_tokens = 0
+        self._episodes: set[EpisodeBudget] = set()
+        self._largest_episode = Amount()
+        self._num_graded = 0
+        self._num_requests = 0
         self._charged = Amount()
         self._ended: tuple[bool, str] | None = None  # by --max-cost, and what else there is to say
         self._changed = asyncio.Event()
@@ -67,38 +67,40 @@ class Spending:
         """Which limit ended the command, in words; empty if none has."""
         if self._ended is None:
             return ""
-        by_cost, more = self._ended
+        by_cost, detail = self._ended
         if by_cost:
-            lost = (
-                f" (and up to ${self._lost.cost:.2g} by replies that broke off or do not tell it)"
-                if self._lost.cost
+            unreported = (
+                f" (and up to ${self._unreported.cost:.2g} by replies that broke off or do not tell it)"
+                if self._unreported.cost
                 else ""
             )
-            return f"--max-cost {self._max_cost:g}: ${self.cost:.2f} are spent{lost}{self._why_over}{more}"
-        return f"--max-tokens-total {self._max_tokens}: {self.tokens:,} are used{self._why_over}{more}"
+            return (
+                f"--max-cost {self._max_cost:g}: ${self.cost:.2f} are spent{unreported}{self._overrun_reason}{detail}"
+            )
+        return f"--max-tokens-total {self._max_tokens}: {self.tokens:,} are used{self._overrun_reason}{detail}"
 
     @property
     def overrun(self) -> str:
         """That a limit was exceeded although nothing was left to be stopped, in words; empty if it was not."""
-        if self._ended is not None or not self._why_over:
+        if self._ended is not None or not self._overrun_reason:
             return ""
         spent = f"{self.tokens:,} tokens are used" if self._max_cost is None else f"${self.cost:.2f} are spent"
-        most = f"--max-tokens-total {self._max_tokens}" if self._max_cost is None else f"--max-cost {self._max_cost:g}"
-        return f"{most} is exceeded: {spent}{self._why_over}"
+        limit = f"--max-tokens-total {self._max_tokens}" if self._max_cost is None else f"--max-cost {self._max_cost:g}"
+        return f"{limit} is exceeded: {spent}{self._overrun_reason}"
 
     @property
-    def _why_over(self) -> str:
+    def _overrun_reason(self) -> str:
         """Why more was spent than may be, by this command; empty if it was not."""
-        for most, spent, charged in (
+        for limit, spent, charged in (
             (self._max_cost, self.cost, self._charged.cost),
             (self._max_tokens, self.tokens, self._charged.tokens),
         ):
-            if most is not None and spent > most * (1 + ROUNDING) >= spent - charged:
+            if limit is not None and spent > limit * (1 + ROUNDING) >= spent - charged:
                 excess = max((meter.excess for meter in (self.meter, *self.judges) if meter.excess), default=None)
                 if excess is None:
                     return ", more than that as the server counts more tokens than were expected"
-                told = f"wrote {excess.output:,} tokens where max_tokens was {excess.allowed:,}"
-                return f", more than that as the server {told}"
+                output = f"wrote {excess.output:,} tokens where max_tokens was {excess.allowed:,}"
+                return f", more than that as the server {output}"
         return ""
 
     def add_previous(self, usage: Usage) -> None:
@@ -132,14 +134,16 @@ class Spending:
         what replies took that could not be used. Raises LimitReached if there is no room.
         """
         discarded = [] if discarded is None else discarded
-        for _ in range(1 + AGAIN):
-            with paying(await self.reserve(request, n, stop, meter, inner=inner)) as reservation:
+        for _ in range(1 + MAX_RETRIES):
+            with charged_to(await self.reserve(request, n, stop, meter, inner=inner)) as reservation:
                 reservation.discarded = discarded
                 try:
                     return await send(reservation)
                 except NoRoomNow:
                     continue
-        raise RuntimeError(f"no reply could be used, {1 + AGAIN} times, while little was left of what may be spent")
+        raise RuntimeError(
+            f"no reply could be used, {1 + MAX_RETRIES} times, while little was left of what may be spent"
+        )
 
     async def reserve(
         self,
@@ -156,35 +160,37 @@ class Spending:
         """
         meter = meter or self.meter
         if not self.limited:
-            return self._take(meter, request, 0, Amount())
-        estimate = meter.estimate(request)
+            return self._add_reservation(meter, request, 0, Amount())
+        estimate = meter.estimate_prompt(request)
         while True:
             if (stop and stop.is_set() and not inner) or (self.reached and not inner):
                 raise LimitReached(self.reached or "interrupted")
-            if (taken := self._tried(meter, request, estimate, n, inner=inner)) is not None:
-                return taken
-            if not self._flying and (inner or not self._grading):
+            if (reservation := self._try_reserve(meter, request, estimate, n, inner=inner)) is not None:
+                return reservation
+            if not self._in_flight and (inner or not self._num_grading):
                 self._refuse(meter, request, estimate, n)
             self._changed.clear()
             await self._changed.wait()
 
-    async def begin_episode(self, request: Request, stop: asyncio.Event) -> Episode:
+    async def begin_episode(self, request: Request, stop: asyncio.Event) -> EpisodeBudget:
         """Keep room for an episode that costs as much as the dearest so far; LimitReached if there is none.
 
         The first goes alone.
         """
-        episode = Episode(self, self._episode)
+        episode = EpisodeBudget(self, self._largest_episode)
         while self.limited:
             if stop.is_set() or self.reached:
                 raise LimitReached(self.reached or "interrupted")
-            estimate = self.meter.estimate(request)
-            output = self.meter.most_output(request, estimate)
-            output = output if output and request.sampling.max_tokens else self.meter.typical
-            turn = self.meter.amount(self.meter.most_prompt(request, estimate), output)
-            episode.left = self._episode
-            alone = not (self._flying or self._grading or self._episodes)
-            room = self._fits(Amount(turn.cost + self._episode.cost, turn.tokens + self._episode.tokens), inner=False)
-            if room and (alone or self._episode.tokens):
+            estimate = self.meter.estimate_prompt(request)
+            output = self.meter.max_output(request, estimate)
+            output = output if output and request.sampling.max_tokens else self.meter.typical_answer
+            turn = self.meter.amount(self.meter.max_prompt(request, estimate), output)
+            episode.left = self._largest_episode
+            alone = not (self._in_flight or self._num_grading or self._episodes)
+            room = self._fits(
+                Amount(turn.cost + self._largest_episode.cost, turn.tokens + self._largest_episode.tokens), inner=False
+            )
+            if room and (alone or self._largest_episode.tokens):
                 break
             if alone:
                 self._refuse(self.meter, request, estimate, 1)
@@ -193,16 +199,16 @@ class Spending:
         self._episodes.add(episode)
         return episode
 
-    def end_episode(self, episode: Episode, spent: Usage) -> None:
+    def end_episode(self, episode: EpisodeBudget, spent: Usage) -> None:
         """An episode has come to its end, and took so much."""
         self._episodes.discard(episode)
-        known, tokens = self._episode, spent.total
-        self._episode = Amount(max(known.cost, spent.cost or 0.0), max(known.tokens, tokens))
+        known, tokens = self._largest_episode, spent.total
+        self._largest_episode = Amount(max(known.cost, spent.cost or 0.0), max(known.tokens, tokens))
         self._changed.set()
 
     def add_overrun(self, amount: Amount) -> None:
         """Count towards the limits what may have been spent, though nobody knows."""
-        self._lost = Amount(self._lost.cost + amount.cost, self._lost.tokens + amount.tokens)
+        self._unreported = Amount(self._unreported.cost + amount.cost, self._unreported.tokens + amount.tokens)
 
     @property
     def has_room(self) -> bool:
@@ -215,92 +221,100 @@ class Spending:
             self._ended = self._max_cost is not None, ", and the last answer was cut off there"
         self._changed.set()
 
-    def free(self, reservation: Reservation) -> None:
+    def release(self, reservation: Reservation) -> None:
         """Give back what was set aside."""
-        self._flying.discard(reservation)
+        self._in_flight.discard(reservation)
         self._changed.set()
 
-    def grading(self) -> None:
+    def begin_grading(self) -> None:
         """An answer is about to be graded."""
-        self._grading += 1
+        self._num_grading += 1
 
-    def graded(self, usages: Sequence[Usage]) -> None:
+    def end_grading(self, usages: Sequence[Usage]) -> None:
         """An answer is graded; `usages`: what its judges took."""
-        self._grading -= 1
-        self._graded += 1
+        self._num_grading -= 1
+        self._num_graded += 1
         cost = sum(usage.cost or 0.0 for usage in usages)
         tokens = sum(usage.total for usage in usages)
-        known = self._judging
-        self._judging = Amount(max(known.cost, MARGIN * cost), max(known.tokens, MARGIN * tokens))
+        known = self._largest_judging
+        self._largest_judging = Amount(max(known.cost, MARGIN * cost), max(known.tokens, MARGIN * tokens))
         self._changed.set()
 
-    def _tried(self, meter: Meter, request: Request, estimate: int, n: int, *, inner: bool) -> Reservation | None:
+    def _try_reserve(self, meter: Meter, request: Request, estimate: int, n: int, *, inner: bool) -> Reservation | None:
         """A reservation, if there is room for it now."""
-        alone = not self._flying and (inner or not self._grading)
-        if not alone and self.judges and not inner and not self._graded:
+        alone = not self._in_flight and (inner or not self._num_grading)
+        if not alone and self.judges and not inner and not self._num_graded:
             return None
-        prompt, output = meter.most_prompt(request, estimate), meter.most_output(request, estimate)
+        prompt, output = meter.max_prompt(request, estimate), meter.max_output(request, estimate)
         if request.sampling.max_tokens and output and not inner:
-            self._longest_asked = max(self._longest_asked, output)
+            self._largest_max_tokens = max(self._largest_max_tokens, output)
         if output is not None:
             amount = meter.amount(prompt, output * n)
-            if self._fits(amount, inner=inner) and (alone or self._may_go_beside(meter, amount, prompt, output * n)):
-                return self._take(meter, request, estimate, amount)
-        elif meter.answers and not meter.longest and self._fits(meter.amount(prompt, 0), inner=inner):
-            return self._take(meter, request, estimate, meter.amount(prompt, 0))  # new tokens are not counted there
-        limit, is_last = self._limit(meter, request, prompt, output, n, alone=alone, inner=inner)
+            if self._fits(amount, inner=inner) and (
+                alone or self._may_run_concurrently(meter, amount, prompt, output * n)
+            ):
+                return self._add_reservation(meter, request, estimate, amount)
+        elif meter.num_answers and not meter.longest_answer and self._fits(meter.amount(prompt, 0), inner=inner):
+            return self._add_reservation(
+                meter, request, estimate, meter.amount(prompt, 0)
+            )  # new tokens are not counted there
+        limit, is_last = self._choose_limit(meter, request, prompt, output, n, alone=alone, inner=inner)
         if not limit:
             return None
-        taken = self._take(meter, request, estimate, meter.amount(prompt, limit * n))
-        taken.max_tokens, taken.is_last = limit, is_last
-        return taken
+        reservation = self._add_reservation(meter, request, estimate, meter.amount(prompt, limit * n))
+        reservation.max_tokens, reservation.is_last = limit, is_last
+        return reservation
 
-    def _may_go_beside(self, meter: Meter, amount: Amount, prompt: int, output: int) -> bool:
+    def _may_run_concurrently(self, meter: Meter, amount: Amount, prompt: int, output: int) -> bool:
         """Whether a request may go beside others, as far as it is known what such requests take."""
-        if not meter.answers and not self._fits_share(amount):
+        if not meter.num_answers and not self._fits_share(amount):
             return False
-        worst = meter.amount(prompt, meter.most_unkept(output))
-        several = 1 + len(self._flying)
-        return meter.is_proven or self._fits(Amount(worst.cost * several, worst.tokens * several), inner=True)
+        worst = meter.amount(prompt, meter.max_unlimited_output(output))
+        num_requests = 1 + len(self._in_flight)
+        return meter.keeps_limits or self._fits(
+            Amount(worst.cost * num_requests, worst.tokens * num_requests), inner=True
+        )
 
-    def _limit(
+    def _choose_limit(
         self, meter: Meter, request: Request, prompt: int, output: int | None, n: int, *, alone: bool, inner: bool
     ) -> tuple[int, bool]:
         """The limit that a request is to carry, and whether that is all that is left; 0 if it cannot go now."""
-        if request.sampling.max_tokens is not None and (inner or not alone or meter.answers < ENOUGH):
+        if request.sampling.max_tokens is not None and (inner or not alone or meter.num_answers < CUT_AFTER):
             return 0, False
-        if not alone and sum(each.meter is meter for each in self._flying) > meter.answers:  # two, four, eight at once
+        if (
+            not alone and sum(each.meter is meter for each in self._in_flight) > meter.num_answers
+        ):  # two, four, eight at once
             return 0, False
-        room = self._room(meter, prompt, inner=inner) // n
-        wanted = min(meter.reach(room), MOST if output is None else output)
+        room = self._output_room(meter, prompt, inner=inner) // n
+        limit = min(meter.default_limit(room), MAX_OUTPUT if output is None else output)
         if request.sampling.max_tokens is not None:
-            wanted = MOST
-        if room >= wanted:
-            amount = meter.amount(prompt, wanted * n)
-            return (wanted if alone or self._may_go_beside(meter, amount, prompt, wanted * n) else 0), False
-        is_enough = alone and room >= max(1, meter.typical) and not meter.excess
+            limit = MAX_OUTPUT
+        if room >= limit:
+            amount = meter.amount(prompt, limit * n)
+            return (limit if alone or self._may_run_concurrently(meter, amount, prompt, limit * n) else 0), False
+        is_enough = alone and room >= max(1, meter.typical_answer) and not meter.excess
         return (room, True) if is_enough else (0, False)
 
-    def _room(self, meter: Meter, prompt: int, *, inner: bool) -> int:
+    def _output_room(self, meter: Meter, prompt: int, *, inner: bool) -> int:
         """New tokens that there is room for beside a prompt; -1 if there is none for the prompt."""
         if not self._fits(meter.amount(prompt, 0), inner=inner):
             return -1
-        low, high = 0, MOST
-        left = self._left(inner=inner)
+        low, high = 0, MAX_OUTPUT
+        left = self._remaining(inner=inner)
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if left.holds(meter.amount(prompt, middle)) else (low, middle - 1)
+            low, high = (middle, high) if left.covers(meter.amount(prompt, middle)) else (low, middle - 1)
         return low
 
-    def _take(self, meter: Meter, request: Request, estimate: int, amount: Amount) -> Reservation:
-        self._asked += 1
-        taken = Reservation(self, meter, request, estimate, amount)
-        self._flying.add(taken)
-        return taken
+    def _add_reservation(self, meter: Meter, request: Request, estimate: int, amount: Amount) -> Reservation:
+        self._num_requests += 1
+        reservation = Reservation(self, meter, request, estimate, amount)
+        self._in_flight.add(reservation)
+        return reservation
 
     def _fits(self, amount: Amount, *, inner: bool) -> bool:
         """Whether an amount is left below all limits, and at least something of them."""
-        return self._left(inner=inner).holds(amount)
+        return self._remaining(inner=inner).covers(amount)
 
     def _fits_share(self, amount: Amount) -> bool:
         """Whether so little is in flight, this amount included, as may be before any answer has come."""
@@ -308,47 +322,49 @@ class Spending:
         flying = Amount(reserved.cost + amount.cost, reserved.tokens + amount.tokens)
         cost, tokens = self._max_cost, self._max_tokens
         return Amount(
-            math.inf if cost is None else FIRST_SHARE * cost, math.inf if tokens is None else FIRST_SHARE * tokens
-        ).holds(flying)
+            math.inf if cost is None else INITIAL_SHARE * cost, math.inf if tokens is None else INITIAL_SHARE * tokens
+        ).covers(flying)
 
-    def _left(self, *, inner: bool) -> Amount:
+    def _remaining(self, *, inner: bool) -> Amount:
         """What is left of the limits beside all that is reserved; less than nothing where a limit is 0."""
         reserved = self._reserved(inner=inner)
-        left = []
-        for most, spent, number in ((self._max_cost, self.cost, 0), (self._max_tokens, self.tokens, 1)):
-            if most is None:
-                left.append(math.inf)
+        remaining = []
+        for limit, spent, number in ((self._max_cost, self.cost, 0), (self._max_tokens, self.tokens, 1)):
+            if limit is None:
+                remaining.append(math.inf)
             else:
-                left.append(most * (1 + ROUNDING) - spent - self._lost[number] - reserved[number] if most else -1.0)
-        return Amount(*left)
+                remaining.append(
+                    limit * (1 + ROUNDING) - spent - self._unreported[number] - reserved[number] if limit else -1.0
+                )
+        return Amount(*remaining)
 
     def _reserved(self, *, inner: bool) -> Amount:
         """What is set aside for what is in flight, and for judges of it and of one more answer."""
         others = () if inner else [each.left for each in self._episodes]
-        held = 0 if inner or not self.judges else self._grading + len(self._flying) + 1
-        judging = self._most_judging() if held else Amount()
-        flying = [*(each.amount for each in self._flying), *others]
+        held = 0 if inner or not self.judges else self._num_grading + len(self._in_flight) + 1
+        judging = self._max_judging() if held else Amount()
+        flying = [*(each.amount for each in self._in_flight), *others]
         cost, tokens = sum(each.cost for each in flying), sum(each.tokens for each in flying)
         return Amount(cost + held * judging.cost, tokens + held * judging.tokens)
 
-    def _most_judging(self) -> Amount:
+    def _max_judging(self) -> Amount:
         """What the judges of one answer may take at most."""
-        answer = self._longest_asked or self.meter.longest
-        each = [meter.amount(meter.usual_prompt(answer), meter.usual_output) for meter in self.judges]
+        answer = self._largest_max_tokens or self.meter.longest_answer
+        each = [meter.amount(meter.max_judge_prompt(answer), meter.default_max_tokens) for meter in self.judges]
         cost, tokens = sum(one.cost for one in each), sum(one.tokens for one in each)
-        return Amount(max(cost, self._judging.cost), max(tokens, self._judging.tokens))
+        return Amount(max(cost, self._largest_judging.cost), max(tokens, self._largest_judging.tokens))
 
     def _refuse(self, meter: Meter, request: Request, estimate: int, n: int) -> NoReturn:
         """Say which limit is reached, and raise LimitReached."""
-        output = meter.most_output(request, estimate) if request.sampling.max_tokens else None
-        one = meter.amount(meter.most_prompt(request, estimate), (output or meter.typical or 1) * n)
-        judging = self._most_judging()
-        one = Amount(one.cost + judging.cost, one.tokens + judging.tokens)
-        spent = self.cost + self._lost.cost
-        by_cost = self._max_cost is not None and (self._max_cost == 0 or spent + one.cost > self._max_cost)
+        output = meter.max_output(request, estimate) if request.sampling.max_tokens else None
+        amount = meter.amount(meter.max_prompt(request, estimate), (output or meter.typical_answer or 1) * n)
+        judging = self._max_judging()
+        amount = Amount(amount.cost + judging.cost, amount.tokens + judging.tokens)
+        spent = self.cost + self._unreported.cost
+        by_cost = self._max_cost is not None and (self._max_cost == 0 or spent + amount.cost > self._max_cost)
         by_cost = by_cost or self._max_tokens is None
-        most = f"cost up to ${one.cost:.2g}" if by_cost else f"take up to {math.ceil(one.tokens):,}"
+        at_most = f"cost up to ${amount.cost:.2g}" if by_cost else f"take up to {math.ceil(amount.tokens):,}"
         if self._ended is None:
-            self._ended = by_cost, "" if self._asked else f", and one more request may {most}"
+            self._ended = by_cost, "" if self._num_requests else f", and one more request may {at_most}"
         self._changed.set()
         raise LimitReached(self.reached)

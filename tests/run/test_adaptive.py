@@ -45,9 +45,9 @@ def test_all_of_a_half_get_as_many_and_never_too_many():
         for half in adaptive.split(first):
             assert len({allocation[name] for name in half}) == 1
         assert min(allocation.values()) >= 2
-        assert max(allocation.values()) <= 2 * adaptive.MOST
+        assert max(allocation.values()) <= 2 * adaptive.MAX_FACTOR
     assert set(adaptive.allocate(first, 0.5, 2).values()) == {2}
-    assert set(adaptive.allocate(first, 1e-6, 2).values()) == {2 * adaptive.MOST}
+    assert set(adaptive.allocate(first, 1e-6, 2).values()) == {2 * adaptive.MAX_FACTOR}
     assert adaptive.allocate({"one": sums(0.0, 1.0)}, 1e-6, 1) == {"one": 2}
     assert (adaptive.pilot(1), adaptive.pilot(4)) == (2, 4)
 
@@ -99,7 +99,7 @@ def test_a_run_adds_answers_until_the_error_is_small_enough(m1eval, capitals, tm
 def test_a_target_that_cannot_be_met_ends_at_the_most_answers(m1eval, capitals, tmp_path):
     run = ("run", "--tasks", capitals, "--model", "echo:gold,wrong", "--out", tmp_path / "r", "--until-se", 0.0001)
     (summary,) = m1eval(*run, "--json").json()["runs"]
-    assert summary["adaptive"]["answers_most"] == adaptive.MOST
+    assert summary["adaptive"]["answers_most"] == adaptive.MAX_FACTOR
     assert summary["adaptive"]["answer_stderr"] > 0.0001
 
 

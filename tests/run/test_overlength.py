@@ -62,4 +62,4 @@ def test_a_shortened_prompt_keeps_both_its_ends_whole_characters_and_fits(tokeni
     assert content.endswith("🙂  Ende")
     assert "\ufffd" not in content
     assert sample.messages[1]["content"] == text
-    assert fit.cut == {"s"}
+    assert fit.truncated == {"s"}

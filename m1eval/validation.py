@@ -178,8 +178,8 @@ def _finite(value: Any) -> float | None:
 
 def _logprobs(values: Any) -> list[float] | None:
     """Log probabilities as floats; None if one of them is not a number, as the others mean nothing without it."""
-    numbers_ = [_finite(value) for value in values]
-    return [number for number in numbers_ if number is not None] if None not in numbers_ else None
+    logprobs = [_finite(value) for value in values]
+    return [number for number in logprobs if number is not None] if None not in logprobs else None
 
 
 def _as_text(value: Any) -> str:

@@ -135,7 +135,7 @@ def display_path(path: Path) -> str:
         return str(path)
 
 
-def as_number(value: object) -> float | None:
+def number_or_none(value: object) -> float | None:
     """A finite number from a number or text; None for all else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None

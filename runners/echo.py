@@ -14,7 +14,7 @@ from m1eval import Output, Request, Timing, Usage, UsageError, split_thinking
 from m1eval.model.runner_tokenizer import CharacterTokenizer
 from m1eval.model.thinking import DEFAULT, parse_forms
 from m1eval.text import parse_tokens, unknown_name
-from m1eval.yaml_file import as_number
+from m1eval.yaml_file import number_or_none
 
 PARTS = ("gold", "wrong", "truncated", "garbled", "error")
 LONGEST = 86_400
@@ -94,7 +94,7 @@ class Runner(m1eval.Runner):
 
 def _number(name: str, value: object, least: int = 0) -> float:
     """An option that is a number from `least` on; a whole one where that is 1."""
-    number = as_number(value)
+    number = number_or_none(value)
     if number is None or number < least or (least and not number.is_integer()):
         kind = f"a whole number from {least} on" if least else "a number of seconds from 0 on"
         raise UsageError(f"echo: {name} is {kind}, not {str(value)[:40]!r}")

@@ -12,7 +12,7 @@ from m1eval import UsageError, secrets
 from m1eval.credentials import register_headers, register_login, register_url
 from m1eval.model.thinking import KNOWN, Form, parse_forms
 from m1eval.text import parse_tokens
-from m1eval.yaml_file import as_number
+from m1eval.yaml_file import number_or_none
 
 _ENDPOINTS = ("/chat/completions", "/completions", "/models")
 _PUBLIC_PARAMETERS = {"api-version", "api_version"}
@@ -75,7 +75,7 @@ def parse_mapping(name: str, value: str | Mapping[str, Any] | None) -> dict[str,
 def extra_body(value: str | Mapping[str, Any] | None) -> dict[str, Any]:
     """The fields that are merged into each request; `n` must be given as an option instead."""
     fields = parse_mapping("extra_body", value)
-    n = as_number(fields.get("n"))
+    n = number_or_none(fields.get("n"))
     if n is not None and n > 1:
         n = int(n)
         raise UsageError(f"http: extra_body: n={n} would throw all answers but one away; write -o n={n} instead")
@@ -111,7 +111,7 @@ def think_tags(value: Any, think_end: str | None) -> tuple[Form, ...] | None:
 
 def integer(name: str, value: object, minimum: int) -> int:
     """An option that is an integer of at least `minimum`."""
-    number = as_number(value)
+    number = number_or_none(value)
     if number is None or not number.is_integer() or number < minimum:
         raise UsageError(f"http: {name} is a whole number from {minimum} on, not {_brief(value)}")
     return int(number)
@@ -127,7 +127,7 @@ def tokens(name: str, value: object) -> int:
 
 def seconds(name: str, value: object, *, zero: bool = False) -> float:
     """An option in seconds: positive, or also 0 if `zero`."""
-    number = as_number(value)
+    number = number_or_none(value)
     if number is None or number < 0 or (number == 0 and not zero):
         raise UsageError(
             f"http: {name} is a number of seconds {'from 0 on' if zero else 'above 0'}, not {_brief(value)}"

@@ -65,7 +65,7 @@ def is_within(budget: int, tokens: int) -> bool:
 
 def closing_text(text: str, form: Form, end: str | None) -> str:
     """The text that ends the thinking `text`: `end`, or the form's own; a block that was not opened is left empty."""
-    end = form.end if end is None else end
+    end = form.forced_end if end is None else end
     if text.strip():
         return end
     if form.force and form.force in end:

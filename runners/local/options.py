@@ -4,7 +4,7 @@ import torch
 
 from m1eval import UsageError
 from m1eval.text import parse_tokens
-from m1eval.yaml_file import as_number
+from m1eval.yaml_file import number_or_none
 
 DEVICES = ("cpu", "cuda")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -12,7 +12,7 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 
 def integer(name: str, value: object, maximum: int) -> int:
     """An option that is a whole number from 1 to `maximum`."""
-    number = as_number(value)
+    number = number_or_none(value)
     if number is None or not number.is_integer() or number < 1:
         raise UsageError(f"local: {name} is a whole number from 1 on, not {str(value)[:40]!r}")
     if number > maximum:
@@ -30,7 +30,7 @@ def tokens(name: str, value: object) -> int:
 
 def positive(name: str, value: object, unit: str) -> float:
     """An option that is a number above 0."""
-    number = as_number(value)
+    number = number_or_none(value)
     if number is None or number <= 0:
         raise UsageError(f"local: {name} is a number of {unit} above 0, not {str(value)[:40]!r}")
     return number

@@ -119,7 +119,7 @@ def test_a_budget_ends_the_thinking_of_the_form_in_use(server: Loopback, name: s
     form, prompts = FORMS[name], list[str]()
     server.script = rendering(form.open if opened else "", "Is it 7?" if opened else f"{form.open}Is it 7?", prompts)
     output = ask(server, question(think_budget=20, sampling=Sampling(max_tokens=100)))
-    assert prompts[1] == f"<user>2+2?<assistant>{form.open}Is it 7?{form.end}"
+    assert prompts[1] == f"<user>2+2?<assistant>{form.open}Is it 7?{form.forced_end}"
     assert (output.text, output.metadata["thinking"]["forced"]) == ("12", True)
     assert output.reasoning.startswith("Is it 7?")
 

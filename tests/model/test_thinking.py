@@ -285,7 +285,7 @@ def test_forms_are_named_by_name_or_by_their_texts():
     assert parse_forms(["harmony", "think"]) == (FORMS["harmony"], DEFAULT)
     for form in KNOWN:
         assert form in FORMS.values()
-        assert form.ends(form.end)
+        assert form.ends(form.forced_end)
 
 
 @pytest.mark.parametrize(

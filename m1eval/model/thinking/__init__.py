@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from . import blocks, channels
 from .blocks import Split
-from .detect import begun, form_of, opening_form
+from .detect import is_opening_partial, form_of, opening_form
 from .follow import ThinkingFollower
 from .forms import DEFAULT, KNOWN, THINK, Form, Tags, opened_by, parse_forms
 
@@ -49,7 +49,9 @@ def split_thinking(
     forms = _forms(tags)
     if reasoning:
         content_forms = _forms_in_content(text, forms)
-        rest = _split(text if truncated else _without_leftover(text, content_forms[0]), content_forms, False, truncated)
+        rest = _split(
+            text if truncated else _strip_opening_tag(text, content_forms[0]), content_forms, False, truncated
+        )
         thoughts = dict.fromkeys(filter(None, (reasoning, rest.reasoning)))
         unfinished = rest.unfinished or (truncated and not rest.text.strip())
         return Split("" if unfinished else rest.text, "\n".join(thoughts), unfinished)
@@ -67,7 +69,7 @@ def _forms_in_content(text: str, forms: tuple[Form, ...]) -> tuple[Form, ...]:
     return (opening or (DEFAULT if DEFAULT in forms else forms[0]),)
 
 
-def _without_leftover(text: str, form: Form) -> str:
+def _strip_opening_tag(text: str, form: Form) -> str:
     """The content of a server that has split already, without an opening tag that it left in front of the answer."""
     tag = form.opens.match(text, len(text) - len(text.lstrip()))
     return text if tag is None or form.channels or form.ends(text) else text[tag.end() :].lstrip()
@@ -75,19 +77,19 @@ def _without_leftover(text: str, form: Form) -> str:
 
 def _split(text: str, forms: tuple[Form, ...], opened: bool | None, truncated: bool) -> Split:
     form = form_of(text, forms, opened)
-    if truncated and begun(text, forms):
+    if truncated and is_opening_partial(text, forms):
         return Split("", text.strip(), True)
     if form.channels:
         return channels.split(text, opened, truncated, sure=forms[0] == form)
     result = blocks.split(text, form, opened, truncated)
-    answer = _unwrapped(result.text, form, truncated)
+    answer = _strip_wrapper(result.text, form, truncated)
     split = result.reasoning or len(result.text) != len(text) or answer is not result.text
     if split and truncated and not answer.strip():
         return Split("", result.reasoning, True)
     return result._replace(text=answer)
 
 
-def _unwrapped(answer: str, form: Form, truncated: bool) -> str:
+def _strip_wrapper(answer: str, form: Form, truncated: bool) -> str:
     """The answer without what a form puts around it."""
     inner = answer.strip()
     for before, after in form.wraps:
@@ -96,13 +98,13 @@ def _unwrapped(answer: str, form: Form, truncated: bool) -> str:
             return ""
         if inner.startswith(before) and (special or truncated or inner.endswith(after)):
             inner = inner.removeprefix(before).removesuffix(after)
-            return (_without_begun(inner, after) if special and truncated else inner).strip()
+            return (_strip_partial_mark(inner, after) if special and truncated else inner).strip()
         if special and inner.endswith(after):
             return inner.removesuffix(after).strip()
     return answer
 
 
-def _without_begun(text: str, mark: str) -> str:
+def _strip_partial_mark(text: str, mark: str) -> str:
     """A cut text without the beginning of a mark at its end."""
     sizes = range(min(len(mark) - 1, len(text)), 0, -1)
     return next((text[:-size] for size in sizes if text.endswith(mark[:size])), text)

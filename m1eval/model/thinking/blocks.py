@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 from .code import Code
-from .forms import LONGEST, Form
+from .forms import MAX_TAG_LENGTH, Form
 
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»"}
-_SOLID = re.compile(r"[^\s\ufeff\u200b]")
+_NON_SPACE = re.compile(r"[^\s\ufeff\u200b]")
 
 
 class Split(NamedTuple):
@@ -30,27 +30,29 @@ class Tag(NamedTuple):
     deep: bool = False
 
 
-def quoted(text: str, start: int, end: int) -> bool:
+def is_quoted(text: str, start: int, end: int) -> bool:
     """Whether a part of a text stands directly in quotes, such as "<think>"."""
     return start > 0 and (mark := _QUOTES.get(text[start - 1])) is not None and text.startswith(mark, end)
 
 
-def tags(text: str, form: Form) -> list[Tag]:
+def find_tags(text: str, form: Form) -> list[Tag]:
     """All tags of a form but those directly in quotes."""
     if not form.nesting:
-        spans = ((match.start(), match.end(), match.lastindex == 1, False) for match in form.either.finditer(text))
+        spans = (
+            (match.start(), match.end(), match.lastindex == 1, False) for match in form.opens_or_closes.finditer(text)
+        )
     else:
         strict = {match.start() for match in form.opens.finditer(text)}
         spans = (
             (match.start(), match.end(), match.lastindex == 1, match.lastindex == 1 and match.start() not in strict)
-            for match in form.either.finditer(text)
+            for match in form.opens_or_closes.finditer(text)
         )
-    return [Tag(*tag) for tag in spans if not (text[tag[0] - 1] in _QUOTES and quoted(text, tag[0], tag[1]))]
+    return [Tag(*tag) for tag in spans if not (text[tag[0] - 1] in _QUOTES and is_quoted(text, tag[0], tag[1]))]
 
 
 def split(text: str, form: Form, opened: bool | None, truncated: bool) -> Split:
     """Split a text by a form's tags; see `m1eval.split_thinking`."""
-    markers = tags(text, form)
+    markers = find_tags(text, form)
     if not markers and not opened:  # nearly always
         return Split("", text, True) if truncated and opened is None else Split(text, "", False)
     return _Pass(text, form, opened, truncated, markers).split()
@@ -62,28 +64,28 @@ class _Pass:
     def __init__(self, text: str, form: Form, opened: bool | None, truncated: bool, tags: list[Tag]) -> None:
         self._text, self._form, self._opened, self._truncated = text, form, opened, truncated
         self._tags = tags
-        first = _SOLID.search(text)
+        first = _NON_SPACE.search(text)
         if opened and first and form.opens.match(text, first.start()):
             self._tags = self._tags[1:]  # the model repeats the tag that the template has written
         self._code, self._earlier = Code(text), Code(text)
-        self._before: int | None = None  # where the part before an answer began
+        self._earlier_begin: int | None = None  # where the part before an answer began
         self._depth = int(bool(opened))
         self._begin = 0  # of the part being read
-        self._solid: tuple[int, int] = (-1, 0)  # where the text from `begin` on is more than white space
+        self._first_text: tuple[int, int] = (-1, 0)  # where the text from `begin` on is more than white space
         self._last_close = -1  # end of the last closing tag inside the open block
-        self._seen = bool(opened)
+        self._has_tags = bool(opened)
         self._answers: list[str] = []
         self._thoughts: list[tuple[int, int]] = []
 
     def split(self) -> Split:
         for i, tag in enumerate(self._tags):
-            if self._depth == 0 and self._ignored(i, tag):
+            if self._depth == 0 and self._is_mentioned(i, tag):
                 continue
-            self._take(tag)
-            self._seen = True
+            self._apply_tag(tag)
+            self._has_tags = True
         return self._result()
 
-    def _take(self, tag: Tag) -> None:
+    def _apply_tag(self, tag: Tag) -> None:
         if tag.opens:
             if self._depth == 0:
                 self._answers.append(self._text[self._begin : tag.start])
@@ -94,59 +96,61 @@ class _Pass:
             self._last_close = tag.end
             if self._depth == 0:
                 self._thoughts.append((self._begin, tag.end))
-                self._before, self._begin = self._begin, tag.end
+                self._earlier_begin, self._begin = self._begin, tag.end
         else:  # a closing tag alone: what came before was thinking all along
             self._thoughts = [(0, tag.end)]
             self._answers.clear()
-            self._before, self._begin = self._begin, tag.end
+            self._earlier_begin, self._begin = self._begin, tag.end
 
     def _result(self) -> Split:
         text, size = self._text, len(self._text)
-        if self._depth and (self._truncated or self._last_close < 0 or self._reopened()):
+        if self._depth and (self._truncated or self._last_close < 0 or self._is_reopened()):
             return Split("", self._reasoning([*self._thoughts, (self._begin, size)]), True)
         if self._depth:  # the thinking named an opening tag that it never closed; the last closing tag was the real one
             self._thoughts.append((self._begin, self._last_close))
             self._begin = self._last_close
-        if self._truncated and self._opened is None and not self._seen:
+        if self._truncated and self._opened is None and not self._has_tags:
             return Split("", text, True)
-        if not self._seen:
+        if not self._has_tags:
             return Split(text, "", False)
         self._answers.append(text[self._begin :])
-        return Split(joined(self._answers), self._reasoning(self._thoughts), False)
+        return Split(join_answers(self._answers), self._reasoning(self._thoughts), False)
 
-    def _reopened(self) -> bool:
+    def _is_reopened(self) -> bool:
         """Whether what follows the last closing tag begins with an opening tag: thinking again, and never closed."""
-        first = _SOLID.search(self._text, self._last_close)
+        first = _NON_SPACE.search(self._text, self._last_close)
         return first is not None and self._form.opens.match(self._text, first.start()) is not None
 
-    def _ignored(self, i: int, tag: Tag) -> bool:
+    def _is_mentioned(self, i: int, tag: Tag) -> bool:
         """Whether a tag met outside a think block is only mentioned by the answer that starts at `begin`."""
-        if tag.deep or not (tag.opens or self._form.alone):
+        if tag.deep or not (tag.opens or self._form.closes_alone):
             return True
-        inside = self._code.around(self._begin, tag.start, tag.end)
+        inside = self._code.enclosing(self._begin, tag.start, tag.end)
         if inside is not None:
-            if not tag.opens and self._outside_from_before(tag):
+            if not tag.opens and self._is_outside_earlier_code(tag):
                 return False
-            first = self._tags[bisect_left(self._places, inside)]
+            first = self._tags[bisect_left(self._tag_starts, inside)]
             # A lone closing tag in code may still be the end of thinking that began in the prompt.
-            return self._seen or self._opened is False or first.opens
+            return self._has_tags or self._opened is False or first.opens
         if not tag.opens:
             return False
         return not self._truncated and i > self._last_closing and self._mid_line(i, tag)
 
-    def _outside_from_before(self, tag: Tag) -> bool:
+    def _is_outside_earlier_code(self, tag: Tag) -> bool:
         """Whether a tag is in no code if a fence of the thinking goes on, in which the last closing tag stood."""
-        return self._before is not None and self._earlier.around(self._before, tag.start, tag.end) is None
+        return (
+            self._earlier_begin is not None and self._earlier.enclosing(self._earlier_begin, tag.start, tag.end) is None
+        )
 
     def _mid_line(self, i: int, tag: Tag) -> bool:
-        if self._solid[0] != self._begin:
-            match = _SOLID.search(self._text, self._begin)
-            self._solid = (self._begin, match.start() if match else len(self._text))
+        if self._first_text[0] != self._begin:
+            match = _NON_SPACE.search(self._text, self._begin)
+            self._first_text = (self._begin, match.start() if match else len(self._text))
         before = self._text[self._tags[i - 1].end if i else 0 : tag.start].rstrip(" \t")
-        return self._solid[1] < tag.start and not before.endswith("\n")
+        return self._first_text[1] < tag.start and not before.endswith("\n")
 
     @cached_property
-    def _places(self) -> list[int]:
+    def _tag_starts(self) -> list[int]:
         return [tag.start for tag in self._tags]
 
     @cached_property
@@ -157,10 +161,10 @@ class _Pass:
 
     def _reasoning(self, parts: list[tuple[int, int]]) -> str:
         """The thinking without the tags at its ends."""
-        cleaned = (self._cleaned(self._text[start:end].strip()) for start, end in parts)
+        cleaned = (self._strip_tags(self._text[start:end].strip()) for start, end in parts)
         return "\n".join(part for part in cleaned if part)
 
-    def _cleaned(self, part: str) -> str:
+    def _strip_tags(self, part: str) -> str:
         form = self._form
         if part.startswith(form.open):
             part = part[len(form.open) :]
@@ -168,12 +172,12 @@ class _Pass:
             part = part[begin.end() :]
         if part.endswith(form.close):
             return part[: -len(form.close)].strip()
-        tail = max(0, len(part) - LONGEST)
+        tail = max(0, len(part) - MAX_TAG_LENGTH)
         ends = [match.start() for match in form.closes.finditer(part, tail) if match.end() == len(part)]
         return (part[: ends[0]] if ends else part).strip()
 
 
-def joined(answers: list[str]) -> str:
+def join_answers(answers: list[str]) -> str:
     """The parts of an answer between and after the thinking, white space before the first and between them left out."""
-    *before, last = [part for part in answers if _SOLID.search(part)] or [""]
+    *before, last = [part for part in answers if _NON_SPACE.search(part)] or [""]
     return "\n".join([*map(str.strip, before), last.lstrip()])

@@ -7,10 +7,10 @@ role and channel are left in the text: `analysisWe need …assistantfinal42`.
 import re
 from typing import NamedTuple
 
-from .blocks import Split, joined, quoted
-from .forms import LONGEST
+from .blocks import Split, join_answers, is_quoted
+from .forms import MAX_TAG_LENGTH
 
-_PART = rf"[^<]{{0,{LONGEST}}}"
+_PART = rf"[^<]{{0,{MAX_TAG_LENGTH}}}"
 _WORD = r"(?:analysis|commentary|final)\b"
 _TO_MESSAGE = rf"{_PART}(?:<\|constrain\|>{_PART})?<\|message\|>"
 _HEADER = (
@@ -34,7 +34,7 @@ _TURN = re.compile(
 _NAMED_FIRST = re.compile(
     rf"\s*(?P<channel>(?:analysis|commentary|final)\b{_PART})(?:<\|constrain\|>{_PART})?<\|message\|>"
 )
-_BEGUN = re.compile(r"<(?:\|[a-z]{0,9}\|?)?\Z")
+_PARTIAL_MARK = re.compile(r"<(?:\|[a-z]{0,9}\|?)?\Z")
 
 
 class _Message(NamedTuple):
@@ -52,12 +52,12 @@ def opens(text: str, at: int) -> bool:
     return named or _BARE_OPENING.match(text, at) is not None
 
 
-def turned(text: str) -> int | None:
+def final_start(text: str) -> int | None:
     """Where a text that began inside a channel turns to its final one; None if it does not."""
     for match in _TURN.finditer(text):
-        if not quoted(text, *match.span()):
+        if not is_quoted(text, *match.span()):
             return match.start()
-    bare = (match.start() for match in _BARE_FINAL.finditer(text) if not quoted(text, *match.span()))
+    bare = (match.start() for match in _BARE_FINAL.finditer(text) if not is_quoted(text, *match.span()))
     return next(bare, None)
 
 
@@ -75,9 +75,9 @@ def split(text: str, opened: bool | None, truncated: bool, *, sure: bool) -> Spl
     reasoning = "\n".join(filter(None, thoughts))
     last = messages[-1]
     inside = last.channel != "final" and (truncated or not last.ended)
-    answer = joined(answers)
+    answer = join_answers(answers)
     if truncated and not last.ended:
-        answer = _BEGUN.sub("", answer)
+        answer = _PARTIAL_MARK.sub("", answer)
     if inside or (truncated and not answer.strip()):
         return Split("", reasoning, True)
     return Split(answer, reasoning, False)
@@ -88,15 +88,15 @@ def _messages(text: str, channel: str, sure: bool) -> list[_Message]:
     begin = 0
     if not channel and (first := _NAMED_FIRST.match(text)):
         channel, begin = first["channel"], first.end()
-    found = list(_MARKS.finditer(text, begin)) if "<|" in text else []
-    if not found and not begin:
-        return _bare(text, channel, sure)
+    marks = list(_MARKS.finditer(text, begin)) if "<|" in text else []
+    if not marks and not begin:
+        return _stripped_messages(text, channel, sure)
     messages: list[_Message] = []
     outside = False  # between an end and the next header
-    for mark in found:
-        if quoted(text, *mark.span()):
+    for mark in marks:
+        if is_quoted(text, *mark.span()):
             continue
-        name = _name(channel)
+        name = _channel_name(channel)
         body = text[begin : mark.start()]
         inside = name == "final" and not outside and body.strip()
         if inside and mark["end"] is None and mark["role"] is None and mark["plain"] is None:
@@ -106,29 +106,29 @@ def _messages(text: str, channel: str, sure: bool) -> list[_Message]:
         begin, outside = mark.end(), mark["end"] is not None
         channel = "" if outside else mark["channel"] or mark["other"] or "final"
     if not outside:
-        messages.append(_Message(_name(channel), text[begin:], ""))
+        messages.append(_Message(_channel_name(channel), text[begin:], ""))
     return messages
 
 
-def _name(channel: str) -> str:
+def _channel_name(channel: str) -> str:
     return next(
         (name for name in ("analysis", "commentary", "final") if channel.strip().startswith(name)),
         channel and "analysis",
     )
 
 
-def _bare(text: str, channel: str, sure: bool) -> list[_Message]:
+def _stripped_messages(text: str, channel: str, sure: bool) -> list[_Message]:
     """The messages of a text whose special tokens have been stripped."""
     begin = 0
     if not channel and (first := (_BARE_SURE if sure else _BARE_FIRST).match(text)):
         channel, begin = first[1], first.end()
     messages = []
     for mark in _BARE.finditer(text, begin):
-        if quoted(text, *mark.span()):
+        if is_quoted(text, *mark.span()):
             continue
         body = text[begin : mark.start()]
         if body.strip() or channel:
-            messages.append(_Message(_name(channel), body, "<|end|>"))
+            messages.append(_Message(_channel_name(channel), body, "<|end|>"))
         channel, begin = mark["channel"], mark.end()
-    messages.append(_Message(_name(channel), text[begin:], ""))
+    messages.append(_Message(_channel_name(channel), text[begin:], ""))
     return messages

@@ -22,20 +22,20 @@ class Code:
         self._fence = self._run = 0
         self._fenced: Region = (0, 0)
         self._spanned: Region = (0, 0)
-        self._read = False
+        self._scanned = False
         self._first = {"`": -1, "~": -1}  # where each stands for the first time from `begin` on
 
-    def around(self, begin: int, start: int, end: int) -> int | None:
+    def enclosing(self, begin: int, start: int, end: int) -> int | None:
         """Where the code begins that holds [start, end) in the text that is read from `begin` on; None outside of it.
 
         Positions must not go back as long as `begin` is the same, and `begin` never does.
         """
         if start < min(self._next("`", begin), self._next("~", begin)):
             return None  # most often: nothing needs to be read
-        if not self._read:
-            self._read_fences()
-            self._read_runs()
-            self._read = True
+        if not self._scanned:
+            self._scan_fences()
+            self._scan_backticks()
+            self._scanned = True
         if begin != self._begin:
             self._begin = begin
             self._fence, self._run = bisect_left(self._lines, begin), bisect_left(self._starts, begin)
@@ -76,7 +76,7 @@ class Code:
         self._run = closing + 1
         return (self._starts[i], self._starts[closing] + self._sizes[closing])
 
-    def _read_fences(self) -> None:
+    def _scan_fences(self) -> None:
         """Find the lines that begin with a fence, and for each the first later one of its kind that is as long."""
         self._lines: list[int] = []
         self._indents: list[int] = []
@@ -96,7 +96,7 @@ class Code:
             self._followed.append(bool(rest))
             self._closings.append(None)
 
-    def _read_runs(self) -> None:
+    def _scan_backticks(self) -> None:
         """Find the runs of backticks, and for each the next one of its length on its line."""
         self._starts: list[int] = []
         self._sizes: list[int] = []

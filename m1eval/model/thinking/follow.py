@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from .detect import begun, opening_form
-from .forms import DEFAULT, KNOWN, LONGEST, Form
+from .detect import is_opening_partial, opening_form
+from .forms import DEFAULT, KNOWN, MAX_TAG_LENGTH, Form
 
-_SOLID = re.compile(r"[^\s\ufeff\u200b]")
+_NON_SPACE = re.compile(r"[^\s\ufeff\u200b]")
 
 
 class ThinkingFollower:
@@ -36,20 +36,20 @@ class ThinkingFollower:
             window = self._tail + piece
             if match := self.form.closes.search(window):
                 self.inside, self.answer = False, self._written - len(window) + match.end()
-            self._tail = window[-2 * LONGEST :]
+            self._tail = window[-2 * MAX_TAG_LENGTH :]
 
     def _opening(self, piece: str) -> str:
         """See whether thinking begins, and return what was written inside it by now."""
-        if not self._head and (first := _SOLID.search(piece)):
+        if not self._head and (first := _NON_SPACE.search(piece)):
             piece = piece[first.start() :]
         elif not self._head:
             return ""
         self._head += piece
         self.form = opening_form(self._head, 0, self._forms)
         if self.form is None:
-            self.inside = None if begun(self._head, self._forms, more=True) else False
+            self.inside = None if is_opening_partial(self._head, self._forms, more=True) else False
             return ""
         self.inside = self.form.opens.match(self._head) is not None
         if self.form.channels and not self.inside and "<|message|>" not in self._head and self._head[0] == "<":
-            self.inside = None if len(self._head) < 2 * LONGEST else False  # the header is on its way
+            self.inside = None if len(self._head) < 2 * MAX_TAG_LENGTH else False  # the header is on its way
         return self._head

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import Any
 
 Tags = tuple[str, str]
-LONGEST = 256
+MAX_TAG_LENGTH = 256
 """Characters that a tag with attributes, or a channel's header, may have."""
 
-_WORDS = (
+_BUDGET_MESSAGE = (
     "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now.\n"
 )
 """What Qwen3 was trained to be stopped with (its report, arXiv 2505.09388, section 4.3), before the closing tag."""
@@ -29,15 +29,15 @@ class Form:
     close: str
     wraps: tuple[Tags, ...] = ()
     """What may stand around the whole answer after the thinking, and is taken off it."""
-    alone: bool = True
+    closes_alone: bool = True
     """Whether a closing text without an opening one ends thinking that began in the prompt."""
-    word: bool = False
+    is_word: bool = False
     """An ordinary word as a tag, which an answer may name: its closing tag alone counts only if it is not in prose."""
     opening: str = ""
     """The regular expression of `opens` where it is more than `open`; the same for `closing`, `nesting`."""
     closing: str = ""
     nesting: str = ""
-    also: tuple[str, ...] = ()
+    other_openings: tuple[str, ...] = ()
     """Other literal texts that open it."""
     force: str = ""
     """The text that ends thinking by force, where it is more than `close`."""
@@ -58,7 +58,7 @@ class Form:
         return re.compile(self.closing or _pattern(self.close))
 
     @cached_property
-    def either(self) -> re.Pattern[str]:
+    def opens_or_closes(self) -> re.Pattern[str]:
         """What opens it, or a further level inside the thinking (group 1), or closes it."""
         begin, end = self.nesting or self.opens.pattern, self.closes.pattern
         if begin[0] == end[0] == "<" and "|" not in begin + end:  # a common beginning makes the search fast
@@ -66,7 +66,7 @@ class Form:
         return re.compile(f"({begin})|{end}")
 
     @cached_property
-    def partly(self) -> re.Pattern[str]:
+    def partial_opening(self) -> re.Pattern[str]:
         """An opening tag that is cut among its attributes."""
         tag = _xml(self.open.partition(" ")[0].rstrip(">") + ">")
         return re.compile(rf"(?i:<{re.escape(tag[2])}\s[^<>]*)" if tag else r"(?!)")
@@ -74,7 +74,7 @@ class Form:
     @property
     def marks(self) -> tuple[str, ...]:
         """The literal texts that open the output of a model of this form."""
-        return (self.open, *self.also, *(before for before, _ in self.wraps if before.startswith("<|")))
+        return (self.open, *self.other_openings, *(before for before, _ in self.wraps if before.startswith("<|")))
 
     @property
     def channels(self) -> bool:
@@ -82,11 +82,15 @@ class Form:
         return self.name == "harmony"
 
     @property
-    def end(self) -> str:
+    def forced_end(self) -> str:
         """The text that ends thinking when its budget is used up: Qwen3's words and what closes it."""
-        return f"{_WORDS}{self.force or self.close}\n\n" if not self.force else f"{_WORDS.rstrip()}{self.force}"
+        return (
+            f"{_BUDGET_MESSAGE}{self.force or self.close}\n\n"
+            if not self.force
+            else f"{_BUDGET_MESSAGE.rstrip()}{self.force}"
+        )
 
-    def begun_by(self, text: str, *, more: bool) -> bool:
+    def is_opened_partly_by(self, text: str, *, more: bool) -> bool:
         """Whether a text without leading white space is the beginning of what opens the thinking, and not all of it.
 
         `more`: more text may come. If not, half of an ordinary word is needed: "H" may be an answer of one token.
@@ -94,9 +98,13 @@ class Form:
         text = re.sub(r"^<\s", "<", text)
         for mark in self.marks:
             shortest = len(mark) // 2 if mark[0].isalpha() and not more else 0
-            if shortest < len(text) < len(mark) and _same(mark, text):
+            if shortest < len(text) < len(mark) and _is_start(mark, text):
                 return True
-        return len(text) <= 2 * LONGEST and self.partly.fullmatch(text) is not None and not self.opens.match(text)
+        return (
+            len(text) <= 2 * MAX_TAG_LENGTH
+            and self.partial_opening.fullmatch(text) is not None
+            and not self.opens.match(text)
+        )
 
     def ends(self, text: str) -> bool:
         """Whether a text contains what closes the thinking."""
@@ -112,12 +120,12 @@ def _pattern(mark: str) -> str:
     tag = _xml(mark)
     if tag is None:
         return re.escape(mark)
-    attributes = "" if tag[1] else rf"(?:\s[^<>=]{{0,{LONGEST}}}=[^<>]{{0,{LONGEST}}})?"
+    attributes = "" if tag[1] else rf"(?:\s[^<>=]{{0,{MAX_TAG_LENGTH}}}=[^<>]{{0,{MAX_TAG_LENGTH}}})?"
     slash = r"/\s?" if tag[1] else ""
     return rf"<\s?{slash}(?i:{re.escape(tag[2])}){attributes}\s{{0,8}}>"  # the "<" in front makes the search fast
 
 
-def _same(mark: str, text: str) -> bool:
+def _is_start(mark: str, text: str) -> bool:
     start = mark[: len(text)]
     return start == text or (_xml(mark) is not None and start.lower() == text.lower())
 
@@ -130,7 +138,7 @@ _SOLUTION = (("<|begin_of_solution|>", "<|end_of_solution|>"),)
 _RESPONSE = (("<|START_RESPONSE|>", "<|END_RESPONSE|>"), ("<|START_TEXT|>", "<|END_TEXT|>"))
 _MESSAGE = (("<|message_model|><|content_text|>", "<|end_message|>"), ("<|content_text|>", "<|end_message|>"))
 _SOLAR = (("<|begin|>assistant<|content|>", "<|end|>"), ("<|content|>", "<|end|>"))
-_REST = rf"[^<]{{0,{LONGEST}}}(?:<\|constrain\|>[^<]{{0,{LONGEST}}})?<\|message\|>"
+_REST = rf"[^<]{{0,{MAX_TAG_LENGTH}}}(?:<\|constrain\|>[^<]{{0,{MAX_TAG_LENGTH}}})?<\|message\|>"
 
 THINK: Tags = ("<think>", "</think>")
 DEFAULT = _tags("think")  # DeepSeek, Qwen, GLM, MiniMax M1 and M2, Nemotron, Phi-4, EXAONE 4, Olmo, Step, Kimi K2 …
@@ -138,25 +146,25 @@ HARMONY = Form(
     "harmony",
     "<|channel|>analysis<|message|>",
     "<|channel|>final<|message|>",
-    opening=rf"(?:<\|start\|>assistant[^<]{{0,{LONGEST}}})?<\|channel\|>\s{{0,8}}(?:analysis|commentary)\b{_REST}",
+    opening=rf"(?:<\|start\|>assistant[^<]{{0,{MAX_TAG_LENGTH}}})?<\|channel\|>\s{{0,8}}(?:analysis|commentary)\b{_REST}",
     closing=rf"<\|channel\|>\s{{0,8}}final\b{_REST}",
-    also=("<|start|>assistant<|channel|>analysis<|message|>", "<|channel|>commentary<|message|>"),
+    other_openings=("<|start|>assistant<|channel|>analysis<|message|>", "<|channel|>commentary<|message|>"),
     force="<|end|><|start|>assistant<|channel|>final<|message|>",
 )
 _DETAILS = Form(
     "details",
     '<details type="reasoning">',
     "</details>",
-    alone=False,
-    opening=rf"<(?i:details\s[^<>]{{0,{LONGEST}}}?\btype\s?=\s?[\"']?reasoning\b[^<>]{{0,{LONGEST}}}>)",
-    nesting=rf"<(?i:details\b[^<>]{{0,{LONGEST}}}>)",
+    closes_alone=False,
+    opening=rf"<(?i:details\s[^<>]{{0,{MAX_TAG_LENGTH}}}?\btype\s?=\s?[\"']?reasoning\b[^<>]{{0,{MAX_TAG_LENGTH}}}>)",
+    nesting=rf"<(?i:details\b[^<>]{{0,{MAX_TAG_LENGTH}}}>)",
 )
 _GRANITE = Form(
     "granite",
     "Here is my thought process:",
     "Here is my response:",
-    alone=False,
-    also=("Here's my thought process:",),
+    closes_alone=False,
+    other_openings=("Here's my thought process:",),
     opening=r"Here(?:['’]s| is) my thought process:",
     closing=r"Here(?:['’]s| is) my response:",
 )
@@ -197,7 +205,7 @@ _KNOWN = (
         "<|content_thinking|>",
         "<|end_message|><|message_model|><|content_text|>",
         _MESSAGE,
-        also=("<|message_model|><|content_thinking|>",),
+        other_openings=("<|message_model|><|content_thinking|>",),
         opening=r"(?:<\|message_model\|>)?<\|content_thinking\|>",
         closing=r"<\|end_message\|>\s{0,8}(?:<\|message_model\|>)?<\|content_text\|>",
     ),
@@ -225,10 +233,10 @@ def parse_forms(value: Any) -> tuple[Form, ...]:
     if isinstance(value, str):
         forms = [_parse_form(part) for part in value.split(";") if part.strip()]
     elif isinstance(value, Mapping):
-        forms = [_pair(value.get("open"), value.get("close"))] if {*value} == {"open", "close"} else []
+        forms = [_form_of_pair(value.get("open"), value.get("close"))] if {*value} == {"open", "close"} else []
     elif isinstance(value, Sequence) and value:
-        pair = len(value) == 2 and all(isinstance(part, str) and not _known(part) for part in value)
-        forms = [_pair(*value)] if pair else [form for part in value for form in parse_forms(part)]
+        pair = len(value) == 2 and all(isinstance(part, str) and not _find_form(part) for part in value)
+        forms = [_form_of_pair(*value)] if pair else [form for part in value for form in parse_forms(part)]
     else:
         forms = []
     if not forms:
@@ -236,20 +244,20 @@ def parse_forms(value: Any) -> tuple[Form, ...]:
     return tuple(forms)
 
 
-def _known(name: str) -> Form | None:
+def _find_form(name: str) -> Form | None:
     return FORMS.get(name.strip().lower().replace("-", "_").replace(":", "_"))
 
 
 def _parse_form(text: str) -> Form:
-    if form := _known(text):
+    if form := _find_form(text):
         return form
     begin, comma, end = text.partition(",")
     if not comma:
         raise ValueError(f"no form of thinking '{text.strip()}'; name one of {', '.join(FORMS)}, or write OPEN,CLOSE")
-    return _pair(begin, end)
+    return _form_of_pair(begin, end)
 
 
-def _pair(begin: Any, end: Any) -> Form:
+def _form_of_pair(begin: Any, end: Any) -> Form:
     if not (isinstance(begin, str) and isinstance(end, str) and begin.strip() and end.strip()):
         raise ValueError("the texts that open and close thinking must be two, and not empty")
     begin, end = begin.strip(), end.strip()
@@ -261,9 +269,9 @@ def _pair(begin: Any, end: Any) -> Form:
 
 def opened_by(prompt: str, forms: Sequence[Form] = KNOWN) -> Form | None:
     """The form whose thinking a rendered prompt with this end leaves open; None if it opens none."""
-    tail = prompt[-2 * LONGEST :].rstrip()
+    tail = prompt[-2 * MAX_TAG_LENGTH :].rstrip()
     for form in forms:
         start = len(tail) - len(form.open)
-        if start >= 0 and _same(form.open, tail[start:]):
+        if start >= 0 and _is_start(form.open, tail[start:]):
             return form
     return None

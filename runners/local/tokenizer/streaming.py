@@ -150,4 +150,4 @@ class ThinkingBudget:
     def _end_thinking(self) -> list[int]:
         self.thinking.inside, self.forced = False, True
         form = self.thinking.form or DEFAULT
-        return self.tokenizer.encode(self.end if self.end is not None and form.ends(self.end) else form.end)
+        return self.tokenizer.encode(self.end if self.end is not None and form.ends(self.end) else form.forced_end)

@@ -21,7 +21,7 @@ _HARMLESS = re.compile(
     r"(?:^|_)(?:bos|eos|pad|sep|cls|unk|mask|stop|think|start|end|image|special|prefix|cache|sort|primary|key)_"
     r"(?:key|token)$|^(?:key|token)_(?:id|type)$|(?:^|_)(?:monkey|turkey|hotkey|donkey|bypass|compass)$"
 )
-_QUERY = {"code", "sig", "signature", "key", "sas", "session"}
+_SECRET_PARAMETERS = {"code", "sig", "signature", "key", "sas", "session"}
 """Parameters of an address that carry secrets, besides those with the name of a key."""
 _PLAIN_HEADERS = {
     "accept",
@@ -71,11 +71,11 @@ def register_login(login: str) -> None:
 
 def register_url(url: str) -> None:
     """The login of an address, and what of its query and path can only be secret."""
-    login, path, query = _parts(url)
+    login, path, query = _split_url(url)
     if login:
         register_login(login)
     for name, value in query:
-        if _in_query(name, value):
+        if _is_secret_parameter(name, value):
             register(value)
             register(unquote(value))
     for segment in path.split("/"):
@@ -90,7 +90,7 @@ def register_headers(headers: Mapping[str, Any]) -> None:
             continue
         for each in {str(value), os.path.expandvars(str(value))}:
             if not _VARIABLE.fullmatch(_SCHEME.sub("", each.strip(), count=1)):
-                register_credential(each, named=keylike(str(name)))
+                register_credential(each, named=is_key_name(str(name)))
         for match in _VARIABLE.finditer(str(value)):
             register(os.environ.get(match[1] or match[2], ""))
 
@@ -105,7 +105,7 @@ def register_option(name: str, value: Any) -> None:
         register_headers(_mapping(value))
     elif name.endswith("_env"):  # the name of a variable; some write the key itself
         register(os.environ.get(str(value), "") or ("" if str(value).isupper() else value))
-    elif keylike(name):
+    elif is_key_name(name):
         register_credential(value)
     elif isinstance(value, Mapping) or (isinstance(value, str) and value.lstrip()[:1] == "{"):
         for key, inner in _mapping(value).items():
@@ -116,7 +116,7 @@ def register_option(name: str, value: Any) -> None:
                 register_option("", item)
 
 
-def keylike(name: str) -> bool:
+def is_key_name(name: str) -> bool:
     """Whether a name says that its value is a secret: `api_key`, `accessToken`, `Ocp-Apim-Subscription-Key`."""
     text = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
     return bool(_KEYLIKE.search(text)) and not _HARMLESS.search(text)
@@ -130,7 +130,7 @@ def is_key(text: str) -> bool:
 def hide(data: Any) -> Any:
     """Settings without secrets: what stands under the name of a key or in headers is masked, whatever it is."""
     if isinstance(data, Mapping):
-        return {name: _hidden(str(name), value) for name, value in data.items()}
+        return {name: _mask_setting(str(name), value) for name, value in data.items()}
     if isinstance(data, list | tuple):
         return [hide(item) for item in data]
     return redact(data) if isinstance(data, str) else data
@@ -140,28 +140,28 @@ def hide_url(url: str) -> str:
     """An address without its login, the keys in its path, and the values of its query but for versions."""
     base, mark, query = url.partition("?")
     scheme, slashes, rest = base.partition("://")
-    if slashes and (found_at := _login_end(rest)):
-        rest = f"{MASK}@{rest[found_at:]}"
+    if slashes and (login_end := _login_end(rest)):
+        rest = f"{MASK}@{rest[login_end:]}"
     host, *path = rest.split("/") if slashes else [scheme]
     base = "/".join([f"{scheme}{slashes}{host}" if slashes else host, *(MASK if is_key(p) else p for p in path)])
     if not mark:
         return redact(base)
     pairs = [part.partition("=") for part in re.split(r"[&;]", query)]
-    shown = [f"{n}{e}{MASK if e and _in_query(n, v) else v}" for n, e, v in pairs]
+    shown = [f"{n}{e}{MASK if e and _is_secret_parameter(n, v) else v}" for n, e, v in pairs]
     return redact(f"{base}?{'&'.join(shown)}")
 
 
 def hide_command(words: Sequence[str]) -> list[str]:
     """The words of a command line without secrets, by their place: headers, keys, addresses, `extra_body`."""
     return [
-        before + (_hidden_value(option, value) if option else _hidden_text(value))
-        for option, before, value in _placed(words)
+        before + (_mask_option(option, value) if option else _mask_text(value))
+        for option, before, value in _option_values(words)
     ]
 
 
 def register_command(words: Sequence[str]) -> None:
     """The secrets in the words of a command line, before anything can go wrong with it."""
-    for option, _, value in _placed(words):
+    for option, _, value in _option_values(words):
         if option in {"-o", "--option"} and "=" in value:
             name, _, text = value.partition("=")
             register_option(name, text)
@@ -175,7 +175,7 @@ def register_command(words: Sequence[str]) -> None:
             register(key)
 
 
-def _placed(words: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+def _option_values(words: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Each word of a command as the option that it is the value of, what stands before the value, and the value."""
     option = ""
     for word in words:
@@ -192,55 +192,55 @@ def _placed(words: Sequence[str]) -> Iterator[tuple[str, str, str]]:
             yield "", "", word
 
 
-def _hidden_value(option: str, text: str) -> str:
+def _mask_option(option: str, text: str) -> str:
     """The value of a command-line option."""
     if option in {"-o", "--option", "--set"}:
-        return _hidden_pair(text)
+        return _mask_pair(text)
     if option == "--judge":
         name, *rest = text.split(",", 1)
-        return ",".join([_hidden_text(name), *(_hidden_pairs(part) for part in rest)])
-    return _hidden_text(text)
+        return ",".join([_mask_text(name), *(_mask_pairs(part) for part in rest)])
+    return _mask_text(text)
 
 
-def _hidden_pairs(text: str) -> str:
+def _mask_pairs(text: str) -> str:
     """`key=value,…`; from headers or a mapping on everything, as commas stand in them too."""
     parts = re.split(r",(?=[\w.]+=)", text)
-    return ",".join(map(_hidden_pair, parts))
+    return ",".join(map(_mask_pair, parts))
 
 
-def _hidden_pair(text: str) -> str:
+def _mask_pair(text: str) -> str:
     name, equals, value = text.partition("=")
     if not equals:
-        return _hidden_text(text)
+        return _mask_text(text)
     last = name.rpartition(".")[2]
-    if keylike(last) or last == "headers" or last.endswith("_headers"):
+    if is_key_name(last) or last == "headers" or last.endswith("_headers"):
         return f"{name}={MASK}"
     if value.lstrip()[:1] in {"{", "["}:
-        data = _loaded(value)
+        data = _parse_flow(value)
         return f"{name}={MASK}" if data is None else f"{name}={json.dumps(hide(data), ensure_ascii=False)}"
     if last.endswith("_env") and not value.isupper():
         return f"{name}={MASK}"
-    return f"{name}={_hidden_text(value)}"
+    return f"{name}={_mask_text(value)}"
 
 
-def _hidden_text(text: str) -> str:
+def _mask_text(text: str) -> str:
     """Free text: what looks like an address loses its secrets."""
     return redact(re.sub(r"\w+://[^\s,]*", lambda match: hide_url(match[0]), text))
 
 
-def _hidden(name: str, value: Any) -> Any:
+def _mask_setting(name: str, value: Any) -> Any:
     if name == "headers" or name.endswith("_headers"):
         return dict.fromkeys(value, MASK) if isinstance(value, Mapping) else MASK
-    if keylike(name) and isinstance(value, str | int | float) and not isinstance(value, bool):
+    if is_key_name(name) and isinstance(value, str | int | float) and not isinstance(value, bool):
         return MASK
     if isinstance(value, str) and "://" in value:
-        return _hidden_text(value)
-    if isinstance(value, str) and value.lstrip()[:1] == "{" and (data := _loaded(value)) is not None:
+        return _mask_text(value)
+    if isinstance(value, str) and value.lstrip()[:1] == "{" and (data := _parse_flow(value)) is not None:
         return json.dumps(hide(data), ensure_ascii=False) if hide(data) != data else value
     return hide(value)
 
 
-def _parts(url: str) -> tuple[str, str, list[tuple[str, str]]]:
+def _split_url(url: str) -> tuple[str, str, list[tuple[str, str]]]:
     """Login, path and query of an address, however odd."""
     base, _, query = url.partition("?")
     rest = base.partition("://")[2] or base
@@ -264,18 +264,18 @@ def _login_end(rest: str) -> int:
     return rest.rindex("@") + 1 if careless and "@" in rest else 0
 
 
-def _in_query(name: str, value: str) -> bool:
+def _is_secret_parameter(name: str, value: str) -> bool:
     lowered = name.lower()
-    return lowered in _QUERY or keylike(name) or is_key(value)
+    return lowered in _SECRET_PARAMETERS or is_key_name(name) or is_key(value)
 
 
 def _mapping(value: Any) -> dict[str, Any]:
     """A mapping, given as one or as text."""
-    data = _loaded(value) if isinstance(value, str) else value
+    data = _parse_flow(value) if isinstance(value, str) else value
     return dict(data) if isinstance(data, Mapping) else {"authorization": value} if isinstance(value, str) else {}
 
 
-def _loaded(text: str) -> Any:
+def _parse_flow(text: str) -> Any:
     """What JSON or YAML flow text holds; None if it is neither."""
     from m1eval.yaml_file import parse_value
 
@@ -289,7 +289,7 @@ def _collect_environment() -> None:
         if name.lower().endswith("_proxy") or name.endswith("_BASE_URL"):
             for url in value.replace(",", " ").split():
                 register_url(url)
-        elif keylike(name) and not re.match(r"[/~.]", value) and len(value) >= 8:
+        elif is_key_name(name) and not re.match(r"[/~.]", value) and len(value) >= 8:
             register(value)
 
 

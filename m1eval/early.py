@@ -37,7 +37,7 @@ def _is_command() -> bool:
 
     While Python looks for the module that -m names, argv says `-m`.
     """
-    first, given = sys.argv[0] if sys.argv else "", sys.orig_argv[1:]
+    first, words = sys.argv[0] if sys.argv else "", sys.orig_argv[1:]
     if first == "-m":
-        return "-m" in given and given[given.index("-m") + 1 :][:1] == ["m1eval"]
-    return os.path.basename(first) == "m1eval" and first in given  # noqa: PTH119 - pathlib takes a moment too
+        return "-m" in words and words[words.index("-m") + 1 :][:1] == ["m1eval"]
+    return os.path.basename(first) == "m1eval" and first in words  # noqa: PTH119 - pathlib takes a moment too

@@ -56,7 +56,7 @@ class _Registry:
             return
         self.values.add(value)
         known = {form.whole for form in self.forms}
-        self.forms += [form for form in _written(value) if form.whole not in known]
+        self.forms += [form for form in _encodings(value) if form.whole not in known]
         self.forms.sort(key=lambda form: len(form.whole), reverse=True)
         for probe in _probes(value):
             mark = next((sign for sign in "%&\\" if sign in probe), "")
@@ -89,9 +89,9 @@ def register(value: object, *, named: bool = True) -> None:
     if text.lower() in _PLACEHOLDERS:
         return
     letters, digits = any(c.isalpha() for c in text), any(c.isdigit() for c in text)
-    odd = any(not c.isalnum() for c in text)
-    least = 4 if odd and (letters or digits) else 6 if letters and digits else 8
-    if len(text) < least or len(set(text)) < 3 or (not named and not digits and re.fullmatch(r"[\w\s.,-]*", text)):
+    has_symbol = any(not c.isalnum() for c in text)
+    min_length = 4 if has_symbol and (letters or digits) else 6 if letters and digits else 8
+    if len(text) < min_length or len(set(text)) < 3 or (not named and not digits and re.fullmatch(r"[\w\s.,-]*", text)):
         return
     _registry.add(text)
 
@@ -107,13 +107,13 @@ def redact(text: str) -> str:
         _collect()
     lowered = text.lower()
     if any(mark in lowered and any(probe in lowered for probe in probes) for mark, probes in _registry.probes.items()):
-        text = _without_forms(text)
+        text = _mask_forms(text)
     if _registry.masked is not None and MASK in text:
         text = _registry.masked.sub(MASK, text)
     return text
 
 
-def found(data: bytes) -> bool:
+def contains_secret(data: bytes) -> bool:
     """Whether there is a secret in UTF-8 text; quick, as every record is asked."""
     if not _registry.collected:
         _collect()
@@ -137,18 +137,18 @@ def redact_tree(value: Any, *, names: bool = True) -> Any:
     return value
 
 
-def _without_forms(text: str) -> str:
+def _mask_forms(text: str) -> str:
     for form in _registry.forms:  # longest first, and whole ones before parts, as many share a part
         text = text.replace(form.whole, MASK)
     for form in _registry.forms:
         if form.head in text:
-            text = _masked(text, form.head, form.whole)
+            text = _mask_prefix(text, form.head, form.whole)
         if form.tail in text:
-            text = _masked(text[::-1], form.tail[::-1], form.whole[::-1])[::-1]
+            text = _mask_prefix(text[::-1], form.tail[::-1], form.whole[::-1])[::-1]
     return text
 
 
-def _masked(text: str, begin: str, whole: str) -> str:
+def _mask_prefix(text: str, begin: str, whole: str) -> str:
     """The text with `begin`, and whatever follows it as in `whole`, as `***`."""
     parts, at = [], 0
     while (start := text.find(begin, at)) >= 0:
@@ -176,10 +176,10 @@ def _probes(value: str) -> list[str]:
         for part, last in zip(_halves(text), (True, False), strict=True):
             run = part if re.fullmatch(r"[\w.~-]*", part, re.ASCII) else _longest_run(part)
             if len(run) < 3:  # else it is written alike in every way but those of `_spelled` and base64
-                plain += _plainly(text)
+                plain += _text_encodings(text)
             else:
                 plain.append(run if len(text) < 16 else run[-6:] if last else run[:6])
-    plain += map(_middle, [*_spelled(value), *_as_base64(value)])
+    plain += map(_middle, [*_numeric_encodings(value), *_base64_encodings(value)])
     return [*dict.fromkeys(probe for probe in plain if not any(part in probe for part in plain if part != probe))]
 
 
@@ -191,16 +191,16 @@ def _longest_run(text: str) -> str:
     return max(re.findall(r"[a-zA-Z0-9]+", text), key=len, default="")
 
 
-def _written(value: str) -> Iterator[_Form]:
+def _encodings(value: str) -> Iterator[_Form]:
     """The ways in which a value may come back."""
     for text in dict.fromkeys([value, value.upper(), value.lower()]):
-        for form in _plainly(text):
+        for form in _text_encodings(text):
             yield _Form(form, *_halves(form))
-    for form in [*_spelled(value), *_as_base64(value)]:
+    for form in [*_numeric_encodings(value), *_base64_encodings(value)]:
         yield _Form(form, *_halves(form, 3))
 
 
-def _plainly(value: str) -> Iterator[str]:
+def _text_encodings(value: str) -> Iterator[str]:
     """A value as text: as it is, percent-encoded, escaped for HTML, Python and JSON."""
     raw = value.encode("utf-8", "surrogateescape")
     plain = {value, repr(raw)[2:-1], quote(raw, safe=""), quote(raw), quote_plus(raw), repr(value)[1:-1]}
@@ -220,7 +220,7 @@ def _plainly(value: str) -> Iterator[str]:
     yield from escaped
 
 
-def _spelled(value: str) -> Iterator[str]:
+def _numeric_encodings(value: str) -> Iterator[str]:
     """A value with every byte or character as a number."""
     raw = value.encode("utf-8", "surrogateescape")
     yield from (raw.hex(), raw.hex().upper())
@@ -230,14 +230,14 @@ def _spelled(value: str) -> Iterator[str]:
         yield "".join(map(form.format, map(ord, value)))
 
 
-def _as_base64(value: str) -> Iterator[str]:
+def _base64_encodings(value: str) -> Iterator[str]:
     """What of a value is the same in the base64 of any text that holds it, whatever comes before."""
     raw = value.encode("utf-8", "surrogateescape")
     if len(raw) >= 8:
         for shift, drop in enumerate((0, 2, 3)):
             whole = base64.b64encode(b"\0" * shift + raw).decode()
-            kept = whole[drop : (shift + len(raw)) * 8 // 6]
-            yield from {kept, kept.replace("+", "-").replace("/", "_")}
+            stable = whole[drop : (shift + len(raw)) * 8 // 6]
+            yield from {stable, stable.replace("+", "-").replace("/", "_")}
 
 
 def collect_with(collect: Callable[[], None]) -> None:
@@ -252,9 +252,9 @@ def _collect() -> None:
         collect()
 
 
-def masked_record(encoded: bytes, encode: Callable[[Any], bytes]) -> bytes:
+def mask_record(encoded: bytes, encode: Callable[[Any], bytes]) -> bytes:
     """One JSON line without secrets; names of fields, ids and outcomes stay, as runs continue by them."""
-    if not found(encoded):
+    if not contains_secret(encoded):
         return encoded
     data = msgspec.json.decode(encoded)
     for name, value in data.items():

@@ -26,7 +26,7 @@ _UNSAFE = re.compile(
 )
 """Controls (Cc) but for tab and newline, format characters (Cf) but for the joiners of emoji and scripts and signs that
 are visible, line and paragraph separators, lone surrogates."""
-_SPARE = str.maketrans(
+_ASCII_FALLBACK = str.maketrans(
     {"…": "...", "–": "-", "—": "-", "·": "-", "×": "x", "±": "+/-", "→": "->", "≤": "<=", "≥": ">="}
 )
 """For streams that cannot show what we write ourselves."""
@@ -34,7 +34,7 @@ _SPARE = str.maketrans(
 
 def printable(text: str, *, newlines: bool = True) -> str:
     """The text with what a terminal would obey, or not show, as escapes; without `newlines` those too."""
-    text = _UNSAFE.sub(_escaped, text)
+    text = _UNSAFE.sub(_escape, text)
     return text if newlines else text.replace("\n", "\\n")
 
 
@@ -50,9 +50,9 @@ def block(text: str, *, err: bool = False) -> None:
 
 def json(data: Any, *, indent: int | None = None) -> None:
     """Print data as one JSON document on standard output, in ASCII, which any stream and terminal takes."""
-    text = _dumped(data, indent)
+    text = _dump(data, indent)
     if secrets.redact(text) != text:
-        text = _dumped(secrets.redact_tree(data), indent)
+        text = _dump(secrets.redact_tree(data), indent)
     _write(text)
 
 
@@ -101,7 +101,7 @@ class OutputLost(Exception):
 _lost: list[OutputLost] = []
 
 
-def lost() -> OutputLost | None:
+def lost_output() -> OutputLost | None:
     """Why standard output took no more, if that was so since `guarded` began."""
     return _lost[0] if _lost else None
 
@@ -131,15 +131,15 @@ def guard_process() -> None:
 class _Guard:
     """A text stream that escapes and masks what passes, and goes on without its reader when that has gone."""
 
-    def __init__(self, stream: Any, lose: Callable[[OutputLost], None]) -> None:
-        self._lose = lose
+    def __init__(self, stream: Any, on_lost: Callable[[OutputLost], None]) -> None:
+        self._on_lost = on_lost
         self.raw_stream = stream
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
         """Write what is safe of a text."""
-        self._do(lambda: self.raw_stream.write(self._fit(printable(secrets.redact(text)))))
+        self._attempt(lambda: self.raw_stream.write(self._fit_encoding(printable(secrets.redact(text)))))
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -149,22 +149,22 @@ class _Guard:
 
     def flush(self) -> None:
         """Send what was written."""
-        self._do(self.raw_stream.flush)
+        self._attempt(self.raw_stream.flush)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw_stream, name)
 
-    def _fit(self, text: str) -> str:
+    def _fit_encoding(self, text: str) -> str:
         encoding = getattr(self.raw_stream, "encoding", None) or "utf-8"
         if text.isascii() or encoding.lower().startswith("utf"):
             return text
-        return text.translate(_SPARE)
+        return text.translate(_ASCII_FALLBACK)
 
-    def _do(self, action: Any) -> None:
+    def _attempt(self, action: Any) -> None:
         try:
             action()
         except OSError as error:
-            self._lose(OutputLost(error))
+            self._on_lost(OutputLost(error))
             with suppress(OSError, ValueError, AttributeError):  # what is still buffered goes nowhere, without a word
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self.raw_stream.fileno())
@@ -179,10 +179,10 @@ def _write(text: str, *, err: bool = False) -> None:
     stream.flush()
 
 
-def _dumped(data: Any, indent: int | None) -> str:
+def _dump(data: Any, indent: int | None) -> str:
     return _json.dumps(data, indent=indent).replace("\x7f", "\\u007f")
 
 
-def _escaped(match: re.Match[str]) -> str:
+def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

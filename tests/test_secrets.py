@@ -300,12 +300,12 @@ def test_the_words_of_a_command_are_masked_by_their_place(words: list[str], show
 
 @pytest.mark.parametrize("name", ["api_key", "x-api-key", "apiKey", "Ocp-Apim-Subscription-Key", "HF_TOKEN", "pass"])
 def test_names_of_keys(name: str) -> None:
-    assert credentials.keylike(name)
+    assert credentials.is_key_name(name)
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "tokenizer", "eos_token", "prefix_key", "monkey", "stop_token", "keys"])
 def test_names_that_are_none(name: str) -> None:
-    assert not credentials.keylike(name)
+    assert not credentials.is_key_name(name)
 
 
 def test_a_cut_secret_and_one_that_the_server_masked_itself() -> None:
@@ -340,7 +340,7 @@ def test_a_secret_is_masked_in_whatever_spelling(way: str, key: str) -> None:
     written = SPELLED[way](key)
     text = f"before {written} behind"
     assert written not in secrets.redact(text)
-    assert secrets.found(text.encode())
+    assert secrets.contains_secret(text.encode())
     assert secrets.redact("before behind") == "before behind"
 
 
@@ -351,7 +351,7 @@ def test_of_a_secret_that_is_split_in_two_no_half_is_left(key: str) -> None:
         for between in ("\n", '", "', " and then "):
             left = secrets.redact(f"<{key[:at]}{between}{key[at:]}>")
             assert not any(part in left for part in (key[:at], key[at:]) if len(part) >= len(key) / 2), (at, left)
-            assert secrets.found(f"<{key[:at]}{between}{key[at:]}>".encode())
+            assert secrets.contains_secret(f"<{key[:at]}{between}{key[at:]}>".encode())
 
 
 def test_masking_takes_time_in_proportion_to_the_text() -> None:

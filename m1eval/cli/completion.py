@@ -20,11 +20,11 @@ def completion(ctx: click.Context, shell: str) -> int:
     zsh:  eval "$(m1eval completion zsh)", in ~/.zshrc, after compinit
     fish: m1eval completion fish > ~/.config/fish/completions/m1eval.fish
     """
-    made = get_completion_class(shell)
-    if made is None:  # pragma: no cover - click has all three
+    shell_class = get_completion_class(shell)
+    if shell_class is None:  # pragma: no cover - click has all three
         raise click.UsageError(f"no completion for {shell}")
-    found = made(ctx.find_root().command, {}, "m1eval", VARIABLE)
-    terminal.block((found.source_template % found.source_vars()).strip())
+    shell_completion = shell_class(ctx.find_root().command, {}, "m1eval", VARIABLE)
+    terminal.block((shell_completion.source_template % shell_completion.source_vars()).strip())
     return 0
 
 

@@ -20,13 +20,13 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "M1EVAL"
 _UNREADABLE = re.compile(r"\S{400,}")
 
 
-class _Default(click.Group):
+class _DefaultRun(click.Group):
     """A group whose command is `run` when none is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        own = {"-h", "--help", "--version", "--debug"}
+        group_options = {"-h", "--help", "--version", "--debug"}
         first = next((a for a in args if a != "--debug"), None)
-        if first is not None and first.startswith("-") and first not in own:
+        if first is not None and first.startswith("-") and first not in group_options:
             args.insert(args.index(first), "run")
         return super().parse_args(ctx, args)
 
@@ -38,7 +38,7 @@ class _Default(click.Group):
             raise click.Abort from None
 
 
-@click.group(cls=_Default, context_settings=CONTEXT)
+@click.group(cls=_DefaultRun, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="m1eval")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors; allowed anywhere in a command.")
 def cli(debug: bool) -> None:
@@ -60,40 +60,40 @@ for _command in (
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; an error of ours is one line."""
-    given = list(sys.argv[1:] if args is None else args)
-    debug = "--debug" in given
+    words = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in words
     secrets.clear()
-    register_command(given)
+    register_command(words)
     with terminal.guarded():
-        code = _run([word for word in given if word != "--debug"], debug=debug)
-        if (lost := terminal.lost()) and not lost.quiet:
+        code = _run([word for word in words if word != "--debug"], debug=debug)
+        if (lost := terminal.lost_output()) and not lost.quiet:
             terminal.line(f"Error: standard output cannot be written: {lost}; results are kept in the folder", err=True)
             code = code or 2
     sys.exit(code or 0)
 
 
-def _run(given: list[str], *, debug: bool) -> int:
+def _run(words: list[str], *, debug: bool) -> int:
     """Do what the command line says; the exit code."""
     guarded = False
     try:
         guarded = early.unguard()
-        code: Any = cli.main(given, prog_name="m1eval", standalone_mode=False)
+        code: Any = cli.main(words, prog_name="m1eval", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         terminal.line("interrupted; the same command continues", err=True)
         return early.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - everything ends in one line, a bug of ours too
         if debug:
             _traceback()
-        text, code = _explained(error)
+        text, code = _describe_error(error)
         if not debug:
-            terminal.line(f"Error: {_shortened(text)}", err=True)
+            terminal.line(f"Error: {_shorten(text)}", err=True)
     finally:
         if guarded:
             early.guard(again=True)
     return int(code or 0)
 
 
-def _explained(error: Exception) -> tuple[str, int]:
+def _describe_error(error: Exception) -> tuple[str, int]:
     """What an error is to the user, in one line, and its exit code."""
     if isinstance(error, M1evalError):
         return str(error), error.exit_code
@@ -101,11 +101,11 @@ def _explained(error: Exception) -> tuple[str, int]:
         return _click_message(error), error.exit_code
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}", 2
-    said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    return f"internal error: {said}; run again with --debug for the traceback and please report it", INTERNAL
+    description = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return f"internal error: {description}; run again with --debug for the traceback and please report it", INTERNAL
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     """A message without the middle of what is too long to be read: a value may be a whole file by mistake."""
     text = secrets.redact(text)  # before anything is cut: half a secret would not be known as one
     return _UNREADABLE.sub(lambda match: f"{match[0][:200]}…{match[0][-60:]}", text)

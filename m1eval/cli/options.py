@@ -22,8 +22,8 @@ class Tokens(click.ParamType[int]):
 
     name = "tokens"
 
-    def __init__(self, least: int = 1) -> None:
-        self.least = least
+    def __init__(self, minimum: int = 1) -> None:
+        self.least = minimum
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
@@ -73,12 +73,12 @@ class FilePath(click.ParamType[Path]):
             self.fail("a path is not empty and has no NUL character.", param, ctx)
         try:
             path = Path(text).expanduser()
-            found = path.exists()
+            exists = path.exists()
         except (OSError, RuntimeError) as error:  # RuntimeError: no such user
             self.fail(f"'{text[:80]}': {getattr(error, 'strerror', None) or error}.", param, ctx)
-        if self.exists and not found:
+        if self.exists and not exists:
             self.fail(f"'{text}' does not exist.", param, ctx)
-        if self.folder and found and not path.is_dir():
+        if self.folder and exists and not path.is_dir():
             self.fail(f"'{text}' is a file; name a folder.", param, ctx)
         if self.file and path.is_dir():
             self.fail(f"'{text}' is a folder; name a file.", param, ctx)
@@ -97,12 +97,12 @@ class NonEmpty(click.ParamType[str]):
         text = str(value)
         if not text.strip():
             self.fail("it is empty.", param, ctx)
-        if odd := _odd(text):
+        if odd := _invalid_reason(text):
             self.fail(f"{odd}.", param, ctx)
         return text
 
 
-def _odd(text: str) -> str:
+def _invalid_reason(text: str) -> str:
     """What makes a text unfit to be a name, if anything."""
     try:
         text.encode()
@@ -135,39 +135,39 @@ class Once(click.Option):
         value, source = super().consume_value(ctx, opts)
         if self.repeatable or source is not ParameterSource.COMMANDLINE:
             return value, source
-        return self.combined(ctx, value), source
+        return self.combine(ctx, value), source
 
-    def combined(self, ctx: click.Context, given: Sequence[Any]) -> Any:
+    def combine(self, ctx: click.Context, values: Sequence[Any]) -> Any:
         """The one value of all that were given."""
-        for text in given[1:]:
-            if self.type_cast_value(ctx, text) != self.type_cast_value(ctx, given[0]):
-                raise UsageError(f"{self.option} is given twice, as '{given[0]}' and as '{text}'; give it once")
-        return given[0]
+        for text in values[1:]:
+            if self.type_cast_value(ctx, text) != self.type_cast_value(ctx, values[0]):
+                raise UsageError(f"{self.option} is given twice, as '{values[0]}' and as '{text}'; give it once")
+        return values[0]
 
 
-class Names(Once):
+class NameList(Once):
     """An option that holds names separated by commas; given several times its names add up. Never empty."""
 
     def __init__(self, *args: Any, **attrs: Any) -> None:
         super().__init__(*args, callback=lambda ctx, param, value: value or (), **attrs)
 
-    def combined(self, ctx: click.Context, given: Sequence[Any]) -> Any:
-        return ",".join(map(str, given)) if all(str(text).strip() for text in given) else ""
+    def combined(self, ctx: click.Context, values: Sequence[Any]) -> Any:
+        return ",".join(map(str, values)) if all(str(text).strip() for text in values) else ""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         names = [name.strip() for name in str(value).split(",")]
         if not all(names):
             raise UsageError(f"{self.option} '{value}': no name given" + (" between commas" if any(names) else ""))
-        if odd := _odd(value):
+        if odd := _invalid_reason(value):
             raise UsageError(f"{self.option}: {odd}")
-        return tuple(self.each(name) for name in dict.fromkeys(names))
+        return tuple(self.parse_name(name) for name in dict.fromkeys(names))
 
-    def each(self, name: str) -> Any:
+    def parse_name(self, name: str) -> Any:
         """One of the names, checked."""
         return name
 
 
-class TokenList(Names):
+class TokenList(NameList):
     """Numbers of tokens separated by commas."""
 
     def each(self, name: str) -> Any:
@@ -177,15 +177,15 @@ class TokenList(Names):
             raise UsageError(f"{self.option}: {error}") from None
 
 
-class LengthList(Names):
+class LengthList(NameList):
     """Prompt lengths: numbers of tokens, ranges such as 4k-1m, or auto; as texts, once they are known to be sound."""
 
-    MOST = 2**27
+    MAX_LENGTH = 2**27
 
     def each(self, name: str) -> Any:
         parts = [] if name.lower() == "auto" else name.split("-")
         try:
-            if len(parts) > 2 or any(parse_tokens(part, minimum=1) > self.MOST for part in parts):
+            if len(parts) > 2 or any(parse_tokens(part, minimum=1) > self.MAX_LENGTH for part in parts):
                 raise ValueError(f"'{name[:40]}' is not a prompt length of at most 128m tokens")
         except ValueError as error:
             forms = "" if "-" not in name else ", or a range such as 4k-1m"
@@ -193,7 +193,7 @@ class LengthList(Names):
         return name
 
 
-class NumberList(Names):
+class NumberList(NameList):
     """Whole numbers from 1 on, separated by commas."""
 
     def each(self, name: str) -> Any:
@@ -217,25 +217,25 @@ class Grouped(click.Command):
                     formatter.write_dl(records)
 
 
-def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
+def parse_pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
     """`key=value` texts of a repeated option by key; a key given twice with different values is an error."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
-        if odd := _odd(text):
+        if odd := _invalid_reason(text):
             raise UsageError(f"{option} {text}: {odd}")
         if not equals or not key.strip():
             raise UsageError(f"{option} {text}: write key=value")
-        if found.setdefault(key, value) != value:
-            raise UsageError(f"{option} {key} is given twice, as '{found[key]}' and as '{value}'; give it once")
-    return found
+        if values.setdefault(key, value) != value:
+            raise UsageError(f"{option} {key} is given twice, as '{values[key]}' and as '{value}'; give it once")
+    return values
 
 
 def runner_options(texts: Iterable[str]) -> dict[str, Any]:
     """The options of a runner as `-o key=value` gives them."""
     from m1eval.yaml_file import parse_value
 
-    return {key: parse_value(text) for key, text in pairs("-o", texts).items()}
+    return {key: parse_value(text) for key, text in parse_pairs("-o", texts).items()}
 
 
 def writable(path: Path, option: str) -> None:

@@ -128,8 +128,8 @@ def lengths(
 
     if svg:
         writable(svg, "--svg")
-    least = None if threshold is None else RULER if threshold == "ruler" else float(threshold)
-    by_length.show(runs, edges=edges, threshold=least, by=by, svg=svg, as_json=as_json)
+    min_score = None if threshold is None else RULER if threshold == "ruler" else float(threshold)
+    by_length.show(runs, edges=edges, threshold=min_score, by=by, svg=svg, as_json=as_json)
     return 0
 
 

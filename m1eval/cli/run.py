@@ -11,12 +11,12 @@ from m1eval.cli.options import (
     FilePath,
     Grouped,
     LengthList,
-    Names,
+    NameList,
     NonEmpty,
     Number,
     Once,
     Tokens,
-    pairs,
+    parse_pairs,
     runner_options,
 )
 from m1eval.errors import PluginFailed, RunnerError, Stopped
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from m1eval.run.options import RunOptions
     from m1eval.run.planned_run import PlannedRun
 
-SEEDS = 2**63 - 1
+MAX_SEED = 2**63 - 1
 
 
 def _option(group: str, *names: str, cls: type[Once] = Once, **attrs: Any) -> Any:
     return click.option(*names, cls=cls, group=group, **attrs)
 
 
-def _what(command: Any) -> Any:
+def _task_options(command: Any) -> Any:
     for option in (
         _option(
             "What",
@@ -57,7 +57,7 @@ def _what(command: Any) -> Any:
             metavar="DIR",
             help="Read DIR/<task>.jsonl (or .json, .csv, .parquet) instead of downloading from the hub.",
         ),
-        _option("What", "--ids", cls=Names, metavar="IDS", help="Run only these samples, separated by commas."),
+        _option("What", "--ids", cls=NameList, metavar="IDS", help="Run only these samples, separated by commas."),
         _option(
             "What",
             "--tokenizer",
@@ -90,7 +90,7 @@ def _what(command: Any) -> Any:
             "What",
             "--tasks",
             "-t",
-            cls=Names,
+            cls=NameList,
             required=True,
             metavar="NAMES",
             shell_complete=completion.tasks,
@@ -101,12 +101,12 @@ def _what(command: Any) -> Any:
     return command
 
 
-def _how_much(command: Any) -> Any:
+def _size_options(command: Any) -> Any:
     for option in (
         _option(
             "How much",
             "--max-tokens-total",
-            type=Tokens(least=0),
+            type=Tokens(minimum=0),
             metavar="TOKENS",
             help="Stop before more tokens than this go in and out, such as 900k or 5m.",
         ),
@@ -130,7 +130,7 @@ def _how_much(command: Any) -> Any:
         _option(
             "How much",
             "--think",
-            type=Tokens(least=0),
+            type=Tokens(minimum=0),
             metavar="TOKENS",
             help="Thinking budget, such as 8k or 80k; thinking is ended there.",
         ),
@@ -170,7 +170,7 @@ def _how_much(command: Any) -> Any:
     return command
 
 
-def _how(command: Any) -> Any:
+def _generation_options(command: Any) -> Any:
     for option in (
         _option(
             "How",
@@ -191,7 +191,7 @@ def _how(command: Any) -> Any:
         _option(
             "How",
             "--seed",
-            type=click.IntRange(-SEEDS, SEEDS),
+            type=click.IntRange(-MAX_SEED, MAX_SEED),
             default=0,
             show_default=True,
             metavar="INTEGER",
@@ -212,7 +212,7 @@ def _how(command: Any) -> Any:
     return command
 
 
-def _where_and_show(command: Any) -> Any:
+def _output_options(command: Any) -> Any:
     for option in (
         _option("Show", "--fail-under", type=Number(0, 1), metavar="SCORE", help="Exit with 1 if a score is below."),
         _option(
@@ -250,11 +250,11 @@ def _where_and_show(command: Any) -> Any:
 
 
 @click.command(cls=Grouped)
-@_what
-@_how_much
-@_how
-@_where_and_show
-def run(tasks: Sequence[str], model: str, **given: Any) -> int:
+@_task_options
+@_size_options
+@_generation_options
+@_output_options
+def run(tasks: Sequence[str], model: str, **params: Any) -> int:
     """Run tasks on a model. The same command again continues where it stopped.
 
     \b
@@ -277,35 +277,35 @@ def run(tasks: Sequence[str], model: str, **given: Any) -> int:
     """
     from m1eval.run.configure import configure
 
-    options = _options(given)
-    configured = configure(tasks, model, options, with_judges=not given["dry_run"])
+    options = _options(params)
+    configured = configure(tasks, model, options, with_judges=not params["dry_run"])
     for line in configured.notes:
         terminal.line(f"note: {line}", err=True)
-    if given["dry_run"]:
+    if params["dry_run"]:
         from m1eval.report.dry_run import show
         from m1eval.run.planning import preview
 
         tokenizer = configured.model.tokenizer(configured.model.runner())
-        show([preview(run, tokenizer, redo=options.redo) for run in configured.runs], as_json=given["as_json"])
+        show([preview(run, tokenizer, redo=options.redo) for run in configured.runs], as_json=params["as_json"])
         return 0
     from m1eval.report.live import Terminal
 
-    display = Terminal("none" if given["as_json"] and not given["display"] else given["display"])
+    display = Terminal("none" if params["as_json"] and not params["display"] else params["display"])
     evaluation = configured.evaluation(display)
     try:
-        return _execute(evaluation, as_json=given["as_json"], fail_under=given["fail_under"])
+        return _execute(evaluation, as_json=params["as_json"], fail_under=params["fail_under"])
     finally:
         if options.redo and any(run.tally.finished and any(run.plan.pending()) for run in evaluation.planned):
             terminal.line("note: with --redo the same command starts over; to continue, leave it out", err=True)
 
 
-def _options(given: dict[str, Any]) -> "RunOptions":
+def _options(params: dict[str, Any]) -> "RunOptions":
     from m1eval.run.options import RunOptions
 
-    pairs("--set", given["overrides"])
+    parse_pairs("--set", params["overrides"])
     names = {"judge": "judges", "set": "overrides"}
-    values = {name: given[names.get(name, name)] for name in RunOptions.__struct_fields__ if name != "option"}
-    return RunOptions(option=runner_options(given["options"]), **values)
+    values = {name: params[names.get(name, name)] for name in RunOptions.__struct_fields__ if name != "option"}
+    return RunOptions(option=runner_options(params["options"]), **values)
 
 
 def _execute(evaluation: "Evaluation", *, as_json: bool, fail_under: float | None) -> int:
@@ -335,7 +335,7 @@ def _execute(evaluation: "Evaluation", *, as_json: bool, fail_under: float | Non
     if not is_finished:
         terminal.line("interrupted; the same command continues", err=True)
         return interrupts.exit_code()
-    return _verdict(evaluation.planned, fail_under)
+    return _exit_code(evaluation.planned, fail_under)
 
 
 def _show(runs: "Sequence[PlannedRun]", *, as_json: bool) -> None:
@@ -352,7 +352,7 @@ def _show(runs: "Sequence[PlannedRun]", *, as_json: bool) -> None:
         show([run.stored() for run in runs])
 
 
-def _verdict(runs: "Sequence[PlannedRun]", fail_under: float | None) -> int:
+def _exit_code(runs: "Sequence[PlannedRun]", fail_under: float | None) -> int:
     scores = [run.tally.score for run in runs]
     if any(score is None for score in scores) or any(run.tally.outcomes["errored"] for run in runs):
         return 3

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from m1eval import terminal
-from m1eval.cli.options import FilePath, Once, pairs
+from m1eval.cli.options import FilePath, Once, parse_pairs
 from m1eval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def score(
 
 def _settings(scorer: str | None, overrides: Sequence[str]) -> list[str]:
     """The overrides of the task's scorer."""
-    for key in pairs("--set", overrides):
+    for key in parse_pairs("--set", overrides):
         if key.partition(".")[0] != "scorer":
             raise UsageError(f"--set {key}: only the scorer can be set; what was asked is what was answered")
     if scorer is None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from m1eval import terminal
-from m1eval.cli.options import FilePath, Names
+from m1eval.cli.options import FilePath, NameList
 from m1eval.errors import UsageError
 
 OUTCOMES = ("right", "wrong", "partial", "truncated", "unparsed", "refused_context", "errored")
@@ -14,7 +14,7 @@ OUTCOMES = ("right", "wrong", "partial", "truncated", "unparsed", "refused_conte
 @click.command()
 @click.argument("run", metavar="RUN", type=FilePath(folder=True, exists=True))
 @click.option("--outcome", "outcomes", multiple=True, type=click.Choice(OUTCOMES), help="Only these; repeatable.")
-@click.option("--id", "ids", cls=Names, metavar="IDS", help="Only these samples, separated by commas.")
+@click.option("--id", "ids", cls=NameList, metavar="IDS", help="Only these samples, separated by commas.")
 @click.option("--limit", "-n", type=click.IntRange(1), metavar="N", help="At most N answers.")
 @click.option("--full", is_flag=True, help="Print prompts and answers whole, and the reasoning.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one line per answer.")

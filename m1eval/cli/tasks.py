@@ -7,11 +7,11 @@ import click
 
 from m1eval import terminal
 from m1eval.cli import completion
-from m1eval.cli.options import FilePath, Names, NonEmpty, Once, pairs
+from m1eval.cli.options import FilePath, NameList, NonEmpty, Once, parse_pairs
 from m1eval.errors import UsageError
 
 
-def _named(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> list[str]:
+def _expand_names(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> list[str]:
     """Names of tasks with patterns and tags expanded; an empty one is an error."""
     if any(not name.strip() or "\0" in name for name in names):
         raise UsageError("a task's name is empty or holds a NUL character")
@@ -22,15 +22,15 @@ def _named(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -
     return expand(names)
 
 
-def _names(function: Callable[..., int]) -> Callable[..., int]:
+def _names_argument(function: Callable[..., int]) -> Callable[..., int]:
     """The argument of the commands that are about named tasks."""
-    return click.argument("names", nargs=-1, callback=_named, shell_complete=completion.tasks)(function)
+    return click.argument("names", nargs=-1, callback=_expand_names, shell_complete=completion.tasks)(function)
 
 
 @click.command()
-@_names
+@_names_argument
 @click.option(
-    "--tag", "tags", cls=Names, metavar="TAG", help="List only tasks with this tag; several: with any of them."
+    "--tag", "tags", cls=NameList, metavar="TAG", help="List only tasks with this tag; several: with any of them."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def tasks(names: Sequence[str], tags: Sequence[str], as_json: bool) -> int:
@@ -47,7 +47,7 @@ def tasks(names: Sequence[str], tags: Sequence[str], as_json: bool) -> int:
 
 
 @click.command()
-@_names
+@_names_argument
 @click.option(
     "--data-dir",
     cls=Once,
@@ -81,7 +81,7 @@ def check(
     from m1eval.run.check import check_all
     from m1eval.run.interrupts import interruptible
 
-    pairs("--set", overrides)
+    parse_pairs("--set", overrides)
     try:
         results = asyncio.run(interruptible(check_all(names, data_dir, overrides, protocol)))
     except asyncio.CancelledError:

@@ -141,7 +141,7 @@ class Journal(JournalState):
         if messages is not None and record.id not in self.lines.scored and record.id not in self._kept:
             self._kept.add(record.id)
             prompt = encode_json(messages)
-            if secrets.found(prompt):
+            if secrets.contains_secret(prompt):
                 prompt = encode_json(secrets.redact_tree(msgspec.json.decode(prompt)))
             prompt = prompts.encode_frame(record.id, prompt)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -194,7 +194,7 @@ def encode_record(record: Record) -> bytes:
 
 def _check_round_trip(record: Record) -> bytes:
     """A record's line; ValueError or a DecodeError if it would not be read as the same one."""
-    line = secrets.masked_record(encode_json(record), encode_json)
+    line = secrets.mask_record(encode_json(record), encode_json)
     read = _decode_record(line)
     if why := fault(read):
         raise ValueError(why)

@@ -1,4 +1,4 @@
-"""`--until-se`: as many answers to every sample as the error of sampling answers asks for, decided without bias.
+"""`--until-se`: the number of answers per sample that brings the sampling error to a target, chosen without bias.
 
 Answers reduce one part of a score's error: that of sampling answers to these very samples. How many are needed depends
 on how much they vary, which only answers can tell. A sample that gets more answers because its first ones varied, and
@@ -17,23 +17,23 @@ from collections.abc import Mapping, Sequence
 from m1eval.store.tally import SampleTotals
 
 MAX_FACTOR = 16
-"""Times the task's repeats: no sample gets more answers."""
+"""Maximum number of answers to a sample, as a multiple of the task's repeats."""
 MIN_PILOT = 2
-"""First answers to each sample at least, from which the variance is learnt."""
+"""Minimum number of first answers to each sample, from which the variance is estimated."""
 CONFIDENCE_QUANTILE = 0.8416
-"""Normal quantile: the number is large enough for the error asked for in four of five runs, as far as chance goes."""
+"""Normal quantile of 0.8: chance leaves the number of answers large enough in four of five runs."""
 
 
 def pilot(repeats: int) -> int:
-    """How many first answers each sample gets, of a task with so many repeats."""
+    """Number of first answers to each sample of a task with this many repeats."""
     return max(MIN_PILOT, repeats)
 
 
 def allocate(first: Mapping[str, SampleTotals], target: float, repeats: int) -> dict[str, int]:
-    """The number of answers that each sample is to have, for a standard error of `target` over these samples.
+    """The number of answers to each sample for a standard error of `target` over these samples.
 
-    `first`: what the first answers were, as many for every sample. Never fewer than these, nor more than MOST times
-    the task's repeats. A single sample cannot be decided upon without bias and stays as it is.
+    `first`: totals of the first answers, equally many for every sample. The result is at least these and at most
+    MAX_FACTOR times the task's repeats. A single sample cannot be decided upon without bias and keeps its first answers.
     """
     pilot_answers = pilot(repeats)
     if len(first) < 2:
@@ -63,7 +63,7 @@ def split(first: Mapping[str, SampleTotals]) -> tuple[list[str], list[str]]:
 def likely_variance(samples: Sequence[SampleTotals], weights: Sequence[float]) -> float:
     """An upper limit for the mean variance of an answer in the other half, exceeded in one of five runs.
 
-    `weights`: what each sample counts in that mean.
+    `weights`: the weight of each sample in that mean.
 
     One more degree of freedom counts for the largest possible variance, as in the intervals, so that a few answers that
     agree do not prove that all would.

@@ -1,13 +1,13 @@
-"""Ctrl-C, which always works: the first lets what is in flight finish, the second leaves, the third ends the process.
+"""Ctrl-C, which always works: the first lets requests in flight finish, the second cancels, the third ends the process.
 
-SIGTERM and SIGHUP, with which schedulers end a job, count as Ctrl-C does, but wait for what is in flight no longer than
-DRAIN seconds.
+SIGTERM and SIGHUP, with which schedulers end a job, count as Ctrl-C does, but wait for requests in flight for DRAIN
+seconds at most.
 
 Python runs signal handlers between its own instructions, so that one that is caught in a long call in C (a regular
-expression, say, in any thread, as it holds the interpreter's lock) would never run. Therefore a handler is good for one
-signal (SA_RESETHAND): the kernel takes it away as it delivers the signal, the handler puts itself back when it runs,
-and a Ctrl-C that comes while the one before could not be heeded ends the process. So does each that comes after the
-decision to leave. A shell shows 130 for it, and the journal holds whole lines up to the last that was written.
+expression, say, in any thread, as it holds the interpreter's lock) would never run. Therefore a handler takes
+one signal (SA_RESETHAND): the kernel removes it as it delivers the signal, the handler installs itself again when it
+runs, and a Ctrl-C that arrives before that ends the process. So does each that arrives after the decision to cancel. A
+shell shows 130 for it, and the journal holds whole lines up to the last that was written.
 """
 
 import asyncio
@@ -113,7 +113,7 @@ async def interruptible(work: Awaitable[T]) -> T:
 
 
 def _reset_after_one(number: int) -> None:
-    """Let the kernel take a signal's handler away as it delivers it; elsewhere than on Linux it stays."""
+    """Have the kernel remove a signal's handler as it delivers the signal; on systems other than Linux it stays."""
     if sys.platform != "linux":
         return
     libc, action = ctypes.CDLL(None, use_errno=True), _Action()

@@ -1,4 +1,4 @@
-"""What a request to a model may take at most, in tokens and money, by what its earlier answers took."""
+"""Upper bounds of a request's tokens and cost, learnt from the model's earlier answers."""
 
 import json
 import math
@@ -13,33 +13,31 @@ from m1eval.protocols import Tokenizer
 from m1eval.types import Output, Request, Usage
 
 BYTES_PER_TOKEN = 4
-"""Bytes in a token of an estimate by length alone; no text has more tokens than bytes."""
+"""Bytes per token of an estimate by length alone; no text has more tokens than bytes."""
 MARGIN = 1.15
-"""By how much a prompt may exceed its estimate, beyond the worst that was seen."""
+"""Factor by which a prompt may exceed its estimate, beyond the worst so far."""
 TYPICAL_FACTOR = 4
-"""The multiple of a typical answer that is left for one whose length nothing limits."""
+"""The multiple of a typical answer that is reserved for one of unlimited length."""
 TYPICAL_QUANTILE = 0.9
-"""Share of the answers that are at most as long as a typical one."""
+"""The quantile of the answers' lengths that counts as typical."""
 FIRST_SHARES, SHARES = 16, 256
-"""Into how many parts what is left is divided to find a limit for an answer that has none: at first, and at most."""
+"""An answer without a limit gets this fraction of what is left: 1/16 at first, 1/256 in the end."""
 LONGEST_FACTOR = 1.25
-"""The multiple of the longest answer that is left for one whose length nothing limits."""
+"""The multiple of the longest answer that is reserved for one of unlimited length."""
 TRUSTED_AFTER = 10
-"""Answers after which a server is taken to keep to limits, unless one has shown otherwise."""
+"""Answers after which a server is trusted to respect limits, unless one has exceeded its own."""
 LIMIT_TOLERANCE = 16
-"""Tokens beyond its limit that an answer may have: servers count the ends of turns in different ways."""
+"""Tokens by which an answer may exceed its limit: servers count end-of-turn tokens in different ways."""
 JUDGE_PROMPT_TOKENS = 1000
-"""Tokens of what a judge is asked besides the answer, before one has been asked."""
+"""Tokens of a judge's prompt without the answer, until one has been counted."""
 MAX_FIRST_OUTPUT = 65536
-"""Tokens that a first answer may have, where nothing limits it or the server does not keep to the limit."""
-
-
+"""Tokens assumed for a first answer that nothing limits, or whose server does not respect the limit."""
 MAX_SENT_LIMIT = 2 * MAX_FIRST_OUTPUT
-"""The largest limit that a server is told before an answer has come near it: some refuse large ones."""
+"""The largest limit sent to a server before an answer comes close to it: some refuse large ones."""
 
 
 class Excess(NamedTuple):
-    """An answer that was longer than the server was told, in tokens."""
+    """An answer that exceeded the limit sent with it, in tokens."""
 
     output: int
     allowed: int
@@ -52,21 +50,21 @@ class Amount(NamedTuple):
     tokens: float = 0
 
     def covers(self, other: "Amount") -> bool:
-        """Whether the other is no more than this in both."""
+        """Whether the other is at most this in both cost and tokens."""
         return other.cost <= self.cost and other.tokens <= self.tokens
 
 
 class Meter:
-    """Prices the requests to one model: at most, before they go, and as they were, when their answers have come."""
+    """Prices the requests to one model: an upper bound before they are sent, the cost once they are answered."""
 
     def __init__(self, prices: Prices | None = None, tokenizer: Tokenizer | None = None) -> None:
         self.prices = prices
         self.tokenizer: Tokenizer = tokenizer or CharacterTokenizer()
         self.window: Callable[[], int | None] = lambda: None
         self.default_max_tokens = 0
-        """Tokens that an answer is mostly asked to have at most; of a judge."""
+        """`max_tokens` of most requests; for a judge."""
         self.excess: Excess | None = None
-        """The worst answer that was longer than the server was told; None if it keeps to limits."""
+        """The answer that exceeded its limit the most; None if the server respects limits."""
         self._lengths: list[int] = []  # of the answers in tokens, sorted
         self._has_hit_limit = False
         self._largest_estimate = 0
@@ -75,7 +73,7 @@ class Meter:
 
     @property
     def num_answers(self) -> int:
-        """How many have come."""
+        """Answers so far."""
         return len(self._lengths)
 
     @property
@@ -85,24 +83,24 @@ class Meter:
 
     @property
     def typical_answer(self) -> int:
-        """Tokens that few answers exceed."""
+        """Tokens of a typical answer, the TYPICAL_QUANTILE of their lengths."""
         return self._lengths[math.ceil(TYPICAL_QUANTILE * self.num_answers) - 1] if self._lengths else 0
 
     @property
     def keeps_limits(self) -> bool:
-        """Whether the server has shown that it keeps to limits, or so many answers have come that it likely does."""
+        """Whether the server has stopped an answer at its limit, or has answered often enough without exceeding one."""
         return self.excess is None and (self._has_hit_limit or self.num_answers >= TRUSTED_AFTER)
 
     def default_limit(self, room: int) -> int:
-        """The limit of an answer that has no other, where there is room for so many tokens; hardly any comes to it."""
+        """The limit of an answer that has no other, given room for `room` tokens; few answers reach it."""
         if not self.num_answers:
             return min(max(MAX_FIRST_OUTPUT, room // FIRST_SHARES), MAX_SENT_LIMIT)
         share = min(room // min(SHARES, FIRST_SHARES * (1 + self.num_answers)), MAX_SENT_LIMIT)
         return max(TYPICAL_FACTOR * self.typical_answer, math.ceil(LONGEST_FACTOR * self.longest_answer), share, 1)
 
     def estimate_prompt(self, request: Request) -> int:
-        """Tokens of a prompt, about."""
-        if getattr(self.tokenizer, "approximate", False):  # bytes tell more than characters
+        """Estimated tokens of a prompt."""
+        if getattr(self.tokenizer, "approximate", False):  # bytes are a better estimate than characters
             return -(-_size(request) // 4)
         tools = len(json.dumps(request.tools, default=str)) if request.tools else 0
         if request.token_ids is not None:
@@ -114,7 +112,7 @@ class Meter:
         return _size(request)
 
     def max_prompt(self, request: Request, estimate: int) -> int:
-        """Tokens that a prompt may have at most: by the answers so far, before them by its bytes."""
+        """Upper bound of the tokens of a prompt: by the answers so far, before them by its bytes."""
         approximate = getattr(self.tokenizer, "approximate", False)
         if not self.num_answers:
             return max(estimate, _size(request)) if approximate else math.ceil(estimate * MARGIN) + 16
@@ -126,7 +124,7 @@ class Meter:
         return math.ceil(MARGIN * min(by_ratio, by_largest))
 
     def max_output(self, request: Request, estimate: int) -> int | None:
-        """Tokens that an answer may have at most; None if nothing says."""
+        """Upper bound of the tokens of an answer; None if nothing limits it."""
         declared = self._declared_limit(request, estimate)
         if declared is None:
             return None
@@ -134,7 +132,7 @@ class Meter:
         return max(max_tokens, TYPICAL_FACTOR * self.longest_answer) if self.excess else max_tokens
 
     def max_unlimited_output(self, output: int) -> int:
-        """Tokens that an answer may have at most from a server that does not keep to limits."""
+        """Upper bound of the tokens of an answer from a server that does not respect limits."""
         return max(output, min(MAX_FIRST_OUTPUT, self.window() or MAX_FIRST_OUTPUT))
 
     def _declared_limit(self, request: Request, estimate: int) -> int | None:
@@ -143,7 +141,7 @@ class Meter:
         return min((limit for limit in limits if limit is not None), default=None)
 
     def max_judge_prompt(self, answer: int) -> int:
-        """Tokens of a judge's prompt about an answer of so many, at most."""
+        """Upper bound of the tokens of a judge's prompt about an answer of `answer` tokens."""
         return math.ceil(MARGIN * self._largest_prompt) if self.num_answers else answer + JUDGE_PROMPT_TOKENS
 
     def amount(self, prompt: int, output: int) -> Amount:
@@ -154,9 +152,9 @@ class Meter:
     def observe(
         self, request: Request, estimate: int, output: Output, usage: Usage, limit: int | None, mean: float
     ) -> None:
-        """Learn from an answer, which was asked for with this `limit` of ours if any, whether others take more.
+        """Update the bounds by an answer; `limit`: the one that we added to its request, if any.
 
-        `mean`: tokens of all answers of its request on average, as servers tell their sum alone.
+        `mean`: mean tokens of the answers of its request, as servers report only their sum.
         """
         insort(self._lengths, usage.output)
         if usage.prompt:
@@ -177,7 +175,7 @@ class Meter:
 
 
 def _size(request: Request) -> int:
-    """Bytes of a prompt, which has no more tokens than that, and of what a chat template adds to it, about."""
+    """Bytes of a prompt and, roughly, of what a chat template adds: an upper bound of its tokens."""
     if request.messages is None:
         return len((request.prompt or "").encode("utf-8", "replace"))
     texts = [json.dumps(request.messages, ensure_ascii=False, default=str)]

@@ -1,6 +1,6 @@
-"""What becomes of a prompt that is longer than the model's window: it fails, is skipped, or loses its middle.
+"""Policies for prompts longer than the model's context window: fail, skip, truncate_middle.
 
-`fail` asks all the same: the runner refuses, and that counts as wrong. `skip` leaves the sample out of the score.
+`fail` sends it anyway: the runner refuses, and that counts as wrong. `skip` leaves the sample out of the score.
 `truncate_middle` keeps the first and the last half of what fits, as LongBench does (THUDM/LongBench, pred.py). The last
 two are counted and shown, and need the window and a tokenizer.
 """
@@ -13,13 +13,13 @@ from m1eval.protocols import Tokenizer
 from m1eval.types import Message, Sample
 
 ANSWER_SHARE = 4
-"""The answer's `max_tokens` are kept free, but at most this part of the window."""
+"""`max_tokens` of the window are kept free for the answer, but at most 1/ANSWER_SHARE of it."""
 TEMPLATE_TOKENS = 64
-"""Tokens at most, or nearly, that a template adds to a message."""
+"""Approximate maximum of the tokens that a chat template adds to a message."""
 
 
 class Overlength:
-    """The policy of one run, and the ids of the samples that it met."""
+    """The policy of one run, and the ids of the samples that it has skipped or truncated."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Overlength:
         self.truncated: set[str] = set((previous or {}).get("cut", ()))
 
     def apply(self, sample: Sample, window: int | None) -> Sample | None:
-        """The sample as it is to be asked; None if it is to be left out. Window 0 or None: unknown, it is asked."""
+        """The sample, truncated if need be; None to skip it. With an unknown window (0, None) it is unchanged."""
         if self._policy == "fail" or not window:
             return sample
         room = window - min(self._max_tokens or window, window // ANSWER_SHARE)
@@ -48,7 +48,7 @@ class Overlength:
         return self._truncate_middle(sample, room)
 
     def to_config(self) -> dict[str, list[str]]:
-        """What a later command must know."""
+        """Skipped and truncated samples as run.json keeps them."""
         return {name: sorted(ids) for name, ids in (("skipped", self.skipped), ("cut", self.truncated)) if ids}
 
     def count_skipped(self, ids: Iterable[str]) -> int:
@@ -56,17 +56,17 @@ class Overlength:
         return sum(name in self.skipped for name in ids) if self.skipped else 0
 
     def _prompt_tokens(self, sample: Sample, room: int) -> int:
-        """Tokens of the prompt; no more than a bound where that will do, as no token is less than a byte."""
-        known = sample.metadata.get("tokens")
-        if isinstance(known, int) and not getattr(self._tokenizer, "approximate", False):
-            return known
+        """Tokens of the prompt, or an upper bound of them in bytes if that is within `room`."""
+        tokens = sample.metadata.get("tokens")
+        if isinstance(tokens, int) and not getattr(self._tokenizer, "approximate", False):
+            return tokens
         upper_bound = sum(
             len(_text(message).encode("utf-8", "replace")) + TEMPLATE_TOKENS for message in sample.messages
         )
         return upper_bound if upper_bound <= room else self._tokenizer.count(sample.messages)
 
     def _truncate_middle(self, sample: Sample, room: int) -> Sample:
-        """Without the middle of its longest message."""
+        """A copy of the sample without the middle of its longest message."""
         longest = max(range(len(sample.messages)), key=lambda i: len(_text(sample.messages[i])))
         ids = list(self._tokenizer.encode(_text(sample.messages[longest])))
         num_cut = over = self._tokenizer.count(sample.messages) - room

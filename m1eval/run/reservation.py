@@ -1,4 +1,4 @@
-"""What is set aside of a limit for a request while it is in flight, and what becomes of it."""
+"""The part of a limit that is reserved for a request in flight, and its settlement."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -22,34 +22,34 @@ class LimitReached(Stopped):
 
 
 class NoRoomNow(LimitReached):
-    """A reply was of no use, and there is no room to ask again beside what is in flight."""
+    """A reply was unusable, and requests in flight leave no room for a retry."""
 
 
 class Reservation:
-    """What is set aside for one request while it is in flight."""
+    """The amount reserved for one request while it is in flight."""
 
     def __init__(self, spending: "Spending", meter: Meter, request: Request, estimate: int, amount: Amount) -> None:
         self.amount = amount
         self.max_tokens: int | None = None
-        """The limit that the request is to carry, where nothing else limits it or there is little room."""
+        """The limit that the request carries, where nothing else limits it or there is little room."""
         self.is_last = False
-        """Whether that limit is all there is room for."""
+        """Whether that limit takes all the room there is."""
         self.discarded: list[Usage] = []
-        """What replies took that were paid for and could not be used."""
+        """Usage of replies that were paid for and could not be used."""
         self.meter = meter
         self._spending, self._request, self._estimate = spending, request, estimate
 
     def settle(self, outputs: Sequence[Output | Exception]) -> None:
-        """Put a price on what came and count it; several outputs share one prompt, which the first pays for."""
+        """Compute the cost of outputs and count it; several share one prompt, which the first pays for."""
         first = True
-        came = [output for output in outputs if isinstance(output, Output)]
-        _share_prompt(came)
-        for output in came:
-            if output.finish_reason == "refused_context":  # the record keeps what it says that it took, mostly nothing
+        received = [output for output in outputs if isinstance(output, Output)]
+        _share_prompt(received)
+        for output in received:
+            if output.finish_reason == "refused_context":  # the record keeps the usage that it reports, often none
                 self._spending.charge(output.usage, self.meter)
-        came = [output for output in came if output.finish_reason != "refused_context"]
-        mean = sum(output.usage.output for output in came) / max(1, len(came))
-        for output in came:
+        answers = [output for output in received if output.finish_reason != "refused_context"]
+        mean = sum(output.usage.output for output in answers) / max(1, len(answers))
+        for output in answers:
             usage = output.usage
             if self._spending.limited and not (usage.prompt or usage.output):
                 usage = self._max_usage(output, first=first)
@@ -62,14 +62,14 @@ class Reservation:
         self.release()
 
     def _max_usage(self, output: Output, *, first: bool) -> Usage:
-        """The tokens that an output has at most of which the server does not say it: none is shorter than a byte."""
+        """An upper bound of the tokens of an output without a reported usage: each token has at least one byte."""
         prompt = self.meter.max_prompt(self._request, self._estimate) if first else 0
         calls = json.dumps(output.tool_calls, default=str) if output.tool_calls else ""
         written = sum(len(text.encode("utf-8", "replace")) for text in (output.text, output.reasoning, calls))
         return Usage(prompt=prompt, answer=written)
 
     def discard(self, usage: Usage | None) -> None:
-        """Count a reply that cannot be used, None if nobody knows what it took; NoRoomNow if no other may follow."""
+        """Count an unusable reply, None if its usage is unknown; NoRoomNow if there is no room for a retry."""
         if usage is None:
             self._spending.add_overrun(self.amount)
         else:
@@ -79,12 +79,12 @@ class Reservation:
             raise NoRoomNow("a reply could not be used, and there is no room to ask again")
 
     def release(self) -> None:
-        """Nothing more comes."""
+        """Release the amount: the request has ended."""
         self._spending.release(self)
 
 
 def _share_prompt(outputs: Sequence[Output]) -> None:
-    """Have the first output that tells the tokens of the prompt pay for it, and no other of the same request."""
+    """Charge the prompt to the first output that reports its tokens, and to no other of the same request."""
     paid = False
     for output in outputs:
         if paid:
@@ -93,21 +93,21 @@ def _share_prompt(outputs: Sequence[Output]) -> None:
 
 
 class EpisodeBudget:
-    """Room that is kept for an episode of several requests."""
+    """The amount reserved for an episode of several requests."""
 
     def __init__(self, spending: "Spending", remaining: Amount) -> None:
         self.left = remaining
-        """What it will still take, if it is as dear as the dearest so far."""
+        """What it may still spend, if it costs as much as the most expensive so far."""
         self._spending = spending
 
     def deduct(self, usage: Usage) -> None:
-        """A turn has taken some of it."""
+        """Subtract what a turn has spent."""
         self.left = Amount(max(0.0, self.left.cost - (usage.cost or 0.0)), max(0, self.left.tokens - usage.total))
 
 
 @contextmanager
 def charged_to(reservation: Reservation) -> Iterator[Reservation]:
-    """While a runner is asked: its reservation takes what `discard` is told, and is given back at the end."""
+    """Charge what the runner discards to a reservation while this lasts, and release it at the end."""
     token = current_payer.set(reservation)
     try:
         yield reservation

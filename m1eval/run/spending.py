@@ -1,9 +1,9 @@
-"""What a command spends in tokens and money, and when it has to stop: `--max-cost`, `--max-tokens-total`.
+"""Spending limits of a command in tokens and money: `--max-cost`, `--max-tokens-total`.
 
-A limit is never exceeded by a server that keeps to `max_tokens`: each request is priced by what it may cost at most
-before it goes, and that much is reserved until its answer has come. Where neither the task nor the window limits an
-answer, or too little is left for the longest, the request carries a limit of its own. A request for which there is no
-room waits for those in flight, which mostly cost less than was reserved; when none is left, the command stops.
+A server that respects `max_tokens` never exceeds a limit: before a request is sent its maximum cost is reserved, until
+its answer has arrived. Where neither the task nor the window limits an answer, or too little is left for the longest
+one, the request carries a limit of its own. A request for which there is no room waits for those in flight, which
+usually cost less than was reserved; when none is in flight, the command stops.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ from m1eval.types import Request, Usage
 T = TypeVar("T")
 
 INITIAL_SHARE = 0.1
-"""Share of a limit that may be in flight while no answer has shown whether requests cost what was expected."""
+"""Share of a limit that may be in flight until an answer has shown whether requests cost what was expected."""
 MAX_OUTPUT = 10**9
-"""Tokens: no answer is longer."""
+"""Upper bound of the tokens of an answer."""
 CUT_AFTER = 20
-"""Answers after which the last one may be given a smaller limit than it was to have."""
+"""Answers after which the last one may get a smaller limit than the task's."""
 MAX_RETRIES = 3
-"""How often a request is begun anew whose replies were of no use, and that had to wait for others meanwhile."""
+"""How often a request starts over whose replies were unusable and that had to wait for others meanwhile."""
 ROUNDING = 1e-12
 
 
 class Spending:
-    """Tokens and dollars of all runs of a command, its judges' and what earlier commands spent on them too."""
+    """Tokens and dollars of all runs of a command, including their judges and what earlier commands spent on them."""
 
     def __init__(
         self, prices: Prices | None = None, max_cost: float | None = None, max_tokens: int | None = None
@@ -43,7 +43,7 @@ class Spending:
         self.cost = 0.0
         self.tokens = 0
         self.judges: Sequence[Meter] = ()
-        """Those of the judges that are asked about each answer, for whom room must be left."""
+        """Meters of the judges that grade each answer, for which room must be left."""
         self._max_cost, self._max_tokens = max_cost, max_tokens
         self._in_flight: set[Reservation] = set()
         self._num_grading = 0
@@ -54,23 +54,23 @@ class Spending:
         self._num_graded = 0
         self._num_requests = 0
         self._charged = Amount()
-        self._ended: tuple[bool, str] | None = None  # by --max-cost, and what else there is to say
+        self._ended: tuple[bool, str] | None = None  # by --max-cost, and a detail for the message
         self._changed = asyncio.Event()
 
     @property
     def limited(self) -> bool:
-        """Whether there is a limit."""
+        """Whether a limit is set."""
         return self._max_cost is not None or self._max_tokens is not None
 
     @property
     def reached(self) -> str:
-        """Which limit ended the command, in words; empty if none has."""
+        """The limit that ended the command, as a message; empty if none has."""
         if self._ended is None:
             return ""
         by_cost, detail = self._ended
         if by_cost:
             unreported = (
-                f" (and up to ${self._unreported.cost:.2g} by replies that broke off or do not tell it)"
+                f" (and up to ${self._unreported.cost:.2g} by replies that broke off or do not report it)"
                 if self._unreported.cost
                 else ""
             )
@@ -81,7 +81,7 @@ class Spending:
 
     @property
     def overrun(self) -> str:
-        """That a limit was exceeded although nothing was left to be stopped, in words; empty if it was not."""
+        """A message that a limit was exceeded although nothing was left to stop; empty if none was."""
         if self._ended is not None or not self._overrun_reason:
             return ""
         spent = f"{self.tokens:,} tokens are used" if self._max_cost is None else f"${self.cost:.2f} are spent"
@@ -90,7 +90,7 @@ class Spending:
 
     @property
     def _overrun_reason(self) -> str:
-        """Why more was spent than may be, by this command; empty if it was not."""
+        """Why this command exceeded a limit; empty if it did not."""
         for limit, spent, charged in (
             (self._max_cost, self.cost, self._charged.cost),
             (self._max_tokens, self.tokens, self._charged.tokens),
@@ -99,23 +99,25 @@ class Spending:
                 excess = max((meter.excess for meter in (self.meter, *self.judges) if meter.excess), default=None)
                 if excess is None:
                     return ", more than that as the server counts more tokens than were expected"
-                output = f"wrote {excess.output:,} tokens where max_tokens was {excess.allowed:,}"
-                return f", more than that as the server {output}"
+                return (
+                    f", more than that as the server wrote {excess.output:,} tokens "
+                    f"where max_tokens was {excess.allowed:,}"
+                )
         return ""
 
     def add_previous(self, usage: Usage) -> None:
-        """Count what was spent before."""
+        """Count what earlier commands spent."""
         self.cost += usage.cost or 0.0
         self.tokens += usage.total
 
     def charge(self, usage: Usage, meter: Meter | None = None) -> None:
-        """Put a price on an output and count it."""
+        """Compute the cost of an output and count it."""
         meter = meter or self.meter
-        if usage.cost is None and meter.prices and usage.total:  # nobody knows the price of nothing told
+        if usage.cost is None and meter.prices and usage.total:  # without a token count the price is unknown
             usage.cost = meter.prices(usage)
         self.add_previous(usage)
-        known = self._charged
-        self._charged = Amount(known.cost + (usage.cost or 0.0), known.tokens + usage.total)
+        charged = self._charged
+        self._charged = Amount(charged.cost + (usage.cost or 0.0), charged.tokens + usage.total)
 
     async def run_paid(
         self,
@@ -128,10 +130,10 @@ class Spending:
         inner: bool = False,
         discarded: list[Usage] | None = None,
     ) -> T:
-        """Send a request for `n` answers once there is room, and anew if a reply of no use left none to ask again.
+        """Send a request for `n` answers once there is room, and again if an unusable reply left none for a retry.
 
-        `meter`: of a judge. `inner`: the request belongs to what was begun and had room kept for it. `discarded` gets
-        what replies took that could not be used. Raises LimitReached if there is no room.
+        `meter`: that of a judge, if it is asked. `inner`: the request is part of something for which room was reserved.
+        `discarded` collects the usage of unusable replies. Raises LimitReached if there is no room.
         """
         discarded = [] if discarded is None else discarded
         for _ in range(1 + MAX_RETRIES):
@@ -154,9 +156,9 @@ class Spending:
         *,
         inner: bool = False,
     ) -> Reservation:
-        """Set aside what a request for `n` answers may cost at most; LimitReached if there is no room for it.
+        """Reserve the maximum cost of a request for `n` answers; LimitReached if there is no room for it.
 
-        `meter`: of a judge. `inner`: the request belongs to what was begun and had room kept for it.
+        `meter`: that of a judge, if it is asked. `inner`: the request is part of something for which room was reserved.
         """
         meter = meter or self.meter
         if not self.limited:
@@ -173,9 +175,9 @@ class Spending:
             await self._changed.wait()
 
     async def begin_episode(self, request: Request, stop: asyncio.Event) -> EpisodeBudget:
-        """Keep room for an episode that costs as much as the dearest so far; LimitReached if there is none.
+        """Reserve room for an episode as expensive as the most expensive so far; LimitReached if there is none.
 
-        The first goes alone.
+        The first one runs alone.
         """
         episode = EpisodeBudget(self, self._largest_episode)
         while self.limited:
@@ -200,48 +202,48 @@ class Spending:
         return episode
 
     def end_episode(self, episode: EpisodeBudget, spent: Usage) -> None:
-        """An episode has come to its end, and took so much."""
+        """Release the room of an episode that has ended, and learn from what it spent."""
         self._episodes.discard(episode)
-        known, tokens = self._largest_episode, spent.total
-        self._largest_episode = Amount(max(known.cost, spent.cost or 0.0), max(known.tokens, tokens))
+        largest = self._largest_episode
+        self._largest_episode = Amount(max(largest.cost, spent.cost or 0.0), max(largest.tokens, spent.total))
         self._changed.set()
 
     def add_overrun(self, amount: Amount) -> None:
-        """Count towards the limits what may have been spent, though nobody knows."""
+        """Count towards the limits what may have been spent without being reported."""
         self._unreported = Amount(self._unreported.cost + amount.cost, self._unreported.tokens + amount.tokens)
 
     @property
     def has_room(self) -> bool:
-        """Whether what is in flight cannot go beyond a limit."""
+        """Whether the requests in flight cannot exceed a limit."""
         return not self.limited or self._fits(Amount(), inner=True)
 
     def stop_at_cut(self) -> None:
-        """An answer came to the end of what may be spent: the command ends."""
+        """End the command: an answer was cut off where a limit is used up."""
         if self._ended is None:
             self._ended = self._max_cost is not None, ", and the last answer was cut off there"
         self._changed.set()
 
     def release(self, reservation: Reservation) -> None:
-        """Give back what was set aside."""
+        """Release what was reserved."""
         self._in_flight.discard(reservation)
         self._changed.set()
 
     def begin_grading(self) -> None:
-        """An answer is about to be graded."""
+        """Count an answer that is about to be graded."""
         self._num_grading += 1
 
     def end_grading(self, usages: Sequence[Usage]) -> None:
-        """An answer is graded; `usages`: what its judges took."""
+        """Count an answer that is graded; `usages`: those of its judges."""
         self._num_grading -= 1
         self._num_graded += 1
         cost = sum(usage.cost or 0.0 for usage in usages)
         tokens = sum(usage.total for usage in usages)
-        known = self._largest_judging
-        self._largest_judging = Amount(max(known.cost, MARGIN * cost), max(known.tokens, MARGIN * tokens))
+        largest = self._largest_judging
+        self._largest_judging = Amount(max(largest.cost, MARGIN * cost), max(largest.tokens, MARGIN * tokens))
         self._changed.set()
 
     def _try_reserve(self, meter: Meter, request: Request, estimate: int, n: int, *, inner: bool) -> Reservation | None:
-        """A reservation, if there is room for it now."""
+        """A reservation if there is room for it now, else None."""
         alone = not self._in_flight and (inner or not self._num_grading)
         if not alone and self.judges and not inner and not self._num_graded:
             return None
@@ -257,7 +259,7 @@ class Spending:
         elif meter.num_answers and not meter.longest_answer and self._fits(meter.amount(prompt, 0), inner=inner):
             return self._add_reservation(
                 meter, request, estimate, meter.amount(prompt, 0)
-            )  # new tokens are not counted there
+            )  # this server does not count new tokens
         limit, is_last = self._choose_limit(meter, request, prompt, output, n, alone=alone, inner=inner)
         if not limit:
             return None
@@ -266,7 +268,7 @@ class Spending:
         return reservation
 
     def _may_run_concurrently(self, meter: Meter, amount: Amount, prompt: int, output: int) -> bool:
-        """Whether a request may go beside others, as far as it is known what such requests take."""
+        """Whether a request may be sent while others are in flight, by what such requests have taken so far."""
         if not meter.num_answers and not self._fits_share(amount):
             return False
         worst = meter.amount(prompt, meter.max_unlimited_output(output))
@@ -278,12 +280,12 @@ class Spending:
     def _choose_limit(
         self, meter: Meter, request: Request, prompt: int, output: int | None, n: int, *, alone: bool, inner: bool
     ) -> tuple[int, bool]:
-        """The limit that a request is to carry, and whether that is all that is left; 0 if it cannot go now."""
+        """The limit that a request carries, and whether it is all that is left; 0 if the request cannot be sent now."""
         if request.sampling.max_tokens is not None and (inner or not alone or meter.num_answers < CUT_AFTER):
             return 0, False
         if (
             not alone and sum(each.meter is meter for each in self._in_flight) > meter.num_answers
-        ):  # two, four, eight at once
+        ):  # two, four, eight in flight
             return 0, False
         room = self._output_room(meter, prompt, inner=inner) // n
         limit = min(meter.default_limit(room), MAX_OUTPUT if output is None else output)
@@ -296,7 +298,7 @@ class Spending:
         return (room, True) if is_enough else (0, False)
 
     def _output_room(self, meter: Meter, prompt: int, *, inner: bool) -> int:
-        """New tokens that there is room for beside a prompt; -1 if there is none for the prompt."""
+        """New tokens for which there is room after a prompt; -1 if there is none for the prompt."""
         if not self._fits(meter.amount(prompt, 0), inner=inner):
             return -1
         low, high = 0, MAX_OUTPUT
@@ -313,11 +315,11 @@ class Spending:
         return reservation
 
     def _fits(self, amount: Amount, *, inner: bool) -> bool:
-        """Whether an amount is left below all limits, and at least something of them."""
+        """Whether an amount fits below all limits; never if one of them is 0."""
         return self._remaining(inner=inner).covers(amount)
 
     def _fits_share(self, amount: Amount) -> bool:
-        """Whether so little is in flight, this amount included, as may be before any answer has come."""
+        """Whether what is in flight, this amount included, stays within INITIAL_SHARE of the limits."""
         reserved = self._reserved(inner=False)
         flying = Amount(reserved.cost + amount.cost, reserved.tokens + amount.tokens)
         cost, tokens = self._max_cost, self._max_tokens
@@ -326,7 +328,7 @@ class Spending:
         ).covers(flying)
 
     def _remaining(self, *, inner: bool) -> Amount:
-        """What is left of the limits beside all that is reserved; less than nothing where a limit is 0."""
+        """What is left of the limits after all that is reserved; negative where a limit is 0."""
         reserved = self._reserved(inner=inner)
         remaining = []
         for limit, spent, number in ((self._max_cost, self.cost, 0), (self._max_tokens, self.tokens, 1)):
@@ -339,7 +341,7 @@ class Spending:
         return Amount(*remaining)
 
     def _reserved(self, *, inner: bool) -> Amount:
-        """What is set aside for what is in flight, and for judges of it and of one more answer."""
+        """The sum reserved for requests in flight, and for judging them and one more answer."""
         others = () if inner else [each.left for each in self._episodes]
         held = 0 if inner or not self.judges else self._num_grading + len(self._in_flight) + 1
         judging = self._max_judging() if held else Amount()
@@ -348,14 +350,14 @@ class Spending:
         return Amount(cost + held * judging.cost, tokens + held * judging.tokens)
 
     def _max_judging(self) -> Amount:
-        """What the judges of one answer may take at most."""
+        """The maximum that the judges of one answer take."""
         answer = self._largest_max_tokens or self.meter.longest_answer
         each = [meter.amount(meter.max_judge_prompt(answer), meter.default_max_tokens) for meter in self.judges]
         cost, tokens = sum(one.cost for one in each), sum(one.tokens for one in each)
         return Amount(max(cost, self._largest_judging.cost), max(tokens, self._largest_judging.tokens))
 
     def _refuse(self, meter: Meter, request: Request, estimate: int, n: int) -> NoReturn:
-        """Say which limit is reached, and raise LimitReached."""
+        """Record which limit is reached, and raise LimitReached."""
         output = meter.max_output(request, estimate) if request.sampling.max_tokens else None
         amount = meter.amount(meter.max_prompt(request, estimate), (output or meter.typical_answer or 1) * n)
         judging = self._max_judging()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from . import blocks, channels
 from .blocks import Split
-from .detect import is_opening_partial, form_of, opening_form
+from .detect import form_of, is_opening_partial, opening_form
 from .follow import ThinkingFollower
 from .forms import DEFAULT, KNOWN, THINK, Form, Tags, opened_by, parse_forms
 

@@ -7,7 +7,7 @@ role and channel are left in the text: `analysisWe need …assistantfinal42`.
 import re
 from typing import NamedTuple
 
-from .blocks import Split, join_answers, is_quoted
+from .blocks import Split, is_quoted, join_answers
 from .forms import MAX_TAG_LENGTH
 
 _PART = rf"[^<]{{0,{MAX_TAG_LENGTH}}}"

@@ -130,8 +130,8 @@ def _is_start(mark: str, text: str) -> bool:
     return start == text or (_xml(mark) is not None and start.lower() == text.lower())
 
 
-def _tags(name: str, **more: Any) -> Form:
-    return Form(name, f"<{name}>", f"</{name}>", **more)
+def _tags(name: str, **options: Any) -> Form:
+    return Form(name, f"<{name}>", f"</{name}>", **options)
 
 
 _SOLUTION = (("<|begin_of_solution|>", "<|end_of_solution|>"),)
@@ -170,7 +170,7 @@ _GRANITE = Form(
 )
 _KNOWN = (
     DEFAULT,
-    *(_tags(name, word=True) for name in ("thinking", "thought", "thoughts", "reasoning", "reason", "scratchpad")),
+    *(_tags(name, is_word=True) for name in ("thinking", "thought", "thoughts", "reasoning", "reason", "scratchpad")),
     *(_tags(name) for name in ("antThinking", "redacted_thinking", "m_think", "longcat_think")),
     *(_tags(name) for name in ("think_fast", "think_faster", "think_slow")),  # K2-Think, by reasoning effort
     _tags("seed:think"),  # Seed-OSS

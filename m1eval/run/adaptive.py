@@ -33,7 +33,7 @@ def allocate(first: Mapping[str, SampleTotals], target: float, repeats: int) -> 
     """The number of answers to each sample for a standard error of `target` over these samples.
 
     `first`: totals of the first answers, equally many for every sample. The result is at least these and at most
-    MAX_FACTOR times the task's repeats. A single sample cannot be decided upon without bias and keeps its first answers.
+    MAX_FACTOR times the task's repeats. A single sample cannot be decided upon without bias and keeps its first ones.
     """
     pilot_answers = pilot(repeats)
     if len(first) < 2:

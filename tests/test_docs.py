@@ -38,13 +38,23 @@ def test_every_key_of_a_task_is_documented():
         assert f"`{key}`" in documented or f"`.{key}`" in documented or f"`dataset.{key}`" in documented, key
 
 
+def pages() -> list[str]:
+    names = ["README.md", "CONTRIBUTING.md", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md"))]
+    return names + [f"{kind}/README.md" for kind in ("tasks", "scorers", "runners")]
+
+
 def test_every_link_of_a_page_leads_somewhere():
-    pages = ["README.md", "CONTRIBUTING.md", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md"))]
-    pages += [f"{kind}/README.md" for kind in ("tasks", "scorers", "runners")]
-    for page in pages:
+    for page in pages():
         for link in re.findall(r"\]\(([^)#]+)\)", text(page)):
             if "://" not in link:
                 assert ((ROOT / page).parent / link).exists(), f"{page}: {link}"
+
+
+def test_every_path_on_a_page_exists():
+    for page in pages():
+        for path in re.findall(r"`((?:m1eval|runners|scorers|tasks|tests|benchmarks|docs)/[\w/.-]+)`", text(page)):
+            if path != "scorers/city.py" and "NAME" not in path:  # what the reader writes
+                assert (ROOT / path).exists(), f"{page}: {path}"
 
 
 def test_the_readme_names_every_task(m1eval):

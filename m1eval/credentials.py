@@ -1,4 +1,4 @@
-"""Where secrets stand: which options, headers, addresses and words of a command line carry them.
+"""Location of secrets: the options, headers, addresses and words of a command line that carry them.
 
 Two uses: what is found is registered (`m1eval.secrets`), and what is written down of a command or its settings is
 masked by its place, whatever it looks like.
@@ -41,7 +41,7 @@ _KEY_FORM = re.compile(
     r"(?:sk|pk|rk|hf|gsk|xai|ghp|gho|key|api|tok|nvapi|glpat|xox[abp])[-_][\w-]{10,}|AIza[\w-]{20,}|eyJ[\w-]{10,}[\w.-]*"
     r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=[a-zA-Z]*\d)(?=\d*[a-zA-Z])[a-zA-Z0-9]{20,}"
 )
-"""What in the path of an address can only be a key or an account."""
+"""Segments of a URL path that can only be a key or an account."""
 _VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
 
@@ -61,7 +61,7 @@ def register_credential(value: object, *, named: bool = True) -> None:
 
 
 def register_login(login: str) -> None:
-    """`user:password`, as it stands in an address, or a token alone."""
+    """Register `user:password`, as in a URL, or a token alone."""
     for text in {login, unquote(login)}:
         user, colon, password = text.partition(":")
         register(password if colon and password else user)
@@ -128,7 +128,7 @@ def is_key(text: str) -> bool:
 
 
 def hide(data: Any) -> Any:
-    """Settings without secrets: what stands under the name of a key or in headers is masked, whatever it is."""
+    """Settings without secrets: values under the name of a key and in headers are masked, whatever they are."""
     if isinstance(data, Mapping):
         return {name: _mask_setting(str(name), value) for name, value in data.items()}
     if isinstance(data, list | tuple):
@@ -176,7 +176,7 @@ def register_command(words: Sequence[str]) -> None:
 
 
 def _option_values(words: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Each word of a command as the option that it is the value of, what stands before the value, and the value."""
+    """Each word of a command as (its option, the text before the value, the value)."""
     option = ""
     for word in words:
         name, equals, value = word.partition("=")
@@ -203,7 +203,7 @@ def _mask_option(option: str, text: str) -> str:
 
 
 def _mask_pairs(text: str) -> str:
-    """`key=value,…`; from headers or a mapping on everything, as commas stand in them too."""
+    """`key=value,…`; all that follows headers or a mapping is one value, as it may hold commas."""
     parts = re.split(r",(?=[\w.]+=)", text)
     return ",".join(map(_mask_pair, parts))
 
@@ -276,7 +276,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _parse_flow(text: str) -> Any:
-    """What JSON or YAML flow text holds; None if it is neither."""
+    """The data of a JSON or YAML flow text; None if it is neither."""
     from m1eval.yaml_file import parse_value
 
     data = parse_value(text)

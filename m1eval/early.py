@@ -1,4 +1,4 @@
-"""Ctrl-C while the command is still being imported, and again while Python shuts down: it ends at once, silently.
+"""Ctrl-C while the command is still being imported, and again while Python shuts down: it ends silently.
 
 Python's own handler would raise KeyboardInterrupt in the middle of somebody's import and print a traceback.
 """

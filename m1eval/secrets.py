@@ -27,7 +27,7 @@ _PLACEHOLDERS |= {
     "unused",
     "your-key",
 }
-"""What people write where a server wants no key."""
+"""Placeholders that people write where a server needs no key."""
 
 
 class _Form(NamedTuple):
@@ -74,7 +74,7 @@ _collectors: list[Callable[[], None]] = []
 
 
 def clear() -> None:
-    """Forget all secrets; the environment's are collected anew."""
+    """Forget all secrets; the environment's are collected again."""
     global _registry  # noqa: PLW0603 - one for the process
     _registry = _Registry()
 
@@ -82,7 +82,7 @@ def clear() -> None:
 def register(value: object, *, named: bool = True) -> None:
     """Never show or write this value again.
 
-    Values that stand for no secret (`EMPTY`, `none`) or are so short or common that masking them would garble other
+    Placeholders (`EMPTY`, `none`) or are so short or common that masking them would garble other
     text are passed over. `named`: whether what held it is called a key or the like; else plain words are no secret.
     """
     text = str(value).strip()
@@ -231,7 +231,7 @@ def _numeric_encodings(value: str) -> Iterator[str]:
 
 
 def _base64_encodings(value: str) -> Iterator[str]:
-    """What of a value is the same in the base64 of any text that holds it, whatever comes before."""
+    """The parts of a value's base64 that are the same in any text that holds it, whatever comes before."""
     raw = value.encode("utf-8", "surrogateescape")
     if len(raw) >= 8:
         for shift, drop in enumerate((0, 2, 3)):

@@ -31,7 +31,7 @@ class _DefaultRun(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Do what the command says; Ctrl-C is an Abort at once, for which click would print an empty line."""
+        """Run the command; Ctrl-C raises Abort directly, as click would print an empty line first."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -73,7 +73,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _run(words: list[str], *, debug: bool) -> int:
-    """Do what the command line says; the exit code."""
+    """Run the command line and return its exit code."""
     guarded = False
     try:
         guarded = early.unguard()
@@ -94,7 +94,7 @@ def _run(words: list[str], *, debug: bool) -> int:
 
 
 def _describe_error(error: Exception) -> tuple[str, int]:
-    """What an error is to the user, in one line, and its exit code."""
+    """The one-line message of an error and its exit code."""
     if isinstance(error, M1evalError):
         return str(error), error.exit_code
     if isinstance(error, click.ClickException):
@@ -112,7 +112,7 @@ def _shorten(text: str) -> str:
 
 
 def _click_message(error: click.ClickException) -> str:
-    """What click says of a wrong command line, in one line, and where the options are explained."""
+    """The one-line message of a wrong command line, with a pointer to --help."""
     if isinstance(error, NoArgsIsHelpError):
         return "no command given; see m1eval --help"
     text = " ".join(error.format_message().split()).rstrip(".")

@@ -103,7 +103,7 @@ class NonEmpty(click.ParamType[str]):
 
 
 def _invalid_reason(text: str) -> str:
-    """What makes a text unfit to be a name, if anything."""
+    """Why a text cannot be a name; empty if it can."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -138,7 +138,7 @@ class Once(click.Option):
         return self.combine(ctx, value), source
 
     def combine(self, ctx: click.Context, values: Sequence[Any]) -> Any:
-        """The one value of all that were given."""
+        """The single value of an option; UsageError if it was given with different ones."""
         for text in values[1:]:
             if self.type_cast_value(ctx, text) != self.type_cast_value(ctx, values[0]):
                 raise UsageError(f"{self.option} is given twice, as '{values[0]}' and as '{text}'; give it once")

@@ -116,7 +116,7 @@ def lengths(
 ) -> int:
     """Show the scores of runs by prompt length, with intervals, heat map and effective context length.
 
-    A folder that holds runs stands for all of them.
+    A folder of several runs means all of them.
 
     \b
     m1eval lengths results/needle/mymodel

@@ -1,4 +1,4 @@
-"""`m1eval run`: reads the options, starts the runs, prints what came out."""
+"""`m1eval run`: parses the options, executes the runs, prints the results."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -66,7 +66,7 @@ def _task_options(command: Any) -> Any:
             help="Count tokens with this tokenizer instead of the runner's: a tokenizer.json, org/name, server, "
             "o200k_base, chars.",
         ),
-        _option("What", "--base-url", type=NonEmpty(), metavar="URL", help="The server, for --model http:NAME."),
+        _option("What", "--base-url", type=NonEmpty(), metavar="URL", help="URL of the server, for --model http:NAME."),
         _option(
             "What",
             "--option",
@@ -125,7 +125,7 @@ def _size_options(command: Any) -> Any:
             "--until-se",
             type=Number(0, 1, min_open=True),
             metavar="ERROR",
-            help="Give each sample as many answers as bring the error of sampling answers to this, without bias.",
+            help="Give each sample enough answers to bring the sampling error of the score down to this, without bias.",
         ),
         _option(
             "How much",
@@ -309,7 +309,7 @@ def _options(params: dict[str, Any]) -> "RunOptions":
 
 
 def _execute(evaluation: "Evaluation", *, as_json: bool, fail_under: float | None) -> int:
-    """Do it, print what came out, and give the exit code."""
+    """Execute the runs, print their results, and return the exit code."""
     import asyncio
 
     from m1eval.run import interrupts

@@ -45,7 +45,7 @@ def score(
     """Grade the answers of runs again, without asking the model, and show how their outcomes change.
 
     The new grades replace the old ones once all answers are graded; the earlier ones stay in the journal, and run.json
-    lists the gradings. A command that was stopped continues. A folder stands for all runs in it.
+    lists the gradings. A command that was stopped continues. A folder means all runs in it.
 
     \b
     m1eval score results/aime24/qwen--qwen3-8b

@@ -1,6 +1,6 @@
 """From runs to results: take the folders, start the model if anything is pending, run task after task, close.
 
-The first Ctrl-C lets what is in flight finish; the second leaves at once. Either way the same command continues.
+The first Ctrl-C lets requests in flight finish; the second cancels them. Either way the same command continues.
 """
 
 import asyncio

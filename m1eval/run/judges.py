@@ -83,7 +83,7 @@ class Panel:
                 raise UsageError(f"--max-cost: no prices of the judge '{model.name}' are known; give --prices FILE")
 
     def config(self) -> list[dict[str, Any]]:
-        """What must be the same for a run to continue."""
+        """The settings that must be the same for a run to continue."""
         return [model.config() for model in self.models]
 
     async def ask(

@@ -43,7 +43,7 @@ class PlannedRun:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What run.json says, or is going to."""
+        """The contents of run.json."""
         return self._opened.meta
 
     @property
@@ -111,7 +111,7 @@ class PlannedRun:
         return stored
 
     def description(self) -> RunDescription:
-        """What the run is, and how it stands now."""
+        """The run's description and current state."""
         self.meta["plan"] = self._plan_counts()
         return msgspec.structs.replace(
             describe(self.meta, self._journal, self.run.folder),

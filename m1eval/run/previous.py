@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Previous(NamedTuple):
-    """What an earlier command left in a run's folder."""
+    """The contents of a run's folder from an earlier command."""
 
     meta: dict[str, Any]
     """Its run.json; empty if there is none, or if nothing was finished."""

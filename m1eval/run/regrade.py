@@ -88,7 +88,7 @@ def stored_run(
 
 
 class StoredModel(Model):
-    """The model of a stored run, which counts tokens at most; its runner need not be there any more."""
+    """The model of a stored run, which at most counts tokens; its runner need not be there any more."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = {key: config[key] for key in ("model", "runner", "tokenizer") if key in config}
@@ -99,7 +99,7 @@ class StoredModel(Model):
             self.file, self._made = Path(self.kind), Runner
 
     def config(self) -> dict[str, Any]:
-        """What run.json says."""
+        """The contents of run.json."""
         return self._config
 
     def runner(self) -> Runner:

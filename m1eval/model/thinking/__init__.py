@@ -42,9 +42,9 @@ def split_thinking(
     `opened`: did the rendered prompt end inside an open think block; None: not known (a server rendered it).
     `truncated`: did the output end at a token limit. `reasoning`: what the server put into its own reasoning field; if
     there is any, the rest is the answer. `tags`: the form of thinking where it is known, or several that may be meant;
-    else the known form that opens the output counts, or whose closing text stands alone in it, and `<think>` anywhere.
+    else the known form that opens the output counts, or whose closing text appears alone in it, and `<think>` anywhere.
     An unclosed block is unfinished; so is a cut output without any tag, unless the prompt is known to have opened
-    none. Tags in code or quotes of the answer are text. ValueError for tags that are no form.
+    none. Tags in code or quotes of the answer are text. ValueError for tags that are not a form.
     """
     forms = _forms(tags)
     if reasoning:

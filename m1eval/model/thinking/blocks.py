@@ -31,7 +31,7 @@ class Tag(NamedTuple):
 
 
 def is_quoted(text: str, start: int, end: int) -> bool:
-    """Whether a part of a text stands directly in quotes, such as "<think>"."""
+    """Whether a part of a text is directly in quotes, such as "<think>"."""
     return start > 0 and (mark := _QUOTES.get(text[start - 1])) is not None and text.startswith(mark, end)
 
 

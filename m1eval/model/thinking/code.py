@@ -1,4 +1,4 @@
-"""Where an answer's fenced blocks and inline code stand, read forward once; a tag inside them is only mentioned."""
+"""Fenced blocks and inline code of an answer, found in one forward pass; a tag inside them is only mentioned."""
 
 import re
 from bisect import bisect_left
@@ -23,7 +23,7 @@ class Code:
         self._fenced: Region = (0, 0)
         self._spanned: Region = (0, 0)
         self._scanned = False
-        self._first = {"`": -1, "~": -1}  # where each stands for the first time from `begin` on
+        self._first = {"`": -1, "~": -1}  # first position of each from `begin` on
 
     def enclosing(self, begin: int, start: int, end: int) -> int | None:
         """Where the code begins that holds [start, end) in the text that is read from `begin` on; None outside of it.
@@ -31,7 +31,7 @@ class Code:
         Positions must not go back as long as `begin` is the same, and `begin` never does.
         """
         if start < min(self._next("`", begin), self._next("~", begin)):
-            return None  # most often: nothing needs to be read
+            return None  # the usual case: nothing to scan
         if not self._scanned:
             self._scan_fences()
             self._scan_backticks()

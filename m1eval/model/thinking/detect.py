@@ -1,4 +1,4 @@
-"""Which form of thinking an output has: the one that opens it, or whose closing text stands alone in it."""
+"""Detection of an output's form of thinking: the one that opens it, or whose closing text appears alone in it."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -113,7 +113,7 @@ def _closable_alone(forms: tuple[Form, ...]) -> list[Form]:
 
 
 def _is_mentioned(text: str, start: int, end: int) -> bool:
-    """Whether a tag stands in code, or among the words of a line as one does that is only named."""
+    """Whether a tag is in code, or within a line of prose that only names it."""
     named = start > 0 and text[start - 1] in " \t" and _PROSE.match(text, end) is not None
     return named or Code(text).enclosing(0, start, end) is not None
 

@@ -1,4 +1,4 @@
-"""The known forms of thinking: which texts open and close it, and what may stand around the answer.
+"""The known forms of thinking: which texts open and close it, and what may surround the answer.
 
 Names and markers are those of the models' chat templates and of the reasoning parsers of vLLM, SGLang, llama.cpp and
 Open WebUI. A form counts where it opens the output, where the prompt ended inside it, or where it is named.
@@ -17,7 +17,7 @@ MAX_TAG_LENGTH = 256
 _BUDGET_MESSAGE = (
     "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now.\n"
 )
-"""What Qwen3 was trained to be stopped with (its report, arXiv 2505.09388, section 4.3), before the closing tag."""
+"""How Qwen3 was trained to be stopped (its report, arXiv 2505.09388, section 4.3), before the closing tag."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Form:
     open: str
     close: str
     wraps: tuple[Tags, ...] = ()
-    """What may stand around the whole answer after the thinking, and is taken off it."""
+    """Texts that may surround the whole answer after the thinking, and are removed."""
     closes_alone: bool = True
     """Whether a closing text without an opening one ends thinking that began in the prompt."""
     is_word: bool = False
@@ -49,17 +49,17 @@ class Form:
 
     @cached_property
     def opens(self) -> re.Pattern[str]:
-        """What opens it."""
+        """Pattern of the text that opens it."""
         return re.compile(self.opening or _pattern(self.open))
 
     @cached_property
     def closes(self) -> re.Pattern[str]:
-        """What closes it."""
+        """Pattern of the text that closes it."""
         return re.compile(self.closing or _pattern(self.close))
 
     @cached_property
     def opens_or_closes(self) -> re.Pattern[str]:
-        """What opens it, or a further level inside the thinking (group 1), or closes it."""
+        """Pattern of what opens it or a nested level (group 1), or closes it."""
         begin, end = self.nesting or self.opens.pattern, self.closes.pattern
         if begin[0] == end[0] == "<" and "|" not in begin + end:  # a common beginning makes the search fast
             return re.compile(f"<(?:({begin[1:]})|{end[1:]})")

@@ -271,12 +271,14 @@ def _run(work: "Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]]") -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
+        from m1eval.run.interrupts import kept_handlers
 
         async def main() -> T:
             return await work(asyncio.Event(), True)
 
         try:
-            return asyncio.run(main())
+            with kept_handlers():
+                return asyncio.run(main())
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
     return _run_in_thread(work)
@@ -287,6 +289,7 @@ def _run_in_thread(work: "Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]
     import asyncio
     import threading
     from concurrent.futures import Future
+    from contextlib import suppress
 
     result: Future[T] = Future()
     interrupts: list[Callable[[], object]] = []
@@ -313,4 +316,5 @@ def _run_in_thread(work: "Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]
         except KeyboardInterrupt:
             if not interrupts:
                 raise
-            interrupts.pop()()
+            with suppress(RuntimeError):  # its loop is closed already
+                interrupts.pop()()

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,41 @@ def test_stop_finishes_what_is_in_flight(tmp_path):
     assert "not finished; the same call continues" in repr(results)
     whole = evaluate("needle_small", "echo:gold", repeats=20, out=tmp_path, display="none", option={"concurrency": 64})
     assert (whole.finished, len(whole.answers)) == (True, 240)
+
+
+PRESSES = """
+import asyncio, os, signal
+import m1eval
+
+class Runner(m1eval.Runner):
+    def __init__(self, model): ...
+
+    async def generate(self, request):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(60)
+"""
+INTERRUPTED = """
+import signal
+import m1eval
+
+numbers = signal.SIGINT, signal.SIGTERM
+signal.signal(signal.SIGTERM, lambda *_: None)
+before = [signal.getsignal(number) for number in numbers]
+try:
+    m1eval.evaluate("needle_small", "./presses.py:x", display="none", concurrency=1)
+except KeyboardInterrupt:
+    print("interrupted")
+print(before == [signal.getsignal(number) for number in numbers])
+"""
+
+
+def test_after_the_second_ctrl_c_the_session_heeds_the_next_one_as_before(tmp_path):
+    (tmp_path / "presses.py").write_text(PRESSES)
+    command = [sys.executable, "-c", INTERRUPTED]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == ["interrupted", "True"], done.stderr
 
 
 def test_a_loaded_task_is_run_and_graded_like_a_named_one(tmp_path):

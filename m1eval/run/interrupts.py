@@ -15,8 +15,8 @@ import ctypes
 import signal
 import sys
 import threading
-from collections.abc import Awaitable
-from contextlib import suppress
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -104,6 +104,19 @@ class Interrupts:
     def _cancel(self) -> None:
         if self._task and not self._task.done():
             self._task.cancel()
+
+
+@contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Leave the handlers of signals as they were: a Python session goes on after a Ctrl-C that ends a command."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in _SIGNALS if is_main}
+    try:
+        yield
+    finally:
+        for number, handler in reversed(before.items()):  # Ctrl-C last, as from then on it may raise here
+            if handler is not None and signal.getsignal(number) != handler:
+                signal.signal(number, handler)
 
 
 async def interruptible(work: Awaitable[T]) -> T:

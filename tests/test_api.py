@@ -194,6 +194,8 @@ def test_comparing_is_what_the_command_prints(m1eval, tmp_path):
         ({"redo": 1}, "redo: 1 is not True or False"),
         ({"out": 3}, "out: 3 is not a path"),
         ({"ids": {"a": 1}}, "ids: "),
+        ({"ids": []}, "ids: no name given"),
+        ({"lengths": []}, "lengths: no name given"),
         ({"profile": "nope"}, "nope"),
     ],
 )

@@ -122,6 +122,12 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_text(name if isinstance(name, str) else str(name)).strip() for name in names))
 
 
+def _some_names(value: Any) -> tuple[str, ...]:
+    if not (names := _names(value)):
+        raise ValueError("no name given; leave the option out for all")  # a list whose filter let nothing pass
+    return names
+
+
 def _judges(value: Any) -> tuple[str, ...]:
     return _names([value] if isinstance(value, str) else value)  # a judge's options have commas of their own
 
@@ -150,7 +156,7 @@ def _flag(value: Any) -> bool:
 _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("profile", "protocol", "tokenizer", "base_url", "system"), _text),
     **dict.fromkeys(("data_dir", "out"), _path),
-    **dict.fromkeys(("ids", "lengths"), _names),
+    **dict.fromkeys(("ids", "lengths"), _some_names),
     **dict.fromkeys(("max_tokens_total", "think"), _tokens(0)),
     "max_tokens": _tokens(1),
     "max_cost": _number(0),

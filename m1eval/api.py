@@ -6,7 +6,7 @@ are for code that is asynchronous itself.
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
 from m1eval.errors import UsageError
 from m1eval.types import Outcome, Output, Sample, Score
@@ -120,7 +120,11 @@ class Comparisons(Sequence["Comparison"]):
 
 
 def evaluate(
-    tasks: "str | Task | Iterable[str | Task]", model: str, *, display: Display | None = None, **options: Any
+    tasks: "str | Path | Task | Iterable[str | Path | Task]",
+    model: str,
+    *,
+    display: Display | None = None,
+    **options: Any,
 ) -> Results:
     """Run tasks on a model, like `m1eval run`; the same call again continues where it stopped.
 
@@ -134,7 +138,7 @@ def evaluate(
 
 
 async def evaluate_async(
-    tasks: "str | Task | Iterable[str | Task]",
+    tasks: "str | Path | Task | Iterable[str | Path | Task]",
     model: str,
     *,
     display: Display | None = None,
@@ -150,7 +154,7 @@ async def evaluate_async(
     return await _evaluate(tasks, model, display, options, stop or asyncio.Event(), signals=False)
 
 
-def load_task(name: str, **options: Any) -> "Task":
+def load_task(name: str | Path, **options: Any) -> "Task":
     """Load one task by name or file, with options that concern tasks: `set`, `protocol`, `max_tokens`, `lengths`, ….
 
     UsageError if the name stands for several tasks.
@@ -160,14 +164,14 @@ def load_task(name: str, **options: Any) -> "Task":
 
     if unknown := [option for option in options if option not in TASK_OPTIONS]:
         raise UsageError(f"load_task has no option '{unknown[0]}'; there are {', '.join(TASK_OPTIONS)}")
-    tasks, _ = load_with_options([name], RunOptions.of(options))
+    tasks, _ = load_with_options([_task_name(name)], RunOptions.of(options))
     if len(tasks) != 1:
         raise UsageError(f"{name} stands for {len(tasks)} tasks ({', '.join(task.name for task in tasks)}); name one")
     return tasks[0]
 
 
 def grade(
-    task: "str | Task", sample: Sample | str, output: Output | str, *, judge: str | Sequence[str] = ()
+    task: "str | Path | Task", sample: Sample | str, output: Output | str, *, judge: str | Sequence[str] = ()
 ) -> tuple[Score, Outcome]:
     """The score and the outcome of one output, as a run would grade it.
 
@@ -178,7 +182,7 @@ def grade(
 
 
 async def grade_async(
-    task: "str | Task", sample: Sample | str, output: Output | str, *, judge: str | Sequence[str] = ()
+    task: "str | Path | Task", sample: Sample | str, output: Output | str, *, judge: str | Sequence[str] = ()
 ) -> tuple[Score, Outcome]:
     """The score and the outcome of one output, in the running event loop; see `grade`."""
     from m1eval import model
@@ -186,8 +190,13 @@ async def grade_async(
     from m1eval.run import grading
     from m1eval.run.context import Resources
     from m1eval.run.judges import Panel
+    from m1eval.task.task import Task
 
-    loaded = load_task(task) if isinstance(task, str) else task
+    loaded = task if isinstance(task, Task) else load_task(task)
+    if not isinstance(sample, str | Sample):
+        raise UsageError(f"sample: {sample!r:.80} is neither a Sample nor the text of a reference answer")
+    if not isinstance(output, str | Output):
+        raise UsageError(f"output: {output!r:.80} is neither an Output nor text")
     if isinstance(sample, str):
         sample = Sample(id="1", messages=[], target=sample)
     if isinstance(output, str):
@@ -212,12 +221,10 @@ def compare(
     the other may be; decides `gate`. UsageError if they share no task, or no problem that both have scored.
     """
     from m1eval.analysis import compare as analysis
-    from m1eval.store.stored import StoredRun
 
     if len(runs) < 2:
         raise UsageError("compare takes two runs or more")
-    sides = [Path(run) if isinstance(run, str | Path) else [run] if isinstance(run, StoredRun) else run for run in runs]
-    return Comparisons(*analysis.compare(sides, cluster=cluster, margin=margin))
+    return Comparisons(*analysis.compare(list(map(_side, runs)), cluster=cluster, margin=margin))
 
 
 def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
@@ -235,7 +242,7 @@ def read_results(pattern: str | Path = "results/**") -> "pandas.DataFrame":
 
 
 async def _evaluate(
-    tasks: "str | Task | Iterable[str | Task]",
+    tasks: "str | Path | Task | Iterable[str | Path | Task]",
     model: str,
     display: Display | None,
     options: dict[str, Any],
@@ -247,12 +254,13 @@ async def _evaluate(
     from m1eval.run.configure import configure
     from m1eval.run.options import RunOptions
 
-    names = tasks.split(",") if isinstance(tasks, str) else tasks
-    chosen = [
-        name.strip() if isinstance(name, str) else name for name in (names if isinstance(names, Iterable) else [names])
-    ]
-    if not chosen or not all(chosen):
-        raise UsageError("tasks: no name given")
+    chosen = _task_list(tasks)
+    if not isinstance(model, str):
+        raise UsageError(
+            f"model: {model!r:.80} is not text such as echo:gold; a runner is named by its file, mine.py:x"
+        )
+    if display not in (None, *get_args(Display)):
+        raise UsageError(f"display: {display!r:.80} is not {', '.join(get_args(Display))} or None")
     configured = configure(chosen, model, RunOptions.of(options))
     evaluation = configured.evaluation(Terminal(display))
     finished = await evaluation.execute(stop, signals=signals)
@@ -262,6 +270,38 @@ async def _evaluate(
         *filter(None, (spending.reached and f"stopped by {spending.reached}", spending.overrun)),
     ]
     return Results([run.stored() for run in evaluation.planned], finished=finished, notes=notes)
+
+
+def _side(run: Any) -> "Path | list[StoredRun]":
+    """A side of a comparison: a folder, or runs."""
+    from m1eval.store.stored import StoredRun
+
+    if isinstance(run, str | Path):
+        return Path(run)
+    runs = list(run) if isinstance(run, Sequence) else [run]
+    if not all(isinstance(each, StoredRun) for each in runs):
+        raise UsageError(f"compare takes folders, stored runs or results, not {run!r:.80}")
+    return runs
+
+
+def _task_list(tasks: Any) -> "list[str | Task]":
+    """The tasks that were given, one by one; UsageError for what is none."""
+    from m1eval.task.task import Task
+
+    each = tasks.split(",") if isinstance(tasks, str) else tasks
+    given = list(each) if isinstance(each, Iterable) else [each]
+    chosen = [name if isinstance(name, Task) else _task_name(name) for name in given if name is not None]
+    if not chosen or len(chosen) < len(given):
+        raise UsageError("tasks: no name given")
+    return chosen
+
+
+def _task_name(name: Any) -> str:
+    if not isinstance(name, str | Path):
+        raise UsageError(f"{name!r:.80} is not the name of a task, its file or a loaded task")
+    if not (text := str(name).strip()):
+        raise UsageError("tasks: no name given")
+    return text
 
 
 def _run(work: "Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]]") -> T:

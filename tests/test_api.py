@@ -15,6 +15,11 @@ from m1eval import Sample, UsageError, classify, compare, evaluate, evaluate_asy
 SMALL: dict[str, Any] = {"limit": 6, "display": "none"}
 
 
+def odd(value: Any) -> Any:
+    """A value of a type that the signature does not have."""
+    return value
+
+
 def comparable(run: dict[str, Any]) -> dict[str, Any]:
     """A run's description without what differs between two runs of the same."""
     return {k: v for k, v in run.items() if k not in ("path", "seconds", "request_seconds", "notes")}
@@ -80,6 +85,21 @@ def test_in_a_notebook_a_loop_is_running_already(tmp_path):
     results, other, value, outcome = asyncio.run(cell())
     assert (results.scores, other.scores) == ({"needle_small": 1.0}, {"needle_small": 0.0})
     assert (value, outcome) == (1.0, "right")
+
+
+def test_a_file_may_be_a_path_and_a_task_there_twice(tmp_path):
+    file = Path(package.__file__).parents[1] / "tasks/long_context/needle_small.yaml"
+    task = load_task(file)
+    assert evaluate([file], "echo:gold", out=tmp_path / "a", **SMALL).scores == {"needle_small": 1.0}
+    assert len(evaluate([task, task], "echo:gold", out=tmp_path / "b", **SMALL)) == 1
+
+
+def test_without_pandas_the_extra_is_named(tmp_path, monkeypatch):
+    results = evaluate("needle_small", "echo:gold", out=tmp_path, **SMALL)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    for frame in (lambda: results.samples, lambda: results.answers, lambda: read_results(tmp_path)):
+        with pytest.raises(UsageError, match=r"m1eval\[frame\]"):
+            frame()
 
 
 def test_stop_finishes_what_is_in_flight(tmp_path):
@@ -213,7 +233,24 @@ def test_an_unsound_option_is_named(tmp_path, monkeypatch, options, message):
         (lambda: evaluate("", "echo:gold"), "no name given"),
         (lambda: evaluate([], "echo:gold"), "no name given"),
         (lambda: evaluate("needle_small", "nope:x"), "nope"),
+        (lambda: evaluate(odd(["needle_small", None]), "echo:gold"), "no name given"),
+        (lambda: evaluate(odd([3]), "echo:gold"), "3 is not the name of a task"),
+        (lambda: evaluate(Path("no.yaml"), "echo:gold"), "no.yaml"),
+        (lambda: evaluate("needle_small", odd(package.Runner())), "is not text such as echo:gold"),
+        (
+            lambda: evaluate("needle_small", "echo:gold", display=odd("fancy")),
+            "display: 'fancy' is not full, plain, none",
+        ),
+        (
+            lambda: evaluate([load_task("needle_small", temperature=each) for each in (0, 1)], "echo:gold"),
+            "two of the tasks are named 'needle_small'",
+        ),
         (lambda: load_task("demo"), "demo stands for 3 tasks"),
+        (lambda: load_task(odd(["needle_small"])), "is not the name of a task"),
+        (lambda: grade("aime24", odd(70), "70"), "sample: 70 is neither"),
+        (lambda: grade("aime24", "70", odd(70)), "output: 70 is neither"),
+        (lambda: compare("a", odd(["b"])), "not ['b']"),
+        (lambda: compare(odd(3), "b"), "not 3"),
         (lambda: load_task("aime24", judge="x"), "load_task has no option 'judge'"),
         (lambda: compare("a"), "two runs or more"),
         (lambda: compare("a", "b"), "no folder a"),

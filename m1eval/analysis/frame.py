@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m1eval.errors import UsageError
+from m1eval.plugins import missing_package
 from m1eval.store.folders import find_runs
 from m1eval.store.parquet import flat_record
 from m1eval.store.stored import StoredRun
@@ -26,8 +27,6 @@ def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
 
 def answers_frame(runs: Iterable[StoredRun], source: object) -> "pandas.DataFrame":
     """All answers of some runs, as `read` gives them; `source` names them in the error."""
-    import pandas
-
     rows = [
         {
             **_run_columns(run),
@@ -44,7 +43,7 @@ def answers_frame(runs: Iterable[StoredRun], source: object) -> "pandas.DataFram
     ]
     if not rows:
         raise UsageError(f"no finished samples of a run in {source}")
-    frame = pandas.DataFrame(rows)
+    frame = _frame(rows)
     frame["value"] = frame["value"].astype(float)  # a column of nulls alone would hold objects
     return frame
 
@@ -62,16 +61,23 @@ def read_results(pattern: str | Path = "results/**") -> "pandas.DataFrame":
 
 def samples_frame(runs: Iterable[StoredRun], source: object) -> "pandas.DataFrame":
     """All samples of some runs, as `read_results` gives them; `source` names them in the error."""
-    import pandas
-
     stored = (run for run in runs if run.journal.is_file())
     rows = [{**_run_columns(run), **sample} for run in stored for sample in _samples(run)]
     if not rows:
         raise UsageError(f"no finished samples of a run in {source}")
-    frame = pandas.DataFrame(rows)
+    frame = _frame(rows)
     for name in ("score", "tokens"):
         frame[name] = frame[name].astype(float)
     return frame
+
+
+def _frame(rows: list[dict[str, Any]]) -> "pandas.DataFrame":
+    """A data frame of these rows; UsageError that says how to install pandas."""
+    try:
+        import pandas
+    except ModuleNotFoundError as error:
+        raise missing_package("a data frame", error) from None
+    return pandas.DataFrame(rows)
 
 
 def _samples(run: StoredRun) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """From names and options to configured runs: the model, the tasks with their overrides, judges, folders and prices."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -128,7 +129,9 @@ def _tasks(
         if names:
             named, more_notes = load_with_options(names, options, profile)
             chosen, names, notes[:] = [*chosen, *named], [], [*notes, *more_notes]
-        chosen += [task] if task else []
+        chosen += [task] if task and task not in chosen else []
+    if twice := [name for name, count in Counter(task.name for task in chosen).items() if count > 1]:
+        raise UsageError(f"two of the tasks are named '{twice[0]}'; run one after the other, each with its own --out")
     return chosen
 
 

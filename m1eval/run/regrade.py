@@ -15,7 +15,7 @@ from m1eval.credentials import hide_command
 from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError
 from m1eval.model.model import Model
 from m1eval.protocols import Runner
-from m1eval.run.context import Resources
+from m1eval.run.context import Context, Resources
 from m1eval.run.evaluate import Display
 from m1eval.run.generation import ConcurrencyLimit, Session
 from m1eval.run.grading import UNFINISHED, describe_error, digest_of, grade_record
@@ -145,6 +145,20 @@ async def regrade(run: Run, judges: Panel | None, display: Display) -> Regraded:
             await resources.aclose()
 
 
+class _ContextOfEpisode(Context):
+    """A context without the state that an episode left, which is not stored."""
+
+    __slots__ = ()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """UsageError, as a scorer would take an empty state for an episode that has done nothing."""
+        raise UsageError(
+            f"sample '{self.sample.id}' cannot be graded again: its scorer reads what the episode left in "
+            "context.state, which is not stored"
+        )
+
+
 class _Grader:
     """Grades what is stored into the staging file of the folder."""
 
@@ -206,7 +220,8 @@ class _Grader:
         record = msgspec.structs.replace(record, graded=self.number, outcome="errored", error=output.error)
         record.value, record.answer, record.explanation = None, None, ""
         record.metrics, record.verdicts, record.judge_replies = {}, [], []
-        context = self._session.resources.context(sample, record.repeat)
+        kind = _ContextOfEpisode if self._plan.task.episode else Context
+        context = kind(self._session.resources, sample, record.repeat)
         try:
             await grade_record(record, self._plan.task, output, context, self._session)
         finally:

@@ -107,6 +107,18 @@ def test_an_error_while_closing_leaves_the_grade(run: Callable[..., list[str]], 
     assert (record["outcome"], record["error"]) == ("right", "after grading: ZeroDivisionError: division by zero")
 
 
+def test_what_an_episode_left_is_missed_when_its_answers_are_graded_again(
+    run: Callable[..., list[str]], m1eval: Callable[..., Result], tmp_path: Path
+):
+    run("fine")
+    folder = run_of(tmp_path / "x")
+    result = m1eval("score", folder)
+    assert (result.code, "reads what the episode left" in result.err) == (2, True), result.err
+    [record] = lines(folder / "samples.jsonl")
+    assert record["outcome"] == "right"
+    assert m1eval("score", folder, "--scorer", "exact").code == 0
+
+
 def test_a_context_lends_the_resources_and_keeps_a_state_of_its_own():
     async def use() -> None:
         resources = Resources()

@@ -224,6 +224,8 @@ def compare(
 
     if len(runs) < 2:
         raise UsageError("compare takes two runs or more")
+    if margin is not None and not (isinstance(margin, int | float) and 0 <= margin <= 1):
+        raise UsageError(f"margin: {margin!r:.80} is not a number from 0 to 1")
     return Comparisons(*analysis.compare(list(map(_side, runs)), cluster=cluster, margin=margin))
 
 

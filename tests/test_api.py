@@ -251,6 +251,8 @@ def test_an_unsound_option_is_named(tmp_path, monkeypatch, options, message):
         (lambda: grade("aime24", "70", odd(70)), "output: 70 is neither"),
         (lambda: compare("a", odd(["b"])), "not ['b']"),
         (lambda: compare(odd(3), "b"), "not 3"),
+        (lambda: compare("a", "b", margin=float("nan")), "margin: nan is not a number from 0 to 1"),
+        (lambda: compare("a", "b", margin=-0.1), "margin: -0.1 is not"),
         (lambda: load_task("aime24", judge="x"), "load_task has no option 'judge'"),
         (lambda: compare("a"), "two runs or more"),
         (lambda: compare("a", "b"), "no folder a"),

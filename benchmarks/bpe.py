@@ -29,13 +29,13 @@ def byte_names() -> dict[int, str]:
 
 def parts(ranks: dict[bytes, int], token: bytes) -> list[bytes]:
     """The two tokens that a token is merged from: what merges of lower rank make of its bytes."""
-    found = [bytes([byte]) for byte in token]
+    parts = [bytes([byte]) for byte in token]
     while True:
-        pairs = [(ranks.get(a + b, ranks[token]), i) for i, (a, b) in enumerate(pairwise(found))]
+        pairs = [(ranks.get(a + b, ranks[token]), i) for i, (a, b) in enumerate(pairwise(parts))]
         rank, i = min(pairs, default=(ranks[token], 0))
         if rank >= ranks[token]:
-            return found
-        found[i : i + 2] = [found[i] + found[i + 1]]
+            return parts
+        parts[i : i + 2] = [parts[i] + parts[i + 1]]
 
 
 def converted(file: Path, digits: int) -> Tokenizer:

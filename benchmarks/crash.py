@@ -63,8 +63,8 @@ class Counting:
                     (int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line), 0
                 )
                 body = json.loads(await reader.readexactly(size)) if size else None
-                said = await self._said(body)
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said))
+                reply = await self._said(body)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(reply), reply))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -124,11 +124,11 @@ class Runs:
         """The records."""
         return [json.loads(line) for line in self.journal.read_text().splitlines()]
 
-    def start(self, *more: str, most: int | None = None, **how: Any) -> "subprocess.Popen[str]":
-        """The command; `most`: bytes up to which its files may grow."""
-        limit = None if most is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    def start(self, *options: str, max_size: int | None = None, **how: Any) -> "subprocess.Popen[str]":
+        """The command; `max_size`: bytes up to which its files may grow."""
+        limit = None if max_size is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (max_size, max_size))
         return subprocess.Popen(
-            [*self._command, "--display", "none", *more],
+            [*self._command, "--display", "none", *options],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
@@ -155,8 +155,8 @@ def crash(folder: Path, samples: int, kills: int, places: int, latency: float, s
     for kill in range(kills):
         with runs.start() as run:
             # Somewhere between its start and a share of the work that leaves some for the kills to come.
-            most = (samples - runs.written) / (kills - kill + 1)
-            goal, before = runs.server.requests + draw.uniform(0, 1.5) * most, runs.server.requests - runs.written
+            mean_step = (samples - runs.written) / (kills - kill + 1)
+            goal, before = runs.server.requests + draw.uniform(0, 1.5) * mean_step, runs.server.requests - runs.written
             while runs.server.requests <= goal and run.poll() is None:
                 time.sleep(0.001)
             time.sleep(draw.uniform(0, 1.5 * latency))
@@ -180,16 +180,16 @@ def fill(folder: Path, samples: int, times: int, places: int, latency: float, *,
             how = f"remount,size={size + 24000}" if time_ else f"size={size + 24000}"
             subprocess.run(["mount", "-t", "tmpfs", "-o", how, "none", disk], check=True)
         before = runs.server.requests - runs.written
-        with runs.start(most=None if mount else size, stderr=subprocess.DEVNULL) as run:
+        with runs.start(max_size=None if mount else size, stderr=subprocess.DEVNULL) as run:
             codes.append(run.wait())
         flying.append(runs.server.requests - runs.written - before)
     if mount:
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
     runs.end()
-    came = runs.came(flying)
+    counts = runs.came(flying)
     if mount:
         subprocess.run(["umount", disk], check=True)
-    return came, codes
+    return counts, codes
 
 
 class Redone(NamedTuple):
@@ -202,7 +202,11 @@ class Redone(NamedTuple):
 
 def redo(folder: Path, samples: int, kills: int, places: int, latency: float, seed: int) -> Redone:
     """Kill `--redo` at random moments, from its start to its first answers."""
-    runs, draw, found = Runs(folder, samples, places, latency), random.Random(seed), {"back": 0, "begun": 0, "lost": 0}
+    runs, draw, outcomes = (
+        Runs(folder, samples, places, latency),
+        random.Random(seed),
+        {"back": 0, "begun": 0, "lost": 0},
+    )
     runs.end()
     for _ in range(kills):
         begin, before, times = time.time(), runs.server.requests, [line["time"] for line in runs.lines]
@@ -214,17 +218,19 @@ def redo(folder: Path, samples: int, kills: int, places: int, latency: float, se
             run.send_signal(signal.SIGKILL)
             run.wait()
         time.sleep(2 * latency)
-        asked = runs.server.requests
+        requests_before = runs.server.requests
         runs.end()
         now = [line["time"] for line in runs.lines]
-        kept = samples - (runs.server.requests - asked)  # answers of the killed command that were not asked again
-        if now == times and kept == samples:
-            found["back"] += 1
-        elif len(now) == samples and min(now) > begin and kept > 0:
-            found["begun"] += 1
+        num_kept = samples - (
+            runs.server.requests - requests_before
+        )  # answers of the killed command that were not asked again
+        if now == times and num_kept == samples:
+            outcomes["back"] += 1
+        elif len(now) == samples and min(now) > begin and num_kept > 0:
+            outcomes["begun"] += 1
         else:
-            found["lost"] += 1
-    return Redone(**found)
+            outcomes["lost"] += 1
+    return Redone(**outcomes)
 
 
 def starts(folder: Path, samples: int, many: int) -> tuple[list[int], int]:
@@ -235,10 +241,10 @@ def starts(folder: Path, samples: int, many: int) -> tuple[list[int], int]:
     while sum(each.poll() is None for each in those) > 1:
         time.sleep(0.01)
     runs.server.opened.set()
-    said = [(each.communicate()[1], each.returncode) for each in those]
-    if not all(code == 0 or "is being written by another run" in words for words, code in said):
-        raise SystemExit(f"said is {said}")
-    return sorted(code for _, code in said), runs.server.requests
+    endings = [(each.communicate()[1], each.returncode) for each in those]
+    if not all(code == 0 or "is being written by another run" in words for words, code in endings):
+        raise SystemExit(f"said is {endings}")
+    return sorted(code for _, code in endings), runs.server.requests
 
 
 def _mounts() -> bool:
@@ -264,26 +270,24 @@ def main() -> None:
     ):
         ask.add_argument(f"--{name}", type=int, default=number, help=words)
     ask.add_argument("--latency", type=float, default=0.05)
-    given = ask.parse_args()
-    how, failed = (given.concurrency, given.latency), False
+    args = ask.parse_args()
+    how, failed = (args.concurrency, args.latency), False
     print("| what | samples | lines | distinct | requests | again | in flight | most at one |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:
-        came = crash(Path(folder), given.samples, given.kills, *how, given.seed)
-        failed |= _print(f"{given.kills} kills", given.samples, came)
+        counts = crash(Path(folder), args.samples, args.kills, *how, args.seed)
+        failed |= _print(f"{args.kills} kills", args.samples, counts)
     mount = _mounts()
     with tempfile.TemporaryDirectory() as folder:
-        came, codes = fill(Path(folder), given.samples, given.full, *how, mount=mount)
+        counts, codes = fill(Path(folder), args.samples, args.full, *how, mount=mount)
         ways = "on a tmpfs" if mount else "by the size of files"
-        failed |= _print(f"{given.full} full disks {ways}, exit codes {sorted(set(codes))}", given.samples, came)
+        failed |= _print(f"{args.full} full disks {ways}, exit codes {sorted(set(codes))}", args.samples, counts)
     with tempfile.TemporaryDirectory() as folder:
-        redone = redo(Path(folder), 60, given.redos, 4, given.latency, given.seed)
-        print(f"{given.redos} kills of --redo: {redone.back} back, {redone.begun} begun, {redone.lost} lost")
+        redone = redo(Path(folder), 60, args.redos, 4, args.latency, args.seed)
+        print(f"{args.redos} kills of --redo: {redone.back} back, {redone.begun} begun, {redone.lost} lost")
     with tempfile.TemporaryDirectory() as folder:
-        ends, requests = starts(Path(folder), 20, given.starts)
-        print(
-            f"{given.starts} starts at once: {ends.count(0)} ran, {ends.count(2)} refused, {requests} requests for 20"
-        )
+        ends, requests = starts(Path(folder), 20, args.starts)
+        print(f"{args.starts} starts at once: {ends.count(0)} ran, {ends.count(2)} refused, {requests} requests for 20")
     sys.exit(failed or redone.lost > 0 or ends.count(0) != 1 or requests != 20)
 
 

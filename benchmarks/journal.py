@@ -57,8 +57,8 @@ def prepare(folder: Path, samples: int, repeats: int) -> list[str]:
     subprocess.run([*command, "--limit", "1"], cwd=folder, env=env, check=True, capture_output=True)
     text, usage, timing = "Some reasoning. " * 12, Usage(prompt=120, answer=60), Timing(queue=0.1, total=2.5)
     width = len(str(samples))
-    made = folder / RUN
-    with (made / "samples.jsonl").open("wb") as journal, (made / "prompts.zst").open("wb") as prompts:
+    out = folder / RUN
+    with (out / "samples.jsonl").open("wb") as journal, (out / "prompts.zst").open("wb") as prompts:
         for i in range(samples):
             name = f"t-{i + 1:0{width}}"
             prompts.write(encode_frame(name, encode_json([{"role": "user", "content": f"question {i}"}])))
@@ -68,9 +68,9 @@ def prepare(folder: Path, samples: int, repeats: int) -> list[str]:
                 record.text, record.usage, record.timing, record.target = text, usage, timing, "x"
                 record.answer, record.seed, record.time = "x", 12345, 1.7e9
                 journal.write(encode_json(record) + b"\n")
-    meta = json.loads((made / "run.json").read_text())
+    meta = json.loads((out / "run.json").read_text())
     meta["config"]["limit"] = None
-    (made / "run.json").write_text(json.dumps(meta))
+    (out / "run.json").write_text(json.dumps(meta))
     return command
 
 
@@ -79,29 +79,29 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--records", type=int, default=1_000_000)
     ask.add_argument("--repeats", type=int, nargs="*", default=[1, 4, 32])
-    given = ask.parse_args()
+    args = ask.parse_args()
     print("| records | samples | repeats | journal MB | s to the first request | peak MB |")
     print("|--:|--:|--:|--:|--:|--:|")
-    for repeats in given.repeats:
+    for repeats in args.repeats:
         with tempfile.TemporaryDirectory() as place:
-            folder, samples = Path(place), given.records // repeats
+            folder, samples = Path(place), args.records // repeats
             command = prepare(folder, samples, repeats)
             size = (folder / RUN / "samples.jsonl").stat().st_size / 2**20
             begin = time.time()
             env = {**os.environ, "PYTHONPATH": str(ROOT)}
             run = subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
             assert run.stderr is not None
-            said = ""
-            while "VmHWM" not in said and (line := run.stderr.readline().decode()):
-                said += line
+            log = ""
+            while "VmHWM" not in log and (line := run.stderr.readline().decode()):
+                log += line
             run.kill()  # what comes after, the end of the run, is not measured
             run.wait()
-            first = re.search(r"first request ([\d.]+)", said)
-            peak = re.search(r"VmHWM:\s+(\d+) kB", said)
-            assert first, said
-            assert peak, said
-            seconds, most = float(first[1]) - begin, int(peak[1]) / 1024
-            print(f"| {samples * repeats:,} | {samples:,} | {repeats} | {size:,.0f} | {seconds:.1f} | {most:.0f} |")
+            first = re.search(r"first request ([\d.]+)", log)
+            peak = re.search(r"VmHWM:\s+(\d+) kB", log)
+            assert first, log
+            assert peak, log
+            seconds, peak_mb = float(first[1]) - begin, int(peak[1]) / 1024
+            print(f"| {samples * repeats:,} | {samples:,} | {repeats} | {size:,.0f} | {seconds:.1f} | {peak_mb:.0f} |")
 
 
 if __name__ == "__main__":

@@ -124,8 +124,8 @@ class Priced(Server):
                 head = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
                 size = next((int(line.split(b":")[1]) for line in head if b"content-length" in line), 0)
                 body = json.loads(await reader.readexactly(size)) if size else None
-                status, said = await self._said(body)
-                text = json.dumps(said).encode()
+                status, reply = await self._said(body)
+                text = json.dumps(reply).encode()
                 writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(text)))
                 writer.write(text if status else text[: len(text) // 2])
                 await writer.drain()
@@ -143,14 +143,14 @@ class Priced(Server):
             return 503, {"error": {"message": "overloaded"}}
         judge = body["model"] == "judge"
         prompt = round(len(json.dumps(body["messages"]).encode()) * self.setting.tokens_per_byte) + 10
-        most = body.get("max_tokens") or body.get("max_completion_tokens") or 10**7
-        written = [self._written(judge, most) for _ in range(body.get("n") or 1)]
+        max_tokens = body.get("max_tokens") or body.get("max_completion_tokens") or 10**7
+        written = [self._written(judge, max_tokens) for _ in range(body.get("n") or 1)]
         tokens = sum(count for count, _ in written)
         self.served += (prompt * self.setting.input + tokens * self.setting.output) / 1e6
         self.answers += 0 if judge else len(written)
-        beyond = sum(max(0, count - most) for count, _ in written) * self.setting.output / 1e6
+        beyond = sum(max(0, count - max_tokens) for count, _ in written) * self.setting.output / 1e6
         self.beyond = max(self.beyond, beyond)
-        if not judge and most != self.setting.max_tokens:
+        if not judge and max_tokens != self.setting.max_tokens:
             self.cut += sum(count for count, reason in written if reason == "length") * self.setting.output / 1e6
         choices = []
         for number, (_, reason) in enumerate(written):
@@ -162,10 +162,10 @@ class Priced(Server):
 
     def _written(self, judge: bool, most: int) -> tuple[int, str]:
         """The tokens of an answer, and how it ends."""
-        wanted = round((30 if judge else self.setting.mean) * self._draw.paretovariate(self.setting.tail) / 1.5)
+        length = round((30 if judge else self.setting.mean) * self._draw.paretovariate(self.setting.tail) / 1.5)
         if self.setting.ignores and not judge:
-            return max(1, wanted), "stop"
-        return max(1, min(wanted, most)), "length" if wanted > most else "stop"
+            return max(1, length), "stop"
+        return max(1, min(length, most)), "length" if length > most else "stop"
 
     def _fails(self) -> bool:
         return self._draw.random() < self.setting.faults
@@ -193,8 +193,8 @@ class Came(NamedTuple):
     @property
     def exceeded(self) -> bool:
         """Whether that is more than what one request took beyond the limit that it carried, or nothing says so."""
-        said = "more than that as the server" in self.said or "is exceeded: " in self.said
-        return self.served > self.setting.limit * (1 + 1e-9) + self.beyond or (self.over and not said)
+        warned = "more than that as the server" in self.said or "is exceeded: " in self.said
+        return self.served > self.setting.limit * (1 + 1e-9) + self.beyond or (self.over and not warned)
 
 
 @contextlib.contextmanager
@@ -213,24 +213,24 @@ def trial(setting: Setting, folder: Path) -> Came:
     (folder / "t.jsonl").write_text("".join(rows))
     generation = {"temperature": 1.0} | ({"max_tokens": setting.max_tokens} if setting.max_tokens else {})
     scorer = RUBRIC if setting.judged else "contains"
-    more = "episode: _episode.run" if setting.episode else ""
+    episode = "episode: _episode.run" if setting.episode else ""
     (folder / "_episode.py").write_text(EPISODE)
-    text = TASK.format(scorer=scorer, repeats=setting.repeats, generation=json.dumps(generation), more=more)
+    text = TASK.format(scorer=scorer, repeats=setting.repeats, generation=json.dumps(generation), more=episode)
     (folder / "t.yaml").write_text(text)
     (folder / "p.yaml").write_text(f"'*': {{input: {setting.input}, output: {setting.output}}}\n")
-    said = io.StringIO()
+    output = io.StringIO()
     with serving(setting) as server:
         command = ["run", "--tasks", folder / "t.yaml", "--model", "http:m", "--base-url", server.url]
         command += ["-o", "retries=2", "-o", "backoff=0.01", "--prices", folder / "p.yaml", "--max-cost", setting.limit]
         command += ["-j", setting.concurrency, "--out", folder / "x", "--display", "none"]
         command += ["-o", f"n={setting.answers}"] if setting.answers > 1 else []
         command += ["--judge", f"http:judge,base_url={server.url},retries=2,backoff=0.01"] if setting.judged else []
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             try:
                 run_command([str(part) for part in command])
             except SystemExit as left:
                 code = int(left.code or 0)
-        text = said.getvalue()
+        text = output.getvalue()
         return Came(setting, code, server.served, server.beyond, server.cut, "stopped by" in text, server.answers, text)
 
 
@@ -249,19 +249,19 @@ def main() -> None:
     ask.add_argument("--trials", type=int, default=200)
     ask.add_argument("--first", type=int, default=0)
     ask.add_argument("--verbose", action="store_true")
-    given = ask.parse_args()
-    found = []
-    for seed in range(given.first, given.first + given.trials):
+    args = ask.parse_args()
+    results = []
+    for seed in range(args.first, args.first + args.trials):
         with tempfile.TemporaryDirectory() as folder:
-            found.append(came := trial(drawn(seed), Path(folder)))
+            results.append(came := trial(drawn(seed), Path(folder)))
         if came.exceeded or (came.stopped and came.code != 3) or (not came.stopped and came.code not in (0, 3)):
             print(came._replace(said=came.said[-600:]), file=sys.stderr)
-        elif given.verbose:
+        elif args.verbose:
             print(f"{came.served / came.setting.limit:.2f}", came, file=sys.stderr)
     names = "answers limited", "trials", "exceeded", "stopped by the limit", "rc 3 of these"
     print(f"| {' | '.join([*names, 'limit used, median', 'least', 'cut off'])} |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
-    for name, some in _kinds(found):
+    for name, some in _kinds(results):
         ended = [came for came in some if came.stopped]
         fine = [came for came in ended if came.setting.is_fine]
         shares = [came.served / came.setting.limit for came in fine] or [math.nan]
@@ -269,11 +269,11 @@ def main() -> None:
         cut = f"{sum(came.cut for came in fine) / max(1e-9, sum(came.served for came in fine)):.1%}"
         counts = (len(some), sum(c.exceeded for c in some), len(ended), sum(c.code == 3 for c in ended))
         print(f"| {name} | {' | '.join(map(str, [*counts, *used, cut]))} |")
-    over = [came for came in found if came.over]
+    over = [came for came in results if came.over]
     print(
-        f"{len(over)} of {sum(c.setting.ignores for c in found)} servers that ignore limits went beyond by one answer"
+        f"{len(over)} of {sum(c.setting.ignores for c in results)} servers that ignore limits went beyond by one answer"
     )
-    sys.exit(any(came.exceeded for came in found))
+    sys.exit(any(came.exceeded for came in results))
 
 
 if __name__ == "__main__":

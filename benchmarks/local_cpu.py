@@ -45,8 +45,8 @@ def reference(runner: Any) -> Any:
 async def ours(runner: Any, batch: int) -> int:
     """New tokens of one batch, all asked at once."""
     sampling = Sampling(temperature=0, max_tokens=NEW)
-    asked = [[{"role": "user", "content": f"{QUESTIONS[i % 3]} Begin with {i}."}] for i in range(batch)]
-    outputs = await asyncio.gather(*(runner.generate(Request(messages=a, sampling=sampling)) for a in asked))
+    prompts = [[{"role": "user", "content": f"{QUESTIONS[i % 3]} Begin with {i}."}] for i in range(batch)]
+    outputs = await asyncio.gather(*(runner.generate(Request(messages=a, sampling=sampling)) for a in prompts))
     return sum(output.usage.output for output in outputs)
 
 

@@ -111,8 +111,8 @@ def build(folder: Path) -> None:
                 if cache_state != "cold":
                     measured(command, env)
                 seconds, memory, text = measured(command, env)
-            _, first, mean, most = map(float, text.split())
-            figures = f"{first:.2f} | {mean:.3f} | {most:.3f} | {seconds:.1f} | {memory:.0f}"
+            _, first, mean, peak = map(float, text.split())
+            figures = f"{first:.2f} | {mean:.3f} | {peak:.3f} | {seconds:.1f} | {memory:.0f}"
             print(f"| needle, {cache_state} | {tokens:,} | {figures} |", flush=True)
     print("\n| whole command | samples | wall s | peak MB |")
     print("|---|--:|--:|--:|")
@@ -202,12 +202,12 @@ def peers(folder: Path, ruler: Path | None, python: str) -> None:
 
 
 def _ruler(ruler: Path, python: str, folder: Path, tokens: int, out: Path) -> tuple[float, float]:
-    asked = "mentioned in the provided text"
+    suffix = "mentioned in the provided text"
     template = (
         "Some special magic {type_needle_v} are hidden within the following text. Make sure to memorize it. "
         "I will quiz you about the {type_needle_v} afterwards.\n{context}\n"
-        f"What are all the special magic {{type_needle_v}} for {{query}} {asked}? "
-        f"The special magic {{type_needle_v}} for {{query}} {asked} are"
+        f"What are all the special magic {{type_needle_v}} for {{query}} {suffix}? "
+        f"The special magic {{type_needle_v}} for {{query}} {suffix} are"
     )
     command = [python, "niah.py", "--save_dir", str(out), "--save_name", "niah", "--tokenizer_path", str(folder)]
     command += ["--tokenizer_type", "hf", "--max_seq_length", str(tokens), "--tokens_to_generate", "128"]

@@ -100,11 +100,9 @@ def rows(path: Path) -> list[dict[str, Any]]:
     """The rows with a gold, an output and a verdict; letters (MMLU-Pro) are another scorer's."""
     raw = path.read_bytes()
     text = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    found = [json.loads(line) for line in text.splitlines() if line.strip()]
+    rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     return [
-        r
-        for r in found
-        if ("gold" in r or "gold_raw" in r) and "output" in r and "verdict" in r and OF_LETTERS not in r
+        r for r in rows if ("gold" in r or "gold_raw" in r) and "output" in r and "verdict" in r and OF_LETTERS not in r
     ]
 
 

@@ -40,8 +40,8 @@ def references(data: Path) -> Iterator[tuple[str, str]]:
             row = json.loads(line)
             text = str(row.get("answer") or math.last_boxed(row.get("solution", "")) or "")
             if "final_answer" in row:
-                given = row["final_answer"]
-                text = str((ast.literal_eval(given) if isinstance(given, str) else given)[0])
+                answer = row["final_answer"]
+                text = str((ast.literal_eval(answer) if isinstance(answer, str) else answer)[0])
             elif "problem" not in row:
                 continue
             text = text.strip().rstrip(".").strip("$").strip()
@@ -231,13 +231,13 @@ def main() -> None:
     parser.add_argument("--only", default="", help="sets whose name holds this text")
     parser.add_argument("--every", type=int, default=1, help="every n-th reference only")
     parser.add_argument("--workers", type=int, default=2)
-    given = parser.parse_args()
+    args = parser.parse_args()
     begin = time.perf_counter()
-    match = [(name, text) for name, text in references(given.data) if given.only in name][:: given.every]
+    match = [(name, text) for name, text in references(args.data) if args.only in name][:: args.every]
     wrong: list[tuple[str, str, str]] = []
     right: list[tuple[str, str, str]] = []
     read_ones = 0
-    with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
         for (_, text), changed in zip(
             match, pool.map(different, [text for _, text in match], chunksize=8), strict=True
         ):

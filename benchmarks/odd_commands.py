@@ -60,9 +60,9 @@ def program() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=int, help="try this many pairs, chosen at random; default: all")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    args = parser.parse_args()
     began, codes, problems = time.monotonic(), Counter[int](), 0
-    wanted = commands(given.sample, given.seed)
+    sampled = commands(args.sample, args.seed)
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"M1EVAL_CACHE": f"{folder}/cache", "HF_HUB_OFFLINE": "1", "M1EVAL_FILES": ""}
         work = Path(folder, "work")
@@ -70,13 +70,13 @@ def program() -> int:
         os.chdir(work)
         odd.make(work)
         call("run", *odd.NEEDED["run"], "--out", "runs/t")
-        for words in wanted:
+        for words in sampled:
             if problem := tried(words, codes):
                 problems += 1
                 print(problem, flush=True)
         os.chdir("/")
     ends = ", ".join(f"{count:,} × {code}" for code, count in sorted(codes.items()))
-    print(f"{len(wanted):,} commands in {time.monotonic() - began:.0f} s, exit codes {ends}; {problems:,} wrong")
+    print(f"{len(sampled):,} commands in {time.monotonic() - began:.0f} s, exit codes {ends}; {problems:,} wrong")
     return int(problems > 0)
 
 

@@ -87,8 +87,8 @@ class Server:
     def stats(self) -> dict[str, float]:
         """What the server has counted."""
         with urllib.request.urlopen(f"{self.url}/stats") as reply:
-            found: dict[str, float] = json.load(reply)
-        return found
+            counts: dict[str, float] = json.load(reply)
+        return counts
 
 
 def harnesses(work: Path, url: str, places: int) -> Iterator[tuple[str, list[str], dict[str, str]]]:
@@ -137,35 +137,33 @@ def main() -> None:
     ask.add_argument("--only", default="m1eval,lm_eval,inspect")
     ask.add_argument("--server", type=Path, default=SHARED / "mock_openai.py")
     ask.add_argument("--rounds", type=int, default=1)
-    given = ask.parse_args()
-    found: dict[str, list[tuple[Spent, dict[str, float]]]] = {}
-    for _ in range(given.rounds):
+    args = ask.parse_args()
+    results: dict[str, list[tuple[Spent, dict[str, float]]]] = {}
+    for _ in range(args.rounds):
         with tempfile.TemporaryDirectory() as folder:
             work = Path(folder)
-            items(work / "items.jsonl", given.n)
-            for name in given.only.split(","):
-                with Server(given.latency, given.server) as server:
-                    for harness, command, env in harnesses(work, server.url, given.concurrency):
+            items(work / "items.jsonl", args.n)
+            for name in args.only.split(","):
+                with Server(args.latency, args.server) as server:
+                    for harness, command, env in harnesses(work, server.url, args.concurrency):
                         if harness != name:
                             continue
                         log = PEERS / f"{name}.log" if PEERS.is_dir() else None
                         spent = measured(command, log, env={**os.environ, **env}, cwd=work)
                         if spent.code:
                             sys.exit(f"{name} ended with {spent.code}; see {log}")
-                        found.setdefault(name, []).append((spent, server.stats()))
-    ideal = given.n / given.concurrency * given.latency
-    print(f"{given.n:,} samples, concurrency {given.concurrency}, latency {given.latency} s (ideal {ideal:.1f} s)\n")
+                        results.setdefault(name, []).append((spent, server.stats()))
+    ideal = args.n / args.concurrency * args.latency
+    print(f"{args.n:,} samples, concurrency {args.concurrency}, latency {args.latency} s (ideal {ideal:.1f} s)\n")
     print(
         "| harness | wall s | samples/s | CPU ms/sample | peak MB | window s | × ours |\n|---|--:|--:|--:|--:|--:|--:|"
     )
     walls = {}
-    for name, rounds in found.items():
+    for name, rounds in results.items():
         spent, stats = sorted(rounds)[len(rounds) // 2]
         walls[name] = spent.wall
         times = f"{spent.wall / walls['m1eval']:.1f}" if "m1eval" in walls else "–"
-        figures = (
-            f"{spent.wall:.1f} | {given.n / spent.wall:,.0f} | {1000 * spent.cpu / given.n:.2f} | {spent.peak:.0f}"
-        )
+        figures = f"{spent.wall:.1f} | {args.n / spent.wall:,.0f} | {1000 * spent.cpu / args.n:.2f} | {spent.peak:.0f}"
         print(f"| {name} | {figures} | {stats['seconds']:.2f} | {times} |")
 
 

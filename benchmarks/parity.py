@@ -114,19 +114,19 @@ class Row(NamedTuple):
 
 def stored(folder: Path) -> Expected:
     """What another implementation said."""
-    found = load_file(folder / EXPECTED)
-    greedy = found["greedy"][0].tolist()
-    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(greedy, found["ids"][0].tolist(), strict=False))
-    return Expected(found["ids"], found["logits"], greedy, len(list(alike)))
+    tensors = load_file(folder / EXPECTED)
+    greedy = tensors["greedy"][0].tolist()
+    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(greedy, tensors["ids"][0].tolist(), strict=False))
+    return Expected(tensors["ids"], tensors["logits"], greedy, len(list(alike)))
 
 
 def made(name: str, folder: Path) -> Expected:
     """A random model of transformers, saved into a folder, and what transformers computes with it."""
     import transformers
 
-    said: Any = transformers.utils.logging
-    said.set_verbosity_error()
-    said.disable_progress_bar()
+    logging: Any = transformers.utils.logging
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     config = getattr(transformers, f"{name}Config")(**SMALL | ARCHITECTURES[name], eos_token_id=None)
     reference = getattr(transformers, f"{name}ForCausalLM")(config).eval()
     chance = torch.Generator().manual_seed(0)
@@ -137,8 +137,8 @@ def made(name: str, folder: Path) -> Expected:
 
     def scores(ids: Tensor) -> Tensor:
         # Without a cache and with positions said: MiniMax's own cache counts its tokens wrongly.
-        found: Tensor = reference(ids, position_ids=torch.arange(ids.shape[1])[None], use_cache=False).logits
-        return found
+        logits: Tensor = reference(ids, position_ids=torch.arange(ids.shape[1])[None], use_cache=False).logits
+        return logits
 
     with torch.inference_mode():
         greedy = ids[:1, : TOKENS // 2]
@@ -149,10 +149,10 @@ def made(name: str, folder: Path) -> Expected:
 
 def read(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
     """The model in a folder; a tokenizer need not be there."""
-    found = safetensors.Safetensors(folder)
-    found.file_of = {name: file for name, file in found.file_of.items() if file.name != EXPECTED}
-    model = models.build(found.config, layers.LayerContext(dtype))
-    loader.fill(model, found, device=device, progress=NullProgress(), where=str(folder))
+    checkpoint = safetensors.Safetensors(folder)
+    checkpoint.file_of = {name: file for name, file in checkpoint.file_of.items() if file.name != EXPECTED}
+    model = models.build(checkpoint.config, layers.LayerContext(dtype))
+    loader.fill(model, checkpoint, device=device, progress=NullProgress(), where=str(folder))
     return model
 
 
@@ -178,8 +178,8 @@ class Reader:
                 sequence = attention_context.PrefillSequence(0, len(ids), self.length + len(ids), self.blocks)
                 step = attention_context.PrefillContext(self.cache, [sequence])
             self.length += len(ids)
-            found: Tensor = self.model.logits(self.model(torch.tensor(ids, device=self.device), step))
-            return found.cpu()
+            logits: Tensor = self.model.logits(self.model(torch.tensor(ids, device=self.device), step))
+            return logits.cpu()
 
 
 def scores(model: Any, ids: Sequence[int], pieces: Sequence[int]) -> Tensor:
@@ -193,12 +193,12 @@ def scores(model: Any, ids: Sequence[int], pieces: Sequence[int]) -> Tensor:
 
 def continued(model: Any, prompt: Sequence[int], count: int) -> list[int]:
     """The prompt and `count` greedy tokens after it."""
-    reader, found = Reader(model, len(prompt) + count), list(prompt)
-    new = found
+    reader, token_ids = Reader(model, len(prompt) + count), list(prompt)
+    new = token_ids
     for _ in range(count):
         new = [int(reader(new)[-1].argmax())]
-        found = found + new
-    return found
+        token_ids = token_ids + new
+    return token_ids
 
 
 def measured(name: str, model: Any, expected: Expected) -> Row:
@@ -237,25 +237,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--device", default="cpu", type=torch.device)
-    given = parser.parse_args(arguments)
-    found: list[Row] = []
-    print(f"torch {torch.__version__}, {given.dtype} on {given.device}\n")
+    args = parser.parse_args(arguments)
+    results: list[Row] = []
+    print(f"torch {torch.__version__}, {args.dtype} on {args.device}\n")
     print("| architecture | tokens | max Δlogit | mean KL, nats | greedy equal | pieces |")
     print("|---|--:|--:|--:|:-:|--:|")
-    for row in rows(given.folders, getattr(torch, given.dtype), given.device):
-        said = "yes" if row.greedy else "no"
-        found.append(row)
+    for row in rows(args.folders, getattr(torch, args.dtype), args.device):
+        equal = "yes" if row.greedy else "no"
+        results.append(row)
         print(
-            f"| {row.name} | {row.tokens} | {row.difference:.1e} | {row.divergence:.1e} | {said} | {row.pieces:.1e} |",
+            f"| {row.name} | {row.tokens} | {row.difference:.1e} | {row.divergence:.1e} | {equal} | {row.pieces:.1e} |",
             flush=True,
         )
     worst = {
-        "max_abs_dlogit": float(np.max([row.difference for row in found])),
-        "kl": float(np.max([row.divergence for row in found])),
-        "greedy_equal": all(row.greedy for row in found),
+        "max_abs_dlogit": float(np.max([row.difference for row in results])),
+        "kl": float(np.max([row.divergence for row in results])),
+        "greedy_equal": all(row.greedy for row in results),
     }
     print(json.dumps(worst))
-    return int(given.dtype == "float32" and not all(row.right for row in found))
+    return int(args.dtype == "float32" and not all(row.right for row in results))
 
 
 if __name__ == "__main__":

@@ -113,14 +113,14 @@ class _Sampler:
 
     def __init__(self, says: str) -> None:
         self.says = says
-        self.asked: list[Messages] = []
+        self.received: list[Messages] = []
 
     def _pack_message(self, role: str, content: Any) -> dict[str, Any]:
         return {"role": role, "content": content}
 
     def __call__(self, messages: Messages) -> SimpleNamespace:
         system = {"role": "system", "content": "You are a helpful assistant."}  # of its chat samplers
-        self.asked.append([system, *messages])
+        self.received.append([system, *messages])
         return SimpleNamespace(response_text=self.says, actual_queried_message_list=messages)
 
 
@@ -158,10 +158,10 @@ def _simple_evals(repo: Path, name: str, rows: Rows) -> list[Messages]:
         evaluation = load_names(repo / "gpqa_eval.py", "GPQAEval", **words).GPQAEval(n_repeats=REPEATS)
         evaluation(model)
         right = [f"{'ABCD'[_right(each)]}" for each in evaluation.examples]
-        return [*model.asked, [{"role": "targets", "content": "".join(right)}]]
+        return [*model.received, [{"role": "targets", "content": "".join(right)}]]
     names = ("GRADER_TEMPLATE", "CHOICE_LETTERS", "CHOICE_STRINGS", "CHOICE_LETTER_TO_STRING", "SimpleQAEval")
     load_names(repo / "simpleqa_eval.py", *names, **words).SimpleQAEval(judge)(model)
-    return model.asked + judge.asked
+    return model.received + judge.received
 
 
 def _right(example: dict[str, Any]) -> int:

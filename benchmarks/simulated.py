@@ -161,9 +161,9 @@ def limited() -> Iterator[tuple[str, Trial]]:
     def trial(of: Kind, n: int, population: int, k: int, made: random.Random) -> dict[str, float]:
         chances = [of.chance(made) for _ in range(population)]
         units = [Unit.of([of.answer(made, chance) for _ in range(k)]) for chance in chances[:n]]
-        found = stats.these_problems(units, population=population)
-        low, high = found.interval() if made.random() < 0.05 else (math.nan, math.nan)
-        return {"these": holds(found, math.fsum(chances) / population), "width": high - low}
+        interval = stats.these_problems(units, population=population)
+        low, high = interval.interval() if made.random() < 0.05 else (math.nan, math.nan)
+        return {"these": holds(interval, math.fsum(chances) / population), "width": high - low}
 
     for name in ("0.9", "uniform", "0.97/0.1"):
         for n, population in ((10, 500), (50, 100), (490, 500)):
@@ -258,8 +258,8 @@ def power() -> Iterator[tuple[str, Trial]]:
         # Moved up where there is room, so that the mean moves by `size`.
         room = math.fsum(1 - chance for chance, _ in first) / n
         second = [(chance, min(1.0, chance + size / room * (1 - chance))) for chance, _ in first]
-        _, found = pair(second, (of, of), (k, k), made)
-        return {"found": found.p() < 0.05, "size": size}
+        _, difference = pair(second, (of, of), (k, k), made)
+        return {"found": difference.p() < 0.05, "size": size}
 
     for n in (10, 30, 100, 300):
         for k in (1, 4, 16):
@@ -292,8 +292,8 @@ def published() -> Iterator[tuple[str, Trial]]:
         chances = [of.chance(made) for _ in range(n)]
         units = [Unit.of([of.answer(made, chance) for _ in range(k)]) for chance in chances]
         figure = math.fsum(of.answer(made, chance) for chance in chances for _ in range(theirs)) / n / theirs
-        found = stats.against_published(units, min(1.0, figure + gap), repeats=theirs)
-        return {"called different": found.p() < 0.05}
+        difference = stats.against_published(units, min(1.0, figure + gap), repeats=theirs)
+        return {"called different": difference.p() < 0.05}
 
     for name in ("0.9", "uniform", "beta(9,1)", "0.97/0.1"):
         for n, k, theirs in ((30, 1, 1), (30, 32, 1), (30, 32, 32), (30, 4, 64), (500, 1, 1), (200, 4, 8)):
@@ -308,12 +308,12 @@ def passes() -> Iterator[tuple[str, Trial]]:
     """pass@k of n problems: the truth is the mean chance that one of k answers is right."""
 
     def trial(n: int, k: int, made: random.Random) -> dict[str, float]:
-        values, most = [], 2 * k
+        values, max_repeats = [], 2 * k
         for _ in range(n):
             chance = made.betavariate(1, 2)
-            values.append(stats.pass_at_k(most, sum(made.random() < chance for _ in range(most)), k))
-        found = stats.problems_like_these([Unit(value) for value in values])
-        return {"like these": holds(found, 1 - 2 / (k + 2))}
+            values.append(stats.pass_at_k(max_repeats, sum(made.random() < chance for _ in range(max_repeats)), k))
+        interval = stats.problems_like_these([Unit(value) for value in values])
+        return {"like these": holds(interval, 1 - 2 / (k + 2))}
 
     for n in (10, 30, 200):
         for k in (2, 8):
@@ -331,23 +331,23 @@ def until_se() -> Iterator[tuple[str, Trial]]:
         for name_, values in first.items():
             for value in values:
                 sums[name_] = sums[name_].add(value)
-        wanted = adaptive.allocate(sums, target, k)
+        repeats = adaptive.allocate(sums, target, k)
         units = []
         for name_, chance in chances.items():
-            more = [of.answer(made, chance) for _ in range(wanted[name_] - len(first[name_]))]
-            units.append(Unit.of(first[name_] + more))
+            added = [of.answer(made, chance) for _ in range(repeats[name_] - len(first[name_]))]
+            units.append(Unit.of(first[name_] + added))
         truth = math.fsum(expected(of, chance) for chance in chances.values()) / n
-        found = stats.these_problems(units)
+        interval = stats.these_problems(units)
         noise = {name_: chance * (1 - chance) for name_, chance in chances.items()}
-        error = math.sqrt(math.fsum(noise[each] / wanted[each] for each in chances)) / n
+        error = math.sqrt(math.fsum(noise[each] / repeats[each] for each in chances)) / n
         needed = max(adaptive.pilot(k), math.ceil(math.fsum(noise.values()) / n / n / target**2 - 1e-9)) * n
-        capped = max(wanted.values()) >= adaptive.MAX_FACTOR * k
+        capped = max(repeats.values()) >= adaptive.MAX_FACTOR * k
         return {
-            "moved, points": 100 * (found.value - truth),
-            "holds, these": holds(found, truth),
+            "moved, points": 100 * (interval.value - truth),
+            "holds, these": holds(interval, truth),
             "reached": capped or error <= target,
-            "answers": sum(wanted.values()) / n,
-            "of equal ones that know the noise": sum(wanted.values()) / min(needed, adaptive.MAX_FACTOR * k * n),
+            "answers": sum(repeats.values()) / n,
+            "of equal ones that know the noise": sum(repeats.values()) / min(needed, adaptive.MAX_FACTOR * k * n),
         }
 
     for name in ("0.8", "0.9", "uniform", "0.97/0.1", "1/0"):
@@ -373,10 +373,10 @@ TABLES: dict[str, Callable[[], Iterator[tuple[str, Trial]]]] = {
 def measure(table: str, number: int, trials: int) -> Row:
     """One row; always the same for the same number of trials."""
     setting, trial = [*TABLES[table]()][number]
-    made = random.Random(zlib.crc32(f"{table} {setting}".encode()))
+    rng = random.Random(zlib.crc32(f"{table} {setting}".encode()))
     sums: dict[str, list[float]] = {}
     for _ in range(trials):
-        for name, value in trial(made).items():
+        for name, value in trial(rng).items():
             if not math.isnan(value):
                 sums.setdefault(name, []).append(float(value))
     means = {name: math.fsum(values) / len(values) for name, values in sums.items()}
@@ -397,13 +397,13 @@ def promise(name: str, setting: str) -> tuple[float, float] | None:
 def judged(row: Row, trials: int) -> str:
     """What of a row is not as promised, with the room that chance needs; empty if all is."""
     room = 3 * math.sqrt(0.05 * 0.95 / trials)
-    said = []
+    verdicts = []
     for name, value in row.measured.items():
-        least, most = promise(name, row.setting) or (-math.inf, math.inf)
+        low, high = promise(name, row.setting) or (-math.inf, math.inf)
         space = 3 * row.measured["spread"] / math.sqrt(trials) if name.startswith("moved") else room
-        if not least - space <= value <= most + space:
-            said.append(f"{name} {value:.3f}")
-    return "; ".join(said)
+        if not low - space <= value <= high + space:
+            verdicts.append(f"{name} {value:.3f}")
+    return "; ".join(verdicts)
 
 
 def main() -> None:
@@ -415,8 +415,8 @@ def main() -> None:
     jobs = [(table, i) for table in options.only.split(",") for i in range(len([*TABLES[table]()]))]
     rows, last = [], ""
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        made = pool.map(measure, *zip(*jobs, strict=True), [options.trials] * len(jobs))
-        for row in made:
+        tables = pool.map(measure, *zip(*jobs, strict=True), [options.trials] * len(jobs))
+        for row in tables:
             if row.table != last:
                 print(f"\n## {row.table}\n\n| setting | measured | |\n|---|---|---|")
                 last = row.table

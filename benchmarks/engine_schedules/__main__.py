@@ -62,24 +62,24 @@ def main() -> int:
     parser.add_argument("--models", action="store_true")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--within", type=float, default=1e-5, help="how far logprobs in fp32 may differ, in nats")
-    given = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    cases = model_cases(getattr(torch, given.dtype), given.within) if given.models else symbolic_cases()
+    cases = model_cases(getattr(torch, args.dtype), args.within) if args.models else symbolic_cases()
     wrong = 0
     print("| case | schedules | preempted | worst Δlogprob | wrong | first wrong | s |\n|---|--:|--:|--:|--:|---|--:|")
     for name, run in cases:
         begin, failed, worst, preempted = time.monotonic(), [], 0.0, 0
-        for number in range(given.schedules):
+        for number in range(args.schedules):
             try:
-                engine, apart = run(random.Random(f"{given.seed}:{number}"))
+                engine, apart = run(random.Random(f"{args.seed}:{number}"))
                 worst, preempted = max(worst, apart), preempted + engine.scheduler.num_preempted
             except Exception as error:  # noqa: BLE001  each schedule by itself
                 failed.append(number)
-                said = traceback.format_exception_only(error)[-1].strip() + f"  (seed {given.seed}, schedule {number})"
-                print(said, file=sys.stderr)
+                message = traceback.format_exception_only(error)[-1].strip() + f" (seed {args.seed}, schedule {number})"
+                print(message, file=sys.stderr)
         seconds, first = time.monotonic() - begin, failed[0] if failed else ""
         print(
-            f"| {name} | {given.schedules} | {preempted} | {worst:.1e} | {len(failed)} | {first} | {seconds:.0f} |",
+            f"| {name} | {args.schedules} | {preempted} | {worst:.1e} | {len(failed)} | {first} | {seconds:.0f} |",
             flush=True,
         )
         wrong += len(failed)

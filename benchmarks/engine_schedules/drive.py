@@ -24,7 +24,7 @@ def make(executor: Any, schedule: Schedule, *, states: bool, threaded: bool = Fa
     return engine_module.Engine(executor, scheduler, async_scheduling=schedule.ahead, threaded=threaded)
 
 
-def drive(engine: Any, schedule: Schedule, *, most: int = 20_000) -> list[Any]:
+def drive(engine: Any, schedule: Schedule, *, max_steps: int = 20_000) -> list[Any]:
     """The sequences of all requests, each ended: finished, failed or cancelled. AssertionError if a book is wrong."""
     sequences = [ask.sequence(cached=schedule.prefix_cache and not schedule.invariant) for ask in schedule.asks]
     step, busy = 0, True
@@ -37,7 +37,7 @@ def drive(engine: Any, schedule: Schedule, *, most: int = 20_000) -> list[Any]:
         busy = engine.step()
         books(engine)
         step += 1
-        assert step < most, f"no end after {most} steps"
+        assert step < max_steps, f"no end after {max_steps} steps"
     assert all(sequence.future.done() for sequence in sequences)
     closed(engine)
     return sequences

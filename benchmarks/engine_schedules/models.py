@@ -101,7 +101,7 @@ def read(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
 
 def device(model: Any, schedule: Schedule, dtype: torch.dtype, where: torch.device) -> Any:
     """What runs the plans of a schedule."""
-    wanted = sizing.EngineConfig(
+    config = sizing.EngineConfig(
         dtype=dtype,
         device=where,
         max_num_seqs=schedule.batch,
@@ -112,7 +112,7 @@ def device(model: Any, schedule: Schedule, dtype: torch.dtype, where: torch.devi
         invariant=schedule.invariant,
     )
     snapshots = schedule.snapshots if has_states(model) else 0
-    return executor.build_model_runner(model, wanted, sizing.Capacity(schedule.blocks, snapshots, schedule.batch))
+    return executor.build_model_runner(model, config, sizing.Capacity(schedule.blocks, snapshots, schedule.batch))
 
 
 def has_states(model: Any) -> bool:
@@ -128,8 +128,8 @@ def logits(model: Any, ids: list[int], dtype: torch.dtype, where: torch.device) 
     blocks = np.arange(1, count + 1, dtype=np.int32)
     sequence = attention_context.PrefillSequence(0, len(ids), len(ids), blocks)
     step = attention_context.PrefillContext(cache, [sequence])
-    found: Tensor = model.logits(model(torch.tensor(ids, device=where), step))
-    return found.cpu()
+    scores: Tensor = model.logits(model(torch.tensor(ids, device=where), step))
+    return scores.cpu()
 
 
 def run(model: Any, schedule: Schedule, dtype: torch.dtype, where: torch.device, within: float) -> tuple[Any, float]:

@@ -97,10 +97,10 @@ def check(ask: Ask, found: Any, token: Callable[[int, int, float], None]) -> Non
     at, finish = len(ask.initial_tokens), None
     while finish is None and ask.max_tokens:
         assert at < len(tokens), f"ended ({found.finish_reason}) after {at} tokens, and must go on"
-        one = tokens[at]
-        token(len(ask.prompt) + at, one, found.output_logprobs[at])
+        token_id = tokens[at]
+        token(len(ask.prompt) + at, token_id, found.output_logprobs[at])
         at, counted = at + 1, counted + 1
-        if one in ask.stop_token_ids or (ask.stop and one % ask.stop == 0):
+        if token_id in ask.stop_token_ids or (ask.stop and token_id % ask.stop == 0):
             finish = "stop"
             break
         rest = list(forced.get(counted, ()))[: ask.max_tokens - at]

@@ -18,11 +18,11 @@ GOLDEN = 0x9E3779B97F4A7C15
 
 def mix(*words: int) -> int:
     """A number in [0, 2^63) for these numbers in this order."""
-    found = 0
+    state = 0
     for word in words:
-        found = (found ^ (word & 0xFFFFFFFFFFFFFFFF)) * GOLDEN % 2**64
-        found ^= found >> 29
-    return found % WORD
+        state = (state ^ (word & 0xFFFFFFFFFFFFFFFF)) * GOLDEN % 2**64
+        state ^= state >> 29
+    return state % WORD
 
 
 class Words:
@@ -51,12 +51,12 @@ class Words:
     def after(self, tokens: list[int]) -> list[tuple[int, int]]:
         """What is seen, and the state, after none of these tokens, after the first, and so on."""
         seen, state, before = 0, 0, 0
-        found = [(seen, state)]
+        contexts = [(seen, state)]
         for place, token in enumerate(tokens):
             before = self.store(before, token, place)
             seen, state = (seen + before) % WORD, self.carry(state, token)
-            found.append((seen, state))
-        return found
+            contexts.append((seen, state))
+        return contexts
 
 
 class Symbolic:
@@ -108,8 +108,8 @@ class Symbolic:
 
     def _slots(self, row: int, begin: int, end: int) -> np.ndarray[Any, Any]:
         places = np.arange(begin, end)
-        found: np.ndarray[Any, Any] = self.host_block_tables[row, places // BLOCK] * BLOCK + places % BLOCK
-        return found
+        slots: np.ndarray[Any, Any] = self.host_block_tables[row, places // BLOCK] * BLOCK + places % BLOCK
+        return slots
 
     def _seen(self, row: int, end: int) -> int:
         return int(self.cache[self._slots(row, 0, end)].sum(dtype=np.uint64)) % WORD
@@ -207,8 +207,8 @@ def verify(words: Words, ask: Ask, found: Any) -> None:
 
     check(ask, found, token)
     total = len(ask.prompt)
-    wanted = [words.logprob(*after[place], ask.prompt[place]) for place in range(total - ask.num_scored, total)]
-    assert [one.logprob for one in found.prompt_logprobs] == wanted, "scored"
+    expected = [words.logprob(*after[place], ask.prompt[place]) for place in range(total - ask.num_scored, total)]
+    assert [one.logprob for one in found.prompt_logprobs] == expected, "scored"
 
 
 def run(schedule: Schedule, *, states: bool, vocab: int = 256) -> Any:

@@ -73,9 +73,9 @@ def random_model(config: dict[str, Any]) -> Any:
     torch.manual_seed(0)
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
-            made = torch.empty_like(parameter, device=GPU)
-            made = made.normal_(1.0 if made.ndim == 1 else 0.0, 0.02)
-            setattr(module, name, torch.nn.Parameter(made, requires_grad=False))
+            weight = torch.empty_like(parameter, device=GPU)
+            weight = weight.normal_(1.0 if weight.ndim == 1 else 0.0, 0.02)
+            setattr(module, name, torch.nn.Parameter(weight, requires_grad=False))
         for name, buffer in list(module.named_buffers(recurse=False)):
             setattr(module, name, buffer.to(GPU))
     return model.eval()
@@ -92,8 +92,8 @@ def dense(note: Callable[[str, Any], None]) -> None:
     running = engine(model, 40960)
     for batch in (1, 64, 256):
         bench.decode(running, batch, 256, 128, 151936)  # graphs are captured
-        found = [bench.decode(running, batch, 256, 128, 151936) for _ in range(3)]
-        best = sorted(found, key=lambda row: row["tokens_per_s"])[1]
+        runs = [bench.decode(running, batch, 256, 128, 151936) for _ in range(3)]
+        best = sorted(runs, key=lambda row: row["tokens_per_s"])[1]
         best["bound_tokens_per_s"] = bench.decode_bound(work, rates, batch=batch, context=320)
         note(f"dense decode {batch}", best)
     for batch in (1, 256):
@@ -119,19 +119,19 @@ def mini(note: Callable[[str, Any], None]) -> None:
     bench.prefill(running, 40000, 32000)
     for length in (8192, 32768, 131072, 262144):
         first = bench.prefill(running, length, 32000)
-        found = {**bench.prefill(running, length, 32000, times=3, seed=10), "first_time_s": first["seconds"]}
-        note(f"mini prefill {length}", {**found, "bound_tokens_per_s": bench.prefill_bound(work, rates, length)})
+        figures = {**bench.prefill(running, length, 32000, times=3, seed=10), "first_time_s": first["seconds"]}
+        note(f"mini prefill {length}", {**figures, "bound_tokens_per_s": bench.prefill_bound(work, rates, length)})
     for batch in (1, 32):
         bench.decode(running, batch, 512, 16, 32000)
-        found = bench.decode(running, batch, 512, 64, 32000)
+        figures = bench.decode(running, batch, 512, 64, 32000)
         note(
             f"mini decode {batch}",
-            {**found, "bound_tokens_per_s": bench.decode_bound(work, rates, batch=batch, context=544)},
+            {**figures, "bound_tokens_per_s": bench.decode_bound(work, rates, batch=batch, context=544)},
         )
     for context in (1024, 2**18):
         bench.decode(running, 1, context, 8, 32000)
-        found = bench.decode(running, 1, context, 128, 32000)
-        note(f"mini decode behind {context}", found)
+        figures = bench.decode(running, 1, context, 128, 32000)
+        note(f"mini decode behind {context}", figures)
     running.close()
 
 
@@ -141,8 +141,8 @@ def long(note: Callable[[str, Any], None]) -> None:
     torch.cuda.reset_peak_memory_stats()
     running = engine(model, 2**20 + 4096, batch=4, memory=12)
     bench.prefill(running, 40000, 32000)
-    found = bench.prefill(running, 2**20, 32000)
-    note("mini prefill 1M", {**found, "peak_gib": bench.peak_memory(GPU)})
+    figures = bench.prefill(running, 2**20, 32000)
+    note("mini prefill 1M", {**figures, "peak_gib": bench.peak_memory(GPU)})
     running.close()
 
 
@@ -152,29 +152,29 @@ def repeats(note: Callable[[str, Any], None]) -> None:
     running = engine(model, 2**17 + 4096, batch=32, memory=16)
     bench.prefill(running, 40000, 32000)
     bench.decode(running, 32, 512, 8, 32000)
-    one = bench.prefill(running, 2**17, 32000)
+    single = bench.prefill(running, 2**17, 32000)
     prompt = bench.random_sequences(1, 2**17, 64, 32000, seed=99)[0].prompt_token_ids
 
     def asked() -> list[Any]:
-        found = import_module(f"{local.__name__}.engine.block_pool").hash_blocks(prompt)
+        hashes = import_module(f"{local.__name__}.engine.block_pool").hash_blocks(prompt)
         return [
-            sequence.Sequence(prompt_token_ids=prompt, max_tokens=64, sampling_params=bench.GREEDY, block_hashes=found)
+            sequence.Sequence(prompt_token_ids=prompt, max_tokens=64, sampling_params=bench.GREEDY, block_hashes=hashes)
             for _ in range(32)
         ]
 
     before = running.scheduler.num_prompt_tokens
-    took = bench.run_all(running, sequences := asked())
-    read = running.scheduler.num_prompt_tokens - before
+    seconds = bench.run_all(running, sequences := asked())
+    num_prefilled = running.scheduler.num_prompt_tokens - before
     again = bench.run_all(running, asked())  # now all is there: what 32 decodings cost by themselves
     note(
         "mini repeats",
         {
-            "prefilled_tokens": read,
+            "prefilled_tokens": num_prefilled,
             "prompt": len(prompt),
-            "seconds": took,
-            "one_prefill_s": one["seconds"],
+            "seconds": seconds,
+            "one_prefill_s": single["seconds"],
             "decodes_s": again,
-            "ratio": took / (one["seconds"] + again),
+            "ratio": seconds / (single["seconds"] + again),
             "same_tokens": len({tuple(s.output_token_ids) for s in sequences}),
         },
     )
@@ -188,13 +188,13 @@ def again(note: Callable[[str, Any], None]) -> None:
         vocab = config["vocab_size"]
 
         def alone(running: Any = running, vocab: int = vocab) -> list[list[int]]:
-            asked = [
+            sequences = [
                 *bench.random_sequences(3, 300, 64, vocab, seed=1),
                 *bench.random_sequences(3, 700, 64, vocab, seed=2, sampling_params=bench.SAMPLED),
             ]
-            for one in asked:
+            for one in sequences:
                 bench.run_all(running, [one])
-            return [one.output_token_ids for one in asked]
+            return [one.output_token_ids for one in sequences]
 
         before = alone()
         for sampling_params in (bench.SAMPLED, bench.GREEDY):
@@ -265,9 +265,9 @@ def peers(note: Callable[[str, Any], None]) -> None:
     config = transformers.Qwen3Config(**{k: v for k, v in DENSE.items() if k != "model_type"})
     peer(note, "dense", transformers.Qwen3ForCausalLM, config, (1, 64, 256), 256, (32768,))
     layers_ = ["full_attention" if i % 8 == 7 else "linear_attention" for i in range(MINI["num_hidden_layers"])]
-    kept = {k: v for k, v in MINI.items() if k in SHARED}
+    fields = {k: v for k, v in MINI.items() if k in SHARED}
     factors = {f"{kind}_alpha_factor": 32**0.25 for kind in ("full_attn", "linear_attn", "mlp")}
-    config = transformers.MiniMaxConfig(**kept, **factors, layer_types=layers_)
+    config = transformers.MiniMaxConfig(**fields, **factors, layer_types=layers_)
     peer(note, "mini", transformers.MiniMaxForCausalLM, config, (1, 32), 512, (8192, 32768, 131072))
 
 
@@ -302,22 +302,22 @@ def peer(
     with torch.inference_mode():
         for batch in batches:
             ids = torch.randint(0, config.vocab_size, (batch, prompt), device="cuda")
-            given = {"attention_mask": torch.ones_like(ids), "do_sample": False, "pad_token_id": 0}
+            arguments = {"attention_mask": torch.ones_like(ids), "do_sample": False, "pad_token_id": 0}
             for new in (4, NEW):
-                took = timed(
-                    lambda new=new, ids=ids, given=given: model.generate(  # type: ignore[misc]
+                seconds = timed(
+                    lambda new=new, ids=ids, given=arguments: model.generate(  # type: ignore[misc]
                         ids, max_new_tokens=new, min_new_tokens=new, **given
                     )
                 )
-            note(f"transformers {shape} decode {batch}", {"new": NEW, "tokens_per_s": batch * NEW / took})
+            note(f"transformers {shape} decode {batch}", {"new": NEW, "tokens_per_s": batch * NEW / seconds})
         for length in lengths:
             ids = torch.randint(0, config.vocab_size, (1, length), device="cuda")
             torch.cuda.reset_peak_memory_stats()
             for _ in range(2):
-                took = timed(lambda ids=ids: model(ids, logits_to_keep=1))  # type: ignore[misc]
+                seconds = timed(lambda ids=ids: model(ids, logits_to_keep=1))  # type: ignore[misc]
             note(
                 f"transformers {shape} prefill {length}",
-                {"tokens_per_s": length / took, "peak_gib": bench.peak_memory(GPU)},
+                {"tokens_per_s": length / seconds, "peak_gib": bench.peak_memory(GPU)},
             )
 
 
@@ -350,14 +350,14 @@ def main() -> None:
     if options.first_token:
         first_token(options.first_token)
         return
-    found: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    results: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
 
     def note(name: str, value: Any) -> None:
-        found[name] = value
+        results[name] = value
         plain = value if not isinstance(value, dict) else {k: float(f"{v:.4g}") for k, v in value.items()}
         print(f"{name}: {plain}", flush=True)
         if options.json:
-            options.json.write_text(json.dumps(found, indent=1))
+            options.json.write_text(json.dumps(results, indent=1))
 
     for name in options.parts.split(","):
         began = time.monotonic()
@@ -368,8 +368,8 @@ def main() -> None:
         gc.collect()
         torch.cuda.empty_cache()
         print(f"[{name}: {time.monotonic() - began:.1f} s]", flush=True)
-    table(found)
-    print(json.dumps(found))
+    table(results)
+    print(json.dumps(results))
 
 
 def table(found: dict[str, Any]) -> None:

@@ -153,9 +153,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--within", type=float, default=1e-4)
     parser.add_argument("--only", default="", help="architectures, by commas; 'command' for the whole command")
-    given = parser.parse_args()
-    device, only = torch.device(given.device), given.only.split(",") if given.only else [*models.ARCHITECTURES]
-    only += [] if given.only else ["command"]
+    args = parser.parse_args()
+    device, only = torch.device(args.device), args.only.split(",") if args.only else [*models.ARCHITECTURES]
+    only += [] if args.only else ["command"]
     sound = True
     print(HEADER, "|---|---|---|--:|--:|--:|--:|--:|--:|--:|", sep="\n", flush=True)
     for kind in (kind for kind in models.ARCHITECTURES if kind in only):
@@ -163,16 +163,16 @@ def main() -> int:
             began, total, invariant = time.monotonic(), Found(), dtype == torch.bfloat16
             with tempfile.TemporaryDirectory() as name:
                 model = models.read(models.write(Path(name) / kind, kind), dtype, device)
-            for number in range(given.schedules):
-                rng = random.Random(f"{given.seed}:{number}")
-                one = schedule(rng, given.requests, graphs=graphs, invariant=invariant)
-                total += run(model, one, dtype, device, given.within)
+            for number in range(args.schedules):
+                rng = random.Random(f"{args.seed}:{number}")
+                workload = schedule(rng, args.requests, graphs=graphs, invariant=invariant)
+                total += run(model, workload, dtype, device, args.within)
             how = ("invariant, " if invariant else "ahead, ") + ("graphs" if graphs else "no graphs")
-            sound &= row(kind, str(dtype).removeprefix("torch."), how, given.schedules, total, began)
+            sound &= row(kind, str(dtype).removeprefix("torch."), how, args.schedules, total, began)
     if "command" in only:
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as name:
-            sound &= row("minimax_m1", "float32", "m1eval run", 1, command(given.device, Path(name)), began)
+            sound &= row("minimax_m1", "float32", "m1eval run", 1, command(args.device, Path(name)), began)
     return int(not sound)
 
 

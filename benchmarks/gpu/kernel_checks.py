@@ -236,17 +236,17 @@ def at_an_edge(scores: Tensor, settings: dict[str, Tensor], row: int, token: int
     The slack is 1e-4 and the mass so close to the cutoff that the kernel may keep it or not. Prints details if not.
     """
     operation, kernel = part("ops.sample"), part("kernels.sample")
-    one = {name: values[row : row + 1] for name, values in settings.items()}
-    values = {name: tensor.item() for name, tensor in one.items()}
-    chances = (scores[row : row + 1] / one["temperature"]).softmax(-1)
+    own_settings = {name: values[row : row + 1] for name, values in settings.items()}
+    values = {name: tensor.item() for name, tensor in own_settings.items()}
+    chances = (scores[row : row + 1] / own_settings["temperature"]).softmax(-1)
     chances = chances / chances.max()
-    cut = operation.cutoffs(chances, one["top_p"], one["top_k"], one["min_p"])
+    cut = operation.cutoffs(chances, own_settings["top_p"], own_settings["top_k"], own_settings["min_p"])
     probs = torch.where(chances >= cut, chances, 0.0).double()[0]
     edges = probs.cumsum(0) / probs.sum()
     close = 2 * kernel.FLOOR / kernel.RUNGS**kernel.PASSES
     doubtful = chances[((chances / cut).log().abs() <= close) & (chances > 0)].double().sum()
     slack = 1e-4 + float(doubtful / probs.sum())
-    target = float(operation.uniforms(one["seeds"], one["indices"]))
+    target = float(operation.uniforms(own_settings["seeds"], own_settings["indices"]))
     below = float(edges[token - 1]) if token else 0.0
     if below - slack <= target <= float(edges[token]) + slack:
         return True

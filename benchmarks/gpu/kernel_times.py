@@ -133,9 +133,9 @@ def time_rope_and_attend(board: Board, rows: int, tokens: int = 320) -> None:
         out: Tensor = paged.paged_decode(queries, cache, tables, DIM**-0.5)
         return out
 
-    one = partial(paged.rope_and_attend, qkv, HEADS, angles)
+    fused = partial(paged.rope_and_attend, qkv, HEADS, angles)
     name = f"rope and attend, {rows} rows of {tokens}"
-    board.time(f"{name}, one kernel", [partial(one, *x, norm, DIM**-0.5) for x in inputs], moved)
+    board.time(f"{name}, one kernel", [partial(fused, *x, norm, DIM**-0.5) for x in inputs], moved)
     board.time(f"{name}, two kernels", [partial(two, *x) for x in inputs], moved)
 
 
@@ -196,13 +196,13 @@ def time_sample(board: Board, rows: int, chunks: list[tuple[int, int]]) -> None:
     """Sampling with each kind of filter."""
     kernel = part("kernels.sample")
     scores = normal(rows, VOCAB, dtype=FP32, scale=3.0)
-    one = torch.ones(rows, device="cuda")
-    none = torch.zeros(rows, dtype=torch.int32, device="cuda")
+    ones = torch.ones(rows, device="cuda")
+    zeros = torch.zeros(rows, dtype=torch.int32, device="cuda")
     seeds = torch.arange(rows, device="cuda")
     kinds = {
-        "no filter": (one, one, none, 0 * one),
-        "top_p": (one, 0.95 * one, none, 0 * one),
-        "top_k and top_p": (one, 0.95 * one, none + 20, 0 * one),
+        "no filter": (ones, ones, zeros, 0 * ones),
+        "top_p": (ones, 0.95 * ones, zeros, 0 * ones),
+        "top_k and top_p": (ones, 0.95 * ones, zeros + 20, 0 * ones),
     }
     for (name, settings), (chunk, warps) in product(kinds.items(), chunks):
         call = partial(kernel.sample, scores, *settings, seeds, seeds, chunk=chunk, warps=warps)

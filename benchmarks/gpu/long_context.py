@@ -62,15 +62,20 @@ async def shared(folder: Path, tokens: int) -> dict[str, float]:
     sentence = "The harbour was quiet, and nobody spoke. "
     text = (sentence * (tokens // len(sentence) + 1))[: tokens - 200]
     sampling = Sampling(max_tokens=8)
-    took = []
-    read = []
+    seconds = []
+    prefilled = []
     for i in range(QUESTIONS):
         began = time.monotonic()
         output = await runner.generate(Request(prompt=f"{text} Question {i}: which?", sampling=sampling))
-        took.append(time.monotonic() - began)
-        read.append(output.usage.prompt - output.usage.cached)
+        seconds.append(time.monotonic() - began)
+        prefilled.append(output.usage.prompt - output.usage.cached)
     await runner.aclose()
-    return {"first_s": took[0], "others_s": sum(took[1:]) / (QUESTIONS - 1), "first": read[0], "others": max(read[1:])}
+    return {
+        "first_s": seconds[0],
+        "others_s": sum(seconds[1:]) / (QUESTIONS - 1),
+        "first": prefilled[0],
+        "others": max(prefilled[1:]),
+    }
 
 
 def main() -> None:
@@ -79,7 +84,7 @@ def main() -> None:
         folder, out = Path(name, "mini"), Path(name, "out")
         folder.mkdir()
         write_checkpoint(folder, MINI, random_model(MINI))
-        found: list[dict[str, Any]] = []
+        samples: list[dict[str, Any]] = []
         print("| sample | prompt tokens | build s | tokenize s | prefill s | decode s | new |")
         print("|---|--:|--:|--:|--:|--:|--:|")
         for record in run(folder, out, tokens):
@@ -88,16 +93,18 @@ def main() -> None:
             decode = timing["total"] - tokenize - timing.get("queue", 0.0) - first
             new = usage.get("answer", 0) + usage.get("reasoning", 0)
             row = [record["id"], usage["prompt"], build, tokenize, first, decode, new]
-            found.append(dict(zip(("id", "prompt", "build", "tokenize", "prefill", "decode", "new"), row, strict=True)))
+            samples.append(
+                dict(zip(("id", "prompt", "build", "tokenize", "prefill", "decode", "new"), row, strict=True))
+            )
             print(f"| {row[0]} | {row[1]:,} | {build:.2f} | {tokenize:.2f} | {first:.2f} | {decode:.2f} | {new} |")
         print("several questions:", questions := asyncio.run(shared(folder, tokens)))
         print("| question about one text | prompt tokens | not read anew | s |")
         print("|---|--:|--:|--:|")
-        for record in (asked := one_text(folder, Path(name, "one"), tokens)):
+        for record in (answers := one_text(folder, Path(name, "one"), tokens)):
             usage, seconds = record["usage"], record["timing"]["total"]
             print(f"| {record['id']} | {usage['prompt']:,} | {usage.get('cached', 0):,} | {seconds:.2f} |")
-        usages = [record["usage"] for record in asked]
-        print(json.dumps({"samples": found, "questions": questions, "one_text": usages}))
+        usages = [record["usage"] for record in answers]
+        print(json.dumps({"samples": samples, "questions": questions, "one_text": usages}))
 
 
 if __name__ == "__main__":

@@ -42,37 +42,37 @@ GIVEN, NEW = 512, 128
 def measured(folder: Path, batches: tuple[int, ...], gpus: int) -> dict[str, Any]:
     """Speeds, tokens and logprobs of one checkpoint over so many GPUs."""
     runner = local.Runner(str(folder), gpus=gpus, window=PROMPT + 4096, batch=max(batches), memory=16)
-    found: dict[str, Any] = {"gpus": gpus}
+    results: dict[str, Any] = {"gpus": gpus}
     try:
         began = time.monotonic()
         asyncio.run(runner.start(NullProgress()))
-        found["start_s"] = time.monotonic() - began
+        results["start_s"] = time.monotonic() - began
         engine, vocab = runner._engine, runner.tokenizer.backend.get_vocab_size()
         bench.prefill(engine, PROMPT, vocab)
-        found[f"prefill {PROMPT}"] = bench.prefill(engine, PROMPT, vocab, times=3)["tokens_per_s"]
+        results[f"prefill {PROMPT}"] = bench.prefill(engine, PROMPT, vocab, times=3)["tokens_per_s"]
         for batch in batches:
             bench.decode(engine, batch, 256, 8, vocab)  # graphs are captured
             bench.decode(engine, batch, 256, NEW, vocab)
-            found[f"decode {batch}"] = bench.decode(engine, batch, 256, NEW, vocab)["drawing_tokens_per_s"]
-        asked = bench.random_sequences(8, 256, NEW, vocab, seed=7)
-        given = bench.random_sequences(4, GIVEN, 0, vocab, seed=8)
-        given = [
+            results[f"decode {batch}"] = bench.decode(engine, batch, 256, NEW, vocab)["drawing_tokens_per_s"]
+        sequences = bench.random_sequences(8, 256, NEW, vocab, seed=7)
+        scored = bench.random_sequences(4, GIVEN, 0, vocab, seed=8)
+        scored = [
             sequence.Sequence(
                 prompt_token_ids=one.prompt_token_ids,
                 max_tokens=0,
                 sampling_params=one.sampling_params,
                 num_scored=GIVEN - 1,
             )
-            for one in given
+            for one in scored
         ]
-        bench.run_all(engine, asked)
-        bench.run_all(engine, given)
-        found["tokens"] = [one.output_token_ids for one in asked]
-        found["logprobs"] = [score.logprob for one in given for score in one.prompt_logprobs]
-        found["peak_gib"] = bench.peak_memory(torch.device("cuda", 0))
+        bench.run_all(engine, sequences)
+        bench.run_all(engine, scored)
+        results["tokens"] = [one.output_token_ids for one in sequences]
+        results["logprobs"] = [score.logprob for one in scored for score in one.prompt_logprobs]
+        results["peak_gib"] = bench.peak_memory(torch.device("cuda", 0))
     finally:
         asyncio.run(runner.aclose())
-    return found
+    return results
 
 
 def agreement(one: dict[str, Any], several: dict[str, Any]) -> dict[str, float]:
@@ -95,18 +95,20 @@ def compared(name: str, gpus: int) -> dict[str, Any]:
         write_checkpoint(Path(folder), config, random_model(config))
         gc.collect()
         torch.cuda.empty_cache()
-        one = measured(Path(folder), batches, 1)
+        single = measured(Path(folder), batches, 1)
         gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         several = measured(Path(folder), batches, gpus)
     print(f"\n| {name} | 1 GPU | {gpus} GPUs | ratio |\n|---|--:|--:|--:|")
-    for key in [key for key in one if isinstance(one[key], float)]:
-        print(f"| {key} | {one[key]:,.1f} | {several[key]:,.1f} | {several[key] / one[key]:.2f} |")
-    agreed = agreement(one, several)
+    for key in [key for key in single if isinstance(single[key], float)]:
+        print(f"| {key} | {single[key]:,.1f} | {several[key]:,.1f} | {several[key] / single[key]:.2f} |")
+    agreed = agreement(single, several)
     print(", ".join(f"{key} {value:.4g}" for key, value in agreed.items()), flush=True)
-    kept = [{key: value for key, value in each.items() if key not in ("tokens", "logprobs")} for each in (one, several)]
-    return {"one": kept[0], "several": kept[1], "agreement": agreed}
+    figures = [
+        {key: value for key, value in each.items() if key not in ("tokens", "logprobs")} for each in (single, several)
+    ]
+    return {"one": figures[0], "several": figures[1], "agreement": agreed}
 
 
 def main() -> None:
@@ -118,11 +120,11 @@ def main() -> None:
     if (there := torch.cuda.device_count()) < options.gpus:
         print(f"this needs {options.gpus} GPUs, and there are {there}: nothing was measured")
         return
-    found: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
-    found |= {name: compared(name, options.gpus) for name in options.shapes.split(",")}
+    results: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    results |= {name: compared(name, options.gpus) for name in options.shapes.split(",")}
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
-    print(json.dumps(found))
+        options.json.write_text(json.dumps(results, indent=1))
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

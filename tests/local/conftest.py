@@ -71,8 +71,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tiny]:
     ) -> Tiny:
         folder = tmp_path_factory.mktemp(kind)
         torch.manual_seed(seed)
-        made = getattr(transformers, f"{CLASSES[kind]}Config")(**{**SHAPE, **OWN[kind], **config})
-        reference: Any = getattr(transformers, f"{CLASSES[kind]}ForCausalLM")(made)
+        settings = getattr(transformers, f"{CLASSES[kind]}Config")(**{**SHAPE, **OWN[kind], **config})
+        reference: Any = getattr(transformers, f"{CLASSES[kind]}ForCausalLM")(settings)
         reference.eval()
         for name, parameter in reference.named_parameters():
             parameter.data.normal_(1.0 if "norm" in name else 0.0, 0.3 if parameter.ndim == 1 else 0.15)
@@ -108,8 +108,8 @@ def scores(
     `scattered`: what is kept of the past lies in blocks that do not follow one another.
     """
     with torch.inference_mode():
-        found: torch.Tensor = model.logits(hidden(model, ids, pieces, dtype, scattered=scattered))
-        return found
+        logits: torch.Tensor = model.logits(hidden(model, ids, pieces, dtype, scattered=scattered))
+        return logits
 
 
 def hidden(

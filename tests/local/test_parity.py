@@ -35,9 +35,9 @@ def folder(tmp_path: Path) -> Path:
     for _ in range(6):
         greedy.append(int(naive(TINY, weights, greedy)[-1].argmax()))
     logits = torch.stack([naive(TINY, weights, prompt).float() for prompt in ids.tolist()])
-    made = saved(tmp_path / "m1", TINY, weights)
-    save_file({"ids": ids, "logits": logits, "greedy": torch.tensor([greedy])}, made / EXPECTED)
-    return made
+    folder = saved(tmp_path / "m1", TINY, weights)
+    save_file({"ids": ids, "logits": logits, "greedy": torch.tensor([greedy])}, folder / EXPECTED)
+    return folder
 
 
 def spoilt(folder: Path, **changed: torch.Tensor) -> None:
@@ -71,8 +71,8 @@ def test_a_wrong_logit_is_seen(parity: Any, folder: Path, capsys: pytest.Capture
     assert status == 1
     assert worst["max_abs_dlogit"] == pytest.approx(0.5, abs=1e-3)
     shifted = chance * (2.718281828459045**0.5 - 1) + 1
-    wanted = chance * 2.718281828459045**0.5 / shifted * 0.5 - torch.tensor(shifted).log().item()
-    assert worst["kl"] == pytest.approx(wanted / 80, rel=1e-2, abs=1e-8)
+    expected = chance * 2.718281828459045**0.5 / shifted * 0.5 - torch.tensor(shifted).log().item()
+    assert worst["kl"] == pytest.approx(expected / 80, rel=1e-2, abs=1e-8)
 
 
 def test_a_wrong_greedy_token_is_seen(parity: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,8 +35,8 @@ def ask(folder: Any, *requests: Request, **options: Any) -> list[Output]:
     async def talk(runner: Any) -> list[Output]:
         return list(await asyncio.gather(*map(runner.generate, requests)))
 
-    found: list[Output] = run(folder, talk, **options)
-    return found
+    outputs: list[Output] = run(folder, talk, **options)
+    return outputs
 
 
 def test_an_answer_says_what_it_cost(llama: Any) -> None:
@@ -51,9 +51,9 @@ def test_an_answer_says_what_it_cost(llama: Any) -> None:
 def test_messages_text_and_ids_of_one_prompt_give_one_answer(llama: Any) -> None:
     async def talk(runner: Any) -> list[str]:
         text = runner.tokenizer.render(ASK)
-        asked = ({"messages": ASK}, {"prompt": text}, {"token_ids": runner.tokenizer.encode(text)})
+        prompts = ({"messages": ASK}, {"prompt": text}, {"token_ids": runner.tokenizer.encode(text)})
         some = Sampling(max_tokens=20)
-        return [(await runner.generate(Request(**prompt, sampling=some))).text for prompt in asked]
+        return [(await runner.generate(Request(**prompt, sampling=some))).text for prompt in prompts]
 
     first, second, third = run(llama.folder, talk)
     assert first
@@ -78,10 +78,10 @@ def test_a_prompt_beyond_the_window_is_refused_in_words(llama: Any) -> None:
 def test_stop_strings_end_an_answer_before_them(llama: Any) -> None:
     (free,) = ask(llama.folder, Request(messages=ASK, sampling=Sampling(max_tokens=60)))
     middle = free.text[20:24]
-    wanted = free.text[: free.text.index(middle)]
+    expected = free.text[: free.text.index(middle)]
     limited = Sampling(max_tokens=60, stop=("never this", middle))
     (stopped,) = ask(llama.folder, Request(messages=ASK, sampling=limited))
-    assert (stopped.text, stopped.finish_reason) == (wanted, "stop")
+    assert (stopped.text, stopped.finish_reason) == (expected, "stop")
     assert stopped.usage.answer < 60
 
 
@@ -116,10 +116,10 @@ def test_thinking_is_split_off_and_counted(llama: Any) -> None:
         def made(ids: list[int], reasoning: str) -> Any:
             return local.output._count_thinking(runner.tokenizer, ids, reasoning)
 
-        drawn = runner.tokenizer.encode("I wonder.</think>42")
-        assert made(drawn, "I wonder.") == len(drawn) - 2
+        token_ids = runner.tokenizer.encode("I wonder.</think>42")
+        assert made(token_ids, "I wonder.") == len(token_ids) - 2
         assert made(runner.tokenizer.encode("I wonder. 42"), "I wonder.") == len("I wonder.")
-        assert made(drawn, "") == 0
+        assert made(token_ids, "") == 0
 
     run(llama.folder, talk)
 
@@ -130,9 +130,9 @@ def thinker(tiny: Callable[..., Any]) -> Any:
 
 
 def test_thinking_ends_at_its_budget_and_the_answer_follows(thinker: Any) -> None:
-    asked = Request(messages=ASK, think_budget=9, sampling=Sampling(max_tokens=40))
+    request = Request(messages=ASK, think_budget=9, sampling=Sampling(max_tokens=40))
     (free,) = ask(thinker, Request(messages=ASK, sampling=Sampling(max_tokens=9)))
-    (output,) = ask(thinker, asked, think_end="\nEnough.</think>\n")
+    (output,) = ask(thinker, request, think_end="\nEnough.</think>\n")
     assert not output.unfinished_thinking
     assert output.reasoning == f"{free.reasoning}\nEnough."
     assert output.text
@@ -141,8 +141,8 @@ def test_thinking_ends_at_its_budget_and_the_answer_follows(thinker: Any) -> Non
 
 
 def test_no_thinking_at_all_is_a_budget_too(thinker: Any) -> None:
-    asked = Request(messages=ASK, think_budget=0, sampling=Sampling(max_tokens=10))
-    (output,) = ask(thinker, asked, think_end="</think>")
+    request = Request(messages=ASK, think_budget=0, sampling=Sampling(max_tokens=10))
+    (output,) = ask(thinker, request, think_end="</think>")
     assert (output.reasoning, output.usage.reasoning, output.usage.answer) == ("", 0, 10)
     assert output.metadata["thinking"]["forced"]
     with pytest.raises(ValueError, match="no room for an answer"):
@@ -161,11 +161,11 @@ def test_a_budget_that_is_not_used_up_changes_nothing(llama: Any) -> None:
 
 def test_a_budget_counts_thinking_that_the_model_opens_itself(llama: Any) -> None:
     async def talk(runner: Any) -> None:
-        made = import_module(f"{local.__name__}.tokenizer.streaming").ThinkingBudget(
+        budget = import_module(f"{local.__name__}.tokenizer.streaming").ThinkingBudget(
             runner.tokenizer, 5, "!</think>", opened=False
         )
-        drawn = runner.tokenizer.encode("<think>abcdefghij")
-        forced = [made(token) for token in drawn]
+        token_ids = runner.tokenizer.encode("<think>abcdefghij")
+        forced = [budget(token) for token in token_ids]
         assert [i for i, found in enumerate(forced) if found] == [4]
         assert runner.tokenizer.decode(forced[4]) == "!</think>"
         closed = import_module(f"{local.__name__}.tokenizer.streaming").ThinkingBudget(
@@ -226,17 +226,17 @@ def test_a_continuation_is_as_likely_as_its_tokens_are(llama: Any) -> None:
     async def talk(runner: Any) -> None:
         prompt = Request(prompt="The ship")
         answer = await runner.generate(Request(prompt="The ship", sampling=Sampling(max_tokens=3), logprobs=True))
-        drawn = runner.tokenizer.encode(answer.text)
-        found = await runner.loglikelihood(prompt, answer.text)
-        if len(drawn) == 3:  # bytes that are no text come back as others
-            assert found.greedy
-            assert found.logprob == pytest.approx(sum(answer.logprobs), abs=1e-4)
+        token_ids = runner.tokenizer.encode(answer.text)
+        scored = await runner.loglikelihood(prompt, answer.text)
+        if len(token_ids) == 3:  # bytes that are no text come back as others
+            assert scored.greedy
+            assert scored.logprob == pytest.approx(sum(answer.logprobs), abs=1e-4)
         other = await runner.loglikelihood(prompt, " sank")
         assert (other.tokens, other.greedy) == (5, False)
         logits = llama.reference(torch.tensor([runner.tokenizer.encode_raw("The ship sank")])).logits[0]
         ids = runner.tokenizer.encode_raw("The ship sank")
-        wanted = sum(logits[i - 1].log_softmax(-1)[ids[i]].item() for i in range(len(ids) - 5, len(ids)))
-        assert other.logprob == pytest.approx(wanted, abs=1e-3)
+        expected = sum(logits[i - 1].log_softmax(-1)[ids[i]].item() for i in range(len(ids) - 5, len(ids)))
+        assert other.logprob == pytest.approx(expected, abs=1e-3)
         with pytest.raises(ValueError, match="cannot be scored"):
             await runner.loglikelihood(prompt, "")
 
@@ -261,8 +261,8 @@ def test_a_cancelled_request_makes_room(llama: Any) -> None:
         slow.cancel()
         with pytest.raises(asyncio.CancelledError):
             await slow
-        found: Output = await runner.generate(Request(messages=ASK, sampling=Sampling(max_tokens=3)))
-        return found
+        output: Output = await runner.generate(Request(messages=ASK, sampling=Sampling(max_tokens=3)))
+        return output
 
     assert run(llama.folder, talk, batch=1).usage.answer == 3
 

@@ -10,12 +10,12 @@ block_pool = load("runners", "local").engine.block_pool
 
 
 def test_keys_stand_for_all_tokens_up_to_their_block() -> None:
-    one = list(range(200))
-    assert len(block_pool.hash_blocks(one)) == 200 // block_pool.BLOCK_SIZE
-    assert block_pool.hash_blocks(one)[:2] == block_pool.hash_blocks(one[:130])
-    other = [7, *one[1:]]
-    assert not set(block_pool.hash_blocks(one)) & set(block_pool.hash_blocks(other))
-    assert block_pool.hash_blocks(one[: block_pool.BLOCK_SIZE - 1]) == []
+    tokens = list(range(200))
+    assert len(block_pool.hash_blocks(tokens)) == 200 // block_pool.BLOCK_SIZE
+    assert block_pool.hash_blocks(tokens)[:2] == block_pool.hash_blocks(tokens[:130])
+    other = [7, *tokens[1:]]
+    assert not set(block_pool.hash_blocks(tokens)) & set(block_pool.hash_blocks(other))
+    assert block_pool.hash_blocks(tokens[: block_pool.BLOCK_SIZE - 1]) == []
 
 
 def test_a_sequence_that_grows_gets_the_block_behind_its_last() -> None:
@@ -55,12 +55,12 @@ def test_no_block_is_lost_or_given_twice() -> None:
     running: list[list[int]] = []
     for step in range(3000):
         if blocks.num_available and rng.random() < 0.6:
-            own = rng.choice(running) if running and rng.random() < 0.7 else []
-            if not own:
-                running.append(own)
-            own.append(blocks.allocate(own[-1] if own else None, reserve=rng.randrange(6)))
+            table = rng.choice(running) if running and rng.random() < 0.7 else []
+            if not table:
+                running.append(table)
+            table.append(blocks.allocate(table[-1] if table else None, reserve=rng.randrange(6)))
             if rng.random() < 0.5:
-                blocks.cache(own[-1], step.to_bytes(4))
+                blocks.cache(table[-1], step.to_bytes(4))
         elif running:
             blocks.free(running.pop(rng.randrange(len(running))))
         if blocks.evictable and rng.random() < 0.2:

@@ -40,16 +40,16 @@ HYBRID = {
 
 def hybrid() -> Any:
     """A MiniMax-M1 of random weights: two layers keep states, two keys and values."""
-    made = models.build(HYBRID, layers.LayerContext())
+    model = models.build(HYBRID, layers.LayerContext())
     generator = torch.Generator().manual_seed(5)
-    for module in made.modules():
+    for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             scale = 0.3 if parameter.ndim > 1 else 0.1
             weights = torch.randn(parameter.shape, generator=generator) * scale + (parameter.ndim == 1)
             setattr(module, name, torch.nn.Parameter(weights, requires_grad=False))
         for name, buffer in list(module.named_buffers(recurse=False)):
             assert buffer.device.type == "cpu", name
-    return made.eval()
+    return model.eval()
 
 
 @pytest.fixture(scope="module", params=["softmax", "hybrid"])
@@ -95,22 +95,22 @@ def test_a_batch_of_any_lengths_gives_each_the_tokens_it_gets_alone(
     prompts = [[rng.randrange(256) for _ in range(rng.choice((1, 3, 64, 90, 200)))] for _ in range(12)]
     limits = [rng.randrange(1, 40) for _ in prompts]
     alone = engine(model, batch=1, prefix_cache=False)
-    wanted = [
+    expected = [
         asked(alone, Sequence(prompt_token_ids=p, max_tokens=n, sampling_params=GREEDY))[0]
         for p, n in zip(prompts, limits, strict=True)
     ]
     running = engine(model, **options)
     running.async_scheduling = ahead
-    assert asked(running, *[asks(p, n) for p, n in zip(prompts, limits, strict=True)]) == wanted
+    assert asked(running, *[asks(p, n) for p, n in zip(prompts, limits, strict=True)]) == expected
 
 
 def test_a_sequence_that_joins_midway_gets_the_tokens_it_gets_alone(model: Any, engine: Callable[..., Any]) -> None:
     running = engine(model)
     alone = asked(running, asks(prompt(1, 100), 40))[0]
-    drawn = threading.Event()
-    first = asks(prompt(2), 300, stop_check=lambda _: drawn.set())
+    decoding = threading.Event()
+    first = asks(prompt(2), 300, stop_check=lambda _: decoding.set())
     running.submit(first)
-    assert drawn.wait(60)
+    assert decoding.wait(60)
     late = asks(prompt(1, 100), 40)
     running.submit(late)
     late.future.result(timeout=60)
@@ -135,10 +135,10 @@ def test_sampled_tokens_do_not_depend_on_the_batch(model: Any, ahead: bool, engi
 
 def test_repeats_of_a_long_prompt_are_read_once(model: Any, engine: Callable[..., Any]) -> None:
     long = prompt(4, 1000)
-    wanted = asked(engine(model, batch=1, chunk=2048, window=2048, prefix_cache=False), asks(long, 8))[0]
+    expected = asked(engine(model, batch=1, chunk=2048, window=2048, prefix_cache=False), asks(long, 8))[0]
     running = engine(model, batch=8, chunk=256, window=2048)
     repeats = [asks(long, 8) for _ in range(8)]
-    assert asked(running, *repeats) == [wanted] * 8
+    assert asked(running, *repeats) == [expected] * 8
     assert running.scheduler.num_prompt_tokens <= 1000 + 7 * 64
     assert sorted(sequence.num_cached_tokens for sequence in repeats) == [0, *[960] * 7]
 
@@ -147,19 +147,19 @@ def test_questions_about_one_text_read_it_once(model: Any, engine: Callable[...,
     text = prompt(5, 1024)
     questions = [text + prompt(100 + i, 30 + i) for i in range(5)]
     alone = engine(model, batch=1, chunk=2048, window=2048, prefix_cache=False)
-    wanted = [
+    expected = [
         asked(alone, Sequence(prompt_token_ids=ids, max_tokens=6, sampling_params=GREEDY))[0] for ids in questions
     ]
     running = engine(model, chunk=256, window=2048)
-    assert asked(running, *[asks(ids, 6) for ids in questions]) == wanted
+    assert asked(running, *[asks(ids, 6) for ids in questions]) == expected
     assert running.scheduler.num_prompt_tokens == sum(map(len, questions)) - 4 * 1024
 
 
 def test_a_second_turn_finds_the_first_with_its_answer(softmax: Any, engine: Callable[..., Any]) -> None:
     running = engine(softmax)
     first = prompt(6, 100)
-    said = asked(running, asks(first, 60))[0]
-    second = asks(first + said + prompt(7, 20), 5)
+    answer = asked(running, asks(first, 60))[0]
+    second = asks(first + answer + prompt(7, 20), 5)
     asked(running, second)
     assert second.num_cached_tokens == 128
 
@@ -178,13 +178,13 @@ def test_old_prompts_make_room_for_new_ones(model: Any, engine: Callable[..., An
 
 def test_when_blocks_run_out_a_sequence_starts_again_and_loses_nothing(model: Any, engine: Callable[..., Any]) -> None:
     draws = [SamplingParams(1.0, 0.9, 0, 0.0, seed) for seed in range(6)]
-    wanted = asked(engine(model), *[asks(prompt(i, 40), 300, draw) for i, draw in enumerate(draws)])
+    expected = asked(engine(model), *[asks(prompt(i, 40), 300, draw) for i, draw in enumerate(draws)])
     block = local.layers.cache_spec.block_bytes(model.cache_specs, torch.float32)
     state = local.layers.cache_spec.state_bytes(model.cache_specs)
     room = (9 + 8) * block + 7 * state + 2**12
     tight = engine(model, batch=6, memory=(room + 8 * state) / 2**30)
     tight.scheduler.block_pool.__init__(14)
-    assert asked(tight, *[asks(prompt(i, 40), 300, draw) for i, draw in enumerate(draws)]) == wanted
+    assert asked(tight, *[asks(prompt(i, 40), 300, draw) for i, draw in enumerate(draws)]) == expected
     assert tight.scheduler.num_preempted > 0
 
 
@@ -211,19 +211,19 @@ def test_tokens_that_must_come_next_come_at_once_and_the_rest_follows_them(
 
 def test_logprobs_and_scores_are_those_of_the_model(softmax: Any, llama: Any, engine: Callable[..., Any]) -> None:
     running = engine(softmax, chunk=64)
-    drawn = asks(prompt(9, 100), 20, SamplingParams(1.0, 1.0, 0, 0.0, 3), logprobs=True)
-    asked(running, drawn)
-    whole = prompt(9, 100) + drawn.output_token_ids
+    sampled = asks(prompt(9, 100), 20, SamplingParams(1.0, 1.0, 0, 0.0, 3), logprobs=True)
+    asked(running, sampled)
+    whole = prompt(9, 100) + sampled.output_token_ids
     with torch.inference_mode():
         logprobs = llama.reference(torch.tensor([whole])).logits[0].log_softmax(-1)
-    wanted = [logprobs[99 + i, token].item() for i, token in enumerate(drawn.output_token_ids)]
-    assert drawn.output_logprobs == pytest.approx(wanted, abs=1e-4)
+    expected = [logprobs[99 + i, token].item() for i, token in enumerate(sampled.output_token_ids)]
+    assert sampled.output_logprobs == pytest.approx(expected, abs=1e-4)
     for count in (1, 20, 70, 119):
         scored = asks(whole, 0, num_scored=count)
         asked(running, scored)
         places = range(len(whole) - count, len(whole))
-        wanted = [logprobs[i - 1, whole[i]].item() for i in places]
-        assert [found.logprob for found in scored.prompt_logprobs] == pytest.approx(wanted, abs=1e-4)
+        expected = [logprobs[i - 1, whole[i]].item() for i in places]
+        assert [found.logprob for found in scored.prompt_logprobs] == pytest.approx(expected, abs=1e-4)
         assert [found.is_greedy for found in scored.prompt_logprobs] == [
             int(logprobs[i - 1].argmax()) == whole[i] for i in places
         ]
@@ -232,44 +232,44 @@ def test_logprobs_and_scores_are_those_of_the_model(softmax: Any, llama: Any, en
 
 def test_no_more_than_a_batch_runs_at_once_and_all_are_answered(softmax: Any, engine: Callable[..., Any]) -> None:
     running = engine(softmax, batch=3)
-    most: list[int] = []
+    sizes: list[int] = []
     sequences = [
-        asks(prompt(i), 5 + i, stop_check=lambda _: most.append(len(running.scheduler.running))) for i in range(10)
+        asks(prompt(i), 5 + i, stop_check=lambda _: sizes.append(len(running.scheduler.running))) for i in range(10)
     ]
     assert [len(tokens) for tokens in asked(running, *sequences)] == [5 + i for i in range(10)]
-    assert max(most) == 3
+    assert max(sizes) == 3
     starts = [sequence.started_at for sequence in sequences]
     assert starts == sorted(starts)
 
 
 def test_a_long_prompt_is_read_in_pieces_between_the_tokens_of_others(softmax: Any, engine: Callable[..., Any]) -> None:
     running = engine(softmax, chunk=64)
-    drawn: list[float] = []
-    first = asks(prompt(1), 400, stop_check=lambda _: drawn.append(time.monotonic()))
+    times: list[float] = []
+    first = asks(prompt(1), 400, stop_check=lambda _: times.append(time.monotonic()))
     running.submit(first)
-    until(lambda: len(drawn) > 0)
+    until(lambda: len(times) > 0)
     long = asks(prompt(2, 500), 1)
     running.submit(long)
     long.future.result(timeout=60)
-    between = [moment for moment in drawn if long.started_at < moment < long.first_token_at]
+    between = [moment for moment in times if long.started_at < moment < long.first_token_at]
     assert len(between) >= 500 // 64 - 1
 
 
 def test_prompts_share_what_a_step_may_read(softmax: Any, engine: Callable[..., Any]) -> None:
     class Listener(NullProgress):
         def __init__(self) -> None:
-            self.read: list[int] = []
+            self.prompt_tokens: list[int] = []
 
         def tokens(self, *, prompt: int = 0, output: int = 0) -> None:
-            self.read.append(prompt)
+            self.prompt_tokens.append(prompt)
 
     listener = Listener()
     sizes = [30, 5, 170, 1, 44]
     prompts = [asks(prompt(i, n), 9, progress=listener) for i, n in enumerate(sizes)]
     asked(engine(softmax, chunk=64), *prompts)
-    assert sum(listener.read) == sum(sizes)
-    assert max(listener.read) == 64
-    assert listener.read[-1] == 0
+    assert sum(listener.prompt_tokens) == sum(sizes)
+    assert max(listener.prompt_tokens) == 64
+    assert listener.prompt_tokens[-1] == 0
 
 
 def test_an_end_token_ends_a_sequence_and_stays_its_last(model: Any, engine: Callable[..., Any]) -> None:

@@ -33,11 +33,11 @@ def task(tmp_path: Path) -> Callable[..., Path]:
 
 def answers(out: Path) -> dict[str, set[str]]:
     """The different texts of each sample."""
-    found: dict[str, set[str]] = {}
+    texts: dict[str, set[str]] = {}
     for line in (run_of(out) / "samples.jsonl").read_text().splitlines():
         record = json.loads(line)
-        found.setdefault(record["id"], set()).add(record["text"])
-    return found
+        texts.setdefault(record["id"], set()).add(record["text"])
+    return texts
 
 
 def test_greedy_repeats_of_a_hybrid_model_are_one_answer(
@@ -49,10 +49,10 @@ def test_greedy_repeats_of_a_hybrid_model_are_one_answer(
         *("--set", "generation.temperature=0", "-o", "device=cpu", "-o", "batch=16", "--out", tmp_path / "x"),
     )
     assert done.code == 0, done.err
-    found = answers(tmp_path / "x")
-    assert len(found) == len(lengths)
-    assert {name for name, texts in found.items() if len(texts) > 1} == set()
-    assert len({text for texts in found.values() for text in texts}) > 1
+    texts_by_id = answers(tmp_path / "x")
+    assert len(texts_by_id) == len(lengths)
+    assert {name for name, texts in texts_by_id.items() if len(texts) > 1} == set()
+    assert len({text for texts in texts_by_id.values() for text in texts}) > 1
 
 
 def test_an_invariant_run_goes_on_only_in_the_same_shapes(
@@ -61,22 +61,22 @@ def test_an_invariant_run_goes_on_only_in_the_same_shapes(
     file = task(70, 80)
 
     def run(out: str, repeats: int, *options: str) -> Any:
-        given = [word for option in ("device=cpu", *options) for word in ("-o", option)]
+        options_ = [word for option in ("device=cpu", *options) for word in ("-o", option)]
         where = ("--model", f"local:{folder}", "--max-tokens", 3, "--repeats", repeats, "--out", tmp_path / out)
-        return m1eval("run", "--tasks", file, *where, *given)
+        return m1eval("run", "--tasks", file, *where, *options_)
 
     assert run("loose", 1, "batch=4").code == 0
     assert run("loose", 2, "batch=8").code == 0
     assert run("pinned", 1, "invariant=true", "batch=4").code == 0
-    said = json.loads((run_of(tmp_path / "pinned") / "run.json").read_text())
-    assert said["runner"]["pinned"]["batch"] == said["config"]["runner"]["batch"] == 4
+    metadata = json.loads((run_of(tmp_path / "pinned") / "run.json").read_text())
+    assert metadata["runner"]["pinned"]["batch"] == metadata["config"]["runner"]["batch"] == 4
     refused = run("pinned", 2, "invariant=true", "batch=8")
     assert refused.code == 2
     (line,) = refused.err.strip().splitlines()
     assert "batch=4" in line
     assert "this run has 8" in line
     assert "chunk=512" in run("pinned", 2, "invariant=true", "batch=4", "chunk=64").err
-    threads = said["config"]["runner"]["threads"]
+    threads = metadata["config"]["runner"]["threads"]
     assert f"threads={threads}" in run("pinned", 2, "invariant=true", "batch=4", f"threads={threads + 1}").err
     assert run("pinned", 2, "invariant=true", "batch=4", "prefix_cache=false").code == 0
 

@@ -115,13 +115,13 @@ def test_what_a_failed_step_computed_is_for_nobody(states: bool, how: str) -> No
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """A tiny random model of an architecture."""
-    made: dict[Any, Any] = {}
+    cached: dict[Any, Any] = {}
 
     def get(kind: str, dtype: torch.dtype = torch.float32) -> Any:
-        if (kind, dtype) not in made:
+        if (kind, dtype) not in cached:
             folder = models.write(tmp_path_factory.mktemp(kind), kind)
-            made[kind, dtype] = models.read(folder, dtype, CPU)
-        return made[kind, dtype]
+            cached[kind, dtype] = models.read(folder, dtype, CPU)
+        return cached[kind, dtype]
 
     return get
 

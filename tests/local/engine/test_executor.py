@@ -123,17 +123,17 @@ async def begun(runner: Any) -> None:
 async def conversation(runner: Any) -> list[Any]:
     """Prompts of many lengths, greedy and sampled; one that begins like another; more than memory holds; a score."""
     lengths = [1, 20, 64, 100, 200]
-    found = await asyncio.gather(
+    answers = await asyncio.gather(
         *[ask(runner, prompt(10 + i, n), temperature=i % 2, top_p=0.9, seed=i) for i, n in enumerate(lengths)]
     )
-    found += [await ask(runner, LONG), again := await ask(runner, [*LONG[:130], 7, 8])]
+    answers += [await ask(runner, LONG), again := await ask(runner, [*LONG[:130], 7, 8])]
     assert again.usage.cached == 128
     held = runner._engine.scheduler.block_pool
     held.__init__(8)
-    found += await asyncio.gather(*[ask(runner, prompt(30 + i, 50), 20, temperature=1.0, seed=i) for i in range(5)])
+    answers += await asyncio.gather(*[ask(runner, prompt(30 + i, 50), 20, temperature=1.0, seed=i) for i in range(5)])
     assert runner._engine.scheduler.num_preempted > 0
     scored = await runner.loglikelihood(Request(token_ids=LONG), "to be or not")
-    return [*((output.text, output.logprobs) for output in found), ("", [scored.logprob])]
+    return [*((output.text, output.logprobs) for output in answers), ("", [scored.logprob])]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -150,10 +150,10 @@ def test_several_processes_answer_as_one_does(kind: str, checkpoint: Callable[[d
 
         return talk
 
-    wanted = run(folder, told(alone))
-    found = run(folder, told(together), gpus=gpus)
-    assert [text for text, _ in found] == [text for text, _ in wanted]
-    for (_, one), (_, other) in zip(found, wanted, strict=True):
+    expected = run(folder, told(alone))
+    actual = run(folder, told(together), gpus=gpus)
+    assert [text for text, _ in actual] == [text for text, _ in expected]
+    for (_, one), (_, other) in zip(actual, expected, strict=True):
         assert one == pytest.approx(other, abs=1e-3)
     assert together == {**alone, "gpus": gpus}
 
@@ -224,10 +224,10 @@ def test_a_rank_that_cannot_load_is_named(checkpoint: Callable[[dict[str, Any]],
     others = executor.MultiprocessExecutor(folder, torch.float32, torch.device("cpu"), 2)
     (folder / "model.safetensors").unlink()
     model = models.build(json.loads((folder / "config.json").read_text()), layers.LayerContext())
-    wanted = local.engine.memory.EngineConfig(torch.float32, torch.device("cpu"), 1, 64, 64, None, False, False, 2)
+    config = local.engine.memory.EngineConfig(torch.float32, torch.device("cpu"), 1, 64, 64, None, False, False, 2)
     try:
         with pytest.raises(RunnerError, match=r"^local: rank 1 of 2: .* has no \*\.safetensors$"):
-            others.initialize(model, wanted)
+            others.initialize(model, config)
         assert len(others.workers) == 1
     finally:
         others.close()
@@ -278,8 +278,13 @@ def test_ranks_that_share_a_cpu_share_its_memory(monkeypatch: pytest.MonkeyPatch
     sizing = import_module(f"{local.__name__}.engine.memory")
     monkeypatch.setattr(sizing, "free_bytes", lambda device: 2**26)
     memory = [local.layers.cache_spec.KVSpec(2, 16)] * 4
-    asked: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu"), "max_num_seqs": 512, "window": 512}
+    settings: dict[str, Any] = {
+        "dtype": torch.float32,
+        "device": torch.device("cpu"),
+        "max_num_seqs": 512,
+        "window": 512,
+    }
     one, two = (
-        sizing.fit_capacity(memory, **asked, cache_bytes=None, step_bytes=0, world_size=ranks_) for ranks_ in (1, 2)
+        sizing.fit_capacity(memory, **settings, cache_bytes=None, step_bytes=0, world_size=ranks_) for ranks_ in (1, 2)
     )
     assert two.num_blocks == one.num_blocks // 2

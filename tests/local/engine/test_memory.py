@@ -42,9 +42,9 @@ def test_what_is_planned_fits_into_the_budget_and_holds_a_whole_window() -> None
         for memory in (M1, R1):
             for budget in (90, 120, 180):
                 room = fit(memory, cache_bytes=budget * GIB)
-                kept = room.num_blocks * cache_spec.block_bytes(memory, torch.bfloat16)
+                blocks = room.num_blocks * cache_spec.block_bytes(memory, torch.bfloat16)
                 states = (room.max_num_seqs + 1 + room.num_snapshots) * cache_spec.state_bytes(memory)
-                assert kept + states <= budget * GIB
+                assert blocks + states <= budget * GIB
                 assert (room.num_blocks - 1) * cache_spec.BLOCK_SIZE >= 2**20
                 assert 1 <= room.max_num_seqs <= 16
                 assert (room.num_snapshots > 0) == (memory is M1)

@@ -21,8 +21,8 @@ def inputs(device, tokens, chosen, count, width=80, inner=48):
 
 def expected(part, x, gate_up, down, weights, ids):
     """The reference in fp32, other ranks' experts left out."""
-    own = ids.flatten().where((ids >= 0).flatten() & (ids < len(down)).flatten(), len(down))
-    return part("ops.experts").expert_by_expert(x.float(), gate_up.float(), down.float(), weights, own)
+    local_ids = ids.flatten().where((ids >= 0).flatten() & (ids < len(down)).flatten(), len(down))
+    return part("ops.experts").expert_by_expert(x.float(), gate_up.float(), down.float(), weights, local_ids)
 
 
 def near(actual, exact, bound):
@@ -103,14 +103,14 @@ def test_without_tokens_nothing_is_done(part, device):
 def test_slots_are_sorted_by_expert_and_keep_their_order(part, device, tokens, chosen, count, table, first):
     torch.manual_seed(count)
     ids = torch.rand(tokens, count, device=device).topk(chosen).indices - first
-    own = count - first
-    back, ends = part("kernels.experts").sort_by_expert(ids, own, table=table)
+    num_local = count - first
+    back, ends = part("kernels.experts").sort_by_expert(ids, num_local, table=table)
     flat = ids.flatten()
-    inside = (flat >= 0) & (flat < own)
-    slots = flat.where(inside, own).argsort(stable=True)[: int(inside.sum())]
+    inside = (flat >= 0) & (flat < num_local)
+    slots = flat.where(inside, num_local).argsort(stable=True)[: int(inside.sum())]
     assert back[slots].equal(torch.arange(len(slots), device=device, dtype=torch.int32))
     assert (back[~inside] == -1).all()
-    assert ends.equal(flat[inside].bincount(minlength=own).cumsum(0).int())
+    assert ends.equal(flat[inside].bincount(minlength=num_local).cumsum(0).int())
 
 
 def test_tokens_are_copied_to_their_slots(part, device):

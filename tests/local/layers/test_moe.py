@@ -60,10 +60,10 @@ def test_experts_of_other_ranks_add_nothing(first: int) -> None:
 @pytest.mark.parametrize("first", [0, 3, 6])
 def test_computing_all_experts_for_all_tokens_does_the_same(first: int) -> None:
     x, gate_up, down, weights, ids = inputs(20, 3)
-    own = (ids - first).flatten()
-    own = own.where((own >= 0) & (own < len(down)), len(down))
+    local_ids = (ids - first).flatten()
+    local_ids = local_ids.where((local_ids >= 0) & (local_ids < len(down)), len(down))
     expected = token_by_token(x, gate_up, down, weights, ids - first)
-    torch.testing.assert_close(ops.dense(x, gate_up, down, weights, own), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ops.dense(x, gate_up, down, weights, local_ids), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("first", [0, 3, 6])
@@ -71,14 +71,14 @@ def test_computing_all_experts_for_all_tokens_does_the_same(first: int) -> None:
 def test_two_grouped_products_do_the_same_in_bfloat16(tokens: int, chosen: int, first: int) -> None:
     x, gate_up, down, weights, ids = inputs(tokens, chosen)
     x, gate_up, down = (tensor.bfloat16() for tensor in (x, gate_up, down))
-    own = (ids - first).flatten()
-    own = own.where((own >= 0) & (own < len(down)), len(down))
-    actual = ops.grouped(x, gate_up, down, weights, own, foreign=True)
+    local_ids = (ids - first).flatten()
+    local_ids = local_ids.where((local_ids >= 0) & (local_ids < len(down)), len(down))
+    actual = ops.grouped(x, gate_up, down, weights, local_ids, foreign=True)
     expected = token_by_token(x, gate_up, down, weights, ids - first)
     assert actual.dtype == torch.bfloat16
     assert (actual - expected).norm() <= 0.02 * expected.norm()
     if first == 0:
-        assert ops.grouped(x, gate_up, down, weights, own, foreign=False).equal(actual)
+        assert ops.grouped(x, gate_up, down, weights, local_ids, foreign=False).equal(actual)
 
 
 def test_ranks_add_up_to_the_whole() -> None:

@@ -133,8 +133,8 @@ def test_the_layer_that_predicts_a_second_token_is_ignored(deepseek: Make, tmp_p
     last = {name: tensor.clone() for name, tensor in weights.items() if "layers.2." in name}
     extra = {name.replace("layers.2.", "layers.3."): tensor for name, tensor in last.items()}
     extra |= {"model.layers.3.eh_proj.weight": torch.ones(32, 64), "model.layers.3.enorm.weight": torch.ones(32)}
-    more = copied(folder, tmp_path / "more", config, weights | extra)
-    assert torch.equal(scores(read(more), IDS), scores(read(folder), IDS))
+    extended = copied(folder, tmp_path / "more", config, weights | extra)
+    assert torch.equal(scores(read(extended), IDS), scores(read(folder), IDS))
     none = copied(folder, tmp_path / "none", config | {"num_nextn_predict_layers": 0}, weights | extra)
     with pytest.raises(RunnerError, match=r"unknown: model\.layers\.3\."):
         read(none)
@@ -162,8 +162,8 @@ def test_a_checkpoint_in_fp8_is_its_dequantised_twin(size: int, deepseek: Make, 
             stored, scales = quantise(tensor, (16, 16))
             quantised |= {name: stored, f"{name}_scale_inv": scales}
             plain[name] = fp8.dequantize(stored, scales, (16, 16))
-    said = {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [16, 16], "activation_scheme": "dynamic"}
-    rough = copied(folder, tmp_path / "fp8", config | {"quantization_config": said}, quantised)
+    quantization = {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [16, 16], "activation_scheme": "dynamic"}
+    rough = copied(folder, tmp_path / "fp8", config | {"quantization_config": quantization}, quantised)
     twin = copied(folder, tmp_path / "twin", config, plain)
     for rank in range(size):
         actual, expected = (dict(read(at, shard=sharding.Shard(rank, size)).named_parameters()) for at in (rough, twin))

@@ -84,11 +84,11 @@ def shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
         actual |= {f"{at}.self_attn.{name}": shape for name, shape in chosen.items()}
         actual[f"{at}.block_sparse_moe.gate"] = [config["num_local_experts"], width]
         for j in range(config["num_local_experts"]):
-            one = {"w1": [ffn, width], "w2": [width, ffn], "w3": [ffn, width]}
-            actual |= {f"{at}.block_sparse_moe.experts.{j}.{name}": shape for name, shape in one.items()}
+            expert = {"w1": [ffn, width], "w2": [width, ffn], "w3": [ffn, width]}
+            actual |= {f"{at}.block_sparse_moe.experts.{j}.{name}": shape for name, shape in expert.items()}
         if shared := config["shared_intermediate_size"]:
-            one = {"gate_proj": [shared, width], "up_proj": [shared, width], "down_proj": [width, shared]}
-            actual |= {f"{at}.shared_mlp.{name}": shape for name, shape in one.items()}
+            expert = {"gate_proj": [shared, width], "up_proj": [shared, width], "down_proj": [width, shared]}
+            actual |= {f"{at}.shared_mlp.{name}": shape for name, shape in expert.items()}
             actual[f"{at}.coefficient"] = [1, width]
     return {f"{name}.weight": shape for name, shape in actual.items()}
 

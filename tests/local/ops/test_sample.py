@@ -49,8 +49,8 @@ def filtered(scores, temperature, top_p, top_k, min_p):
 def frequencies(scores, count, temperature=1.0, top_p=1.0, top_k=0, min_p=0.0):
     """How often each token comes at evenly spaced random numbers."""
     goals = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    one = torch.ones(count)
-    filters = one * temperature, one * top_p, (one * top_k).int(), one * min_p
+    ones = torch.ones(count)
+    filters = ones * temperature, ones * top_p, (ones * top_k).int(), ones * min_p
     tokens = ops.sample_filtered(scores.expand(count, -1), *filters, goals)
     return torch.bincount(tokens, minlength=scores.shape[-1]) / count
 
@@ -91,9 +91,9 @@ def test_top_p_takes_its_share_of_what_top_k_leaves(top_p, top_k):
 
 def test_draws_go_through_the_tokens_in_the_order_of_their_ids():
     scores = torch.tensor([[0.1, 3.0, 0.2, 2.0]])
-    one = torch.ones(99)
+    ones = torch.ones(99)
     tokens = ops.sample_filtered(
-        scores.expand(99, -1), one, one, (0 * one).int(), 0 * one, torch.arange(99).double() / 99
+        scores.expand(99, -1), ones, ones, (0 * ones).int(), 0 * ones, torch.arange(99).double() / 99
     )
     assert tokens.tolist() == sorted(tokens.tolist())
     assert set(tokens.tolist()) == {0, 1, 2, 3}

@@ -20,9 +20,9 @@ VOCAB = {chr(i): i - 32 for i in range(32, 127)}
 def tree(**model: Any) -> dict[str, Any]:
     core = Tokenizer(models.BPE(vocab=VOCAB, merges=[]))
     core.decoder = decoders.Fuse()
-    found: dict[str, Any] = json.loads(core.to_str())
-    found["model"] |= model
-    return found
+    content: dict[str, Any] = json.loads(core.to_str())
+    content["model"] |= model
+    return content
 
 
 def replace(pattern: Any, content: str) -> dict[str, Any]:
@@ -141,10 +141,10 @@ def refused(folder: Path, said: str, name: str) -> None:
 def test_a_hostile_tokenizer_is_refused_in_one_line(
     kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    content, said = TREES[kind]
+    content, message = TREES[kind]
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    refused(tmp_path, said, "tokenizer.json")
-    if said:
+    refused(tmp_path, message, "tokenizer.json")
+    if message:
         assert capfd.readouterr().err == "", "nothing else is printed"
 
 

@@ -114,8 +114,8 @@ CORES: dict[str, Callable[[], Tokenizer]] = {
 
 
 def decoder_entry(content: str, **flags: bool) -> dict[str, Any]:
-    given = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False, "special": True}
-    return {"content": content, **given, **flags}
+    defaults = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False, "special": True}
+    return {"content": content, **defaults, **flags}
 
 
 def with_decoder(size: int, *, hole: int = 0) -> dict[str, Any]:
@@ -160,8 +160,8 @@ BESIDE: dict[str, Callable[[int], Files]] = {
 
 @pytest.fixture(scope="module")
 def trained() -> Callable[[str], str]:
-    made: dict[str, str] = {}
-    return lambda name: made.setdefault(name, CORES[name]().to_str())
+    cached: dict[str, str] = {}
+    return lambda name: cached.setdefault(name, CORES[name]().to_str())
 
 
 def both(folder: Path, core: str, files: Files) -> tuple[Any, Any]:
@@ -219,10 +219,10 @@ def test_ids_need_not_follow_the_vocabulary(trained: Any, tmp_path: Path) -> Non
     size = Tokenizer.from_str(core).get_vocab_size()
     (tmp_path / "tokenizer.json").write_text(core)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(with_decoder(size, hole=100)))
-    found = from_folder(tmp_path)
-    assert found.encode("<|im_start|>a<|im_end|>") == [size + 100, *found.encode("a"), size + 101]
-    assert found.decode([size + 103]) == "</think>"
-    assert found.stop_token_ids == {size + 101}
+    tokenizer = from_folder(tmp_path)
+    assert tokenizer.encode("<|im_start|>a<|im_end|>") == [size + 100, *tokenizer.encode("a"), size + 101]
+    assert tokenizer.decode([size + 103]) == "</think>"
+    assert tokenizer.stop_token_ids == {size + 101}
 
 
 CHATML = (
@@ -263,9 +263,9 @@ def test_prompts_are_rendered_as_transformers_renders_them(where: str, trained: 
     tools = [{"type": "function", "function": {"name": "f", "description": "<é>", "parameters": {}}}]
     for talk in TALKS:
         for some in ([], tools):
-            wanted = theirs.apply_chat_template(talk, tools=some or None, add_generation_prompt=True, tokenize=False)
-            assert ours.render(talk, some) == wanted
-            assert ours.encode(wanted) == theirs.encode(wanted, add_special_tokens=False)
+            expected = theirs.apply_chat_template(talk, tools=some or None, add_generation_prompt=True, tokenize=False)
+            assert ours.render(talk, some) == expected
+            assert ours.encode(expected) == theirs.encode(expected, add_special_tokens=False)
 
 
 TURNS = {
@@ -316,8 +316,8 @@ def test_a_turn_ends_where_the_template_ends_it(kind: str, special: bool, traine
     base = core.token_to_id("<|endoftext|>")
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": base}))
     (tmp_path / "chat_template.jinja").write_text(template)
-    found = from_folder(tmp_path)
-    assert found.stop_token_ids == {base} | ({core.token_to_id(end)} if end else set())
+    tokenizer = from_folder(tmp_path)
+    assert tokenizer.stop_token_ids == {base} | ({core.token_to_id(end)} if end else set())
 
 
 def test_conflicting_ids_are_named(trained: Any, tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def pieces() -> tuple[dict[str, Any], Tokenizer]:
     core = sentencepiece()
     model = json.loads(core.to_str())["model"]
     words = sorted(model["vocab"], key=model["vocab"].get)
-    made = list(dict.fromkeys("".join(merge) for merge in model["merges"]))
-    scores = {word: -float(i) for i, word in enumerate(made)}
+    merged = list(dict.fromkeys("".join(merge) for merge in model["merges"]))
+    scores = {word: -float(i) for i, word in enumerate(merged)}
     kinds = [{"<unk>": 2, "<s>": 3, "</s>": 3}.get(word, 6 if word.startswith("<0x") else 1) for word in words]
     keys = {
         "tokenizer.ggml.model": "llama",
@@ -62,32 +62,32 @@ def pieces() -> tuple[dict[str, Any], Tokenizer]:
 
 
 def test_turns_end_where_the_template_ends_them_and_the_base_model_too(meta: dict[str, Any]) -> None:
-    found = from_gguf(meta)
+    tokenizer = from_gguf(meta)
     size = len(meta["tokenizer.ggml.tokens"])
-    assert found.stop_token_ids == {size - 4, size - 2}
+    assert tokenizer.stop_token_ids == {size - 4, size - 2}
     named = from_gguf(meta | {"tokenizer.ggml.eot_token_id": size - 3, "tokenizer.ggml.eom_token_id": 7})
     assert named.stop_token_ids == {size - 4, size - 3, size - 2, 7}
     assert from_gguf({k: v for k, v in meta.items() if "chat_template" not in k}).stop_token_ids == {size - 4}
 
 
 def test_token_types_decide_what_is_special(meta: dict[str, Any]) -> None:
-    found = from_gguf(meta)
+    tokenizer = from_gguf(meta)
     size = len(meta["tokenizer.ggml.tokens"])
-    ids = found.encode("a<|im_end|>b<tool>")
+    ids = tokenizer.encode("a<|im_end|>b<tool>")
     assert [i for i in ids if i >= size - 4] == [size - 2, size - 1]
-    assert found.decode_plain(ids) == "ab<tool>"
+    assert tokenizer.decode_plain(ids) == "ab<tool>"
 
 
 @pytest.mark.parametrize("pre", ["gpt-2", "llama-bpe", "tekken"])
 @pytest.mark.parametrize("said", [True, False, None])
 def test_raw_prompts_begin_as_the_file_says(pre: str, said: bool | None, meta: dict[str, Any]) -> None:
     keys = meta | {"tokenizer.ggml.pre": pre} | ({} if said is None else {"tokenizer.ggml.add_bos_token": said})
-    found = from_gguf(keys)
+    tokenizer = from_gguf(keys)
     begins = pre != "gpt-2" if said is None else said
     bos = meta["tokenizer.ggml.bos_token_id"]
-    assert found.encode_raw("ab") == [bos] * begins + found.encode("ab")
-    assert found.encode_raw(f"{BASE}ab") == [bos, *found.encode("ab")]
-    assert found.encode("ab")[:1] != [bos]
+    assert tokenizer.encode_raw("ab") == [bos] * begins + tokenizer.encode("ab")
+    assert tokenizer.encode_raw(f"{BASE}ab") == [bos, *tokenizer.encode("ab")]
+    assert tokenizer.encode("ab")[:1] != [bos]
 
 
 def test_templates_of_all_names_are_found(meta: dict[str, Any]) -> None:
@@ -95,16 +95,16 @@ def test_templates_of_all_names_are_found(meta: dict[str, Any]) -> None:
         "tokenizer.chat_templates": ["tool_use"],
         "tokenizer.chat_template.tool_use": "T{{ tools | length }}",
     }
-    found = from_gguf(keys)
-    assert found.render([{"role": "user", "content": "x"}], [{}]) == "T1"
-    assert found.render([{"role": "user", "content": "x"}]).startswith("<|im_start|>user\nx")
+    tokenizer = from_gguf(keys)
+    assert tokenizer.render([{"role": "user", "content": "x"}], [{}]) == "T1"
+    assert tokenizer.render([{"role": "user", "content": "x"}]).startswith("<|im_start|>user\nx")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_pre_tokenizer_keeps_the_text(name: str, meta: dict[str, Any]) -> None:
-    found = from_gguf(meta | {"tokenizer.ggml.pre": name})
+    tokenizer = from_gguf(meta | {"tokenizer.ggml.pre": name})
     for text in ("It's 12345 naïve  中文字 Ünï\r\n\tx==1 XMLHttp's 😀", " ", "\n\n a"):
-        assert found.decode(found.encode(text)) == text
+        assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -133,16 +133,16 @@ def test_words_are_cut_as_the_model_was_trained(name: str, text: str, words: lis
 @given(text=st.text(alphabet="abehlorTwx 12,.\n日ñ😀▁", max_size=30))
 def test_scores_make_the_same_tokens_as_merges(text: str, pieces: tuple[dict[str, Any], Tokenizer]) -> None:
     keys, core = pieces
-    found = from_gguf(keys)
-    assert found.encode(text) == core.encode(text, add_special_tokens=False).ids
-    assert found.decode(found.encode(text)) == core.decode(core.encode(text, add_special_tokens=False).ids)
-    assert found.encode_raw(text) == [1, *found.encode(text)]
+    tokenizer = from_gguf(keys)
+    assert tokenizer.encode(text) == core.encode(text, add_special_tokens=False).ids
+    assert tokenizer.decode(tokenizer.encode(text)) == core.decode(core.encode(text, add_special_tokens=False).ids)
+    assert tokenizer.encode_raw(text) == [1, *tokenizer.encode(text)]
 
 
 def test_the_space_before_a_text_may_be_switched_off(pieces: tuple[dict[str, Any], Tokenizer]) -> None:
-    found = from_gguf(pieces[0] | {"tokenizer.ggml.add_space_prefix": False})
-    assert found.decode(found.encode(" the fox")) == " the fox"
-    assert found.encode("the") != from_gguf(pieces[0]).encode("the")
+    tokenizer = from_gguf(pieces[0] | {"tokenizer.ggml.add_space_prefix": False})
+    assert tokenizer.decode(tokenizer.encode(" the fox")) == " the fox"
+    assert tokenizer.encode("the") != from_gguf(pieces[0]).encode("the")
 
 
 @pytest.mark.parametrize(
@@ -177,15 +177,15 @@ def test_tokens_too_long_to_be_cut_in_every_way_are_refused(
     longer: list[str], pieces: tuple[dict[str, Any], Tokenizer]
 ) -> None:
     keys = pieces[0]
-    known = set(keys["tokenizer.ggml.tokens"])
-    longer = [word for word in longer if word not in known]
-    more = {
+    vocabulary = set(keys["tokenizer.ggml.tokens"])
+    longer = [word for word in longer if word not in vocabulary]
+    extended = {
         "tokenizer.ggml.tokens": [*keys["tokenizer.ggml.tokens"], *longer],
         "tokenizer.ggml.scores": [*keys["tokenizer.ggml.scores"], *(-1e6 - n for n in range(len(longer)))],
         "tokenizer.ggml.token_type": [*keys["tokenizer.ggml.token_type"], *[1] * len(longer)],
     }
     with pytest.raises(RunnerError, match=r"x\.gguf: its tokens are longer than any in use"):
-        from_gguf(keys | more, "x.gguf")
+        from_gguf(keys | extended, "x.gguf")
 
 
 def test_a_token_that_comes_twice_is_named(meta: dict[str, Any]) -> None:
@@ -201,12 +201,17 @@ def test_files_beside_a_named_file_are_believed(meta: dict[str, Any], tmp_path: 
     (tmp_path / "chat_template.jinja").unlink()
     from_gguf(meta).backend.save(str(tmp_path / "tokenizer.json"))
     size = len(meta["tokenizer.ggml.tokens"])
-    found = from_gguf_file(file, meta | {"tokenizer.ggml.pre": "not built in"})
-    assert found.render([{"role": "user", "content": "x"}]).startswith("<|im_start|>user\nx"), "the file's own template"
-    assert found.stop_token_ids == {size - 4, size - 2}
+    tokenizer = from_gguf_file(file, meta | {"tokenizer.ggml.pre": "not built in"})
+    assert tokenizer.render([{"role": "user", "content": "x"}]).startswith("<|im_start|>user\nx"), (
+        "the file's own template"
+    )
+    assert tokenizer.stop_token_ids == {size - 4, size - 2}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "C", "eos_token": "<tool>"}))
-    found = from_gguf_file(file, meta)
-    assert (found.render([{"role": "user", "content": "x"}]), found.stop_token_ids) == ("C", {size - 4, size - 1})
+    tokenizer = from_gguf_file(file, meta)
+    assert (tokenizer.render([{"role": "user", "content": "x"}]), tokenizer.stop_token_ids) == (
+        "C",
+        {size - 4, size - 1},
+    )
 
 
 def test_a_tokenizer_of_another_model_is_not_believed(meta: dict[str, Any], tmp_path: Path) -> None:
@@ -275,7 +280,7 @@ def test_a_model_in_parts_is_the_same_model(tiny: Callable[..., Any], tmp_path: 
     folder, reference = tiny(vocab_size=261)
     whole = tmp_path / "whole.gguf"
     write_gguf(whole, reference, folder, gguf.GGMLQuantizationType.F32)
-    wanted = scores(read(whole), [1, 2, 3])
+    expected = scores(read(whole), [1, 2, 3])
     meta, stored = local.weights.gguf.gguf_split.read(whole)
     reader = gguf.GGUFReader(whole)
     names = list(stored)
@@ -299,4 +304,4 @@ def test_a_model_in_parts_is_the_same_model(tiny: Callable[..., Any], tmp_path: 
         writer.close()
     assert meta["general.architecture"] == "llama"
     for source in (tmp_path / "parts", tmp_path / "parts" / "m-00002-of-00002.gguf"):
-        assert (scores(read(source), [1, 2, 3]) - wanted).abs().max() == 0
+        assert (scores(read(source), [1, 2, 3]) - expected).abs().max() == 0

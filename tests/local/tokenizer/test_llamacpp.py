@@ -109,22 +109,22 @@ def theirs(tokenizer: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
     python, folder = interpreter(), tmp_path_factory.mktemp("gguf")
     for name in NAMES:
         write(folder / f"{name}.gguf", tokenizer, name)
-    asked = {name: [unicodedata.normalize("NFC", t) if name in NORMALISED else t for t in TEXTS] for name in NAMES}
-    found: dict[str, list[list[int]]] = {}
+    texts_of = {name: [unicodedata.normalize("NFC", t) if name in NORMALISED else t for t in TEXTS] for name in NAMES}
+    token_ids: dict[str, list[list[int]]] = {}
     for normalised in (False, True):
         names = [name for name in NAMES if (name in NORMALISED) == normalised]
-        (folder / "texts.json").write_text(json.dumps(asked[names[0]]))
+        (folder / "texts.json").write_text(json.dumps(texts_of[names[0]]))
         files = [str(folder / f"{name}.gguf") for name in names]
         script = str(Path(__file__).with_name("tokenize_llamacpp.py"))
-        said = subprocess.run(
+        output = subprocess.run(
             [python, script, str(folder / "texts.json"), *files],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             check=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-        found |= zip(names, map(json.loads, said.stdout.splitlines()), strict=True)
-    return found
+        token_ids |= zip(names, map(json.loads, output.stdout.splitlines()), strict=True)
+    return token_ids
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,9 +132,11 @@ def test_a_pre_tokenizer_cuts_as_that_of_llama_cpp(
     name: str, tokenizer: dict[str, Any], theirs: dict[str, list[list[int]]]
 ) -> None:
     ours = local.tokenizer.gguf.from_gguf(tokenizer | {"tokenizer.ggml.pre": name})
-    asked = {text: ids for text, ids in zip(TEXTS, theirs[name], strict=True) if name not in CASED or not marks(text)}
-    assert len(asked) > 20
-    assert not {text: ids for text, ids in asked.items() if ours.encode(text) != ids}
+    expected = {
+        text: ids for text, ids in zip(TEXTS, theirs[name], strict=True) if name not in CASED or not marks(text)
+    }
+    assert len(expected) > 20
+    assert not {text: ids for text, ids in expected.items() if ours.encode(text) != ids}
 
 
 @pytest.mark.parametrize("name", PATTERNS)

@@ -67,10 +67,10 @@ def test_words_that_carry_their_space_come_with_it(words: list[list[int]]) -> No
 
 def test_a_text_has_the_same_tokens_every_time_whatever_it_was_trained_with(llama: Any, tmp_path: Path) -> None:
     tree = json.loads((llama.folder / "tokenizer.json").read_text())
-    wanted = from_folder(llama.folder).encode("the thick cloth" * 9)
+    expected = from_folder(llama.folder).encode("the thick cloth" * 9)
     tree["model"]["dropout"] = 0.5
     (tmp_path / "tokenizer.json").write_text(json.dumps(tree))
-    assert from_folder(tmp_path).encode("the thick cloth" * 9) == wanted
+    assert from_folder(tmp_path).encode("the thick cloth" * 9) == expected
 
 
 def test_special_tokens_written_in_a_prompt_are_recognised_and_left_out_of_answers(tokenizer: Any) -> None:
@@ -329,10 +329,10 @@ def test_thinking_is_followed_wherever_pieces_are_cut(parts: list[str], opened: 
 def test_special_tokens_leave_the_text_and_their_names_stay(tokenizer: Any) -> None:
     spelt = [tokenizer.backend.token_to_id(c) for c in "<|im_start|>"]
     ids = [257, *tokenizer.encode("a"), 257, *spelt, *tokenizer.encode("b"), 258]
-    found = ModelTokenizer(tokenizer.backend, None, frozenset({258}))
-    text = found.decode_output(ids)
+    model_tokenizer = ModelTokenizer(tokenizer.backend, None, frozenset({258}))
+    text = model_tokenizer.decode_output(ids)
     assert text == "<|im_start|>a<|im_start|><|im_start|>b"
-    assert found.strip_special(text, text, ids) == "a<|im_start|>b"
-    assert found.strip_special("<|im_start|><|im_start|>b", text, ids) == "<|im_start|>b"
-    assert found.strip_special("<|im_start|>a", text, ids) == "a"
-    assert found.strip_special("b", text, ids) == "b"
+    assert model_tokenizer.strip_special(text, text, ids) == "a<|im_start|>b"
+    assert model_tokenizer.strip_special("<|im_start|><|im_start|>b", text, ids) == "<|im_start|>b"
+    assert model_tokenizer.strip_special("<|im_start|>a", text, ids) == "a"
+    assert model_tokenizer.strip_special("b", text, ids) == "b"

@@ -21,15 +21,15 @@ def tokenized(file: str, texts: list[str]) -> list[list[int]]:
     params.cpuparams.n_threads = 1
     params.fit_params = params.warmup = False
     server = xllamacpp.Server(params)
-    found = []
+    token_ids = []
     for text in texts:
         body = json.dumps({"content": text, "add_special": False, "parse_special": True}).encode()
-        asked = urllib.request.Request(
+        request = urllib.request.Request(
             f"{server.listening_address}/tokenize", body, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(asked) as reply:
-            found.append(json.load(reply)["tokens"])
-    return found
+        with urllib.request.urlopen(request) as reply:
+            token_ids.append(json.load(reply)["tokens"])
+    return token_ids
 
 
 if __name__ == "__main__":

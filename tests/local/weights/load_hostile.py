@@ -45,8 +45,8 @@ def main() -> None:
         except BaseException as error:  # noqa: BLE001  what a test is to see
             code = f"{type(error).__name__}: {error}"[:300]
         signal.alarm(0)
-        found = {"name": name, "code": code, "said": said.getvalue(), "grown": (peak() - heap) // 1024}
-        print(json.dumps({**found, "seconds": round(time.monotonic() - began, 2)}), flush=True)
+        record = {"name": name, "code": code, "said": said.getvalue(), "grown": (peak() - heap) // 1024}
+        print(json.dumps({**record, "seconds": round(time.monotonic() - began, 2)}), flush=True)
 
 
 if __name__ == "__main__":

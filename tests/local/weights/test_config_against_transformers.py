@@ -228,8 +228,8 @@ def write(folder: Path, kind: str, change: Mapping[str, Any]) -> Tiny:
 def wanted(reference: Any, ids: list[int]) -> torch.Tensor:
     with torch.inference_mode():
         positions = torch.arange(len(ids))[None]
-        found: torch.Tensor = reference(torch.tensor([ids]), position_ids=positions, use_cache=False).logits[0]
-        return found
+        logits: torch.Tensor = reference(torch.tensor([ids]), position_ids=positions, use_cache=False).logits[0]
+        return logits
 
 
 def read(folder: Path, **options: Any) -> Any:
@@ -267,10 +267,10 @@ def test_a_sliding_window_is_exact_up_to_its_size_and_refused_beyond(tmp_path: P
     same(model, reference, IDS[:40])
     assert (scores(model, IDS[:41]) - wanted(reference, IDS[:41])).abs().max() > 1e-3
     for window in (None, 41, 256):
-        said = refused(folder, window=window)
-        assert "a sliding window of 40 tokens is not built in, and layers 1, 2 have one" in said
-        assert "-o window=40" in said
-        assert str(folder / "config.json") in said
+        message = refused(folder, window=window)
+        assert "a sliding window of 40 tokens is not built in, and layers 1, 2 have one" in message
+        assert "-o window=40" in message
+        assert str(folder / "config.json") in message
 
 
 SLIDING: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -325,9 +325,9 @@ SLIDING: dict[str, tuple[str, dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", SLIDING)
 def test_layers_that_slide_are_named(name: str) -> None:
-    kind, change, said = SLIDING[name]
+    kind, change, message = SLIDING[name]
     layers = import_module(f"{local.__name__}.layers.layers")
-    with pytest.raises(RunnerError, match=re.escape(said)):
+    with pytest.raises(RunnerError, match=re.escape(message)):
         local.models.build({**BASE, **OWN[kind], "model_type": kind, **change}, layers.LayerContext())
 
 
@@ -445,9 +445,9 @@ def test_what_would_change_the_numbers_is_refused_by_name(said: str, plain: Tiny
 
 def test_a_refused_key_is_named_with_file_value_and_remedy(plain: Tiny, tmp_path: Path) -> None:
     folder = changed(plain, tmp_path / "model", logit_scale=0.0625, new=[1])
-    said = refused(folder)
-    assert said.startswith(f"config.json of the model {folder / 'config.json'}: logit_scale = 0.0625, new = [1]: ")
-    assert said.endswith("-o ignore_config_keys=logit_scale,new")
+    message = refused(folder)
+    assert message.startswith(f"config.json of the model {folder / 'config.json'}: logit_scale = 0.0625, new = [1]: ")
+    assert message.endswith("-o ignore_config_keys=logit_scale,new")
     same(read(folder, ignored=("logit_scale", "new")), plain.reference)
     assert "new = [1]" in refused(folder, ignored=("logit_scale",))
     assert "no key 'nope', which ignore_config_keys names" in refused(folder, ignored=("nope",))

@@ -28,19 +28,19 @@ def test_a_round_trip_keeps_every_value_to_a_sixteenth(shape: tuple[int, int]) -
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     weight *= torch.logspace(-2, 2, shape[0])[:, None]  # blocks of very different size
     stored, scales = quantise(weight)
-    found = fp8.dequantize(stored, scales)
+    dequantised = fp8.dequantize(stored, scales)
     # Half a step of three mantissa bits; below 2^-6 the steps are 2^-9 of the block's own unit.
     unit = scales.repeat_interleave(128, 0).repeat_interleave(128, 1)[: shape[0], : shape[1]]
-    assert found.dtype == torch.float32
-    assert bool(((found - weight).abs() <= torch.maximum(weight.abs() / 16, unit * 2**-10) * 1.0001).all())
+    assert dequantised.dtype == torch.float32
+    assert bool(((dequantised - weight).abs() <= torch.maximum(weight.abs() / 16, unit * 2**-10) * 1.0001).all())
 
 
 def test_every_element_is_multiplied_by_the_scale_of_its_own_block() -> None:
     stored = torch.ones(5, 7).to(torch.float8_e4m3fn)
     scales = torch.arange(1.0, 13.0).view(3, 4)
-    found = fp8.dequantize(stored, scales, (2, 2))
-    wanted = torch.tensor([[scales[i // 2, j // 2] for j in range(7)] for i in range(5)])
-    assert torch.equal(found, wanted)
+    dequantised = fp8.dequantize(stored, scales, (2, 2))
+    expected = torch.tensor([[scales[i // 2, j // 2] for j in range(7)] for i in range(5)])
+    assert torch.equal(dequantised, expected)
 
 
 def test_a_piece_of_a_matrix_takes_the_scales_of_where_it_stands() -> None:
@@ -54,8 +54,8 @@ def test_a_piece_of_a_matrix_takes_the_scales_of_where_it_stands() -> None:
 
 def test_bf16_is_rounded_once_from_fp32() -> None:
     stored, scales = quantise(torch.randn(130, 130, generator=torch.Generator().manual_seed(2)))
-    found = fp8.dequantize(stored, scales, dtype=torch.bfloat16)
-    assert torch.equal(found, fp8.dequantize(stored, scales).bfloat16())
+    dequantised = fp8.dequantize(stored, scales, dtype=torch.bfloat16)
+    assert torch.equal(dequantised, fp8.dequantize(stored, scales).bfloat16())
 
 
 def test_scales_that_do_not_cover_the_weight_are_refused() -> None:

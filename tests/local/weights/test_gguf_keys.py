@@ -53,16 +53,16 @@ def kind_of(value: Any) -> Any:
 @pytest.fixture(scope="session")
 def model(tiny: Callable[..., Tiny], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Tiny]]:
     """A folder of transformers, and the GGUF file made from it."""
-    made: dict[str, tuple[Path, Tiny]] = {}
+    cached: dict[str, tuple[Path, Tiny]] = {}
 
     def make(kind: str = "llama", **config: Any) -> tuple[Path, Tiny]:
         key = json.dumps([kind, config])
-        if key not in made:
-            found = tiny(kind, num_hidden_layers=2, **config)
+        if key not in cached:
+            source = tiny(kind, num_hidden_layers=2, **config)
             file = tmp_path_factory.mktemp("gguf") / "model.gguf"
-            write_gguf(file, found.reference, found.folder, gguf.GGMLQuantizationType.F32)
-            made[key] = file, found
-        return made[key]
+            write_gguf(file, source.reference, source.folder, gguf.GGMLQuantizationType.F32)
+            cached[key] = file, source
+        return cached[key]
 
     return make
 
@@ -78,10 +78,10 @@ def reference(folder: Path, place: Path, ids: list[int], scale: float = 1.0, **c
     shutil.copytree(folder, place)
     file = place / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | config))
-    found: Any = AutoModelForCausalLM.from_pretrained(place).eval()
-    found.model.rotary_emb.attention_scaling *= scale
+    model: Any = AutoModelForCausalLM.from_pretrained(place).eval()
+    model.model.rotary_emb.attention_scaling *= scale
     with torch.inference_mode():
-        logits: torch.Tensor = found(torch.tensor([ids])).logits[0]
+        logits: torch.Tensor = model(torch.tensor([ids])).logits[0]
     return logits
 
 
@@ -136,15 +136,15 @@ CASES: dict[str, tuple[Keys, dict[str, Any], float]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_keys_mean_what_llama_cpp_makes_of_them(name: str, model: Any, tmp_path: Path) -> None:
     keys, config, scale = CASES[name]
-    file, made = model(num_key_value_heads=6) if "heads" in name else model()
+    file, source = model(num_key_value_heads=6) if "heads" in name else model()
     rewritten(file, tmp_path / "changed.gguf", "llama", keys)
     # Without its base: transformers takes rope_scaling in place of rope_parameters as a whole.
-    wanted = reference(made.folder, tmp_path / "same", IDS, scale, **config)
-    assert (scores(read(tmp_path / "changed.gguf"), IDS) - wanted).abs().max() < 1e-4 * max(
-        1, float(wanted.abs().max())
+    expected = reference(source.folder, tmp_path / "same", IDS, scale, **config)
+    assert (scores(read(tmp_path / "changed.gguf"), IDS) - expected).abs().max() < 1e-4 * max(
+        1, float(expected.abs().max())
     )
     if name not in ("nothing", "type none", "finetuned", "neutral keys", "heads of keys not said"):
-        assert (wanted - scores(read(file), IDS)).abs().max() > 1e-2
+        assert (expected - scores(read(file), IDS)).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize(
@@ -179,10 +179,10 @@ def test_what_would_change_the_numbers_is_refused_by_name(key: str, value: Any, 
     rewritten(file, tmp_path / "changed.gguf", "llama", {key: value})
     with pytest.raises(RunnerError) as caught:
         read(tmp_path / "changed.gguf")
-    said = str(caught.value)
-    assert f"llama.{key}" in said
-    assert str(tmp_path / "changed.gguf") in said
-    assert "\n" not in said
+    message = str(caught.value)
+    assert f"llama.{key}" in message
+    assert str(tmp_path / "changed.gguf") in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
@@ -191,8 +191,8 @@ def test_a_sliding_window_computes_up_to_its_size(kind: str, model: Any, tmp_pat
     rewritten(file, tmp_path / "sliding.gguf", kind, {"attention.sliding_window": 100})
     with pytest.raises(RunnerError, match=r"a sliding window of 100 tokens is not built in, .* -o window=100"):
         read(tmp_path / "sliding.gguf")
-    found = scores(read(tmp_path / "sliding.gguf", window=100), IDS[:100])
-    assert torch.equal(found, scores(read(file), IDS[:100]))
+    logits = scores(read(tmp_path / "sliding.gguf", window=100), IDS[:100])
+    assert torch.equal(logits, scores(read(file), IDS[:100]))
 
 
 def test_factors_beside_another_scaling_are_refused(model: Any, tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ def run(cases: Mapping[str, Break], good: Path, tmp_path: Path, capitals: Path) 
         else:
             place = place.with_suffix(good.suffix)
             shutil.copy(good, place)
-        found = change(place)
-        models[name] = ["--model", f"local:{found if isinstance(found, Path) else place}", "-o", "device=cpu"]
+        changed = change(place)
+        models[name] = ["--model", f"local:{changed if isinstance(changed, Path) else place}", "-o", "device=cpu"]
     done = subprocess.run(
         [sys.executable, str(HOSTILE), str(capitals), str(tmp_path / "out")],
         input=json.dumps(models),
@@ -88,8 +88,8 @@ def text(content: str | bytes, name: str = "config.json") -> Break:
 def number(key: str, literal: str) -> Break:
     def edit(folder: Path) -> None:
         file = folder / "config.json"
-        found = {name: value for name, value in json.loads(file.read_text()).items() if name != key}
-        file.write_text(json.dumps(found)[:-1] + f', "{key}": {literal}}}')
+        content = {name: value for name, value in json.loads(file.read_text()).items() if name != key}
+        file.write_text(json.dumps(content)[:-1] + f', "{key}": {literal}}}')
 
     return edit
 
@@ -195,9 +195,9 @@ def header(edit: Callable[[dict[str, Any]], object]) -> Break:
     def change(folder: Path) -> None:
         content = (folder / "model.safetensors").read_bytes()
         size = struct.unpack("<Q", content[:8])[0]
-        found = json.loads(content[8 : 8 + size])
-        edited = edit(found)
-        raw = (edited if isinstance(edited, str) else json.dumps(found)).encode()
+        entries = json.loads(content[8 : 8 + size])
+        edited = edit(entries)
+        raw = (edited if isinstance(edited, str) else json.dumps(entries)).encode()
         (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(raw)) + raw + content[8 + size :])
 
     return change
@@ -220,8 +220,8 @@ def index(weight_map: Any, **more: Any) -> Break:
 
     def change(folder: Path) -> None:
         (folder / "model.safetensors").rename(folder / "a.safetensors")
-        found = {"weight_map": weight_map(folder) if callable(weight_map) else weight_map, **more}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(found))
+        content = {"weight_map": weight_map(folder) if callable(weight_map) else weight_map, **more}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(content))
 
     return change
 
@@ -454,13 +454,13 @@ def load_weights(file: Path) -> None:
 
 def works_or_is_refused(source: Path, read: Callable[[Path], None] = load_model) -> bool:
     """Whether it loads; any exception but RunnerError, or more than one line, is a failure."""
-    said = None
+    message = None
     try:
         read(source)
     except RunnerError as error:
-        said = str(error)
-    assert said is None or "\n" not in said
-    return said is None
+        message = str(error)
+    assert message is None or "\n" not in message
+    return message is None
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -510,8 +510,8 @@ def test_what_stands_beside_is_not_read(small: Path, tiny: Callable[..., Any], t
     (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
     (folder / "consolidated.safetensors").write_bytes(b"stale")
     file = folder / "model.safetensors.index.json"
-    found = json.loads(file.read_text())
-    file.write_text(json.dumps({**found, "metadata": {"total_size": 3}}))
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "metadata": {"total_size": 3}}))
     assert works_or_is_refused(folder)
     file.unlink()
     assert works_or_is_refused(folder), "shards by their names"

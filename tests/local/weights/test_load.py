@@ -23,7 +23,7 @@ gguf_file = import_module(f"{local.__name__}.weights.gguf")
 layers = import_module(f"{local.__name__}.layers.layers")
 resolve_model = local.weights.loader.resolve_model
 read_model = local.weights.loader.load
-known = local.models.architectures
+architectures = local.models.architectures
 
 CPU = torch.device("cpu")
 
@@ -59,11 +59,11 @@ def test_tensors_that_do_not_fit_are_named_by_kind(folder: Path) -> None:
         tensors["model.norm.weight"] = torch.ones(47)
 
     change(folder, edit)
-    said = refused(folder)
-    assert "1 missing: model.layers.1.self_attn.k_proj.weight" in said
-    assert "1 unknown: model.layers.0.self_attn.k_norm.weight" in said
-    assert "1 misshapen: model.norm.weight ([47], expected [48])" in said
-    assert str(folder) in said
+    message = refused(folder)
+    assert "1 missing: model.layers.1.self_attn.k_proj.weight" in message
+    assert "1 unknown: model.layers.0.self_attn.k_norm.weight" in message
+    assert "1 misshapen: model.norm.weight ([47], expected [48])" in message
+    assert str(folder) in message
 
 
 def test_many_missing_tensors_are_counted(folder: Path) -> None:
@@ -75,8 +75,8 @@ def test_a_head_saved_beside_tied_embeddings_is_no_stranger(tiny: Callable[..., 
     folder, reference = tiny(tie_word_embeddings=True)
     change(folder, lambda tensors: tensors.update({"lm_head.weight": tensors["model.embed_tokens.weight"].clone()}))
     with torch.inference_mode():
-        wanted = reference(torch.tensor([[1, 2, 3]])).logits[0]
-    assert (scores(read(folder).model, [1, 2, 3]) - wanted).abs().max() < 1e-4
+        expected = reference(torch.tensor([[1, 2, 3]])).logits[0]
+    assert (scores(read(folder).model, [1, 2, 3]) - expected).abs().max() < 1e-4
 
 
 def test_a_torn_file_is_named(folder: Path) -> None:
@@ -103,7 +103,7 @@ def test_pickled_weights_are_refused_and_not_opened(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"model_type": "mamba"}, f"no architecture 'mamba'; there are {', '.join(known())}"),
+        ({"model_type": "mamba"}, f"no architecture 'mamba'; there are {', '.join(architectures())}"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
         ({"hidden_size": "wide"}, "config.json of the model"),
         ({"rope_parameters": {"rope_type": "longrope", "factor": 4.0}}, "rope_type 'longrope' is not built in"),
@@ -119,8 +119,8 @@ def test_a_config_that_is_not_built_in_is_refused(folder: Path, change: dict[str
 
 
 def test_architectures_are_the_files_of_the_models_folder() -> None:
-    assert "llama" in known()
-    assert not [name for name in known() if name.startswith("_")]
+    assert "llama" in architectures()
+    assert not [name for name in architectures() if name.startswith("_")]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{'a': 1}"])
@@ -179,21 +179,21 @@ def test_a_model_of_the_hub_is_read_from_its_cache(llama: Any, tmp_path: Path, m
     shutil.copytree(llama.folder, repository / "snapshots" / revision)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(revision)
-    found = resolve_model("some/llama", None, NullProgress())
-    assert found.name == revision
-    assert scores(read(found).model, [1, 2, 3]).shape == (3, 261)
+    snapshot = resolve_model("some/llama", None, NullProgress())
+    assert snapshot.name == revision
+    assert scores(read(snapshot).model, [1, 2, 3]).shape == (3, 261)
 
 
 def test_loading_is_told_tensor_by_tensor(llama: Any) -> None:
     class Listener(NullProgress):
-        said: list[str] = []  # noqa: RUF012
+        messages: list[str] = []  # noqa: RUF012
 
         def status(self, text: str) -> None:
-            self.said.append(text)
+            self.messages.append(text)
 
     read_model(llama.folder, dtype=torch.float32, device=CPU, progress=Listener())
     count = len(load_file(llama.folder / "model.safetensors"))
-    assert Listener.said == [f"loading weights {i}/{count}" for i in range(1, count + 1)]
+    assert Listener.messages == [f"loading weights {i}/{count}" for i in range(1, count + 1)]
 
 
 def test_what_the_weights_need_is_known_before_they_are_read(llama: Any) -> None:
@@ -206,11 +206,11 @@ def test_what_the_weights_need_is_known_before_they_are_read(llama: Any) -> None
 
 def test_tokens_that_only_fill_up_the_vocabulary_cannot_be_drawn(tiny: Callable[..., Any]) -> None:
     folder, reference = tiny(vocab_size=300)
-    found = scores(read(folder).model, [1, 2, 3])
+    logits = scores(read(folder).model, [1, 2, 3])
     with torch.inference_mode():
-        wanted = reference(torch.tensor([[1, 2, 3]])).logits[0]
-    assert (found[:, :261] - wanted[:, :261]).abs().max() < 1e-4
-    assert (found[:, 261:] == -torch.inf).all()
+        expected = reference(torch.tensor([[1, 2, 3]])).logits[0]
+    assert (logits[:, :261] - expected[:, :261]).abs().max() < 1e-4
+    assert (logits[:, 261:] == -torch.inf).all()
 
 
 def test_experts_may_be_stacked_in_the_checkpoint(tiny: Callable[..., Any]) -> None:
@@ -227,8 +227,8 @@ def test_experts_may_be_stacked_in_the_checkpoint(tiny: Callable[..., Any]) -> N
 
     change(folder, stack)
     with torch.inference_mode():
-        wanted = reference(torch.tensor([[1, 2, 3]])).logits[0]
-    assert (scores(read(folder).model, [1, 2, 3]) - wanted).abs().max() < 1e-4
+        expected = reference(torch.tensor([[1, 2, 3]])).logits[0]
+    assert (scores(read(folder).model, [1, 2, 3]) - expected).abs().max() < 1e-4
 
 
 ARCHITECTURES = {
@@ -273,8 +273,8 @@ def write_gguf(file: Path, reference: Any, folder: Path, kind: gguf.GGMLQuantiza
         if part in heads and model == gguf.MODEL_ARCH.LLAMA:
             split = values.reshape(heads[part], 2, -1, *values.shape[1:])
             values = np.ascontiguousarray(split.swapaxes(1, 2).reshape(values.shape))  # noqa: PLW2901
-        own = kind if values.ndim > 1 else gguf.GGMLQuantizationType.F32
-        writer.add_tensor(stored_name(name, model), gguf.quants.quantize(values, own), raw_dtype=own)
+        stored_kind = kind if values.ndim > 1 else gguf.GGMLQuantizationType.F32
+        writer.add_tensor(stored_name(name, model), gguf.quants.quantize(values, stored_kind), raw_dtype=stored_kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -339,10 +339,10 @@ def test_a_gguf_file_is_the_model_it_was_made_from(
     file = tmp_path / "tiny.gguf"
     write_gguf(file, reference, folder, gguf.GGMLQuantizationType.F32)
     with torch.inference_mode():
-        wanted = reference(torch.tensor([list(range(100))])).logits[0]
+        expected = reference(torch.tensor([list(range(100))])).logits[0]
     for source in (file, tmp_path):
         loaded = read(source)
-        assert (scores(loaded.model, list(range(100))) - wanted).abs().max() < 1e-4
+        assert (scores(loaded.model, list(range(100))) - expected).abs().max() < 1e-4
     assert loaded.tokenizer.encode("thé <|im_end|></think>") == read(folder).tokenizer.encode("thé <|im_end|></think>")
     assert loaded.tokenizer.stop_token_ids == {258}
 
@@ -359,10 +359,10 @@ def test_quantised_weights_are_read_at_their_quantised_values(kind: str, tiny: A
             stored = gguf.quants.quantize(parameter.data.numpy(), quantised)
             parameter.data.copy_(torch.from_numpy(gguf.quants.dequantize(stored, quantised)))
     with torch.inference_mode():
-        wanted = reference(torch.tensor([list(range(60))])).logits[0]
-    found = scores(read(tmp_path / "tiny.gguf").model, list(range(60)))
-    assert (found - wanted).abs().max() < 1e-4
-    assert (found - exact).abs().max() > 1e-4
+        expected = reference(torch.tensor([list(range(60))])).logits[0]
+    logits = scores(read(tmp_path / "tiny.gguf").model, list(range(60)))
+    assert (logits - expected).abs().max() < 1e-4
+    assert (logits - exact).abs().max() > 1e-4
 
 
 def nibbles(block: bytes) -> list[int]:
@@ -392,30 +392,30 @@ def q8_0(block: bytes) -> list[float]:
 
 def q4_k(block: bytes) -> list[float]:
     """256 numbers: two halves, eight 6-bit scales and minima in twelve bytes, the numbers 64 to 32 bytes."""
-    packed, found = block[4:16], []
+    packed, numbers = block[4:16], []
     for part in range(8):
         if part < 4:
-            scale, least = packed[part] & 63, packed[part + 4] & 63
+            scale, minimum = packed[part] & 63, packed[part + 4] & 63
         else:
             scale = packed[part + 4] & 15 | packed[part - 4] >> 6 << 4
-            least = packed[part + 4] >> 4 | packed[part] >> 6 << 4
+            minimum = packed[part + 4] >> 4 | packed[part] >> 6 << 4
         pair = nibbles(block[16 + 32 * (part // 2) : 48 + 32 * (part // 2)])
         chosen = pair[32:] if part % 2 else pair[:32]
-        found += [half(block[:2]) * scale * q - half(block[2:4]) * least for q in chosen]
-    return found
+        numbers += [half(block[:2]) * scale * q - half(block[2:4]) * minimum for q in chosen]
+    return numbers
 
 
 def q6_k(block: bytes) -> list[float]:
     """256 numbers: 4 low bits each, 2 high bits each, sixteen signed scales, and last what they are scaled by."""
     low, high, scales, scale = block[:128], block[128:192], block[192:208], half(block[208:])
-    found = []
+    numbers = []
     for at in range(256):
         part, place = divmod(at % 128, 32)
         byte = low[at // 128 * 64 + part % 2 * 32 + place]
         bits = high[at // 128 * 32 + place] >> 2 * part & 3
         q = (byte >> 4 if part > 1 else byte & 15) + 16 * bits - 32
-        found.append(scale * signed(scales[at // 16]) * q)
-    return found
+        numbers.append(scale * signed(scales[at // 16]) * q)
+    return numbers
 
 
 @pytest.mark.parametrize("pieces", ["at once", "in pieces"])
@@ -443,13 +443,13 @@ def test_quantised_blocks_mean_what_their_formula_says(
     if pieces == "in pieces":
         monkeypatch.setattr(gguf_file, "_CHUNK", 4 * size)
     file = gguf_file.Gguf(tmp_path / "blocks.gguf")
-    found = file.tensor("model.embed_tokens.weight")
-    wanted = torch.tensor([[x for block in row for x in formula(bytes(block))] for row in raw])
+    tensor = file.tensor("model.embed_tokens.weight")
+    expected = torch.tensor([[x for block in row for x in formula(bytes(block))] for row in raw])
     assert file.shapes() == {"model.embed_tokens.weight": [6, 2 * numbers]}
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(tensor, expected, atol=1e-5, rtol=1e-5)
     part = (slice(1, 5), slice(32, 64))
-    assert file.tensor("model.embed_tokens.weight", part).equal(found[part])
-    assert wanted.std() > 0.1
+    assert file.tensor("model.embed_tokens.weight", part).equal(tensor[part])
+    assert expected.std() > 0.1
 
 
 def test_a_quantisation_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ class Thread(sharding.Shard):  # type: ignore[name-defined,misc]
     """One rank; its group is a Sums."""
 
     def all_reduce(self, x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.group.sum(self.rank, x)
-        return found
+        total: torch.Tensor = self.group.sum(self.rank, x)
+        return total
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -59,7 +59,7 @@ def test_ranks_together_compute_the_logits_of_transformers(name: str, tiny: Call
     kind, config, size = CONFIGS[name]
     folder, reference = tiny(kind, **config)
     with torch.inference_mode():
-        wanted = reference(torch.tensor([IDS])).logits[0]
+        expected = reference(torch.tensor([IDS])).logits[0]
     group = Sums(size)
 
     def rank(number: int) -> torch.Tensor:
@@ -67,7 +67,7 @@ def test_ranks_together_compute_the_logits_of_transformers(name: str, tiny: Call
 
     with ThreadPoolExecutor(size) as threads:
         for found in threads.map(rank, range(size)):
-            assert (found - wanted).abs().max() < 1e-4
+            assert (found - expected).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "qwen3_moe"])

@@ -2,7 +2,7 @@
 
 A server on the loopback counts every request. *Kills* are SIGKILLs of the whole process at random, and the same command
 goes on; *full disks* are a small tmpfs that grows a little each time, or a limit of the size of files where nobody may
-mount one. In the end each (sample, repeat) must stand in the journal once, and no more may have been asked again than
+mount one. In the end each (sample, repeat) must be in the journal once, and no more may have been asked again than
 was in flight: asked and not yet on disk. After a kill of `--redo`, the earlier run must be back or the new one begun.
 Of many commands that start at once, one may run.
 """
@@ -82,8 +82,8 @@ class Counting:
         return json.dumps({"choices": [choice], "usage": {"completion_tokens": 1}}).encode()
 
 
-class Came(NamedTuple):
-    """What a run with crashes came to: lines of the journal, requests for its samples, and what was in flight."""
+class Counts(NamedTuple):
+    """Counts after a run with crashes: lines of the journal, requests for its samples, and what was in flight."""
 
     lines: int
     distinct: int
@@ -93,7 +93,7 @@ class Came(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is lost or doubled, and nothing was asked again but what was in flight."""
+        """Whether nothing is lost or duplicated, and only requests in flight were repeated."""
         return self.lines == self.distinct and self.requests - self.lines <= sum(self.flying)
 
 
@@ -143,13 +143,13 @@ class Runs:
             if code := run.wait():
                 raise SystemExit(f"the last command ends with {code}")
 
-    def came(self, flying: list[int]) -> Came:
-        """What it came to."""
+    def counts(self, flying: list[int]) -> Counts:
+        """Counts at the end."""
         keys = {(line["id"], line["repeat"]) for line in self.lines}
-        return Came(len(self.lines), len(keys), self.server.requests, flying)
+        return Counts(len(self.lines), len(keys), self.server.requests, flying)
 
 
-def crash(folder: Path, samples: int, kills: int, places: int, latency: float, seed: int) -> Came:
+def crash(folder: Path, samples: int, kills: int, places: int, latency: float, seed: int) -> Counts:
     """Run `samples` with `kills` kills spread over the whole run."""
     runs, draw, flying = Runs(folder, samples, places, latency), random.Random(seed), list[int]()
     for kill in range(kills):
@@ -165,10 +165,12 @@ def crash(folder: Path, samples: int, kills: int, places: int, latency: float, s
         time.sleep(2 * latency)  # the server takes what was still on the line
         flying.append(runs.server.requests - runs.written - before)
     runs.end()
-    return runs.came(flying)
+    return runs.counts(flying)
 
 
-def fill(folder: Path, samples: int, times: int, places: int, latency: float, *, mount: bool) -> tuple[Came, list[int]]:
+def fill(
+    folder: Path, samples: int, times: int, places: int, latency: float, *, mount: bool
+) -> tuple[Counts, list[int]]:
     """Run `samples` on a disk that is full `times` times, and what the commands ended with."""
     runs, flying, codes = Runs(folder, samples, places, latency), list[int](), list[int]()
     room = 420 * samples // times  # bytes of a line, about
@@ -186,7 +188,7 @@ def fill(folder: Path, samples: int, times: int, places: int, latency: float, *,
     if mount:
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
     runs.end()
-    counts = runs.came(flying)
+    counts = runs.counts(flying)
     if mount:
         subprocess.run(["umount", disk], check=True)
     return counts, codes
@@ -234,7 +236,7 @@ def redo(folder: Path, samples: int, kills: int, places: int, latency: float, se
 
 
 def starts(folder: Path, samples: int, many: int) -> tuple[list[int], int]:
-    """Start `many` commands at once in one folder: what they end with, and how many requests came."""
+    """Start `many` commands together in one folder: their exit codes and the number of requests."""
     runs = Runs(folder, samples, samples, 0.0)
     runs.server.opened.clear()
     those = [runs.start(stderr=subprocess.PIPE) for _ in range(many)]
@@ -257,7 +259,7 @@ def _mounts() -> bool:
 
 
 def main() -> None:
-    """Crash in all ways, and print what it came to."""
+    """Run all kinds of crashes and print a table."""
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, number, words in (
         ("samples", 1000, "of the run that is killed"),
@@ -291,8 +293,8 @@ def main() -> None:
     sys.exit(failed or redone.lost > 0 or ends.count(0) != 1 or requests != 20)
 
 
-def _print(what: str, samples: int, came: Came) -> bool:
-    """Print a row; whether something was lost, doubled or asked in vain."""
+def _print(what: str, samples: int, came: Counts) -> bool:
+    """Print a row; return whether anything was lost, duplicated or requested in vain."""
     again = came.requests - samples
     figures = (samples, came.lines, came.distinct, came.requests, again, sum(came.flying), max(came.flying))
     print(f"| {what} | {' | '.join(map(str, figures))} |", flush=True)

@@ -49,7 +49,7 @@ RUBRIC = '{judge: {rubric: "Is it right? {{ answer }}", verdicts: {CORRECT: 1, I
 
 
 class Setting(NamedTuple):
-    """What a trial is run with."""
+    """Settings of a trial."""
 
     seed: int
     input: float
@@ -171,8 +171,8 @@ class Priced(Server):
         return self._draw.random() < self.setting.faults
 
 
-class Came(NamedTuple):
-    """What a trial came to."""
+class Result(NamedTuple):
+    """Result of a trial."""
 
     setting: Setting
     code: int
@@ -207,7 +207,7 @@ def serving(setting: Setting) -> Iterator[Priced]:
         server.stop()
 
 
-def trial(setting: Setting, folder: Path) -> Came:
+def trial(setting: Setting, folder: Path) -> Result:
     """Run the command once."""
     rows = (json.dumps({"q": f"Question {i}? " + "word " * (i % 7 * 10)}) + "\n" for i in range(setting.samples))
     (folder / "t.jsonl").write_text("".join(rows))
@@ -231,10 +231,12 @@ def trial(setting: Setting, folder: Path) -> Came:
             except SystemExit as left:
                 code = int(left.code or 0)
         text = output.getvalue()
-        return Came(setting, code, server.served, server.beyond, server.cut, "stopped by" in text, server.answers, text)
+        return Result(
+            setting, code, server.served, server.beyond, server.cut, "stopped by" in text, server.answers, text
+        )
 
 
-def _kinds(found: list[Came]) -> Iterator[tuple[str, list[Came]]]:
+def _kinds(found: list[Result]) -> Iterator[tuple[str, list[Result]]]:
     """The trials by what limits answers, and whether replies broke off, which counts as all they may have taken."""
     for name, limited in (("by max_tokens", True), ("by nothing", False)):
         some = [c for c in found if (c.setting.max_tokens is not None) is limited and not c.setting.ignores]
@@ -244,7 +246,7 @@ def _kinds(found: list[Came]) -> Iterator[tuple[str, list[Came]]]:
 
 
 def main() -> None:
-    """Run the trials, and print what they came to."""
+    """Run the trials, and print the results."""
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--trials", type=int, default=200)
     ask.add_argument("--first", type=int, default=0)

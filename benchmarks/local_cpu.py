@@ -1,4 +1,4 @@
-"""The local engine beside transformers' generate on the same weights: new tokens a second on a CPU, in one run.
+"""The local engine next to transformers' generate on the same weights: new tokens a second on a CPU, in one run.
 
     OMP_NUM_THREADS=1 python benchmarks/local_cpu.py [THREADS]
 
@@ -43,7 +43,7 @@ def reference(runner: Any) -> Any:
 
 
 async def ours(runner: Any, batch: int) -> int:
-    """New tokens of one batch, all asked at once."""
+    """New tokens of one batch of concurrent requests."""
     sampling = Sampling(temperature=0, max_tokens=NEW)
     prompts = [[{"role": "user", "content": f"{QUESTIONS[i % 3]} Begin with {i}."}] for i in range(batch)]
     outputs = await asyncio.gather(*(runner.generate(Request(messages=a, sampling=sampling)) for a in prompts))

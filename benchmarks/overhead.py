@@ -1,4 +1,4 @@
-"""What a harness costs in front of a server that costs nothing: ours beside lm-eval and inspect-ai, in one run.
+"""What a harness costs in front of a server that costs nothing: ours next to lm-eval and inspect-ai, in one run.
 
 usage: python benchmarks/overhead.py [--n 5000] [--concurrency 128] [--latency 0] [--only m1eval,lm_eval,inspect]
 
@@ -40,7 +40,7 @@ generation: {temperature: 0, max_tokens: 64}
 
 
 class Spent(NamedTuple):
-    """Of a whole process: exit code, seconds of wall and CPU, peak memory in MB."""
+    """Cost of a whole process: exit code, seconds of wall and CPU, peak memory in MB."""
 
     code: int
     wall: float

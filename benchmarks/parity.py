@@ -1,4 +1,4 @@
-"""Is the local engine right? Its logits and greedy tokens beside those of other implementations, on the same weights.
+"""Compare the local engine's logits and greedy tokens with those of other implementations on the same weights.
 
     python benchmarks/parity.py [FOLDER ...] [--dtype float32] [--device cpu]
 
@@ -88,7 +88,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 
 class Expected(NamedTuple):
-    """What another implementation makes of a model's weights; `prompt` tokens of `greedy` were given."""
+    """Outputs of another implementation; the first `prompt` tokens of `greedy` are the prompt."""
 
     ids: Tensor
     logits: Tensor
@@ -97,7 +97,7 @@ class Expected(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What was measured of one model."""
+    """Measurements of one model."""
 
     name: str
     tokens: int
@@ -113,15 +113,15 @@ class Row(NamedTuple):
 
 
 def stored(folder: Path) -> Expected:
-    """What another implementation said."""
+    """The stored outputs of another implementation."""
     tensors = load_file(folder / EXPECTED)
     greedy = tensors["greedy"][0].tolist()
     alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(greedy, tensors["ids"][0].tolist(), strict=False))
     return Expected(tensors["ids"], tensors["logits"], greedy, len(list(alike)))
 
 
-def made(name: str, folder: Path) -> Expected:
-    """A random model of transformers, saved into a folder, and what transformers computes with it."""
+def random_model(name: str, folder: Path) -> Expected:
+    """A random model of transformers, saved into a folder, and its outputs in transformers."""
     import transformers
 
     logging: Any = transformers.utils.logging
@@ -136,7 +136,7 @@ def made(name: str, folder: Path) -> Expected:
     ids = torch.randint(0, config.vocab_size, (2, TOKENS), generator=chance)
 
     def scores(ids: Tensor) -> Tensor:
-        # Without a cache and with positions said: MiniMax's own cache counts its tokens wrongly.
+        # Without a cache and with explicit positions: MiniMax's own cache counts its tokens wrongly.
         logits: Tensor = reference(ids, position_ids=torch.arange(ids.shape[1])[None], use_cache=False).logits
         return logits
 
@@ -157,7 +157,7 @@ def read(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
 
 
 class Reader:
-    """One sequence of a model, given tokens in pieces; `room` is the most of them."""
+    """One sequence of a model, given tokens in pieces; at most `room`."""
 
     def __init__(self, model: Any, room: int) -> None:
         weight = next(model.parameters())
@@ -169,7 +169,7 @@ class Reader:
         self.table, self.row = (torch.from_numpy(x).to(self.device) for x in (self.blocks[None], np.zeros(1, np.int64)))
 
     def __call__(self, ids: Sequence[int]) -> Tensor:
-        """Logits [tokens, vocab] after each of the next tokens, on the CPU; one token goes the way of drawing."""
+        """Logits [tokens, vocab] after each of the next tokens, on the CPU; a single token takes the decode path."""
         with torch.inference_mode():
             if len(ids) == 1:
                 at = torch.tensor([self.length], device=self.device)
@@ -227,7 +227,7 @@ def rows(folders: Sequence[Path], dtype: torch.dtype, device: torch.device) -> I
         yield measured(config["model_type"], read(folder, dtype, device), stored(folder))
     for name in () if folders else ARCHITECTURES:
         with tempfile.TemporaryDirectory() as place:
-            expected = made(name, Path(place))
+            expected = random_model(name, Path(place))
             yield measured(name, read(Path(place), dtype, device), expected)
 
 

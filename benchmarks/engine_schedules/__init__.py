@@ -1,1 +1,1 @@
-"""Random schedules for the local engine, and what must come out of them whatever the schedule."""
+"""Random schedules for the local engine, and the invariants that must hold under any of them."""

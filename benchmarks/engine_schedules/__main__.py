@@ -1,4 +1,4 @@
-"""The local engine under random schedules: is every answer that of the request alone?
+"""Run the local engine under random schedules and compare every answer with that of the request alone.
 
     python -m benchmarks.engine_schedules [--schedules N] [--seed N] [--models] [--dtype float32]
 
@@ -6,7 +6,7 @@ Without --models no model is computed: a device that holds symbols in place of n
 that is not what it is taken for, with and without states, with steps that fail, and for an invariant engine any other
 way of computing a token. With --models all architectures do it on tiny random weights on a CPU, against one plain pass
 over all tokens; with `--dtype bfloat16` only `invariant`, to the bit. Prints a table; exits with 1 if anything differs.
-A schedule is made again from the seed and the number that its line gives.
+The seed and number on its line reproduce a schedule.
 """
 
 import argparse
@@ -28,7 +28,7 @@ Case = tuple[str, Callable[[random.Random], tuple[Any, float]]]
 
 
 def symbolic_cases() -> Iterator[Case]:
-    """What to run, and its name, without a model."""
+    """Cases that run without a model, by name."""
     for states in (False, True):
         for mode in ("", "failing", "invariant"):
 
@@ -40,7 +40,7 @@ def symbolic_cases() -> Iterator[Case]:
 
 
 def model_cases(dtype: torch.dtype, within: float) -> Iterator[Case]:
-    """What to run on tiny models."""
+    """Cases that run on tiny models."""
     cpu = torch.device("cpu")
     for kind in models.ARCHITECTURES:
         with tempfile.TemporaryDirectory() as name:
@@ -55,7 +55,7 @@ def model_cases(dtype: torch.dtype, within: float) -> Iterator[Case]:
 
 
 def main() -> int:
-    """Run them all; 1 if anything differs."""
+    """Run all cases; return 1 if anything differs."""
     parser = argparse.ArgumentParser(description="The local engine under random schedules.")
     parser.add_argument("--schedules", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)

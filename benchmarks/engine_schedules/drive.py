@@ -1,4 +1,4 @@
-"""An engine driven step by step through a schedule, its books looked through after every step."""
+"""Drive an engine step by step through a schedule, checking its bookkeeping after every step."""
 
 from collections import Counter
 from importlib import import_module
@@ -12,7 +12,7 @@ engine_module, scheduler_module, block_pool = (
 
 
 def make(executor: Any, schedule: Schedule, *, states: bool, threaded: bool = False) -> Any:
-    """An engine over a device, with the memory and settings of a schedule."""
+    """Build an engine over a model runner, with the memory and settings of a schedule."""
     scheduler = scheduler_module.Scheduler(
         block_pool.BlockPool(schedule.blocks),
         block_pool.StateSnapshots(schedule.snapshots if states else 0),
@@ -25,7 +25,7 @@ def make(executor: Any, schedule: Schedule, *, states: bool, threaded: bool = Fa
 
 
 def drive(engine: Any, schedule: Schedule, *, max_steps: int = 20_000) -> list[Any]:
-    """The sequences of all requests, each ended: finished, failed or cancelled. AssertionError if a book is wrong."""
+    """Run all requests until each is finished, failed or cancelled. AssertionError if the bookkeeping is wrong."""
     sequences = [ask.sequence(cached=schedule.prefix_cache and not schedule.invariant) for ask in schedule.asks]
     step, busy = 0, True
     while busy or step <= max(ask.arrive for ask in schedule.asks):
@@ -70,12 +70,12 @@ def books(engine: Any) -> None:
         assert count * BLOCK >= sequence.num_computed_tokens
         assert executor.host_block_tables[sequence.slot, :count].tolist() == sequence.blocks, "the table of a row"
         tables = getattr(executor, "block_tables", None)
-        if tables is not None and not tables.is_cuda:  # asking a GPU would wait for the step under way
+        if tables is not None and not tables.is_cuda:  # querying a GPU would wait for the running step
             assert tables[sequence.slot, :count].tolist() == sequence.blocks, "the device's table of a row"
 
 
 def closed(engine: Any) -> None:
-    """AssertionError unless everything has been given back."""
+    """AssertionError unless everything has been freed."""
     scheduler = engine.scheduler
     assert not scheduler.running
     assert not scheduler.waiting

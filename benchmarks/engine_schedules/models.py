@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of every architecture, and what they say of given tokens, computed in one plain pass."""
+"""Tiny random checkpoints of every architecture, and their logits computed in one plain pass."""
 
 import json
 from importlib import import_module
@@ -100,7 +100,7 @@ def read(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
 
 
 def device(model: Any, schedule: Schedule, dtype: torch.dtype, where: torch.device) -> Any:
-    """What runs the plans of a schedule."""
+    """The model runner that executes the batches of a schedule."""
     config = sizing.EngineConfig(
         dtype=dtype,
         device=where,
@@ -116,13 +116,13 @@ def device(model: Any, schedule: Schedule, dtype: torch.dtype, where: torch.devi
 
 
 def has_states(model: Any) -> bool:
-    """Whether some layers keep a state of a whole sequence."""
+    """Whether some layers keep a recurrent state per sequence."""
     return any(type(kind).__name__ == "LinearStateSpec" for kind in model.cache_specs)
 
 
 @torch.inference_mode()
 def logits(model: Any, ids: list[int], dtype: torch.dtype, where: torch.device) -> Tensor:
-    """What a model says after each of these tokens [tokens, vocab], read at once into a memory of its own; on a CPU."""
+    """Logits after each token [tokens, vocab] on the CPU, prefilled in one step into a cache of their own."""
     count = -(-len(ids) // BLOCK)
     cache = kv_cache.KVCache(model.cache_specs, blocks=count + 1, rows=1, snapshots=0, dtype=dtype, device=where)
     blocks = np.arange(1, count + 1, dtype=np.int32)
@@ -133,34 +133,34 @@ def logits(model: Any, ids: list[int], dtype: torch.dtype, where: torch.device) 
 
 
 def run(model: Any, schedule: Schedule, dtype: torch.dtype, where: torch.device, within: float) -> tuple[Any, float]:
-    """Put a schedule to an engine over a model; the engine, and the largest difference of any logprob.
+    """Run a schedule on an engine over a model; return the engine and the largest logprob difference.
 
     AssertionError unless every answer is right: that of the plain pass, or, of an invariant engine, to the bit the one
     that the request gets alone.
     """
     states, worst = has_states(model), 0.0
     engine = make(device(model, schedule, dtype, where), schedule, states=states)
-    for ask, found in zip(schedule.asks, drive(engine, schedule), strict=True):
-        if found.future.cancelled():
+    for ask, output in zip(schedule.asks, drive(engine, schedule), strict=True):
+        if output.future.cancelled():
             continue
-        if error := found.future.exception():
+        if error := output.future.exception():
             raise error
         if schedule.invariant:
             alone = schedule.alone(ask)
-            (wanted,) = drive(make(device(model, alone, dtype, where), alone, states=states), alone)
-            same(ask, found, wanted)
+            (expected,) = drive(make(device(model, alone, dtype, where), alone, states=states), alone)
+            same(ask, output, expected)
         else:
-            worst = max(worst, verify(model, ask, found, where, within))
+            worst = max(worst, verify(model, ask, output, where, within))
     return engine, worst
 
 
-def verify(model: Any, ask: Ask, found: Any, where: torch.device, within: float) -> float:
-    """The largest difference of any logprob from the plain pass; AssertionError where a token is not the right one.
+def verify(model: Any, ask: Ask, output: Any, where: torch.device, within: float) -> float:
+    """The largest difference of any logprob from the plain pass; AssertionError where a token is wrong.
 
-    For fp32. A sampled token may be another one only if scores that differ by `within` give it.
+    For fp32. A sampled token may differ only if logits within `within` allow it.
     """
     total = len(ask.prompt)
-    scores = logits(model, [*ask.prompt, *found.output_token_ids], torch.float32, where)
+    scores = logits(model, [*ask.prompt, *output.output_token_ids], torch.float32, where)
     logprobs = scores.log_softmax(-1)
     worst = [0.0]
 
@@ -175,9 +175,9 @@ def verify(model: Any, ask: Ask, found: Any, where: torch.device, within: float)
                 f"token {index} of {total} is not the one sampled"
             )
 
-    check(ask, found, token)
-    assert len(found.prompt_logprobs) == ask.num_scored
-    for place, one in enumerate(found.prompt_logprobs, total - ask.num_scored):
+    check(ask, output, token)
+    assert len(output.prompt_logprobs) == ask.num_scored
+    for place, one in enumerate(output.prompt_logprobs, total - ask.num_scored):
         row, target = scores[place - 1], ask.prompt[place]
         worst[0] = max(worst[0], abs(one.logprob - logprobs[place - 1, target].item()))
         gap = row[target] - row[torch.arange(len(row)) != target].max()

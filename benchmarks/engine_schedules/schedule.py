@@ -18,7 +18,7 @@ GREEDY = sampling.SamplingParams(0.0, 1.0, 0, 0.0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request: what is asked, the step before which it arrives, and the steps after which it is cancelled."""
+    """One request, the step before which it arrives, and the steps after which it is cancelled."""
 
     prompt: tuple[int, ...]
     max_tokens: int
@@ -36,7 +36,7 @@ class Ask:
     cancel: int | None = None
 
     def sequence(self, *, cached: bool) -> Any:
-        """The request as the engine takes it; `cached`: it may share."""
+        """The request as the engine takes it; `cached`: it may share a prefix."""
         counted = [0]
         forced = dict(self.forced)
 
@@ -61,7 +61,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Requests and the engine they are put to; `blocks` and `snapshots` may be far too few for all at once."""
+    """Requests and engine settings; `blocks` and `snapshots` may be far too few to run all requests together."""
 
     asks: tuple[Ask, ...]
     batch: int = 4
@@ -82,23 +82,23 @@ class Schedule:
         object.__setattr__(self, "blocks", max(self.blocks, -(-self.window // BLOCK) + 2))
 
     def alone(self, ask: Ask) -> "Schedule":
-        """The same engine with nothing else to do, and blocks enough."""
+        """The same engine with this request alone and enough blocks."""
         return replace(self, asks=(replace(ask, arrive=0, cancel=None),), blocks=400, ahead=False, failing=())
 
 
-def check(ask: Ask, found: Any, token: Callable[[int, int, float], None]) -> None:
-    """AssertionError unless an answer is shaped as it must be: forced tokens in their places, ended where it must end.
+def check(ask: Ask, output: Any, token: Callable[[int, int, float], None]) -> None:
+    """AssertionError unless forced tokens are in their positions and the answer ends where it must.
 
-    `token(place, token, logprob)` judges each sampled token; its place is counted from the beginning of the prompt.
+    `token(place, token, logprob)` checks each sampled token; its position is counted from the start of the prompt.
     """
-    forced, counted, tokens = dict(ask.forced), 0, found.output_token_ids
+    forced, counted, tokens = dict(ask.forced), 0, output.output_token_ids
     assert tokens[: len(ask.initial_tokens)] == list(ask.initial_tokens), "what had to come first"
-    assert len(found.output_logprobs) == len(tokens), "a logprob for each token"
+    assert len(output.output_logprobs) == len(tokens), "a logprob for each token"
     at, finish = len(ask.initial_tokens), None
     while finish is None and ask.max_tokens:
-        assert at < len(tokens), f"ended ({found.finish_reason}) after {at} tokens, and must go on"
+        assert at < len(tokens), f"ended ({output.finish_reason}) after {at} tokens, and must go on"
         token_id = tokens[at]
-        token(len(ask.prompt) + at, token_id, found.output_logprobs[at])
+        token(len(ask.prompt) + at, token_id, output.output_logprobs[at])
         at, counted = at + 1, counted + 1
         if token_id in ask.stop_token_ids or (ask.stop and token_id % ask.stop == 0):
             finish = "stop"
@@ -108,15 +108,15 @@ def check(ask: Ask, found: Any, token: Callable[[int, int, float], None]) -> Non
         at += len(rest)
         finish = "length" if at >= ask.max_tokens else None
     assert at == len(tokens), f"{len(tokens) - at} tokens too many"
-    assert found.finish_reason == (finish or "length"), "why it ended"
+    assert output.finish_reason == (finish or "length"), "why it ended"
 
 
-def same(ask: Ask, found: Any, wanted: Any) -> None:
-    """AssertionError unless two answers to a request are alike to the bit, and shaped as they must be."""
-    assert found.output_token_ids == wanted.output_token_ids, "tokens differ"
-    assert found.prompt_logprobs == wanted.prompt_logprobs, "scores differ"
-    assert not ask.logprobs or found.output_logprobs == wanted.output_logprobs, "logprobs differ"
-    check(ask, found, lambda *_: None)
+def same(ask: Ask, output: Any, expected: Any) -> None:
+    """AssertionError unless two answers to a request are bit-identical and well-formed."""
+    assert output.output_token_ids == expected.output_token_ids, "tokens differ"
+    assert output.prompt_logprobs == expected.prompt_logprobs, "scores differ"
+    assert not ask.logprobs or output.output_logprobs == expected.output_logprobs, "logprobs differ"
+    check(ask, output, lambda *_: None)
 
 
 LIMITS = (0, 1, 2, 3, 7, 20, 66, 130, 200)
@@ -126,7 +126,7 @@ LENGTHS = (1, 2, 20, 63, 64, 65, 100, 127, 128, 129, 191, 192, 193, 300)
 def random_schedule(
     rng: random.Random, *, vocab: int = 256, requests: int = 8, failing: bool = False, invariant: bool = False
 ) -> Schedule:
-    """Anything the engine may meet; lengths are mostly around the borders of blocks and chunks."""
+    """A random mix of request kinds; lengths are mostly around block and chunk boundaries."""
     chunk = rng.choice((64, 64, 128, 192, 256, 512))
     borders = (chunk - 1, chunk, chunk + 1, 2 * chunk - 1, 2 * chunk, 2 * chunk + 1, 511, 512, 513)
     tight = rng.random() < 0.3  # blocks run out while many answers grow
@@ -134,7 +134,7 @@ def random_schedule(
     asks: list[Ask] = []
     for _ in range(rng.randint(2, requests)):
         asks.append(_ask(rng, asks, lengths, limits, vocab))
-    if rng.random() < 0.3:  # repeats of one prompt, asked at once
+    if rng.random() < 0.3:  # concurrent repeats of one prompt
         ask = rng.choice(asks)
         asks += [replace(ask, sampling_params=_draw(rng), cancel=None) for _ in range(rng.randint(1, 4))]
     needed = -(-max(len(ask.prompt) + max(ask.max_tokens, 1) for ask in asks) // BLOCK)
@@ -182,7 +182,7 @@ def _prompt(rng: random.Random, before: list[Ask], lengths: Sequence[int], vocab
     old = rng.choice(before).prompt if before else ()
     if before and kind < 0.25:
         return old
-    if before and kind < 0.65:  # alike up to about a border
+    if before and kind < 0.65:  # a shared prefix up to about a block boundary
         old = old[: max(1, rng.choice(lengths) + rng.choice((-1, 0, 0, 1)))]
         size = len(old) + rng.choice((1, 1, 5, 63, 64, 65))
     else:

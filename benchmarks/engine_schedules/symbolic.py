@@ -1,7 +1,7 @@
-"""A device without numbers: each slot of the cache holds which tokens it was computed from, so nothing wrong is near.
+"""A model runner on symbols: each cache slot records the tokens it was computed from, so no error is small.
 
-It does what Device does with a plan, in the same order, and draws tokens that depend on everything a model would look
-at. A block or a saved state that holds anything else than it is taken for changes every later token.
+It executes a batch in the order of ModelRunner, and samples tokens that depend on everything a model would attend to.
+A block or a snapshot with unexpected content changes every later token.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ GOLDEN = 0x9E3779B97F4A7C15
 
 
 def mix(*words: int) -> int:
-    """A number in [0, 2^63) for these numbers in this order."""
+    """Hash of these numbers in this order, in [0, 2^63)."""
     state = 0
     for word in words:
         state = (state ^ (word & 0xFFFFFFFFFFFFFFFF)) * GOLDEN % 2**64
@@ -26,30 +26,30 @@ def mix(*words: int) -> int:
 
 
 class Words:
-    """What a device must hold after each of some tokens, and what it must say there."""
+    """The expected cache, state, token and logprob after each token."""
 
     def __init__(self, *, states: bool, vocab: int) -> None:
         self.states, self.vocab = states, vocab
 
     def store(self, before: int, token: int, place: int, how: int = 0) -> int:
-        """What is kept of a token behind another's."""
+        """The cache entry of a token, given the entry before it."""
         return mix(before, token, place, how)
 
     def carry(self, state: int, token: int) -> int:
-        """The state after a further token."""
+        """The state after one more token."""
         return mix(state, token, 7) if self.states else 0
 
     def token(self, seen: int, state: int, draw: Any, index: int) -> int:
-        """The token drawn behind everything that is seen."""
+        """The token sampled after this context."""
         chance = () if draw.greedy else (draw.seed, index)
         return mix(seen, state, *chance) % self.vocab
 
     def logprob(self, seen: int, state: int, token: int) -> float:
-        """The logprob of a token there."""
+        """The logprob of a token in this context."""
         return -(mix(seen, state, token, 3) % 10_000) / 1000
 
     def after(self, tokens: list[int]) -> list[tuple[int, int]]:
-        """What is seen, and the state, after none of these tokens, after the first, and so on."""
+        """Context hash and state after no token, after the first, and so on."""
         seen, state, before = 0, 0, 0
         contexts = [(seen, state)]
         for place, token in enumerate(tokens):
@@ -60,10 +60,10 @@ class Words:
 
 
 class Symbolic:
-    """As Device, for a schedule; where that has a step fail, what the step wrote is spoiled.
+    """A ModelRunner for a schedule; a step that the schedule fails leaves corrupt writes.
 
-    For an `invariant` engine, what is kept of a token depends on how it was computed, too: by a step of drawing, or in
-    which piece. So another way there is another answer, as it can be by rounding.
+    For an `invariant` engine, a cache entry also depends on how it was computed: by a decode step, or in which prefill
+    chunk. So another schedule gives another answer, as rounding can.
     """
 
     def __init__(self, words: Words, schedule: Schedule) -> None:
@@ -76,7 +76,7 @@ class Symbolic:
         self.draws: list[Any] = [None] * (rows + 1)
 
     def run(self, batch: Any) -> Callable[[], Any]:
-        """Do what a plan says at once, as a stream of a GPU does it before the next; its result may be asked later."""
+        """Execute a batch immediately, as a GPU stream runs it before the next; the result may be fetched later."""
         number, self.steps = self.steps, self.steps + 1
         fails = self.failing.get(number)
         result = self._run(batch)
@@ -180,7 +180,7 @@ class Symbolic:
         return sequence.StepOutput(tokens, logprobs if batch.need_logprobs else [], [])
 
     def _spoil(self, batch: Any) -> None:
-        """Make everything that the step wrote nonsense."""
+        """Corrupt everything that the step wrote."""
         for piece in batch.chunks:
             self.cache[self._slots(piece.slot, piece.start, _end(piece))] = 1
             self.states[piece.slot] = -1
@@ -195,39 +195,39 @@ def _end(piece: Any) -> int:
     return int(piece.start + len(piece.token_ids))
 
 
-def verify(words: Words, ask: Ask, found: Any) -> None:
-    """AssertionError unless an answer is the only right one."""
+def verify(words: Words, ask: Ask, output: Any) -> None:
+    """AssertionError unless an answer is the expected one."""
 
-    after = words.after([*ask.prompt, *found.output_token_ids])
+    after = words.after([*ask.prompt, *output.output_token_ids])
 
     def token(place: int, token: int, logprob: float) -> None:
         index = place - len(ask.prompt)
         assert token == words.token(*after[place], ask.sampling_params, index), f"token {index} after {len(ask.prompt)}"
         assert not ask.logprobs or logprob == words.logprob(*after[place], token), "its logprob"
 
-    check(ask, found, token)
+    check(ask, output, token)
     total = len(ask.prompt)
     expected = [words.logprob(*after[place], ask.prompt[place]) for place in range(total - ask.num_scored, total)]
-    assert [one.logprob for one in found.prompt_logprobs] == expected, "scored"
+    assert [one.logprob for one in output.prompt_logprobs] == expected, "scored"
 
 
 def run(schedule: Schedule, *, states: bool, vocab: int = 256) -> Any:
-    """Put a schedule to an engine over this device; AssertionError unless every answer is the right one.
+    """Run a schedule on an engine over this runner; AssertionError unless every answer is right.
 
     An answer of an invariant engine must be the one that the request gets alone. Returns the engine.
     """
     words = Words(states=states, vocab=vocab)
     engine = make(Symbolic(words, schedule), schedule, states=states)
-    for ask, found in zip(schedule.asks, drive(engine, schedule), strict=True):
-        if found.future.cancelled():
+    for ask, output in zip(schedule.asks, drive(engine, schedule), strict=True):
+        if output.future.cancelled():
             continue
-        if error := found.future.exception():
+        if error := output.future.exception():
             if not (schedule.failing and isinstance(error, RuntimeError)):
                 raise error
         elif schedule.invariant:
             alone = schedule.alone(ask)
-            (wanted,) = drive(make(Symbolic(words, alone), alone, states=states), alone)
-            same(ask, found, wanted)
+            (expected,) = drive(make(Symbolic(words, alone), alone, states=states), alone)
+            same(ask, output, expected)
         else:
-            verify(words, ask, found)
+            verify(words, ask, output)
     return engine

@@ -18,7 +18,7 @@ QKV = (HEADS + 2 * KV_HEADS) * DIM
 EPS = 1e-6
 
 _package = types.ModuleType("local_parts")
-# The operations alone: they need torch and triton, the runner around them more than a bare GPU machine has.
+# The operations alone: they need torch and triton, the runner around them needs more than a bare GPU machine has.
 _package.__path__ = [str(Path(__file__).parents[2] / "runners" / "local")]
 sys.modules[_package.__name__] = _package
 

@@ -1,4 +1,4 @@
-"""The local engine on one GPU, on random weights in bf16: throughput, memory and their bounds, beside transformers.
+"""The local engine on one GPU, on random weights in bf16: throughput, memory and their bounds, next to transformers.
 
     python benchmarks/gpu/engine.py [--parts rates,dense,mini,long,repeats,again,load,peers] [--json FILE]
 
@@ -103,7 +103,7 @@ def dense(note: Callable[[str, Any], None]) -> None:
     bound = {"bound_tokens_per_s": bench.prefill_bound(work, rates, 32768)}
     note("dense prefill 32768, five in a row", {**bench.prefill(running, 32768, 151936, times=5), **bound})
     apart = []
-    for i in range(5):  # under load the clock of the GPU sinks
+    for i in range(5):  # the GPU's clock drops under load
         time.sleep(2)
         apart.append(bench.prefill(running, 32768, 151936, seed=100 + i))
     note("dense prefill 32768, two seconds apart", {**sorted(apart, key=lambda row: row["seconds"])[2], **bound})
@@ -111,7 +111,7 @@ def dense(note: Callable[[str, Any], None]) -> None:
 
 
 def mini(note: Callable[[str, Any], None]) -> None:
-    """M1-mini: prefill at several lengths, decoding, and decoding behind a long context."""
+    """M1-mini: prefill at several lengths, decoding, and decoding after a long context."""
     model = random_model(MINI)
     rates, work = bench.measure_device(GPU, torch.bfloat16), bench.model_costs(model, torch.bfloat16)
     note("mini parameters", sum(parameter.numel() for parameter in model.parameters()))
@@ -155,7 +155,7 @@ def repeats(note: Callable[[str, Any], None]) -> None:
     single = bench.prefill(running, 2**17, 32000)
     prompt = bench.random_sequences(1, 2**17, 64, 32000, seed=99)[0].prompt_token_ids
 
-    def asked() -> list[Any]:
+    def requests() -> list[Any]:
         hashes = import_module(f"{local.__name__}.engine.block_pool").hash_blocks(prompt)
         return [
             sequence.Sequence(prompt_token_ids=prompt, max_tokens=64, sampling_params=bench.GREEDY, block_hashes=hashes)
@@ -163,9 +163,9 @@ def repeats(note: Callable[[str, Any], None]) -> None:
         ]
 
     before = running.scheduler.num_prompt_tokens
-    seconds = bench.run_all(running, sequences := asked())
+    seconds = bench.run_all(running, sequences := requests())
     num_prefilled = running.scheduler.num_prompt_tokens - before
-    again = bench.run_all(running, asked())  # now all is there: what 32 decodings cost by themselves
+    again = bench.run_all(running, requests())  # all blocks are cached now: the cost of 32 decodes alone
     note(
         "mini repeats",
         {
@@ -182,7 +182,7 @@ def repeats(note: Callable[[str, Any], None]) -> None:
 
 
 def again(note: Callable[[str, Any], None]) -> None:
-    """Do graphs, cache or rows keep anything of other requests? The same ones, each alone, before and after a crowd."""
+    """Check that graphs, cache and slots leak nothing between requests: each alone, before and after many others."""
     for name, config in (("mini", MINI), ("dense", DENSE)):
         running = engine(random_model(config), 4096, batch=64, memory=16)
         vocab = config["vocab_size"]
@@ -288,7 +288,7 @@ def peer(
     prompt: int,
     lengths: tuple[int, ...],
 ) -> None:
-    """`generate` and the reading of prompts by one model of transformers; the second of two calls counts."""
+    """`generate` and prefill by one model of transformers; the second of two calls counts."""
     with torch.device("cuda"):
         model = kind(config).to(torch.bfloat16).eval()
 
@@ -322,7 +322,7 @@ def peer(
 
 
 def rates(note: Callable[[str, Any], None]) -> None:
-    """What the device does: a copy and a product."""
+    """Rates of the device: a copy and a matrix product."""
     note("rates", bench.measure_device(GPU, torch.bfloat16)._asdict())
 
 
@@ -372,13 +372,13 @@ def main() -> None:
     print(json.dumps(results))
 
 
-def table(found: dict[str, Any]) -> None:
-    """Tokens a second beside what the device allows and what transformers does."""
+def table(results: dict[str, Any]) -> None:
+    """Tokens per second next to the device's bound and transformers."""
     print("\n| tokens a second | ours | bound | transformers | ratio |\n|---|--:|--:|--:|--:|")
-    for name, row in found.items():
+    for name, row in results.items():
         if isinstance(row, dict) and "tokens_per_s" in row and not name.startswith("transformers"):
             ours, bound = row["tokens_per_s"], row.get("bound_tokens_per_s")
-            theirs = found.get(f"transformers {name.split(',')[0]}", {}).get("tokens_per_s")
+            theirs = results.get(f"transformers {name.split(',')[0]}", {}).get("tokens_per_s")
             cells = [f"{ours:,.0f}", f"{bound:,.0f}" if bound else "", *([f"{theirs:,.0f}"] if theirs else [""])]
             print(f"| {name} | {' | '.join(cells)} | {f'{ours / theirs:.1f}' if theirs else ''} |")
 

@@ -1,4 +1,4 @@
-"""The engine under random schedules on a GPU: is every answer that of the request alone?
+"""Run the engine under random schedules on a GPU and compare every answer with that of the request alone.
 
     python benchmarks/gpu/engine_schedules.py [--device cuda] [--schedules N] [--requests N] [--seed N] [--only NAME]
 
@@ -37,8 +37,8 @@ LENGTHS = (65, 127, 128, 129, 193, 300, 448, 511)
 HEADER = "| architecture | dtype | engine | schedules | requests | preempted | worst Δlogprob | ties | differing | s |"
 
 
-class Found(NamedTuple):
-    """What came of some schedules."""
+class Results(NamedTuple):
+    """Results of some schedules."""
 
     requests: int = 0
     preempted: int = 0
@@ -46,20 +46,20 @@ class Found(NamedTuple):
     ties: int = 0
     differing: tuple[str, ...] = ()
 
-    def __add__(self, other: Any) -> "Found":
+    def __add__(self, other: Any) -> "Results":
         worst = max(self.worst, other.worst)
         differing = self.differing + other.differing
         requests, preempted = self.requests + other.requests, self.preempted + other.preempted
-        return Found(requests, preempted, worst, self.ties + other.ties, differing)
+        return Results(requests, preempted, worst, self.ties + other.ties, differing)
 
 
 def schedule(rng: random.Random, requests: int, *, graphs: bool, invariant: bool) -> Schedule:
-    """So many requests, most at once, over few blocks."""
+    """A schedule of `requests` requests, most of them concurrent, over few blocks."""
     asks: list[Ask] = []
     while len(asks) < requests:
         asks += random_schedule(rng).asks
     asks = [replace(ask, max_tokens=min(ask.max_tokens, 70)) for ask in asks[:requests] if len(ask.prompt) < 600]
-    # Some answers grow by more blocks than are kept free for them, so that others have to go.
+    # Some answers grow by more blocks than are kept free for them, so that others are preempted.
     asks = [replace(ask, max_tokens=200) if ask.max_tokens > 1 and i % 3 == 0 else ask for i, ask in enumerate(asks)]
     needed = -(-max(len(ask.prompt) + max(ask.max_tokens, 1) for ask in asks) // 64)
     return Schedule(
@@ -74,42 +74,42 @@ def schedule(rng: random.Random, requests: int, *, graphs: bool, invariant: bool
     )
 
 
-def run(model: Any, given: Schedule, dtype: torch.dtype, device: torch.device, within: float) -> Found:
-    """The answers to a schedule beside what they must be."""
+def run(model: Any, workload: Schedule, dtype: torch.dtype, device: torch.device, within: float) -> Results:
+    """Run a schedule and compare its answers with the expected ones."""
     states, worst, differing, counted, ties = models.has_states(model), 0.0, [], 0, 0
-    engine = make(models.device(model, given, dtype, device), given, states=states)
-    sequences = drive(engine, given)
-    # One device for all of them alone: with every block given back, it is as good as a new one for each.
-    by_itself = given.alone(max(given.asks, key=lambda ask: len(ask.prompt) + ask.max_tokens))
+    engine = make(models.device(model, workload, dtype, device), workload, states=states)
+    sequences = drive(engine, workload)
+    # One device for all of them alone: with every block workload back, it is as good as a new one for each.
+    by_itself = workload.alone(max(workload.asks, key=lambda ask: len(ask.prompt) + ask.max_tokens))
     reference = make(models.device(model, by_itself, dtype, device), by_itself, states=states)
-    for number, (ask, found) in enumerate(zip(given.asks, sequences, strict=True)):
-        if found.future.cancelled():
+    for number, (ask, sequence) in enumerate(zip(workload.asks, sequences, strict=True)):
+        if sequence.future.cancelled():
             continue
         counted += 1
         try:
-            if error := found.future.exception():
+            if error := sequence.future.exception():
                 raise error
-            if given.invariant:
-                same(ask, found, alone(reference, by_itself, ask))
+            if workload.invariant:
+                same(ask, sequence, alone(reference, by_itself, ask))
             else:
-                worst = max(worst, models.verify(model, ask, found, device, within))
+                worst = max(worst, models.verify(model, ask, sequence, device, within))
         except Exception as error:  # noqa: BLE001  each answer by itself
-            tie = not (given.invariant or found.future.exception())
-            if tie and found.output_token_ids == alone(reference, by_itself, ask).output_token_ids:
+            tie = not (workload.invariant or sequence.future.exception())
+            if tie and sequence.output_token_ids == alone(reference, by_itself, ask).output_token_ids:
                 ties += 1
             else:
                 differing.append(f"request {number}: {type(error).__name__}: {error}")
-    return Found(counted, engine.scheduler.num_preempted, worst, ties, tuple(differing))
+    return Results(counted, engine.scheduler.num_preempted, worst, ties, tuple(differing))
 
 
 def alone(reference: Any, by_itself: Schedule, ask: Ask) -> Any:
-    """What a request gets when nothing else is asked."""
-    (found,) = drive(reference, replace(by_itself, asks=(replace(ask, arrive=0, cancel=None),)))
-    return found
+    """The answer to a request that runs alone."""
+    (sequence,) = drive(reference, replace(by_itself, asks=(replace(ask, arrive=0, cancel=None),)))
+    return sequence
 
 
-def command(device: str, folder: Path) -> Found:
-    """Greedy repeats through the whole command, of a tiny MiniMax."""
+def command(device: str, folder: Path) -> Results:
+    """Greedy repeats of a tiny MiniMax through the whole command."""
     models.write(folder / "model", "minimax_m1")
     rows = [{"id": str(n), "text": "".join(chr(97 + (i * i + n) % 26) for i in range(n))} for n in LENGTHS]
     (folder / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -122,30 +122,30 @@ def command(device: str, folder: Path) -> Found:
     words += ["-o", "dtype=float32", "-o", "batch=32", "--out", str(folder / "x"), "--display", "plain"]
     done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        return Found(differing=(done.stderr.strip(),))
+        return Results(differing=(done.stderr.strip(),))
     answers: dict[str, set[str]] = {}
     (journal,) = (folder / "x").glob("*/*/samples.jsonl")
     lines = journal.read_text().splitlines()
     for record in map(json.loads, lines):
         answers.setdefault(record["id"], set()).add(record["text"])
     differing = tuple(f"{len(texts)} answers to {name} tokens" for name, texts in answers.items() if len(texts) > 1)
-    return Found(len(lines), differing=differing)
+    return Results(len(lines), differing=differing)
 
 
-def row(name: str, dtype: str, engine: str, schedules: int, found: Found, began: float) -> bool:
-    """Print a line of the table; whether nothing differed."""
+def row(name: str, dtype: str, engine: str, schedules: int, results: Results, began: float) -> bool:
+    """Print a row of the table; return whether nothing differed."""
     print(
-        f"| {name} | {dtype} | {engine} | {schedules} | {found.requests} | {found.preempted} | {found.worst:.1e} | "
-        f"{found.ties} | {len(found.differing)} | {time.monotonic() - began:.0f} |",
+        f"| {name} | {dtype} | {engine} | {schedules} | {results.requests} | {results.preempted} | "
+        f"{results.worst:.1e} | {results.ties} | {len(results.differing)} | {time.monotonic() - began:.0f} |",
         flush=True,
     )
-    for line in found.differing[:5]:
+    for line in results.differing[:5]:
         print(f"{name} {dtype} {engine}: {line}", file=sys.stderr, flush=True)
-    return not found.differing
+    return not results.differing
 
 
 def main() -> int:
-    """Run them all; 1 if anything differs."""
+    """Run all cases; return 1 if anything differs."""
     parser = argparse.ArgumentParser(description="The engine under random schedules on a GPU.")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--schedules", type=int, default=1)
@@ -160,7 +160,7 @@ def main() -> int:
     print(HEADER, "|---|---|---|--:|--:|--:|--:|--:|--:|--:|", sep="\n", flush=True)
     for kind in (kind for kind in models.ARCHITECTURES if kind in only):
         for dtype, graphs in ((torch.float32, False), (torch.float32, True), (torch.bfloat16, True)):
-            began, total, invariant = time.monotonic(), Found(), dtype == torch.bfloat16
+            began, total, invariant = time.monotonic(), Results(), dtype == torch.bfloat16
             with tempfile.TemporaryDirectory() as name:
                 model = models.read(models.write(Path(name) / kind, kind), dtype, device)
             for number in range(args.schedules):

@@ -1,4 +1,4 @@
-"""Are the kernels for mixtures of experts right, and what do they save? For one CUDA GPU.
+"""Check and time the kernels for mixtures of experts. For one CUDA GPU.
 
     python benchmarks/gpu/experts.py [--seconds 55] [--only WORD]
 
@@ -30,7 +30,7 @@ BF16, FP32 = torch.bfloat16, torch.float32
 LAYERS = 4
 
 _package = types.ModuleType("local_parts")
-# The operations alone: they need torch and triton, the runner around them more than a bare GPU machine has.
+# The operations alone: they need torch and triton, the runner around them needs more than a bare GPU machine has.
 _package.__path__ = [str(Path(__file__).parents[2] / "runners" / "local")]
 sys.modules[_package.__name__] = _package
 

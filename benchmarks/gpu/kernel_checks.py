@@ -76,7 +76,7 @@ def check_rope(board: Board, dtype: torch.dtype, bound: float) -> None:
 
 
 def check_paged(board: Board, dtype: torch.dtype, bound: float, shapes: Sequence[tuple[int, ...]]) -> None:
-    """Decoding attention, with a row of length 0 in each batch of several."""
+    """Decoding attention, with one sequence of length 0 in each larger batch."""
     operation, kernel, layout = part("ops.paged"), part("kernels.paged"), part("ops.layout")
     for rows, heads, kv_heads, dim, value_dim, block, longest in shapes:
         keys = normal(rows * -(-longest // block), block, kv_heads, dim, dtype=dtype)
@@ -138,7 +138,7 @@ def check_rope_and_attend(board: Board, dtype: torch.dtype, bound: float) -> Non
 
 
 def check_gemv(board: Board, dtype: torch.dtype, bound: float) -> None:
-    """Products for one row."""
+    """Matrix-vector products."""
     operations, kernels = part("ops.gemv"), part("kernels.gemv")
     x, delta, scale = normal(1, WIDTH, dtype=dtype), normal(1, WIDTH, dtype=dtype), normal(WIDTH, dtype=dtype)
     inner, residual = normal(1, FFN, dtype=dtype), normal(1, WIDTH, dtype=dtype)

@@ -41,16 +41,16 @@ class Layer:
         self.cache, self.tables = paged_cache(1, tokens, block)
 
     def bytes(self) -> int:
-        """Of the matrices."""
+        """Bytes of the matrices."""
         return sum(2 * matrix.numel() for matrix in (self.qkv, self.o, self.gate_up, self.down))
 
 
 class Model:
-    """All the layers, the head and the numbers of one row at its 300th token."""
+    """All layers, the head and the inputs of one sequence at its 300th token."""
 
     def __init__(self) -> None:
         self.layers = [Layer() for _ in range(LAYERS)]
-        for layer in self.layers:  # a row has the same blocks in all layers
+        for layer in self.layers:  # a sequence has the same blocks in all layers
             layer.tables = self.layers[0].tables
         self.head, self.norm = weights(VOCAB, WIDTH), normal(WIDTH)
         self.frequencies = 1e6 ** -(torch.arange(0, DIM, 2, device="cuda") / DIM)
@@ -59,7 +59,7 @@ class Model:
         self.row = torch.zeros(1, dtype=torch.int64, device="cuda")
 
     def bytes(self) -> int:
-        """Of the matrices."""
+        """Bytes of the matrices."""
         return 2 * self.head.numel() + sum(layer.bytes() for layer in self.layers)
 
     def forward(self, x: Tensor, angles: Any, slots: Tensor, lengths: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class Model:
         return x + delta
 
     def step(self) -> Tensor:
-        """The next token; the row stays where it is."""
+        """The next token; the sequence does not advance."""
         steps, sample = part("ops.slot_mapping"), part("ops.sample")
         ids, positions, _, mapping = steps.load_step_inputs(self.ints, self.layers[0].tables.tables, self.row, 64)
         hidden = self.forward(self.head[ids], part("ops.rope").cos_sin(positions, self.frequencies), *mapping)
@@ -98,7 +98,7 @@ VARIANTS: dict[str, dict[tuple[str, str], Any]] = {
 
 
 def time_steps(board: Board) -> None:
-    """Layers and whole steps of one row, with each variant."""
+    """Layers and whole steps of one sequence, with each variant."""
     model = Model()
     slots = model.layers[0].tables.tables[0, 4:5].long() * 64 + 43
     lengths = torch.full((1,), 300, dtype=torch.int32, device="cuda")

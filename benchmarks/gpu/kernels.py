@@ -1,10 +1,10 @@
-"""Are the dense kernels of the local runner right, and how near to the memory's speed? For one CUDA GPU.
+"""Check the dense kernels of the local runner and compare them with memory bandwidth. For one CUDA GPU.
 
 python benchmarks/gpu/kernels.py [--seconds 115] [--only one|many|prefill|tiles]
 
 First each kernel against PyTorch on random data, its outputs poisoned before: relative Frobenius errors, bf16 and
 fp32. Then times, each the median of 25 replays of a CUDA graph that cycles through buffers larger than the L2 cache.
-The shapes are Qwen3-0.6B's. `one` is the decoding of one row, whole steps included, in about 45 seconds; `many` that of
+The shapes are Qwen3-0.6B's. `one` decodes one sequence, whole steps included, in about 45 seconds; `many` that of
 many rows; `prefill` long prompts; `tiles` variants to choose from. What fails prints its error and the run goes on;
 what would start after `--seconds` is left out. A table, then one line of JSON.
 """
@@ -44,7 +44,7 @@ from benchmarks.gpu.kernel_times import (
 
 
 def do_one(board: Board) -> None:
-    """Decoding one row."""
+    """Decoding one sequence."""
     for dtype, bound in PRECISIONS:
         check_gemv(board, dtype, bound)
         check_rope_and_attend(board, dtype, bound)
@@ -57,7 +57,7 @@ def do_one(board: Board) -> None:
 
 
 def do_many(board: Board) -> None:
-    """Decoding many rows, and long ones."""
+    """Decoding many sequences, and long ones."""
     shapes = (
         (300, 16, 8, 128, 128, 64, 330),
         (1, 16, 8, 128, 128, 64, 70000),

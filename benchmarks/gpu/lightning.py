@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-call"
-"""Lightning attention on a GPU: first right, then timed, every way of cutting the work, in one run of about a minute.
+"""Check and time lightning attention on a GPU, with every way of splitting the work, in about a minute.
 
     python benchmarks/gpu/lightning.py [SECONDS]
 

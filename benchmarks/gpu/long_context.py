@@ -1,4 +1,4 @@
-"""A whole `m1eval run` with prompts of a million tokens on one GPU, and where its time went.
+"""A whole `m1eval run` with prompts of a million tokens on one GPU, with a breakdown of its time.
 
     python benchmarks/gpu/long_context.py [TOKENS]
 

@@ -1,4 +1,4 @@
-"""One model over several GPUs of a machine beside one GPU: the same answers, and what it gains.
+"""One model on several GPUs of a machine next to one GPU: agreement of answers, and speed-up.
 
     python benchmarks/gpu/parallel.py [--gpus N] [--shapes dense,mini] [--json FILE]
 
@@ -40,7 +40,7 @@ GIVEN, NEW = 512, 128
 
 
 def measured(folder: Path, batches: tuple[int, ...], gpus: int) -> dict[str, Any]:
-    """Speeds, tokens and logprobs of one checkpoint over so many GPUs."""
+    """Speeds, tokens and logprobs of one checkpoint on `gpus` GPUs."""
     runner = local.Runner(str(folder), gpus=gpus, window=PROMPT + 4096, batch=max(batches), memory=16)
     results: dict[str, Any] = {"gpus": gpus}
     try:
@@ -76,7 +76,7 @@ def measured(folder: Path, batches: tuple[int, ...], gpus: int) -> dict[str, Any
 
 
 def agreement(one: dict[str, Any], several: dict[str, Any]) -> dict[str, float]:
-    """How far greedy answers are the same from their beginning, and the differences of logprobs in nats."""
+    """The common prefix of greedy answers, and the differences of logprobs in nats."""
     pairs = [list(zip(*both, strict=True)) for both in zip(one["tokens"], several["tokens"], strict=True)]
     same = [next((i for i, (a, b) in enumerate(pair) if a != b), len(pair)) for pair in pairs]
     apart = [abs(a - b) for a, b in zip(one["logprobs"], several["logprobs"], strict=True)]

@@ -85,7 +85,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tiny]:
 
 @pytest.fixture(scope="session")
 def llama(tiny: Callable[..., Tiny]) -> Tiny:
-    """The plainest of them."""
+    """A tiny Llama."""
     return tiny()
 
 
@@ -103,9 +103,9 @@ def scores(
     *,
     scattered: bool = False,
 ) -> torch.Tensor:
-    """Logits of every token [tokens, vocab], computed in pieces of these sizes; pieces of one token are drawn steps.
+    """Logits of every token [tokens, vocab], computed in pieces of these sizes; pieces of one token are decode steps.
 
-    `scattered`: what is kept of the past lies in blocks that do not follow one another.
+    `scattered`: the cache lies in blocks that are not contiguous.
     """
     with torch.inference_mode():
         logits: torch.Tensor = model.logits(hidden(model, ids, pieces, dtype, scattered=scattered))

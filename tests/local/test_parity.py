@@ -1,4 +1,4 @@
-"""benchmarks/parity.py: it sees what is right, and what is not."""
+"""benchmarks/parity.py: it accepts correct outputs and detects wrong ones."""
 
 import importlib.util
 import json
@@ -28,7 +28,7 @@ def parity() -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A tiny M1 and what the plain recurrence makes of it: two prompts, and six greedy tokens after thirty."""
+    """A tiny M1 and the outputs of the plain recurrence: two prompts, and six greedy tokens after thirty."""
     weights = random_weights(TINY)
     ids = torch.randint(0, 97, (2, 40), generator=torch.Generator().manual_seed(3))
     greedy = ids[0, :30].tolist()
@@ -44,15 +44,15 @@ def spoilt(folder: Path, **changed: torch.Tensor) -> None:
     save_file(load_file(folder / EXPECTED) | changed, folder / EXPECTED)
 
 
-def told(parity: Any, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[str], dict[str, Any]]:
+def compare(parity: Any, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[str], dict[str, Any]]:
     """Exit status, the table's rows and the JSON."""
     status = parity.main(arguments)
     lines = capsys.readouterr().out.splitlines()
     return status, [line for line in lines[4:] if line.startswith("|")], json.loads(lines[-1])
 
 
-def test_equal_models_are_found_equal(parity: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, rows, worst = told(parity, capsys, str(folder))
+def test_equal_models_pass(parity: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, rows, worst = compare(parity, capsys, str(folder))
     assert status == 0
     assert len(rows) == 1
     assert rows[0].startswith("| minimax_m1 | 80 |")
@@ -67,7 +67,7 @@ def test_a_wrong_logit_is_seen(parity: Any, folder: Path, capsys: pytest.Capture
     chance = logits[1, 7].softmax(-1)[5].item()
     logits[1, 7, 5] += 0.5
     spoilt(folder, logits=logits)
-    status, _, worst = told(parity, capsys, str(folder), str(folder))
+    status, _, worst = compare(parity, capsys, str(folder), str(folder))
     assert status == 1
     assert worst["max_abs_dlogit"] == pytest.approx(0.5, abs=1e-3)
     shifted = chance * (2.718281828459045**0.5 - 1) + 1
@@ -79,19 +79,19 @@ def test_a_wrong_greedy_token_is_seen(parity: Any, folder: Path, capsys: pytest.
     greedy = load_file(folder / EXPECTED)["greedy"]
     greedy[0, -1] = (greedy[0, -1] + 1) % 97
     spoilt(folder, greedy=greedy)
-    status, rows, worst = told(parity, capsys, str(folder))
+    status, rows, worst = compare(parity, capsys, str(folder))
     assert (status, worst["greedy_equal"]) == (1, False)
     assert "| no |" in rows[0]
 
 
-def test_nan_is_not_right(parity: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nan_fails(parity: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logits = load_file(folder / EXPECTED)["logits"]
     spoilt(folder, logits=logits.fill_(torch.nan))
-    assert told(parity, capsys, str(folder))[0] == 1
+    assert compare(parity, capsys, str(folder))[0] == 1
 
 
 def test_bf16_is_measured_and_not_judged(parity: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, _, worst = told(parity, capsys, str(folder), "--dtype", "bfloat16")
+    status, _, worst = compare(parity, capsys, str(folder), "--dtype", "bfloat16")
     assert status == 0
     assert worst["max_abs_dlogit"] > 1e-3
 
@@ -103,7 +103,7 @@ def test_models_of_transformers_are_compared(
     chosen = {name: parity.ARCHITECTURES[name] for name in ("DeepseekV3", "MiniMax")}
     monkeypatch.setattr(parity, "ARCHITECTURES", chosen)
     monkeypatch.setattr(parity, "TOKENS", 80)
-    status, rows, worst = told(parity, capsys)
+    status, rows, worst = compare(parity, capsys)
     assert status == 0
     assert [row.split()[1] for row in rows] == ["DeepseekV3", "MiniMax"]
     assert worst["greedy_equal"] is True

@@ -102,7 +102,7 @@ def test_a_stop_string_ends_an_answer_whose_last_character_is_unfinished(tiny: C
         assert (stopped.text, stopped.finish_reason) == (text, "stop")
 
 
-def test_a_draft_cut_in_an_open_think_block_is_no_answer(tiny: Callable[..., Any]) -> None:
+def test_a_draft_cut_in_an_open_think_block_is_not_an_answer(tiny: Callable[..., Any]) -> None:
     folder = tiny(template="{{ messages[0].content }}<think>\n").folder
     for request in (Request(messages=ASK), Request(prompt="why? <think>\n")):
         request.sampling = Sampling(max_tokens=12)
@@ -113,13 +113,13 @@ def test_a_draft_cut_in_an_open_think_block_is_no_answer(tiny: Callable[..., Any
 
 def test_thinking_is_split_off_and_counted(llama: Any) -> None:
     async def talk(runner: Any) -> None:
-        def made(ids: list[int], reasoning: str) -> Any:
+        def count_reasoning(ids: list[int], reasoning: str) -> Any:
             return local.output._count_thinking(runner.tokenizer, ids, reasoning)
 
         token_ids = runner.tokenizer.encode("I wonder.</think>42")
-        assert made(token_ids, "I wonder.") == len(token_ids) - 2
-        assert made(runner.tokenizer.encode("I wonder. 42"), "I wonder.") == len("I wonder.")
-        assert made(token_ids, "") == 0
+        assert count_reasoning(token_ids, "I wonder.") == len(token_ids) - 2
+        assert count_reasoning(runner.tokenizer.encode("I wonder. 42"), "I wonder.") == len("I wonder.")
+        assert count_reasoning(token_ids, "") == 0
 
     run(llama.folder, talk)
 
@@ -211,7 +211,7 @@ def test_think_tags_name_another_form(llama: Any) -> None:
         local.Runner(str(llama.folder), think_tags="<my>,</my>", think_end="</think>")
 
 
-def test_logprobs_come_when_they_are_asked_for(llama: Any) -> None:
+def test_logprobs_are_returned_on_request(llama: Any) -> None:
     some = Sampling(max_tokens=12)
     without, with_them = ask(
         llama.folder, Request(prompt="abc", sampling=some), Request(prompt="abc", sampling=some, logprobs=True)
@@ -228,7 +228,7 @@ def test_a_continuation_is_as_likely_as_its_tokens_are(llama: Any) -> None:
         answer = await runner.generate(Request(prompt="The ship", sampling=Sampling(max_tokens=3), logprobs=True))
         token_ids = runner.tokenizer.encode(answer.text)
         scored = await runner.loglikelihood(prompt, answer.text)
-        if len(token_ids) == 3:  # bytes that are no text come back as others
+        if len(token_ids) == 3:  # invalid UTF-8 does not round-trip
             assert scored.greedy
             assert scored.logprob == pytest.approx(sum(answer.logprobs), abs=1e-4)
         other = await runner.loglikelihood(prompt, " sank")
@@ -250,7 +250,7 @@ def test_seeds_repeat_and_differ(llama: Any) -> None:
 
     one, again, other, free, free_too = ask(llama.folder, *map(request, (1, 1, 2, None, None)))
     assert one.text == again.text
-    # By their likelihoods: one draw in ten opens a think block, and two of those have the same text, none.
+    # By their likelihoods: one sample in ten opens a think block, and two of those have the same text, none.
     assert len({str(output.logprobs) for output in (one, other, free, free_too)}) == 4
 
 
@@ -267,7 +267,7 @@ def test_a_cancelled_request_makes_room(llama: Any) -> None:
     assert run(llama.folder, talk, batch=1).usage.answer == 3
 
 
-def test_closing_ends_what_is_under_way(llama: Any) -> None:
+def test_closing_ends_running_requests(llama: Any) -> None:
     async def talk(runner: Any) -> None:
         slow = asyncio.create_task(runner.generate(Request(messages=ASK)))
         await asyncio.sleep(0.05)

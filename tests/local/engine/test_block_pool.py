@@ -1,4 +1,4 @@
-"""Blocks and snapshots: who holds what, what is kept for later, what goes first."""
+"""Blocks and snapshots: ownership, caching and eviction."""
 
 import random
 
@@ -9,7 +9,7 @@ from m1eval import load
 block_pool = load("runners", "local").engine.block_pool
 
 
-def test_keys_stand_for_all_tokens_up_to_their_block() -> None:
+def test_hashes_cover_all_tokens_up_to_their_block() -> None:
     tokens = list(range(200))
     assert len(block_pool.hash_blocks(tokens)) == 200 // block_pool.BLOCK_SIZE
     assert block_pool.hash_blocks(tokens)[:2] == block_pool.hash_blocks(tokens[:130])
@@ -29,7 +29,7 @@ def test_a_sequence_that_grows_gets_the_block_behind_its_last() -> None:
     assert second == list(range(9, 15))
 
 
-def test_blocks_with_a_key_are_kept_and_shared_until_their_room_is_wanted() -> None:
+def test_cached_blocks_are_shared_until_they_are_evicted() -> None:
     blocks = block_pool.BlockPool(5)
     keys = block_pool.hash_blocks(list(range(3 * block_pool.BLOCK_SIZE)))
     held = [blocks.allocate(None) for _ in range(3)]
@@ -49,7 +49,7 @@ def test_blocks_with_a_key_are_kept_and_shared_until_their_room_is_wanted() -> N
     assert blocks.lookup(keys) == held[:1]
 
 
-def test_no_block_is_lost_or_given_twice() -> None:
+def test_no_block_is_lost_or_allocated_twice() -> None:
     rng = random.Random(3)
     blocks = block_pool.BlockPool(40)
     running: list[list[int]] = []
@@ -74,7 +74,7 @@ def test_no_block_is_lost_or_given_twice() -> None:
         assert all(blocks.block_by_hash[blocks.hash_by_block[block]] == block for block in blocks.hash_by_block)
 
 
-def test_the_longest_unused_snapshot_is_given_up() -> None:
+def test_the_least_recently_used_snapshot_is_evicted() -> None:
     saved = block_pool.StateSnapshots(2)
     assert [saved.save(key) for key in (b"a", b"b")] == [0, 1]
     assert saved.save(b"a") is None

@@ -1,4 +1,4 @@
-"""The engine as a whole: sequences join, leave, share, fail and are dropped, and none notices the others."""
+"""The engine as a whole: sequences join, leave, share, fail and are cancelled without affecting one another."""
 
 import random
 import threading
@@ -39,7 +39,7 @@ HYBRID = {
 
 
 def hybrid() -> Any:
-    """A MiniMax-M1 of random weights: two layers keep states, two keys and values."""
+    """A MiniMax-M1 of random weights: two layers of linear attention, two of softmax."""
     model = models.build(HYBRID, layers.LayerContext())
     generator = torch.Generator().manual_seed(5)
     for module in model.modules():
@@ -70,7 +70,7 @@ def asks(ids: list[int], limit: int, draw: Any = GREEDY, **rest: Any) -> Any:
     return Sequence(prompt_token_ids=ids, max_tokens=limit, sampling_params=draw, block_hashes=hash_blocks(ids), **rest)
 
 
-def asked(engine: Any, *sequences: Any) -> list[list[int]]:
+def generate(engine: Any, *sequences: Any) -> list[list[int]]:
     for sequence in sequences:
         engine.submit(sequence)
     for sequence in sequences:
@@ -96,17 +96,17 @@ def test_a_batch_of_any_lengths_gives_each_the_tokens_it_gets_alone(
     limits = [rng.randrange(1, 40) for _ in prompts]
     alone = engine(model, batch=1, prefix_cache=False)
     expected = [
-        asked(alone, Sequence(prompt_token_ids=p, max_tokens=n, sampling_params=GREEDY))[0]
+        generate(alone, Sequence(prompt_token_ids=p, max_tokens=n, sampling_params=GREEDY))[0]
         for p, n in zip(prompts, limits, strict=True)
     ]
     running = engine(model, **options)
     running.async_scheduling = ahead
-    assert asked(running, *[asks(p, n) for p, n in zip(prompts, limits, strict=True)]) == expected
+    assert generate(running, *[asks(p, n) for p, n in zip(prompts, limits, strict=True)]) == expected
 
 
 def test_a_sequence_that_joins_midway_gets_the_tokens_it_gets_alone(model: Any, engine: Callable[..., Any]) -> None:
     running = engine(model)
-    alone = asked(running, asks(prompt(1, 100), 40))[0]
+    alone = generate(running, asks(prompt(1, 100), 40))[0]
     decoding = threading.Event()
     first = asks(prompt(2), 300, stop_check=lambda _: decoding.set())
     running.submit(first)
@@ -126,75 +126,73 @@ def test_sampled_tokens_do_not_depend_on_the_batch(model: Any, ahead: bool, engi
     def sequence(seed: int) -> Any:
         return asks(prompt(3), 50, SamplingParams(1.0, 0.95, 0, 0.0, seed))
 
-    alone = asked(running, sequence(7))[0]
+    alone = generate(running, sequence(7))[0]
     others = [asks(prompt(i, 10 * i), 10 * i, SamplingParams(1.0, 1.0, 0, 0.0, i)) for i in range(1, 8)]
-    *_, together = asked(running, *others, sequence(7))
+    *_, together = generate(running, *others, sequence(7))
     assert together == alone
-    assert asked(running, sequence(8))[0] != alone
+    assert generate(running, sequence(8))[0] != alone
 
 
-def test_repeats_of_a_long_prompt_are_read_once(model: Any, engine: Callable[..., Any]) -> None:
+def test_repeats_of_a_long_prompt_are_prefilled_once(model: Any, engine: Callable[..., Any]) -> None:
     long = prompt(4, 1000)
-    expected = asked(engine(model, batch=1, chunk=2048, window=2048, prefix_cache=False), asks(long, 8))[0]
+    expected = generate(engine(model, batch=1, chunk=2048, window=2048, prefix_cache=False), asks(long, 8))[0]
     running = engine(model, batch=8, chunk=256, window=2048)
     repeats = [asks(long, 8) for _ in range(8)]
-    assert asked(running, *repeats) == [expected] * 8
+    assert generate(running, *repeats) == [expected] * 8
     assert running.scheduler.num_prompt_tokens <= 1000 + 7 * 64
     assert sorted(sequence.num_cached_tokens for sequence in repeats) == [0, *[960] * 7]
 
 
-def test_questions_about_one_text_read_it_once(model: Any, engine: Callable[..., Any]) -> None:
+def test_questions_about_one_text_prefill_it_once(model: Any, engine: Callable[..., Any]) -> None:
     text = prompt(5, 1024)
     questions = [text + prompt(100 + i, 30 + i) for i in range(5)]
     alone = engine(model, batch=1, chunk=2048, window=2048, prefix_cache=False)
     expected = [
-        asked(alone, Sequence(prompt_token_ids=ids, max_tokens=6, sampling_params=GREEDY))[0] for ids in questions
+        generate(alone, Sequence(prompt_token_ids=ids, max_tokens=6, sampling_params=GREEDY))[0] for ids in questions
     ]
     running = engine(model, chunk=256, window=2048)
-    assert asked(running, *[asks(ids, 6) for ids in questions]) == expected
+    assert generate(running, *[asks(ids, 6) for ids in questions]) == expected
     assert running.scheduler.num_prompt_tokens == sum(map(len, questions)) - 4 * 1024
 
 
-def test_a_second_turn_finds_the_first_with_its_answer(softmax: Any, engine: Callable[..., Any]) -> None:
+def test_a_second_turn_reuses_the_cache_of_the_first(softmax: Any, engine: Callable[..., Any]) -> None:
     running = engine(softmax)
     first = prompt(6, 100)
-    answer = asked(running, asks(first, 60))[0]
+    answer = generate(running, asks(first, 60))[0]
     second = asks(first + answer + prompt(7, 20), 5)
-    asked(running, second)
+    generate(running, second)
     assert second.num_cached_tokens == 128
 
 
-def test_old_prompts_make_room_for_new_ones(model: Any, engine: Callable[..., Any]) -> None:
+def test_old_prompts_are_evicted_for_new_ones(model: Any, engine: Callable[..., Any]) -> None:
     running = engine(model, batch=2, memory=0.0015, window=512)
     held = running.scheduler.block_pool
     for i in range(20):
-        asked(running, asks(prompt(i, 300), 3))
+        generate(running, asks(prompt(i, 300), 3))
     assert held.num_available == held.num_blocks - 1
     assert len(held.block_by_hash) <= held.num_blocks - 1 < 20 * 4
     again = asks(prompt(0, 300), 3)
-    asked(running, again)
+    generate(running, again)
     assert again.num_cached_tokens == 0
 
 
-def test_when_blocks_run_out_a_sequence_starts_again_and_loses_nothing(model: Any, engine: Callable[..., Any]) -> None:
+def test_a_preempted_sequence_gives_the_same_tokens(model: Any, engine: Callable[..., Any]) -> None:
     draws = [SamplingParams(1.0, 0.9, 0, 0.0, seed) for seed in range(6)]
-    expected = asked(engine(model), *[asks(prompt(i, 40), 300, draw) for i, draw in enumerate(draws)])
+    expected = generate(engine(model), *[asks(prompt(i, 40), 300, draw) for i, draw in enumerate(draws)])
     block = local.layers.cache_spec.block_bytes(model.cache_specs, torch.float32)
     state = local.layers.cache_spec.state_bytes(model.cache_specs)
     room = (9 + 8) * block + 7 * state + 2**12
     tight = engine(model, batch=6, memory=(room + 8 * state) / 2**30)
     tight.scheduler.block_pool.__init__(14)
-    assert asked(tight, *[asks(prompt(i, 40), 300, draw) for i, draw in enumerate(draws)]) == expected
+    assert generate(tight, *[asks(prompt(i, 40), 300, draw) for i, draw in enumerate(draws)]) == expected
     assert tight.scheduler.num_preempted > 0
 
 
-def test_tokens_that_must_come_next_come_at_once_and_the_rest_follows_them(
-    model: Any, engine: Callable[..., Any]
-) -> None:
+def test_forced_tokens_are_appended_and_decoding_continues_after_them(model: Any, engine: Callable[..., Any]) -> None:
     for ahead in (False, True):
         running = engine(model)
         running.async_scheduling = ahead
-        free = asked(running, asks(prompt(8), 30))[0]
+        free = generate(running, asks(prompt(8), 30))[0]
         counted: list[int] = []
 
         def follow(token: int, counted: list[int] = counted) -> list[int]:
@@ -202,9 +200,9 @@ def test_tokens_that_must_come_next_come_at_once_and_the_rest_follows_them(
             return [11, 12, 13] if len(counted) == 5 else []
 
         forced = asks(prompt(8), 30, forced_tokens=follow)
-        assert asked(running, forced)[0][:8] == [*free[:5], 11, 12, 13]
+        assert generate(running, forced)[0][:8] == [*free[:5], 11, 12, 13]
         assert len(forced.output_token_ids) == 30
-        rest = asked(running, asks([*prompt(8), *free[:5], 11, 12, 13], 22))[0]
+        rest = generate(running, asks([*prompt(8), *free[:5], 11, 12, 13], 22))[0]
         assert forced.output_token_ids[8:] == rest
         assert counted == [*free[:5], *rest]
 
@@ -212,7 +210,7 @@ def test_tokens_that_must_come_next_come_at_once_and_the_rest_follows_them(
 def test_logprobs_and_scores_are_those_of_the_model(softmax: Any, llama: Any, engine: Callable[..., Any]) -> None:
     running = engine(softmax, chunk=64)
     sampled = asks(prompt(9, 100), 20, SamplingParams(1.0, 1.0, 0, 0.0, 3), logprobs=True)
-    asked(running, sampled)
+    generate(running, sampled)
     whole = prompt(9, 100) + sampled.output_token_ids
     with torch.inference_mode():
         logprobs = llama.reference(torch.tensor([whole])).logits[0].log_softmax(-1)
@@ -220,7 +218,7 @@ def test_logprobs_and_scores_are_those_of_the_model(softmax: Any, llama: Any, en
     assert sampled.output_logprobs == pytest.approx(expected, abs=1e-4)
     for count in (1, 20, 70, 119):
         scored = asks(whole, 0, num_scored=count)
-        asked(running, scored)
+        generate(running, scored)
         places = range(len(whole) - count, len(whole))
         expected = [logprobs[i - 1, whole[i]].item() for i in places]
         assert [found.logprob for found in scored.prompt_logprobs] == pytest.approx(expected, abs=1e-4)
@@ -230,19 +228,19 @@ def test_logprobs_and_scores_are_those_of_the_model(softmax: Any, llama: Any, en
         assert scored.output_token_ids == []
 
 
-def test_no_more_than_a_batch_runs_at_once_and_all_are_answered(softmax: Any, engine: Callable[..., Any]) -> None:
+def test_no_more_than_a_batch_runs_concurrently_and_all_are_answered(softmax: Any, engine: Callable[..., Any]) -> None:
     running = engine(softmax, batch=3)
     sizes: list[int] = []
     sequences = [
         asks(prompt(i), 5 + i, stop_check=lambda _: sizes.append(len(running.scheduler.running))) for i in range(10)
     ]
-    assert [len(tokens) for tokens in asked(running, *sequences)] == [5 + i for i in range(10)]
+    assert [len(tokens) for tokens in generate(running, *sequences)] == [5 + i for i in range(10)]
     assert max(sizes) == 3
     starts = [sequence.started_at for sequence in sequences]
     assert starts == sorted(starts)
 
 
-def test_a_long_prompt_is_read_in_pieces_between_the_tokens_of_others(softmax: Any, engine: Callable[..., Any]) -> None:
+def test_a_long_prompt_is_prefilled_in_chunks_between_decode_steps(softmax: Any, engine: Callable[..., Any]) -> None:
     running = engine(softmax, chunk=64)
     times: list[float] = []
     first = asks(prompt(1), 400, stop_check=lambda _: times.append(time.monotonic()))
@@ -255,7 +253,7 @@ def test_a_long_prompt_is_read_in_pieces_between_the_tokens_of_others(softmax: A
     assert len(between) >= 500 // 64 - 1
 
 
-def test_prompts_share_what_a_step_may_read(softmax: Any, engine: Callable[..., Any]) -> None:
+def test_prompts_share_the_token_budget_of_a_step(softmax: Any, engine: Callable[..., Any]) -> None:
     class Listener(NullProgress):
         def __init__(self) -> None:
             self.prompt_tokens: list[int] = []
@@ -266,7 +264,7 @@ def test_prompts_share_what_a_step_may_read(softmax: Any, engine: Callable[..., 
     listener = Listener()
     sizes = [30, 5, 170, 1, 44]
     prompts = [asks(prompt(i, n), 9, progress=listener) for i, n in enumerate(sizes)]
-    asked(engine(softmax, chunk=64), *prompts)
+    generate(engine(softmax, chunk=64), *prompts)
     assert sum(listener.prompt_tokens) == sum(sizes)
     assert max(listener.prompt_tokens) == 64
     assert listener.prompt_tokens[-1] == 0
@@ -275,14 +273,14 @@ def test_prompts_share_what_a_step_may_read(softmax: Any, engine: Callable[..., 
 def test_an_end_token_ends_a_sequence_and_stays_its_last(model: Any, engine: Callable[..., Any]) -> None:
     running = engine(model)
     running.async_scheduling = True
-    free = asked(running, asks(prompt(4), 30))[0]
+    free = generate(running, asks(prompt(4), 30))[0]
     end = free[10]
     ended = asks(prompt(4), 30, stop_token_ids=frozenset({end}))
-    assert asked(running, ended)[0] == free[: free.index(end) + 1]
+    assert generate(running, ended)[0] == free[: free.index(end) + 1]
     assert ended.finish_reason == "stop"
 
 
-def test_cancelling_frees_the_place_at_once(softmax: Any, engine: Callable[..., Any]) -> None:
+def test_cancelling_frees_the_slot_immediately(softmax: Any, engine: Callable[..., Any]) -> None:
     running = engine(softmax, batch=1, window=100_000)
     endless = asks(prompt(1), 99_000)
     running.submit(endless)
@@ -291,7 +289,7 @@ def test_cancelling_frees_the_place_at_once(softmax: Any, engine: Callable[..., 
     running.submit(queued)
     assert queued.future.cancel()
     assert endless.future.cancel()
-    asked(running, asks(prompt(3), 3))
+    generate(running, asks(prompt(3), 3))
     until(lambda: not running.scheduler.has_unfinished)
     assert not queued.output_token_ids
     assert not running.scheduler.block_pool.ref_counts
@@ -300,16 +298,16 @@ def test_cancelling_frees_the_place_at_once(softmax: Any, engine: Callable[..., 
 def test_a_failing_step_fails_those_in_it_and_the_next_run_is_sound(model: Any, engine: Callable[..., Any]) -> None:
     running = engine(model)
     long = prompt(1, 200)
-    good = asked(running, asks(long, 9))[0]
+    good = generate(running, asks(long, 9))[0]
     broken = asks([*long[:128], 100_000, *long[:80]], 9)
     running.submit(broken)
     with pytest.raises(IndexError):
         broken.future.result(timeout=60)
-    assert asked(running, asks(long, 9))[0] == good
+    assert generate(running, asks(long, 9))[0] == good
     assert not running.scheduler.block_pool.ref_counts
 
 
-def test_a_failing_watch_fails_its_own_sequence_alone(softmax: Any, engine: Callable[..., Any]) -> None:
+def test_a_failing_stop_check_fails_its_own_sequence_alone(softmax: Any, engine: Callable[..., Any]) -> None:
     def watch(token: int) -> bool:
         raise ValueError(f"cannot read {token}")
 

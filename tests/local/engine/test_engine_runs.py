@@ -81,10 +81,10 @@ def test_an_invariant_run_goes_on_only_in_the_same_shapes(
     assert run("pinned", 2, "invariant=true", "batch=4", "prefix_cache=false").code == 0
 
 
-def test_what_counts_is_how_many_rows_there_is_room_for(
+def test_the_number_of_slots_that_fit_is_pinned(
     m1eval: Callable[..., Any], task: Callable[..., Path], folder: Path, tmp_path: Path
 ) -> None:
-    """Less memory makes fewer rows for states, with the same options otherwise."""
+    """Less memory gives fewer slots for states, with otherwise the same options."""
     where = ("--tasks", task(70, 80), "--model", f"local:{folder}", "--max-tokens", 3, "--out", tmp_path / "x")
     invariant = ("-o", "device=cpu", "-o", "invariant=true", "-o", "batch=64", "-o", "window=256")
     assert m1eval("run", *where, *invariant).code == 0

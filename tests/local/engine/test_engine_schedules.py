@@ -1,4 +1,4 @@
-"""The engine under any schedule: every answer is that of the request alone, and its books fit after every step.
+"""The engine under any schedule: every answer is that of the request alone, and the bookkeeping holds after every step.
 
 More schedules, with other seeds: `python -m benchmarks.engine_schedules --schedules 2000 --seed 7 [--models]`.
 """
@@ -28,12 +28,12 @@ def text(seed: int, size: int) -> tuple[int, ...]:
 
 
 def repeats(size: int, count: int = 4, **settings_: Any) -> Schedule:
-    """One prompt asked several times at once."""
+    """Concurrent repeats of one prompt."""
     return Schedule(asks=(Ask(text(1, size), 3),) * count, batch=count, chunk=512, **settings_)
 
 
 def forced(ahead: bool) -> Schedule:
-    """Tokens that must follow reach over the end of the sequence's last block, beside others that want blocks too."""
+    """Forced tokens cross the end of the sequence's last block while others need blocks too."""
     asks = [Ask(text(i, 60), 40, forced=((2, text(9, 9)),)) for i in range(3)]
     return Schedule(asks=tuple(asks), ahead=ahead)
 
@@ -55,7 +55,7 @@ FEW = settings(
 
 @pytest.mark.parametrize("mode", ["", "failing", "invariant"])
 @pytest.mark.parametrize("states", [False, True])
-def test_nothing_is_read_that_is_not_what_it_is_taken_for(states: bool, mode: str) -> None:
+def test_every_block_and_state_read_is_the_expected_one(states: bool, mode: str) -> None:
     @settings(FEW, max_examples=12)
     @given(st.randoms(use_true_random=False))
     def check(rng: random.Random) -> None:
@@ -82,7 +82,7 @@ def test_nothing_is_read_too_early_in_schedules_that_once_did(name: str, states:
     symbolic.run(SCHEDULES[name], states=states)
 
 
-def test_the_schedules_do_what_they_are_there_for() -> None:
+def test_the_schedules_cover_what_they_are_meant_to() -> None:
     assert symbolic.run(SCHEDULES["scored twice"], states=False).scheduler.num_preempted > 0
     engine = symbolic.run(repeats(511, 8), states=True)
     assert engine.scheduler.num_prompt_tokens == 511 + 7 * (511 - 448), "repeats are read once"
@@ -103,8 +103,8 @@ def test_an_invariant_engine_computes_every_token_in_one_way() -> None:
 
 @pytest.mark.parametrize("how", ["run", "result"])
 @pytest.mark.parametrize("states", [False, True])
-def test_what_a_failed_step_computed_is_for_nobody(states: bool, how: str) -> None:
-    """The step that reads a prompt fails, its sequence has been cancelled meanwhile, and the prompt is asked again."""
+def test_nothing_a_failed_step_computed_is_reused(states: bool, how: str) -> None:
+    """The step that prefills a prompt fails after its sequence was cancelled, and the prompt is requested again."""
     long = text(1, 300)
     for step in range(4):
         asks = (Ask(long, 3, cancel=1), Ask(text(2, 200), 30), Ask(long, 3, arrive=6))

@@ -1,4 +1,4 @@
-"""One model over several processes, which are real ones here and meet over Gloo: the answers of one, and clear ends."""
+"""One model over several processes, real ones over Gloo: the answers of a single process, and clear errors."""
 
 import asyncio
 import json
@@ -121,7 +121,7 @@ async def begun(runner: Any) -> None:
 
 
 async def conversation(runner: Any) -> list[Any]:
-    """Prompts of many lengths, greedy and sampled; one that begins like another; more than memory holds; a score."""
+    """Prompts of many lengths, greedy and sampled; one with a shared prefix; more than memory holds; a score."""
     lengths = [1, 20, 64, 100, 200]
     answers = await asyncio.gather(
         *[ask(runner, prompt(10 + i, n), temperature=i % 2, top_p=0.9, seed=i) for i, n in enumerate(lengths)]
@@ -143,15 +143,15 @@ def test_several_processes_answer_as_one_does(kind: str, checkpoint: Callable[[d
     alone: dict[str, Any] = {}
     together: dict[str, Any] = {}
 
-    def told(about: dict[str, Any]) -> Callable[[Any], Awaitable[Any]]:
+    def recorder(about: dict[str, Any]) -> Callable[[Any], Awaitable[Any]]:
         async def talk(runner: Any) -> Any:
             about.update(runner.describe())
             return await conversation(runner)
 
         return talk
 
-    expected = run(folder, told(alone))
-    actual = run(folder, told(together), gpus=gpus)
+    expected = run(folder, recorder(alone))
+    actual = run(folder, recorder(together), gpus=gpus)
     assert [text for text, _ in actual] == [text for text, _ in expected]
     for (_, one), (_, other) in zip(actual, expected, strict=True):
         assert one == pytest.approx(other, abs=1e-3)
@@ -208,7 +208,7 @@ def test_closing_amid_an_answer_leaves_no_process(checkpoint: Callable[[dict[str
     asyncio.run(whole())
 
 
-def test_what_cannot_be_divided_is_said_once_and_ends_the_others(
+def test_a_model_that_cannot_be_sharded_is_reported_once_and_ends_the_other_ranks(
     checkpoint: Callable[[dict[str, Any]], Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = checkpoint({**KINDS["two key heads"][0], "intermediate_size": 81})

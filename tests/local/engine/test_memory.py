@@ -1,4 +1,4 @@
-"""How much memory goes where, and one clear line when it is too little."""
+"""Memory planning, and one clear line when memory is too small."""
 
 from importlib import import_module
 from typing import Any

@@ -1,4 +1,4 @@
-"""How the tokens of one request are to be drawn."""
+"""Sampling parameters of one request."""
 
 from typing import Any
 

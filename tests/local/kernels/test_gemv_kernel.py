@@ -1,4 +1,4 @@
-"""The products for one row against PyTorch."""
+"""Matrix-vector products against PyTorch."""
 
 import pytest
 import torch

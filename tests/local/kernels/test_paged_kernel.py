@@ -33,7 +33,7 @@ def case(device, heads, kv_heads, dim, value_dim, block, lengths):
         ((2, 1, 16, 16, 64, (900,)), {"splits": 7, "tile": (32, 4, 2)}),
     ],
 )
-def test_each_row_attends_to_its_own_tokens(part, device, shape, options):
+def test_each_sequence_attends_to_its_own_tokens(part, device, shape, options):
     inputs = case(device, *shape)
     actual = decode(part, part("kernels.paged").paged_decode, *inputs, 4096, **options)
     expected = decode(part, part("ops.paged").paged_decode.reference, *inputs, max(shape[-1]))
@@ -41,7 +41,7 @@ def test_each_row_attends_to_its_own_tokens(part, device, shape, options):
 
 
 @pytest.mark.parametrize("splits", [1, 4])
-def test_rows_of_no_length_are_finite_and_change_nothing(part, device, splits):
+def test_empty_sequences_are_finite_and_change_nothing(part, device, splits):
     kernel = part("kernels.paged")
     queries, keys, values, tables, lengths, scale = case(device, 4, 2, 16, 16, 16, (300, 40))
     expected = decode(

@@ -45,7 +45,7 @@ def test_tokens_are_those_of_pytorch_up_to_rounding_at_an_edge(part, device):
                 assert shares[max(a - 1, 0)] - 1e-4 <= number <= shares[a] + 1e-4, (i, a, b)
 
 
-def test_a_row_is_drawn_alone_as_among_others(part, device):
+def test_a_sequence_is_sampled_alone_as_in_a_batch(part, device):
     kernel = part("kernels.sample")
     scores = 2 * torch.randn(8, 200, generator=torch.Generator().manual_seed(1)).to(device)
     together = kernel.sample(scores, *settings_of(device, ROWS), chunk=128).tolist()
@@ -65,7 +65,7 @@ def test_greedy_rows_take_the_lowest_of_equal_ids(part, device):
     assert kernel.argmax(scores, chunk=256).tolist() == [31, 699]
 
 
-def test_a_row_that_is_not_finite_is_no_token(part, device):
+def test_logits_that_are_not_finite_give_no_token(part, device):
     kernel = part("kernels.sample")
     scores = torch.randn(4, 50, generator=torch.Generator().manual_seed(0)).to(device)
     scores[0, 7] = torch.nan
@@ -80,7 +80,7 @@ def test_a_row_that_is_not_finite_is_no_token(part, device):
     assert tokens[3] == scores[3].argmax()
 
 
-def test_tokens_that_are_ruled_out_are_never_drawn(part, device):
+def test_tokens_of_zero_probability_are_never_sampled(part, device):
     kernel = part("kernels.sample")
     scores = torch.full((3, 300), -torch.inf, device=device)
     scores[:, [3, 299]] = 0.0

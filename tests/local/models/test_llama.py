@@ -54,7 +54,7 @@ def test_logits_are_those_of_transformers(name: str, tiny: Callable[..., Any]) -
 
 
 def test_dynamic_positions_are_those_of_transformers_token_by_token(tiny: Callable[..., Any]) -> None:
-    """With a prompt at once transformers stretches all of it, so that the same tokens differ by how they come in."""
+    """For a prompt in one pass transformers scales all of it, so the same tokens differ by how they are fed."""
     rope = {"rope_type": "dynamic", "factor": 3.0, "rope_theta": 10000.0}
     folder, reference = tiny(rope_parameters=rope, max_position_embeddings=40, num_hidden_layers=2)
     ids = IDS[:90]

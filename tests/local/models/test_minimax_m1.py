@@ -275,7 +275,7 @@ HUGGING = {
     ids=["plain", "six heads", "alternating layers", "tied", "theta"],
 )
 def test_logits_are_those_of_transformers(changed: dict[str, Any], tmp_path: Path) -> None:
-    """Without its cache and with positions said: without, transformers counts them from a lightning layer's cache."""
+    """Without its cache and with explicit positions: else transformers counts from a lightning layer's cache."""
     from transformers import MiniMaxConfig, MiniMaxForCausalLM
 
     torch.manual_seed(0)
@@ -296,7 +296,7 @@ def test_logits_are_those_of_transformers(changed: dict[str, Any], tmp_path: Pat
 
 @pytest.mark.parametrize("said", [{"rotary_dim": 4}, {"partial_rotary_factor": 0.5}, {}])
 def test_the_fields_of_transformers_mean_what_those_of_m1_mean(said: dict[str, Any], tmp_path: Path) -> None:
-    """Turned dimensions included, which transformers itself leaves out of account."""
+    """Rotated dimensions included, which transformers itself leaves out of account."""
     weights = random_weights(TINY)
     expected = naive(TINY | {"rotary_dim": 4 if said else 8}, weights, IDS)
     config = {**HUGGING, "model_type": "minimax", "num_experts_per_tok": 2, **said}

@@ -16,7 +16,7 @@ def decode(queries, keys, values, tables, lengths, scale, longest, function=page
 
 
 def definition(queries, keys, values, tables, lengths, scale):
-    """Softmax attention, one head of one row after another, in fp64."""
+    """Softmax attention, one head of one sequence after another, in fp64."""
     out = torch.zeros(*queries.shape[:2], values.shape[-1], dtype=torch.float64)
     group = queries.shape[1] // keys.shape[2]
     for row, length in enumerate(lengths.tolist()):
@@ -48,7 +48,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("shape", CASES)
-def test_each_row_attends_to_its_own_tokens(shape):
+def test_each_sequence_attends_to_its_own_tokens(shape):
     queries, keys, values, tables, lengths = case(*shape)
     actual = decode(queries, keys, values, tables, lengths, 0.3, 64)
     expected = definition(queries, keys, values, tables, lengths, 0.3)

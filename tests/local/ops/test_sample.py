@@ -47,7 +47,7 @@ def filtered(scores, temperature, top_p, top_k, min_p):
 
 
 def frequencies(scores, count, temperature=1.0, top_p=1.0, top_k=0, min_p=0.0):
-    """How often each token comes at evenly spaced random numbers."""
+    """The frequency of each token at evenly spaced random numbers."""
     goals = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     ones = torch.ones(count)
     filters = ones * temperature, ones * top_p, (ones * top_k).int(), ones * min_p
@@ -71,7 +71,7 @@ def test_tokens_come_as_often_as_the_filtered_distribution_says(seed, temperatur
 
 
 @pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.9, 0), (0.5, 2000), (1.0, 2000)])
-def test_flat_distributions_are_drawn_to_their_ends(top_p, top_k):
+def test_flat_distributions_are_sampled_to_their_ends(top_p, top_k):
     scores = 0.1 * torch.randn(20 * HEAD, generator=torch.Generator().manual_seed(0))
     expected = filtered(scores, 1.0, top_p, top_k, 0.0)
     assert (expected > 0).sum() > 2 * HEAD
@@ -89,7 +89,7 @@ def test_top_p_takes_its_share_of_what_top_k_leaves(top_p, top_k):
     assert torch.equal(chances >= cut, expected > 0)
 
 
-def test_draws_go_through_the_tokens_in_the_order_of_their_ids():
+def test_samples_follow_the_order_of_token_ids():
     scores = torch.tensor([[0.1, 3.0, 0.2, 2.0]])
     ones = torch.ones(99)
     tokens = ops.sample_filtered(
@@ -127,7 +127,7 @@ def test_equal_scores_are_kept_or_dropped_together(how):
     assert (actual[[5, 9, 400]].max() - actual[[5, 9, 400]].min()) < 0.005
 
 
-def test_rows_are_drawn_by_their_own_settings():
+def test_sequences_are_sampled_by_their_own_settings():
     scores = torch.randn(6, 1000, generator=torch.Generator().manual_seed(3))
     rows = [
         (0.0, 0.5, 0, 0.0, 1, 9),
@@ -144,7 +144,7 @@ def test_rows_are_drawn_by_their_own_settings():
     assert [together[i] for i in (0, 3, 5)] == [best[i] for i in (0, 3, 5)]
 
 
-def test_the_likeliest_token_is_what_a_temperature_of_zero_draws():
+def test_a_temperature_of_zero_is_argmax():
     scores = torch.randn(5, 300, generator=torch.Generator().manual_seed(4))
     zero = [0.0] * 5
     inputs = (scores, zero, [0.9] * 5, [0] * 5, zero, range(5), range(5))
@@ -157,7 +157,7 @@ def test_the_lowest_of_equal_ids_is_the_greedy_one():
     assert sampled(scores, [0.0], [1.0], [0], [0.0], [0], [0]) == [31]
 
 
-def test_a_row_that_is_not_finite_is_no_token():
+def test_logits_that_are_not_finite_give_no_token():
     scores = torch.randn(4, 50)
     scores[0, 7] = torch.nan
     scores[1] = -torch.inf
@@ -168,7 +168,7 @@ def test_a_row_that_is_not_finite_is_no_token():
         assert tokens[3] >= 0
 
 
-def test_tokens_that_are_ruled_out_are_never_drawn():
+def test_tokens_of_zero_probability_are_never_sampled():
     scores = torch.full((2000,), -torch.inf)
     scores[[3, 1999]] = 0.0
     for how in ({}, {"top_p": 0.999}, {"top_k": 50}):

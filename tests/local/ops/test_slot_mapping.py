@@ -28,7 +28,7 @@ def test_step_inputs_are_the_last_tokens_and_their_positions():
     assert lengths.tolist() == [9, 6, 1, 1, 1]
 
 
-def test_step_outputs_advance_rows_and_leave_the_spare_row_zero():
+def test_step_outputs_advance_slots_and_leave_the_spare_slot_zero():
     ints = fresh()
     before = ints.clone()
     ops.store_step_outputs(ints, torch.tensor([2, 3, 0, 3]), torch.tensor([5, 6, -1, 7]), 3, 1)

@@ -1,4 +1,4 @@
-"""Tokenizers inside GGUF files, what lies beside them, and files in parts."""
+"""Tokenizers inside GGUF files, files next to them, and split files."""
 
 import json
 import shutil
@@ -194,7 +194,7 @@ def test_a_token_that_comes_twice_is_named(meta: dict[str, Any]) -> None:
         from_gguf(meta | {"tokenizer.ggml.tokens": words})
 
 
-def test_files_beside_a_named_file_are_believed(meta: dict[str, Any], tmp_path: Path) -> None:
+def test_tokenizer_files_next_to_a_gguf_file_take_precedence(meta: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "x.gguf"
     (tmp_path / "chat_template.jinja").write_text("J{{ messages[0].content }}<tool>")
     assert from_gguf_file(file, meta).render([{"role": "user", "content": "a"}]) == "Ja<tool>"
@@ -214,14 +214,14 @@ def test_files_beside_a_named_file_are_believed(meta: dict[str, Any], tmp_path: 
     )
 
 
-def test_a_tokenizer_of_another_model_is_not_believed(meta: dict[str, Any], tmp_path: Path) -> None:
+def test_a_tokenizer_of_another_model_is_ignored(meta: dict[str, Any], tmp_path: Path) -> None:
     sentencepiece().save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(RunnerError, match=r"tokenizer\.json is of another model than x\.gguf"):
         from_gguf_file(tmp_path / "x.gguf", meta)
 
 
 def write_parts(folder: Path, count: int, **wrong: Any) -> list[Path]:
-    """Four tensors over so many files."""
+    """Four tensors over this many files."""
     files = [folder / f"m-{no:05}-of-{count:05}.gguf" for no in range(1, count + 1)]
     for no, file in enumerate(files):
         writer = gguf.GGUFWriter(file, "llama")

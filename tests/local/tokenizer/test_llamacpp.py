@@ -50,7 +50,7 @@ PIECES = [*LETTERS.split(), *SPACES, *SIGNS.split(), *SPECIAL]
 
 
 def texts(count: int) -> list[str]:
-    """Texts in which letters, marks, digits, spaces and signs of many scripts stand beside one another."""
+    """Texts in which letters, marks, digits, spaces and signs of many scripts are mixed."""
     draw = random.Random(7)
     return ["".join(draw.choices(PIECES, k=draw.randint(1, 14))) for _ in range(count)]
 

@@ -47,7 +47,7 @@ def test_text_survives_and_comes_in_whole_characters(tokenizer: Any, text: str) 
 
 @settings(max_examples=200, deadline=None)
 @given(ids=st.lists(st.integers(0, 260), max_size=30))
-def test_tokens_of_broken_text_come_as_they_decode_at_once(tokenizer: Any, ids: list[int]) -> None:
+def test_tokens_of_broken_text_stream_as_they_decode_together(tokenizer: Any, ids: list[int]) -> None:
     for decode in (tokenizer.decode, tokenizer.decode_plain):
         assert "".join(streamed(decode, ids)) == decode(ids)
 

@@ -22,7 +22,7 @@ SECONDS = 20
 
 
 def peak() -> int:
-    """Most memory that this process has had, in KB."""
+    """Peak memory of this process in KB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

@@ -1,4 +1,4 @@
-"""What a config.json means: logits beside those of transformers on the same folder, for old and new spellings."""
+"""What a config.json means: logits next to those of transformers on the same folder, for old and new spellings."""
 
 import json
 import re
@@ -207,7 +207,7 @@ CASES = [
 
 
 def write(folder: Path, kind: str, change: Mapping[str, Any]) -> Tiny:
-    """A config.json as it stands here, weights as transformers makes them for it, and its model."""
+    """Write a config.json as given, with the weights that transformers creates for it; return the model."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     folder.mkdir(exist_ok=True)

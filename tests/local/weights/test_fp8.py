@@ -43,7 +43,7 @@ def test_every_element_is_multiplied_by_the_scale_of_its_own_block() -> None:
     assert torch.equal(dequantised, expected)
 
 
-def test_a_piece_of_a_matrix_takes_the_scales_of_where_it_stands() -> None:
+def test_a_slice_of_a_matrix_takes_the_scales_of_its_position() -> None:
     weight = torch.randn(300, 260, generator=torch.Generator().manual_seed(1))
     stored, scales = quantise(weight)
     whole = fp8.dequantize(stored, scales)

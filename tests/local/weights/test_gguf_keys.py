@@ -195,7 +195,7 @@ def test_a_sliding_window_computes_up_to_its_size(kind: str, model: Any, tmp_pat
     assert torch.equal(logits, scores(read(file), IDS[:100]))
 
 
-def test_factors_beside_another_scaling_are_refused(model: Any, tmp_path: Path) -> None:
+def test_factors_next_to_another_scaling_are_refused(model: Any, tmp_path: Path) -> None:
     file, _ = model(rope_parameters=LLAMA3)
     rewritten(file, tmp_path / "both.gguf", "llama", {"rope.scaling.factor": 4.0})
     with pytest.raises(RunnerError, match=r"llama\.rope\.scaling\.factor 4\.0 with rope_freqs\.weight"):

@@ -71,7 +71,7 @@ def test_many_missing_tensors_are_counted(folder: Path) -> None:
     assert re.search(r"9 missing: (\S+, ){3}and 6 more", refused(folder))
 
 
-def test_a_head_saved_beside_tied_embeddings_is_no_stranger(tiny: Callable[..., Any]) -> None:
+def test_a_head_saved_with_tied_embeddings_is_accepted(tiny: Callable[..., Any]) -> None:
     folder, reference = tiny(tie_word_embeddings=True)
     change(folder, lambda tensors: tensors.update({"lm_head.weight": tensors["model.embed_tokens.weight"].clone()}))
     with torch.inference_mode():
@@ -141,7 +141,7 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     assert ("*.safetensors" if name.startswith("model") else name) in refused(folder)
 
 
-def test_a_file_that_is_no_gguf_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_gguf_is_refused(folder: Path, tmp_path: Path) -> None:
     assert "not a .gguf file" in refused(folder / "model.safetensors")
     torn = tmp_path / "torn.gguf"
     torn.write_bytes(b"GGUF\x03\x00\x00\x00")
@@ -158,7 +158,7 @@ def test_a_gguf_file_cut_short_is_refused(tiny: Callable[..., Any], tmp_path: Pa
         assert f"{file} is not a GGUF file, or is damaged" in refused(file)
 
 
-def test_a_name_that_is_nothing_is_answered_with_what_there_is() -> None:
+def test_an_unknown_name_is_refused_with_the_choices() -> None:
     with pytest.raises(UsageError, match="no model 'smollm3': give smollm2, a folder"):
         resolve_model("smollm3", None, NullProgress())
 
@@ -184,7 +184,7 @@ def test_a_model_of_the_hub_is_read_from_its_cache(llama: Any, tmp_path: Path, m
     assert scores(read(snapshot).model, [1, 2, 3]).shape == (3, 261)
 
 
-def test_loading_is_told_tensor_by_tensor(llama: Any) -> None:
+def test_loading_reports_each_tensor(llama: Any) -> None:
     class Listener(NullProgress):
         messages: list[str] = []  # noqa: RUF012
 
@@ -204,7 +204,7 @@ def test_what_the_weights_need_is_known_before_they_are_read(llama: Any) -> None
         assert all(parameter.is_meta for parameter in model.parameters())
 
 
-def test_tokens_that_only_fill_up_the_vocabulary_cannot_be_drawn(tiny: Callable[..., Any]) -> None:
+def test_tokens_that_only_fill_up_the_vocabulary_cannot_be_sampled(tiny: Callable[..., Any]) -> None:
     folder, reference = tiny(vocab_size=300)
     logits = scores(read(folder).model, [1, 2, 3])
     with torch.inference_mode():

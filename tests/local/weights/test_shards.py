@@ -32,7 +32,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any], int]] = {
 
 
 class Sums:
-    """What threads add up together, each time all of them have come."""
+    """An all-reduce over threads."""
 
     def __init__(self, size: int) -> None:
         self.parts: list[Any] = [None] * size
@@ -110,7 +110,7 @@ def test_a_rank_needs_its_share_of_the_memory(tiny: Callable[..., Any]) -> None:
         ("qwen3_moe", {"num_experts": 7}, 2, "7 experts cannot be split over 2 GPUs"),
     ],
 )
-def test_what_cannot_be_divided_is_said(
+def test_a_model_that_cannot_be_sharded_is_reported(
     kind: str, config: dict[str, Any], size: int, said: str, tiny: Callable[..., Any]
 ) -> None:
     folder = tiny(kind, **config).folder

@@ -66,6 +66,10 @@ async def contained(coroutine: Awaitable[T]) -> T:
         if task is None or task.cancelling():
             raise
         raise RuntimeError(f"CancelledError: {error}".rstrip(": ")) from error
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 async def graded_record(plan: Plan, attempt: Attempt, context: Context, session: Session) -> Record:

@@ -1,5 +1,6 @@
 """Whatever type of number or text a scorer or a runner returns, what is written can be read back."""
 
+import asyncio
 import json
 import re
 from decimal import Decimal
@@ -11,6 +12,7 @@ import numpy
 import pytest
 
 from m1eval import Output, Score, Usage
+from m1eval.run.grading import contained
 from m1eval.store.journal_state import JournalState, records
 from m1eval.store.record import Record, encode_record
 from m1eval.validation import as_number, as_output, as_score
@@ -190,3 +192,14 @@ def test_a_run_of_odd_types_is_kept_whole_and_asks_nothing_again(shell, capitals
         k: v for k, v in before.items() if v["outcome"] != "errored"
     }
     assert json.loads(json.dumps(after)) == after
+
+
+def test_an_error_of_a_plugin_that_is_no_exception_only_fails_the_sample():
+    class Skipped(BaseException):
+        """As test frameworks have them."""
+
+    async def score() -> None:
+        raise Skipped("not today")
+
+    with pytest.raises(RuntimeError, match="Skipped: not today"):
+        asyncio.run(contained(score()))

@@ -136,11 +136,15 @@ class PlannedRun:
         replaced = self._journal.prepare()
         if replaced != Usage():
             meta["superseded"] = msgspec.to_builtins(total_usage((replaced, run_json.superseded(meta))))
-        if self.seconds:
+        # A command that was killed before it had summed up leaves that to the next one, which may have nothing to ask.
+        is_new = bool(self.seconds) or not meta.get("summary")
+        if is_new:
             meta["summary"] = self.description().built()
             if not meta["summary"]["owed"]:
                 meta["finished"] = run_json.timestamp()
-        if self.seconds or replaced != Usage():
+            if (gradings := meta.get("gradings")) and gradings[-1].get("score") is None:
+                gradings[-1]["score"] = self.tally.score
+        if is_new or replaced != Usage():
             try:
                 self._opened.save()
             except UsageError as error:  # the answers are on disk, and their table can be shown

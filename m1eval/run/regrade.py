@@ -26,7 +26,7 @@ from m1eval.run.plan import Plan
 from m1eval.run.planned_run import PlannedRun
 from m1eval.run.run import Run
 from m1eval.run.spending import Spending
-from m1eval.store import grading, run_json
+from m1eval.store import compaction, grading, run_json
 from m1eval.store.folder import GRADING
 from m1eval.store.journal_state import records
 from m1eval.store.prompts import Damaged
@@ -34,7 +34,8 @@ from m1eval.store.record import Record
 from m1eval.store.stored import StoredRun
 from m1eval.task.load import load_tasks
 from m1eval.task.task import DESCRIPTIVE, Task
-from m1eval.types import Message, Output, Sample
+from m1eval.types import Message, Output, Sample, Usage
+from m1eval.validation import total_usage
 from m1eval.yaml_file import deep_merge, display_path, parse_value
 
 CONCURRENCY = 64
@@ -169,7 +170,8 @@ class _Grader:
         gradings = opened.meta.get("gradings") or []
         self.number: int = max([opened.journal.grading, *(each["number"] for each in gradings)]) + 1
         settings = {key: opened.meta["config"].get(key) for key in ("task", "digests", "judges")}
-        self._staging = grading.Staging(opened.run.folder, self.number, settings)
+        answers = {(each.id, each.repeat): each.time for each in opened.journal.records() if _has_output(each)}
+        self._staging = grading.Staging(opened.run.folder, self.number, settings, answers)
         self._graded = 0
 
     async def grade_all(self) -> int:
@@ -316,6 +318,10 @@ def _commit(run: Run, opened: OpenRun, number: int) -> Changes:
     entry = _description(number, meta, run_json.timestamp(), hide_command(sys.argv))
     meta["gradings"] = [*gradings, {**entry, "score": None}]
     meta["command"] = earlier.get("command", meta["command"])  # with which the run continues, but for the scorer
+    # What these lines took is said by nobody once they are history.
+    replaced = compaction.superseded_usage(opened.journal.path, opened.journal.strangers, judges=False, among=new)
+    if replaced != Usage():
+        meta["superseded"] = msgspec.to_builtins(total_usage((replaced, run_json.superseded(meta))))
     for name in ("summary", "finished"):
         meta.pop(name, None)
     opened.save()

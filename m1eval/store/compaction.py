@@ -1,7 +1,7 @@
 """Dropping the superseded lines of a journal, and summing up what they used."""
 
 import os
-from collections.abc import Iterable, Set
+from collections.abc import Container, Iterable, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,8 +36,13 @@ def usage_of(records: Iterable[Record]) -> Usage:
     return total_usage((usage, *replies.values()))
 
 
-def superseded_usage(path: Path, strangers: Set[str], *, judges: bool) -> Usage:
-    """Usage of the superseded lines, with `judges` that of their judges' replies too."""
+def superseded_usage(
+    path: Path, strangers: Set[str], *, judges: bool, among: Container[tuple[str, int]] | None = None
+) -> Usage:
+    """Usage of the superseded lines, with `judges` that of their judges' replies too.
+
+    `among`: only those of these (sample, repeat)s.
+    """
     usage = Usage()
     superseded = superseded_lines(path, strangers)
     dropped: dict[str, Usage] = {}
@@ -45,7 +50,8 @@ def superseded_usage(path: Path, strangers: Set[str], *, judges: bool) -> Usage:
     for number, (raw, line) in enumerate(lines_of(path)):
         record = parse_record(raw) if judges and line else None
         replies = _replies(record) if record else {}
-        if line is None or number not in superseded:
+        is_other = line is not None and among is not None and (line.id, line.repeat) not in among
+        if line is None or is_other or number not in superseded:
             staying |= replies.keys()
             continue
         add_usage(usage, line.usage)

@@ -64,14 +64,18 @@ def content(file: FileIO) -> bytes:
     return bytes(data)
 
 
-def append(file: FileIO, data: bytes) -> None:
-    """Append all of `data` durably, or none of it: a disk that fills up must not leave half a line."""
+def append(file: FileIO, data: bytes, *, durable: bool = True) -> None:
+    """Append all of `data`, or none of it: a disk that fills up must not leave half a line.
+
+    `durable`: return when it is on disk.
+    """
     end = file.seek(0, os.SEEK_END)
     view = memoryview(data)
     try:
         while view:
             view = view[file.write(view) :]
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     except OSError:
         os.ftruncate(file.fileno(), end)
         raise

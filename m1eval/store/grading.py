@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from m1eval.errors import UsageError
+from m1eval.errors import Stopped, UsageError
 from m1eval.store import metadata, run_json
+from m1eval.store.files import append, open_append
 from m1eval.store.folder import GRADING, JOURNAL
 from m1eval.store.record import Record, RecordHeader, encode_record, parse_header, parse_record
 from m1eval.yaml_file import display_path
@@ -26,32 +27,48 @@ SHARED = ("text", "reasoning", "tool_calls", "transcript", "logprobs", "target",
 class Staging:
     """The file with the new grades of a run, which a later command with the same settings continues."""
 
-    def __init__(self, folder: Path, number: int, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, number: int, settings: Mapping[str, Any], answers: Mapping[tuple[str, int], float]
+    ) -> None:
+        """`answers`: those to grade, with the time when each was given; grades of others are not continued."""
         self.path = folder / GRADING
+        self._answers = answers
         self.graded: dict[tuple[str, int], float] = {}
         """When the answers were given that have a new grade, without those whose grading failed."""
         header = msgspec.json.encode({"grading": number, "settings": settings}, enc_hook=str) + b"\n"
         continues = self._read(header)
         try:
-            self._file = self.path.open("ab" if continues else "wb")
+            self._file = open_append(self.path)
             if not continues:
-                self._file.write(header)
+                self._file.truncate(0)
+                append(self._file, header)
         except OSError as error:
-            raise UsageError(f"{display_path(self.path)} cannot be written: {error.strerror}") from None
+            raise self._full(error) from None
 
     def append(self, record: Record) -> None:
-        """Add a grade."""
-        self._file.write(encode_record(record))
-        self._file.flush()
+        """Add a grade; Stopped if it cannot be written, and those before it stay whole."""
+        try:
+            append(self._file, encode_record(record), durable=False)
+        except OSError as error:
+            raise self._full(error) from None
 
     def close(self) -> None:
-        """Put everything on disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        """Put everything on disk; Stopped if that fails."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._full(error) from None
+        finally:
+            self._file.close()
+
+    def _full(self, error: OSError) -> Stopped:
+        return Stopped(
+            f"{display_path(self.path)} cannot be written: {error.strerror}; the earlier grades count, and the same "
+            "command continues"
+        )
 
     def _read(self, header: bytes) -> bool:
-        """Read what is there, without a torn end; False if it has other settings."""
+        """Read what is there, without a torn end; False if it has other settings or grades other answers."""
         if not self.path.exists():
             return False
         with self.path.open("rb+") as file:
@@ -62,6 +79,9 @@ class Staging:
                 record = parse_record(line) if line.endswith(b"\n") else None
                 if record is None:
                     break
+                if self._answers.get((record.id, record.repeat)) != record.time:  # asked again since
+                    self.graded.clear()
+                    return False
                 end += len(line)
                 if record.outcome != "errored":
                     self.graded[record.id, record.repeat] = record.time
@@ -78,6 +98,19 @@ def merge(folder: Path) -> bool:
     if lines is None:
         return False
     merged = journal.with_suffix(".jsonl.new")
+    try:
+        _write_merged(journal, staging, lines, merged)
+    except OSError:  # a full disk needs the room
+        with suppress(OSError):
+            merged.unlink()
+        raise
+    merged.replace(journal)
+    staging.unlink()
+    return True
+
+
+def _write_merged(journal: Path, staging: Path, lines: Mapping[tuple[str, int], int], merged: Path) -> None:
+    """Write the journal with the new grades, each before the lines that it replaces, to another file."""
     merged.unlink(missing_ok=True)
     with journal.open("rb") as old, staging.open("rb") as new, merged.open("xb") as file:
         written = set[tuple[str, int]]()
@@ -91,9 +124,6 @@ def merge(folder: Path) -> bool:
             file.write(_without_shared(raw) if key in lines else raw)
         file.flush()
         os.fsync(file.fileno())
-    merged.replace(journal)
-    staging.unlink()
-    return True
 
 
 def discard(folder: Path) -> None:

@@ -64,6 +64,9 @@ class Journal(JournalState):
                 self._file.close()
                 self._file = locked(self.path)
         except OSError as error:
+            for file in (self.__dict__.get("_file"), self.__dict__.get("_prompt_file")):
+                if file is not None:  # an open file keeps its lock for as long as somebody keeps the error
+                    file.close()
             remove_empty(self._made)
             raise UsageError(
                 f"{display_path(folder)} cannot be written: {error.strerror}; --out another folder"

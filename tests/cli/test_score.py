@@ -1,5 +1,6 @@
 """`m1eval score`: a run that is graded again is the run that the other scorer would have made."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from m1eval.store import grading
+from m1eval.run import grading as grading_of_run
+from m1eval.run import regrade
+from m1eval.store import files, grading
 from m1eval.store.stored import StoredRun
 from tests.conftest import Result, lines, run_of, write
 
@@ -311,3 +314,94 @@ def test_the_scorer_of_the_last_grading_stays_and_no_runner_is_needed(
     assert StoredRun.open(folder).config["task"]["scorer"] == "exact"
     assert m1eval("score", folder).code == 0
     assert StoredRun.open(folder).config["task"]["scorer"] == "exact", "the run keeps what it was graded with"
+
+
+def test_a_full_disk_leaves_the_old_grades_and_the_same_command_continues(
+    work: Any, m1eval: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = work(QUESTIONS, "a")
+    before = StoredRun.open(folder).summary
+    setting = ("--set", "scorer={'./graded.py': {right: 'no'}}")
+    written: list[bytes] = []
+    append = files.append
+
+    def fill(file: Any, data: bytes, **how: Any) -> None:
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(file, data, **how)
+        written.append(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grading, "append", fill)
+        result = m1eval("score", folder, *setting)
+    assert result.code == 3
+    assert "samples.jsonl.grading cannot be written: No space left on device; the earlier grades count" in result.err
+    assert StoredRun.open(folder).summary == before
+    m1eval("score", folder, *setting)
+    assert StoredRun.open(folder).tally.outcomes["right"] == 1
+
+
+def test_a_disk_without_room_for_the_merged_journal_keeps_the_room_it_has(
+    work: Any, m1eval: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+):
+    folder = work(QUESTIONS, "a")
+
+    def fill(raw: bytes) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grading, "_without_shared", fill)
+        assert "No space left on device" in m1eval("score", folder).err
+    assert not (folder / "samples.jsonl.new").exists()
+    assert m1eval("score", folder).code in (0, 3)
+
+
+def test_a_grade_of_an_answer_that_was_asked_again_does_not_replace_the_new_one(
+    work: Any, m1eval: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+):
+    folder = work([["odd"], ["yes"]], "a", "{breaks: odd}")
+    with monkeypatch.context() as patch:
+        patch.setattr(regrade, "_commit", interrupt)
+        m1eval("score", folder, "--set", "scorer={'./graded.py': {right: odd}}")
+    assert (folder / "samples.jsonl.grading").exists()
+    journal = folder / "samples.jsonl"
+    asked_again = [
+        {"outcome": "truncated", "value": 0.0, "explanation": grading_of_run.UNFINISHED, "reasoning": "new", "text": ""}
+        | {"id": line["id"], "repeat": 0, "time": line["time"] + 1, "finish_reason": "length", "digest": line["digest"]}
+        | {"target": "yes"}
+        if line["outcome"] == "errored"
+        else line
+        for line in lines(journal)
+    ]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in asked_again))
+    m1eval("score", folder, "--set", "scorer={'./graded.py': {right: odd}}")
+    [record] = [record for record in StoredRun.open(folder).records() if record.id == "t-1"]
+    assert (record.outcome, record.reasoning) == ("truncated", "new")
+
+
+def test_what_replaced_answers_took_is_not_forgotten(work: Any, m1eval: Callable[..., Result]):
+    folder = work([["yes"], ["no"]], "a")
+    journal = folder / "samples.jsonl"
+    first, *others = lines(journal)
+    lost = {"id": first["id"], "repeat": 0, "outcome": "errored", "error": "x", "usage": {"prompt": 900, "answer": 70}}
+    journal.write_text("".join(json.dumps(line) + "\n" for line in (lost, first, *others)))
+    m1eval("score", folder)
+    assert StoredRun.open(folder).meta["superseded"] == {"prompt": 900, "answer": 70}
+
+
+def test_a_kill_before_the_summary_leaves_it_to_the_next_command(
+    work: Any, m1eval: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+):
+    questions = [["yes", "no"], ["no", "odd"]]
+    folder, fresh = work(questions, "a"), work(questions, "b", "{right: 'no'}")
+    with monkeypatch.context() as patch:
+        patch.setattr(regrade, "_summed_up", interrupt)
+        m1eval("score", folder, "--set", "scorer={'./graded.py': {right: 'no'}}")
+    assert "summary" not in StoredRun.open(folder).meta
+    work(questions, "a", "{right: 'no'}")
+    assert state(folder)[:3] == state(fresh)[:3]
+    assert [each["score"] for each in StoredRun.open(folder).meta["gradings"]] == [0.25, 0.5]
+
+
+def interrupt(*args: object) -> None:
+    raise KeyboardInterrupt

@@ -6,9 +6,12 @@ is gone, the disk is full) stops the run after what is in flight, and nothing fi
 """
 
 import asyncio
+import copy
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+
+import msgspec
 
 from m1eval.episodes import single_turn
 from m1eval.errors import M1evalError
@@ -20,7 +23,7 @@ from m1eval.run.plan import Plan, SampleBuilder
 from m1eval.run.reservation import LimitReached
 from m1eval.store.journal import Journal
 from m1eval.store.record import Record
-from m1eval.types import Output, Request, Sample
+from m1eval.types import Message, Output, Request, Sample
 
 BACKLOG = 64
 """How many outputs may wait for their grade or the disk, next to the requests in flight; of episodes, how many more may
@@ -37,10 +40,11 @@ async def run(plan: Plan, journal: Journal, session: Session) -> None:
     fatal: list[M1evalError] = []
 
     async def process(sample: Sample, repeats: list[int], digest: str, built: float) -> None:
-        contexts = [session.resources.context(sample, repeat) for repeat in repeats]
+        lent = _own_copy(sample) if plan.task.episode else sample
+        contexts = [session.resources.context(lent, repeat) for repeat in repeats]
         try:
             attempts = await _generate(plan, contexts, session)
-            await _record(plan, attempts, contexts, digest, built, journal, session)
+            await _record(plan, attempts, contexts, sample.messages, digest, built, journal, session)
         except LimitReached:
             stop.set()
         except M1evalError as error:
@@ -84,6 +88,11 @@ async def run(plan: Plan, journal: Journal, session: Session) -> None:
         raise fatal[0]
 
 
+def _own_copy(sample: Sample) -> Sample:
+    """The sample for one episode, which may change its messages; their texts are shared."""
+    return msgspec.structs.replace(sample, messages=copy.deepcopy(sample.messages))
+
+
 async def _record_unbuilt(name: str, repeats: list[int], error: Exception, journal: Journal) -> None:
     """Record that a sample could not be made."""
     for repeat in repeats:
@@ -96,6 +105,7 @@ async def _record(
     plan: Plan,
     attempts: Sequence[Attempt],
     contexts: Sequence[Context],
+    messages: list[Message],
     digest: str,
     built: float,
     journal: Journal,
@@ -107,7 +117,7 @@ async def _record(
         record = await graded_record(plan, attempt, context, session)
         record.digest = digest
         record.timing.build = built
-        await journal.append(record, context.sample.messages)
+        await journal.append(record, messages)
 
     if len(attempts) == 1:  # nearly always, and a task for it would cost more than the rest
         await record(attempts[0], contexts[0])

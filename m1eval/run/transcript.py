@@ -24,7 +24,7 @@ class Transcript:
 
     def __init__(self, prompt: Sequence[Message]) -> None:
         self.entries: list[dict[str, Any]] = []
-        self._prompt = list(prompt)
+        self._prompt = copy.deepcopy(list(prompt))
         self._messages: list[Message] = []
         self._children: dict[int | None, list[int]] = {}
 

@@ -1,12 +1,14 @@
 """Transcripts: every message once, and the messages of each request can be put together again."""
 
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m1eval import Message, Output, Request
+from m1eval import Message, Output, Request, evaluate
 from m1eval.run.transcript import AFTER_PROMPT, Transcript
+from tests.conftest import write
 
 PROMPT: list[Message] = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
 
@@ -61,6 +63,34 @@ def test_a_message_that_is_changed_after_it_was_sent_is_stored_as_it_was():
     message["content"][0]["text"] = "short"
     transcript.add_request(Request(messages=[message]))
     assert [entry["content"][0]["text"] for entry in transcript.entries] == ["long", "short"]
+
+
+def test_a_message_of_the_sample_that_is_changed_is_stored():
+    prompt: list[Message] = [{"role": "user", "content": "a"}]
+    transcript = Transcript(prompt)
+    transcript.add_request(Request(messages=prompt))
+    prompt[0]["content"] = "b"
+    transcript.add_request(Request(messages=prompt))
+    assert [(entry["content"], entry.get("parent", "")) for entry in transcript.entries] == [("b", None)]
+
+
+def test_an_episode_that_changes_its_messages_changes_neither_other_repeats_nor_the_stored_prompt(tmp_path: Path):
+    write(
+        tmp_path / "_changes.py",
+        """
+        from m1eval import Request
+
+        async def run(sample, runner, context):
+            sample.messages[0]["content"] += "!"
+            return await runner.generate(Request(messages=sample.messages))
+        """,
+    )
+    task = "title: T\ndataset: {file: t.jsonl}\nprompt: '{{ q }}'\ntarget: x\nscorer: exact\nepisode: _changes.run\n"
+    write(tmp_path / "t.yaml", task)
+    write(tmp_path / "t.jsonl", '{"q": "a"}\n')
+    [run] = evaluate(tmp_path / "t.yaml", "echo:", out=tmp_path / "out", repeats=3, display="none")
+    assert [record.text for record in run.records()] == ["a!"] * 3
+    assert [prompt["messages"][0]["content"] for prompt in run.prompts()] == ["a"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("ab"), st.booleans()), max_size=12))

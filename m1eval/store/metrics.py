@@ -95,7 +95,7 @@ def collect(records: Iterable[Record], scorer: Scorer | None = None) -> AnswersB
             answers.right += 1
         elif record.value == 0:
             answered = scorer.has_votes and record.outcome == "wrong"
-            answers.votes[record.repeat] = _hash_long(scorer.vote(record)) if answered else None
+            answers.votes[record.repeat] = _vote(scorer, record) if answered else None
         else:
             by_sample.fractional = True
     by_sample.votes = scorer.has_votes and all(answers.comparable for answers in by_sample.samples.values())
@@ -234,6 +234,15 @@ def _lost_wrong(ballot: Ballot, missing: int) -> Ballot:
     """As if the missing answers were wrong, and the same as the wrong answer that was given most often."""
     first, *others = sorted(ballot.wrong, reverse=True) or [0]
     return ballot._replace(wrong=(first + missing, *others))
+
+
+def _vote(scorer: Scorer, record: Record) -> str | None:
+    """What an answer says, by a scorer of anybody's; None if that raises an error."""
+    try:
+        vote: Any = scorer.vote(record)
+        return _hash_long(vote if vote is None else str(vote))
+    except Exception:  # noqa: BLE001 - the sample boundary: what cannot be counted is no vote
+        return None
 
 
 def _hash_long(vote: str | None) -> str | None:

@@ -340,3 +340,13 @@ def test_what_cannot_change_the_vote_is_not_compared():
         answers += [record("s", right + r, text) for r, text in enumerate(wrong)]
         asyncio.run(metrics.compare(metrics.collect(answers, scorer), len(answers), scorer, Resources().context()))
     assert scorer.calls == 0
+
+
+@pytest.mark.parametrize(("vote", "kept"), [("3", "3"), ("1 / 0", None), ("None", None)])
+def test_a_vote_of_any_kind_does_not_end_the_run(vote, kept):
+    class Odd(Scorer):
+        def vote(self, record):
+            return eval(vote)
+
+    answers = metrics.collect([Record(id="a", repeat=0, outcome="wrong", value=0.0, answer="x")], Odd())
+    assert answers.samples["a"].votes == {0: kept}

@@ -126,7 +126,7 @@ class Scorer:
 
     needs_judge: bool = False
     """Whether answers are graded by the models named with `--judge`."""
-    has_votes: bool = True
+    supports_majority_vote: bool = True
     """Whether answers can be counted in a majority vote; no for answers in free words."""
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:

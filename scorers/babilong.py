@@ -28,7 +28,7 @@ LABELS: dict[str, tuple[str, ...]] = {
 class Scorer(TargetScorer):
     """Compares the labels in the answer with the target; the sample has `subtask` and `question`."""
 
-    has_votes = False  # the whole output is the answer, and wordings differ
+    supports_majority_vote = False  # the whole output is the answer, and wordings differ
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare by the official rule; an empty answer counts as no answer."""

@@ -22,7 +22,7 @@ class Scorer(TargetScorer):
     there by chance.
     """
 
-    has_votes = False  # the whole output is the answer, and wordings differ
+    supports_majority_vote = False  # the whole output is the answer, and wordings differ
 
     def __init__(
         self,

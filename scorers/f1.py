@@ -25,7 +25,7 @@ class Scorer(TargetScorer):
     The references are the target, split at `separator` if one is given; the best one counts.
     """
 
-    has_votes = False  # the whole output is the answer, and wordings differ
+    supports_majority_vote = False  # the whole output is the answer, and wordings differ
 
     def __init__(self, *, separator: str | None = None) -> None:
         if separator == "":

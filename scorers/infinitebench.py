@@ -47,7 +47,7 @@ class Scorer(m1eval.Scorer):
     `at_most` says what its F could have been: the reference is the task's, so it is the answer that takes so long.
     """
 
-    has_votes = False  # the whole output is the answer, and wordings differ
+    supports_majority_vote = False  # the whole output is the answer, and wordings differ
 
     def __init__(self, *, rule: Rule = "fixed", timeout: float = 60.0) -> None:
         if rule not in ("fixed", "first"):

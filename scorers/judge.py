@@ -67,7 +67,7 @@ class Scorer(m1eval.Scorer):
     """
 
     needs_judge = True
-    has_votes = False
+    supports_majority_vote = False
     """Answers in free words are worded differently, so that a majority vote would not count the wrong ones together."""
 
     def __init__(

@@ -20,7 +20,7 @@ _CHINESE = re.compile("[\u4e00-\u9fff]")
 class Scorer(TargetScorer):
     """The share of the target's parts that the answer contains."""
 
-    has_votes = False  # the whole output is the answer, and wordings differ
+    supports_majority_vote = False  # the whole output is the answer, and wordings differ
 
     async def score(self, output: Output, sample: Sample, context: Context) -> Score:
         """Compare by the official rule."""

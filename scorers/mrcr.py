@@ -27,7 +27,7 @@ class Scorer(TargetScorer):
     long: it gets 0, and the metric `at_most` has the bound that is known then, 2 · shorter / (both lengths).
     """
 
-    has_votes = False  # the whole output is the answer, and wordings differ
+    supports_majority_vote = False  # the whole output is the answer, and wordings differ
 
     def __init__(self, *, timeout: float = 60.0) -> None:
         self.timeout = timeout

@@ -20,7 +20,7 @@ _CONTROL = re.compile(r"[\x00-\x1f]")
 class Scorer(m1eval.Scorer):
     """Looks for the texts of the column `outputs`; `match`: all (their share counts) or part (one will do)."""
 
-    has_votes = False  # the whole output is the answer, and wordings differ
+    supports_majority_vote = False  # the whole output is the answer, and wordings differ
 
     def __init__(self, *, match: Literal["all", "part"] = "all") -> None:
         if match not in ("all", "part"):

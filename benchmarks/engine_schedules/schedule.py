@@ -10,7 +10,8 @@ from m1eval import load
 
 local = load("runners", "local")
 block_pool, sequence, sampling = (
-    import_module(f"{local.__name__}.{name}") for name in ("engine.block_pool", "engine.sequence", "engine.sampling")
+    import_module(f"{local.__name__}.{name}")
+    for name in ("engine.block_pool", "engine.sequence", "engine.sampling_params")
 )
 BLOCK: int = local.layers.cache_spec.BLOCK_SIZE
 GREEDY = sampling.SamplingParams(0.0, 1.0, 0, 0.0, 0)

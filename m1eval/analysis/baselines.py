@@ -13,7 +13,7 @@ from m1eval.errors import UsageError
 from m1eval.text import unknown_name
 
 
-class Protocol(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class PublishedSettings(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """How a figure was made; None is: not stated."""
 
     text: str
@@ -37,7 +37,7 @@ class PublishedScore(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
     score: float
     """In the benchmark's unit, as printed."""
     metric: str
-    protocol: Protocol
+    protocol: PublishedSettings
     source: str
     by: str
     """Who published it, which need not be who made the model."""
@@ -60,7 +60,7 @@ class Baseline(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=T
     figures: list[PublishedScore]
     sources: dict[str, str] = {}
     """Only a place for YAML anchors, like `protocols`; the figures hold the values themselves."""
-    protocols: dict[str, Protocol] = {}
+    protocols: dict[str, PublishedSettings] = {}
 
     def of(self, models: Sequence[str]) -> list[PublishedScore]:
         """The figures of some models, in the order asked for; UsageError for a model that has none."""

@@ -17,7 +17,7 @@ from m1eval.store.stored import StoredRun
 from m1eval.store.tally import mean_over_groups
 from m1eval.yaml_file import display_path
 
-QUIET = ("model", "digests", "task.title", "repeats", "limit", "ids")
+HIDDEN_SETTINGS = ("model", "digests", "task.title", "repeats", "limit", "ids")
 """Settings that are shown elsewhere in a comparison, or whose difference does not matter."""
 LEVEL = 0.05
 """Significance level of the one-sided tests of a gate."""
@@ -279,7 +279,7 @@ def _differing_settings(one: dict[str, Any], other: dict[str, Any]) -> dict[str,
     """The settings that differ."""
     one, other = with_current_names(one, other), with_current_names(other, one)
     ours, theirs = dict(flatten(one)), dict(flatten(other))
-    keys = [key for key in dict.fromkeys([*ours, *theirs]) if not key.startswith(QUIET)]
+    keys = [key for key in dict.fromkeys([*ours, *theirs]) if not key.startswith(HIDDEN_SETTINGS)]
     pairs = {key.removeprefix("task."): (ours.get(key), theirs.get(key)) for key in keys}
     files = [key for key in ours.keys() & theirs.keys() if key.startswith("digests.") and ours[key] != theirs[key]]
     pairs |= {f"{key.removeprefix('digests.')} file": ("one version", "another") for key in sorted(files)}

@@ -74,7 +74,7 @@ def adjust_p_values(comparisons: Sequence[BaselineComparison]) -> None:
         each.p_adjusted = p
 
 
-def differing(description: RunDescription, meta: Mapping[str, Any], protocol: baselines.Protocol) -> list[str]:
+def differing(description: RunDescription, meta: Mapping[str, Any], protocol: baselines.PublishedSettings) -> list[str]:
     """Differences of a run from the protocol of a figure, or from the task's file where that is not stated."""
     task = meta.get("config", {}).get("task", {})
     changed = {key: tuple(pair) for key, pair in description.changed.items()}
@@ -114,7 +114,7 @@ def repeats(run: RunDescription) -> str:
     return str(run.repeats) if run.repeats == run.repeats_most else f"{run.repeats}–{run.repeats_most}"
 
 
-def _same_problems(description: RunDescription, protocol: baselines.Protocol) -> bool:
+def _same_problems(description: RunDescription, protocol: baselines.PublishedSettings) -> bool:
     """Whether the run asked the problems of the figure, or some of them: not others, nor more."""
     data = any(key.partition(".")[0] in ("dataset", "data", "options") for key in description.changed)
     return not data and not protocol.subset

@@ -270,7 +270,7 @@ def _sources(runs: Sequence[StoredRun]) -> list[str]:
     return lines
 
 
-def how(protocol: baselines.Protocol) -> str:
+def how(protocol: baselines.PublishedSettings) -> str:
     """A protocol in a few words; what is not stated is not there."""
     words = [
         f"avg@{protocol.repeats}" if protocol.repeats else "",

@@ -20,7 +20,7 @@ from m1eval.task.names import expand
 from m1eval.task.task import Task
 
 if TYPE_CHECKING:
-    from m1eval.run.judges import Panel
+    from m1eval.run.judges import JudgePanel
 
 OVERRIDES = {
     "max_tokens": "generation.max_tokens",
@@ -37,7 +37,7 @@ class Configured(NamedTuple):
 
     runs: list[Run]
     model: Model
-    judges: "Panel | None"
+    judges: "JudgePanel | None"
     options: RunOptions
     notes: list[str]
     """What the user should know before anything is asked."""
@@ -147,7 +147,7 @@ def _literal(text: str) -> str:
     return text if not any(sign in text for sign in ("{{", "{%", "{#")) else "{{ " + json.dumps(text) + " }}"
 
 
-def _judges(tasks: Sequence[Task], names: Sequence[str], notes: list[str]) -> "Panel | None":
+def _judges(tasks: Sequence[Task], names: Sequence[str], notes: list[str]) -> "JudgePanel | None":
     judged = [task.name for task in tasks if task.scorer.needs_judge]
     if any(not name.strip() for name in names):
         raise UsageError("--judge: no name given; write RUNNER:NAME, such as http:gpt-4o")
@@ -157,13 +157,13 @@ def _judges(tasks: Sequence[Task], names: Sequence[str], notes: list[str]) -> "P
         if names:
             notes.append("none of these tasks is graded by a judge; --judge is not used")
         return None
-    from m1eval.run.judges import Panel
+    from m1eval.run.judges import JudgePanel
 
-    return Panel(list(dict.fromkeys(names)))
+    return JudgePanel(list(dict.fromkeys(names)))
 
 
 def _run(
-    task: Task, model: Model, options: RunOptions, judges: "Panel | None", profile: str | None, *, alone: bool
+    task: Task, model: Model, options: RunOptions, judges: "JudgePanel | None", profile: str | None, *, alone: bool
 ) -> Run:
     """The run of a task in its folder, or in the folder where an earlier version kept it."""
     labels = model.label, model.earlier_label

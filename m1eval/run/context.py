@@ -9,7 +9,7 @@ from m1eval.errors import NoJudge
 from m1eval.types import Sample
 
 if TYPE_CHECKING:
-    from m1eval.run.judges import Panel
+    from m1eval.run.judges import JudgePanel
     from m1eval.sandbox.workers import Pool
 
 T = TypeVar("T")
@@ -18,11 +18,11 @@ T = TypeVar("T")
 class Resources:
     """The worker processes and the judges of a command, made once and closed at its end."""
 
-    def __init__(self, judges: "Panel | None" = None) -> None:
+    def __init__(self, judges: "JudgePanel | None" = None) -> None:
         self._judges = judges
 
     @property
-    def judges(self) -> "Panel":
+    def judges(self) -> "JudgePanel":
         """The judges; UsageError if none was named."""
         if self._judges is None:
             raise NoJudge("this task is graded by a judge: name one, such as --judge http:gpt-4o")
@@ -64,7 +64,7 @@ class Context:
         return self._resources.workers
 
     @property
-    def judges(self) -> "Panel":
+    def judges(self) -> "JudgePanel":
         """The judges of the run; UsageError if none was named."""
         return self._resources.judges
 

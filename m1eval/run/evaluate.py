@@ -22,7 +22,7 @@ from m1eval.run.run import Run
 from m1eval.run.spending import Spending
 
 if TYPE_CHECKING:
-    from m1eval.run.judges import Panel
+    from m1eval.run.judges import JudgePanel
 
 APPROXIMATE = "no tokenizer of the model is at hand: prompt lengths count four characters as a token"
 
@@ -47,7 +47,7 @@ class Evaluation:
         *,
         concurrency: int | None = None,
         redo: bool = False,
-        judges: "Panel | None" = None,
+        judges: "JudgePanel | None" = None,
         spending: Spending | None = None,
     ) -> None:
         self.model = runs[0].model

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from m1eval.errors import M1evalError
 from m1eval.protocols import Context as AnyContext
 from m1eval.run.context import Context
-from m1eval.run.generation import CutOff, RequestTotals, Session
+from m1eval.run.generation import BudgetTruncated, RequestTotals, Session
 from m1eval.run.judge_replies import judge_replies
 from m1eval.run.plan import Plan
 from m1eval.run.reservation import LimitReached
@@ -55,7 +55,7 @@ class Attempt(NamedTuple):
     transcript: Sequence[dict[str, Any]] = ()
 
 
-async def contained(coroutine: Awaitable[T]) -> T:
+async def isolate_exits(coroutine: Awaitable[T]) -> T:
     """The result; code of plugins that ends the process, or cancels what nobody has, only fails."""
     try:
         return await coroutine
@@ -80,7 +80,7 @@ async def graded_record(plan: Plan, attempt: Attempt, context: Context, session:
     record.cluster, record.group = _cluster(sample), _group(plan.task, sample)
     record.transcript = list(attempt.transcript)
     if isinstance(attempt.output, Exception):
-        if isinstance(attempt.output, CutOff):
+        if isinstance(attempt.output, BudgetTruncated):
             _copy_output(record, attempt.output.output)
         if attempt.totals:
             attempt.totals.write_to(record)
@@ -88,7 +88,7 @@ async def graded_record(plan: Plan, attempt: Attempt, context: Context, session:
         _copy_output(record, attempt.output)
     await grade_record(record, plan.task, attempt.output, context, session)
     try:
-        await contained(context.aclose())
+        await isolate_exits(context.aclose())
     except Exception as error:  # noqa: BLE001 - the grade stands
         record.error = record.error or f"after grading: {describe_error(error)}"
     record.time = time.time()
@@ -105,7 +105,7 @@ async def grade_record(
     try:
         if isinstance(output, Exception):
             raise output
-        score, record.outcome = await contained(grade(task, context.sample, output, context))
+        score, record.outcome = await isolate_exits(grade(task, context.sample, output, context))
         record.value, record.answer = score.value, score.answer
         record.explanation, record.metrics = score.explanation, score.metrics
         record.verdicts = score.verdicts

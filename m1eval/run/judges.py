@@ -40,7 +40,7 @@ class IncompleteReplies(RuntimeError):
         self.replies = replies
 
 
-class Panel:
+class JudgePanel:
     """One or several judges, each asked at temperature 0."""
 
     def __init__(self, specs: Sequence[str]) -> None:

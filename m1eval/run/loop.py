@@ -18,7 +18,7 @@ from m1eval.errors import M1evalError
 from m1eval.run.context import Context
 from m1eval.run.episode_runner import EpisodeRunner
 from m1eval.run.generation import BoundRunner, ConcurrencyLimit, Session, seed_of
-from m1eval.run.grading import Attempt, contained, describe_error, digest_of, graded_record
+from m1eval.run.grading import Attempt, describe_error, digest_of, graded_record, isolate_exits
 from m1eval.run.plan import Plan, SampleBuilder
 from m1eval.run.reservation import LimitReached
 from m1eval.store.journal import Journal
@@ -156,12 +156,12 @@ async def _attempt(plan: Plan, contexts: list[Context], session: Session) -> lis
     runner = (EpisodeRunner if episode else BoundRunner)(session, context, task, seed)
     try:
         if episode and isinstance(runner, EpisodeRunner):
-            answers = [await contained(runner.run(episode))]
+            answers = [await isolate_exits(runner.run(episode))]
         elif len(contexts) > 1 and runner.varies:
             request = Request(messages=context.sample.messages, tools=context.sample.tools)
-            answers = await contained(runner.generate_n(request, len(contexts)))
+            answers = await isolate_exits(runner.generate_n(request, len(contexts)))
         else:
-            answers = [await contained(single_turn(context.sample, runner, context))]
+            answers = [await isolate_exits(single_turn(context.sample, runner, context))]
     except LimitReached as error:
         session.stop.set()
         if not runner.totals.requests:

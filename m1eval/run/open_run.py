@@ -8,7 +8,7 @@ from m1eval.errors import UsageError
 from m1eval.protocols import Runner, Tokenizer
 from m1eval.run.planned_run import PlannedRun
 from m1eval.run.planning import plan_samples
-from m1eval.run.previous import refuse_if_different
+from m1eval.run.resume import refuse_if_different
 from m1eval.store import folder as folders
 from m1eval.store import metadata, run_json
 from m1eval.store.description import RunDescription, describe

@@ -199,8 +199,8 @@ class PlannedRun:
     def _plan_counts(self) -> dict[str, Any]:
         """What is to be done, for those who read the folder later."""
         plan = self.plan
-        if plan.done.strangers:
-            self.meta["strangers"] = sorted(plan.done.strangers)
+        if plan.done.unknown_ids:
+            self.meta["strangers"] = sorted(plan.done.unknown_ids)
         return {
             "samples": len(plan.numbers),
             "in_set": len(plan.samples),

@@ -7,7 +7,7 @@ from m1eval.model.runner_tokenizer import RunnerTokenizer
 from m1eval.protocols import Tokenizer
 from m1eval.run.overlength import Overlength
 from m1eval.run.plan import Plan
-from m1eval.run.previous import refuse_if_different
+from m1eval.run.resume import refuse_if_different
 from m1eval.store.journal_state import JournalState
 from m1eval.task import selection
 from m1eval.task.samples import Samples

@@ -20,7 +20,7 @@ from m1eval.run.evaluate import Display
 from m1eval.run.generation import ConcurrencyLimit, Session
 from m1eval.run.grading import UNFINISHED, describe_error, digest_of, grade_record
 from m1eval.run.interrupts import Interrupts
-from m1eval.run.judges import Panel
+from m1eval.run.judges import JudgePanel
 from m1eval.run.open_run import OpenRun
 from m1eval.run.plan import Plan
 from m1eval.run.planned_run import PlannedRun
@@ -58,7 +58,7 @@ class Interrupted(Stopped):
 
 def stored_run(
     stored: StoredRun, overrides: Sequence[str], judges: Sequence[str], data_dir: Path | None
-) -> tuple[Run, Panel | None]:
+) -> tuple[Run, JudgePanel | None]:
     """The run in a folder as it was configured, with overrides of its scorer such as `scorer={"math": {}}`."""
     meta, config = stored.meta, stored.config
     if not {"task", "model", "config"} <= set(meta):
@@ -71,7 +71,7 @@ def stored_run(
     if task.scorer.needs_judge and not judges:
         earlier = "".join(f"; earlier: {judge['model']}" for judge in config.get("judges") or [])
         raise UsageError(f"{task.name} is graded by a judge: name one, such as --judge http:gpt-4o{earlier}")
-    panel = Panel(list(dict.fromkeys(judges))) if task.scorer.needs_judge else None
+    panel = JudgePanel(list(dict.fromkeys(judges))) if task.scorer.needs_judge else None
     run = Run(
         task,
         StoredModel(config),
@@ -110,7 +110,7 @@ class StoredModel(Model):
         return Runner()
 
 
-async def regrade(run: Run, judges: Panel | None, display: Display) -> Regraded:
+async def regrade(run: Run, judges: JudgePanel | None, display: Display) -> Regraded:
     """Grade the answers in the run's folder; the earlier grades count until all new ones are there.
 
     Interrupted if Ctrl-C came first, UsageError for a sample that is not the one that was answered.

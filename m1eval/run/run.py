@@ -16,7 +16,7 @@ from m1eval import plugins, secrets
 from m1eval.credentials import hide_command
 from m1eval.errors import UsageError
 from m1eval.model.model import Model
-from m1eval.run import previous
+from m1eval.run import resume
 from m1eval.run.open_run import OpenRun
 from m1eval.store import environment, run_json
 from m1eval.store import folder as folders
@@ -84,9 +84,9 @@ class Run:
     def read_state(self, *, redo: bool = False) -> JournalState:
         """What is done in the folder, which is not touched; UsageError if it holds another run, unless for `redo`."""
         if redo:
-            previous.read_any(self)
+            resume.read_folder(self)
             return JournalState(self.folder / "nothing")
-        previous.read(self, self.shown_config())
+        resume.check_resumable(self, self.shown_config())
         return JournalState(self.folder / folders.JOURNAL)
 
     def continues(self) -> bool:
@@ -105,12 +105,12 @@ class Run:
         config = self.shown_config()
         self._recover_folder()
         if redo:
-            previous.read_any(self)
+            resume.read_folder(self)
         else:
-            previous.read(self, config, regrade=regrade)
+            resume.check_resumable(self, config, regrade=regrade)
         journal = Journal(self.folder, redo=redo)
         try:  # once more, as another command may have ended in between
-            earlier = previous.read_any(self) if redo else previous.read(self, config, regrade=regrade)
+            earlier = resume.read_folder(self) if redo else resume.check_resumable(self, config, regrade=regrade)
             self.notes += journal.notes
             fresh = redo or not journal.tally.finished
             meta = {} if fresh else earlier.meta
@@ -121,7 +121,7 @@ class Run:
                 self.notes.append(note)
             meta |= self._describe(config, created=meta.get("created", run_json.timestamp()))
             if earlier.damaged and not redo:
-                self.notes.append(previous.set_damaged_aside(self.folder))
+                self.notes.append(resume.set_damaged_aside(self.folder))
             if not redo and (fresh or earlier.damaged):
                 run_json.write(self.folder / run_json.NAME, meta)
         except UsageError:

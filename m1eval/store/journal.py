@@ -264,7 +264,7 @@ class Journal(JournalState):
         if not self._superseded or self._before or not is_at(self._file, self.path):
             return Usage()
         try:
-            self._compacted = compaction.compact(self.path, self.strangers, is_torn=bool(self.torn))
+            self._compacted = compaction.compact(self.path, self.unknown_ids, is_torn=bool(self.torn))
         except OSError as error:
             self._keep_lines(error)
             return Usage()
@@ -274,7 +274,7 @@ class Journal(JournalState):
         """Usage of the lines that are dropped when the journal is closed; judges' replies too."""
         if not self._superseded or not self._begun:
             return Usage()
-        return compaction.superseded_usage(self.path, self.strangers, judges=judges)
+        return compaction.superseded_usage(self.path, self.unknown_ids, judges=judges)
 
     def keep_superseded(self) -> None:
         """Leave superseded lines where they are, after all: what they took is not written down anywhere else."""

@@ -21,10 +21,10 @@ SHOWN = 10
 class JournalState:
     """What is done according to a journal file; reading it changes nothing."""
 
-    def __init__(self, path: Path, strangers: Set[str] = frozenset()) -> None:
+    def __init__(self, path: Path, unknown_ids: Set[str] = frozenset()) -> None:
         """Read the file; lines of `strangers`, ids that are none of the task's, do not count."""
         self.path = path
-        self.strangers = strangers
+        self.unknown_ids = unknown_ids
         self.strange: list[int] = []
         """The numbers of the first lines that are of strangers."""
         self.strange_lines = 0
@@ -71,7 +71,7 @@ class JournalState:
                     else:
                         self.torn.append(number)
                         self._superseded += raw[-1:] == b"\n"
-                elif self.strangers and line.id in self.strangers:
+                elif self.unknown_ids and line.id in self.unknown_ids:
                     self.strange_lines += 1
                     self.strange += [number] if self.strange_lines <= SHOWN else []
                 elif not ((line.graded or self.lines.gradings) and self._is_history(line)):
@@ -141,7 +141,7 @@ class JournalState:
 
     def records(self) -> Iterator[Record]:
         """One record of each (sample, repeat), those that errored last, without those of strangers."""
-        return deduplicated(self.path, self.strangers)
+        return deduplicated(self.path, self.unknown_ids)
 
 
 def records(path: Path) -> Iterator[Record]:

@@ -94,11 +94,13 @@ def collect(records: Iterable[Record], scorer: Scorer | None = None) -> AnswersB
         if record.value == 1:
             answers.right += 1
         elif record.value == 0:
-            answered = scorer.has_votes and record.outcome == "wrong"
+            answered = scorer.supports_majority_vote and record.outcome == "wrong"
             answers.votes[record.repeat] = _vote(scorer, record) if answered else None
         else:
             by_sample.fractional = True
-    by_sample.votes = scorer.has_votes and all(answers.comparable for answers in by_sample.samples.values())
+    by_sample.votes = scorer.supports_majority_vote and all(
+        answers.comparable for answers in by_sample.samples.values()
+    )
     return by_sample
 
 

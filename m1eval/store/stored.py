@@ -49,7 +49,7 @@ class StoredRun:
         return config
 
     @property
-    def strangers(self) -> Set[str]:
+    def unknown_ids(self) -> Set[str]:
         """Ids of lines that belong to no sample of the task and do not count."""
         return set(self.meta.get("strangers") or ())
 
@@ -61,7 +61,7 @@ class StoredRun:
     @cached_property
     def state(self) -> JournalState:
         """The counts of the journal."""
-        return JournalState(self.journal, self.strangers)
+        return JournalState(self.journal, self.unknown_ids)
 
     @property
     def tally(self) -> Tally:
@@ -80,7 +80,7 @@ class StoredRun:
 
     def records(self) -> Iterator[Record]:
         """One record of each (sample, repeat), those that errored last; OSError if there is no journal."""
-        return deduplicated(self.journal, self.strangers)
+        return deduplicated(self.journal, self.unknown_ids)
 
     def prompts(self) -> Iterator[dict[str, Any]]:
         """The prompts, see `store.prompts.read_prompts`."""

@@ -11,7 +11,7 @@ from m1eval.task.load import load_tasks
 from m1eval.task.task import DESCRIPTIVE, Task
 from m1eval.yaml_file import display_path
 
-QUIET = {*DESCRIPTIVE, "id", "gold", "prefix"}
+HIDDEN_SETTINGS = {*DESCRIPTIVE, "id", "gold", "prefix"}
 """Keys that change neither prompts nor grades, or that are reported elsewhere."""
 LONGEST = 60
 
@@ -33,7 +33,7 @@ def changed_settings(task: Task, data_dir: Path | None = None) -> dict[str, tupl
 
 def _leaves(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in data.items():
-        if not above and key in QUIET:
+        if not above and key in HIDDEN_SETTINGS:
             continue
         if isinstance(value, Mapping) and (above or key != "scorer"):
             yield from _leaves(value, f"{above}{key}.")

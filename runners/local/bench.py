@@ -17,7 +17,7 @@ from torch import nn
 
 from .engine.engine import Engine
 from .engine.memory import GIB
-from .engine.sampling import SamplingParams
+from .engine.sampling_params import SamplingParams
 from .engine.sequence import Sequence
 from .layers.cache_spec import BLOCK_SIZE, CacheSpec, KVSpec, block_bytes, state_bytes
 from .layers.layers import LMHead

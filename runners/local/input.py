@@ -10,7 +10,7 @@ from m1eval.model.thinking import Form, opened_by
 from m1eval.text import plural
 
 from .engine.block_pool import hash_blocks
-from .engine.sampling import SamplingParams
+from .engine.sampling_params import SamplingParams
 from .engine.sequence import Sequence
 from .tokenizer.model_tokenizer import ModelTokenizer
 from .tokenizer.streaming import StopStringMatcher, ThinkingBudget

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m1eval import JudgeReply, Message, Output, Sample, Score, Usage, UsageError, load
-from m1eval.run.judges import Panel
+from m1eval.run.judges import JudgePanel
 from tests.conftest import lines, run_of, write
 
 judge = load("scorers", "judge")
@@ -354,12 +354,12 @@ def test_what_is_wrong_with_a_judge_is_told_with_its_own_option(
 ) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(UsageError, match=re.escape(words)):
-        Panel([spec])
+        JudgePanel([spec])
 
 
 def test_a_judges_headers_may_hold_commas() -> None:
     headers = '{"a": "1", "b": "2"}'
-    [model] = Panel([f"http:j,base_url=http://h/v1,headers={headers},retries=2"]).models
+    [model] = JudgePanel([f"http:j,base_url=http://h/v1,headers={headers},retries=2"]).models
     assert model.options == {"base_url": "http://h/v1", "headers": {"a": "1", "b": "2"}, "retries": 2}
 
 

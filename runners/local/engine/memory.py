@@ -127,7 +127,7 @@ def fit_capacity(
 def measure_step_bytes(
     model: CausalLM, *, chunk_size: int, max_num_seqs: int, dtype: torch.dtype, device: torch.device
 ) -> int:
-    """Bytes that a step of `chunk` tokens takes on a GPU in addition to weights and cache, measured by running one."""
+    """Bytes that a step of `chunk_size` tokens takes on a GPU beyond weights and cache, measured by running one."""
     if device.type != "cuda":
         return 0
     blocks = -(-chunk_size // BLOCK_SIZE) + 1

@@ -10,7 +10,7 @@ import numpy as np
 
 from m1eval import NullProgress, Progress
 
-from .sampling import SamplingParams
+from .sampling_params import SamplingParams
 
 Array = np.ndarray[Any, Any]
 

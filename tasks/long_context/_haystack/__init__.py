@@ -163,7 +163,7 @@ class _Builder:
         return [before for *_, before in sorted(insertions, key=lambda place: place[2])]
 
     def _boundary(self, text: str, tokens: int, target: float) -> tuple[int, int]:
-        """The end of a sentence that is nearest to `wanted` tokens from the beginning, and the tokens up to there."""
+        """The end of a sentence that is nearest to `target` tokens from the beginning, and the tokens up to there."""
         if self._lines:
             ends = sorted({0, *(m.end() for m in re.finditer("\n", text)), len(text)})
         else:

@@ -141,7 +141,7 @@ def _download(name: str, revision: str | None) -> Iterator[str]:
 
 
 def _split_pages(text: str) -> Iterator[str]:
-    """Pages of at least PAGE characters, but for the last; a line break is put where a long line must be cut."""
+    """Pages of at least PAGE_CHARACTERS, but for the last; a line break is put where a long line must be cut."""
     page: list[str] = []
     size = 0
     for line in text.replace("\r\n", "\n").splitlines(keepends=True):
@@ -156,7 +156,7 @@ def _split_pages(text: str) -> Iterator[str]:
 
 
 def _split_line(line: str) -> Iterator[str]:
-    """A line in parts of about PAGE characters, cut where a sentence ends."""
+    """A line in parts of about PAGE_CHARACTERS, cut where a sentence ends."""
     start = 0
     while len(line) - start > 2 * PAGE_CHARACTERS:
         match = SENTENCE_END.search(line, start + PAGE_CHARACTERS)

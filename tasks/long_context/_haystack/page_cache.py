@@ -35,7 +35,7 @@ class Volume(NamedTuple):
 
 
 class PageCache:
-    """The volumes of a corpus for one tokenizer; `alone`: each page is a message of its own, not part of a text."""
+    """The volumes of a corpus for one tokenizer; `separate`: each page is a message of its own, not part of a text."""
 
     def __init__(self, corpus: Corpus, counter: TokenCounter, *, separate: bool = False) -> None:
         self._count = counter.texts if separate else counter.pieces

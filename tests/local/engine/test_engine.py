@@ -16,7 +16,7 @@ from tests.local.conftest import read
 local = load("runners", "local")
 models, layers = (import_module(f"{local.__name__}.{name}") for name in ("models", "layers.layers"))
 Sequence = local.engine.sequence.Sequence
-SamplingParams = local.engine.sampling.SamplingParams
+SamplingParams = local.engine.sampling_params.SamplingParams
 hash_blocks = local.engine.block_pool.hash_blocks
 
 GREEDY = SamplingParams(0.0, 1.0, 0, 0.0, 0)

@@ -183,7 +183,7 @@ def test_a_step_that_fails_is_the_end_and_says_why(checkpoint: Callable[[dict[st
         broken = local.engine.sequence.Sequence(
             prompt_token_ids=[1, 100_000],
             max_tokens=3,
-            sampling_params=local.engine.sampling.SamplingParams(0.0, 1.0, 0, 0.0, 0),
+            sampling_params=local.engine.sampling_params.SamplingParams(0.0, 1.0, 0, 0.0, 0),
         )
         runner._engine.submit(broken)
         with pytest.raises(RunnerError, match=r"^local: rank \d of 2: IndexError: index out of range"):

@@ -15,7 +15,7 @@ from tests.local.conftest import LLAMA3, read, scores
 local = load("runners", "local")
 rotary = import_module(f"{local.__name__}.layers.rotary")
 Sequence = import_module(f"{local.__name__}.engine.sequence").Sequence
-SamplingParams = local.engine.sampling.SamplingParams
+SamplingParams = local.engine.sampling_params.SamplingParams
 
 GREEDY = SamplingParams(0.0, 1.0, 0, 0.0, 0)
 YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0, "original_max_position_embeddings": 32}

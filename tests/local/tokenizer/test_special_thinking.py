@@ -14,7 +14,7 @@ from m1eval.model.thinking import DEFAULT, KNOWN
 
 local = load("runners", "local")
 Sequence_ = local.engine.sequence.Sequence
-SamplingParams = local.engine.sampling.SamplingParams
+SamplingParams = local.engine.sampling_params.SamplingParams
 
 END, TOOL = "<|im_end|>", "<|tool|>"
 

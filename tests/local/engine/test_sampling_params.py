@@ -6,7 +6,7 @@ import pytest
 
 from m1eval import Sampling, load
 
-SamplingParams = load("runners", "local").engine.sampling.SamplingParams
+SamplingParams = load("runners", "local").engine.sampling_params.SamplingParams
 
 
 @pytest.mark.parametrize(

@@ -27,14 +27,14 @@ class Previous(NamedTuple):
     """run.json cannot be read; the journal can."""
 
 
-def read(run: "Run", config: dict[str, Any], *, regrade: bool = False) -> Previous:
+def check_resumable(run: "Run", config: dict[str, Any], *, regrade: bool = False) -> Previous:
     """What the folder holds of this run; UsageError if it holds another run or other files.
 
     A folder in which nothing was finished belongs to nobody, whatever its run.json says. `regrade`: the scorer and the
     judges may be others.
     """
     folders.refuse_links(run.folder)
-    previous = read_any(run)
+    previous = read_folder(run)
     if not previous.meta:
         return previous
     try:  # tasks of equal content are different tasks all the same: the ids of their samples differ
@@ -49,7 +49,7 @@ def read(run: "Run", config: dict[str, Any], *, regrade: bool = False) -> Previo
     return previous
 
 
-def read_any(run: "Run") -> Previous:
+def read_folder(run: "Run") -> Previous:
     """What the folder holds, be it of this run or another; UsageError if its files are not a run's."""
     folders.refuse_foreign(run.folder)
     path = run.folder / run_json.NAME

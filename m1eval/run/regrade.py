@@ -319,7 +319,7 @@ def _commit(run: Run, opened: OpenRun, number: int) -> Changes:
     meta["gradings"] = [*gradings, {**entry, "score": None}]
     meta["command"] = earlier.get("command", meta["command"])  # with which the run continues, but for the scorer
     # What these lines took is said by nobody once they are history.
-    replaced = compaction.superseded_usage(opened.journal.path, opened.journal.strangers, judges=False, among=new)
+    replaced = compaction.superseded_usage(opened.journal.path, opened.journal.unknown_ids, judges=False, among=new)
     if replaced != Usage():
         meta["superseded"] = msgspec.to_builtins(total_usage((replaced, run_json.superseded(meta))))
     for name in ("summary", "finished"):

@@ -12,7 +12,7 @@ import numpy
 import pytest
 
 from m1eval import Output, Score, Usage
-from m1eval.run.grading import contained
+from m1eval.run.grading import isolate_exits
 from m1eval.store.journal_state import JournalState, records
 from m1eval.store.record import Record, encode_record
 from m1eval.validation import as_number, as_output, as_score
@@ -202,4 +202,4 @@ def test_an_error_of_a_plugin_that_is_no_exception_only_fails_the_sample():
         raise Skipped("not today")
 
     with pytest.raises(RuntimeError, match="Skipped: not today"):
-        asyncio.run(contained(score()))
+        asyncio.run(isolate_exits(score()))

@@ -14,6 +14,8 @@ from m1eval.progress import Progress
 from m1eval.protocols import Runner
 from m1eval.store import folders
 
+MAX_COUNT = 2**50
+
 
 class Model:
     """The model of `--model RUNNER:NAME` and its options; the runner is made when it is needed.
@@ -36,7 +38,10 @@ class Model:
             raise UsageError(
                 f"{yaml_file.display_path(self.file)}: a runner file has a class Runner; this one has none"
             )
-        self._factory = plugins.with_base(self._factory, Runner)
+        try:
+            self._factory = plugins.with_base(self._factory, Runner)
+        except UsageError as error:
+            raise UsageError(f"{yaml_file.display_path(self.file)}: {error}") from error
         plugins.check_options(self._factory, self.options, f"runner {self.kind}")
 
     def takes(self, option: str) -> bool:
@@ -71,6 +76,26 @@ class Model:
             raise
         except Exception as error:
             raise self._failed("start", error) from error
+        self._check_attributes(runner)
+
+    def describe(self, runner: Runner) -> dict[str, Any]:
+        """What the runner says of itself; PluginFailed if its code raises or gives something else than a mapping."""
+        try:
+            return dict(runner.describe() or {})
+        except M1evalError:
+            raise
+        except Exception as error:
+            raise self._failed("describe", error) from error
+
+    def _check_attributes(self, runner: Runner) -> None:
+        """UsageError for numbers of a started runner that are none, before anything is asked."""
+        for name in ("concurrency", "max_n", "context_window"):
+            value = getattr(runner, name)
+            if value is None and name == "context_window":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < MAX_COUNT:
+                file = yaml_file.display_path(self.file)
+                raise UsageError(f"{file}: {name} of runner {self.kind} is {value!r:.80}, not a whole number from 1 on")
 
     async def aclose(self, runner: Runner) -> None:
         """Close the runner; PluginFailed if its code raises anything but an error of ours."""

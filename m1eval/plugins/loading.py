@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -66,10 +67,20 @@ def check_options(
 
 
 def with_base(plugin: Any, base: type) -> Any:
-    """A plugin's class with the defaults of its base class, also if its author left the base class out."""
+    """A plugin's class with the defaults of its base class, also if its author left the base class out.
+
+    UsageError for a class that cannot have another base, such as an enumeration.
+    """
     if not inspect.isclass(plugin) or issubclass(plugin, base):
         return plugin
-    return type(plugin.__name__, (plugin, base), {"__module__": plugin.__module__, "__doc__": plugin.__doc__})
+    attributes = {"__module__": plugin.__module__, "__doc__": plugin.__doc__}
+    try:
+        return types.new_class(
+            plugin.__name__, (plugin, base), exec_body=lambda namespace: namespace.update(attributes)
+        )
+    except TypeError as error:
+        name = f"m1eval.{base.__name__}"
+        raise UsageError(f"class {plugin.__name__} cannot get the defaults of {name} ({error}); derive it") from error
 
 
 def with_base_class(plugin: Any, base: type[T]) -> T:
@@ -77,7 +88,7 @@ def with_base_class(plugin: Any, base: type[T]) -> T:
     if not isinstance(plugin, base):
         try:
             plugin.__class__ = with_base(type(plugin), base)
-        except TypeError:
+        except (TypeError, UsageError):
             name = f"m1eval.{base.__name__}"
             raise TypeError(f"{type(plugin).__name__} is not a {name}; write class {base.__name__}({name})") from None
     return cast("T", plugin)

@@ -96,7 +96,7 @@ class Evaluation:
                 for each in self.planned:  # an earlier command may have been killed before it had compared them
                     if each.compares_answers:
                         await each.compare_answers(session)
-            notes = [*self._runner.notes, *([APPROXIMATE] if tokenizer.approximate else [])]
+            notes = [*map(str, self._runner.notes or ()), *([APPROXIMATE] if tokenizer.approximate else [])]
             for run in self._runs:
                 run.notes += notes
         except BaseException as error:

@@ -55,7 +55,7 @@ class OpenRun:
 
         Only what it describes as `pinned` counts; that goes into run.json at once, so that a killed run says it too.
         """
-        description = dict(runner.describe())
+        description = self.run.model.describe(runner)
         if pinned := self.meta.get("runner", {}).get("pinned"):
             refuse_if_different(self.run.folder, {"runner": pinned}, {"runner": description.get("pinned", {})})
         self.meta["runner"] = description

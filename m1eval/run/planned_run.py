@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from m1eval import plugins
-from m1eval.errors import UsageError
+from m1eval.errors import M1evalError, UsageError
 from m1eval.plugins import foreign
 from m1eval.run import adaptive, loop
 from m1eval.run.generation import Session
@@ -84,7 +84,10 @@ class PlannedRun:
             if policy != "fail" and not session.runner.context_window:
                 self.notes.append(f"overlength: {policy} is not applied, the model's window is not known (-o window=N)")
             self.meta["overlength"] = self.plan.overlength.to_config()
-            self.meta["runner"] = dict(session.runner.describe())
+            try:
+                self.meta["runner"] = self.run.model.describe(session.runner)
+            except M1evalError as error:  # the answers stay, and what it said at the start
+                self.notes.append(str(error))
             self.meta["seconds"] = self.meta.get("seconds", 0.0) + self.seconds
         await self.compare_answers(session)
 

@@ -27,7 +27,10 @@ def load_scorer(file: YamlFile, name: str, path: str, options: Mapping[str, Any]
     code = Path(module.__file__ or name)
     if not inspect.isclass(factory) and not callable(factory):
         raise UsageError(f"{where}: {display_path(code)}: a scorer file has a class Scorer; this one has none")
-    factory = plugins.with_base(factory, Scorer)
+    try:
+        factory = plugins.with_base(factory, Scorer)
+    except UsageError as error:
+        raise UsageError(f"{where}: {display_path(code)}: {error}") from error
     plugins.check_options(factory, options, f"scorer {name}", lambda o: file.where(("scorer", name, o)))
     published = {"texts": texts.variables} if "texts" in parameter_names(factory) else {}
     try:
@@ -55,10 +58,13 @@ def _checked(scorer: Any, where: str) -> Scorer:
     for name in ("gold", "aggregate", "vote", "same"):
         if (method := getattr(scorer, name, None)) is not None and not callable(method):
             raise UsageError(f"{where}: the Scorer's {name} is not a method")
+    for name in ("needs_judge", "supports_majority_vote"):
+        if not isinstance(getattr(scorer, name), bool):
+            raise UsageError(f"{where}: the Scorer's {name} is not True or False")
     if not foreign.is_async(score) or not type(scorer).__module__.startswith("m1eval.plugins.scorers."):
         try:
             scorer.score = awaitable(score)
-        except AttributeError:
+        except (AttributeError, TypeError):  # slots, frozen dataclasses
             if not foreign.is_async(score):
                 raise UsageError(f"{where}: the Scorer's score is not async; write {SIGNATURE}") from None
     return cast("Scorer", scorer)

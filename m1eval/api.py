@@ -58,7 +58,7 @@ class Results(Sequence["StoredRun"]):
         return frame.answers_frame(self.runs, "these results")
 
     def to_dict(self) -> dict[str, Any]:
-        """What `m1eval run --json` prints."""
+        """The JSON document that `m1eval run --json` prints."""
         import msgspec
 
         from m1eval.report.table import to_json

@@ -176,7 +176,7 @@ def register_command(words: Sequence[str]) -> None:
 
 
 def _option_values(words: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Each word of a command as (its option, the text before the value, the value)."""
+    """Words of a command, each as (its option, the text before the value, the value)."""
     option = ""
     for word in words:
         name, equals, value = word.partition("=")
@@ -252,7 +252,7 @@ def _split_url(url: str) -> tuple[str, str, list[tuple[str, str]]]:
 
 
 def _login_end(rest: str) -> int:
-    """Where the login of an address ends, its @ included; 0 if there is none. `rest` comes after the scheme.
+    """End index of the login in an address, its @ included; 0 without a login. `rest` comes after the scheme.
 
     A password may hold @ and, written carelessly, / too: then what is before the first / ends with no port.
     """

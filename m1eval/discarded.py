@@ -7,7 +7,7 @@ from m1eval.types import Usage
 
 
 class Payer(Protocol):
-    """What is charged for a request while it is in flight."""
+    """The account that a request in flight is charged to."""
 
     def discard(self, usage: Usage | None) -> None:
         """Count an unusable reply; None if nobody knows its tokens. Raises if a limit leaves no room for another."""

@@ -1,4 +1,4 @@
-"""What can go wrong, as a user meets it.
+"""Exceptions and their exit codes, as a user meets them.
 
 M1evalError            one line on the terminal: what, where, what to do; exit code 2
 ├── UsageError         a name, key, value, file or plugin that the user can correct
@@ -46,4 +46,4 @@ class Stopped(M1evalError):
 
 
 class ContextLengthExceeded(RuntimeError):
-    """What a judge was asked is longer than its context window."""
+    """A judge's prompt is longer than its context window."""

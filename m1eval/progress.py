@@ -1,10 +1,10 @@
-"""Where runners report what they are doing."""
+"""Progress reports of runners."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Where runners say what they are doing; the terminal display is one, `NullProgress` ignores it all."""
+    """Receiver of runners' progress reports: the terminal display, or `NullProgress`, which ignores them."""
 
     def status(self, text: str) -> None: ...
     def tokens(self, *, prompt: int = 0, output: int = 0) -> None: ...

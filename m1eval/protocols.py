@@ -41,7 +41,7 @@ class Judges(Protocol):
 
 
 class Context(Protocol):
-    """What a scorer or an episode may use besides the sample: one for each (sample, repeat), closed after grading."""
+    """Resources for a scorer or an episode besides the sample: one for each (sample, repeat), closed after grading."""
 
     sample: Sample
     repeat: int
@@ -54,7 +54,7 @@ class Context(Protocol):
 
     @property
     def state(self) -> dict[str, Any]:
-        """Whatever an episode leaves for its scorer."""
+        """Values that an episode leaves for its scorer."""
 
     async def enter_async(self, manager: AbstractAsyncContextManager[T]) -> T:
         """Enter an `async with`, such as that of a container, which is left after grading, however that ends."""
@@ -76,7 +76,7 @@ class Runner:
     concurrency: int = 16
     """Requests to keep in flight; read again and again, so it may change."""
     max_n: int = 1
-    """How many answers `generate_n` may be asked for."""
+    """Maximum number of answers per `generate_n` call."""
     base_url: str | None = None
     """Address of the service, by which its prices are found."""
     notes: Sequence[str] = ()
@@ -99,11 +99,11 @@ class Runner:
         return [await self.generate(request)]
 
     async def loglikelihood(self, request: Request, continuation: str) -> Likelihood:
-        """How likely a given text is after the prompt, for multiple choice."""
+        """Log-likelihood of a given text after the prompt, for multiple choice."""
         raise NotImplementedError
 
     def describe(self) -> Mapping[str, Any]:
-        """What is worth keeping in run.json, never keys; `pinned` in it must be the same for a run to continue."""
+        """Description of the runner for run.json, never keys; `pinned` in it must be the same for a run to continue."""
         return {}
 
     def recall(self, described: Mapping[str, Any]) -> None:
@@ -138,7 +138,7 @@ class Scorer:
         return sample.target
 
     def gold_fault(self, sample: Sample) -> str | None:
-        """Why the sample's reference cannot be graded against, for `m1eval check`; None if it can."""
+        """Reason that the sample's reference cannot be graded against, for `m1eval check`; None if it can."""
         return None
 
     async def gold_hazard(self, sample: Sample, context: Context) -> str | None:
@@ -166,4 +166,4 @@ class Scorer:
 
 
 Episode = Callable[[Sample, Runner, Context], Awaitable[Output]]
-"""How a sample is asked: one request and one output by default, many turns for tool use and agents."""
+"""Generation of one sample: one request and one output by default, many turns for tool use and agents."""

@@ -102,7 +102,7 @@ _lost: list[OutputLost] = []
 
 
 def lost_output() -> OutputLost | None:
-    """Why standard output took no more, if that was so since `guarded` began."""
+    """Error that ended standard output since `guarded` began; None if it still takes text."""
     return _lost[0] if _lost else None
 
 
@@ -123,7 +123,7 @@ def guarded() -> Iterator[None]:
 
 
 def guard_process() -> None:
-    """From now on the standard streams of this process are made safe; for worker processes, which only print."""
+    """Make the standard streams of this process safe from now on; for worker processes, which only print."""
     sys.stdout = cast("TextIO", sys.stdout and _Guard(sys.stdout, lambda _: None))
     sys.stderr = cast("TextIO", sys.stderr and _Guard(sys.stderr, lambda _: None))
 

@@ -15,14 +15,14 @@ Message = dict[str, Any]
 """One chat message in the OpenAI form: `role` and `content`, and for tools `tool_calls`, `tool_call_id`, `name`."""
 
 Outcome = Literal["right", "wrong", "partial", "truncated", "unparsed", "refused_context", "errored"]
-"""What became of one (sample, repeat). All but `errored` are scored; `errored` never counts as wrong."""
+"""Outcome of one (sample, repeat). All but `errored` are scored; `errored` never counts as wrong."""
 
 FinishReason = Literal["stop", "length", "tool_calls", "refused_context"]
 """Why a generation ended; `refused_context`: the prompt is longer than the model's window."""
 
 
 class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How tokens are drawn. None leaves a setting to the runner (greedy for `local`, the server's own for `http`)."""
+    """Sampling parameters. None leaves a setting to the runner (greedy for `local`, the server's own for `http`)."""
 
     temperature: float | None = None
     """0 is greedy."""
@@ -31,14 +31,14 @@ class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
     """0 or -1: all tokens."""
     min_p: float | None = None
     max_tokens: Annotated[int, Meta(le=2**31 - 1)] | None = None
-    """Most new tokens, thinking included; None: until the model's window is full."""
+    """Maximum number of new tokens, thinking included; None: until the model's window is full."""
     stop: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
     """Strings that end the answer; not part of it."""
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
 
 class EffectiveLengthRule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """When a prompt length counts as one that a model can use."""
+    """A benchmark's rule for the prompt lengths that a model can use."""
 
     threshold: Annotated[float, Meta(ge=0, le=1, description="The score that a length must reach.")]
     name: Annotated[str, Meta(description="The benchmark; tasks of one name have a mean by length together.")] = ""
@@ -73,15 +73,15 @@ class LazySample(Struct, kw_only=True, frozen=True):
     """Returns the row's columns; deterministic, called again when a run continues."""
     prefix_key: str = ""
     cluster: str = ""
-    """What text the sample is about, where that is more than a shared prefix."""
+    """Key of the text that the sample is about, where that is more than a shared prefix."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Columns known before the row is built, such as length, depth or subtask: `--limit` takes as many of each."""
     build_repeat: Callable[[int], Mapping[str, Any]] | None = None
-    """In place of `build`, for benchmarks that draw the prompt of each repeat anew; takes the repeat, from 0."""
+    """Replaces `build` in benchmarks that generate a new prompt for each repeat; takes the repeat, from 0."""
 
 
 class Request(Struct, kw_only=True):
-    """What a runner is asked: exactly one of `messages`, `prompt` (raw text) and `token_ids`."""
+    """A request to a runner: exactly one of `messages`, `prompt` (raw text) and `token_ids`."""
 
     messages: list[Message] | None = None
     prompt: str | None = None
@@ -89,7 +89,7 @@ class Request(Struct, kw_only=True):
     tools: list[dict[str, Any]] = field(default_factory=list)
     sampling: Sampling = Sampling()
     think_budget: int | None = None
-    """Most thinking tokens before the end of thinking is forced; None: no cap. A runner that cannot do it raises."""
+    """Maximum number of thinking tokens, then their end is forced; None: no cap. A runner that cannot do it raises."""
     prefix_key: str = ""
     logprobs: bool = False
     """Whether the logprob of each new token is wanted; runners that cannot say leave them out."""
@@ -139,7 +139,7 @@ class Timing(Struct, kw_only=True, omit_defaults=True):
 
 
 class Output(Struct, kw_only=True):
-    """What came back for a Request. `text` is the answer alone; see `m1eval.split_thinking`."""
+    """A runner's response to a Request. `text` is the answer alone; see `m1eval.split_thinking`."""
 
     text: str = ""
     reasoning: str = ""
@@ -150,7 +150,7 @@ class Output(Struct, kw_only=True):
     usage: Usage = field(default_factory=Usage)
     timing: Timing = field(default_factory=Timing)
     logprobs: list[float] | None = None
-    """In nats, of each new token, under the model's own distribution; 0 for tokens that were forced."""
+    """Logprob of each new token in nats, under the model's own distribution; 0 for tokens that were forced."""
     retries: int = 0
     error: str | None = None
     """Why the output cannot be used, or a refusal in the server's own words."""
@@ -158,17 +158,17 @@ class Output(Struct, kw_only=True):
 
 
 class Likelihood(Struct, kw_only=True):
-    """How a model sees a given text after a prompt."""
+    """Likelihood of a given text after a prompt."""
 
     logprob: float
-    """In nats, the sum over its tokens."""
+    """Sum of the logprobs of its tokens, in nats."""
     greedy: bool
     """Whether each of its tokens is the likeliest one."""
     tokens: int
 
 
 class JudgeReply(Struct, kw_only=True, omit_defaults=True):
-    """What a judge said about one answer; kept in the journal, so that the same question is asked once."""
+    """A judge's reply about one answer; kept in the journal, so that the same question is asked once."""
 
     judge: str
     """The judge's model, as `--judge` names it."""
@@ -184,14 +184,14 @@ class Score(Struct, kw_only=True):
     """The grade of one output."""
 
     value: float
-    """In [0, 1]."""
+    """Score, in [0, 1]."""
     answer: str | None = None
-    """What was taken for the answer; None if no answer was found."""
+    """The extracted answer; None if no answer was found."""
     explanation: str = ""
     """One line: which rule decided."""
     metrics: dict[str, float] = field(default_factory=dict)
     verdicts: list[JudgeReply] = field(default_factory=list)
-    """What judges said, if some were asked."""
+    """Replies of the judges, if some were asked."""
 
 
 def classify(output: Output, score: Score) -> Outcome:

@@ -89,7 +89,7 @@ class Runner(m1eval.Runner):
         return {"gold": gold, "wrong": "\\boxed{-987654321}", "garbled": GARBLED}[part], False
 
     async def aclose(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: echo holds no resources."""
 
 
 def _number(name: str, value: object, least: int = 0) -> float:

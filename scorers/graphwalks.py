@@ -56,7 +56,7 @@ class Scorer(m1eval.Scorer):
         return Score(value=value, answer=named.shown[-80:], explanation=explanation, metrics=metrics)
 
     def gold(self, sample: Sample) -> str:
-        """In the form that was asked for."""
+        """Correct answer in the form that the prompt asks for."""
         return f"Final Answer: [{', '.join(map(str, list_in(sample, 'answer_nodes', 'graphwalks', empty=True)))}]"
 
 

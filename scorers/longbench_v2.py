@@ -27,5 +27,5 @@ class Scorer(TargetScorer):
         return Score(value=value, answer=letter, explanation="longbench_v2: letter", metrics={"compensated": value})
 
     def gold(self, sample: Sample) -> str:
-        """In the form that was asked for."""
+        """Correct answer in the form that the prompt asks for."""
         return f"The correct answer is ({target_in(sample, 'longbench_v2').strip()})"

@@ -14,7 +14,7 @@ from m1eval.text import unknown_name
 
 
 class PublishedSettings(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """How a figure was made; None is: not stated."""
+    """Settings behind a published score; None where the source does not state them."""
 
     text: str
     repeats: int | None = None
@@ -25,7 +25,7 @@ class PublishedSettings(Struct, forbid_unknown_fields=True, omit_defaults=True, 
     min_p: float | None = None
     max_tokens: int | None = None
     thinking: str | None = None
-    """Most thinking tokens as printed, such as 80K."""
+    """Thinking budget in tokens as printed, such as 80K."""
     subset: str | None = None
     """The part of the benchmark, where it is not the whole."""
 
@@ -35,18 +35,18 @@ class PublishedScore(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
 
     model: str
     score: float
-    """In the benchmark's unit, as printed."""
+    """Score in the benchmark's unit, as printed."""
     metric: str
     protocol: PublishedSettings
     source: str
     by: str
-    """Who published it, which need not be who made the model."""
+    """Publisher of the score, not always the maker of the model."""
     confidence: Literal["high", "medium", "low"]
-    """How sure it is that the source says so."""
+    """Confidence that the source states this score."""
     date: str | None = None
     """Year and month of the source."""
     conflict: str | None = None
-    """What other reports say about the same model on the same benchmark, with their source."""
+    """Differing scores from other reports for the same model and benchmark, with their source."""
 
 
 class Baseline(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -56,7 +56,7 @@ class Baseline(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=T
     title: str
     unit: Literal["percent"]
     note: str
-    """What must match before a score may be compared with these figures."""
+    """Conditions under which a score is comparable with these figures."""
     figures: list[PublishedScore]
     sources: dict[str, str] = {}
     """Only a place for YAML anchors, like `protocols`; the figures hold the values themselves."""

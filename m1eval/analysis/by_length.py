@@ -19,7 +19,7 @@ from m1eval.types import EffectiveLengthRule, Outcome, Timing, Usage
 from m1eval.yaml_file import display_path
 
 RULER = 0.856
-"""What Llama-2-7B scores at 4k: RULER (Hsieh et al. 2024, section 4) calls a length effective if a model reaches it."""
+"""Llama-2-7B's score at 4k: RULER (Hsieh et al. 2024, section 4) calls a length effective if a model reaches it."""
 THRESHOLD = 0.85
 ROW_COLUMNS = ("depth", "subtask")
 """Columns that make the rows of a heat map, the first that is there."""
@@ -29,7 +29,7 @@ MAX_ROWS = 21
 
 
 class Entry(Struct):
-    """What of a record is needed here."""
+    """The fields of a record that results by length need."""
 
     id: str
     outcome: Outcome

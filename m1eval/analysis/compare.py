@@ -74,7 +74,7 @@ class Comparison(Effect, kw_only=True):
     difference_bounds: tuple[float, float] | None = None
     """The least and the greatest that it can be, whatever the errored answers were."""
     margin: float | None = None
-    """How much worse B may be."""
+    """Non-inferiority margin: the maximum by which B may be worse."""
     gate: Gate | None = None
     """Whether B is worse by more than that, on these problems."""
     both_right: int

@@ -1,4 +1,4 @@
-"""How long a context a model can be trusted with: which lengths certainly reach a score, and which certainly miss it.
+"""Effective context length of a model: the lengths that certainly reach a score, and those that certainly miss it.
 
 A length is reached if the lower end of a one-sided 95% interval of its score is at least the threshold, missed if the
 upper end is below it, else undecided. The effective length is the largest one that is reached with every shorter one

@@ -1,4 +1,4 @@
-"""Which samples of two runs are the same problem, with the answers of both.
+"""Pairing of samples: the problems that two runs have in common, with the answers of both.
 
 Samples are paired by what was asked: the digest of prompt and target that every record carries. Where only the prompt
 was changed on purpose (its template, the system message, a protocol), the same row of the same data is the same
@@ -97,7 +97,7 @@ class Match(NamedTuple):
     """One problem in both runs."""
 
     name: str
-    """Its id in A."""
+    """Sample id in run A."""
     one: SampleAnswers
     other: SampleAnswers
     other_prompt: bool = False

@@ -24,7 +24,7 @@ class BaselineComparison(Struct, kw_only=True):
     model: str
     """The published one."""
     published: float
-    """In [0, 1]."""
+    """The published score, in [0, 1]."""
     same_data: bool
     """Whether the figure is on the same data; else it is of the same form alone, and no difference is taken."""
     score: float | None

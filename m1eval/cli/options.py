@@ -103,7 +103,7 @@ class NonEmpty(click.ParamType[str]):
 
 
 def _invalid_reason(text: str) -> str:
-    """Why a text cannot be a name; empty if it can."""
+    """Reason that a text cannot be a name; empty if it can."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,1 +1,1 @@
-"""How a model is reached: runners by name, tokenizers, thinking, prices."""
+"""Access to a model: runners by name, tokenizers, thinking, prices."""

@@ -51,7 +51,7 @@ class RunnerTokenizer:
         """Whether four characters count as a token, because the runner has no tokenizer."""
 
     def encode(self, text: str) -> Sequence[int]:
-        """Same as the runner's."""
+        """Token ids of a text, from the runner's tokenizer."""
         return self._resolve().encode(text)
 
     def counts(self, texts: Sequence[str]) -> Sequence[int]:
@@ -61,11 +61,11 @@ class RunnerTokenizer:
         return count_batch(texts) if count_batch else [len(tokenizer.encode(text)) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Same as the runner's."""
+        """Text of token ids, from the runner's tokenizer."""
         return self._resolve().decode(ids)
 
     def count(self, messages: Sequence[Message]) -> int:
-        """Same as the runner's."""
+        """Number of prompt tokens, from the runner's tokenizer."""
         return self._resolve().count(messages)
 
     @property

@@ -13,7 +13,7 @@ from m1eval.plugins.paths import KINDS, PACKAGE, import_root, package_folders, p
 
 
 class _Code(NamedTuple):
-    """A Python file and the folders that its top-level package stands for, in the order of search."""
+    """A Python file and the folders of its top-level package, in the order of search."""
 
     file: Path
     folders: tuple[Path, ...]

@@ -100,7 +100,7 @@ def missing_package(who: str, error: ModuleNotFoundError) -> UsageError:
 
 
 def remedy(module: str) -> str:
-    """How to install a missing module: its name, and the pip command with our extra that has it."""
+    """Install hint for a missing module: its name, and the pip command with our extra that has it."""
     from importlib.metadata import PackageNotFoundError, requires  # a fifth of the time that a listing takes
 
     try:

@@ -1,4 +1,4 @@
-"""Where plugins are, and the packages under which Python imports them."""
+"""Plugin folders, and the packages under which Python imports them."""
 
 import hashlib
 import importlib
@@ -107,7 +107,7 @@ def plugin_folder(file: Path) -> Path:
 
 
 def user_package(kind: str, folder: Path) -> str:
-    """The package that stands for one folder, known to worker processes from now on."""
+    """Package name of one plugin folder, known to worker processes from now on."""
     package = f"{PACKAGE}.{kind}_{hashlib.sha256(str(folder).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
     os.environ["M1EVAL_FILES"] = json.dumps({**PackageFinder.user_packages(), package: str(folder)})
     importlib.invalidate_caches()  # the file may have been written just now
@@ -115,7 +115,7 @@ def user_package(kind: str, folder: Path) -> str:
 
 
 def import_root(kind: str, folder: Path) -> Path:
-    """The folder that the top-level package of a folder's files stands for: `tasks/`, or the folder itself."""
+    """The folder of the top-level package of a folder's files: `tasks/`, or the folder itself."""
     for root in [*_user_roots(), *BUILTIN]:
         top = Path(root, kind)
         if folder == top or (

@@ -1,4 +1,4 @@
-"""What `m1eval bench` prints."""
+"""Output of `m1eval bench`."""
 
 from typing import Any
 

@@ -210,7 +210,7 @@ def _size(band: Band) -> str:
 
 
 def caution(bands: Sequence[Band], rule: EffectiveLengthRule) -> str:
-    """How the mean differs from the rule of the benchmark; empty if it does not."""
+    """Note on how the mean differs from the rule of the benchmark; empty if it does not."""
     n = max((len(band.parts) for band in bands), default=0)
     if not rule.subtasks or all(len(band.parts) == rule.subtasks for band in bands):
         return ""

@@ -69,7 +69,7 @@ def width_of(text: str) -> int:
 
 
 def _lists(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
-    """Each row as its first cell and a line for each other one."""
+    """Rows as lists: the first cell of each, then a line for each other cell."""
     label = min(max(map(width_of, head[1:])), max(NARROWEST, width // 2))
     lines = []
     for row in rows:

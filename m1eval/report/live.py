@@ -51,7 +51,7 @@ class LiveLimit(Protocol):
 
 
 class LiveSession(Protocol):
-    """How the runs are carried out."""
+    """The parts of a run's session that the live view shows."""
 
     @property
     def concurrency_limit(self) -> LiveLimit: ...
@@ -242,7 +242,7 @@ class Terminal:
         return f"{speed} · retries {self.retries}{waited}"
 
     def _eta(self) -> str:
-        """From tokens, not samples: what is still to be written at the mean length, at the present rate."""
+        """Estimated time left, from tokens, not samples: the remaining ones at the mean length and the present rate."""
         assert self._run is not None
         tally = self._run.tally
         done, total = self._done()

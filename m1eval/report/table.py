@@ -255,7 +255,7 @@ def _baseline(run: StoredRun) -> tuple[str, bool] | None:
 
 
 def _sources(runs: Sequence[StoredRun]) -> list[str]:
-    """How the published figures were made, a line each benchmark."""
+    """Sources and settings of the published figures, one line per benchmark."""
     lines = []
     for key, same in dict.fromkeys(filter(None, map(_baseline, runs))):
         published = baselines.read(key)

@@ -80,13 +80,13 @@ def _tags(row: dict[str, Any]) -> str:
 
 
 def _graded_by(row: dict[str, Any]) -> str:
-    """What grades it, or that it is a group."""
+    """The scorer of a task, or a note that it is a group."""
     scorer = row.get("scorer", "")
     return "group" if "tasks" in row else scorer if isinstance(scorer, str) else next(iter(scorer))
 
 
 def _print_task(row: dict[str, Any]) -> None:
-    """Every key of a task, long texts on lines of their own."""
+    """Print every key of a task, long texts on lines of their own."""
     for key, value in row.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         if "\n" in text:

@@ -1,4 +1,4 @@
-"""From names and options to configured runs: the model, the tasks with their overrides, judges, folders and prices."""
+"""Configuration of runs from names and options: model, tasks with their overrides, judges, folders and prices."""
 
 import json
 from collections import Counter
@@ -40,7 +40,7 @@ class Configured(NamedTuple):
     judges: "JudgePanel | None"
     options: RunOptions
     notes: list[str]
-    """What the user should know before anything is asked."""
+    """Notes for the user before the first request."""
 
     def evaluation(self, display: Display) -> Evaluation:
         """The evaluation of the runs, with a runner and limits; UsageError if a limit needs an unknown price."""

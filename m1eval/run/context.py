@@ -1,4 +1,4 @@
-"""What scorers and episodes work with: resources of the whole run, lent through a context of each (sample, repeat)."""
+"""Context of scorers and episodes: resources of the whole run, lent to each (sample, repeat)."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -70,7 +70,7 @@ class Context:
 
     @property
     def state(self) -> dict[str, Any]:
-        """Whatever the episode leaves for its scorer."""
+        """Values that the episode leaves for its scorer."""
         if self._state is None:
             self._state = {}
         return self._state

@@ -1,4 +1,4 @@
-"""From runs to results: take the folders, start the model if anything is pending, run task after task, close.
+"""Execution of runs: take the folders, start the model if anything is pending, run task after task, close.
 
 The first Ctrl-C lets requests in flight finish; the second cancels them. Either way the same command continues.
 """
@@ -63,7 +63,7 @@ class Evaluation:
         self._resources = Resources(judges)
 
     async def execute(self, stop: asyncio.Event | None = None, *, signals: bool = True) -> bool:
-        """Do what is pending; False if it was interrupted.
+        """Generate and grade what is pending; False if it was interrupted.
 
         `stop`: when set, what is in flight is finished, no more. `signals`: whether Ctrl-C and its like are handled.
         """

@@ -55,7 +55,7 @@ class ConcurrencyLimit:
 
 
 class Session(NamedTuple):
-    """How a run is carried out: whom to ask, what to ask with, what it may cost, and when to stop."""
+    """Everything that an executing run shares: runner, resources, progress, limits, and the stop signal."""
 
     runner: Runner
     resources: Resources
@@ -74,7 +74,7 @@ def seed_of(run_seed: int, sample: str, repeat: int) -> int:
 class RequestTotals:
     """Usage, times and retries of the requests of one episode, counted where they are made.
 
-    An episode may ask several at once, go on without one that has failed, and make up the output that it returns.
+    An episode may send several concurrently, go on without one that has failed, and make up the output that it returns.
     """
 
     def __init__(self) -> None:

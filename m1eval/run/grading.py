@@ -124,7 +124,7 @@ async def grade_record(
 
 
 def digest_of(sample: Sample) -> str:
-    """What was asked, in sixteen hexadecimal digits: prompt, tools and target."""
+    """Digest of a sample's prompt, tools and target, in sixteen hexadecimal digits."""
     hashed = hashlib.blake2b(digest_size=8)
     hashed.update(encode_json([sample.messages, sample.tools, sample.target]))
     return hashed.hexdigest()
@@ -137,7 +137,7 @@ def _cluster(sample: Sample) -> str:
 
 
 def _group(task: Task, sample: Sample) -> str:
-    """What the sample is averaged with."""
+    """Name of the group that the sample is averaged with."""
     column = task.definition.average
     return "" if column is None else str(sample.metadata[column])
 

@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from m1eval.types import JudgeReply
 
 judge_replies: ContextVar[list[JudgeReply] | None] = ContextVar("judge_replies", default=None)
-"""Where judges put each new reply; None while nothing is graded."""
+"""The list that judges append each new reply to; None while nothing is graded."""
 
 
 def add(reply: JudgeReply) -> None:

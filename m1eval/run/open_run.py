@@ -32,7 +32,7 @@ class OpenRun:
 
     @property
     def runner_description(self) -> dict[str, Any]:
-        """What the runner said of itself when it last worked on this run."""
+        """The runner's description of itself when it last worked on this run."""
         return dict(self.meta.get("runner") or {})
 
     @property
@@ -53,7 +53,7 @@ class OpenRun:
     def check_runner(self, runner: Runner) -> None:
         """UsageError if the runner, now that it has started, would answer otherwise than it did before.
 
-        Only what it describes as `pinned` counts; that goes into run.json at once, so that a killed run says it too.
+        Only what it describes as `pinned` counts; that goes into run.json immediately, also for a killed run.
         """
         description = self.run.model.describe(runner)
         if pinned := self.meta.get("runner", {}).get("pinned"):
@@ -61,7 +61,7 @@ class OpenRun:
         self.meta["runner"] = description
 
     def description(self) -> RunDescription:
-        """What the run is, as far as it is known before the samples are chosen."""
+        """Description of the run, as far as it is known before the samples are chosen."""
         return describe(self.meta, self.journal, self.run.folder)
 
     def save(self) -> None:

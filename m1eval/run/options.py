@@ -18,7 +18,7 @@ MAX_CONCURRENCY = 1_000_000
 
 
 class RunOptions(Struct, kw_only=True):
-    """What a command or `m1eval.evaluate` asks for besides tasks and a model; None leaves a setting to the task."""
+    """Options of a command or of `m1eval.evaluate` besides tasks and model; None leaves a setting to the task."""
 
     profile: str | None = None
     protocol: str | None = None

@@ -52,7 +52,7 @@ class Overlength:
         return {name: sorted(ids) for name, ids in (("skipped", self.skipped), ("cut", self.truncated)) if ids}
 
     def count_skipped(self, ids: Iterable[str]) -> int:
-        """How many of these samples are left out."""
+        """Number of these samples that are left out."""
         return sum(name in self.skipped for name in ids) if self.skipped else 0
 
     def _prompt_tokens(self, sample: Sample, room: int) -> int:

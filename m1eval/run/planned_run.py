@@ -200,7 +200,7 @@ class PlannedRun:
         return sums
 
     def _plan_counts(self) -> dict[str, Any]:
-        """What is to be done, for those who read the folder later."""
+        """Counts of the plan, for those who read the folder later."""
         plan = self.plan
         if plan.done.unknown_ids:
             self.meta["strangers"] = sorted(plan.done.unknown_ids)

@@ -43,7 +43,7 @@ def plan_samples(run: "Run", state: JournalState, tokenizer: Tokenizer, meta: di
 
 
 def preview(run: "Run", tokenizer: RunnerTokenizer, *, redo: bool) -> dict[str, Any]:
-    """What a run would do, how much of it is done and the tokens it may take; nothing is asked or written."""
+    """Preview of a run: its requests, how much is done and the tokens it may take; nothing is asked or written."""
     plan, _ = plan_samples(run, run.read_state(redo=redo), tokenizer, {})
     probes = [plan.samples.sample(n) for n in plan.numbers[:: max(1, len(plan.numbers) // PROBES)][:PROBES]]
     lengths = [tokenizer.count(sample.messages) for sample in probes]

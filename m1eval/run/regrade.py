@@ -49,7 +49,7 @@ class Regraded(NamedTuple):
     run: PlannedRun
     answers: int
     changes: Changes
-    """How many answers went from one outcome to another."""
+    """Number of answers that went from one outcome to another."""
 
 
 class Interrupted(Stopped):

@@ -97,7 +97,7 @@ class EpisodeBudget:
 
     def __init__(self, spending: "Spending", remaining: Amount) -> None:
         self.left = remaining
-        """What it may still spend, if it costs as much as the most expensive so far."""
+        """Amount that it may still spend, if it costs as much as the most expensive so far."""
         self._spending = spending
 
     def deduct(self, usage: Usage) -> None:

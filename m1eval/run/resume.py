@@ -1,4 +1,4 @@
-"""What a folder already holds before a run uses it: its own earlier answers, another run's, or someone else's files."""
+"""Contents of a folder before a run uses it: its own earlier answers, another run's, or someone else's files."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -22,13 +22,13 @@ class Previous(NamedTuple):
     """The contents of a run's folder from an earlier command."""
 
     meta: dict[str, Any]
-    """Its run.json; empty if there is none, or if nothing was finished."""
+    """Content of run.json; empty if there is none, or if nothing was finished."""
     damaged: bool = False
     """run.json cannot be read; the journal can."""
 
 
 def check_resumable(run: "Run", config: dict[str, Any], *, regrade: bool = False) -> Previous:
-    """What the folder holds of this run; UsageError if it holds another run or other files.
+    """Earlier state of this run in its folder; UsageError if it holds another run or other files.
 
     A folder in which nothing was finished belongs to nobody, whatever its run.json says. `regrade`: the scorer and the
     judges may be others.
@@ -50,7 +50,7 @@ def check_resumable(run: "Run", config: dict[str, Any], *, regrade: bool = False
 
 
 def read_folder(run: "Run") -> Previous:
-    """What the folder holds, be it of this run or another; UsageError if its files are not a run's."""
+    """Contents of the folder, be it of this run or another; UsageError if its files are not a run's."""
     folders.refuse_foreign(run.folder)
     path = run.folder / run_json.NAME
     if not path.exists():
@@ -98,7 +98,7 @@ def _refuse_other_seed(run: "Run") -> None:
 
 
 def _cost_of_redoing(state: JournalState) -> str:
-    """What it costs to generate again what is there; empty if nothing is."""
+    """Text on the cost of generating the existing answers again; empty if there are none."""
     if not state.tally.finished:
         return ""
     tokens = state.tally.usage.total

@@ -82,7 +82,7 @@ class Run:
         return config
 
     def read_state(self, *, redo: bool = False) -> JournalState:
-        """What is done in the folder, which is not touched; UsageError if it holds another run, unless for `redo`."""
+        """Journal state of the folder, which is not touched; UsageError if it holds another run, unless for `redo`."""
         if redo:
             resume.read_folder(self)
             return JournalState(self.folder / "nothing")
@@ -140,7 +140,7 @@ class Run:
         return list(dict.fromkeys(line for each in files for line in plugins.notice(*each)))
 
     def _describe(self, config: dict[str, Any], *, created: str) -> dict[str, Any]:
-        """What run.json says before the first request."""
+        """Content of run.json before the first request."""
         files = {"task": str(self.task.path), "scorer": str(self.task.scorer_file), "runner": str(self.model.file)}
         return {
             "m1eval": __version__,

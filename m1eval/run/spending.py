@@ -26,7 +26,7 @@ MAX_OUTPUT = 10**9
 CUT_AFTER = 20
 """Answers after which the last one may get a smaller limit than the task's."""
 MAX_RETRIES = 3
-"""How often a request starts over whose replies were unusable and that had to wait for others meanwhile."""
+"""Maximum times that a request starts over whose replies were unusable and that had to wait for others meanwhile."""
 ROUNDING = 1e-12
 
 
@@ -90,7 +90,7 @@ class Spending:
 
     @property
     def _overrun_reason(self) -> str:
-        """Why this command exceeded a limit; empty if it did not."""
+        """Reason that this command exceeded a limit; empty if it did not."""
         for limit, spent, charged in (
             (self._max_cost, self.cost, self._charged.cost),
             (self._max_tokens, self.tokens, self._charged.tokens),
@@ -328,7 +328,7 @@ class Spending:
         ).covers(flying)
 
     def _remaining(self, *, inner: bool) -> Amount:
-        """What is left of the limits after all that is reserved; negative where a limit is 0."""
+        """Amount left of the limits after all that is reserved; negative where a limit is 0."""
         reserved = self._reserved(inner=inner)
         remaining = []
         for limit, spent, number in ((self._max_cost, self.cost, 0), (self._max_tokens, self.tokens, 1)):

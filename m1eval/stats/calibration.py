@@ -1,4 +1,4 @@
-"""How far stated confidence is from accuracy."""
+"""Calibration: the distance of stated confidence from accuracy."""
 
 import math
 from collections.abc import Iterable

@@ -23,7 +23,7 @@ from m1eval.stats.distributions import NORMAL, beta_cdf, student
 PRIOR = 1.0
 """Degrees of freedom that count for a variance as large as the mean allows, so that few alike values prove nothing."""
 LARGE = 100_000
-"""Effective values beyond which the score test of a proportion (Wilson 1927) stands in for the binomial law."""
+"""Effective values beyond which the score test of a proportion (Wilson 1927) replaces the binomial law."""
 
 
 class Interval(NamedTuple):
@@ -257,7 +257,7 @@ def groups_like_these(groups: Sequence[Sequence[Unit]], low: float = 0.0, high: 
     """The mean over groups of the means of their units, with the error of choosing them.
 
     Groups that share clusters, such as kinds of questions about the same texts, are not independent: then the error is
-    that of choosing clusters for all groups at once, if that is larger.
+    that of choosing clusters for all groups together, if that is larger.
     """
     apart = average([problems_like_these(units, low, high) for units in groups])
     shared = Counter(name for units in groups for name in {unit.cluster for unit in units if unit.cluster})
@@ -326,7 +326,7 @@ def against_published(
 
 
 def _shifted(estimate: Estimate, null: float, variance: float, units: float) -> Estimate:
-    """An estimate less another one of known variance, the mean of so many values.
+    """Difference of an estimate and `null`, which has a known variance and is the mean of `units` values.
 
     That one is drawn to the middle by half a value where it bounds the range: a figure of 0 or 1 is a mean of answers
     like any other, and no proof that another score cannot be the same.

@@ -1,4 +1,4 @@
-"""p values of several tests at once."""
+"""p values of several simultaneous tests."""
 
 from collections.abc import Sequence
 

@@ -20,7 +20,7 @@ RENAMED: dict[str, dict[str, str]] = {"task.scorer": {"grid": "logic_grid"}}
 
 
 def difference(old: dict[str, Any], new: dict[str, Any], ignored: Collection[str] = ()) -> str:
-    """How the settings of a command differ from those of a run; empty if the command may continue the run.
+    """Difference between the settings of a command and of a run; empty if the command may continue the run.
 
     `ignored`: digests that do not decide, from `ignored_digests`.
     """

@@ -1,4 +1,4 @@
-"""Which line of a journal counts for each (sample, repeat): the first score, else the last error.
+"""Choice of the journal line that counts for each (sample, repeat): the first score, else the last error.
 
 Of several gradings the latest counts; its lines come before those of earlier ones, which are history.
 """
@@ -28,7 +28,7 @@ class Deduplicator(Generic[Line]):
         return graded < latest
 
     def add(self, sample: str, repeat: int, line: Line, *, errored: bool) -> Line | None:
-        """Take the next line: the line that it supersedes, the line itself if an earlier score stands, else None."""
+        """Take the next line: the line that it supersedes, the line itself if an earlier score counts, else None."""
         mask = self.scored.get(sample, 0)
         if mask >> repeat & 1:
             return line

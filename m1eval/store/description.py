@@ -18,7 +18,7 @@ from m1eval.types import Usage
 
 
 class Uncertainty(Struct, kw_only=True):
-    """How well a score is known, for one of the two things it may be said of."""
+    """Uncertainty of a score, for one of the two things it may be said of."""
 
     stderr: float | None
     interval: tuple[float, float] | None
@@ -37,13 +37,13 @@ class Adaptive(Struct, kw_only=True):
 
 
 class RunDescription(Struct, kw_only=True):
-    """What a run is and how it came out; None where it is not known."""
+    """Identity, settings and results of a run; None where they are not known."""
 
     task: str
     model: str
     protocol: str
     samples: int
-    """With at least one scored answer."""
+    """Samples with at least one scored answer."""
     samples_chosen: int
     samples_in_set: int
     clusters: int
@@ -73,7 +73,7 @@ class RunDescription(Struct, kw_only=True):
     interval: tuple[float, float] | None
     """95% of the score for problems like these."""
     these_problems: Uncertainty | None
-    """How well the score is known for these very problems: their answers vary, the problems do not."""
+    """Uncertainty of the score for these very problems: their answers vary, the problems do not."""
     score_bounds: tuple[float, float] | None
     """The score with every errored answer counted as wrong, and as right."""
     outcomes: dict[str, int]
@@ -100,7 +100,7 @@ class RunDescription(Struct, kw_only=True):
     figures: dict[str, float | None]
     """Metrics of the whole run: the scorer's, pass@k and the like; known at the end."""
     figure_intervals: dict[str, dict[str, Any]]
-    """Of metrics over several answers: interval, samples, samples left out, bounds."""
+    """For each metric over several answers: interval, samples, samples left out, bounds."""
     notes: list[str] = field(default_factory=list)
     path: str
 
@@ -179,7 +179,7 @@ def describe(meta: Mapping[str, Any], state: JournalState, folder: Path) -> RunD
 
 
 def _plan(meta: Mapping[str, Any], tally: Tally, errored: Counter[str]) -> dict[str, Any]:
-    """What was to be done; of a run.json that does not say it, what was done."""
+    """Planned counts; for a run.json without them, the finished ones."""
     seen = len(tally.counts.keys() | errored.keys())
     repeats = int(meta.get("config", {}).get("repeats") or 1)
     defaults: dict[str, Any] = {

@@ -22,7 +22,7 @@ GRADING = "samples.jsonl.grading"
 FILES = (JOURNAL, "run.json", "prompts.zst", "samples.parquet", "heatmap.svg", GRADING)
 """The files that a run writes, the journal first."""
 ASIDE = ".before-redo"
-"""How the folder ends in which an earlier run is kept."""
+"""Suffix of the folder in which an earlier run is kept."""
 
 
 def make(folder: Path) -> list[Path]:
@@ -71,7 +71,7 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def aside_path(folder: Path) -> Path:
-    """Where the earlier run is kept while `--redo` has no answer yet."""
+    """Path of the earlier run while `--redo` has no answer yet."""
     place = Path(os.path.realpath(folder))  # Path.resolve raises RuntimeError where links go round in circles
     return place.with_name(f"{place.name}{ASIDE}")
 

@@ -1,4 +1,4 @@
-"""Where a run is kept: `results/<task>/<org>--<model>/`, or the same below `--out`, whatever the number of tasks."""
+"""Folders of runs: `results/<task>/<org>--<model>/`, or the same below `--out`, whatever the number of tasks."""
 
 import hashlib
 import json

@@ -34,7 +34,7 @@ class Staging:
         self.path = folder / GRADING
         self._answers = answers
         self.graded: dict[tuple[str, int], float] = {}
-        """When the answers were given that have a new grade, without those whose grading failed."""
+        """Times of the answers that have a new grade, without those whose grading failed."""
         header = msgspec.json.encode({"grading": number, "settings": settings}, enc_hook=str) + b"\n"
         continues = self._read(header)
         try:
@@ -133,7 +133,7 @@ def discard(folder: Path) -> None:
 
 
 def _staged_lines(staging: Path, folder: Path) -> dict[tuple[str, int], int] | None:
-    """Where the last line is of each (sample, repeat); None if run.json does not name their grading."""
+    """Position of the last line of each (sample, repeat); None if run.json does not name their grading."""
     with staging.open("rb") as file:
         try:
             number = msgspec.json.decode(file.readline())["grading"]

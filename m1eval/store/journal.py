@@ -319,7 +319,7 @@ class Journal(JournalState):
 
     @property
     def late_notes(self) -> list[str]:
-        """What was found amiss while closing."""
+        """Notes on problems while closing."""
         return self._set_aside
 
     @property

@@ -19,7 +19,7 @@ SHOWN = 10
 
 
 class JournalState:
-    """What is done according to a journal file; reading it changes nothing."""
+    """Finished work according to a journal file; reading it changes nothing."""
 
     def __init__(self, path: Path, unknown_ids: Set[str] = frozenset()) -> None:
         """Read the file; lines of `strangers`, ids that are none of the task's, do not count."""
@@ -28,22 +28,22 @@ class JournalState:
         self.strange: list[int] = []
         """The numbers of the first lines that are of strangers."""
         self.strange_lines = 0
-        """How many there are."""
+        """Number of lines that are of strangers."""
         self.tally = Tally()
         self.reasons = Reasons()
         """Why samples are errored."""
         self.cost = 0.0
         """US dollars, of the answers whose price is known."""
         self.priced = 0
-        """How many these are."""
+        """Number of answers whose price is known."""
         self.unpriced = 0
         """Answers of which the price is not known, among them those that do not say what they took."""
         self.torn: list[int] = []
         """The numbers of lines that are not records."""
         self.invalid: dict[int, str] = {}
-        """What cannot be in lines by number; they stay in the file and do not count."""
+        """Faults of invalid records by line number; the lines stay in the file and do not count."""
         self.lines = Deduplicator[RecordHeader]()
-        """Those that count."""
+        """The lines that count."""
         self.grading = 0
         """The number of the latest grading."""
         self._superseded = 0

@@ -1,4 +1,4 @@
-"""What `run.json` says, read with its types checked: it may be damaged, or written by somebody else."""
+"""Content of `run.json`, with its types checked: it may be damaged, or written by somebody else."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +10,7 @@ from m1eval.errors import UsageError
 from m1eval.yaml_file import display_path
 
 _BEGIN = b'{\n "m1eval": '
-"""How each run.json of ours begins."""
+"""First bytes of every run.json of ours."""
 _MAPPINGS = ("runner", "summary")
 """Keys that may be null, which is as good as not there."""
 

@@ -144,7 +144,7 @@ def _matters(answers: RepeatAnswers, votes: Mapping[str, int], k: int) -> bool:
 
 
 async def _group_votes(votes: Mapping[str, int], same: Same, enough: int | None) -> dict[str, str]:
-    """By vote, the first one that is the same; each is compared with the first of each group alone.
+    """Map from each vote to the first one that is the same; each is compared with the first of each group alone.
 
     The most frequent come first, and it ends when a group has more than `enough` votes. A comparison that takes too
     long says that they are not the same. A vote is compared no more once two of its comparisons have taken too long,
@@ -233,13 +233,13 @@ def _pass(k: int, ballot: Ballot) -> float:
 
 
 def _lost_wrong(ballot: Ballot, missing: int) -> Ballot:
-    """As if the missing answers were wrong, and the same as the wrong answer that was given most often."""
+    """The ballot if the missing answers were wrong, and the same as the most frequent wrong answer."""
     first, *others = sorted(ballot.wrong, reverse=True) or [0]
     return ballot._replace(wrong=(first + missing, *others))
 
 
 def _vote(scorer: Scorer, record: Record) -> str | None:
-    """What an answer says, by a scorer of anybody's; None if that raises an error."""
+    """Vote of an answer, by anybody's scorer; None if the scorer raises an error."""
     try:
         vote: Any = scorer.vote(record)
         return _hash_long(vote if vote is None else str(vote))

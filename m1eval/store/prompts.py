@@ -47,7 +47,7 @@ def encode_frame(sample: str, prompt: bytes) -> bytes:
 
 
 def read_prompts(path: Path) -> Iterator[dict[str, Any]]:
-    """What `prompts.zst` holds: id, bytes and sha256 of each prompt, and its messages unless they were too long.
+    """Rows of `prompts.zst`: id, bytes and sha256 of each prompt, and its messages unless they were too long.
 
     Raises Damaged at a frame that m1eval did not write.
     """
@@ -110,7 +110,7 @@ def _is_intact(data: mmap.mmap, bounds: "array[int]") -> bool:
 
 
 def _bounds(data: mmap.mmap, at: int) -> "array[int]":
-    """Where frames begin and end from `at` on, by their headers alone; what comes after the last is torn.
+    """Offsets of frames from `at` on, by their headers alone; what comes after the last is torn.
 
     A frame is a header, blocks with a size in three bytes each, and perhaps a checksum (RFC 8878, section 3.1.1).
     """

@@ -1,4 +1,4 @@
-"""Why samples errored: reasons that differ only in numbers, ids or quoted text are one kind, each with its count."""
+"""Reasons of errored samples: those that differ only in numbers, ids or quoted text are one kind, with its count."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _VARYING = re.compile(
     r"\b0x[0-9a-fA-F]+|\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b|\b(?=[\w-]*\d)[\w-]{12,}"
     r"|\d+(?:[.,:]\d+)*|'[^'\n]{0,200}'|\"[^\"\n]{0,200}\""
 )
-"""What varies between two errors of one kind: ids, numbers, quotations."""
+"""Variable parts of an error message: ids, numbers, quotations."""
 
 
 class Reason(Struct):

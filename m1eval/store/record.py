@@ -89,7 +89,7 @@ MAX_DEPTH = 64
 
 
 def fault(line: "RecordHeader | Record") -> str:
-    """What in a line cannot be; empty if it may count."""
+    """Fault of a journal line; empty if it may count."""
     usage, total, seed, value = line.usage, line.timing.total, line.seed, line.value or 0.0
     if (
         (value == (line.outcome == "right") or (line.outcome == "partial" and 0 < value < 1))

@@ -70,7 +70,7 @@ class StoredRun:
 
     @cached_property
     def description(self) -> RunDescription:
-        """What the run is and how it came out."""
+        """Identity, settings and results of the run."""
         return describe(self.meta, self.state, self.path)
 
     @property

@@ -120,7 +120,7 @@ class Tally:
 
     @property
     def clusters(self) -> int:
-        """How many texts the scored samples are about, a sample that shares none counted by itself."""
+        """Number of texts that the scored samples are about, a sample that shares none counted by itself."""
         shared = {sums.cluster for sums in self._scored() if sums.cluster}
         return len(shared) + sum(not sums.cluster for sums in self._scored())
 

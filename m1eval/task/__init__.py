@@ -1,1 +1,1 @@
-"""From a task file to samples."""
+"""Task files, their datasets and samples."""

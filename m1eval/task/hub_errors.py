@@ -125,7 +125,7 @@ def _by_status_of(host: str, status: int) -> Reason | None:
 
 
 def access_remedy(hub: str, token: bool) -> str:
-    """How to get access to a gated dataset."""
+    """Instructions for access to a gated dataset."""
     accept = f"accept its terms at {PAGES}{hub}"
     if token:
         return f"it is gated, and the account of the token (HF_TOKEN) has no access: {accept} with that account"

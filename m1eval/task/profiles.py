@@ -33,7 +33,7 @@ class Profile(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=Tr
     models: list[str]
     """Regular expressions that are searched for in the model's name, ignoring case."""
     source: str
-    """Where the settings are published."""
+    """Source in which the settings are published."""
     note: str = ""
     """Other requirements: chat template, forced thinking, history."""
     generation: dict[str, Any] = {}

@@ -96,7 +96,7 @@ class Task:
 
     @property
     def gated(self) -> str:
-        """How to get access to the task's data, if terms must be accepted; else empty."""
+        """Instructions for access to the task's data, if terms must be accepted; else empty."""
         dataset = self.definition.dataset or Dataset()
         if not dataset.gated or dataset.hub is None or dataset.hub == dataset.mirror.partition("@")[0]:
             return ""

@@ -165,7 +165,7 @@ class Runner(m1eval.Runner):
 
     @property
     def notes(self) -> list[str]:  # type: ignore[override]
-        """What a reader of the results must know about the server."""
+        """Notes on the server for a reader of the results."""
         cut = [f"{self._pool.endpoints[0].display_url} {self._cut_prompt}"] if self._cut_prompt else []
         return [*self._notes, *self._completions.parameters.notes, *cut]
 

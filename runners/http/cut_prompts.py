@@ -18,7 +18,7 @@ class CutPrompt(NamedTuple):
     """A prompt that the server must have cut."""
 
     tokens: int
-    """As counted by the server."""
+    """Prompt tokens as counted by the server."""
     least: int
     """Lower bound: the words of the prompt, or the token ids that were sent."""
 

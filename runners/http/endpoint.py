@@ -74,7 +74,7 @@ class ResponseReader(Protocol):
     has_started: bool
     """Whether the first token has come."""
     first_token_at: float
-    """When the first token came, by the monotonic clock; 0 before."""
+    """Time of the first token by the monotonic clock; 0 before."""
 
     @property
     def is_complete(self) -> bool:

@@ -1,4 +1,4 @@
-"""Which exception a server's error becomes: try again, give up on this request, or end the run."""
+"""Mapping of a server's errors to exceptions: try again, give up on this request, or end the run."""
 
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -24,7 +24,7 @@ class ErrorPolicy:
         self._endpoints, self._clean, self._key_hint, self._model = endpoints, clean, key_hint, model
         self.fatal_error: RunnerError | None = None
         self.remedy = "see --base-url"
-        """What to try where the model does not exist."""
+        """Advice where the model does not exist."""
         self.has_answered = self.accepts_n = False
         """Whether a request has been answered, and one for several answers."""
 

@@ -27,7 +27,7 @@ _INNER_FIELDS = (
 _MAX_DEPTH = 16
 _HTML = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _BEFORE_JSON, _AFTER_JSON = re.compile(r"""b?["']\[?$"""), re.compile(r"""\]?["']""")
-"""What may surround JSON in a text: quotes, also of Python's bytes, and the brackets of a list."""
+"""Text that may surround JSON: quotes, also of Python's bytes, and the brackets of a list."""
 _QUOTE_START, _QUOTE_END = re.compile(r"""(?<![\w'"`])['"`“]"""), re.compile(r"""['"`”](?!\w)""")
 _MESSAGE_PREFIX = re.compile(
     r"""["']?(?:message|msg|detail|error|raw)["']?\s*[:=]\s*$|\bwith message\s*$|(?i:error|exception)\($"""

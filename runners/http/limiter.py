@@ -1,4 +1,4 @@
-"""How many requests one server gets at once: more while that raises its throughput, half when it is overloaded.
+"""Adaptive concurrency limit of one server: more while that raises its throughput, half when it is overloaded.
 
 No network, and the clock is an argument. Additive increase with multiplicative decrease as in TCP (Chiu and Jain 1989),
 with throughput in place of loss as the sign that more requests gain nothing: answers per second, or tokens per second

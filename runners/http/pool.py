@@ -38,7 +38,7 @@ class Exchange(NamedTuple):
     queued: float
     sent_at: float
     first_token_at: float = 0.0
-    """When the first token of a stream came; 0: not known."""
+    """Time of a stream's first token; 0: not known."""
 
     @property
     def first_token(self) -> float:
@@ -67,7 +67,7 @@ class EndpointPool:
 
     @property
     def concurrency(self) -> int:
-        """Requests that all servers together are given at once."""
+        """Maximum number of requests in flight over all servers."""
         return sum(endpoint.limiter.limit for endpoint in self.endpoints)
 
     async def request(

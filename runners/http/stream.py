@@ -33,7 +33,7 @@ class CompletionReader:
     def __init__(self, on_tokens: Callable[[int], None], tools: Collection[str] = ()) -> None:
         self.is_stream = self.has_started = False
         self.first_token_at = 0.0
-        """When the first token came, by the monotonic clock; 0 before."""
+        """Time of the first token by the monotonic clock; 0 before."""
         self.tokens = 0
         """Deltas with text, about as many as tokens."""
         self.body = bytearray()

@@ -1,4 +1,4 @@
-"""From a `Request` to a sequence of token ids: prompt, stop strings, thinking budget and limits."""
+"""Conversion of a `Request` to a sequence of token ids: prompt, stop strings, thinking budget and limits."""
 
 import secrets
 from collections.abc import Sequence as Sequence_

@@ -1,4 +1,4 @@
-"""From a finished sequence to an `Output`: text without special tokens, reasoning split off, usage and timing."""
+"""Conversion of a finished sequence to an `Output`: text without special tokens, split reasoning, usage and timing."""
 
 import time
 from collections.abc import Sequence as Sequence_

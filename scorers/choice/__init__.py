@@ -72,7 +72,7 @@ class Scorer(TargetScorer):
         return Score(value=float(letter == target), answer=shorten(letter), explanation=f"choice {self.rule}: {how}")
 
     def gold(self, sample: Sample) -> str:
-        """A sentence that every rule understands; UsageError if the target is not one of the options."""
+        """Correct answer as a sentence that every rule understands; UsageError if the target is not an option."""
         letter = _target_letter(sample, self._letters(self._texts(sample)))
         return f"The answer is ({letter}).\nAnswer: {letter}"
 

@@ -109,7 +109,7 @@ def _whole_or_last_line(text: str) -> Iterator[Statement]:
 
 
 def _only_option(text: str) -> Iterator[Statement]:
-    """As in "Only option C satisfies both." and "Option C best describes it."."""
+    """Statements such as "Only option C satisfies both." and "Option C best describes it."."""
     if "nly" not in text and "best" not in text and "most" not in text:
         return
     matches = [

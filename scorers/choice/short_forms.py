@@ -78,14 +78,14 @@ def short_forms(text: str, *, cut: bool = False) -> Iterator[Statement]:
 
 
 def _it_is(text: str, low: str) -> Iterator[re.Match[str]]:
-    """As in "C it is."."""
+    """Matches such as "C it is."."""
     for _, end in mentions(text, low, ("it is", "it's", "it’s")):
         if (match := _IT_IS.search(text, max(0, end - 40), end)) and ENDED.match(text, end):
             yield match
 
 
 def _corrected(text: str, low: str) -> Iterator[re.Match[str]]:
-    """As in "B... no, C."."""
+    """Corrections such as "B... no, C."."""
     for start, end in mentions(text, low, ("no", "wait", "sorry", "scratch that", "correction", "make that")):
         match = _CORRECTED.match(text, end)
         if match and ENDED.match(text, match.end()) and _NO.search(text, max(0, start - 30), start):
@@ -93,14 +93,14 @@ def _corrected(text: str, low: str) -> Iterator[re.Match[str]]:
 
 
 def _likeliest(text: str, low: str) -> Iterator[re.Match[str]]:
-    """As in "The most likely diagnosis is (C)"."""
+    """Matches such as "The most likely diagnosis is (C)"."""
     for start, end in mentions(text, low, _MOST):
         if (match := _LIKELIEST.match(text, end)) and sound(text, start):
             yield match
 
 
 def _not_but(text: str, low: str) -> Iterator[re.Match[str]]:
-    """As in "not A but C", where the sentence begins with it or names the answer before it."""
+    """Matches such as "not A but C", where the sentence begins with it or names the answer before it."""
     for start, end in mentions(text, low, _BUT):
         match = _AFTER_BUT.match(text, end)
         denied = _DENIED.search(text, max(0, start - 60), start)

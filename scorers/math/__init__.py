@@ -1,4 +1,4 @@
-r"""Is the final answer mathematically equal to the reference?
+r"""Scorer of mathematical equality between the final answer and the reference.
 
 The answer is the last `\boxed{...}` (several boxes next to each other are several values), else a stated one ("the
 answer is ..."), else what a finished output concludes with; never just some number of the text. Plain cases are decided
@@ -66,11 +66,11 @@ class Scorer(m1eval.Scorer):
         return f"\\boxed{{{sample.target}}}"
 
     def gold_fault(self, sample: Sample) -> str | None:
-        """Why the reference of a sample cannot be graded against, if so: `m1eval check` names the row."""
+        """Reason that a sample's reference cannot be graded against, else None: `m1eval check` names the row."""
         return reference_fault(sample.target) if self.rule == "m1eval" else None
 
     async def gold_hazard(self, sample: Sample, context: Context) -> str | None:
-        """Why the reference of a sample cannot be evaluated within the limits, if so; for `m1eval check`, too."""
+        """Reason that a sample's reference cannot be evaluated within the limits, else None; for `m1eval check`."""
         if self.rule != "m1eval" or not may_explode(sample.target):
             return None
         _, why = await self._evaluate(sample.target, _Imported("math_verify"), context)
@@ -161,7 +161,7 @@ class Scorer(m1eval.Scorer):
         return Score(value=float(right), answer=answer and answer[:LONGEST], explanation=how)
 
     def _given_up(self, error: TimeoutError | RuntimeError, what: str) -> str:
-        """Why a text cannot be evaluated; the error itself is raised where the machine is the cause."""
+        """Reason that a text cannot be evaluated; the error itself is raised where the machine is the cause."""
         if any(sign in str(error) for sign in ("did not end", "was lost", "exit code -9")):
             raise error
         if isinstance(error, TimeoutError):

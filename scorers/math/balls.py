@@ -23,7 +23,7 @@ Ball = tuple[Any, int]
 
 
 class Unsure(Exception):
-    """This precision does not decide whether a part is zero or an integer."""
+    """The precision is too low to decide whether a part is zero or an integer."""
 
 
 @cache

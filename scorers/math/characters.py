@@ -148,7 +148,7 @@ _TABLE: Any = _Table()
 
 
 def _escapes(text: str) -> str:
-    r"""With the backslashes that a JSON reader took for escapes: a form feed and `rac` was `\frac`."""
+    r"""Restore the backslashes that a JSON reader took for escapes: a form feed and `rac` was `\frac`."""
     return _ESCAPED.sub(lambda match: _UNESCAPED[match[0]], text)
 
 

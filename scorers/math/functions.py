@@ -1,4 +1,4 @@
-"""Are two formulas in the same symbols the same function? Compared at many points, exactly wherever they are rational.
+"""Equality of two formulas as functions of the same symbols: compared at many points, exactly where these are rational.
 
 The points are integers (1 to 13, some hundreds, up to 10^6, negative ones) and fractions from 1/1009 to 10^6 of both
 signs. Two formulas are the same if they agree at all points where both have a value, and at four at least; where only

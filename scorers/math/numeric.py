@@ -1,4 +1,4 @@
-"""Are two sympy expressions the same? For what math-verify's grammar reads and ours (`expression`) does not.
+"""Equality of two sympy expressions, for what math-verify's grammar reads and ours (`expression`) does not.
 
 What has a counterpart in our trees (`translated`) is compared as `values` does: exactly, and formulas at many points.
 The rest is compared by sympy's own values at several places, with a precision that grows until it is below the smallest

@@ -218,7 +218,7 @@ def money_for_unit(written: tuple[str, str], tidy: tuple[str, str]) -> bool:
 
 
 def other_money(gold: str, answer: str) -> bool:
-    r"""Whether two answers as they were written (where `\$` still stands) are in different currencies."""
+    r"""Whether two answers as they were written (with `\$` still in them) are in different currencies."""
     ours, theirs = (
         {sign for sign, pattern in _MONEY_SIGNS.items() if re.search(pattern, text)} for text in (gold, answer)
     )

@@ -18,7 +18,7 @@ _ARGUMENT = re.compile(r"\s*(?:\{|[^\s{}&$,;)\]])")
 
 
 def reference_fault(gold: str) -> str | None:
-    """Why a text cannot be a reference: empty, too long or deep, unclosed, half a command; None if it can."""
+    """Reason that a text cannot be a reference: empty, too long or deep, unclosed, half a command; None if it can."""
     if not gold.strip():
         return "it is empty"
     if odd := _control_character(gold):

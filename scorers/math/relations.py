@@ -105,7 +105,7 @@ def _reduced(value: str, modulus: Fraction | None) -> str:
 
 
 def tolerance(gold: str, answer: str, comparator: Comparator) -> Verdict | None:
-    r"""With `precision: gold`, `9.8 \pm 0.1` is one measured value and not two answers."""
+    r"""Comparison for `precision: gold`, where `9.8 \pm 0.1` is one measured value and not two answers."""
     ours, theirs = (_TOLERANCE.fullmatch(text) for text in (gold, answer))
     if not comparator.tolerant or (not ours and not theirs):
         return None

@@ -250,7 +250,7 @@ def _is_closed_whole(node: Node) -> bool:
 
 
 def agree(gold: Node, answer: Node, budget: Budget) -> bool | None:
-    """Same value by residues of two primes; False only where nothing opaque was met, else None."""
+    """Equality by residues of two primes; False only where nothing opaque occurs, else None."""
     for which in (0, 1):
         residues = Residues(which, budget)
         try:

@@ -59,4 +59,4 @@ RULES: tuple[Rule, ...] = (
     point_names,
     list_values,
 )
-"""In the order in which they are tried; those that are sure of a notation come before those that take texts apart."""
+"""Comparisons in the order of trial; those that are sure of a notation come before those that take texts apart."""

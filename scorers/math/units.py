@@ -25,7 +25,7 @@ class Unit(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether it has nothing but names of the table."""
+        """Whether the unit consists of names in the table alone."""
         return bool(self.known) and not self.things and not self.generic
 
 
@@ -213,7 +213,7 @@ class _Size(NamedTuple):
 
 
 def ratio(one: Unit, other: Unit) -> tuple[Fraction, int] | None:
-    """How many of `one` make one of `other`: a fraction and the power of π/180; None if they measure other things.
+    """Number of `one` in one `other`: a fraction and the power of π/180; None if they measure different things.
 
     Imports pint at its first call (about a second).
     """

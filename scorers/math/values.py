@@ -1,4 +1,4 @@
-r"""Are two single values, numbers or formulas in LaTeX, mathematically the same?
+r"""Mathematical equality of two single values, numbers or formulas in LaTeX.
 
 `same_value` reads both with the grammar of `expression` and decides
 

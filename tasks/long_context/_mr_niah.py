@@ -8,7 +8,7 @@ from m1eval import LazySample
 
 
 def samples(*, rows: Sequence[Mapping[str, Any]]) -> Iterator[LazySample]:
-    """Each row, with `length` (its length class) and `depth` (percent of the messages before the wanted one)."""
+    """MR-NIAH rows with `length` (the length class) and `depth` (percent of the messages before the wanted one)."""
     width = len(str(len(rows)))
     for i in range(len(rows)):
         columns = {"length": rows[i].get("length_class")}

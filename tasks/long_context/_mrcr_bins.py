@@ -96,7 +96,7 @@ class _BinCounter:
 
     @property
     def name(self) -> str:
-        """Which tokenizer counts."""
+        """Name of the counting tokenizer."""
         return "o200k_base" if self._o200k else "the model's tokenizer"
 
     @cached_property

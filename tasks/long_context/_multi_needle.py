@@ -102,7 +102,7 @@ def _secrets(key: Key) -> list[tuple[str, str]]:
 
 
 def _questions(counter: TokenCounter, key: Key) -> list[list[int]]:
-    """Which needles each question asks for: of many choices those whose questions are most nearly of one length."""
+    """Needles that each question asks for: of many choices those whose questions are most nearly of one length."""
     random = Random(f"{key[0]}/questions")
     secrets, count = _secrets(key), key[4]
     choices = [random.sample(range(key[2]), key[3]) for _ in range(CHOICES * count)]

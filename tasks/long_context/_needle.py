@@ -49,8 +49,8 @@ def haystacks(
     """`samples` haystacks for each length (tokens of the whole prompt), with the needle at every depth.
 
     Depth is the share of the haystack's tokens before the needle in percent, to the nearest end of a sentence. With
-    `questions_per_haystack` above 1 that many depths share one text with all their needles, and each question asks
-    for one: other distractors than in the original, and one prefill for all of them. ValueError if a depth is no
+    `questions_per_haystack` above 1, as many depths share one text with all their needles, and each question asks
+    for one: other distractors than in the original, and one prefill for all of them. ValueError if a depth is not a
     percentage or a length has no room for a needle. The tokenizer is used only when a haystack is built.
     """
     counter = TokenCounter(tokenizer)

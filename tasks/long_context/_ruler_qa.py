@@ -43,7 +43,7 @@ def squad(
     samples: int,
     answer_prefix: bool = True,
 ) -> Iterator[LazySample]:
-    """From SQuAD 2.0 (`title`, `context`, `question`, `answers`): the first `samples` questions at each length.
+    """Samples from SQuAD 2.0 (`title`, `context`, `question`, `answers`): the first `samples` questions at each length.
 
     The length counts the tokens left for the answer, as RULER's does.
     """
@@ -71,7 +71,7 @@ def hotpot(
     samples: int,
     answer_prefix: bool = True,
 ) -> Iterator[LazySample]:
-    """From HotpotQA, distractor setting (`question`, `answer`, `context`); else as `squad`."""
+    """Samples from HotpotQA, distractor setting (`question`, `answer`, `context`); else as `squad`."""
     table = [dict(rows[i]) for i in range(len(rows))]
     texts = [
         [

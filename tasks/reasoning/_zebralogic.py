@@ -8,7 +8,7 @@ from m1eval import LazySample, UsageError
 
 
 def puzzles(rows: Sequence[Mapping[str, Any]]) -> Iterator[LazySample]:
-    """Each row by its `id`, after a look at the first solution."""
+    """Samples of ZebraLogic: each row by its `id`, after a look at the first solution."""
     if len(rows) and _blank(rows[0]["solution"]):
         raise UsageError("the puzzles have no solutions: the cells are blanks (allenai/ZebraLogicBench is such a copy)")
     for number in range(len(rows)):

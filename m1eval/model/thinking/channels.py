@@ -53,7 +53,7 @@ def opens(text: str, at: int) -> bool:
 
 
 def final_start(text: str) -> int | None:
-    """Where a text that began inside a channel turns to its final one; None if it does not."""
+    """Index at which a text that began inside a channel turns to its final one; None if it does not."""
     for match in _TURN.finditer(text):
         if not is_quoted(text, *match.span()):
             return match.start()

@@ -26,7 +26,7 @@ class Code:
         self._first = {"`": -1, "~": -1}  # first position of each from `begin` on
 
     def enclosing(self, begin: int, start: int, end: int) -> int | None:
-        """Where the code begins that holds [start, end) in the text that is read from `begin` on; None outside of it.
+        """Start of the code that holds [start, end) in the text that is read from `begin` on; None outside of code.
 
         Positions must not go back as long as `begin` is the same, and `begin` never does.
         """

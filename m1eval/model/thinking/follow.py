@@ -21,7 +21,7 @@ class ThinkingFollower:
         self.inside: bool | None = True if opened else None
         """None: it may still begin."""
         self.answer = 0
-        """Where the answer begins in what was written, once the thinking has ended."""
+        """Start index of the answer in the output so far, once the thinking has ended."""
         self._forms = forms
         self._written = 0
         self._head = ""  # what was written after white space, as long as thinking may still begin

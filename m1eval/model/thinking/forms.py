@@ -17,7 +17,7 @@ MAX_TAG_LENGTH = 256
 _BUDGET_MESSAGE = (
     "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now.\n"
 )
-"""How Qwen3 was trained to be stopped (its report, arXiv 2505.09388, section 4.3), before the closing tag."""
+"""Text that stops Qwen3's thinking, before the closing tag, as trained (its report, arXiv 2505.09388, section 4.3)."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Form:
 
     @property
     def channels(self) -> bool:
-        """Whether it is the channels of gpt-oss, which are read as messages instead of tags."""
+        """Whether the form is gpt-oss's channels, which are parsed as messages instead of tags."""
         return self.name == "harmony"
 
     @property

@@ -112,20 +112,20 @@ class BlockPool:
 
 
 class StateSnapshots:
-    """Which saved state stands for which tokens; at most `count`, the longest unused is given up."""
+    """Cache of saved states by the hash of their tokens; at most `count`, least recently used evicted first."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.place: OrderedDict[bytes, int] = OrderedDict()
 
     def find(self, key: bytes) -> int | None:
-        """Where the state after these tokens is saved."""
+        """Slot of the saved state after these tokens; None if there is none."""
         if key in self.place:
             self.place.move_to_end(key)
         return self.place.get(key)
 
     def save(self, key: bytes) -> int | None:
-        """Where to save the state after these tokens; None if it is there already, or nothing can be."""
+        """Slot to save the state after these tokens in; None if it is saved already, or nothing can be."""
         if key in self.place or not self.count:
             return None
         slot = len(self.place) if len(self.place) < self.count else self.place.popitem(last=False)[1]

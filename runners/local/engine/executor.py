@@ -97,7 +97,7 @@ def build_model_runner(model: CausalLM, config: EngineConfig, capacity: Capacity
 
 
 class MultiprocessExecutor:
-    """Starts a process for each other rank, which loads at once; after `initialize` it is an Executor.
+    """Starts a process for each other rank, which loads immediately; after `initialize` it is an Executor.
 
     Every failure is a RunnerError in one line that names the rank, raised where it is waited for and by every later
     `run`. After an error, too, `close` must be called.
@@ -143,7 +143,7 @@ class MultiprocessExecutor:
         return shared
 
     def run(self, batch: ScheduledBatch) -> Callable[[], StepOutput]:
-        """As ModelRunner; RunnerError once any rank has failed."""
+        """Run a batch as ModelRunner does; RunnerError once any rank has failed."""
         self._raise_if_failed()
         assert self._model_runner is not None
         try:

@@ -33,7 +33,7 @@ class Capacity(NamedTuple):
 
 
 class EngineConfig(NamedTuple):
-    """How a model runs: at most `max_num_seqs` sequences of `window` tokens, prefilled in steps of `chunk_size`.
+    """Engine settings: at most `max_num_seqs` sequences of `window` tokens, prefilled in steps of `chunk_size`.
 
     `cache_bytes` is the limit that the user sets for the cache; on a CPU `world_size` ranks share the memory.
     """
@@ -49,7 +49,7 @@ class EngineConfig(NamedTuple):
     world_size: int = 1
 
     def capacity(self, model: CausalLM) -> Capacity:
-        """What fits on the device; on a GPU this runs a step to measure it."""
+        """Capacity of the device; on a GPU this runs a step to measure it."""
         used = measure_step_bytes(
             model, chunk_size=self.chunk_size, max_num_seqs=self.max_num_seqs, dtype=self.dtype, device=self.device
         )

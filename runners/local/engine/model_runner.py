@@ -26,7 +26,7 @@ from ..ops.slot_mapping import load_step_inputs, store_step_outputs
 from .sequence import PrefillChunk, ScheduledBatch, SlotAssignment, StepOutput, TokenLogprob
 
 SCORE_CHUNK = 256
-"""Positions scored at once; each takes a row of logits over the whole vocabulary."""
+"""Positions scored per chunk; each takes a row of logits over the whole vocabulary."""
 SMALL_PREFILL, SMALL_PREFILL_LENGTH = 256, 2048
 """Maximum tokens, and maximum sequence length, of a prefill that is computed token by token in a CUDA graph."""
 

@@ -20,7 +20,7 @@ class SamplingParams(NamedTuple):
 
     @classmethod
     def from_sampling(cls, sampling: Sampling, seed: int) -> "SamplingParams":
-        """From a request's settings: unset ones are off, without temperature greedy; ValueError for invalid ones."""
+        """Parameters from a request's settings: unset ones are off, no temperature is greedy; ValueError if invalid."""
         top_k = min(max(sampling.top_k or 0, 0), 2**31 - 1)
         params = cls(sampling.temperature or 0.0, 1.0, top_k, sampling.min_p or 0.0, seed % NUM_SEEDS)
         if sampling.top_p is not None:

@@ -20,7 +20,7 @@ Scheduled = tuple[Sequence, int]
 
 
 class Scheduler:
-    """Runs at most `max_num_seqs` sequences at once and prefills at most `chunk_size` tokens per step.
+    """Runs at most `max_num_seqs` sequences concurrently and prefills at most `chunk_size` tokens per step.
 
     `has_states`: some layers keep a state per sequence. `invariant`: only one prompt is prefilled per step, and every
     token is computed in the same way whatever else runs: in the same chunk, or by a decode step.

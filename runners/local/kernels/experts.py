@@ -107,7 +107,7 @@ def _experts(
 
 
 def sort_by_expert(ids: Tensor, experts: int, *, table: int = TABLE, warps: int = 8) -> tuple[Tensor, Tensor]:
-    """Where each pair goes when they are sorted by expert, tokens in order: (places [T * k] int32, ends [E] int32).
+    """Positions of the pairs sorted by expert, tokens in order: (places [T * k] int32, ends [E] int32).
 
     `places` is -1 for pairs of other ranks' experts; `ends[e]` is the number of pairs of experts up to e.
     """
@@ -151,7 +151,7 @@ def _assign(
     ids, counts, places, ends, pairs, blocks, experts: tl.constexpr, experts_pad: tl.constexpr, block: tl.constexpr,
     step: tl.constexpr,
 ):  # fmt: skip
-    """Each pair goes after all pairs of earlier experts and after the earlier pairs of its own expert."""
+    """Position of each pair: after all pairs of earlier experts and the earlier pairs of its own expert."""
     block_id = tl.program_id(0)
     expert = tl.arange(0, experts_pad)
     total = tl.zeros([experts_pad], tl.int32)
@@ -175,7 +175,7 @@ def _assign(
 
 
 def permute(x: Tensor, places: Tensor, *, block: int = 2048, warps: int = 4) -> Tensor:
-    """Each token [T, W] copied to the places of its pairs: [T * k, W]; rows of no pair are undefined."""
+    """Copy each token [T, W] to the places of its pairs: [T * k, W]; rows without a pair are undefined."""
     tokens, width = x.shape
     out = torch.empty(len(places), width, dtype=x.dtype, device=x.device)
     block = min(block, triton.next_power_of_2(width))

@@ -17,7 +17,7 @@ from .sharding import Shard
 
 
 class LayerContext(NamedTuple):
-    """How layers are built: dtype of the weights, and the rank's shard."""
+    """Settings for building layers: dtype of the weights, and the rank's shard."""
 
     dtype: torch.dtype = torch.float32
     shard: Shard = Shard()
@@ -121,7 +121,7 @@ class RowLinear(Linear):
         return slots if self.bias is None else slots | {"bias": WeightSlot(self.bias.data, (self.out_features,))}
 
     def partial(self, x: Tensor) -> Tensor:
-        """This rank's summand, without the bias."""
+        """This rank's partial sum, without the bias."""
         return gemv.linear(x, self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -201,7 +201,7 @@ class MLP(nn.Module):
         return out
 
     def partial(self, x: Tensor) -> Tensor:
-        """This rank's summand, without the last bias."""
+        """This rank's partial sum, without the last bias."""
         return self.down_proj.partial(silu_mul(self.gate_up(x)))
 
     def forward_after_norm(self, norm: RMSNorm, x: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:

@@ -75,7 +75,7 @@ class Experts(nn.Module):
         return {name: WeightSlot(tensor, (self.count, *tensor.shape[1:]), part) for name, tensor in tensors.items()}
 
     def partial(self, x: Tensor, weights: Tensor, ids: Tensor) -> Tensor:
-        """This rank's summand."""
+        """This rank's partial sum."""
         return experts(x, self.gate_up, self.down, weights, ids - self.first, foreign=self.shard.size > 1)
 
     def forward(self, x: Tensor, weights: Tensor, ids: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from m1eval import RunnerError
 
 LOCAL = "127.0.0.1"
 JOIN_TIMEOUT = timedelta(minutes=2)
-"""How long ranks wait for each other to join."""
+"""Timeout for ranks to join the process group."""
 
 
 class Shard(NamedTuple):

@@ -111,7 +111,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "Config":
-        """From config.json, of old (rope_theta, rope_scaling) and new (rope_parameters) kind; RunnerError if unfit."""
+        """Config from config.json, old (rope_theta, rope_scaling) or new (rope_parameters); RunnerError if unfit."""
         config = {**{new: config[old] for old, new in _ALIASES.items() if old in config}, **config}
         fields = {key: config[key] for key in KEYS - _ALIASES.keys() if config.get(key) is not None}
         fields |= {key: value for key, value in _NULLS.items() if key in config and config[key] is None}

@@ -76,7 +76,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Self:
-        """From config.json, of old (rope_theta, rope_scaling) and new (rope_parameters) kind; RunnerError if unfit."""
+        """Config from config.json, old (rope_theta, rope_scaling) or new (rope_parameters); RunnerError if unfit."""
         fields = {key: value for key, value in config.items() if value is not None and key in cls.KEYS}
         fields["rope"] = rope_parameters(config)
         fields["sliding"] = sliding_window(config, default=cls.WINDOW, per_layer=cls.PER_LAYER)

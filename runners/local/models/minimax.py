@@ -44,7 +44,7 @@ class Config(minimax_m1.Config, kw_only=True, frozen=True):
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> minimax_m1.Config:
-        """From config.json; RunnerError naming what does not fit. Sums always use the normed stream here."""
+        """Config from config.json; RunnerError naming what does not fit. Sums always use the normed stream here."""
         fields = {NAMES.get(key, key): value for key, value in config.items() if key in KEYS}
         if config.get("num_local_experts") is None:
             fields["num_local_experts"] = config.get("num_experts")

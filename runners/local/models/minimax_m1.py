@@ -107,7 +107,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "Config":
-        """From config.json; RunnerError naming what does not fit."""
+        """Config from config.json; RunnerError naming what does not fit."""
         rope = rope_parameters(config, THETA)
         check(rope["rope_type"] == "default", f"rope_type '{rope['rope_type']}' is not built in for this architecture")
         return complete({**{key: value for key, value in config.items() if key in KEYS}, "rope": rope})

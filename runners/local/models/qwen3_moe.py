@@ -41,7 +41,7 @@ class Config(qwen3.Config, kw_only=True, frozen=True):
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Self:
-        """From config.json, also as newer transformers write it (num_local_experts); RunnerError if unfit."""
+        """Config from config.json, also as newer transformers write it (num_local_experts); RunnerError if unfit."""
         counts = [config[key] for key in ("num_experts", "num_local_experts") if config.get(key) is not None]
         check(len(set(map(str, counts))) < 2, f"num_experts is {counts[:1]}, and num_local_experts {counts[1:]}")
         checked = super().read({**config, "num_experts": counts[0] if counts else None})

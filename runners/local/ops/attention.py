@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 LONG = 1024
-"""From this many tokens on a sequence gets a kernel call of its own."""
+"""Minimum number of tokens at which a sequence gets a kernel call of its own."""
 MASKED = 512
 """Queries per call where a mask has to be built."""
 

@@ -16,7 +16,7 @@ StateSpan = tuple[int, int, int]
 
 
 class SlotMapping(NamedTuple):
-    """Where the tokens of a step are cached: slots [rows] int64, block * size + offset; lengths with them, int32."""
+    """Cache slots of a step's tokens: slots [rows] int64, block * size + offset; lengths with them, int32."""
 
     slots: Tensor
     lengths: Tensor
@@ -72,7 +72,7 @@ class BlockTables(NamedTuple):
 
 
 class Routing(NamedTuple):
-    """How a router turns its scores into the weights of `top_k` experts per token.
+    """Routing of a token to its `top_k` experts, and their weights from the router's scores.
 
     `scoring` is over all experts; with `groups`, only experts of the best `top_groups` are chosen (a group is rated by
     its two best experts); `renormalise` divides the chosen weights by their sum plus `eps`; `scaling` multiplies them.

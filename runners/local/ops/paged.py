@@ -53,7 +53,7 @@ def _tokens(flat: Tensor, blocks: list[int], block: int, length: int) -> Tensor:
 
 
 def _masked(queries: Tensor, cache: PagedCache, tables: BlockTables, scale: float) -> Tensor:
-    """All rows at once, padded to the maximum length, without waiting for the device."""
+    """Attention of all rows in one batch, padded to the maximum length, without waiting for the device."""
     blocks, block = cache.keys.shape[:2]
     used = tables.tables[:, : -(-tables.max_length // block)].long().clamp(0, blocks - 1)
     k, v = (x[used].flatten(1, 2).transpose(1, 2) for x in cache)

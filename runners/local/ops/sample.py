@@ -100,7 +100,7 @@ def sample_filtered(
 
 
 def _search(masses: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the running sum of masses [rows, n] exceeds the target [rows, 1], at most the last mass above zero.
+    """Index where the running sum of masses [rows, n] exceeds the target [rows, 1], at most the last mass above zero.
 
     Also the rest of the target there.
     """

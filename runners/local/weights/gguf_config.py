@@ -125,7 +125,7 @@ def _check_keys(kind: str, values: Mapping[str, Any], dim: int) -> None:
 
 
 def _rope_parameters(kind: str, values: Mapping[str, Any], factors: Sequence[float] | None) -> GgufRope:
-    """As in llama.cpp: the default type is linear; attention factors multiply cos and sin for every type."""
+    """RoPE parameters as in llama.cpp: default type linear; attention factors multiply cos and sin for every type."""
     scaling = {name: values.get(f"rope.scaling.{name}") for name in _ROPE}
     rope_type = scaling["type"] or "linear"
     if rope_type not in _ROPE_TYPES:

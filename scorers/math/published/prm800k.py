@@ -117,7 +117,7 @@ def braced_fractions(text: str, *, lenient: bool = False) -> str:
 
 
 def slashed(text: str, side: Callable[[str], object]) -> str:
-    r"""`a/b` as `\frac{a}{b}` where `side` reads both and gives back what stands there."""
+    r"""Rewrite `a/b` as `\frac{a}{b}` where `side` parses both and gives back the same text."""
     over, *under = text.split("/")
     if len(under) != 1:
         return text

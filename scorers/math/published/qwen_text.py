@@ -35,7 +35,7 @@ _UNITS = (
     *("apple", "liter", "loss", "yard", "pure", "year", "increase", "decrease", "d", "less", "Surface", "litre"),
     *("pi sq m", "s .", "metre", "meter", "inch"),
 )
-"""Each is taken for a unit, and with an s after it; a dot stands for any character there. The order matters."""
+"""Units, each also with an s after it; a dot matches any character there. The order matters."""
 _UNIT_PATTERNS = [
     (unit.partition(".")[0], re.compile(rf"(^|\W){unit}($|\W)")) for unit in [*_UNITS, *(f"{unit}s" for unit in _UNITS)]
 ]

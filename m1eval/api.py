@@ -157,7 +157,7 @@ async def evaluate_async(
 def load_task(name: str | Path, **options: Any) -> "Task":
     """Load one task by name or file, with options that concern tasks: `set`, `protocol`, `max_tokens`, `lengths`, ….
 
-    UsageError if the name stands for several tasks.
+    UsageError if the name matches several tasks.
     """
     from m1eval.run.configure import load_with_options
     from m1eval.run.options import RunOptions

@@ -10,14 +10,14 @@ class Payer(Protocol):
     """The account that a request in flight is charged to."""
 
     def discard(self, usage: Usage | None) -> None:
-        """Count an unusable reply; None if nobody knows its tokens. Raises if a limit leaves no room for another."""
+        """Count an unusable reply; None if its tokens are unknown. Raises if a limit leaves no room for another."""
 
 
 current_payer: ContextVar[Payer | None] = ContextVar("current_payer", default=None)
 
 
 def discard(usage: Usage | None) -> None:
-    """Tell, from a runner, that a reply was paid for and cannot be used; None if nobody knows how much it took.
+    """Report, from a runner, that a reply was paid for and cannot be used; None if its usage is unknown.
 
     Raises a `Stopped` where a limit leaves no room to ask again. Does nothing outside a request.
     """

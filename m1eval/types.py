@@ -18,7 +18,7 @@ Outcome = Literal["right", "wrong", "partial", "truncated", "unparsed", "refused
 """Outcome of one (sample, repeat). All but `errored` are scored; `errored` never counts as wrong."""
 
 FinishReason = Literal["stop", "length", "tool_calls", "refused_context"]
-"""Why a generation ended; `refused_context`: the prompt is longer than the model's window."""
+"""Reason that a generation ended; `refused_context`: the prompt is longer than the model's window."""
 
 
 class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -153,7 +153,7 @@ class Output(Struct, kw_only=True):
     """Logprob of each new token in nats, under the model's own distribution; 0 for tokens that were forced."""
     retries: int = 0
     error: str | None = None
-    """Why the output cannot be used, or a refusal in the server's own words."""
+    """Reason that the output cannot be used, or a refusal in the server's own words."""
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
@@ -177,7 +177,7 @@ class JudgeReply(Struct, kw_only=True, omit_defaults=True):
     text: str
     usage: Usage = field(default_factory=Usage)
     error: str | None = None
-    """Why the reply is of no use, such as that it was cut off; it is paid for nevertheless."""
+    """Reason that the reply cannot be used, such as that it was cut off; it is paid for nevertheless."""
 
 
 class Score(Struct, kw_only=True):

@@ -25,7 +25,7 @@ hypothesis.settings.load_profile("m1eval")
 
 
 class Result(NamedTuple):
-    """What a command printed and its exit code."""
+    """Output of a command and its exit code."""
 
     code: int
     out: str

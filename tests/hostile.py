@@ -195,7 +195,7 @@ def seconds(function: Callable[..., Any], *args: Any) -> float:
 
 
 def growth(function: Callable[[str], Any], make: Form, n: int = 8_000) -> float:
-    """How many times longer four times the text takes: 4 if linear, 16 if quadratic; times below 2 ms count as that."""
+    """Growth of the time for four times the text: 4 if linear, 16 if quadratic; times below 2 ms count as that."""
     best = float("inf")
     for _ in range(3):  # other work on the machine makes one measurement worse, never all of them
         small, large = (max(0.002, seconds(function, make(size))) for size in (n, 4 * n))

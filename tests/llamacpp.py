@@ -1,4 +1,4 @@
-"""Where llama.cpp is, a real peer of the tests, in an environment of its own."""
+"""Location of llama.cpp, a real peer of the tests, in an environment of its own."""
 
 import os
 from pathlib import Path

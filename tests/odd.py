@@ -44,7 +44,7 @@ VALUES = {
 PAIRED = ("zero", "one", "negative", "nan", "nowhere")
 """The values that are tried in pairs of options."""
 MORE = ("1.5", "cuda", "cuda:7", "true", "null", "[1]", "[]", "{a: 1}", "{}", '{"a": "b"}', "2026-01-01", "0x1", "1_")
-"""What the options of a runner get besides: each is of another type."""
+"""Further values for the options of a runner, each of another type."""
 NEEDED = {
     "run": ["--tasks", "./t.yaml", "--model", "echo:gold", "--display", "none"],
     "check": ["./t.yaml"],
@@ -53,7 +53,7 @@ NEEDED = {
     "compare": ["runs/t", "runs/t"],
     "completion": ["bash"],
 }
-"""What a command cannot do without, besides the option that is tried."""
+"""Required arguments of each command, besides the option that is tried."""
 WRITING = ("--out", "--svg")
 """The options that say where something is written; without --out it is below `results`."""
 CODES = {0, 1, 2, 3, 4, 5}
@@ -74,7 +74,7 @@ def given(param: click.Parameter, value: str) -> list[str]:
 
 
 def odd_commands(name: str) -> Iterator[list[str]]:
-    """Each parameter of a command with each value, and given twice."""
+    """Command lines with each parameter and each value, and given twice."""
     for param in cli.commands[name].params:
         option = isinstance(param, click.Option)
         flag = isinstance(param, click.Option) and param.is_flag
@@ -86,7 +86,7 @@ def odd_commands(name: str) -> Iterator[list[str]]:
 
 
 def odd_pairs(name: str) -> Iterator[list[str]]:
-    """Each two options of a command, with each two of the values of PAIRED."""
+    """Command lines with each pair of options and each pair of the values of PAIRED."""
     options = [param for param in cli.commands[name].params if isinstance(param, click.Option)]
     for one, other in itertools.combinations(options, 2):
         for first, second in itertools.product(_paired(one), _paired(other)):
@@ -104,7 +104,7 @@ def runner_options(kind: str) -> list[str]:
 
 
 def odd_options(kind: str, model: str, always: dict[str, str]) -> Iterator[list[str]]:
-    """Each option of a runner with each value, and once given twice; `always`: options that the others need."""
+    """Command lines with each runner option and value, and once given twice; `always`: options that the others need."""
     for option, value in itertools.product(runner_options(kind), [*VALUES.values(), *MORE]):
         more = [word for key in always if key != option for word in ("-o", f"{key}={always[key]}")]
         words = ["run", "--tasks", "./t.yaml", "--model", model, "--display", "none", *more, "-o", f"{option}={value}"]
@@ -114,7 +114,7 @@ def odd_options(kind: str, model: str, always: dict[str, str]) -> Iterator[list[
 
 
 def wrong(call: Call, words: list[str], may_change: Set[Path] = frozenset()) -> str:
-    """What is wrong with how a command ends in the current folder, if anything; what it writes is taken away.
+    """Fault in how a command ends in the current folder, empty if there is none; removes what the command writes.
 
     `may_change`: folders in which it may write, besides those that it names.
     """
@@ -131,7 +131,7 @@ def wrong(call: Call, words: list[str], may_change: Set[Path] = frozenset()) -> 
 
 
 def all_wrong(call: Call, commands: Iterable[list[str]]) -> str:
-    """What is wrong with any of these commands."""
+    """Faults of these commands."""
     results = [wrong(call, words) for words in commands]
     problems = [problem for problem in results if problem]
     return "\n".join([f"{len(problems)} of {len(results)}:", *problems[:20]]) if problems else ""
@@ -154,7 +154,7 @@ def _ended_wrong(result: Result) -> str:
 
 
 def _said(words: list[str]) -> set[Path]:
-    """Where a command may write, and the folders that it may make for that."""
+    """Paths that a command may write to, and the folders that it may make for that."""
     places = [Path(words[at + 1]) for at, word in enumerate(words[:-1]) if word in WRITING]
     return {Path("results"), *places, *(parent for place in places for parent in place.parents if parent != Path())}
 

@@ -1,4 +1,4 @@
-"""What `import m1eval` gives, frozen: a change here is a change for every plugin."""
+"""Public names of `import m1eval`, frozen: a change here is a change for every plugin."""
 
 import inspect
 

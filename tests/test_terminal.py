@@ -1,4 +1,4 @@
-"""What is printed moves no cursor and hides nothing, whoever wrote it; and streams that take no more end nothing."""
+"""Safe terminal output: printed text moves no cursor and hides nothing; a closed stream ends no command."""
 
 import ast
 import json
@@ -132,7 +132,7 @@ ENV = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "PYTHONPATH": str(ROOT)}
 
 
 def piped(folder: Path, *args: str, code: int | None = None) -> str:
-    """What a command prints to pipes, checked for raw control characters."""
+    """Output of a command to pipes, checked for raw control characters."""
     command = [sys.executable, "-m", "m1eval", *args]
     done = subprocess.run(command, cwd=folder, env=ENV, capture_output=True, timeout=60, check=False)
     text = (done.stdout + done.stderr).decode()
@@ -145,7 +145,7 @@ def piped(folder: Path, *args: str, code: int | None = None) -> str:
 
 
 def on_screen(folder: Path, *args: str) -> str:
-    """What a command prints to a terminal, checked for control characters that are not rich's own."""
+    """Output of a command to a terminal, checked for control characters that are not rich's own."""
     command = [sys.executable, "-m", "m1eval", *args]
     master, slave = pty.openpty()
     with subprocess.Popen(command, cwd=folder, env=ENV, stdin=slave, stdout=slave, stderr=slave) as shown:

@@ -59,7 +59,7 @@ class Baseline(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=T
     """Conditions under which a score is comparable with these figures."""
     figures: list[PublishedScore]
     sources: dict[str, str] = {}
-    """Only a place for YAML anchors, like `protocols`; the figures hold the values themselves."""
+    """YAML anchors alone, like `protocols`; the figures hold the values themselves."""
     protocols: dict[str, PublishedSettings] = {}
 
     def of(self, models: Sequence[str]) -> list[PublishedScore]:

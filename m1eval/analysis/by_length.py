@@ -41,7 +41,7 @@ class Entry(Struct):
 
     @property
     def length(self) -> int:
-        """Tokens of the prompt, as asked for, else as counted; 0 if nobody said."""
+        """Tokens of the prompt, as requested, else as counted; 0 if unknown."""
         requested = self.metadata.get("length")
         length = requested if isinstance(requested, int) else self.usage.prompt or self.metadata.get("tokens")
         return length if isinstance(length, int) else 0
@@ -104,7 +104,7 @@ class RunLengths(NamedTuple):
 
 
 class NoLengths(UsageError):
-    """No sample of a run says how long its prompt was."""
+    """A run in which no sample records its prompt length."""
 
 
 def read(run: StoredRun, threshold: float | None = None) -> RunLengths:
@@ -210,7 +210,7 @@ def grid(entries: Iterable[Entry], by: str | None = None, edges: Sequence[int] =
 
 
 def _with_lengths(entries: Iterable[Entry]) -> list[Entry]:
-    """All but those that errored before their length was known, which would hide that the others' was asked for."""
+    """Samples without those that errored before their length was known, as they would hide the requested length."""
     return [entry for entry in entries if entry.outcome != "errored" or entry.length]
 
 

@@ -79,7 +79,7 @@ class Model:
         self._check_attributes(runner)
 
     def describe(self, runner: Runner) -> dict[str, Any]:
-        """What the runner says of itself; PluginFailed if its code raises or gives something else than a mapping."""
+        """The runner's description of itself; PluginFailed if its code raises or does not return a mapping."""
         try:
             return dict(runner.describe() or {})
         except M1evalError:

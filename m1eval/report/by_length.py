@@ -19,7 +19,7 @@ from m1eval.yaml_file import display_path
 
 
 def after_runs(runs: Sequence[StoredRun]) -> None:
-    """Print what runs over lengths have to say and draw their heat maps; then the means over tasks of one benchmark.
+    """Print the results of runs over lengths and draw their heat maps; then the means over tasks of one benchmark.
 
     Nothing for other runs.
     """

@@ -1,4 +1,4 @@
-"""The table at the end: what came out, how sure that is, and what was published."""
+"""The final table: scores, their uncertainty, and the published scores."""
 
 from collections.abc import Sequence
 from pathlib import Path

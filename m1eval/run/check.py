@@ -110,7 +110,7 @@ async def _check(task: Task, data_dir: Path | None, resources: Resources, *, fet
 
 
 async def _gold_fault(task: Task, samples: Samples, resources: Resources) -> str | None:
-    """The first row whose gold answer the scorer says it cannot grade against; all rows are looked at."""
+    """The first row whose gold answer the scorer cannot grade against; all rows are checked."""
     if type(task.scorer).gold_fault is Scorer.gold_fault:
         return None
     for number in range(len(samples)):

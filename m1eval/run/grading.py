@@ -56,7 +56,7 @@ class Attempt(NamedTuple):
 
 
 async def isolate_exits(coroutine: Awaitable[T]) -> T:
-    """The result; code of plugins that ends the process, or cancels what nobody has, only fails."""
+    """The result; plugin code that exits, or raises CancelledError without a cancellation, gets a RuntimeError."""
     try:
         return await coroutine
     except SystemExit as error:

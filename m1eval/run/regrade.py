@@ -53,7 +53,7 @@ class Regraded(NamedTuple):
 
 
 class Interrupted(Stopped):
-    """Not all answers were graded; the earlier grades still count."""
+    """Regrading stopped before all answers were graded; the earlier grades still count."""
 
 
 def stored_run(

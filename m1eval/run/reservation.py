@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LimitReached(Stopped):
-    """There is no room for a request below the limit."""
+    """A spending limit leaves no room for a request."""
 
 
 class NoRoomNow(LimitReached):
@@ -33,7 +33,7 @@ class Reservation:
         self.max_tokens: int | None = None
         """The limit that the request carries, where nothing else limits it or there is little room."""
         self.is_last = False
-        """Whether that limit takes all the room there is."""
+        """Whether that limit takes all the remaining room."""
         self.discarded: list[Usage] = []
         """Usage of replies that were paid for and could not be used."""
         self.meter = meter

@@ -1,1 +1,1 @@
-"""Running code that nobody trusts in processes of its own."""
+"""Execution of untrusted code in processes of its own."""

@@ -118,12 +118,12 @@ class Estimate(NamedTuple):
         return (self.variance * self.units * self.freedom + self._prior()) / (self.freedom + PRIOR) / self.units
 
     def share_of_largest(self) -> float:
-        """The variance as a share of the largest possible one, drawn towards 1 as by one more degree of freedom."""
+        """The variance as a share of the largest possible one, shrunk towards 1 as by one more degree of freedom."""
         known, prior = self.variance * self.units * self.freedom, self._prior()
         return (known + prior) / (self._spread() * self.freedom + prior)
 
     def _prior(self) -> float:
-        """The largest variance of a value, at a mean that is drawn a little to the middle."""
+        """The largest variance of a value, at a mean that is shrunk a little to the middle."""
         middle = (self.low + self.high) / 2
         mean = (self.value * self.units + middle) / (self.units + 1)
         return PRIOR * (mean - self.low) * (self.high - mean)

@@ -13,7 +13,7 @@ class Deduplicator(Generic[Line]):
 
     def __init__(self) -> None:
         self.scored: dict[str, int] = {}
-        """By sample, its repeats that have a score, as bits."""
+        """Map from sample to its repeats that have a score, as bits."""
         self.errors: dict[tuple[str, int], Line] = {}
         """The last error of each (sample, repeat) without a score."""
 

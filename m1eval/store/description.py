@@ -80,7 +80,7 @@ class RunDescription(Struct, kw_only=True):
     truncated_prompts: int
     """Prompts that lost their middle, as they were longer than the window."""
     errors: list[dict[str, Any]]
-    """Why answers errored: the most frequent reasons, each with its count and a sample."""
+    """Reasons of errored answers: the most frequent ones, each with its count and a sample."""
     tokens: dict[str, int]
     """Tokens of all answers, errored ones too; a prompt that several answers of one request share counts once."""
     tokens_errored: dict[str, int]

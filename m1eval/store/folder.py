@@ -61,7 +61,7 @@ def refuse_links(folder: Path) -> None:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """UsageError if the folder has no run.json, but files of somebody else's that a run would overwrite."""
+    """UsageError if the folder has no run.json, but other files that a run would overwrite."""
     if (folder / "run.json").exists():
         return
     for name in FILES:

@@ -76,7 +76,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def owner(folder: Path) -> tuple[str, str] | None:
-    """Task and model of the run in a folder; None if there is none, or it cannot be told.
+    """Task and model of the run in a folder; None if there is none, or it is unknown.
 
     A run that a killed `--redo` has moved aside is still the folder's.
     """

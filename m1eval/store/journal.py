@@ -126,7 +126,7 @@ class Journal(JournalState):
 
     @property
     def notes(self) -> list[str]:
-        """One line for each thing that was found amiss."""
+        """Warnings about damage in the journal, one line each."""
         torn = [f"{display_path(self.path)}:{number}: torn line; its sample is run again" for number in self.torn]
         invalid = [
             f"{display_path(self.path)}:{number}: {reason}; the line is ignored, and its sample is run again"
@@ -329,7 +329,7 @@ class Journal(JournalState):
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was finished, and no line is there that might be of use to somebody."""
+        """Whether nothing was finished, and no line might still be of use."""
         return not (self.tally.finished or self.invalid or self.strange_lines)
 
     def discard(self) -> None:

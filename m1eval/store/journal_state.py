@@ -22,18 +22,18 @@ class JournalState:
     """Finished work according to a journal file; reading it changes nothing."""
 
     def __init__(self, path: Path, unknown_ids: Set[str] = frozenset()) -> None:
-        """Read the file; lines of `strangers`, ids that are none of the task's, do not count."""
+        """Read the file; lines of `unknown_ids`, ids that are none of the task's, do not count."""
         self.path = path
         self.unknown_ids = unknown_ids
         self.strange: list[int] = []
-        """The numbers of the first lines that are of strangers."""
+        """The numbers of the first lines with unknown ids."""
         self.strange_lines = 0
-        """Number of lines that are of strangers."""
+        """Number of lines with unknown ids."""
         self.tally = Tally()
         self.reasons = Reasons()
-        """Why samples are errored."""
+        """Reasons of errored samples."""
         self.cost = 0.0
-        """US dollars, of the answers whose price is known."""
+        """Cost in US dollars of the answers whose price is known."""
         self.priced = 0
         """Number of answers whose price is known."""
         self.unpriced = 0
@@ -140,7 +140,7 @@ class JournalState:
         return f"{display_path(self.path)}:{first}: {some}, {stay} not count"
 
     def records(self) -> Iterator[Record]:
-        """One record of each (sample, repeat), those that errored last, without those of strangers."""
+        """One record of each (sample, repeat), those that errored last, without unknown ids."""
         return deduplicated(self.path, self.unknown_ids)
 
 

@@ -58,9 +58,9 @@ class AnswersBySample(Struct):
     fractional: bool = False
     """Whether an answer is neither right nor wrong: nothing is said of such a run."""
     votes: bool = True
-    """Whether it is known which wrong answers are the same."""
+    """Whether equality of wrong answers is known, so that votes can be counted."""
     same: dict[str, dict[str, str]] = field(default_factory=dict)
-    """By sample, the wrong answers that are another one, written differently."""
+    """Map from sample to the wrong answers that are another one, written differently."""
 
 
 class RepeatMetric(Struct, frozen=True, kw_only=True):
@@ -137,7 +137,7 @@ async def compare(
 
 
 def _matters(answers: RepeatAnswers, votes: Mapping[str, int], k: int) -> bool:
-    """Whether it matters for a vote of k which wrong answers are the same."""
+    """Whether equality of wrong answers can change a vote of k."""
     if len(votes) < 2 or (not answers.right and answers.count >= k):
         return False
     return answers.count != k or max(votes.values()) <= answers.right <= sum(votes.values())

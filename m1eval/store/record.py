@@ -75,7 +75,7 @@ class RecordHeader(Struct):
     timing: Timing = field(default_factory=Timing)
     seed: int | None = None
     error: str | None = None
-    """Once counted, the name of its kind."""
+    """Error message; once counted, the name of its kind."""
     cluster: str = ""
     group: str = ""
     graded: int = 0

@@ -18,7 +18,7 @@ from m1eval.yaml_file import Key, YamlFile
 
 
 class UnknownProtocol(UsageError):
-    """No task has the requested protocol."""
+    """A requested protocol that no task has."""
 
 
 def load_tasks(

@@ -107,7 +107,7 @@ class Endpoint:
         self.url, self.display_url = address.url, address.display_url
         self.limiter = limiter
         self.has_succeeded = False
-        """Whether it has answered a request."""
+        """Whether the server has answered a request."""
         self.unreachable_since: float | None = None
         self._query = f"?{address.query}" if address.query else ""
         self._connect_failures = self._failures = 0

@@ -44,7 +44,7 @@ class Address(NamedTuple):
 
     @property
     def azure(self) -> bool:
-        """Whether it is an Azure deployment, which takes its key in another header."""
+        """Whether the server is an Azure deployment, which takes its key in another header."""
         return "/openai/deployments/" in f"{self.url}/" or "api-version" in self.query
 
 

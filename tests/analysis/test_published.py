@@ -22,7 +22,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def differs(m1eval, data, tmp_path):
-    """What a run of aime24 differs in from the figure of MiniMax-M1."""
+    """Differences between the settings of an aime24 run and of MiniMax-M1's published score."""
 
     def call(*options: object) -> list[str]:
         command = (

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a model or its server: one clear line, its exit code, and no folder left behind."""
+"""Faults of a model or its server: one clear line, its exit code, and no folder left behind."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""What options mean: given twice, numbers of tokens, the last word of --set, exit codes, folders, listings."""
+"""Parsing of options: given twice, numbers of tokens, the last word of --set, exit codes, folders, listings."""
 
 import json
 import re

@@ -40,7 +40,7 @@ def test_at_any_moment_of_the_start(capitals, tmp_path, part):
 
 
 def test_after_the_last_line_of_the_output(tmp_path):
-    """Whether it still comes in time or not, there is no traceback."""
+    """No traceback, whether the signal still comes in time or not."""
     command = [sys.executable, "-m", "m1eval", "tasks"]
     for _ in range(3):
         with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:

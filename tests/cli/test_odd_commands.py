@@ -47,7 +47,7 @@ def test_odd_pairs_of_options_end_in_one_line(m1eval, seed):
 @pytest.mark.parametrize("part", range(3))
 @pytest.mark.parametrize(("runner", "model"), [("echo", "echo:gold"), ("http", "http:m"), ("local", "local:./nowhere")])
 def test_odd_options_of_runners_end_in_one_line(m1eval, runner, model, part):
-    """Nothing listens on the port of the server, and there is no such checkpoint: no command does more than begin."""
+    """Nothing listens on the server's port, and the checkpoint does not exist: no command gets beyond its start."""
     with Closed() as port:
         base = {"base_url": f"http://127.0.0.1:{port}/v1", "patience": "0", "retries": "0"}
         always = base if runner == "http" else {}

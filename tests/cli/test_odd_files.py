@@ -97,7 +97,7 @@ VALUES = {
 
 
 def places(content: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Where there is a value in run.json, down to three levels."""
+    """Key paths of the values in run.json, down to three levels."""
     for key, value in content.items():
         yield (*above, key)
         if isinstance(value, dict) and len(above) < 2:
@@ -151,7 +151,7 @@ def test_odd_results_end_in_one_line(m1eval, folder, kind, words):
     ],
 )
 def test_odd_results_are_continued_or_refused_in_one_line(m1eval, folder, kind, finished):
-    """Of a run that is not finished, no answer is there yet, and all of run.json is needed."""
+    """An unfinished run has no answer yet and needs all of run.json."""
     words, results = ["run", *odd.NEEDED["run"], "--out", "odd"], []
     for name, place in damaged(kind):
         if not finished:

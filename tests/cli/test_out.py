@@ -1,4 +1,4 @@
-"""Where `--out` keeps runs: one layout whatever the number of tasks, and nothing left of what came to nothing."""
+"""Folders of `--out`: one layout whatever the number of tasks, and nothing left of what came to nothing."""
 
 import os
 from pathlib import Path

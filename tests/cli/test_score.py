@@ -79,7 +79,7 @@ VOLATILE = {"time", "timing", "graded"}
 
 
 def state(folder: Path) -> Any:
-    """What a run says, without times."""
+    """Content of a run folder, without times."""
     stored = StoredRun.open(folder)
     records = [
         {name: getattr(record, name) for name in record.__struct_fields__ if name not in VOLATILE}

@@ -201,7 +201,7 @@ def runner(server: Loopback, model: str = "m", **options: Any) -> Any:
 
 
 def ask(server: Loopback, *requests: Request, **options: Any) -> Any:
-    """The output of one request or the outputs of several at once; the first error is raised."""
+    """The output of one request or the outputs of several concurrent ones; the first error is raised."""
 
     async def scenario() -> Any:
         async with aclosing(runner(server, **options)) as client:

@@ -91,7 +91,7 @@ def test_chunks_may_be_split_anywhere(size: int):
 
 
 def test_an_end_without_its_mark_is_an_end_if_the_answer_is_whole(server: Loopback):
-    """As of transformers' server, which sends no [DONE]."""
+    """Stream of transformers' server, which sends no [DONE]."""
     assert ask(server.reply(stream(delta("stop", content="Paris"), done=False))).text == "Paris"
     with pytest.raises(Failed, match="the stream ended in the middle of an answer"):
         ask(server.reply(stream(delta(content="Par"), done=False)), retries=0)
@@ -118,7 +118,7 @@ def test_what_is_wrong_in_a_stream_is_tried_again_with_its_reason(server: Loopba
 
 
 def test_an_error_that_comes_as_a_field_of_its_own_is_none_the_less_one(server: Loopback):
-    """As of llama.cpp until the end of 2025."""
+    """Error field of llama.cpp until the end of 2025."""
     line = b'error: {"code": 500, "message": "the slot is gone", "type": "server_error"}\n\n'
     body = event(delta(content="Par")) + line + event(b"[DONE]")
     broken = Reply(body, headers={"Content-Type": "text/event-stream"})

@@ -14,7 +14,7 @@ FORMS = {form.name: form for form in KNOWN}
 
 
 def replies(form: Form) -> dict[str, tuple[str, str, str]]:
-    """For each kind of reply: its text, its finish_reason, the expected outcome; the target is 12."""
+    """Replies by kind: text, finish_reason and expected outcome; the target is 12."""
     close = form.force or form.close
     return {
         "whole": (f"{form.open}Is it 7?{close}\n12", "stop", "right"),

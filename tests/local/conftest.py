@@ -50,7 +50,7 @@ OWN: dict[str, dict[str, Any]] = {
     "qwen3": {"head_dim": 16},
     "qwen3_moe": {"head_dim": 16, "num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 24},
 }
-"""What the architectures need beside SHAPE."""
+"""Config keys that the architectures need besides SHAPE."""
 CLASSES = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "qwen3_moe": "Qwen3Moe"}
 
 
@@ -146,7 +146,7 @@ def hidden(
 
 
 def save_tokenizer(folder: Path, template: str | None) -> None:
-    """One token a byte, one merged one, and four of the chat format."""
+    """Save a tokenizer with a token per byte, a merged one, and four of the chat format."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = {word: i for i, word in enumerate([*alphabet, "th"])}
     core = Tokenizer(models.BPE(vocab=words, merges=[("t", "h")]))

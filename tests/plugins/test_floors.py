@@ -1,4 +1,4 @@
-"""What the built-in plugins may import of m1eval, as import-linter sees only the package itself."""
+"""Modules of m1eval that the built-in plugins may import, as import-linter sees only the package itself."""
 
 import ast
 from pathlib import Path

@@ -115,7 +115,7 @@ def test_a_helper_of_ours_that_the_users_file_imports_decides(tmp_path: Path) ->
 
 @pytest.mark.parametrize("kind", ["tasks", "scorers"])
 def test_every_imported_file_of_a_built_in_plugin_is_found(kind: str) -> None:
-    """What importing a plugin really imports of its kind is among the files that its digests cover."""
+    """A plugin's digests cover all files of its kind that importing it really imports."""
     pattern = "_*.py" if kind == "tasks" else "*.py"
     for file in sorted((ROOT / kind).rglob(pattern)):
         if "_" in file.parent.name[:1] or (file.parent / "__init__.py").exists():

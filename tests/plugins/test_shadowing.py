@@ -67,7 +67,7 @@ STRAY = [
 @pytest.mark.parametrize("content", ["raise SystemExit(f'{__file__} was executed')\n", "def broken(:\n"])
 @pytest.mark.parametrize("scorer", ["math", "mine"])
 def test_stray_files_are_not_executed(content, scorer, tmp_path, shell, capitals):
-    """All of them at once: the first that is executed says its name."""
+    """All of them together: the first that is executed says its name."""
     for name in STRAY:
         write(tmp_path / name, content)
     write(tmp_path / "scorers" / "mine.py", SCORER)

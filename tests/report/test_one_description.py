@@ -144,7 +144,7 @@ CASES = {
 
 
 class Told(NamedTuple):
-    """What the last command of a case printed, and where its run is."""
+    """Output of the last command of a case, and the folder of its run."""
 
     out: str
     err: str

@@ -1,4 +1,4 @@
-"""Why samples errored is said: in the display, below the table, in `--json`; grouped, in bounded memory."""
+"""Reasons of errored samples: in the display, below the table, in `--json`; grouped, in bounded memory."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Where samples are built: on the spot while that is quick, in a thread where it would keep others waiting."""
+"""Building of samples: in the event loop while that is quick, in a thread where it would keep others waiting."""
 
 import asyncio
 import threading

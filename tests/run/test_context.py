@@ -64,7 +64,7 @@ class Scorer(m1eval.Scorer):
 
 @pytest.fixture
 def run(m1eval: Callable[..., Result], tmp_path: Path) -> Callable[..., list[str]]:
-    """What an episode and its scorer did, line by line."""
+    """Trace of an episode and its scorer, line by line."""
 
     def call(question: str, *options: object, episode: str = EPISODE) -> list[str]:
         write(tmp_path / "t.yaml", TASK)

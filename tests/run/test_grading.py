@@ -1,4 +1,4 @@
-"""Whatever type of number or text a scorer or a runner returns, what is written can be read back."""
+"""Journal round trip of every type of number or text that a scorer or a runner returns."""
 
 import asyncio
 import json
@@ -196,7 +196,7 @@ def test_a_run_of_odd_types_is_kept_whole_and_asks_nothing_again(shell, capitals
 
 def test_an_error_of_a_plugin_that_is_no_exception_only_fails_the_sample():
     class Skipped(BaseException):
-        """As test frameworks have them."""
+        """A skip as test frameworks raise it."""
 
     async def score() -> None:
         raise Skipped("not today")

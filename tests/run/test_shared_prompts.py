@@ -29,7 +29,7 @@ class Counting(Loopback):
         self.sent = self.written = self.cached = 0
         self.finish: Callable[[int], str] = lambda _: "stop"
         self.refuses = self.empty = 0
-        """So many requests are answered without a choice."""
+        """Number of requests that are answered without a choice."""
         self._cached = cached
         super().__init__()
         self.script = self.count

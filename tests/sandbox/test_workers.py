@@ -1,4 +1,4 @@
-"""What a grader's author may rely on: real processes, killed when they hang, contained when they burst."""
+"""Guarantees for a grader's author: real processes, killed when they hang, contained when they burst."""
 
 import asyncio
 import multiprocessing

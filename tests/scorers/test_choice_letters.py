@@ -42,7 +42,7 @@ def test_the_table_is_large_and_half_of_it_are_traps():
 
 @pytest.mark.parametrize("letter", "ABDEFGHIJ")
 def test_every_wording_gives_every_letter(letter):
-    """What gives C gives the other letters, but for words that only A and I could be part of."""
+    """Wordings that give C give the other letters, but for words that only A and I could be part of."""
     wrong = {}
     for row in ROWS:
         text = row["text"]

@@ -20,7 +20,7 @@ from tests.hostile import FORMS
 
 SIZE = 200_000
 EVERY = {"mrcr": 8, "math": 2, "logic_grid": 2, "infinitebench": 2}
-"""Of the scorers that take longest, every so manieth form."""
+"""Stride over the forms for the slowest scorers."""
 GRID = json.dumps({"House 1": {"Name": "Ann"}})
 RUBRIC = {"rubric": "{{ answer }}", "verdicts": {"YES": 1, "NO": 0}, "confidence": r"(?i)confidence\W{0,6}(\d{1,3})"}
 

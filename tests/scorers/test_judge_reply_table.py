@@ -1,4 +1,4 @@
-"""What judges reply, in every form and dress, and what must not be taken for a verdict."""
+"""Replies of judges in every form and dress, and texts that must not be taken for a verdict."""
 
 import json
 import random

@@ -41,7 +41,7 @@ def cases() -> dict[str, list[dict[str, Any]]]:
 
 
 async def verdict(case: dict[str, Any], tools: Any) -> str:
-    """What the scorer makes of a case: 1, 0, or `unparsed` for 0 without an answer where the case asks for that."""
+    """Verdict of the scorer on a case: 1, 0, or `unparsed` for 0 without an answer where the case asks for that."""
     scorer = load("scorers", case["scorer"]).Scorer(**(case["options"] or {}))
     sample = Sample(id="1", messages=[], target=case["target"], metadata=case["metadata"] or {})
     try:

@@ -8,7 +8,7 @@ import pytest
 from m1eval import stats
 
 QUANTILES = {(0.975, 1): 12.7062, (0.975, 2): 4.30265, (0.975, 9): 2.26216, (0.975, 29): 2.04523, (0.95, 4): 2.13185}
-"""Of Student's t, from printed tables."""
+"""Quantiles of Student's t by (probability, degrees of freedom), from printed tables."""
 
 
 @pytest.mark.parametrize("case", QUANTILES)

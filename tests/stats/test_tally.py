@@ -13,7 +13,7 @@ from m1eval.store.tally import Tally
 
 
 def tally(samples, group="", cluster=""):
-    """Of samples by name with their values; None is an errored answer."""
+    """Tally of samples by name with their values; None is an errored answer."""
     counted = Tally()
     for name, values in samples.items():
         for value in values:

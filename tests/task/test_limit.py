@@ -23,7 +23,7 @@ scorer: exact
 
 
 def spread(values):
-    """How often each value comes."""
+    """Sorted counts of the values."""
     return sorted(Counter(values).values())
 
 
@@ -164,7 +164,7 @@ def test_a_limited_run_grows(tmp_path, m1eval):
 
 
 def test_a_limited_run_of_before_continues_with_its_own_samples(tmp_path, m1eval):
-    """Its run.json does not say that the choice was even; it was random."""
+    """Run whose run.json does not say that the choice was even; it was random."""
     samples = table(tmp_path, [{"length": 4096 * (1 + i % 2)} for i in range(40)])
     before, after = (
         [samples.id(i) for i in samples.select(limit=limit, ids=None, seed=0, even=False)] for limit in (4, 8)

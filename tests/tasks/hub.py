@@ -63,7 +63,7 @@ class Hub:
 
     @contextmanager
     def failing(self, fault: Fault) -> Iterator[None]:
-        """With a fault in front of every answer."""
+        """Context in which every answer has a fault in front of it."""
         self.fault = fault
         try:
             yield

@@ -49,7 +49,7 @@ def in_own_process(hub: Hub, folder: Path, *arguments: str, **env: str) -> Resul
 
 
 def refused(done: Result, *words: str, remedy: str = "") -> None:
-    """One line on standard error, with the place in the task file and the remedy."""
+    """Assert one line on standard error, with the place in the task file and the remedy."""
     assert done.code == 2, done
     assert done.err.count("\n") == 1, done.err
     assert re.match(r"Error: \S+\.yaml:\d+: ", done.err)

@@ -46,7 +46,7 @@ class Runner:
 
 
 def overrides(name: str, url: str) -> list[str]:
-    """What makes a task small, and takes files that are not on the hub from this machine."""
+    """Overrides that make a task small, and take files that are not on the hub from this machine."""
     dataset = definitions()[name].dataset
     assert dataset
     sets = list(FEWER.get(name, []))

@@ -1,4 +1,4 @@
-"""Which commit of a dataset a run takes: that of the pin, whatever the cache, a branch or the network has."""
+"""Choice of a dataset's commit: that of the pin, whatever the cache, a branch or the network has."""
 
 import json
 import subprocess

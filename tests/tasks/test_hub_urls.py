@@ -17,7 +17,7 @@ def by_url(task: Any, hub: Hub, name: str = "t", file: str = "d.jsonl") -> str:
 
 
 def test_a_run_does_not_continue_after_the_file_of_a_url_has_changed(task, hub, tmp_path):
-    """In processes of their own, as `datasets` asks for a URL once in each."""
+    """Runs in processes of their own, as `datasets` asks for a URL once in each."""
     path = by_url(task, hub)
 
     def call(*more: str) -> Result:

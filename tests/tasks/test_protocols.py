@@ -151,7 +151,7 @@ def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 @pytest.fixture(autouse=True)
 def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is downloaded is kept for one test."""
+    """Keep downloads for one test."""
     monkeypatch.setenv("M1EVAL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", str(tmp_path / "downloads"))
     monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)

@@ -1,4 +1,4 @@
-"""What a template shows is text: a list, mapping or null is refused with its row before anything is asked."""
+"""Templates show text alone: a list, mapping or null is refused with its row before anything is asked."""
 
 import json
 

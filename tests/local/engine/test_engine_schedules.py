@@ -95,7 +95,7 @@ def test_the_schedules_cover_what_they_are_meant_to() -> None:
 
 
 def test_an_invariant_engine_computes_every_token_in_one_way() -> None:
-    """Whether the token before forced ones is stored already depends on what else is going on."""
+    """Forced tokens in concurrent requests: whether the token before them is stored already depends on the schedule."""
     asks = tuple(Ask(text(i, 60 + i), 30, forced=((2 + i, text(9, 9)),), arrive=i) for i in range(4))
     for ahead in (False, True):
         symbolic.run(Schedule(asks=asks, ahead=ahead, invariant=True), states=True)

@@ -112,7 +112,7 @@ def test_logits_are_those_of_transformers(name: str, deepseek: Make) -> None:
 
 
 def test_old_fields_of_a_config_mean_the_same(deepseek: Make, tmp_path: Path) -> None:
-    """As published: rope_scaling with a type, rope_theta next to it, and nothing of interleaving or heads' sizes."""
+    """Published config: rope_scaling with a type, rope_theta next to it, and nothing on interleaving or head sizes."""
     folder, _ = deepseek(rope_parameters=YARN)
     config = json.loads((folder / "config.json").read_text())
     rope = {

@@ -351,7 +351,7 @@ def test_a_rank_of_the_published_model_holds_its_share(size: int) -> None:
 
 
 class Meeting:
-    """Where the ranks of one model, each in a thread, add up."""
+    """All-reduce between the ranks of one model, each in a thread."""
 
     def __init__(self, size: int) -> None:
         self.barrier, self.parts = threading.Barrier(size, timeout=30), [torch.empty(0)] * size

@@ -21,7 +21,7 @@ local = load("runners", "local")
 NAMES = local.tokenizer.pretokenizers.NAMES
 
 NORMALISED = {"qwen2", "qwen35", "mpt", "olmo", "command-r"}
-"""Those whose own tokenizer composes characters first (NFC), which llama.cpp leaves out."""
+"""Pre-tokenizers of models whose own tokenizer composes characters first (NFC), which llama.cpp leaves out."""
 
 
 def cased(han: str, besides: str, contractions: str, digits: str, after: str) -> str:
@@ -39,7 +39,7 @@ PATTERNS = {
     "tekken": cased("", "", "", r"\p{N}", "/"),
     "kimi-k2": cased(r"\p{Han}+|", r"&&[^\p{Han}]", _CONTRACTIONS, r"\p{N}{1,3}", ""),
 }
-"""As published with the models (tiktoken's o200k_base, Mistral's tekken.json, Kimi K2's tokenization_kimi.py)."""
+"""Patterns published with the models (tiktoken's o200k_base, Mistral's tekken.json, Kimi K2's tokenization_kimi.py)."""
 CASED = {*PATTERNS, "kanana2", "llama4", "minimax-m2"}
 """Their words hold combining marks, which llama.cpp's own version of the patterns cuts off at some places."""
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

@@ -1,4 +1,4 @@
-"""What a config.json means: logits next to those of transformers on the same folder, for old and new spellings."""
+"""Meaning of a config.json: logits next to those of transformers on the same folder, for old and new spellings."""
 
 import json
 import re
@@ -71,7 +71,7 @@ GQA = ("llama", "qwen2", "qwen3", "qwen3_moe")
 YARN = {"factor": 4.0, "original_max_position_embeddings": 64}
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
 T5 = {"rope_type": "default", "rope_theta": 5e5}
-"""As transformers 5 writes it for a model without scaling."""
+"""Rope parameters as transformers 5 writes them for a model without scaling."""
 
 ROPES: dict[str, dict[str, Any]] = {
     "nothing": {},
@@ -335,7 +335,7 @@ def test_layers_that_slide_are_named(name: str) -> None:
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "minimax", "deepseek_v3"])
 @pytest.mark.parametrize("head", ["another", "the same", "none"])
 def test_the_head_in_the_file_is_the_head(head: str, kind: str, tmp_path: Path) -> None:
-    """Whatever tie_word_embeddings says, as in transformers 5."""
+    """The head in the file wins over tie_word_embeddings, as in transformers 5."""
     from transformers import AutoModelForCausalLM
 
     folder, _ = write(tmp_path / "model", kind, {"tie_word_embeddings": True})

@@ -1,4 +1,4 @@
-"""What the keys of a GGUF file mean: the same model with the same scaling in a config.json, or a refusal by name."""
+"""Meaning of the keys of a GGUF file: the same model with the same scaling in a config.json, or a refusal by name."""
 
 import json
 import math

@@ -455,7 +455,7 @@ def load_weights(file: Path) -> None:
 
 
 def works_or_is_refused(source: Path, read: Callable[[Path], None] = load_model) -> bool:
-    """Whether it loads; any exception but RunnerError, or more than one line, is a failure."""
+    """Whether a checkpoint loads; any exception but RunnerError, or more than one line, is a failure."""
     message = None
     try:
         read(source)

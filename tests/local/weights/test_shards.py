@@ -47,7 +47,7 @@ class Sums:
 
 
 class Thread(sharding.Shard):  # type: ignore[name-defined,misc]
-    """One rank; its group is a Sums."""
+    """Shard of one rank, in a thread; its group is a Sums."""
 
     def all_reduce(self, x: torch.Tensor) -> torch.Tensor:
         total: torch.Tensor = self.group.sum(self.rank, x)

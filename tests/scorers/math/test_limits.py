@@ -1,4 +1,4 @@
-"""What no answer can do to the scorer: take forever, eat memory, crash it; and what a broken reference does."""
+"""Limits of the scorer: no answer takes forever, eats memory or crashes it; and the effects of a broken reference."""
 
 import asyncio
 from types import SimpleNamespace

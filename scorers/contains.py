@@ -1,4 +1,4 @@
-"""Substring match: which references the answer contains; for answers that nobody could word differently.
+"""Substring match: which references the answer contains; for answers that have only one wording.
 
 Letters are compared as characters, not as code points: "é" is the same in one and in two of them (Unicode's form C).
 """

@@ -89,7 +89,7 @@ async def graded_record(plan: Plan, attempt: Attempt, context: Context, session:
     await grade_record(record, plan.task, attempt.output, context, session)
     try:
         await isolate_exits(context.aclose())
-    except Exception as error:  # noqa: BLE001 - the grade stands
+    except Exception as error:  # noqa: BLE001 - the grade counts
         record.error = record.error or f"after grading: {describe_error(error)}"
     record.time = time.time()
     return record

@@ -26,7 +26,7 @@ from m1eval.store.record import Record
 from m1eval.types import Message, Output, Request, Sample
 
 BACKLOG = 64
-"""How many outputs may wait for their grade or the disk, next to the requests in flight; of episodes, how many more may
+"""Maximum outputs that wait for their grade or the disk, next to the requests in flight; of episodes, how many more may
 have begun than have a request in flight."""
 
 

@@ -227,7 +227,7 @@ class _Grader:
         try:
             await grade_record(record, self._plan.task, output, context, self._session)
         finally:
-            with suppress(Exception):  # the grade stands
+            with suppress(Exception):  # the grade counts
                 await context.aclose()
         self._staging.append(record)
         self._graded += 1
@@ -318,7 +318,7 @@ def _commit(run: Run, opened: OpenRun, number: int) -> Changes:
     entry = _description(number, meta, run_json.timestamp(), hide_command(sys.argv))
     meta["gradings"] = [*gradings, {**entry, "score": None}]
     meta["command"] = earlier.get("command", meta["command"])  # with which the run continues, but for the scorer
-    # What these lines took is said by nobody once they are history.
+    # Nothing reports the usage of these lines once they are history.
     replaced = compaction.superseded_usage(opened.journal.path, opened.journal.unknown_ids, judges=False, among=new)
     if replaced != Usage():
         meta["superseded"] = msgspec.to_builtins(total_usage((replaced, run_json.superseded(meta))))

@@ -30,7 +30,7 @@ class Previous(NamedTuple):
 def check_resumable(run: "Run", config: dict[str, Any], *, regrade: bool = False) -> Previous:
     """Earlier state of this run in its folder; UsageError if it holds another run or other files.
 
-    A folder in which nothing was finished belongs to nobody, whatever its run.json says. `regrade`: the scorer and the
+    A folder in which nothing was finished belongs to no run, whatever its run.json says. `regrade`: the scorer and the
     judges may be others.
     """
     folders.refuse_links(run.folder)

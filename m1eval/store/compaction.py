@@ -79,7 +79,7 @@ def compact(path: Path, strangers: Set[str], *, is_torn: bool) -> Path:
         superseded = superseded_lines(path, strangers)
         with fresh.open("xb") as file:
             for number, (raw, _) in enumerate(lines_of(path)):
-                # Invalid lines and those of strangers stay, as it is not known what they were meant to be.
+                # Invalid lines and those with unknown ids stay, as it is not known what they were meant to be.
                 if number not in superseded:
                     file.write(raw)
             file.flush()

@@ -1,4 +1,4 @@
-"""Content of `run.json`, with its types checked: it may be damaged, or written by somebody else."""
+"""Content of `run.json`, with its types checked: it may be damaged, or written by other software."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -239,11 +239,11 @@ def _lost_wrong(ballot: Ballot, missing: int) -> Ballot:
 
 
 def _vote(scorer: Scorer, record: Record) -> str | None:
-    """Vote of an answer, by anybody's scorer; None if the scorer raises an error."""
+    """Vote of an answer, by any scorer, plugins too; None if the scorer raises an error."""
     try:
         vote: Any = scorer.vote(record)
         return _hash_long(vote if vote is None else str(vote))
-    except Exception:  # noqa: BLE001 - the sample boundary: what cannot be counted is no vote
+    except Exception:  # noqa: BLE001 - the sample boundary: what cannot be counted is not a vote
         return None
 
 

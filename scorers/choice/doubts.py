@@ -61,9 +61,9 @@ TAKEN_BACK = re.compile(
     r"|[.\s,;\"'“”»’]{1,5}(?i:(?:but|however)[\s,]{1,3})?I\s+(?i:(?:strongly\s+)?disagree|do(?:n['’]t|\s+not)\s+agree)"
     r"(?=\s*(?:[.,;!\n]|$)|\s+(?i:with\s+(?:this|that|him|her|them|it)\b))"
 )
-"""After a letter: ", but that is wrong", ". Actually, that's not right.", and "I disagree."."""
+"""Text after a letter: ", but that is wrong", ". Actually, that's not right.", and "I disagree."."""
 ASKED_BEHIND = re.compile(r"\s?(?:ですか|でしょうか|だろうか|ますか|か(?=\s?[?？])|입니까|인가요?|일까요?|ไหม|หรือไม่)")
-"""After a letter, or what is said of one: that it is asked."""
+"""Text after a letter, or after a statement on one, that makes it a question."""
 ALL_BUT = re.compile(
     r"(?i:\b(?:(?:all|any|every\w*|each|anything|none|nothing|no\s+(?:one|option|choice|answer))\s+"
     r"(?:(?:of\s+(?:them|these|the\s+\w{1,12})|options?|choices?|answers?|statements?)\s+)?(?:but|except(?:\s+for)?)"
@@ -77,14 +77,14 @@ RETHOUGHT = re.compile(
     r"(?i:it['’]s|it\s+is|that['’]s|it\s+must\s+be|it\s+should\s+be)\s{1,3}"
     rf"(?i:(?:actually|really|in\s+fact|rather|option|choice)\s{{1,3}}){{0,2}}(?P<open>{OPEN})(?P<letter>[A-J])"
 )
-"""After a letter: ", but it is actually C"."""
+"""Text after a letter: ", but it is actually C"."""
 
 _WRONG_TOO = any_of(words.WRONG)
 WRONG_TOO = re.compile(
     rf"{CLOSE}(?:\s?(?:选项|選項|项|項|は|が|는|은|가|이|也|是|都|のは|选项是|项是)){{0,2}}"
     rf"\s{{0,3}}(?:(?:{any_of(words.WRONG_COPULAS)})\s{{1,3}}(?:\w{{1,12}}\s{{1,3}})?)?{_WRONG_TOO}"
 )
-"""After a letter, in other languages than English: that it is wrong. A mark such as ":" begins an option's text."""
+"""Text after a letter that calls it wrong, in languages other than English. A mark like ":" starts an option's text."""
 
 _COPULA = any_of(words.WRONG_COPULAS)
 NOT_RIGHT = re.compile(
@@ -92,14 +92,14 @@ NOT_RIGHT = re.compile(
     rf"\s{{1,3}}(?:{_COPULA}\s{{1,3}})?(?:(?i:pas|die|der|la|a)\s{{1,3}})?{any_of(words.CORRECT)}"
     rf"|{any_of(words.CORRECT)}\s{{1,3}}(?:नहीं|değil|নয়|نہیں|نیست))"
 )
-"""After a letter, in other languages than English: that it is not right."""
+"""Text after a letter that calls it not right, in languages other than English."""
 
 BESIDES = re.compile(
     r"[.:]?(?:\s(?!(?i:because|since|as|while|whereas|unlike|not|instead|rather|over|than|but|both|either|neither|for|so"
     r"|with|from)\b)(?![A-J]\b)[^\s.!?;]{1,20}){1,8}?(?:,\s?(?:and|or)?|\s(?:and|or|&))\s\(?(?P<letter>[A-J])"
     r"(?:\)|\.(?=\s)|(?=\s\())(?=\s?\S)"
 )
-"""After a letter: its option's text and another letter with its own, as in "A) red and C) blue"."""
+"""Text after a letter: its option's text and another letter with its own, as in "A) red and C) blue"."""
 
 TURNS = re.compile(r"(?i)\b(?:but|however|so|therefore|sondern|aber|mais|pero|mas|ma|но|але|ale)\b|但|而")
 """Words that end the scope of a negation before them."""

@@ -106,9 +106,9 @@ VERBAL = re.compile(
 MANNER = re.compile(
     r"\s(?i:(?:on|for)\sthis\s(?:one|question)|this\stime|as\s(?:my|the)\s(?:final\s|best\s)?(?:answer|choice))(?=\s*(?:[.!]\s|[.!]?\s*$|\n))"
 )
-"""Behind a chosen letter: "on this one"."""
+"""Text after a chosen letter: "on this one"."""
 APART = re.compile(rf";\s{{1,2}}\(?[A-J]\)?(?:,\s\(?[A-J]\)?){{0,8}},?\s(?:and|or)\s\(?[A-J]\)?{VERBAL.pattern}")
-"""After a letter: a clause of its own about others, as in "; A and B are wrong"."""
+"""Text after a letter: a clause of its own about others, as in "; A and B are wrong"."""
 CLOSING = re.compile(CLOSE)
 CONTINUED = re.compile(
     # a formula, an abbreviation, a question
@@ -120,7 +120,7 @@ CONTINUED = re.compile(
 OPTION_FORMULA = re.compile(
     r" {0,20}\\(?:[dtc]?frac|sqrt|pi|log|ln|sin|cos|tan|infty|angle|overline|vec|hat)(?![A-Za-z])"
 )
-"""After a letter in parentheses: the formula that is its option's text."""
+"""Text after a letter in parentheses: the formula that is its option's text."""
 ENDS = re.compile(r"\s*\Z")
 SUFFIX = re.compile(r"['’](?:[dt][iıuü]r|s[iıuü]|[yn]?[iıuü]|e|ye|de|da)\b")
 NEXT_WORD = re.compile(r"[^\S\n]{1,3}([^\W\d_]+)")

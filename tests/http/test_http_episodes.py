@@ -204,7 +204,7 @@ def test_several_answers_to_one_request_of_an_episode_are_counted(
 
 
 def test_an_episode_that_waits_holds_no_place(server: Loopback, episode: Callable[..., Result], tmp_path: Path):
-    """With one place, each of three episodes waits until all have asked."""
+    """Three episodes on one place, each of which waits until all have sent a request."""
     server.reply(answer("right", usage=USAGE))
     result = episode(
         """

@@ -15,7 +15,7 @@ import numpy as np
 from ..layers.cache_spec import BLOCK_SIZE
 
 PADDING_BLOCK = 0
-"""The block that nobody owns: rows that only fill up a batch write there."""
+"""The padding block, owned by no sequence: rows that only fill up a batch write there."""
 
 
 def hash_blocks(token_ids: Sequence[int] | np.ndarray[Any, Any], block_size: int = BLOCK_SIZE) -> list[bytes]:

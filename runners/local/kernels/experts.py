@@ -2,7 +2,7 @@
 """Mixtures of experts in Triton: the products themselves for few tokens, and for many everything around them.
 
 A pair is a token and one of its experts, counted token by token. For few pairs every program finds the rows of its
-expert by itself, reads its part of the expert's weights once, and an expert that nobody chose is not read at all. For
+expert by itself, reads its part of the expert's weights once, and an expert that no token chose is not read at all. For
 many, pairs are sorted by counting: `sort_by_expert` says where each goes, `permute` copies the tokens there, and
 `unpermute` sums the outputs. Ids outside 0 to E - 1 are experts of other ranks: nothing is computed, read or added.
 """

@@ -160,7 +160,7 @@ def _plain(text: str) -> str:
     text = text.replace(r"\tfrac", r"\frac").replace(r"\dfrac", r"\frac").replace(r"\frac", r" \frac")
     try:
         plain: str = latex2text.LatexNodes2Text().latex_to_text(text)
-    except Exception:  # noqa: BLE001 - whatever it raises, as there: a text that is no LaTeX is compared as it is
+    except Exception:  # noqa: BLE001 - whatever it raises, as there: a text that is not LaTeX is compared as it is
         return text
     for sign, name in _SIGNS.items():
         plain = plain.replace(sign, name)

@@ -104,7 +104,7 @@ def exists(pid: int) -> bool:
 
 
 def running(pid: int) -> bool:
-    """Whether a process still runs: an orphan that has ended may wait for somebody to ask for its exit code."""
+    """Whether a process still runs: an orphan that has ended may wait until its exit code is collected."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -166,7 +166,8 @@ def load_task(name: str | Path, **options: Any) -> "Task":
         raise UsageError(f"load_task has no option '{unknown[0]}'; there are {', '.join(TASK_OPTIONS)}")
     tasks, _ = load_with_options([_task_name(name)], RunOptions.of(options))
     if len(tasks) != 1:
-        raise UsageError(f"{name} stands for {len(tasks)} tasks ({', '.join(task.name for task in tasks)}); name one")
+        names = ", ".join(task.name for task in tasks)
+        raise UsageError(f"{name} is a group of {len(tasks)} tasks ({names}); name one")
     return tasks[0]
 
 

@@ -245,7 +245,7 @@ def test_an_unsound_option_is_named(tmp_path, monkeypatch, options, message):
             lambda: evaluate([load_task("needle_small", temperature=each) for each in (0, 1)], "echo:gold"),
             "two of the tasks are named 'needle_small'",
         ),
-        (lambda: load_task("demo"), "demo stands for 3 tasks"),
+        (lambda: load_task("demo"), "demo is a group of 3 tasks"),
         (lambda: load_task(odd(["needle_small"])), "is not the name of a task"),
         (lambda: grade("aime24", odd(70), "70"), "sample: 70 is neither"),
         (lambda: grade("aime24", "70", odd(70)), "output: 70 is neither"),

@@ -151,7 +151,7 @@ class NameList(Once):
     def __init__(self, *args: Any, **attrs: Any) -> None:
         super().__init__(*args, callback=lambda ctx, param, value: value or (), **attrs)
 
-    def combined(self, ctx: click.Context, values: Sequence[Any]) -> Any:
+    def combine(self, ctx: click.Context, values: Sequence[Any]) -> Any:
         return ",".join(map(str, values)) if all(str(text).strip() for text in values) else ""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
@@ -170,7 +170,7 @@ class NameList(Once):
 class TokenList(NameList):
     """Numbers of tokens separated by commas."""
 
-    def each(self, name: str) -> Any:
+    def parse_name(self, name: str) -> Any:
         try:
             return parse_tokens(name, minimum=1)
         except ValueError as error:
@@ -182,7 +182,7 @@ class LengthList(NameList):
 
     MAX_LENGTH = 2**27
 
-    def each(self, name: str) -> Any:
+    def parse_name(self, name: str) -> Any:
         parts = [] if name.lower() == "auto" else name.split("-")
         try:
             if len(parts) > 2 or any(parse_tokens(part, minimum=1) > self.MAX_LENGTH for part in parts):
@@ -196,7 +196,7 @@ class LengthList(NameList):
 class NumberList(NameList):
     """Whole numbers from 1 on, separated by commas."""
 
-    def each(self, name: str) -> Any:
+    def parse_name(self, name: str) -> Any:
         if not (name.isascii() and name.isdecimal() and len(name) < 10 and int(name) > 0):
             raise UsageError(f"{self.option}: '{name[:40]}' is not a whole number from 1 on, such as 32")
         return int(name)

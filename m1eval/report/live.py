@@ -188,7 +188,7 @@ class Terminal:
         lines = [terminal.styled(f" {self._counts()}"), terminal.styled(f" {self._speed()}", "dim")]
         if self._session and self._session.stop.is_set():
             lines.append(
-                terminal.styled(" stopping: waiting for what is in flight; Ctrl-C again leaves at once", "yellow")
+                terminal.styled(" stopping: waiting for what is in flight; Ctrl-C again quits immediately", "yellow")
             )
         elif self._status and not self._output:
             lines.append(terminal.styled(f" {self._status}", "dim"))

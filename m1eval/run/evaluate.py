@@ -24,7 +24,7 @@ from m1eval.run.spending import Spending
 if TYPE_CHECKING:
     from m1eval.run.judges import JudgePanel
 
-APPROXIMATE = "no tokenizer of the model is at hand: prompt lengths count four characters as a token"
+APPROXIMATE = "the model has no tokenizer here: prompt lengths count four characters as a token"
 
 
 class Display(Progress, Protocol):

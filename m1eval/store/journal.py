@@ -133,7 +133,7 @@ class Journal(JournalState):
             for number, reason in itertools.islice(self.invalid.items(), SHOWN)
         ]
         if (more := len(self.invalid) - SHOWN) > 0:
-            invalid.append(f"{display_path(self.path)}: {more} more lines cannot be, and are ignored")
+            invalid.append(f"{display_path(self.path)}: {more} more invalid lines are ignored")
         return torn + invalid + self._set_aside
 
     async def append(self, record: Record, messages: list[Message] | None = None) -> None:

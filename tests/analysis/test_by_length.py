@@ -157,7 +157,7 @@ def test_a_tokenizer_can_be_named(m1eval, tmp_path):
     (tmp_path / "chat_template.jinja").write_text("{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}")
     args = ("run", "--tasks", "needle", "--lengths", "2k", "--model", "echo:gold", "--set", "depths=[50]")
     result = m1eval(*args, "--tokenizer", tmp_path, "--out", tmp_path / "x")
-    assert (result.code, "no tokenizer of the model" in result.out) == (0, False)
+    assert (result.code, "four characters as a token" in result.out) == (0, False)
     (record, *_) = lines(run_of(tmp_path / "x") / "samples.jsonl")
     assert record["metadata"]["tokens"] == 2048
     assert record["usage"]["prompt"] != 2048  # echo counts four characters

@@ -66,6 +66,9 @@ class Model:
             raise
         except Exception as error:
             raise self._failed("__init__", error) from error
+        if type(runner).generate is Runner.generate:
+            file = yaml_file.display_path(self.file)
+            raise UsageError(f"{file}: the Runner has no generate; write async def generate(self, request) -> Output")
         return runner
 
     async def start(self, runner: Runner, progress: Progress) -> None:

@@ -28,9 +28,9 @@ def test_a_reply_without_end_is_not_read(server: Loopback, headers: dict[str, st
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"tokens": None}, "not a list of token ids"),
-        ({"tokens": ["a"]}, "not a list of token ids"),
-        ({}, "not a list of token ids"),
+        ({"tokens": None}, "not return a list of token ids"),
+        ({"tokens": ["a"]}, "not return a list of token ids"),
+        ({}, "not return a list of token ids"),
         ({"count": "many"}, "counts 'many' tokens"),
         ({"count": 2**63}, "counts '9223372036854775808' tokens"),
         ({"count": -1}, "counts '-1' tokens"),

@@ -74,3 +74,11 @@ def test_a_runner_of_any_shape_answers_or_is_refused_in_one_line(m1eval, tmp_pat
         assert (done.code, done.err.strip().count("\n")) == (2, 0)
         assert re.search(message, done.err)
         assert not list(tmp_path.glob("o/**/samples.parquet"))
+
+
+def test_a_runner_without_generate_is_refused_before_anything_is_asked(m1eval, tmp_path, monkeypatch, capitals):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "r.py", "class Runner:\n    def __init__(self, model=''): ...\n")
+    done = m1eval("run", "--tasks", capitals, "--model", f"{tmp_path}/r.py:x", "--limit", 3, "--out", "o")
+    assert (done.code, done.err.strip().count("\n")) == (2, 0)
+    assert "r.py: the Runner has no generate; write async def generate(self, request) -> Output" in done.err

@@ -244,7 +244,7 @@ def test_the_strings_that_rules_compare_are_built_from_any_text(text):
     published.qwen_text.stripped(text)
     published.matharena.last_box(published.matharena.with_latex(text), many=True)
     published.matharena.normalised(text, many=False)
-    assert "\n" not in published.qwen_text.found(text)
+    assert "\n" not in published.qwen_text.last_answer(text)
 
 
 SPOKEN = {

@@ -6,7 +6,7 @@ import msgspec
 
 from m1eval.protocols import Context, Episode
 from m1eval.run import reservation
-from m1eval.run.generation import BoundRunner, BudgetTruncated, Session
+from m1eval.run.generation import BoundRunner, CutOff, Session
 from m1eval.run.transcript import Transcript
 from m1eval.task.task import Task
 from m1eval.types import Output, Request, Usage
@@ -52,7 +52,7 @@ class EpisodeRunner(BoundRunner):
         finally:
             self._places.release()
         for answer in answers:
-            output = answer.output if isinstance(answer, BudgetTruncated) else answer
+            output = answer.output if isinstance(answer, CutOff) else answer
             if isinstance(output, Exception):
                 self.transcript.add_error(parent, f"{type(output).__name__}: {output}")
                 continue

@@ -22,7 +22,7 @@ POLL_SECONDS = 0.25
 """Seconds after which the limit is read again."""
 
 
-class BudgetTruncated(RuntimeError):
+class CutOff(RuntimeError):
     """An answer was truncated by a token limit that keeps the command within --max-cost or --max-tokens-total."""
 
     def __init__(self, output: Output) -> None:
@@ -203,7 +203,7 @@ def _count_error_usage(reservation: Reservation, error: Exception) -> None:
 
 def _unless_cut_off(output: Output | Exception) -> Output | Exception:
     """The answer, or CutOff in place of one that a limit of ours ended."""
-    return BudgetTruncated(output) if isinstance(output, Output) and output.finish_reason == "length" else output
+    return CutOff(output) if isinstance(output, Output) and output.finish_reason == "length" else output
 
 
 def _capped(request: Request, reservation: Reservation) -> Request:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from m1eval.errors import M1evalError
 from m1eval.protocols import Context as AnyContext
 from m1eval.run.context import Context
-from m1eval.run.generation import BudgetTruncated, RequestTotals, Session
+from m1eval.run.generation import CutOff, RequestTotals, Session
 from m1eval.run.judge_replies import judge_replies
 from m1eval.run.plan import Plan
 from m1eval.run.reservation import LimitReached
@@ -80,7 +80,7 @@ async def graded_record(plan: Plan, attempt: Attempt, context: Context, session:
     record.cluster, record.group = _cluster(sample), _group(plan.task, sample)
     record.transcript = list(attempt.transcript)
     if isinstance(attempt.output, Exception):
-        if isinstance(attempt.output, BudgetTruncated):
+        if isinstance(attempt.output, CutOff):
             _copy_output(record, attempt.output.output)
         if attempt.totals:
             attempt.totals.write_to(record)

@@ -309,7 +309,7 @@ def test_a_gzip_bomb_is_refused(tmp_path, monkeypatch, kind):
 
 
 def test_a_gzip_bomb_of_short_lines_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset, "BOMB", (2**22, 500))
+    monkeypatch.setattr(dataset, "MAX_EXPANSION", (2**22, 500))
     file = tmp_path / "x.jsonl.gz"
     file.write_bytes(gzip.compress(b"\n" * 2**25))
     with pytest.raises(UsageError, match="bytes become more than"):

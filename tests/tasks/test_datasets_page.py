@@ -24,8 +24,8 @@ Gated datasets need an account: accept the terms on the dataset's page, make a t
 TAIL = """
 * `multichallenge` has the authors' revision of 266 conversations. Figures published before it, those of MiniMax-M1 among
   them, rest on the first edition: `multichallenge_273`, which the group `m1` takes.
-* `mrcr` and `mrcr_128k` have the data as they were when the figures of MiniMax-M1 were made. In December 2025 the authors
-  mended them (about a tenth of the prompts had needles too many, one answer in twenty was wrong): `--protocol fixed`.
+* `mrcr` and `mrcr_128k` have the data as of the published scores of MiniMax-M1. In December 2025 the authors
+  corrected them (about a tenth of the prompts had extra needles, one answer in twenty was wrong): `--protocol fixed`.
 * `mr_niah`: the authors' files of the other lengths are cut off in the middle of a row, so only 2,048 and 10,240 tokens
   can be run.
 * `hle`: 2,158 of the rows need no image; the others are left out and counted.

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=FilePath())
 @click.option(
-    "--scorer", cls=Once, metavar="NAME", help="Grade with this scorer, a name or a file; default: the task's own."
+    "--scorer",
+    cls=Once,
+    metavar="NAME",
+    help="Grade with this scorer, a name or a file; default: the one that graded last.",
 )
 @click.option(
     "--set",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 _TOKENS = re.compile(r"([0-9]{1,3}(?:_[0-9]{3})+|[0-9]{1,18})(?:\.([0-9]{1,9}))?([kKmM]?)")
 UNITS = {"": 1, "k": 2**10, "m": 2**20}
@@ -116,3 +117,11 @@ def unknown_name(noun: str, name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = get_close_matches(name, known, 1)
     return f"unknown {noun} '{name}'; " + (f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}")
+
+
+def display_path(path: Path) -> str:
+    """A path as a person would write it here: relative to the current folder where it is inside."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

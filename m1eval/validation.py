@@ -11,8 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
 
+from m1eval.text import display_path
 from m1eval.types import FinishReason, JudgeReply, Output, Score, Timing, Usage
-from m1eval.yaml_file import display_path
 
 MAX_TOKENS = 2**53
 """Token counts from here on cannot be right, and could not be kept exactly."""

@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from m1eval.errors import UsageError
-from m1eval.text import unknown_name
+from m1eval.text import display_path, unknown_name
 
 T = TypeVar("T")
 Key = tuple[str | int, ...]
@@ -125,14 +125,6 @@ def expand_user(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise UsageError(f"{path}: there is no such user") from None
-
-
-def display_path(path: Path) -> str:
-    """A path as a person would write it here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def number_or_none(value: object) -> float | None:

@@ -14,9 +14,8 @@ from msgspec import Struct, field
 from m1eval.errors import UsageError
 from m1eval.store.stored import StoredRun
 from m1eval.store.tally import Tally
-from m1eval.text import format_tokens
+from m1eval.text import display_path, format_tokens
 from m1eval.types import EffectiveLengthRule, Outcome, Timing, Usage
-from m1eval.yaml_file import display_path
 
 RULER = 0.856
 """Llama-2-7B's score at 4k: RULER (Hsieh et al. 2024, section 4) calls a length effective if a model reaches it."""

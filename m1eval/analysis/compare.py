@@ -15,7 +15,7 @@ from m1eval.store.config import flatten, format_setting, with_current_names
 from m1eval.store.folders import find_runs
 from m1eval.store.stored import StoredRun
 from m1eval.store.tally import mean_over_groups
-from m1eval.yaml_file import display_path
+from m1eval.text import display_path
 
 HIDDEN_SETTINGS = ("model", "digests", "task.title", "repeats", "limit", "ids")
 """Settings that are shown elsewhere in a comparison, or whose difference does not matter."""

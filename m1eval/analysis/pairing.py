@@ -17,7 +17,7 @@ from m1eval.errors import UsageError
 from m1eval.store.config import flatten
 from m1eval.store.record import Record
 from m1eval.store.stored import StoredRun
-from m1eval.yaml_file import display_path
+from m1eval.text import display_path
 
 DATA = ("seed", "task.dataset", "task.options", "data_dir")
 """Settings that decide which problems a task has; the same ids are the same problems only if these are equal."""

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from m1eval import plugins, yaml_file
+from m1eval import plugins
 from m1eval.credentials import hide, register_option
 from m1eval.errors import M1evalError, PluginFailed, UsageError
 from m1eval.model.runner_tokenizer import RunnerTokenizer
 from m1eval.progress import Progress
 from m1eval.protocols import Runner
 from m1eval.store import folders
+from m1eval.text import display_path
 
 MAX_COUNT = 2**50
 
@@ -35,13 +36,11 @@ class Model:
         self.file = plugins.find("runners", self.kind)
         self._factory: Any = getattr(module, "Runner", None)
         if self._factory is None:
-            raise UsageError(
-                f"{yaml_file.display_path(self.file)}: a runner file has a class Runner; this one has none"
-            )
+            raise UsageError(f"{display_path(self.file)}: a runner file has a class Runner; this one has none")
         try:
             self._factory = plugins.with_base(self._factory, Runner)
         except UsageError as error:
-            raise UsageError(f"{yaml_file.display_path(self.file)}: {error}") from error
+            raise UsageError(f"{display_path(self.file)}: {error}") from error
         plugins.check_options(self._factory, self.options, f"runner {self.kind}")
 
     def takes(self, option: str) -> bool:
@@ -67,7 +66,7 @@ class Model:
         except Exception as error:
             raise self._failed("__init__", error) from error
         if type(runner).generate is Runner.generate:
-            file = yaml_file.display_path(self.file)
+            file = display_path(self.file)
             raise UsageError(f"{file}: the Runner has no generate; write async def generate(self, request) -> Output")
         return runner
 
@@ -97,7 +96,7 @@ class Model:
             if value is None and name == "context_window":
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < MAX_COUNT:
-                file = yaml_file.display_path(self.file)
+                file = display_path(self.file)
                 raise UsageError(f"{file}: {name} of runner {self.kind} is {value!r:.80}, not a whole number from 1 on")
 
     async def aclose(self, runner: Runner) -> None:
@@ -112,7 +111,7 @@ class Model:
     def _failed(self, where: str, error: Exception) -> PluginFailed:
         """The error for a runner whose code raised one: its file, the method, the error."""
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        return PluginFailed(f"{yaml_file.display_path(self.file)}: {where} of runner {self.kind} raised {reason}")
+        return PluginFailed(f"{display_path(self.file)}: {where} of runner {self.kind} raised {reason}")
 
     def tokenizer(self, runner: Runner) -> RunnerTokenizer:
         """The tokenizer that counts tokens: the named one, else the runner's."""

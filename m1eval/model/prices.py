@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from m1eval.errors import UsageError
-from m1eval.text import unknown_name
+from m1eval.text import display_path, unknown_name
 from m1eval.types import Usage
-from m1eval.yaml_file import YamlFile, display_path
+from m1eval.yaml_file import YamlFile
 
 Prices = Callable[[Usage], float]
 """US dollars of one request."""

@@ -21,7 +21,7 @@ from m1eval.plugins.loading import (
     with_base_class,
 )
 from m1eval.plugins.lookup import available, find
-from m1eval.plugins.paths import BASELINES, builtin_name, display_path
+from m1eval.plugins.paths import BASELINES, builtin_name
 from m1eval.plugins.shadowing import notice
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "available",
     "builtin_name",
     "check_options",
-    "display_path",
     "find",
     "foreign",
     "import_file",

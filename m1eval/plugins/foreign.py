@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from m1eval.errors import M1evalError, UsageError
-from m1eval.plugins.paths import display_path
+from m1eval.text import display_path
 
 LONGEST = 300
 """Characters of an error's own text that are shown."""

@@ -5,7 +5,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from m1eval.errors import UsageError
-from m1eval.plugins.paths import ROOTS, display_path, plugin_name
+from m1eval.plugins.paths import ROOTS, plugin_name
+from m1eval.text import display_path
 
 
 def available(kind: str, pattern: str = "*.py") -> dict[str, Path]:

@@ -129,11 +129,3 @@ def builtin_name(path: Path) -> str | None:
     """A built-in file by its kind and place in it, such as `scorers/math/numeric.py`; None for the user's own."""
     root = next((root for root in BUILTIN for kind in KINDS if path.is_relative_to(Path(root, kind))), None)
     return None if root is None else path.relative_to(root).as_posix()
-
-
-def display_path(path: Path) -> str:
-    """A path as a person would write it here: relative to the current folder where it is inside."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

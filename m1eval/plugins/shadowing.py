@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from m1eval.plugins.paths import BUILTIN, display_path, plugin_name
+from m1eval.plugins.paths import BUILTIN, plugin_name
+from m1eval.text import display_path
 
 
 def notice(kind: str, path: Path, pattern: str = "*.py") -> list[str]:

@@ -13,9 +13,8 @@ from m1eval.report import heatmap
 from m1eval.report.markdown import table
 from m1eval.store.folders import find_runs
 from m1eval.store.stored import StoredRun
-from m1eval.text import format_interval, format_score, format_tokens, plural
+from m1eval.text import display_path, format_interval, format_score, format_tokens, plural
 from m1eval.types import EffectiveLengthRule
-from m1eval.yaml_file import display_path
 
 
 def after_runs(runs: Sequence[StoredRun]) -> None:

@@ -9,9 +9,8 @@ import msgspec
 from m1eval import plugins, terminal
 from m1eval.errors import UsageError
 from m1eval.task.definition import parse
-from m1eval.text import plural, unknown_name
+from m1eval.text import display_path, plural, unknown_name
 from m1eval.yaml_file import YamlFile
-from m1eval.yaml_file import display_path as show_path
 
 
 def show(names: Sequence[str], tags: Sequence[str] = (), *, as_json: bool) -> int:
@@ -28,7 +27,7 @@ def show(names: Sequence[str], tags: Sequence[str] = (), *, as_json: bool) -> in
             terminal.line(f"Error: {error}", err=True)
             broken = 1
             continue
-        rows.append({"task": name, "file": show_path(path), **msgspec.to_builtins(definition)})
+        rows.append({"task": name, "file": display_path(path), **msgspec.to_builtins(definition)})
     if tags:
         rows = _tagged(rows, tags)
     if as_json:

@@ -123,10 +123,6 @@ class PlannedRun:
             notes=list(dict.fromkeys(self.notes)),
         )
 
-    def close(self) -> None:
-        """Write the summary and release the folder."""
-        self._opened.close(self)
-
     def sum_up(self) -> bool:
         """Write the summary into run.json; whether all is there that it is to say."""
         meta = self.meta

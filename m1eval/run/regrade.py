@@ -34,9 +34,10 @@ from m1eval.store.record import Record
 from m1eval.store.stored import StoredRun
 from m1eval.task.load import load_tasks
 from m1eval.task.task import DESCRIPTIVE, Task
+from m1eval.text import display_path
 from m1eval.types import Message, Output, Sample, Usage
 from m1eval.validation import total_usage
-from m1eval.yaml_file import deep_merge, display_path, parse_value
+from m1eval.yaml_file import deep_merge, parse_value
 
 CONCURRENCY = 64
 """Answers that are graded at the same time."""

@@ -10,9 +10,8 @@ from m1eval.store import folder as folders
 from m1eval.store import metadata, run_json
 from m1eval.store.config import difference, ignored_digests, with_grader_of
 from m1eval.store.journal_state import JournalState
-from m1eval.text import plural
+from m1eval.text import display_path, plural
 from m1eval.version import __version__
-from m1eval.yaml_file import display_path
 
 if TYPE_CHECKING:
     from m1eval.run.run import Run

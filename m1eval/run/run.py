@@ -25,8 +25,8 @@ from m1eval.store.journal_state import JournalState
 from m1eval.task import profiles
 from m1eval.task.changes import changed_settings
 from m1eval.task.task import Task
+from m1eval.text import display_path
 from m1eval.version import __version__
-from m1eval.yaml_file import display_path
 
 
 class Run:

@@ -8,7 +8,7 @@ from io import FileIO
 from pathlib import Path
 
 from m1eval.errors import UsageError
-from m1eval.yaml_file import display_path
+from m1eval.text import display_path
 
 
 def locked(path: Path) -> FileIO:

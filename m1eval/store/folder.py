@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from m1eval.errors import UsageError
 from m1eval.store.files import locked
-from m1eval.yaml_file import display_path
+from m1eval.text import display_path
 
 JOURNAL = "samples.jsonl"
 GRADING = "samples.jsonl.grading"

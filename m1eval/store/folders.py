@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from m1eval import secrets
 from m1eval.errors import UsageError
 from m1eval.store.folder import ASIDE, JOURNAL, aside_path
-from m1eval.yaml_file import display_path
+from m1eval.text import display_path
 
 RESULTS = Path("results")
 MAX_NAME = 100

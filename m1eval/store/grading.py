@@ -18,7 +18,7 @@ from m1eval.store import metadata, run_json
 from m1eval.store.files import append, open_append
 from m1eval.store.folder import GRADING, JOURNAL
 from m1eval.store.record import Record, RecordHeader, encode_record, parse_header, parse_record
-from m1eval.yaml_file import display_path
+from m1eval.text import display_path
 
 SHARED = ("text", "reasoning", "tool_calls", "transcript", "logprobs", "target", "metadata", "usage", "timing")
 """Fields of a record that the line with the new grade has too."""

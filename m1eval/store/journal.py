@@ -21,8 +21,8 @@ from m1eval.store.files import append, content, is_at, locked, open_append, unus
 from m1eval.store.folder import drop_aside, make, move_aside, put_back, refuse_links, remove_empty
 from m1eval.store.journal_state import SHOWN, JournalState, records
 from m1eval.store.record import Record, RecordHeader, encode_json, encode_record, parse_header
+from m1eval.text import display_path
 from m1eval.types import Message, Usage
-from m1eval.yaml_file import display_path
 
 MAX_LINE = 2**28
 """Bytes of a last line that is looked at though its end is missing."""

@@ -9,10 +9,9 @@ from m1eval.store.deduplication import Deduplicator
 from m1eval.store.reasons import Reasons
 from m1eval.store.record import Record, RecordHeader, parse_header, parse_record
 from m1eval.store.tally import Tally
-from m1eval.text import is_are, plural
+from m1eval.text import display_path, is_are, plural
 from m1eval.types import Usage
 from m1eval.validation import COUNTS
-from m1eval.yaml_file import display_path
 
 SHOWN = 10
 """Lines that are named one by one, of those that cannot be."""

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from m1eval.errors import UsageError
-from m1eval.yaml_file import display_path
+from m1eval.text import display_path
 
 _BEGIN = b'{\n "m1eval": '
 """First bytes of every run.json of ours."""

@@ -12,8 +12,8 @@ import msgspec
 from m1eval import secrets
 from m1eval.errors import UsageError
 from m1eval.store.record import encode_json
+from m1eval.text import display_path
 from m1eval.types import Usage
-from m1eval.yaml_file import display_path
 
 NAME = "run.json"
 

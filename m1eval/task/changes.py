@@ -9,7 +9,7 @@ import msgspec
 
 from m1eval.task.load import load_tasks
 from m1eval.task.task import DESCRIPTIVE, Task
-from m1eval.yaml_file import display_path
+from m1eval.text import display_path
 
 HIDDEN_SETTINGS = {*DESCRIPTIVE, "id", "gold", "prefix"}
 """Keys that change neither prompts nor grades, or that are reported elsewhere."""

@@ -21,7 +21,7 @@ from typing import IO, Any, Protocol, TypeVar, cast
 import msgspec
 
 from m1eval.errors import UsageError
-from m1eval.yaml_file import display_path
+from m1eval.text import display_path
 
 Row = Mapping[str, Any]
 LONGEST_LINE = 256 * 2**20

@@ -8,8 +8,9 @@ from typing import Any
 
 from m1eval import plugins
 from m1eval.errors import UsageError
-from m1eval.plugins import display_path, foreign
+from m1eval.plugins import foreign
 from m1eval.protocols import Episode
+from m1eval.text import display_path
 from m1eval.yaml_file import Key, YamlFile
 
 SIGNATURE = "async def {name}(sample, runner, context) -> Output"

@@ -23,7 +23,7 @@ from m1eval.errors import UsageError
 from m1eval.task import hub_errors
 from m1eval.task.dataset import Rows
 from m1eval.task.hub_errors import HubError, OtherCommit
-from m1eval.yaml_file import display_path
+from m1eval.text import display_path
 
 WAITS = (1.0, 4.0)
 """Seconds before a request is retried after a transient failure."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from m1eval.errors import UsageError
-from m1eval.yaml_file import display_path
+from m1eval.text import display_path
 
 PAGES = "https://huggingface.co/datasets/"
 LONGEST = 300

@@ -13,7 +13,7 @@ from m1eval.errors import UsageError
 from m1eval.task.definition import Definition
 from m1eval.task.profiles import Profile
 from m1eval.task.task import Task
-from m1eval.text import unknown_name
+from m1eval.text import display_path, unknown_name
 from m1eval.yaml_file import Key, YamlFile
 
 
@@ -42,7 +42,7 @@ def load_tasks(
     first: dict[str, Path] = {}
     for name, path, _ in files:
         if first.setdefault(name, path) != path:
-            places = " and ".join(map(yaml_file.display_path, (first[name], path)))
+            places = " and ".join(map(display_path, (first[name], path)))
             raise UsageError(f"two tasks are named '{name}': {places}")
     pairs = [_parse_override(text) for text in overrides]
     for key, _, text in pairs:
@@ -134,7 +134,7 @@ def _expand_groups(names: Sequence[str], within: tuple[Path, ...]) -> Iterator[t
     for name in names:
         path = plugins.find("tasks", name, "**/*.yaml")
         if path in within:
-            raise UsageError(f"{yaml_file.display_path(path)}: the group contains itself")
+            raise UsageError(f"{display_path(path)}: the group contains itself")
         if path in seen:
             continue
         seen.add(path)

@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from m1eval.task.definition import PublishedText
-from m1eval.yaml_file import YamlFile, display_path
+from m1eval.text import display_path
+from m1eval.yaml_file import YamlFile
 
 CHANGING = {
     *("append", "extend", "insert", "update", "setdefault", "pop", "popitem", "remove", "clear", "sort", "reverse")

@@ -7,10 +7,11 @@ from typing import Any, cast
 
 from m1eval import plugins
 from m1eval.errors import UsageError
-from m1eval.plugins import display_path, foreign
+from m1eval.plugins import foreign
 from m1eval.protocols import Scorer
 from m1eval.task.helper import awaitable, parameter_names
 from m1eval.task.published_texts import PublishedTexts
+from m1eval.text import display_path
 from m1eval.yaml_file import YamlFile
 
 SIGNATURE = "async def score(self, output, sample, context) -> Score"

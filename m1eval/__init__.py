@@ -11,9 +11,7 @@ if sys.argv[:1] == ["-m"]:
         del sys.path[0]
 
 if sys.argv[:1] == ["-m"] or "".join(sys.argv[:1]).endswith("m1eval"):
-    from m1eval import early
-
-    early.guard()
+    from m1eval import early as _early  # noqa: F401 - from here on Ctrl-C ends the command silently
 
 from m1eval import credentials as _credentials  # noqa: F401 - finds the secrets of the environment
 from m1eval.api import (

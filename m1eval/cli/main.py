@@ -76,10 +76,11 @@ def _run(words: list[str], *, debug: bool) -> int:
     """Run the command line and return its exit code."""
     guarded = False
     try:
-        guarded = early.unguard()
+        guarded = early.watch()
         code: Any = cli.main(words, prog_name="m1eval", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
-        terminal.line("interrupted; the same command continues", err=True)
+        exec("")  # Python forgets a Ctrl-C that came during an exec (of a dataclass, say), or would end by it again
+        terminal.line(early.MESSAGE, err=True)
         return early.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - everything ends in one line, a bug of ours too
         if debug:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from m1eval import terminal
+from m1eval import early, terminal
 from m1eval.cli import completion
 from m1eval.cli.options import (
     FilePath,
@@ -315,11 +315,11 @@ def _execute(evaluation: "Evaluation", *, as_json: bool, fail_under: float | Non
     from m1eval.run import interrupts
 
     try:
-        is_finished = asyncio.run(evaluation.execute())
+        is_finished = interrupts.run_async(evaluation.execute())
     except asyncio.CancelledError:
         if interrupts.is_urgent() and (partial := [run for run in evaluation.planned if run.tally.finished]):
             _show(partial, as_json=as_json)
-        terminal.line("interrupted; the same command continues", err=True)
+        terminal.line(early.MESSAGE, err=True)
         return interrupts.exit_code()
     except (RunnerError, Stopped, PluginFailed):
         if partial := [run for run in evaluation.planned if run.tally.finished]:
@@ -333,7 +333,7 @@ def _execute(evaluation: "Evaluation", *, as_json: bool, fail_under: float | Non
     if spending.overrun:
         terminal.line(f"note: {spending.overrun}", err=True)
     if not is_finished:
-        terminal.line("interrupted; the same command continues", err=True)
+        terminal.line(early.MESSAGE, err=True)
         return interrupts.exit_code()
     return _exit_code(evaluation.planned, fail_under)
 

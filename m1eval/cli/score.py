@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from m1eval import terminal
+from m1eval import early, terminal
 from m1eval.cli.options import FilePath, Once, parse_pairs
 from m1eval.errors import UsageError
 
@@ -68,14 +68,15 @@ def score(
     if not folders:
         raise UsageError(f"no run in {', '.join(map(str, runs))}")
     prepared = [regrade.stored_run(StoredRun.open(folder), settings, judges, data_dir) for folder in folders]
+    display = Terminal("none" if as_json else None)
     regraded: list[Regraded] = []
     try:
         for run, panel in prepared:
             if panel is not None:
                 panel.price(None, required=False)
-            regraded.append(asyncio.run(regrade.regrade(run, panel, Terminal("none" if as_json else None))))
+            regraded.append(interrupts.run_async(regrade.regrade(run, panel, display)))
     except (regrade.Interrupted, asyncio.CancelledError) as error:
-        terminal.line(str(error) or "interrupted; the same command continues", err=True)
+        terminal.line(str(error) or early.MESSAGE, err=True)
         return interrupts.exit_code()
     finally:
         if regraded:

@@ -79,11 +79,11 @@ def check(
     import asyncio
 
     from m1eval.run.check import check_all
-    from m1eval.run.interrupts import interruptible
+    from m1eval.run.interrupts import interruptible, run_async
 
     parse_pairs("--set", overrides)
     try:
-        results = asyncio.run(interruptible(check_all(names, data_dir, overrides, protocol)))
+        results = run_async(interruptible(check_all(names, data_dir, overrides, protocol)))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     if as_json:

@@ -1,6 +1,5 @@
 """`m1eval bench`: measures a runner that runs the model on this machine."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ from m1eval import terminal
 from m1eval.errors import UsageError
 from m1eval.model.model import Model
 from m1eval.progress import NullProgress
+from m1eval.run.interrupts import run_async
 
 
 class _Lines(NullProgress):
@@ -31,4 +31,4 @@ def measure(model: Model, lengths: Sequence[int], batches: Sequence[int]) -> dic
         finally:
             await runner.aclose()
 
-    return asyncio.run(run())
+    return run_async(run())

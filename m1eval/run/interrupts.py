@@ -15,9 +15,11 @@ import ctypes
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
+
+from m1eval import early
 
 T = TypeVar("T")
 
@@ -117,6 +119,16 @@ def kept_handlers() -> Iterator[None]:
         for number, handler in reversed(before.items()):  # Ctrl-C last, as from then on it may raise here
             if handler is not None and signal.getsignal(number) != handler:
                 signal.signal(number, handler)
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine as the command line does: with Python's own handler of Ctrl-C, which asyncio replaces."""
+    watched = early.unwatch()
+    try:
+        return asyncio.run(work)
+    finally:
+        if watched:
+            early.rewatch()
 
 
 async def interruptible(work: Awaitable[T]) -> T:

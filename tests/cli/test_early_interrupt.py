@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from m1eval import early
+
 RUN = ("run", "--tasks", "./capitals.yaml", "--model", "echo", "-o", "latency=0.3", "-j", "4", "--display", "none")
 
 
@@ -36,7 +38,27 @@ def test_at_any_moment_of_the_start(capitals, tmp_path, part):
         after = draw.randrange(part * 60, part * 60 + 60)
         code, output = interrupted(tmp_path, RUN, after)
         assert code == 130, (after, output)
-        assert output in ([], ["interrupted; the same command continues\n"]), after
+        assert output in ([], [early.MESSAGE + "\n"]), after
+
+
+def test_at_the_first_line_of_all(tmp_path):
+    for _ in range(5):
+        code, output = interrupted(tmp_path, ("--help",), 0)
+        assert (code, output) == (130, [])
+
+
+def test_an_import_that_swallows_every_exception_does_not_swallow_ctrl_c(tmp_path):
+    """As `from _ssl import x` turns KeyboardInterrupt into a TypeError; outside of an import it is raised as usual."""
+    interrupt = "os.kill(os.getpid(), signal.SIGINT)"
+    greedy = f"import os, signal\ntry:\n    {interrupt}\n    signal.pause()\nexcept BaseException:\n    pass\n"
+    (tmp_path / "greedy.py").write_text(greedy)
+    start = f"import os, signal, sys; sys.path.insert(0, {str(tmp_path)!r}); from m1eval import early\n"
+    start += "signal.signal(signal.SIGINT, early._leave); assert early.watch()\n"
+    codes = []
+    for code in ("import greedy; print('went on')", f"{interrupt}; signal.pause()"):
+        done = subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, check=False)
+        codes.append((done.returncode, done.stdout, done.stderr.splitlines()[-1:]))
+    assert codes == [(130, "", [early.MESSAGE]), (-signal.SIGINT, "", ["KeyboardInterrupt"])]
 
 
 def test_after_the_last_line_of_the_output(tmp_path):
@@ -49,7 +71,7 @@ def test_after_the_last_line_of_the_output(tmp_path):
             for line in run.stdout:
                 if b" groups" in line:
                     run.send_signal(signal.SIGINT)
-            assert run.stderr.read() in (b"", b"interrupted; the same command continues\n")
+            assert run.stderr.read() in (b"", early.MESSAGE.encode() + b"\n")
         assert run.returncode in {0, 130, -signal.SIGINT}
 
 

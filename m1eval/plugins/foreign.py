@@ -26,11 +26,11 @@ def errors_reported(file: Path, doing: str, where: str = "") -> Iterator[None]:
         raise
     except BaseException as error:
         prefix, place = f"{where}: " if where else "", place_of(error, file)
-        raise UsageError(f"{prefix}{doing}: {describe_error(error)} ({place}); --debug shows the traceback") from error
+        raise UsageError(f"{prefix}{doing}: {error_line(error)} ({place}); --debug shows the traceback") from error
 
 
-def describe_error(error: BaseException) -> str:
-    """An error's type and text on one line."""
+def error_line(error: BaseException) -> str:
+    """An error's type and text on one line of a message, shortened."""
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     text = " ".join(text.split())
     if len(text) > LONGEST:

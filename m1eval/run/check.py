@@ -101,7 +101,7 @@ async def _check(task: Task, data_dir: Path | None, resources: Resources, *, fet
         return Result(task.name, "failed", str(error))
     except Exception as error:  # noqa: BLE001 - whatever a generator raises is what is wrong with the task
         place = foreign.place_of(error, task.path)
-        return Result(task.name, "failed", f"a sample cannot be made: {foreign.describe_error(error)} ({place})")
+        return Result(task.name, "failed", f"a sample cannot be made: {foreign.error_line(error)} ({place})")
     tried = f"{plural(len(samples), 'sample')}; {min(SAMPLES, len(samples))} rendered"
     text = f"{tried}, gold scores 1, empty scores 0"
     if task.scorer.needs_judge:
@@ -139,7 +139,7 @@ async def _sample_fault(task: Task, sample: Sample, resources: Resources) -> str
             return str(error)
         except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - what is wrong with the task
             place = foreign.place_of(error, task.scorer_file)
-            return f"{sample.id}: the scorer fails on the {noun} answer: {foreign.describe_error(error)} ({place})"
+            return f"{sample.id}: the scorer fails on the {noun} answer: {foreign.error_line(error)} ({place})"
         if abs(score.value - expected) > 1e-9:
             answer = f"the {noun} answer {text[:60]!r}"
             return f"{sample.id}: {answer} scores {score.value:g}, not {expected:g} ({score.explanation})"

@@ -90,7 +90,7 @@ async def graded_record(plan: Plan, attempt: Attempt, context: Context, session:
     try:
         await isolate_exits(context.aclose())
     except Exception as error:  # noqa: BLE001 - the grade counts
-        record.error = record.error or f"after grading: {describe_error(error)}"
+        record.error = record.error or f"after grading: {error_text(error)}"
     record.time = time.time()
     return record
 
@@ -115,7 +115,7 @@ async def grade_record(
     except M1evalError:
         raise
     except Exception as error:  # noqa: BLE001 - the sample boundary: here an error becomes data
-        record.error = describe_error(error)
+        record.error = error_text(error)
     finally:
         judge_replies.reset(token)
         session.spending.end_grading([reply.usage for reply in replies])
@@ -142,7 +142,8 @@ def _group(task: Task, sample: Sample) -> str:
     return "" if column is None else str(sample.metadata[column])
 
 
-def describe_error(error: Exception) -> str:
+def error_text(error: Exception) -> str:
+    """An error's type and whole text, as records keep it."""
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 

@@ -18,7 +18,7 @@ from m1eval.errors import M1evalError
 from m1eval.run.context import Context
 from m1eval.run.episode_runner import EpisodeRunner
 from m1eval.run.generation import BoundRunner, ConcurrencyLimit, Session, seed_of
-from m1eval.run.grading import Attempt, describe_error, digest_of, graded_record, isolate_exits
+from m1eval.run.grading import Attempt, digest_of, error_text, graded_record, isolate_exits
 from m1eval.run.plan import Plan, SampleBuilder
 from m1eval.run.reservation import LimitReached
 from m1eval.store.journal import Journal
@@ -97,7 +97,7 @@ async def _record_unbuilt(name: str, repeats: list[int], error: Exception, journ
     """Record that a sample could not be made."""
     for repeat in repeats:
         await journal.append(
-            Record(id=name, repeat=repeat, outcome="errored", error=describe_error(error), time=time.time())
+            Record(id=name, repeat=repeat, outcome="errored", error=error_text(error), time=time.time())
         )
 
 

@@ -14,11 +14,12 @@ import msgspec
 from m1eval.credentials import hide_command
 from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError
 from m1eval.model.model import Model
+from m1eval.plugins.foreign import error_line
 from m1eval.protocols import Runner
 from m1eval.run.context import Context, Resources
 from m1eval.run.evaluate import Display
 from m1eval.run.generation import ConcurrencyLimit, Session
-from m1eval.run.grading import UNFINISHED, describe_error, digest_of, grade_record
+from m1eval.run.grading import UNFINISHED, digest_of, grade_record
 from m1eval.run.interrupts import Interrupts
 from m1eval.run.judges import JudgePanel
 from m1eval.run.open_run import OpenRun
@@ -216,7 +217,7 @@ class _Grader:
         except M1evalError:
             raise
         except Exception as error:
-            raise UsageError(f"sample '{record.id}' cannot be made: {describe_error(error)}") from error
+            raise UsageError(f"sample '{record.id}' cannot be made: {error_line(error)}") from error
 
     async def _grade(self, record: Record, sample: Sample) -> None:
         output = _output(record)

@@ -20,6 +20,9 @@ Outcome = Literal["right", "wrong", "partial", "truncated", "unparsed", "refused
 FinishReason = Literal["stop", "length", "tool_calls", "refused_context"]
 """Reason that a generation ended; `refused_context`: the prompt is longer than the model's window."""
 
+MAX_REPEATS = 100_000
+"""Answers to one sample; each is a bit in memory, so that a forged number must not be believed."""
+
 
 class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Sampling parameters. None leaves a setting to the runner (greedy for `local`, the server's own for `http`)."""

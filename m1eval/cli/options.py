@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from m1eval.errors import UsageError
+from m1eval.run.ranges import Range
 from m1eval.text import parse_tokens
 
 GROUPS = ("What", "How much", "How", "Where", "Show")
@@ -22,18 +23,28 @@ class Tokens(click.ParamType[int]):
 
     name = "tokens"
 
-    def __init__(self, minimum: int = 1) -> None:
-        self.least = minimum
+    def __init__(self, bounds: Range) -> None:
+        self.minimum = bounds.minimum
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
-            return parse_tokens(value, minimum=self.least)
+            return parse_tokens(value, minimum=self.minimum)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
+class Integer(click.IntRange):
+    """A whole number within a range."""
+
+    def __init__(self, bounds: Range) -> None:
+        super().__init__(bounds.minimum, bounds.maximum, min_open=bounds.is_open)
+
+
 class Number(click.FloatRange):
     """A finite number within a range; nan and inf would switch a limit or a gate off."""
+
+    def __init__(self, bounds: Range) -> None:
+        super().__init__(bounds.minimum, bounds.maximum, min_open=bounds.is_open)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number: float = click.FLOAT.convert(value, param, ctx)

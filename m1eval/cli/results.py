@@ -19,6 +19,7 @@ from m1eval.cli.options import (
     writable,
 )
 from m1eval.errors import UsageError
+from m1eval.run.ranges import Range
 
 
 @click.command()
@@ -26,7 +27,7 @@ from m1eval.errors import UsageError
 @click.option(
     "--fail-if-worse",
     cls=Once,
-    type=Number(0, 1),
+    type=Number(Range(0, 1)),
     metavar="BY",
     help="Exit with 1 if it is certain (one-sided, 5%) that B is worse by more than BY.",
 )

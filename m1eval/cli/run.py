@@ -1,15 +1,16 @@
-"""`m1eval run`: parses the options, executes the runs, prints the results."""
+"""`m1eval run`: parses the options and starts the runs."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from m1eval import early, terminal
+from m1eval import terminal
 from m1eval.cli import completion
 from m1eval.cli.options import (
     FilePath,
     Grouped,
+    Integer,
     LengthList,
     NameList,
     NonEmpty,
@@ -19,21 +20,17 @@ from m1eval.cli.options import (
     parse_pairs,
     runner_options,
 )
-from m1eval.errors import PluginFailed, RunnerError, Stopped
+from m1eval.run.ranges import RANGES, Range
 
 if TYPE_CHECKING:
-    from m1eval.run.evaluate import Evaluation
     from m1eval.run.options import RunOptions
-    from m1eval.run.planned_run import PlannedRun
-
-MAX_SEED = 2**63 - 1
 
 
 def _option(group: str, *names: str, cls: type[Once] = Once, **attrs: Any) -> Any:
     return click.option(*names, cls=cls, group=group, **attrs)
 
 
-def _task_options(command: Any) -> Any:
+def _setting_options(command: Any) -> Any:
     for option in (
         _option(
             "What",
@@ -76,6 +73,13 @@ def _task_options(command: Any) -> Any:
             metavar="KEY=VALUE",
             help="An option of the runner; repeatable.",
         ),
+    ):
+        command = option(command)
+    return command
+
+
+def _task_options(command: Any) -> Any:
+    for option in (
         _option(
             "What",
             "--model",
@@ -101,17 +105,21 @@ def _task_options(command: Any) -> Any:
     return command
 
 
-def _size_options(command: Any) -> Any:
+def _limit_options(command: Any) -> Any:
     for option in (
         _option(
             "How much",
             "--max-tokens-total",
-            type=Tokens(minimum=0),
+            type=Tokens(RANGES["max_tokens_total"]),
             metavar="TOKENS",
             help="Stop before more tokens than this go in and out, such as 900k or 5m.",
         ),
         _option(
-            "How much", "--max-cost", type=Number(0), metavar="USD", help="Stop before these runs cost more than this."
+            "How much",
+            "--max-cost",
+            type=Number(RANGES["max_cost"]),
+            metavar="USD",
+            help="Stop before these runs cost more than this.",
         ),
         _option(
             "How much",
@@ -123,21 +131,28 @@ def _size_options(command: Any) -> Any:
         _option(
             "How much",
             "--until-se",
-            type=Number(0, 1, min_open=True),
+            type=Number(RANGES["until_se"]),
             metavar="ERROR",
             help="Give each sample enough answers to bring the sampling error of the score down to this, without bias.",
         ),
+    ):
+        command = option(command)
+    return command
+
+
+def _size_options(command: Any) -> Any:
+    for option in (
         _option(
             "How much",
             "--think",
-            type=Tokens(minimum=0),
+            type=Tokens(RANGES["think"]),
             metavar="TOKENS",
             help="Thinking budget, such as 8k or 80k; thinking is ended there.",
         ),
         _option(
             "How much",
             "--max-tokens",
-            type=Tokens(),
+            type=Tokens(RANGES["max_tokens"]),
             metavar="TOKENS",
             help="Maximum number of new tokens of an answer, thinking included.",
         ),
@@ -153,7 +168,7 @@ def _size_options(command: Any) -> Any:
             "How much",
             "--limit",
             "-n",
-            type=click.IntRange(1),
+            type=Integer(RANGES["limit"]),
             metavar="N",
             help="Run N random samples, the same ones for every model.",
         ),
@@ -161,7 +176,7 @@ def _size_options(command: Any) -> Any:
             "How much",
             "--repeats",
             "-k",
-            type=click.IntRange(1, 100_000),
+            type=Integer(RANGES["repeats"]),
             metavar="N",
             help="Answers for each sample; default: the task's.",
         ),
@@ -184,14 +199,14 @@ def _generation_options(command: Any) -> Any:
             "How",
             "--concurrency",
             "-j",
-            type=click.IntRange(1, 1_000_000),
+            type=Integer(RANGES["concurrency"]),
             metavar="N",
             help="Requests in flight; default: the runner decides.",
         ),
         _option(
             "How",
             "--seed",
-            type=click.IntRange(-MAX_SEED, MAX_SEED),
+            type=Integer(RANGES["seed"]),
             default=0,
             show_default=True,
             metavar="INTEGER",
@@ -206,7 +221,13 @@ def _generation_options(command: Any) -> Any:
             help="Override any key of the tasks, such as generation.top_p=0.9; it has the last word; repeatable.",
         ),
         _option("How", "--system", type=NonEmpty(), metavar="TEXT", help="System prompt."),
-        _option("How", "--temperature", type=Number(0), metavar="T", help="Sampling temperature; 0 is greedy."),
+        _option(
+            "How",
+            "--temperature",
+            type=Number(RANGES["temperature"]),
+            metavar="T",
+            help="Sampling temperature; 0 is greedy.",
+        ),
     ):
         command = option(command)
     return command
@@ -214,7 +235,9 @@ def _generation_options(command: Any) -> Any:
 
 def _output_options(command: Any) -> Any:
     for option in (
-        _option("Show", "--fail-under", type=Number(0, 1), metavar="SCORE", help="Exit with 1 if a score is below."),
+        _option(
+            "Show", "--fail-under", type=Number(Range(0, 1)), metavar="SCORE", help="Exit with 1 if a score is below."
+        ),
         _option(
             "Show", "--dry-run", is_flag=True, help="Show what would be run, with the first prompt, and run nothing."
         ),
@@ -251,7 +274,9 @@ def _output_options(command: Any) -> Any:
 
 @click.command(cls=Grouped)
 @_task_options
+@_setting_options
 @_size_options
+@_limit_options
 @_generation_options
 @_output_options
 def run(tasks: Sequence[str], model: str, **params: Any) -> int:
@@ -288,12 +313,13 @@ def run(tasks: Sequence[str], model: str, **params: Any) -> int:
         tokenizer = configured.model.tokenizer(configured.model.runner())
         show([preview(run, tokenizer, redo=options.redo) for run in configured.runs], as_json=params["as_json"])
         return 0
+    from m1eval.cli.execute import execute
     from m1eval.report.live import Terminal
 
     display = Terminal("none" if params["as_json"] and not params["display"] else params["display"])
     evaluation = configured.evaluation(display)
     try:
-        return _execute(evaluation, as_json=params["as_json"], fail_under=params["fail_under"])
+        return execute(evaluation, as_json=params["as_json"], fail_under=params["fail_under"])
     finally:
         if options.redo and any(run.tally.finished and any(run.plan.pending()) for run in evaluation.planned):
             terminal.line("note: with --redo the same command starts over; to continue, leave it out", err=True)
@@ -306,57 +332,3 @@ def _options(params: dict[str, Any]) -> "RunOptions":
     names = {"judge": "judges", "set": "overrides"}
     values = {name: params[names.get(name, name)] for name in RunOptions.__struct_fields__ if name != "option"}
     return RunOptions(option=runner_options(params["options"]), **values)
-
-
-def _execute(evaluation: "Evaluation", *, as_json: bool, fail_under: float | None) -> int:
-    """Execute the runs, print their results, and return the exit code."""
-    import asyncio
-
-    from m1eval.run import interrupts
-
-    try:
-        is_finished = interrupts.run_async(evaluation.execute())
-    except asyncio.CancelledError:
-        if interrupts.is_urgent() and (partial := [run for run in evaluation.planned if run.tally.finished]):
-            _show(partial, as_json=as_json)
-        terminal.line(early.MESSAGE, err=True)
-        return interrupts.exit_code()
-    except (RunnerError, Stopped, PluginFailed):
-        if partial := [run for run in evaluation.planned if run.tally.finished]:
-            _show(partial, as_json=as_json)
-        raise
-    _show(evaluation.planned, as_json=as_json)
-    spending = evaluation.spending
-    if spending.reached:
-        terminal.line(f"stopped by {spending.reached}; the same command with a higher limit continues", err=True)
-        return 3
-    if spending.overrun:
-        terminal.line(f"note: {spending.overrun}", err=True)
-    if not is_finished:
-        terminal.line(early.MESSAGE, err=True)
-        return interrupts.exit_code()
-    return _exit_code(evaluation.planned, fail_under)
-
-
-def _show(runs: "Sequence[PlannedRun]", *, as_json: bool) -> None:
-    if as_json:
-        from m1eval.report.table import to_json
-
-        terminal.json({"runs": to_json([run.stored() for run in runs])})
-        for run in runs:
-            for note in run.notes:
-                terminal.line(f"{run.run.task.name}: {note}", err=True)
-    else:
-        from m1eval.report.table import show
-
-        show([run.stored() for run in runs])
-
-
-def _exit_code(runs: "Sequence[PlannedRun]", fail_under: float | None) -> int:
-    scores = [run.tally.score for run in runs]
-    if any(score is None for score in scores) or any(run.tally.outcomes["errored"] for run in runs):
-        return 3
-    below = [run for run in runs if fail_under is not None and (run.tally.score or 0) < fail_under]
-    for run in below:
-        terminal.line(f"{run.run.task.name}: {run.tally.score:.4g} is below --fail-under {fail_under:g}", err=True)
-    return int(bool(below))

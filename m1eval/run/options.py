@@ -1,5 +1,6 @@
 """The options of a run, by the names that the command line has them: `--max-tokens 32k` is `max_tokens="32k"`."""
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -8,13 +9,10 @@ from typing import Any
 from msgspec import Struct
 
 from m1eval.errors import UsageError
+from m1eval.run.ranges import RANGES, Range
 from m1eval.text import parse_tokens, unknown_name
 from m1eval.validation import as_number
 from m1eval.yaml_file import expand_user
-
-MAX_SEED = 2**63 - 1
-MAX_REPEATS = 100_000
-MAX_CONCURRENCY = 1_000_000
 
 
 class RunOptions(Struct, kw_only=True):
@@ -74,24 +72,30 @@ def _text(value: Any) -> str:
     return value
 
 
-def _tokens(least: int) -> Callable[[Any], int]:
-    return lambda value: parse_tokens(value, minimum=least)
+def _tokens(bounds: Range) -> Callable[[Any], int]:
+    return lambda value: parse_tokens(value, minimum=bounds.minimum)
 
 
-def _integer(minimum: int, maximum: int) -> Callable[[Any], int]:
+def _integer(bounds: Range) -> Callable[[Any], int]:
+    minimum, maximum, _ = bounds
+
     def convert(value: Any) -> int:
         try:
             number = operator.index(value)
         except TypeError:
             raise TypeError(f"{value!r:.80} is not a whole number") from None
-        if isinstance(value, bool) or not minimum <= number <= maximum:
-            raise ValueError(f"{value!r:.80} is not a whole number from {minimum} to {maximum}")
+        if isinstance(value, bool) or number < minimum or (maximum is not None and number > maximum):
+            end = "on" if maximum is None else f"to {maximum}"
+            raise ValueError(f"{value!r:.80} is not a whole number from {minimum} {end}")
         return number
 
     return convert
 
 
-def _number(minimum: float, maximum: float = float("inf"), *, is_open: bool = False) -> Callable[[Any], float]:
+def _number(bounds: Range) -> Callable[[Any], float]:
+    minimum, is_open = bounds.minimum, bounds.is_open
+    maximum = math.inf if bounds.maximum is None else bounds.maximum
+
     def convert(value: Any) -> float:
         number = as_number(value)
         if isinstance(value, bool) or not minimum <= number <= maximum or (is_open and number == minimum):
@@ -157,16 +161,10 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("profile", "protocol", "tokenizer", "base_url", "system"), _text),
     **dict.fromkeys(("data_dir", "out"), _path),
     **dict.fromkeys(("ids", "lengths"), _some_names),
-    **dict.fromkeys(("max_tokens_total", "think"), _tokens(0)),
-    "max_tokens": _tokens(1),
-    "max_cost": _number(0),
-    "temperature": _number(0),
-    "until_se": _number(0, 1, is_open=True),
+    **{name: _tokens(RANGES[name]) for name in ("max_tokens_total", "think", "max_tokens")},
+    **{name: _number(RANGES[name]) for name in ("max_cost", "temperature", "until_se")},
+    **{name: _integer(RANGES[name]) for name in ("limit", "repeats", "concurrency", "seed")},
     "prices": _file,
-    "limit": _integer(1, MAX_SEED),
-    "repeats": _integer(1, MAX_REPEATS),
-    "concurrency": _integer(1, MAX_CONCURRENCY),
-    "seed": _integer(-MAX_SEED, MAX_SEED),
     "judge": _judges,
     "set": _overrides,
     "option": _options,

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct, field
 
 from m1eval import secrets
-from m1eval.types import FinishReason, JudgeReply, Outcome, Timing, Usage
+from m1eval.types import MAX_REPEATS, FinishReason, JudgeReply, Outcome, Timing, Usage
 from m1eval.validation import MAX_AMOUNT, MAX_TOKENS, as_number, as_timing, as_usage
 
 
@@ -82,8 +82,6 @@ class RecordHeader(Struct):
 
 
 _decode_line = msgspec.json.Decoder(RecordHeader).decode
-MAX_REPEATS = 100_000
-"""Answers to one sample; each is a bit in memory, so that a forged number must not be believed."""
 MAX_DEPTH = 64
 """Levels of nesting in what a plugin puts into a record; deeper parts are kept as the name of their type."""
 

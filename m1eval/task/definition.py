@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from m1eval.text import parse_tokens, unknown_name
-from m1eval.types import EffectiveLengthRule, Sampling
+from m1eval.types import MAX_REPEATS, EffectiveLengthRule, Sampling
 from m1eval.yaml_file import Key, YamlFile
 
 
@@ -96,7 +96,7 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
         str | None,
         Meta(description="A column: the score is the mean over its values of their samples' mean; default: all alike."),
     ] = None
-    repeats: Annotated[int, Meta(ge=1, le=100_000)] = 1
+    repeats: Annotated[int, Meta(ge=1, le=MAX_REPEATS)] = 1
     generation: Sampling = Sampling()
     think: Annotated[
         Annotated[int, Meta(ge=0, le=2**31 - 1)] | None,

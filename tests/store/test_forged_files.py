@@ -15,8 +15,8 @@ from m1eval import UsageError
 from m1eval.store import prompts
 from m1eval.store.journal_state import SHOWN, JournalState, records
 from m1eval.store.prompts import encode_frame, read_prompts
-from m1eval.store.record import MAX_REPEATS
 from m1eval.task import dataset
+from m1eval.types import MAX_REPEATS
 from tests.conftest import lines, run_of, write
 
 GOOD: dict[str, Any] = {"id": "capitals-01", "repeat": 0, "outcome": "right", "value": 1.0}

@@ -161,10 +161,13 @@ def load_task(name: str | Path, **options: Any) -> "Task":
     """
     from m1eval.run.configure import load_with_options
     from m1eval.run.options import RunOptions
+    from m1eval.task import profiles
 
     if unknown := [option for option in options if option not in TASK_OPTIONS]:
         raise UsageError(f"load_task has no option '{unknown[0]}'; there are {', '.join(TASK_OPTIONS)}")
-    tasks, _ = load_with_options([_task_name(name)], RunOptions.of(options))
+    settings = RunOptions.of(options)
+    profile = profiles.select(settings.profile, "")
+    tasks, _ = load_with_options([_task_name(name)], settings, profile[1] if profile else None)
     if len(tasks) != 1:
         names = ", ".join(task.name for task in tasks)
         raise UsageError(f"{name} is a group of {len(tasks)} tasks ({names}); name one")

@@ -96,12 +96,9 @@ def _model(spec: str, options: RunOptions) -> Model:
 
 
 def load_with_options(
-    names: Sequence[str], options: RunOptions, profile: profiles.Profile | None = None
+    names: Sequence[str], options: RunOptions, profile: profiles.Profile | None
 ) -> tuple[list[Task], list[str]]:
-    """The tasks of some names with the options that concern them, and notes about these."""
-    if profile is None and options.profile:
-        chosen = profiles.select(options.profile, "")
-        profile = chosen[1] if chosen else None
+    """The tasks of some names with a profile and the options that concern them, and notes about these."""
     overrides = _overrides(options)
     try:
         tasks = load_tasks(expand(names), [*overrides, *options.set], protocol=options.protocol, profile=profile)

@@ -11,7 +11,6 @@ from m1eval.run.planning import plan_samples
 from m1eval.run.resume import refuse_if_different
 from m1eval.store import folder as folders
 from m1eval.store import metadata, run_json
-from m1eval.store.description import RunDescription, describe
 from m1eval.store.journal import Journal
 from m1eval.types import Usage
 from m1eval.validation import total_usage
@@ -59,10 +58,6 @@ class OpenRun:
         if pinned := self.meta.get("runner", {}).get("pinned"):
             refuse_if_different(self.run.folder, {"runner": pinned}, {"runner": description.get("pinned", {})})
         self.meta["runner"] = description
-
-    def description(self) -> RunDescription:
-        """Description of the run, as far as it is known before the samples are chosen."""
-        return describe(self.meta, self.journal, self.run.folder)
 
     def save(self) -> None:
         """Write run.json; UsageError if it cannot be written."""

@@ -398,7 +398,7 @@ def test_a_description_takes_time_in_proportion_to_the_samples(tmp_path):
 
 def test_a_run_that_was_stopped_before_its_samples_were_known_is_described(tmp_path):
     run = Run(load_tasks(["needle_small"])[0], Model("echo:gold", {}), tmp_path / "x").open()
-    about = run.description()
+    about = StoredRun.open(tmp_path / "x").description
     run.close()
     assert (about.task, about.model, about.samples, about.answers, about.score) == (
         "needle_small",

@@ -95,9 +95,3 @@ def read(key: str) -> Baseline:
             raise source.error(("figures", i, "model"), f"'{figure.model}' has a figure already; put it into conflict")
         seen.add(figure.model)
     return baseline
-
-
-def published_scores(key: str, models: Sequence[str] = ()) -> list[PublishedScore]:
-    """The figures of one benchmark: all of them, or those of some models in the order asked for."""
-    baseline = read(key)
-    return baseline.of(models) if models else baseline.figures

@@ -149,11 +149,6 @@ class Tally:
         return low, high
 
     @property
-    def score_with_errors(self) -> float | None:
-        """The score if every errored (sample, repeat) counted as 0."""
-        return self.bounds[0] if self.bounds else None
-
-    @property
     def stderr(self) -> float | None:
         """The standard error of the score for problems like these; None for fewer than two samples."""
         estimate = self.problems_like_these

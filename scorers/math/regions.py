@@ -58,12 +58,6 @@ def compare(gold: str, answer: str, same: Same, place: Place) -> bool | None:  #
     return True
 
 
-def is_region(text: str) -> bool:
-    """Whether a text surely is a set of real numbers."""
-    region = _Reader(lambda _: None).read(text)
-    return region is not None and region.sure
-
-
 def _same_piece(one: Piece, other: Piece, same: Same) -> bool:
     if one[2:] != other[2:]:
         return False

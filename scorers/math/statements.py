@@ -147,7 +147,6 @@ _ENGLISH_MIDDLE = (
 _COLON = r"[ \t*_`”\")）】\]]*+(?:[:：=＝]|=>|→)"
 _UNSPACED = {"Chinese", "Japanese", "Korean", "Thai"}
 _VALUE = r"(?=[*_`]*[-+−]?(?:[\d$√π]|\\[(\[a-z]|[a-z]\s?=))"
-_WEAK_VALUE = re.compile(rf"[\s*_:：]*{_VALUE}")
 _HEADING = re.compile(r"(?:[ \t]+[^\W\d]{1,15}){0,2}[ \t]*[*_#:：\])】」]*[ \t]*\r?\n(?:[ \t]*[-=*_]{3,}[ \t]*\r?\n)?")
 
 

@@ -47,7 +47,6 @@ class Parsed(NamedTuple):
     choices: Reading
 
 
-ONE: Node = ("num", Fraction(1))
 MINUS_ONE: Node = ("num", Fraction(-1))
 
 

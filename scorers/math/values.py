@@ -20,7 +20,6 @@ Conventions:
 * A number that can be evaluated differs from one that cannot, being too large or undefined.
 """
 
-import re
 from fractions import Fraction
 from itertools import combinations
 
@@ -32,10 +31,6 @@ from .residues import Residues, agree
 from .trees import Node, Reading, Unread, kinds, substitute, symbols
 
 _COUNTING = {"floor", "ceil", "factorial", "double_factorial", "binomial", "permutations", "mod", "gcd", "lcm"}
-_DEFINITION = re.compile(
-    r"\s*(?P<name>[a-zA-Z]'*(?:_\{?\w+\}?)?|\\[a-zA-Z]+)\s*"
-    r"\(\s*(?P<variables>[a-zA-Z](?:\s*,\s*[a-zA-Z])*)\s*\)\s*=(?P<body>[^=]+)"
-)
 _MOST_READINGS = 12
 _LONG = 10**8
 
@@ -74,28 +69,6 @@ def has_values(text: str) -> bool:
         return False
     zero: Node = ("num", Fraction(0))
     return bool(symbols(node)) and same_function(node, ("add", node, zero), Budget()) is True
-
-
-def same_definition(gold: str, answer: str) -> bool | None:
-    """Whether two texts `f(x) = …` define one function, whatever its variables are called; None for other texts."""
-    sides = [_DEFINITION.fullmatch(text) for text in (gold, answer)]
-    ours, theirs = sides
-    if not ours or not theirs or ours["name"].strip() != theirs["name"].strip():
-        return None
-    variables = [re.findall("[a-zA-Z]", side["variables"]) for side in (ours, theirs)]
-    if len(variables[0]) != len(variables[1]):
-        return False
-    try:
-        bodies = [parse(side["body"]).node for side in (ours, theirs)]
-    except (Unread, RecursionError):
-        return None
-    bound = [f"{name}°" if name in "eij" else name for name in variables[0]]  # not the constants of that name
-    free: dict[str, Node] = {name: ("sym", f"free {name}") for name in (*variables[0], *variables[1])}
-    meanings: list[dict[str, Node]] = [
-        free | {name: ("sym", as_) for name, as_ in zip(side, bound, strict=True)} for side in variables
-    ]
-    trees = [substitute(body, meaning) for body, meaning in zip(bodies, meanings, strict=True)]
-    return same_tree(trees[0], trees[1])
 
 
 def constant(text: str) -> Fraction | None:

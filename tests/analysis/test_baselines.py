@@ -88,7 +88,7 @@ def test_a_file_is_whole_and_says_what_must_match(key):
     ],
 )
 def test_figures_typed_in_from_the_reports(key, model, score):
-    assert [figure.score for figure in baselines.published_scores(key, [model])] == [score]
+    assert [figure.score for figure in baselines.read(key).of([model])] == [score]
 
 
 def test_all_figures_of_the_table_are_those_of_the_collected_reports():
@@ -98,32 +98,28 @@ def test_all_figures_of_the_table_are_those_of_the_collected_reports():
     table = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["minimax_m1_table2"]
     assert set(table["rows"]) == set(TABLE)
     for key, row in table["rows"].items():
-        ours = {
-            f.model: f for f in baselines.published_scores(key) if f.source.startswith("MiniMax-M1 technical report")
-        }
+        ours = {f.model: f for f in baselines.read(key).figures if f.source.startswith("MiniMax-M1 technical report")}
         assert {model: figure.score for model, figure in ours.items()} == row
         assert {m: f.protocol.thinking for m, f in ours.items()} == {m: table["extended_thinking"][m] for m in row}
 
 
 def test_a_model_without_a_cell_in_the_table_has_no_figure_of_it():
-    assert {f.model for f in baselines.published_scores("openai_mrcr_1m")} == {
+    assert {f.model for f in baselines.read("openai_mrcr_1m").figures} == {
         "minimax-m1-80k",
         "minimax-m1-40k",
         "gemini-2.5-pro-06-05",
     }
-    assert "deepseek-r1" not in {f.model for f in baselines.published_scores("tau_bench_airline")}
+    assert "deepseek-r1" not in {f.model for f in baselines.read("tau_bench_airline").figures}
 
 
 def test_the_protocol_of_m1_is_in_numbers():
-    (figure,) = baselines.published_scores("aime_2024", ["minimax-m1-40k"])
+    (figure,) = baselines.read("aime_2024").of(["minimax-m1-40k"])
     protocol = figure.protocol
     assert (protocol.repeats, protocol.temperature, protocol.top_p, protocol.thinking) == (32, 1.0, 0.95, "40K")
 
 
 def test_the_star_of_the_table_is_in_the_subset():
-    starred = {
-        f.model for f in baselines.published_scores("hle_no_tools") if f.protocol.subset == "text only (starred)"
-    }
+    starred = {f.model for f in baselines.read("hle_no_tools").figures if f.protocol.subset == "text only (starred)"}
     assert starred == {
         "minimax-m1-80k",
         "minimax-m1-40k",
@@ -134,9 +130,9 @@ def test_the_star_of_the_table_is_in_the_subset():
 
 
 def test_reports_that_disagree_are_named_with_their_source():
-    (r1,) = baselines.published_scores("livecodebench_2408_2505", ["deepseek-r1"])
+    (r1,) = baselines.read("livecodebench_2408_2505").of(["deepseek-r1"])
     assert r1.conflict == "63.5 (DeepSeek-R1-0528 model card)"
-    (o3,) = baselines.published_scores("mmlu_pro", ["openai-o3"])
+    (o3,) = baselines.read("mmlu_pro").of(["openai-o3"])
     assert o3.conflict is not None
     assert o3.conflict.startswith("85.9 ")
 
@@ -152,7 +148,7 @@ def test_a_key_or_model_that_is_not_there_is_answered_with_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'aime_2024'"):
         baselines.read("aime2024")
     with pytest.raises(UsageError, match="did you mean 'deepseek-r1'"):
-        baselines.published_scores("aime_2024", ["deepseek-r"])
+        baselines.read("aime_2024").of(["deepseek-r"])
 
 
 @pytest.mark.parametrize(
@@ -204,8 +200,8 @@ def test_every_file_is_sound_and_none_names_a_place_of_its_maker():
 def test_windows_of_livecodebench_never_mix():
     windows = [key for key in baselines.available() if key.startswith("livecodebench")]
     assert len(windows) >= 4
-    (r1,) = baselines.published_scores("livecodebench_2408_2505", ["deepseek-r1"])
-    (older,) = baselines.published_scores("livecodebench_v5_2410_2502", ["deepseek-r1"])
+    (r1,) = baselines.read("livecodebench_2408_2505").of(["deepseek-r1"])
+    (older,) = baselines.read("livecodebench_v5_2410_2502").of(["deepseek-r1"])
     assert (r1.score, older.score) == (55.9, 64.3)
 
 

@@ -1,13 +1,11 @@
 """A small grammar of plain English for haystacks and conversations; nobody has written its sentences before.
 
-Thirteen sentence patterns over lists of words make 5.5 · 10^10 different sentences about each of 214 topics
-(`count_sentences`), so that a text of a million tokens does not repeat itself and two texts about one topic share
-little else.
+Thirteen sentence patterns over lists of words make 5.5 · 10^10 different sentences about each of 214 topics,
+so that a text of a million tokens does not repeat itself and two texts about one topic share little else.
 """
 
 import re
 from collections.abc import Callable
-from math import prod
 from random import Random
 
 
@@ -163,12 +161,6 @@ def pad(text: str, random: Random, missing: Callable[[str], int]) -> str:
             break
         words = grown
     return _join(stem, words)
-
-
-def count_sentences() -> int:
-    """Number of different sentences about one topic."""
-    sizes = {name: len(words) for name, words in WORDS.items()} | {"topic": 1}
-    return sum(prod(sizes[slot] for slot in _SLOT.findall(pattern)) for pattern in PATTERNS)
 
 
 def _lengthened(

@@ -314,20 +314,20 @@ def _run(work: "Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]]") -> T:
     """Run a coroutine to its end; in a thread of its own where this thread has a running loop, as in a notebook."""
     import asyncio
 
+    from m1eval.run.interrupts import kept_handlers
+
+    # Not get_running_loop, as whatever goes wrong later would be raised while its RuntimeError is being handled.
+    if asyncio._get_running_loop() is not None:
+        return _run_in_thread(work)
+
+    async def main() -> T:
+        return await work(asyncio.Event(), True)
+
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        from m1eval.run.interrupts import kept_handlers
-
-        async def main() -> T:
-            return await work(asyncio.Event(), True)
-
-        try:
-            with kept_handlers():
-                return asyncio.run(main())
-        except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
-    return _run_in_thread(work)
+        with kept_handlers():
+            return asyncio.run(main())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 def _run_in_thread(work: "Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]]") -> T:

@@ -10,6 +10,7 @@ from m1eval import plugins
 from m1eval.credentials import hide, register_option
 from m1eval.errors import M1evalError, PluginFailed, UsageError
 from m1eval.model.runner_tokenizer import RunnerTokenizer
+from m1eval.plugins import foreign
 from m1eval.progress import Progress
 from m1eval.protocols import Runner
 from m1eval.store import folders
@@ -63,20 +64,21 @@ class Model:
             runner: Runner = plugins.with_base_class(self._factory(self.name, **self.options), Runner)
         except M1evalError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit, GeneratorExit) as error:
             raise self._failed("__init__", error) from error
         if type(runner).generate is Runner.generate:
             file = display_path(self.file)
             raise UsageError(f"{file}: the Runner has no generate; write async def generate(self, request) -> Output")
+        foreign.check_methods(runner, Runner, self.file)
         return runner
 
     async def start(self, runner: Runner, progress: Progress) -> None:
         """Start the runner; PluginFailed if its code raises anything but an error of ours."""
         try:
-            await runner.start(progress)
+            await foreign.isolate_exits(runner.start(progress))
         except M1evalError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit, GeneratorExit) as error:
             raise self._failed("start", error) from error
         self._check_attributes(runner)
 
@@ -86,7 +88,7 @@ class Model:
             return dict(runner.describe() or {})
         except M1evalError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit, GeneratorExit) as error:
             raise self._failed("describe", error) from error
 
     def _check_attributes(self, runner: Runner) -> None:
@@ -102,15 +104,15 @@ class Model:
     async def aclose(self, runner: Runner) -> None:
         """Close the runner; PluginFailed if its code raises anything but an error of ours."""
         try:
-            await runner.aclose()
+            await foreign.isolate_exits(runner.aclose())
         except M1evalError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit, GeneratorExit) as error:
             raise self._failed("aclose", error) from error
 
-    def _failed(self, where: str, error: Exception) -> PluginFailed:
+    def _failed(self, where: str, error: BaseException) -> PluginFailed:
         """The error for a runner whose code raised one: its file, the method, the error."""
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        reason = foreign.error_line(error)
         return PluginFailed(f"{display_path(self.file)}: {where} of runner {self.kind} raised {reason}")
 
     def tokenizer(self, runner: Runner) -> RunnerTokenizer:

@@ -1,13 +1,16 @@
 """Plugin code, which may raise anything: its errors as one line with the place, and checks of its functions."""
 
+import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from m1eval.errors import M1evalError, UsageError
 from m1eval.text import display_path
+
+T = TypeVar("T")
 
 LONGEST = 300
 """Characters of an error's own text that are shown."""
@@ -27,6 +30,29 @@ def errors_reported(file: Path, doing: str, where: str = "") -> Iterator[None]:
     except BaseException as error:
         prefix, place = f"{where}: " if where else "", place_of(error, file)
         raise UsageError(f"{prefix}{doing}: {error_line(error)} ({place}); --debug shows the traceback") from error
+
+
+async def isolate_exits(coroutine: Awaitable[T]) -> T:
+    """The result; an exit of plugin code, or its CancelledError without a cancellation, becomes a RuntimeError."""
+    task = asyncio.current_task()
+    try:
+        return await coroutine
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+            raise
+        if isinstance(error, GeneratorExit) and not _is_running(task):  # the coroutine is being closed, as its loop is
+            raise
+        raise RuntimeError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+
+
+def _is_running(task: "asyncio.Task[Any] | None") -> bool:
+    """Whether this code runs in the task, and not in whatever closes a coroutine that never ended."""
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:
+        return False
 
 
 def error_line(error: BaseException) -> str:
@@ -65,3 +91,28 @@ def accepts(function: Callable[..., Any], *arguments: str) -> bool:
 def is_async(function: Any) -> bool:
     """Whether a call returns a coroutine: an `async def`, also behind functools.partial or `__call__`."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def check_methods(plugin: object, base: type, file: Path, *, either: frozenset[str] = frozenset()) -> None:
+    """UsageError, with the line, for a method that is async though that of the base class is not, or the reverse.
+
+    `either`: names of methods that may be both. No method may be a generator.
+    """
+    for name, method in inspect.getmembers_static(base):
+        reference, own = getattr(base, name), getattr(plugin, name)
+        if name.startswith("_") or not inspect.isroutine(reference) or getattr(own, "__func__", own) is method:
+            continue
+        function = inspect.unwrap(own) if callable(own) else own
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            fault = "must not be a generator (there is a yield in it)"
+        elif name in either or inspect.iscoroutinefunction(reference) == (is_async(own) or is_async(function)):
+            continue
+        else:
+            fault = "must be async def" if inspect.iscoroutinefunction(reference) else "must be def, not async def"
+        raise UsageError(f"{_definition_place(function, file)}: {name} {fault}")
+
+
+def _definition_place(function: Any, file: Path) -> str:
+    """`file:line` of a function, or the plugin's file where it has none."""
+    code = getattr(function, "__code__", None)
+    return f"{display_path(Path(code.co_filename))}:{code.co_firstlineno}" if code else display_path(file)

@@ -1,10 +1,12 @@
 """Context of scorers and episodes: resources of the whole run, lent to each (sample, repeat)."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from m1eval import terminal
 from m1eval.errors import NoJudge
 from m1eval.types import Sample
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from m1eval.sandbox.workers import Pool
 
 T = TypeVar("T")
+
+CLEANUP_SECONDS = 30.0
+"""Seconds that each entered manager has to be left once the run is cancelled; containers have ten to stop in."""
 
 
 class Resources:
@@ -50,13 +55,15 @@ class Resources:
 class Context:
     """The context of one (sample, repeat), from its first request until it is graded."""
 
-    __slots__ = ("_exit_stack", "_resources", "_state", "repeat", "sample")
+    __slots__ = ("_exit_stack", "_is_closing", "_is_limited", "_resources", "_state", "_timeout", "repeat", "sample")
 
     def __init__(self, resources: Resources, sample: Sample, repeat: int) -> None:
         self.sample, self.repeat = sample, repeat
         self._resources = resources
         self._state: dict[str, Any] | None = None  # made when it is asked for, like the stack, as few samples need it
         self._exit_stack: AsyncExitStack | None = None
+        self._is_closing = self._is_limited = False
+        self._timeout: asyncio.Timeout | None = None
 
     @property
     def workers(self) -> "Pool":
@@ -77,7 +84,11 @@ class Context:
 
     async def enter_async(self, manager: AbstractAsyncContextManager[T]) -> T:
         """Enter an `async with` that is left after grading, such as that of a container."""
-        return await self._stack().enter_async_context(manager)
+        name = getattr(getattr(manager, "func", None), "__qualname__", type(manager).__qualname__)
+        async with AsyncExitStack() as entered:
+            value = await entered.enter_async_context(manager)
+            self._stack().push_async_exit(partial(self._leave, entered.pop_all(), name))
+        return value
 
     def callback(self, function: Callable[..., Any], *args: Any) -> None:
         """Call a function after grading, the last one first."""
@@ -87,7 +98,33 @@ class Context:
         """Leave what was entered, the last first; raises the last error after all of them. Calling it again is safe."""
         if self._exit_stack is not None:
             stack, self._exit_stack = self._exit_stack, None
-            await stack.aclose()
+            self._is_closing = True
+            try:
+                await stack.aclose()
+            finally:
+                self._is_closing = False
+
+    def limit_cleanup(self) -> bool:
+        """Give each manager `CLEANUP_SECONDS` from now on; whether one is being left at the moment."""
+        self._is_limited = True
+        if self._timeout is not None:
+            self._timeout.reschedule(asyncio.get_running_loop().time() + CLEANUP_SECONDS)
+        return self._is_closing
+
+    async def _leave(self, entered: AsyncExitStack, name: str, *error: Any) -> bool | None:
+        """Leave one manager, or give it up when its time is over."""
+        self._timeout = timeout = asyncio.timeout(CLEANUP_SECONDS if self._is_limited else None)
+        try:
+            async with timeout:
+                return await entered.__aexit__(*error)
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            place = f"{self.sample.id}, repeat {self.repeat}"
+            terminal.line(f"{place}: {name} is not cleaned up: given up after {CLEANUP_SECONDS:g} s", err=True)
+            return None
+        finally:
+            self._timeout = None
 
     def _stack(self) -> AsyncExitStack:
         if self._exit_stack is None:

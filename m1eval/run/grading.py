@@ -1,12 +1,12 @@
 """Grading: from an output to its score and outcome, and to the record with what judges said and what went wrong."""
 
-import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from m1eval.errors import M1evalError
+from m1eval.plugins.foreign import isolate_exits
 from m1eval.protocols import Context as AnyContext
 from m1eval.run.context import Context
 from m1eval.run.generation import CutOff, RequestTotals, Session
@@ -17,8 +17,6 @@ from m1eval.store.record import Record, encode_json
 from m1eval.task.task import Task
 from m1eval.types import JudgeReply, Outcome, Output, Sample, Score, classify
 from m1eval.validation import as_score
-
-T = TypeVar("T")
 
 UNFINISHED = "the output ended inside its thinking"
 """The explanation of a score by which a stored record of such an output is known."""
@@ -53,23 +51,6 @@ class Attempt(NamedTuple):
     totals: RequestTotals | None = None
     """The sums over the requests of an episode, also of one that failed."""
     transcript: Sequence[dict[str, Any]] = ()
-
-
-async def isolate_exits(coroutine: Awaitable[T]) -> T:
-    """The result; plugin code that exits, or raises CancelledError without a cancellation, gets a RuntimeError."""
-    try:
-        return await coroutine
-    except SystemExit as error:
-        raise RuntimeError(f"SystemExit: {error}") from error
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise RuntimeError(f"CancelledError: {error}".rstrip(": ")) from error
-    except (Exception, KeyboardInterrupt, GeneratorExit):
-        raise
-    except BaseException as error:
-        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 async def graded_record(plan: Plan, attempt: Attempt, context: Context, session: Session) -> Record:

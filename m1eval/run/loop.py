@@ -6,21 +6,20 @@ is gone, the disk is full) stops the run after what is in flight, and nothing fi
 """
 
 import asyncio
-import copy
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-import msgspec
-
 from m1eval.episodes import single_turn
 from m1eval.errors import M1evalError
+from m1eval.plugins.foreign import isolate_exits
 from m1eval.run.context import Context
 from m1eval.run.episode_runner import EpisodeRunner
 from m1eval.run.generation import BoundRunner, ConcurrencyLimit, Session, seed_of
-from m1eval.run.grading import Attempt, digest_of, error_text, graded_record, isolate_exits
+from m1eval.run.grading import Attempt, digest_of, error_text, graded_record
 from m1eval.run.plan import Plan, SampleBuilder
 from m1eval.run.reservation import LimitReached
+from m1eval.run.sample_tasks import SampleTasks
 from m1eval.store.journal import Journal
 from m1eval.store.record import Record
 from m1eval.types import Message, Output, Request, Sample
@@ -33,30 +32,28 @@ have begun than have a request in flight."""
 async def run(plan: Plan, journal: Journal, session: Session) -> None:
     """Ask what is pending, until all is done, `stop` is set or a limit is reached.
 
-    Raises the M1evalError that ended the run early, after everything in flight has come to its end.
+    Raises the error that ended the run early, after everything in flight has come to its end.
     """
     places, stop = session.concurrency_limit, session.stop
     backlog = ConcurrencyLimit(lambda: BACKLOG + places.limit())
-    fatal: list[M1evalError] = []
+    fatal: list[Exception] = []
 
-    async def process(sample: Sample, repeats: list[int], digest: str, built: float) -> None:
-        lent = _own_copy(sample) if plan.task.episode else sample
-        contexts = [session.resources.context(lent, repeat) for repeat in repeats]
+    async def process(sample: Sample, contexts: list[Context], digest: str, built: float) -> None:
         try:
             attempts = await _generate(plan, contexts, session)
             await _record(plan, attempts, contexts, sample.messages, digest, built, journal, session)
         except LimitReached:
             stop.set()
-        except M1evalError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, what is in flight is finished first
             fatal.append(error)
             stop.set()
         finally:
+            backlog.release()
             for context in contexts:
                 with suppress(Exception):  # there is no record that could tell it
-                    await context.aclose()
-            backlog.release()
+                    await isolate_exits(context.aclose())
 
-    async with asyncio.TaskGroup() as group:
+    async with SampleTasks() as tasks:
         builder = SampleBuilder(plan, session.runner)
         for number, repeats in plan.pending():
             if stop.is_set():
@@ -82,15 +79,12 @@ async def run(plan: Plan, journal: Journal, session: Session) -> None:
                 if stop.is_set():
                     places.release()
                     break
-                group.create_task(process(sample, repeats[first : first + batch], digest, built))
+                contexts = [session.resources.context(sample, repeat) for repeat in repeats[first : first + batch]]
+                tasks.start(process(sample, contexts, digest, built), contexts)
+                del contexts
             del sample  # the prompt lives as long as its requests, no longer
     if fatal:
         raise fatal[0]
-
-
-def _own_copy(sample: Sample) -> Sample:
-    """The sample for one episode, which may change its messages; their texts are shared."""
-    return msgspec.structs.replace(sample, messages=copy.deepcopy(sample.messages))
 
 
 async def _record_unbuilt(name: str, repeats: list[int], error: Exception, journal: Journal) -> None:

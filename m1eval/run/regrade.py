@@ -14,7 +14,7 @@ import msgspec
 from m1eval.credentials import hide_command
 from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError
 from m1eval.model.model import Model
-from m1eval.plugins.foreign import error_line
+from m1eval.plugins.foreign import error_line, isolate_exits
 from m1eval.protocols import Runner
 from m1eval.run.context import Context, Resources
 from m1eval.run.evaluate import Display
@@ -26,6 +26,7 @@ from m1eval.run.open_run import OpenRun
 from m1eval.run.plan import Plan
 from m1eval.run.planned_run import PlannedRun
 from m1eval.run.run import Run
+from m1eval.run.sample_tasks import SampleTasks
 from m1eval.run.spending import Spending
 from m1eval.store import compaction, grading, run_json
 from m1eval.store.folder import GRADING
@@ -179,18 +180,18 @@ class _Grader:
     async def grade_all(self) -> int:
         """Grade all answers that have none of the new grades; the number of the grading."""
         places, stop = self._session.concurrency_limit, self._session.stop
-        fatal: list[M1evalError] = []
+        fatal: list[Exception] = []
 
-        async def process(record: Record, sample: Sample) -> None:
+        async def process(record: Record, context: Context) -> None:
             try:
-                await self._grade(record, sample)
-            except M1evalError as error:
+                await self._grade(record, context)
+            except Exception as error:  # noqa: BLE001 - whatever it is, what is being graded is finished first
                 fatal.append(error)
             finally:
                 places.release()
 
         try:
-            async with asyncio.TaskGroup() as group:
+            async with SampleTasks() as tasks:
                 for record in self._opened.journal.records():
                     if not _has_output(record) or self._staging.graded.get((record.id, record.repeat)) == record.time:
                         continue
@@ -204,7 +205,9 @@ class _Grader:
                         fatal.append(error)
                         places.release()
                         break
-                    group.create_task(process(record, sample))
+                    kind = _ContextOfEpisode if self._plan.task.episode else Context
+                    context = kind(self._session.resources, sample, record.repeat)
+                    tasks.start(process(record, context), [context])
         finally:
             self._staging.close()
         if fatal:
@@ -219,18 +222,16 @@ class _Grader:
         except Exception as error:
             raise UsageError(f"sample '{record.id}' cannot be made: {error_line(error)}") from error
 
-    async def _grade(self, record: Record, sample: Sample) -> None:
+    async def _grade(self, record: Record, context: Context) -> None:
         output = _output(record)
         record = msgspec.structs.replace(record, graded=self.number, outcome="errored", error=output.error)
         record.value, record.answer, record.explanation = None, None, ""
         record.metrics, record.verdicts, record.judge_replies = {}, [], []
-        kind = _ContextOfEpisode if self._plan.task.episode else Context
-        context = kind(self._session.resources, sample, record.repeat)
         try:
             await grade_record(record, self._plan.task, output, context, self._session)
         finally:
             with suppress(Exception):  # the grade counts
-                await context.aclose()
+                await isolate_exits(context.aclose())
         self._staging.append(record)
         self._graded += 1
         total = self._opened.journal.tally.finished

@@ -40,7 +40,7 @@ def load_scorer(file: YamlFile, name: str, path: str, options: Mapping[str, Any]
     except UsageError as error:
         text = str(error) if str(error).startswith("scorer ") else f"scorer {name}: {error}"
         raise file.error(("scorer", name), text) from error
-    return _checked(scorer, f"{where}: {display_path(code)}")
+    return _checked(scorer, code, where)
 
 
 def _instance(factory: Any, options: Mapping[str, Any], published: Mapping[str, Any]) -> Any:
@@ -50,8 +50,9 @@ def _instance(factory: Any, options: Mapping[str, Any], published: Mapping[str, 
         raise UsageError(str(error)) from error
 
 
-def _checked(scorer: Any, where: str) -> Scorer:
+def _checked(scorer: Any, code: Path, place: str) -> Scorer:
     """The scorer, if it has the methods of one; a user's `score`, or one that is not async, is wrapped."""
+    where = f"{place}: {display_path(code)}"
     score = None if type(scorer).score is Scorer.score else getattr(scorer, "score", None)
     if not callable(score) or not foreign.accepts(score, "output", "sample", "context"):
         problem = "has no score" if score is None else "has a different score"
@@ -62,6 +63,10 @@ def _checked(scorer: Any, where: str) -> Scorer:
     for name in ("needs_judge", "supports_majority_vote"):
         if not isinstance(getattr(scorer, name), bool):
             raise UsageError(f"{where}: the Scorer's {name} is not True or False")
+    try:
+        foreign.check_methods(scorer, Scorer, code, either=frozenset({"score"}))
+    except UsageError as error:
+        raise UsageError(f"{place}: {error}") from None
     if not foreign.is_async(score) or not type(scorer).__module__.startswith("m1eval.plugins.scorers."):
         try:
             scorer.score = awaitable(score)

@@ -42,8 +42,13 @@ def tasks(names: Sequence[str], tags: Sequence[str], as_json: bool) -> int:
     m1eval tasks aime24 --json
     """
     from m1eval.report import tasks
+    from m1eval.task import listing
 
-    return tasks.show(names, tags, as_json=as_json)
+    rows, errors = listing.read(names)
+    for error in errors:
+        terminal.line(f"Error: {error}", err=True)
+    tasks.show(listing.with_tags(rows, tags) if tags else rows, as_json=as_json, in_full=bool(names))
+    return int(bool(errors))
 
 
 @click.command()

@@ -1,55 +1,25 @@
-"""`m1eval tasks`: what there is, by file name; one broken file does not hide the others."""
+"""`m1eval tasks`: a line for each task, or every key of the named ones."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
-from m1eval import plugins, terminal
-from m1eval.errors import UsageError
-from m1eval.task.definition import parse
-from m1eval.text import display_path, plural, unknown_name
-from m1eval.yaml_file import YamlFile
+from m1eval import terminal
+from m1eval.text import plural
 
 
-def show(names: Sequence[str], tags: Sequence[str] = (), *, as_json: bool) -> int:
-    """Print a line for each task, or all that the named ones say; 1 if a file is broken."""
-    files = {name: plugins.find("tasks", name, "**/*.yaml") for name in names} or plugins.available(
-        "tasks", "**/*.yaml"
-    )
-    broken = 0
-    rows: list[dict[str, Any]] = []
-    for name, path in files.items():
-        try:
-            definition = parse(YamlFile.read(path))
-        except UsageError as error:
-            terminal.line(f"Error: {error}", err=True)
-            broken = 1
-            continue
-        rows.append({"task": name, "file": display_path(path), **msgspec.to_builtins(definition)})
-    if tags:
-        rows = _tagged(rows, tags)
+def show(rows: Sequence[dict[str, Any]], *, as_json: bool, in_full: bool) -> None:
+    """Print the rows of `m1eval.task.listing`; `in_full`: all that they say instead of a table."""
     if as_json:
-        terminal.json(rows)
-    elif names:
+        terminal.json(list(rows))
+    elif in_full:
         for row in rows:
             _print_task(row)
     else:
         _print_table(rows)
-    return broken
 
 
-def _tagged(rows: list[dict[str, Any]], tags: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows with one of the tags; UsageError for a tag that none has."""
-    tags_in_use = {tag for row in rows for tag in row.get("tags", [])}
-    for tag in tags:
-        if tag not in tags_in_use:
-            raise UsageError(f"--tag: {unknown_name('tag', tag, tags_in_use or ['none'])}")
-    return [row for row in rows if set(tags) & set(row.get("tags", []))]
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
+def _print_table(rows: Sequence[dict[str, Any]]) -> None:
     """The table: a header, a line for each task, and how many there are."""
     cells: list[tuple[str, ...]] = [("task", "graded by", "samples", "title", "tags")]
     cells += [tuple(map(terminal.cell, (r["task"], _graded_by(r), _samples(r), r["title"], _tags(r)))) for r in rows]

@@ -98,7 +98,8 @@ def _number(bounds: Range) -> Callable[[Any], float]:
 
     def convert(value: Any) -> float:
         number = as_number(value)
-        if isinstance(value, bool) or not minimum <= number <= maximum or (is_open and number == minimum):
+        is_inside = math.isfinite(number) and minimum <= number <= maximum and not (is_open and number == minimum)
+        if isinstance(value, bool) or not is_inside:
             above = f"above {minimum:g}" if is_open else f"from {minimum:g} on"
             raise ValueError(f"{value!r:.80} is not a number {above}" + (f", at most {maximum:g}" * (maximum < 1e9)))
         return number

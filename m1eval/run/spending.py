@@ -11,9 +11,9 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn, TypeVar
 
-from m1eval.errors import UsageError
 from m1eval.model.prices import Prices
-from m1eval.run.meter import MARGIN, Amount, Meter
+from m1eval.run.limits import Limits
+from m1eval.run.meter import MARGIN, Amount, Excess, Meter
 from m1eval.run.reservation import EpisodeBudget, LimitReached, NoRoomNow, Reservation, charged_to
 from m1eval.types import Request, Usage
 
@@ -27,7 +27,6 @@ CUT_AFTER = 20
 """Answers after which the last one may get a smaller limit than the task's."""
 MAX_RETRIES = 3
 """Maximum times that a request starts over whose replies were unusable and that had to wait for others meanwhile."""
-ROUNDING = 1e-12
 
 
 class Spending:
@@ -36,88 +35,50 @@ class Spending:
     def __init__(
         self, prices: Prices | None = None, max_cost: float | None = None, max_tokens: int | None = None
     ) -> None:
-        for option, limit in (("--max-cost", max_cost), ("--max-tokens-total", max_tokens)):
-            if limit is not None and not 0 <= limit < math.inf:  # not for NaN either
-                raise UsageError(f"{option} {limit}: write a number that is not negative, or leave it out")
         self.meter = Meter(prices)
-        self.cost = 0.0
-        self.tokens = 0
+        self.limits = Limits(max_cost, max_tokens)
         self.judges: Sequence[Meter] = ()
         """Meters of the judges that grade each answer, for which room must be left."""
-        self._max_cost, self._max_tokens = max_cost, max_tokens
         self._in_flight: set[Reservation] = set()
         self._num_grading = 0
-        self._largest_judging = self._unreported = Amount()
+        self._largest_judging = Amount()
         self._largest_max_tokens = 0
         self._episodes: set[EpisodeBudget] = set()
         self._largest_episode = Amount()
         self._num_graded = 0
         self._num_requests = 0
-        self._charged = Amount()
-        self._ended: tuple[bool, str] | None = None  # by --max-cost, and a detail for the message
         self._changed = asyncio.Event()
 
     @property
     def limited(self) -> bool:
         """Whether a limit is set."""
-        return self._max_cost is not None or self._max_tokens is not None
+        return self.limits.exist
 
     @property
     def reached(self) -> str:
         """The limit that ended the command, as a message; empty if none has."""
-        if self._ended is None:
-            return ""
-        by_cost, detail = self._ended
-        if by_cost:
-            unreported = (
-                f" (and up to ${self._unreported.cost:.2g} by replies that broke off or do not report it)"
-                if self._unreported.cost
-                else ""
-            )
-            return (
-                f"--max-cost {self._max_cost:g}: ${self.cost:.2f} are spent{unreported}{self._overrun_reason}{detail}"
-            )
-        return f"--max-tokens-total {self._max_tokens}: {self.tokens:,} are used{self._overrun_reason}{detail}"
+        return self.limits.describe_end(self._excess)
 
     @property
     def overrun(self) -> str:
         """A message that a limit was exceeded although nothing was left to stop; empty if none was."""
-        if self._ended is not None or not self._overrun_reason:
-            return ""
-        spent = f"{self.tokens:,} tokens are used" if self._max_cost is None else f"${self.cost:.2f} are spent"
-        limit = f"--max-tokens-total {self._max_tokens}" if self._max_cost is None else f"--max-cost {self._max_cost:g}"
-        return f"{limit} is exceeded: {spent}{self._overrun_reason}"
+        return self.limits.describe_overrun(self._excess)
 
     @property
-    def _overrun_reason(self) -> str:
-        """Reason that this command exceeded a limit; empty if it did not."""
-        for limit, spent, charged in (
-            (self._max_cost, self.cost, self._charged.cost),
-            (self._max_tokens, self.tokens, self._charged.tokens),
-        ):
-            if limit is not None and spent > limit * (1 + ROUNDING) >= spent - charged:
-                excess = max((meter.excess for meter in (self.meter, *self.judges) if meter.excess), default=None)
-                if excess is None:
-                    return ", more than that as the server counts more tokens than were expected"
-                return (
-                    f", more than that as the server wrote {excess.output:,} tokens "
-                    f"where max_tokens was {excess.allowed:,}"
-                )
-        return ""
+    def _excess(self) -> Excess | None:
+        """The answer that exceeded its own limit the most; None if none did."""
+        return max((meter.excess for meter in (self.meter, *self.judges) if meter.excess), default=None)
 
     def add_previous(self, usage: Usage) -> None:
         """Count what earlier commands spent."""
-        self.cost += usage.cost or 0.0
-        self.tokens += usage.total
+        self.limits.add(usage)
 
     def charge(self, usage: Usage, meter: Meter | None = None) -> None:
         """Compute the cost of an output and count it."""
         meter = meter or self.meter
         if usage.cost is None and meter.prices and usage.total:  # without a token count the price is unknown
             usage.cost = meter.prices(usage)
-        self.add_previous(usage)
-        charged = self._charged
-        self._charged = Amount(charged.cost + (usage.cost or 0.0), charged.tokens + usage.total)
+        self.limits.charge(usage)
 
     async def run_paid(
         self,
@@ -210,7 +171,7 @@ class Spending:
 
     def add_overrun(self, amount: Amount) -> None:
         """Count towards the limits what may have been spent without being reported."""
-        self._unreported = Amount(self._unreported.cost + amount.cost, self._unreported.tokens + amount.tokens)
+        self.limits.add_unreported(amount)
 
     @property
     def has_room(self) -> bool:
@@ -219,8 +180,7 @@ class Spending:
 
     def stop_at_cut(self) -> None:
         """End the command: an answer was cut off where a limit is used up."""
-        if self._ended is None:
-            self._ended = self._max_cost is not None, ", and the last answer was cut off there"
+        self.limits.end(by_cost=self.limits.max_cost is not None, detail=", and the last answer was cut off there")
         self._changed.set()
 
     def release(self, reservation: Reservation) -> None:
@@ -322,23 +282,11 @@ class Spending:
         """Whether what is in flight, this amount included, stays within INITIAL_SHARE of the limits."""
         reserved = self._reserved(inner=False)
         flying = Amount(reserved.cost + amount.cost, reserved.tokens + amount.tokens)
-        cost, tokens = self._max_cost, self._max_tokens
-        return Amount(
-            math.inf if cost is None else INITIAL_SHARE * cost, math.inf if tokens is None else INITIAL_SHARE * tokens
-        ).covers(flying)
+        return self.limits.share(INITIAL_SHARE).covers(flying)
 
     def _remaining(self, *, inner: bool) -> Amount:
         """Amount left of the limits after all that is reserved; negative where a limit is 0."""
-        reserved = self._reserved(inner=inner)
-        remaining = []
-        for limit, spent, number in ((self._max_cost, self.cost, 0), (self._max_tokens, self.tokens, 1)):
-            if limit is None:
-                remaining.append(math.inf)
-            else:
-                remaining.append(
-                    limit * (1 + ROUNDING) - spent - self._unreported[number] - reserved[number] if limit else -1.0
-                )
-        return Amount(*remaining)
+        return self.limits.remaining(self._reserved(inner=inner))
 
     def _reserved(self, *, inner: bool) -> Amount:
         """The sum reserved for requests in flight, and for judging them and one more answer."""
@@ -362,11 +310,8 @@ class Spending:
         amount = meter.amount(meter.max_prompt(request, estimate), (output or meter.typical_answer or 1) * n)
         judging = self._max_judging()
         amount = Amount(amount.cost + judging.cost, amount.tokens + judging.tokens)
-        spent = self.cost + self._unreported.cost
-        by_cost = self._max_cost is not None and (self._max_cost == 0 or spent + amount.cost > self._max_cost)
-        by_cost = by_cost or self._max_tokens is None
+        by_cost = self.limits.is_cost_reached_by(amount)
         at_most = f"cost up to ${amount.cost:.2g}" if by_cost else f"take up to {math.ceil(amount.tokens):,}"
-        if self._ended is None:
-            self._ended = by_cost, "" if self._num_requests else f", and one more request may {at_most}"
+        self.limits.end(by_cost=by_cost, detail="" if self._num_requests else f", and one more request may {at_most}")
         self._changed.set()
         raise LimitReached(self.reached)

@@ -220,8 +220,8 @@ def test_prices_and_limits_leave_out_what_another_answer_pays_for():
     spending.charge(shared)
     again = Spending(rates)
     again.add_previous(total_usage([paid, shared]))
-    assert spending.tokens == again.tokens == 120
-    assert spending.cost == again.cost == pytest.approx(104)
+    assert spending.limits.tokens == again.limits.tokens == 120
+    assert spending.limits.cost == again.limits.cost == pytest.approx(104)
 
 
 @pytest.mark.parametrize(("given", "kept"), [(-1, 0), (101, 100), (float("nan"), 0), (30, 30), (True, 1)])

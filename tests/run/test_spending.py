@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 
 from benchmarks.limits import drawn, trial
-from m1eval import UsageError
-from m1eval.run.spending import Spending
 from tests.conftest import lines, run_of
 from tests.http.conftest import Loopback, Reply
 
@@ -68,12 +66,6 @@ def test_what_one_request_may_cost_is_said_where_there_is_no_room_for_it(m1eval,
     result = ask(m1eval, server, capitals, tmp_path, "--max-cost", 0.005, "--max-tokens", 1000)
     assert (result.code, len(server.posts)) == (3, 0)
     assert "$0.00 are spent, and one more request may cost up to $0.01" in result.err
-
-
-@pytest.mark.parametrize("most", [float("nan"), float("inf"), -1.0])
-def test_a_limit_that_is_none_is_refused(most):
-    with pytest.raises(UsageError, match="--max-cost"):
-        Spending(max_cost=most)
 
 
 def test_filtered_and_useless_replies_are_counted(m1eval, server, capitals, tmp_path):

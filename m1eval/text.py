@@ -112,11 +112,17 @@ def shorten(text: str, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+MAX_NAMES = 60
+"""Known names that the message for an unknown one lists."""
+
+
 def unknown_name(noun: str, name: str, known: Iterable[str]) -> str:
-    """The message for an unknown name, with the nearest known one."""
+    """The message for an unknown name, with the nearest known one, or else the known ones, `MAX_NAMES` at most."""
     known = sorted(known)
-    close = get_close_matches(name, known, 1)
-    return f"unknown {noun} '{name}'; " + (f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}")
+    if close := get_close_matches(name, known, 1):
+        return f"unknown {noun} '{name}'; did you mean '{close[0]}'?"
+    more = f" and {len(known) - MAX_NAMES:,} more" if len(known) > MAX_NAMES else ""
+    return f"unknown {noun} '{name}'; there are {', '.join(known[:MAX_NAMES])}{more}"
 
 
 def display_path(path: Path) -> str:

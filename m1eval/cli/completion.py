@@ -7,19 +7,18 @@ from m1eval import plugins, terminal
 
 VARIABLE = "_M1EVAL_COMPLETE"
 SHELLS = ("bash", "zsh", "fish")
+INSTALL = """\b
+Examples:
+  bash  add to ~/.bashrc:                     eval "$(m1eval completion bash)"
+  zsh   add to ~/.zshrc, after compinit:      eval "$(m1eval completion zsh)"
+  fish  run once:  m1eval completion fish > ~/.config/fish/completions/m1eval.fish"""
 
 
-@click.command()
+@click.command(epilog=INSTALL)
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> int:
-    """Print the completion script of a shell.
-
-    \b
-    bash: eval "$(m1eval completion bash)", in ~/.bashrc
-    zsh:  eval "$(m1eval completion zsh)", in ~/.zshrc, after compinit
-    fish: m1eval completion fish > ~/.config/fish/completions/m1eval.fish
-    """
+    """Print the completion script of a shell."""
     shell_class = get_completion_class(shell)
     if shell_class is None:  # pragma: no cover - click has all three
         raise click.UsageError(f"no completion for {shell}")

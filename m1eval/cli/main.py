@@ -11,6 +11,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from m1eval import early, secrets, terminal
 from m1eval.cli import completion, results, run, score, show, tasks
+from m1eval.cli.options import examples
 from m1eval.credentials import register_command
 from m1eval.errors import INTERNAL, M1evalError
 from m1eval.version import __version__
@@ -22,6 +23,10 @@ _UNREADABLE = re.compile(r"\S{400,}")
 
 class _DefaultRun(click.Group):
     """A group whose command is `run` when none is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which they were added, for the help."""
+        return list(self.commands)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         group_options = {"-h", "--help", "--version", "--debug"}
@@ -38,22 +43,27 @@ class _DefaultRun(click.Group):
             raise click.Abort from None
 
 
-@click.group(cls=_DefaultRun, context_settings=CONTEXT)
+@click.group(
+    cls=_DefaultRun,
+    context_settings=CONTEXT,
+    epilog=examples(
+        "m1eval run --tasks demo --model local:smollm2 --limit 4",
+        "m1eval run --tasks aime,mrcr --model http:NAME --base-url http://localhost:8000/v1",
+        "m1eval tasks",
+    ),
+)
 @click.version_option(__version__, prog_name="m1eval")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors; allowed anywhere in a command.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error; can be given anywhere in a command.")
 def cli(debug: bool) -> None:
     """Evaluate language models on long-context and reasoning benchmarks, next to published scores.
 
-    \b
-    m1eval run --tasks demo --model local:smollm2 --limit 4
-    m1eval run --tasks aime,mrcr --model http:NAME --base-url http://localhost:8000/v1
-    m1eval tasks
+    Without a command, options are those of `m1eval run`.
     """
 
 
 for _command in (
-    *(run.run, score.score, show.show, tasks.tasks, tasks.check, results.bench, results.lengths),
-    *(tasks.schema, results.compare, results.baselines, completion.completion),
+    *(run.run, tasks.tasks, tasks.check, score.score, show.show, results.compare, results.lengths),
+    *(results.baselines, results.bench, tasks.schema, completion.completion),
 ):
     cli.add_command(_command)
 

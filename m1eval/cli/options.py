@@ -14,7 +14,7 @@ from m1eval.errors import UsageError
 from m1eval.run.ranges import Range
 from m1eval.text import parse_tokens
 
-GROUPS = ("What", "How much", "How", "Where", "Show")
+GROUPS = ("Tasks and model", "Size and limits", "Generation and grading", "Execution and results", "Output")
 """The headings under which the help of `m1eval run` lists its options, in order."""
 
 
@@ -135,6 +135,12 @@ class Once(click.Option):
         """The option's name as messages show it."""
         return max(self.opts, key=len)
 
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """The additions to the help text, without the range of a number: the text has it where it matters."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        return extra
+
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
         """Let the parser keep all values, so that `consume_value` sees them."""
         if self.repeatable:
@@ -226,6 +232,11 @@ class Grouped(click.Command):
             if records:
                 with formatter.section(name):
                     formatter.write_dl(records)
+
+
+def examples(*commands: str) -> str:
+    """Example commands as the end of a help text, one a line and never wrapped."""
+    return "\n".join(["\b", f"Example{'s' if len(commands) > 1 else ''}:", *(f"  {each}" for each in commands)])
 
 
 def parse_pairs(option: str, texts: Iterable[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from m1eval.cli.options import (
     Once,
     Threshold,
     TokenList,
+    examples,
     runner_options,
     writable,
 )
@@ -22,37 +23,41 @@ from m1eval.errors import UsageError
 from m1eval.run.ranges import Range
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "m1eval compare results/aime24/qwen--qwen3-8b results/aime24/qwen--qwen3-14b",
+        "m1eval compare nightly/monday nightly/tuesday --fail-if-worse 0.02",
+    )
+)
 @click.argument("runs", nargs=-1, required=True, metavar="A B…", type=FilePath())
 @click.option(
     "--fail-if-worse",
     cls=Once,
     type=Number(Range(0, 1)),
     metavar="BY",
-    help="Exit with 1 if it is certain (one-sided, 5%) that B is worse by more than BY.",
+    help="Exit with code 1 if B is significantly worse than A by more than BY, from 0 to 1 (one-sided test at 5%).",
 )
-@click.option("--fail-if-inconclusive", is_flag=True, help="With --fail-if-worse: exit with 5 if it is not decided.")
+@click.option(
+    "--fail-if-inconclusive", is_flag=True, help="With --fail-if-worse: exit with code 5 if the test is inconclusive."
+)
 @click.option(
     "--cluster",
     cls=Once,
     type=NonEmpty(),
     metavar="COLUMN",
-    help="Samples with the same value of this column are not independent; default: those that share a text.",
+    help="Column by which samples are clustered for the standard errors; default: the text they share, if any.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(
     runs: Sequence[Path], fail_if_worse: float | None, fail_if_inconclusive: bool, cluster: str | None, as_json: bool
 ) -> int:
-    """Compare runs of the same tasks, sample by sample: the first with each of the others.
+    """Compare runs of the same tasks, sample by sample.
 
-    The difference is over the problems that both have scored, with its 95% interval and the p of the same test, for
-    these problems and for problems like these; adjusted if several tasks or runs are compared. Folders of several runs
-    are matched by task; a task with no problem that both have scored is skipped, and leaves the gate inconclusive.
-    Exits with 1 if the gate fails, and with 5 if it is inconclusive and that is to fail.
-
-    \b
-    m1eval compare results/aime24/qwen--qwen3-8b results/aime24/qwen--qwen3-14b
-    m1eval compare nightly/monday nightly/tuesday --fail-if-worse 0.02
+    The first run, A, is compared with each of the others. The difference is taken over the samples that both have
+    scored, with its 95% confidence interval and p-value: for this set of problems (only the sampling of answers is
+    random), and for the population of problems that the set was drawn from. P-values are adjusted if several tasks or
+    runs are compared. Folders of several runs are matched by task; a task without a sample that both have scored is
+    skipped, and makes the gate inconclusive.
     """
     import msgspec
 
@@ -72,41 +77,50 @@ def compare(
     return 1 if "worse" in gates else 5 if fail_if_inconclusive and "inconclusive" in gates else 0
 
 
-@click.command()
+@click.command(epilog=examples("m1eval baselines", "m1eval baselines aime_2024"))
 @click.argument("benchmark", required=False, type=NonEmpty(), shell_complete=completion.baselines)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def baselines(benchmark: str | None, as_json: bool) -> int:
-    """List the published figures, of all benchmarks or of one, with how each was made.
+    """List the published scores of benchmarks.
 
-    \b
-    m1eval baselines
-    m1eval baselines aime_2024
+    With the name of a benchmark: each of its scores, with the protocol and the source.
     """
     from m1eval.report import baselines
 
     return baselines.show(benchmark, as_json=as_json)
 
 
-@click.command()
-@click.argument("runs", nargs=-1, required=True, type=FilePath())
+@click.command(
+    epilog=examples(
+        "m1eval lengths results/needle/mymodel",
+        "m1eval lengths nightly/monday",
+        "m1eval lengths results/longbench_v2/mymodel --edges 32k,128k --by difficulty",
+    )
+)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=FilePath())
 @click.option(
-    "--edges", cls=TokenList, metavar="TOKENS", help="Upper ends of the ranges: 8k,32k,128k; default: powers of two."
+    "--edges",
+    cls=TokenList,
+    metavar="TOKENS",
+    help="Upper ends of the length ranges, such as 8k,32k,128k; default: powers of two.",
 )
 @click.option(
     "--threshold",
     cls=Once,
     type=Threshold(),
-    help="The score that counts as effective, between 0 and 1, or ruler (0.856); default: the task's own, else 0.85.",
+    help="Score that counts as effective, from 0 to 1, or ruler (0.856); default: the task's, else 0.85.",
 )
 @click.option(
     "--by",
     cls=Once,
     type=NonEmpty(),
     metavar="COLUMN",
-    help="Rows of the heat map; default: depth, where samples have one.",
+    help="Column of the samples for the rows of the heat map; default: depth, where samples have one.",
 )
-@click.option("--svg", cls=Once, type=FilePath(file=True), metavar="FILE", help="Write the heat map to this file.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one line per run.")
+@click.option(
+    "--svg", cls=Once, type=FilePath(file=True), metavar="FILE", help="Write the heat map to this file, as SVG."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one line for each run.")
 def lengths(
     runs: Sequence[Path],
     edges: Sequence[int],
@@ -115,14 +129,9 @@ def lengths(
     svg: Path | None,
     as_json: bool,
 ) -> int:
-    """Show the scores of runs by prompt length, with intervals, heat map and effective context length.
+    """Show the scores of runs by prompt length.
 
-    A folder of several runs means all of them.
-
-    \b
-    m1eval lengths results/needle/mymodel
-    m1eval lengths nightly/monday
-    m1eval lengths results/longbench_v2/mymodel --edges 32k,128k --by difficulty
+    Prints 95% confidence intervals, a heat map and the effective context length. A folder means all runs in it.
     """
     from m1eval.analysis.by_length import RULER
     from m1eval.report import by_length
@@ -134,22 +143,38 @@ def lengths(
     return 0
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "m1eval bench local:smollm2",
+        "m1eval bench local:/models/MiniMax-M1-40k -o gpus=8 --lengths 32k,1m --batches 1,32",
+    )
+)
 @click.argument("model", metavar="RUNNER:NAME", type=NonEmpty(), shell_complete=completion.models)
 @click.option(
-    "--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the runner; repeatable."
+    "--option",
+    "-o",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Option of the runner, such as -o gpus=8; repeatable.",
 )
-@click.option("--lengths", cls=TokenList, metavar="TOKENS", help="Prompt lengths to prefill, such as 512,32k.")
 @click.option(
-    "--batches", cls=NumberList, metavar="NUMBERS", help="Numbers of sequences to decode at once, such as 1,32."
+    "--lengths",
+    cls=TokenList,
+    metavar="TOKENS",
+    help="Prompt lengths to prefill, such as 512,32k; default: the runner's.",
+)
+@click.option(
+    "--batches",
+    cls=NumberList,
+    metavar="NUMBERS",
+    help="Batch sizes to decode, in sequences, such as 1,32; default: the runner's.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(model: str, options: Sequence[str], lengths: Sequence[int], batches: Sequence[int], as_json: bool) -> int:
-    """Measure how fast a model runs on this machine, next to what the machine's memory and arithmetic allow.
+    """Measure the speed of a local model on this machine.
 
-    \b
-    m1eval bench local:smollm2
-    m1eval bench local:/models/MiniMax-M1-40k -o gpus=8 --lengths 32k,1m --batches 1,32
+    Prefill and decoding are compared with the bound that memory bandwidth and arithmetic set.
     """
     from m1eval.model.model import Model
     from m1eval.report.bench import table

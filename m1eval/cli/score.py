@@ -8,20 +8,27 @@ from typing import TYPE_CHECKING
 import click
 
 from m1eval import early, terminal
-from m1eval.cli.options import FilePath, Once, parse_pairs
+from m1eval.cli.options import FilePath, Once, examples, parse_pairs
 from m1eval.errors import UsageError
 
 if TYPE_CHECKING:
     from m1eval.run.regrade import Regraded
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "m1eval score results/aime24/qwen--qwen3-8b",
+        "m1eval score results/aime24/qwen--qwen3-8b --set scorer.math.precision=4",
+        "m1eval score results/mine/qwen--qwen3-8b --scorer ./mine.py",
+        "m1eval score results/simpleqa/qwen--qwen3-8b --judge http:gpt-4o",
+    )
+)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=FilePath())
 @click.option(
     "--scorer",
     cls=Once,
     metavar="NAME",
-    help="Grade with this scorer, a name or a file; default: the one that graded last.",
+    help="Scorer to grade with, a name or a file; default: the one that graded last.",
 )
 @click.option(
     "--set",
@@ -31,10 +38,18 @@ if TYPE_CHECKING:
     help="Override a key of the scorer, such as scorer.math.precision=4; repeatable.",
 )
 @click.option(
-    "--judge", "judges", multiple=True, metavar="RUNNER:NAME", help="A model that grades what no rule can; repeatable."
+    "--judge",
+    "judges",
+    multiple=True,
+    metavar="RUNNER:NAME",
+    help="Model that grades the answers of tasks with a judge, such as http:gpt-4o; repeatable.",
 )
 @click.option(
-    "--data-dir", cls=Once, type=FilePath(folder=True), metavar="DIR", help="Where the run's --data-dir is now."
+    "--data-dir",
+    cls=Once,
+    type=FilePath(folder=True),
+    metavar="DIR",
+    help="Folder of the task's data, if it has moved since the run; default: the run's --data-dir.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def score(
@@ -45,16 +60,11 @@ def score(
     data_dir: Path | None,
     as_json: bool,
 ) -> int:
-    """Grade the answers of runs again, without asking the model, and show how their outcomes change.
+    """Grade the stored answers of runs again.
 
-    The new grades replace the old ones once all answers are graded; the earlier ones stay in the journal, and run.json
-    lists the gradings. A command that was stopped continues. A folder means all runs in it.
-
-    \b
-    m1eval score results/aime24/qwen--qwen3-8b
-    m1eval score results/aime24/qwen--qwen3-8b --set scorer.math.precision=4
-    m1eval score results/mine/qwen--qwen3-8b --scorer ./mine.py
-    m1eval score results/simpleqa/qwen--qwen3-8b --judge http:gpt-4o
+    The model is not asked. The new grades replace the old ones when all answers are graded; the old ones stay in the
+    journal, and run.json lists the gradings. The same command again continues where it stopped. A folder means all
+    runs in it.
     """
     import asyncio
 

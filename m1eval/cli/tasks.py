@@ -7,7 +7,7 @@ import click
 
 from m1eval import terminal
 from m1eval.cli import completion
-from m1eval.cli.options import FilePath, NameList, NonEmpty, Once, parse_pairs
+from m1eval.cli.options import FilePath, NameList, NonEmpty, Once, examples, parse_pairs
 from m1eval.errors import UsageError
 
 
@@ -27,20 +27,18 @@ def _names_argument(function: Callable[..., int]) -> Callable[..., int]:
     return click.argument("names", nargs=-1, callback=_expand_names, shell_complete=completion.tasks)(function)
 
 
-@click.command()
+@click.command(epilog=examples("m1eval tasks", "m1eval tasks --tag long-context", "m1eval tasks aime24 --json"))
 @_names_argument
 @click.option(
-    "--tag", "tags", cls=NameList, metavar="TAG", help="List only tasks with this tag; several: with any of them."
+    "--tag",
+    "tags",
+    cls=NameList,
+    metavar="TAGS",
+    help="List only tasks with one of these tags, separated by commas.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def tasks(names: Sequence[str], tags: Sequence[str], as_json: bool) -> int:
-    """List the tasks, or show some of them.
-
-    \b
-    m1eval tasks
-    m1eval tasks --tag long-context
-    m1eval tasks aime24 --json
-    """
+    """List the tasks, or describe the named ones."""
     from m1eval.report import tasks
     from m1eval.task import listing
 
@@ -51,35 +49,44 @@ def tasks(names: Sequence[str], tags: Sequence[str], as_json: bool) -> int:
     return int(bool(errors))
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "m1eval check",
+        "m1eval check ./mine.yaml",
+        "m1eval check aime24 --data-dir data --protocol official",
+    )
+)
 @_names_argument
 @click.option(
     "--data-dir",
     cls=Once,
     type=FilePath(folder=True),
     metavar="DIR",
-    help="Read DIR/<task>.jsonl instead of downloading from the hub.",
+    help="Read DIR/<task>.jsonl (or .json, .csv, .parquet) instead of downloading from the hub.",
 )
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the tasks; repeatable.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the tasks, such as generation.top_p=0.9; repeatable.",
+)
 @click.option(
     "--protocol",
     cls=Once,
     type=NonEmpty(),
     metavar="NAME",
-    help="Check another protocol of the tasks, such as official.",
+    help="Protocol of the tasks to check, such as official; default: the task's.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(
     names: Sequence[str], data_dir: Path | None, overrides: Sequence[str], protocol: str | None, as_json: bool
 ) -> int:
-    """Check tasks without a model: keys, data, prompts; a gold answer must score 1 and an empty one 0.
+    """Check tasks without a model.
 
-    Without names all tasks are checked, except for data that would have to be downloaded; those are listed as skipped.
-
-    \b
-    m1eval check
-    m1eval check ./mine.yaml
-    m1eval check aime24 --data-dir data --protocol official
+    Checks the keys of the task file, the data and the prompts, and that the gold answer scores 1 and an empty one 0.
+    Without names all tasks are checked; those whose data would have to be downloaded are listed as skipped. Exits with
+    code 1 if a task fails.
     """
     import asyncio
 
@@ -99,9 +106,9 @@ def check(
     return int(any(result.verdict == "failed" for result in results))
 
 
-@click.command()
+@click.command(epilog=examples("m1eval schema > task.schema.json"))
 def schema() -> int:
-    """Print the JSON Schema of task files, for editors that complete them."""
+    """Print the JSON Schema of task files, for editors."""
     import msgspec
 
     from m1eval.task.definition import Definition

@@ -7,6 +7,7 @@ import click
 import pytest
 
 from m1eval.cli.main import cli
+from m1eval.cli.options import GROUPS
 from m1eval.store import folders
 from m1eval.text import format_p, is_are, parse_tokens, plural
 from tests.conftest import GONE, lines, run_of, write
@@ -274,11 +275,27 @@ def test_completion_and_help(shell):
         assert "_M1EVAL_COMPLETE" in shell("completion", name).out
     words = {"_M1EVAL_COMPLETE": "bash_complete", "COMP_WORDS": "m1eval run --tasks demo,aime2", "COMP_CWORD": "3"}
     assert shell(env=words).out.split() == ["plain,demo,aime24", "plain,demo,aime25"]
-    shown = shell("run", "--help").out
-    assert re.findall(r"^(What|How much|How|Where|Show):$", shown, re.MULTILINE) == [
-        *("What", "How much", "How", "Where", "Show")
-    ]
-    assert "4    the model or its server cannot be used" in shown
+
+
+def test_the_help_of_run_has_headings_exit_codes_and_no_ranges(shell):
+    text = shell("run", "--help").out
+    headings = re.findall(r"^([A-Z][a-z ]+):$", text, re.MULTILINE)
+    assert headings == [*GROUPS]
+    sections = dict(zip(headings, re.split(r"^[A-Z][a-z ]+:$", text, flags=re.MULTILINE)[1:], strict=True))
+    assert "--dry-run" in sections["Execution and results"]
+    assert "--fail-under" in sections["Execution and results"]
+    assert "<=x" not in text
+    for code in (0, 1, 2, 3, 4, 70, 129, 130, 143):
+        assert re.search(rf"^ +{code}  +\w", text, re.MULTILINE), code
+
+
+@pytest.mark.parametrize("name", cli.commands)
+def test_every_command_has_a_first_sentence_that_fits_and_examples_at_the_end(shell, name):
+    (summary,) = re.findall(rf"^  {name} +(.*)$", shell("--help").out, re.MULTILINE)
+    assert summary.endswith(".")
+    assert "..." not in summary
+    *_, end = shell(name, "--help").out.partition("Example")
+    assert f"m1eval {name}" in end
 
 
 @pytest.mark.parametrize("env", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])

@@ -62,8 +62,26 @@ def test_outcomes_ids_and_a_limit_choose(m1eval: Callable[..., Result], folder: 
     both = m1eval("show", folder, "--id", "t-1,t-2", "--json").out.splitlines()
     assert [json.loads(line)["id"] for line in both] == ["t-1", "t-2"]
     assert len(m1eval("show", folder, "--json", "--limit", 2).out.splitlines()) == 2
-    none = m1eval("show", folder, "--id", "nobody")
+    none = m1eval("show", folder, "--id", "t-1", "--outcome", "wrong")
     assert (none.code, none.out, none.err) == (0, "", "no answer matches\n")
+
+
+def test_an_unknown_id_is_an_error_with_the_nearest_one(m1eval: Callable[..., Result], folder: Path):
+    close = m1eval("show", folder, "--id", "t-1,t-22")
+    assert (close.code, close.out) == (2, "")
+    assert close.err == "Error: --id: unknown sample 't-22'; did you mean 't-2'?\n"
+    other = m1eval("show", folder, "--id", "nobody")
+    assert (other.code, other.err) == (2, "Error: --id: unknown sample 'nobody'; there are t-1, t-2, t-3\n")
+
+
+def test_a_folder_of_runs_is_an_error_that_lists_them(m1eval: Callable[..., Result], folder: Path, tmp_path: Path):
+    m1eval("run", "-t", tmp_path / "t.yaml", "-m", "echo:gold", "--out", tmp_path / "x", "--display=none")
+    result = m1eval("show", tmp_path / "x")
+    first, second = tmp_path / "x" / "t" / "gold", folder
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        f"Error: {tmp_path / 'x'} holds 2 runs: {first}, {second}; name one, as in m1eval show {first}\n"
+    )
 
 
 def test_json_lines_are_records_with_their_prompts(m1eval: Callable[..., Result], folder: Path):

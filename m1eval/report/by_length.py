@@ -127,7 +127,7 @@ def _verdict_lines(bands: Sequence[Band], rule: EffectiveLengthRule, *, titled: 
     bands_with_length = [band for band in bands if band.longest]
     lines = [effective_line(bands_with_length, rule)]
     if (n_subtasks := max(len(band.parts) for band in bands)) > 1 and not titled:
-        lines.append(f"scores by length are means over {n_subtasks} subtasks, which weigh the same")
+        lines.append(f"scores by length are means over {n_subtasks} subtasks, equally weighted")
     return lines + list(filter(None, [caution(bands_with_length, rule)]))
 
 

@@ -8,11 +8,11 @@ from m1eval.analysis.compare import Comparison, Effect, Skipped
 from m1eval.text import format_count, format_interval, format_p, is_are, plural, shorten
 
 NAMES = 12
-"""Flipped samples that are named."""
+"""Flipped samples that are listed by name."""
 
 
 def show(pairs: Sequence[Comparison], skipped: Sequence[Skipped] = ()) -> None:
-    """Print the comparisons, a block each, then which tasks were skipped."""
+    """Print the comparisons, then the skipped tasks."""
     for text in all_lines(pairs, skipped):
         terminal.line(text)
 
@@ -26,25 +26,25 @@ def all_lines(pairs: Sequence[Comparison], skipped: Sequence[Skipped] = ()) -> l
 
 
 def lines(pair: Comparison, *, several: bool = False) -> list[str]:
-    """One comparison: settings first, then scores, how sure the difference is, tokens and flips."""
+    """One comparison: settings, scores, the difference with its uncertainty, tokens and flips."""
     changed = "; ".join(f"{key} {_setting(one)} → {_setting(other)}" for key, (one, other) in pair.config.items())
     texts = [
         f"A {pair.a}   B {pair.b}" + (f"   {pair.task}" if several else ""),
         f"config  {changed or 'the same'}",
         f"score   {pair.scores[0]:.3f} → {pair.scores[1]:.3f}   Δ {pair.difference:+.3f}   (paired, {_size(pair)})",
-        f"        {_effect('these problems', pair.these_problems)}",
-        f"        {_effect('problems like these', pair)}",
+        f"        over problems: {_effect(pair)}",
+        f"        with these problems fixed: {_effect(pair.these_problems)}",
         _detectable(pair),
         _tokens(pair),
         f"both right {pair.both_right} · both wrong {pair.both_wrong} · only A {len(pair.only_a)} · "
         f"only B {len(pair.only_b)}{_named('only B', pair.only_b)}{_named('only A', pair.only_a)}",
     ]
     if max(pair.repeats) > 1:
-        texts.append("right: at least half of a sample's answers are")
+        texts.append("a sample is right if at least half of its answers are")
     if pair.other_prompts:
-        texts.append(f"{plural(pair.other_prompts, 'sample')} had another prompt in A than in B")
+        texts.append(f"{plural(pair.other_prompts, 'sample')} with different prompts in A and B")
     if pair.left_out:
-        texts.append(f"{plural(pair.left_out, 'sample')} {is_are(pair.left_out)} scored on one side only and left out")
+        texts.append(f"{plural(pair.left_out, 'sample')} {is_are(pair.left_out)} scored in only one run and left out")
     if any(pair.errored):
         texts += _errored_lines(pair)
     if pair.gate is not None:
@@ -52,18 +52,18 @@ def lines(pair: Comparison, *, several: bool = False) -> list[str]:
     return texts
 
 
-def _effect(target: str, effect: Effect) -> str:
+def _effect(effect: Effect) -> str:
     p = format_p(effect.p)
     if effect.p_adjusted is not None:
         p += f", adjusted {format_p(effect.p_adjusted).removeprefix('p ').removeprefix('= ')}"
-    return f"{target}: Δ in {format_interval(effect.interval, signed=True)} (95%), {p}"
+    return f"95% interval of Δ {format_interval(effect.interval, signed=True)}, {p}"
 
 
 def _detectable(pair: Comparison) -> str:
     detectable = pair.these_problems.minimum_detectable
     if detectable is None:
-        return "        not even the largest difference would be found with so few answers"
-    return f"        a difference of {detectable:.3f} on these problems would be found four times in five"
+        return "        no difference is detectable with so few answers (80% power at the 5% level)"
+    return f"        minimum detectable Δ on these problems {detectable:.3f} (80% power at the 5% level)"
 
 
 def _size(pair: Comparison) -> str:
@@ -79,7 +79,7 @@ def _clusters(pair: Comparison) -> str:
         return ""
     if pair.cluster is not None:
         return f" in {plural(pair.clusters, 'cluster')} by {pair.cluster}"
-    return f" about {plural(pair.clusters, 'text')}"
+    return f" on {plural(pair.clusters, 'text')}"
 
 
 def _gate(pair: Comparison) -> str:
@@ -88,9 +88,9 @@ def _gate(pair: Comparison) -> str:
     reason = {
         "worse": f"B is worse by more than {allowed}: the difference is at most {high:+.3f}",
         "not worse": f"B is not worse by more than {allowed}: the difference is at least {low:+.3f}",
-        "inconclusive": f"not decided whether B is worse by more than {allowed}: between {low:+.3f} and {high:+.3f}",
+        "inconclusive": f"B may be worse by more than {allowed}: the difference is between {low:+.3f} and {high:+.3f}",
     }[pair.gate or "inconclusive"]
-    return f"gate    {pair.gate}: {reason} (one-sided 95% limits, these problems)"
+    return f"gate    {pair.gate}: {reason} (one-sided 95% limits, these problems fixed)"
 
 
 def _tokens(pair: Comparison) -> str:
@@ -103,9 +103,9 @@ def _tokens(pair: Comparison) -> str:
 def _errored_lines(pair: Comparison) -> list[str]:
     assert pair.difference_bounds is not None
     return [
-        f"errored and left out: A {pair.errored[0]:,}, B {pair.errored[1]:,}; whatever they were, Δ of all "
-        f"samples is in {format_interval(pair.difference_bounds, signed=True)}; hard problems may err more often",
-        f"Δ with errored answers counted: {pair.difference_errors_wrong:+.3f} as wrong, "
+        f"errored and left out: A {pair.errored[0]:,}, B {pair.errored[1]:,}; bounds of Δ over all samples "
+        f"{format_interval(pair.difference_bounds, signed=True)}; hard problems may error more often",
+        f"Δ if errored answers counted: {pair.difference_errors_wrong:+.3f} as wrong, "
         f"{pair.difference_errors_right:+.3f} as right",
     ]
 

@@ -1,17 +1,18 @@
-"""`--dry-run`: what would be run, how much of it is done, and what it may cost in tokens; nothing is asked."""
+"""Output of `--dry-run`: the configuration, progress and token counts of each run; no request is sent."""
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from m1eval import terminal
-from m1eval.text import format_count
+from m1eval.text import format_count, plural
 
 SHOWN = 2000
+"""Characters of a message that are printed."""
 
 
 def show(previews: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """Print what runs would do, as text or JSON."""
+    """Print the previews of runs, as text or JSON."""
     if as_json:
         terminal.json({"plans": previews})
         return
@@ -20,13 +21,14 @@ def show(previews: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 
 
 def _print(plan: Mapping[str, Any]) -> None:
-    terminal.line(f"{plan['task']} · {plan['model']} · {plan['samples']} × {plan['repeats']} · {plan['path']}")
-    terminal.line(f"  {plan['done']} of {plan['done'] + plan['owed']} already done")
+    size = f"{plural(plan['samples'], 'sample')} × {plural(plan['repeats'], 'repeat')}"
+    terminal.line(f"{plan['task']} · {plan['model']} · {size} · {plan['path']}")
+    terminal.line(f"  {plan['done']:,} of {plural(plan['done'] + plan['owed'], 'answer')} done")
     others = [name for name in plan["protocols"] if name != plan["protocol"]]
-    terminal.line(f"  protocol {plan['protocol']}" + (f"; there is also {', '.join(others)}" if others else ""))
+    terminal.line(f"  protocol {plan['protocol']}" + (f" (others: {', '.join(others)})" if others else ""))
     about = "about " if plan["approximate"] else ""
     max_output = plan["most_output_tokens"]
-    output = "without a limit" if max_output is None else f"at most {format_count(max_output)} tokens"
+    output = "unlimited" if max_output is None else f"at most {format_count(max_output)} tokens"
     terminal.line(f"  input {about}{format_count(plan['prompt_tokens'])} tokens, output {output}")
     terminal.line("  config")
     for key, value in plan["config"].items():

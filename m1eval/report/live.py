@@ -32,7 +32,7 @@ STALE = 50
 
 
 class LiveRun(Protocol):
-    """A run that goes on."""
+    """A run in progress."""
 
     @property
     def meta(self) -> Mapping[str, Any]: ...
@@ -188,7 +188,7 @@ class Terminal:
         lines = [terminal.styled(f" {self._counts()}"), terminal.styled(f" {self._speed()}", "dim")]
         if self._session and self._session.stop.is_set():
             lines.append(
-                terminal.styled(" stopping: waiting for what is in flight; Ctrl-C again quits immediately", "yellow")
+                terminal.styled(" stopping: waiting for requests in flight; Ctrl-C again quits immediately", "yellow")
             )
         elif self._status and not self._output:
             lines.append(terminal.styled(f" {self._status}", "dim"))
@@ -238,7 +238,7 @@ class Terminal:
         limit = self._session.concurrency_limit if self._session else None
         in_flight = f" · in flight {limit.in_flight}/{limit.limit()}" if limit else ""
         speed = f"out {format_count(rate_out)} tok/s · in {format_count(rate_in)} tok/s{each}{spent}{in_flight}"
-        waited = f" ({format_duration(self._waited)} of waiting)" if self._waited >= 1 else ""
+        waited = f" (waited {format_duration(self._waited)})" if self._waited >= 1 else ""
         return f"{speed} · retries {self.retries}{waited}"
 
     def _eta(self) -> str:

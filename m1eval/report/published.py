@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from m1eval.analysis.published import BaselineComparison
 from m1eval.text import format_interval, format_score
 
+TARGETS = {"these problems": "with these problems fixed", "problems like these": "over problems"}
+"""What an interval is over, by `BaselineComparison.target`."""
+
 
 def table_cells(
     comparisons: Sequence[BaselineComparison], names: Mapping[str, str]
@@ -35,9 +38,12 @@ def notes(comparisons: Sequence[BaselineComparison]) -> list[str]:
     lines = []
     if tested:
         several = f", adjusted for {len(tested)} comparisons (Benjamini-Hochberg)" if len(tested) > 1 else ""
-        targets = " or ".join(dict.fromkeys(each.target or "" for each in tested))
-        lines.append(f"difference: here less published, its 95% interval for {targets}; p: of no difference{several}")
+        targets = " or ".join(dict.fromkeys(TARGETS[each.target or ""] for each in tested))
+        lines.append(
+            f"difference: score here minus published score, with its 95% interval {targets}; p: two-sided test of no "
+            f"difference{several}"
+        )
         if unknown := [each.model for each in tested if each.repeats is None]:
-            some = "all" if len(unknown) == len(tested) else "some"
-            lines.append(f"the repeats of {some} of the published figures are not stated: taken as one answer each")
+            some = "the" if len(unknown) == len(tested) else "some"
+            lines.append(f"{some} published scores do not state their repeats: one answer per problem is assumed")
     return lines

@@ -1,4 +1,4 @@
-"""The figures of a run next to its score, as lines of text."""
+"""Further metrics of a run below its score, as lines of text."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from m1eval.text import plural
 
 
 def lines(figures: Mapping[str, float | None], repeated: Sequence[RepeatMetric]) -> list[str]:
-    """All figures in a line, those of several answers with their 95% intervals; then which samples are left out."""
+    """All metrics in one line, those of several answers with 95% intervals; then the samples they leave out."""
     intervals = {figure.name: figure.interval for figure in repeated}
     parts = [_part(name, value, intervals.get(name)) for name, value in figures.items()]
     return [" · ".join(parts), *_left_out(repeated)] if parts else []
@@ -15,13 +15,13 @@ def lines(figures: Mapping[str, float | None], repeated: Sequence[RepeatMetric])
 
 def _part(name: str, value: float | None, interval: tuple[float, float] | None) -> str:
     if value is None:
-        return f"{name} not known"
+        return f"{name} unknown"
     text = f"{name} {value:,.0f}" if value > 1 else f"{name} {value:.3f}"
     return f"{text} (95% {interval[0]:.3f}–{interval[1]:.3f})" if interval else text
 
 
 def _left_out(repeated: Sequence[RepeatMetric]) -> list[str]:
-    """A line for the figures that leave out the same samples."""
+    """A line for each group of metrics that leave out the same number of samples."""
     alike: dict[int, list[RepeatMetric]] = {}
     for figure in repeated:
         if figure.left_out:
@@ -31,8 +31,8 @@ def _left_out(repeated: Sequence[RepeatMetric]) -> list[str]:
         total = number + figures[0].samples
         ranges = ", ".join(f"{each.name} {each.bounds[0]:.3f} to {each.bounds[1]:.3f}" for each in figures)
         lines.append(
-            f"{number:,} of {plural(total, 'sample')} left out of {_names(figures)} (too few scored answers); "
-            f"if the answers that they lack of k were all wrong or all right: {ranges}"
+            f"{number:,} of {plural(total, 'sample')} left out of {_names(figures)} (fewer than k scored answers); "
+            f"bounds if the missing answers were all wrong or all right: {ranges}"
         )
     return lines
 

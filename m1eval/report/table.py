@@ -87,12 +87,12 @@ def cells(runs: Sequence[RunDescription]) -> tuple[list[str], list[list[str]]]:
 
 
 def size(run: RunDescription) -> str:
-    """The samples with a score, of how many where these are not all: 30, or 8 of 40."""
+    """Number of samples with a score, and of samples in the set if it is larger: 30, or 8 of 40."""
     return f"{run.samples}" if run.samples == run.samples_in_set else f"{run.samples} of {run.samples_in_set}"
 
 
 def repeats(run: RunDescription) -> str:
-    """The answers that the samples have: 4, 2–9, or 1 of 4 where more were asked for."""
+    """Number of answers per sample: 4, 2–9, or 1 of 4 if more are planned."""
     planned = f" of {run.repeats_asked}" if run.repeats_most < run.repeats_asked else ""
     return published.repeats(run) + planned
 
@@ -103,7 +103,7 @@ def notes(runs: Sequence[RunDescription]) -> list[str]:
     common = [note for note in runs[0].notes if len(runs) > 1 and all(note in run.notes for run in runs)]
     for run in runs:
         lines += [f"{run.task}: {note}" for note in [*_outcomes(run), *_completeness(run), *_prompts(run)]]
-        of = "" if run.finished else f" (unfinished: of {run.samples} of {plural(run.samples_chosen, 'sample')})"
+        of = "" if run.finished else f" (unfinished: over {run.samples} of {plural(run.samples_chosen, 'sample')})"
         repeated = read_figures(run.figures, run.figure_intervals)
         lines += [f"{run.task}: {text}{of}" for text in repeat_metrics.lines(run.figures, repeated)]
         lines += [f"{run.task}: {note}" for note in run.notes if note not in common]
@@ -111,16 +111,21 @@ def notes(runs: Sequence[RunDescription]) -> list[str]:
 
 
 def _uncertainty(runs: Sequence[RunDescription]) -> list[str]:
-    """The meaning of the intervals in the table, and the intervals for these problems."""
+    """The meaning of the intervals in the table, and the intervals with the problems fixed where they differ."""
     if not any(run.interval for run in runs):
         return []
-    these = [
+    method = "mid-P binomial on the effective sample size"
+    if any(run.clusters < run.samples for run in runs):
+        method += ", samples clustered by text"
+    lines = [f"95% interval: confidence interval over problems ({method})"]
+    fixed = [
         f"{run.task} {format_interval(run.these_problems.interval)}"
         for run in runs
-        if run.these_problems is not None and run.these_problems.interval is not None
+        if run.these_problems and run.these_problems.interval and run.these_problems.interval != run.interval
     ]
-    other = f"; for these very problems it is {', '.join(these)}" if these else ""
-    return [f"95% interval: for problems like these, of which other ones might have been asked{other}"]
+    if fixed:
+        lines.append(f"95% interval with these problems fixed, over sampled answers: {', '.join(fixed)}")
+    return lines
 
 
 def _outcomes(run: RunDescription) -> list[str]:
@@ -128,11 +133,11 @@ def _outcomes(run: RunDescription) -> list[str]:
     lines = []
     for outcome, words, many in (
         ("truncated", "hit the token limit before an answer and counts as wrong", "and count as wrong"),
-        ("unparsed", "had no answer in it and counts as wrong", "had no answer in them and count as wrong"),
+        ("unparsed", "had no recognizable answer and counts as wrong", "had no recognizable answer and count as wrong"),
         (
             "refused_context",
-            "was refused, its prompt is longer than the window, and counts as wrong",
-            "were refused, their prompts are longer than the window, and count as wrong",
+            "was refused because its prompt is longer than the context window, and counts as wrong",
+            "were refused because their prompts are longer than the context window, and count as wrong",
         ),
     ):
         if number := run.outcomes[outcome]:
@@ -152,57 +157,63 @@ def _outcomes(run: RunDescription) -> list[str]:
 
 
 def _errored(run: RunDescription, number: int) -> str:
-    again = "the same command tries it again" if number == 1 else "the same command tries them again"
+    again = f"the same command retries {'it' if number == 1 else 'them'}"
     assert run.score_bounds is not None
     low, high = run.score_bounds
-    bounds = f"counted as 0 the score is {format_score(low)}, counted as 1 it is {format_score(high)}"
+    bounds = f"the score is {format_score(low)} if counted as wrong, {format_score(high)} if counted as right"
     hard = ""
     if run.score is not None and max(run.score - low, high - run.score) > 0.01:
-        hard = "; if hard problems err more often, the score flatters"
-    return f"{number:,} errored and {is_are(number)} left out ({bounds}{hard}); {again}"
+        hard = "; it is biased upwards if hard problems error more often"
+    return f"{plural(number, 'answer')} errored and {is_are(number)} left out ({bounds}{hard}); {again}"
 
 
 def _completeness(run: RunDescription) -> list[str]:
     """Notes on samples and answers that are missing."""
     lines = []
     if not run.finished:
-        lines.append(f"{run.answers:,} of {plural(run.answers_wanted, 'answer')}; unfinished")
+        lines.append(f"unfinished: {run.answers:,} of {plural(run.answers_wanted, 'answer')}")
     if run.partial:
         chosen = f"{run.samples_chosen - run.skipped} of {plural(run.samples_in_set, 'sample')}"
-        lines.append(f"partial, {chosen}; not comparable with a whole run{_unlike(run)}")
+        lines.append(f"partial: {chosen}; not comparable with a full run{_sampling(run)}")
     if 1 < run.clusters < run.samples:
         lines.append(
-            f"{plural(run.samples, 'sample')} about {plural(run.clusters, 'text')}, which count as {run.clusters} draws"
+            f"{plural(run.samples, 'sample')} on {plural(run.clusters, 'text')}, which count as {run.clusters} "
+            "independent observations"
         )
     elif run.clusters < run.samples:
-        lines.append("all samples are about one text: the interval is for other questions about it")
+        lines.append("all samples are on one text, so the interval is over questions about that text")
     if adaptive := run.adaptive:
-        target = f", wanted {adaptive.until_se:g}" if adaptive.until_se else ""
+        target = f" (target {adaptive.until_se:g})" if adaptive.until_se else ""
         error = "not known" if adaptive.answer_stderr is None else f"{adaptive.answer_stderr:.4f}"
         several = adaptive.answers_least < adaptive.answers_most
         numbers = (f"{adaptive.answers_least} to " if several else "") + plural(adaptive.answers_most, "answer")
-        lines.append(f"adaptive, {numbers} a sample; the error of sampling answers is {error}{target}")
+        lines.append(f"adaptive: {numbers} per sample; standard error from sampling answers {error}{target}")
     return lines
 
 
-def _unlike(run: RunDescription) -> str:
+def _sampling(run: RunDescription) -> str:
+    """Note on samples that were not drawn at random from the whole set."""
     if not run.unlike:
         return ""
     if run.unlike == ["ids"]:
-        return ", nor an estimate of it: the samples were named"
-    return f", nor an estimate of it: --limit takes as many of each {' and '.join(run.unlike)}, the set has not"
+        return ", nor an estimate of it: the samples were chosen by --ids"
+    return (
+        f", nor an estimate of it: --limit takes equally many of each {' and '.join(run.unlike)}, unlike the full set"
+    )
 
 
 def _prompts(run: RunDescription) -> list[str]:
     """Notes on long prompts and on shared prefixes."""
     lines = []
     if run.skipped:
-        theirs = "its prompt is" if run.skipped == 1 else "their prompt is"
-        lines.append(f"{plural(run.skipped, 'sample')} {is_are(run.skipped)} left out, {theirs} longer than the window")
+        theirs = "its prompt is" if run.skipped == 1 else "their prompts are"
+        lines.append(
+            f"{plural(run.skipped, 'sample')} {is_are(run.skipped)} left out: {theirs} longer than the context window"
+        )
     if number := run.truncated_prompts:
         lines.append(
-            f"{plural(number, 'prompt')} {'was' if number == 1 else 'were'} longer than the window and lost "
-            f"{'its' if number == 1 else 'their'} middle"
+            f"{plural(number, 'prompt')} {'was' if number == 1 else 'were'} longer than the context window, and "
+            f"{'its middle was' if number == 1 else 'their middles were'} cut out"
         )
     if cached := run.tokens["cached"]:
         read = run.tokens["prompt"]
@@ -223,7 +234,7 @@ def wide_cells(runs: Sequence[StoredRun]) -> tuple[list[str], list[list[str]]]:
 
 
 def _show_results(runs: Sequence[StoredRun]) -> bool:
-    """Print the results, with the published scores if nothing has to wrap for them; whether that is so."""
+    """Print the results, with the published scores if they fit without wrapping; whether they do."""
     wide = wide_cells(runs)
     fits = not terminal.is_terminal() or layout.fits(*wide, terminal.console().width)
     _print(*(wide if fits else cells([run.description for run in runs])), words=(0,))
@@ -266,7 +277,7 @@ def _sources(runs: Sequence[StoredRun]) -> list[str]:
         if same:
             lines.append(f"published, {title}: {protocols} (results/baselines/{key}.yaml)")
         else:
-            lines.append(f"~ {title}: other data of the same form, not to be compared one to one ({protocols})")
+            lines.append(f"~ {title}: published on other data of the same form, not directly comparable ({protocols})")
     return lines
 
 

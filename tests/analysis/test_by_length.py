@@ -42,7 +42,7 @@ def test_wrong_answers_make_an_empty_map_and_no_effective_length(m1eval, tmp_pat
 
 def test_other_runs_have_no_such_report(m1eval, tmp_path, capitals):
     result = m1eval("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x")
-    assert "effective" not in result.out
+    assert "effective context length" not in result.out
     assert not (run_of(tmp_path / "x") / "heatmap.svg").exists()
 
 

@@ -93,8 +93,8 @@ def test_errored_samples_are_left_out_and_counted(m1eval, runs):
     lost = pair["errored"][1]
     right = round(pair["scores"][1] * (24 - lost))
     low, high = right / 24 - 1, (right + lost) / 24 - 1
-    assert f"errored and left out: A 0, B {lost}; whatever they were, Δ of all samples is in {low:+.3f}" in shown
-    assert f"to {high:+.3f}; hard problems may err more often" in shown
+    assert f"errored and left out: A 0, B {lost}; bounds of Δ over all samples {low:+.3f}" in shown
+    assert f"to {high:+.3f}; hard problems may error more often" in shown
 
 
 def test_what_cannot_be_compared_is_said_in_one_line(m1eval, runs, capitals, tmp_path):
@@ -141,7 +141,7 @@ def test_a_changed_prompt_is_another_way_to_ask_the_same_problem(m1eval, sums, t
     (pair,) = m1eval("compare", tmp_path / "plain", tmp_path / "asked", "--json").json()["comparisons"]
     assert (pair["samples"], pair["other_prompts"]) == (24, 24)
     assert (
-        "24 samples had another prompt in A than in B" in m1eval("compare", tmp_path / "plain", tmp_path / "asked").out
+        "24 samples with different prompts in A and B" in m1eval("compare", tmp_path / "plain", tmp_path / "asked").out
     )
 
 
@@ -192,7 +192,7 @@ def test_clusters_and_groups_are_those_of_the_records(m1eval, tmp_path):
     assert plain["p"] < 0.01
     assert clustered["p"] > 0.1, "what is easier in one text of five may be that text's doing"
     assert by_column["interval"] == clustered["interval"]
-    assert "about 5 texts" in m1eval("compare", *shared).out
+    assert "on 5 texts" in m1eval("compare", *shared).out
     assert "in 5 clusters by text" in m1eval("compare", *named, "--cluster", "text").out
     refused = m1eval("compare", *named, "--cluster", "nothing")
     assert (refused.code, refused.err.count("\n")) == (2, 1)

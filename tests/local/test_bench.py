@@ -48,7 +48,7 @@ def test_the_command_prints_a_table_or_json(m1eval: Any, llama: Any) -> None:
     result = m1eval(*command)
     assert result.code == 0, result.err
     rows = [line.split(" | ")[0] for line in result.out.splitlines() if line.startswith("| ")]
-    assert rows[1:] == ["| prompt of 100", "| prompt of 300", "| 1 at once", "| 4 at once"]
+    assert rows[1:] == ["| prefill, 100 tokens", "| prefill, 300 tokens", "| decode, batch 1", "| decode, batch 4"]
     report = json.loads(m1eval(*command, "--json").out)
     assert [row["prompt"] for row in report["prefill"]] == [100, 300]
     for row in report["prefill"]:

@@ -112,7 +112,7 @@ def test_the_tables_of_a_run_on_a_terminal(tmp_path, columns):
     assert process.wait(20) == 3
     screen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode()).replace("\r", "")
     summary = json.loads((run_of(tmp_path / "x") / "run.json").read_text())["summary"]
-    tables = screen[: screen.index("95% interval: for")]
+    tables = screen[: screen.index("95% interval: conf")]
     low, high = summary["interval"]
     for figure in (f"{summary['score']:.3f}", f"{low:.3f}–{high:.3f}", "0.860", "0.914", "0.857"):
         assert figure in tables

@@ -308,15 +308,14 @@ def table(told: Told, row: dict[str, Any]) -> None:
     cost = shown.get("cost", "–")
     assert cost.startswith("≥ ") == (row["cost"] is not None and not row["cost_complete"])
     assert (None if cost == "–" else float(cost.strip("≥ $"))) == (row["cost"] and pytest.approx(row["cost"], rel=0.01))
-    unfinished = f"t: {row['answers']} of {row['answers_wanted']} answers; unfinished"
+    unfinished = f"t: unfinished: {row['answers']} of {row['answers_wanted']} answers"
     assert (unfinished in told.out) == (not row["finished"])
-    assert ("t: partial, " in told.out) == row["partial"]
+    assert ("t: partial: " in told.out) == row["partial"]
     if number := row["outcomes"]["errored"]:
         low, high = row["score_bounds"]
-        note = (
-            f"t: {number} errored and {'is' if number == 1 else 'are'} left out (counted as 0 the score is {low:.3f}, "
-        )
-        assert f"{note}counted as 1 it is {high:.3f}" in told.out
+        errored = "1 answer errored and is" if number == 1 else f"{number} answers errored and are"
+        bounds = f"the score is {low:.3f} if counted as wrong, {high:.3f} if counted as right"
+        assert f"t: {errored} left out ({bounds}" in told.out
     assert "± 0.000" not in told.out
 
 

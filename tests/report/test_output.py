@@ -55,8 +55,9 @@ def test_errors_are_left_out_and_both_means_are_shown(m1eval, aime):
     assert head[7] == "errored"
     assert rows[0][1].startswith("1.000")
     assert re.search(
-        r"aime24: \d+ errored and are left out \(counted as 0 the score is 0\.\d{3}, counted as 1 it is 1\.000; "
-        r"if hard problems err more often, the score flatters\); the same command tries them again",
+        r"aime24: \d+ answers errored and are left out \(the score is 0\.\d{3} if counted as wrong, "
+        r"1\.000 if counted as right; it is biased upwards if hard problems error more often\); "
+        r"the same command retries them",
         result.out,
     )
 
@@ -64,14 +65,14 @@ def test_errors_are_left_out_and_both_means_are_shown(m1eval, aime):
 def test_a_limited_run_is_marked_partial(m1eval, aime):
     result = m1eval(*aime, "--model", "echo:gold", "--limit", 3)
     assert table(result.out)[2][0][3] == "3 of 8"
-    assert "aime24: partial, 3 of 8 samples; not comparable with a whole run" in result.out
+    assert "aime24: partial: 3 of 8 samples; not comparable with a full run" in result.out
 
 
 def test_figures_of_other_data_are_marked(m1eval, tmp_path):
     command = ("run", "--tasks", "mrcr_synth", "--limit", 1, "--set", "lengths=[2048]", "--model", "echo:gold")
     result = m1eval(*command, "--out", tmp_path / "x")
     assert table(result.out)[2][0][-3:] == ["~0.734", "~0.515", "~0.277"]
-    assert "other data of the same form, not to be compared one to one" in result.out
+    assert "published on other data of the same form, not directly comparable" in result.out
 
 
 def test_json_is_all_that_stands_on_standard_output(m1eval, aime):
@@ -161,8 +162,8 @@ def test_a_dry_run_shows_everything_and_runs_nothing(m1eval, aime, tmp_path):
     assert result.code == 0
     assert not (tmp_path / "x").exists()
     for words in (
-        "aime24 · echo:gold · 8 × 2",
-        "0 of 16 already done",
+        "aime24 · echo:gold · 8 samples × 2 repeats",
+        "0 of 16 answers done",
         "output at most 1.3M tokens",
         'task.generation: {"temperature": 1.0, "top_p": 0.95, "max_tokens": 81920}',
         "What is 1 + 1?",
@@ -174,9 +175,9 @@ def test_a_dry_run_shows_everything_and_runs_nothing(m1eval, aime, tmp_path):
     m1eval(*aime, "--model", "echo:gold")
     assert "output at most 0 tokens" in m1eval(*aime, "--model", "echo:gold", "--dry-run").out
     again = m1eval(*aime, "--model", "echo:gold", "--temperature", 0, "--dry-run", "--redo").out
-    assert "0 of 16 already done" in again
+    assert "0 of 16 answers done" in again
     unlimited = ("--set", "generation.max_tokens=null", "--dry-run")
-    assert "output without a limit" in m1eval(*aime, "--model", "echo:wrong", *unlimited).out
+    assert "output unlimited" in m1eval(*aime, "--model", "echo:wrong", *unlimited).out
 
 
 def test_plain_progress_counts_outcomes_and_tokens(shell, aime):

@@ -90,8 +90,8 @@ def test_a_run_adds_answers_until_the_error_is_small_enough(m1eval, capitals, tm
     (again,) = m1eval(*run, "--until-se", 0.06).json()["runs"]
     assert again["outcomes"] == after["outcomes"], "the same command has nothing left to do"
     shown = m1eval(*run[:-1], "--until-se", 0.06)
-    assert "adaptive, " in shown.out
-    assert "wanted 0.06" in shown.out
+    assert "adaptive: " in shown.out
+    assert "(target 0.06)" in shown.out
     (meta,) = [json.loads(file.read_text()) for file in (tmp_path / "r").rglob("run.json")]
     assert meta["summary"]["adaptive"]["until_se"] == 0.06
 

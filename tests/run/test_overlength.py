@@ -27,8 +27,11 @@ def test_prompts_beyond_the_window_follow_the_policy(m1eval, tmp_path, policy):
     records = lines(run_of(tmp_path / "x") / "samples.jsonl")
     outcomes = sorted(record["outcome"] for record in records)
     expected = {
-        "skip": (["right"] * 2, "2 samples are left out, their prompt is longer than the window"),
-        "truncate_middle": (["right"] * 4, "2 prompts were longer than the window and lost their middle"),
+        "skip": (["right"] * 2, "2 samples are left out: their prompts are longer than the context window"),
+        "truncate_middle": (
+            ["right"] * 4,
+            "2 prompts were longer than the context window, and their middles were cut out",
+        ),
         "fail": (["refused_context"] * 2 + ["right"] * 2, "2 of 4 outputs were refused"),
     }[policy]
     assert outcomes == expected[0]

@@ -196,7 +196,7 @@ def test_a_choice_that_is_not_as_the_set_is_does_not_estimate_it(m1eval, tmp_pat
     assert run["unlike"] == ["subtask"]
     assert run["these_problems"]["interval"] == run["interval"], "it is said of these eight alone"
     shown = m1eval(*command, "--tasks", tmp_path / "t.yaml", "--out", tmp_path / "a").out
-    assert "nor an estimate of it: --limit takes as many of each subtask, the set has not" in shown
+    assert "nor an estimate of it: --limit takes equally many of each subtask, unlike the full set" in shown
     averaged = m1eval(*command, "--tasks", tmp_path / "average.yaml", "--out", tmp_path / "v", "--json")
     (named,) = m1eval(
         *("run", "--model", "echo:gold", "--tasks", tmp_path / "t.yaml", "--ids", "t-01,t-02"),

@@ -120,8 +120,8 @@ def test_a_protocol_that_no_task_has_is_an_error_and_one_that_some_have_is_noted
 def test_the_plan_names_the_protocol(m1eval, tmp_path: Path) -> None:
     _gpqa(tmp_path, None, 3)
     run = ("run", "--tasks", "gpqa_diamond", "--model", "echo:gold", "--data-dir", tmp_path, "--dry-run")
-    assert "protocol default; there is also official" in m1eval(*run).out
-    assert "protocol official; there is also default" in m1eval(*run, "--protocol", "official").out
+    assert "protocol default (others: official)" in m1eval(*run).out
+    assert "protocol official (others: default)" in m1eval(*run, "--protocol", "official").out
     assert m1eval(*run, "--protocol", "official", "--json").json()["plans"][0]["protocol"] == "official"
     checked = m1eval("check", "gpqa_diamond", "--data-dir", tmp_path, "--protocol", "official")
     assert checked.code == 0, checked.out

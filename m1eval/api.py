@@ -118,6 +118,11 @@ class Comparisons(Sequence["Comparison"]):
 
         return comparisons_as_text(self.pairs, self.skipped)
 
+    def _repr_html_(self) -> str:
+        from m1eval.report.results import comparisons_as_html
+
+        return comparisons_as_html(self.pairs, self.skipped)
+
 
 def evaluate(
     tasks: "str | Path | Task | Iterable[str | Path | Task]",
@@ -167,10 +172,12 @@ def load_task(name: str | Path, **options: Any) -> "Task":
         raise UsageError(f"load_task has no option '{unknown[0]}'; there are {', '.join(TASK_OPTIONS)}")
     settings = RunOptions.of(options)
     profile = profiles.select(settings.profile, "")
-    tasks, _ = load_with_options([_task_name(name)], settings, profile[1] if profile else None)
+    tasks, notes = load_with_options([_task_name(name)], settings, profile[1] if profile else None)
     if len(tasks) != 1:
         names = ", ".join(task.name for task in tasks)
         raise UsageError(f"{name} is a group of {len(tasks)} tasks ({names}); name one")
+    if notes:
+        raise UsageError(notes[0].removesuffix(" and uses its own"))
     return tasks[0]
 
 

@@ -83,13 +83,10 @@ def read_entries(run: StoredRun) -> Iterator[Entry]:
     """The records of a run, those that errored last; UsageError if there is no journal."""
     if run.journal.exists() and not run.journal.is_file():  # a device may have no end
         raise UsageError(f"{display_path(run.path)} is not a run: {display_path(run.journal)} is not a regular file")
-    try:
-        for record in run.records():
-            yield Entry(
-                *(record.id, record.outcome, record.score, record.usage, record.timing, record.metadata, record.cluster)
-            )
-    except OSError as error:
-        raise UsageError(f"{display_path(run.path)} is not a run: {error.strerror}") from None
+    for record in run.records():
+        yield Entry(
+            *(record.id, record.outcome, record.score, record.usage, record.timing, record.metadata, record.cluster)
+        )
 
 
 class RunLengths(NamedTuple):

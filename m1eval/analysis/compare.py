@@ -12,7 +12,7 @@ from m1eval import stats
 from m1eval.analysis.pairing import DATA, Match, RunScores, SampleAnswers, match, read_scores
 from m1eval.errors import UsageError
 from m1eval.store.config import flatten, format_setting, with_current_names
-from m1eval.store.folders import find_runs
+from m1eval.store.folders import find_runs, missing_file
 from m1eval.store.stored import StoredRun
 from m1eval.store.tally import mean_over_groups
 from m1eval.text import display_path
@@ -146,13 +146,13 @@ def _tasks(runs: Mapping[str, StoredRun]) -> str:
 
 
 def _name(side: Path | Sequence[StoredRun]) -> str:
-    return display_path(side) if isinstance(side, Path) else "a side"
+    return display_path(side) if isinstance(side, Path) else "one of the results"
 
 
 def _runs(side: Path | Sequence[StoredRun]) -> dict[str, StoredRun]:
     """The runs of a side by task: those given, that of a folder, or those in the folders below it."""
     if isinstance(side, Path) and not side.is_dir():
-        raise UsageError(f"no folder {side}; name a run, such as results/aime24/mymodel")
+        raise UsageError(f"no folder {display_path(side)}; name a run, such as results/aime24/mymodel")
     runs: dict[str, StoredRun] = {}
     for run in map(StoredRun.open, find_runs(side)) if isinstance(side, Path) else side:
         if run.task in runs:
@@ -160,7 +160,8 @@ def _runs(side: Path | Sequence[StoredRun]) -> dict[str, StoredRun]:
             raise UsageError(f"{_name(side)} holds two runs of {run.task}: {paths}")
         runs[run.task] = run
     if not runs:
-        raise UsageError(f"{_name(side)} holds no run")
+        note = missing_file(side) if isinstance(side, Path) else ""
+        raise UsageError(f"{_name(side)} holds no run{note}")
     return runs
 
 

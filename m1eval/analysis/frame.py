@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from m1eval.errors import UsageError
 from m1eval.plugins import missing_package
-from m1eval.store.folders import find_runs
+from m1eval.store.folders import find_runs, missing_file
 from m1eval.store.parquet import flat_record
 from m1eval.store.stored import StoredRun
 
@@ -38,11 +38,11 @@ def answers_frame(runs: Iterable[StoredRun], source: object) -> "pandas.DataFram
             "verdicts": record.verdicts,
         }
         for run in runs
-        if run.journal.is_file()
+        if _has_answers(run)
         for record in run.records()
     ]
     if not rows:
-        raise UsageError(f"no finished samples of a run in {source}")
+        raise UsageError(_nothing_in(source))
     frame = _frame(rows)
     frame["value"] = frame["value"].astype(float)  # a column of nulls alone would hold objects
     return frame
@@ -61,10 +61,9 @@ def read_results(pattern: str | Path = "results/**") -> "pandas.DataFrame":
 
 def samples_frame(runs: Iterable[StoredRun], source: object) -> "pandas.DataFrame":
     """All samples of some runs, as `read_results` gives them; `source` names them in the error."""
-    stored = (run for run in runs if run.journal.is_file())
-    rows = [{**_run_columns(run), **sample} for run in stored for sample in _samples(run)]
+    rows = [{**_run_columns(run), **sample} for run in runs if _has_answers(run) for sample in _samples(run)]
     if not rows:
-        raise UsageError(f"no finished samples of a run in {source}")
+        raise UsageError(_nothing_in(source))
     frame = _frame(rows)
     for name in ("score", "tokens"):
         frame[name] = frame[name].astype(float)
@@ -78,6 +77,15 @@ def _frame(rows: list[dict[str, Any]]) -> "pandas.DataFrame":
     except ModuleNotFoundError as error:
         raise missing_package("a data frame", error) from None
     return pandas.DataFrame(rows)
+
+
+def _has_answers(run: StoredRun) -> bool:
+    """Whether there are answers to read; none where nothing was finished, as the run has left no folder then."""
+    return run.journal.is_file() or bool(run.tally.finished)
+
+
+def _nothing_in(source: object) -> str:
+    return f"no finished samples of a run in {source}{missing_file(Path(str(source)))}"
 
 
 def _samples(run: StoredRun) -> Iterator[dict[str, Any]]:

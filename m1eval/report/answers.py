@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from m1eval.store.prompts import Damaged
+from m1eval.errors import UsageError
 from m1eval.store.record import Record
 from m1eval.store.stored import StoredRun
 from m1eval.text import format_count
@@ -33,7 +33,7 @@ def stored_prompts(run: StoredRun, ids: Collection[str]) -> dict[str, dict[str, 
     """The stored prompts of samples: messages, or size and hash of those that were too long."""
     try:
         return {prompt["id"]: prompt for prompt in run.prompts() if prompt["id"] in ids}
-    except (Damaged, OSError):
+    except UsageError:
         return {}
 
 

@@ -31,7 +31,6 @@ from m1eval.run.spending import Spending
 from m1eval.store import compaction, grading, run_json
 from m1eval.store.folder import GRADING
 from m1eval.store.journal_state import records
-from m1eval.store.prompts import Damaged
 from m1eval.store.record import Record
 from m1eval.store.stored import StoredRun
 from m1eval.task.load import load_tasks
@@ -281,7 +280,7 @@ def _stored_prompts(stored: StoredRun) -> dict[str, list[Message]]:
     cut = set((stored.meta.get("overlength") or {}).get("cut", ()))
     try:
         return {each["id"]: each["messages"] for each in stored.prompts() if each["id"] in cut and "messages" in each}
-    except (Damaged, OSError):
+    except UsageError:
         return {}
 
 

@@ -71,6 +71,13 @@ def find_runs(folder: Path) -> list[Path]:
     return [each for each in folders if not each.name.endswith(ASIDE)]
 
 
+def missing_file(folder: Path) -> str:
+    """A note, in brackets, on the file that a folder lacks to be a run; empty if it has neither, or both."""
+    names = [name for name in ("run.json", JOURNAL) if (folder / name).is_file()]
+    missing = {"run.json": JOURNAL, JOURNAL: "run.json"}
+    return f" (there is a {names[0]}, but no {missing[names[0]]})" if len(names) == 1 else ""
+
+
 def _is_run(folder: Path) -> bool:
     return (folder / "run.json").is_file() and (folder / JOURNAL).is_file()
 

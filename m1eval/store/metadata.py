@@ -74,7 +74,8 @@ def read(path: Path, remedy: str = "") -> dict[str, Any]:
         data = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         msgspec.convert(data, _Shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
-        raise UsageError(f"{display_path(path)} cannot be read: {error}{remedy}") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UsageError(f"{display_path(path)} cannot be read: {reason}{remedy}") from None
     return {key: value for key, value in data.items() if value is not None or key not in _MAPPINGS}
 
 

@@ -18,7 +18,7 @@ from m1eval.task.hub_errors import ACCESS, PAGES, HubError
 from m1eval.task.published_texts import PublishedTexts
 from m1eval.task.samples import DataInfo, Samples
 from m1eval.task.scorer import load_scorer
-from m1eval.text import unknown_name
+from m1eval.text import display_path, unknown_name
 from m1eval.types import LazySample
 from m1eval.yaml_file import YamlFile
 
@@ -51,6 +51,11 @@ class Task:
         """The name of the protocol that the task follows."""
         check(self.definition, file)
         self.texts = PublishedTexts(name, file, self.definition.texts)
+
+    def __repr__(self) -> str:
+        rows = self.definition.dataset.rows if self.definition.dataset else None
+        about = [f"protocol {self.protocol}"] * (self.protocol != "default") + [f"{rows} rows"] * bool(rows)
+        return f"<Task {self.name}: {', '.join([*about, display_path(self.path)])}>"
 
     @cached_property
     def scorer(self) -> Scorer:

@@ -29,36 +29,58 @@ def part(name: str) -> Any:
 
 
 class Board:
-    """Errors and times, printed as they are measured."""
+    """Errors and times, printed as they are measured.
 
-    def __init__(self, seconds: float) -> None:
-        self.started, self.seconds = time.monotonic(), seconds
+    What would start after `seconds` is left out. `only`: a word in the names of what is run. `dry`: nothing is timed,
+    each call runs once, so that its kernel is compiled. `replays` and `warm_ups`: see `replayed`.
+    """
+
+    def __init__(
+        self, seconds: float, only: str = "", *, dry: bool = False, replays: int = 25, warm_ups: int = 3
+    ) -> None:
+        self.started, self.seconds, self.only, self.dry = time.monotonic(), seconds, only, dry
+        self.replays, self.warm_ups = replays, warm_ups
         self.errors: dict[str, Any] = {}
         self.times: dict[str, dict[str, float]] = {}
 
     def attempt(self, name: str, work: Callable[[], None]) -> None:
-        """Run it if there is time; a failure is printed, not raised."""
-        if time.monotonic() - self.started > self.seconds:
-            print(f"{name:58s} left out: no time")
+        """Run it if it is selected and there is time."""
+        if self.only not in name:
             return
+        if time.monotonic() - self.started > self.seconds:
+            print(f"{name:62s} left out: no time", flush=True)
+            return
+        self.guarded(name, work)
+
+    def guarded(self, name: str, work: Callable[[], None]) -> None:
+        """Run it; a failure is printed, not raised."""
         try:
             work()
         except Exception as error:  # noqa: BLE001  one kernel that does not compile must not hide the others
             lines = str(error).strip().splitlines() or [""]
-            print(f"{name:58s} FAILED {type(error).__name__}: {lines[0][:200]} … {lines[-1][:200]}")
-            self.errors[name] = repr(error)[:400]
+            print(f"{name:62s} FAILED {type(error).__name__}: {lines[0][:200]} … {lines[-1][:200]}", flush=True)
+            self.errors[name] = f"FAILED {error!r}"[:400]
 
     def check(self, name: str, kernel: Callable[[], Any], reference: Callable[[], Any], bound: float) -> None:
         """Relative Frobenius errors of each output."""
 
-        def work() -> None:
+        def errors() -> list[float]:
             expected = _tensors(reference())
             poison()
             outputs = _tensors(kernel())
-            ratios = [relative_error(a, b) for a, b in zip(outputs, expected, strict=True)]
-            good = all(ratio <= bound for ratio in ratios)  # NaN is not
-            print(f"{name:58s} {' '.join(f'{ratio:.1e}' for ratio in ratios):24s} {'ok' if good else 'WRONG'}")
-            self.errors[name] = ratios if good else f"WRONG {ratios}"
+            return [relative_error(a, b) for a, b in zip(outputs, expected, strict=True)]
+
+        self.check_errors(name, errors, bound)
+
+    def check_errors(self, name: str, errors: Callable[[], Sequence[float]], bound: float) -> None:
+        """Errors that `errors()` computes; it poisons memory itself."""
+
+        def work() -> None:
+            values = list(errors())
+            good = all(value <= bound for value in values)  # NaN is not
+            verdict = "ok" if good else f"WRONG, above {bound}"
+            print(f"{name:62s} {' '.join(f'{value:.1e}' for value in values):24s} {verdict}", flush=True)
+            self.errors[name] = values if good else f"WRONG {values}"
 
         self.attempt(name, work)
 
@@ -66,16 +88,19 @@ class Board:
         """Microseconds per call (or per `per`-th of all calls together) and GB/s."""
 
         def work() -> None:
-            micros = replayed(calls) / (per or len(calls))
+            if self.dry:
+                calls[0]()
+                return
+            micros = replayed(calls, self.replays, self.warm_ups) / (per or len(calls))
             speed = bytes_moved / micros / 1e3
-            print(f"{name:58s} {micros:10.2f} µs" + (f" {speed:8.0f} GB/s" if bytes_moved else ""))
+            print(f"{name:62s} {micros:10.2f} µs" + (f" {speed:8.0f} GB/s" if bytes_moved else ""), flush=True)
             self.times[name] = {"us": round(micros, 3), "gb_s": round(speed, 1)}
 
         self.attempt(name, work)
 
 
-def replayed(calls: Sequence[Callable[[], Any]], replays: int = 25) -> float:
-    """Microseconds of all the calls together, in one CUDA graph."""
+def replayed(calls: Sequence[Callable[[], Any]], replays: int = 25, warm_ups: int = 3) -> float:
+    """Microseconds of all the calls together, in one CUDA graph: the median of `replays` after some `warm_ups`."""
     for call in calls:
         call()
     torch.cuda.synchronize()
@@ -83,7 +108,7 @@ def replayed(calls: Sequence[Callable[[], Any]], replays: int = 25) -> float:
     with torch.cuda.graph(graph):
         for call in calls:
             call()
-    for _ in range(3):
+    for _ in range(warm_ups):
         graph.replay()
     spans: list[float] = []
     for _ in range(replays):
@@ -96,15 +121,16 @@ def replayed(calls: Sequence[Callable[[], Any]], replays: int = 25) -> float:
     return statistics.median(spans)
 
 
-def poison() -> None:
-    """Fill the memory of the next outputs with NaN."""
-    filled = [torch.full((2**bits,), torch.nan, device="cuda") for bits in range(7, 27) for _ in range(3)]
+def poison(bits: int = 26) -> None:
+    """Fill the memory of the next outputs with NaN, those of up to 2^bits elements."""
+    filled = [torch.full((2**size,), torch.nan, device="cuda") for size in range(7, bits + 1) for _ in range(3)]
     del filled
 
 
-def relative_error(output: Tensor, expected: Tensor) -> float:
-    """‖output − expected‖ / ‖expected‖."""
-    return float((output.to(FP64) - expected.to(FP64)).norm() / expected.to(FP64).norm())
+def relative_error(output: Tensor, expected: Tensor, dtype: torch.dtype = FP64) -> float:
+    """‖output − expected‖ / ‖expected‖, computed in `dtype`."""
+    expected = expected.to(dtype)
+    return float((output.to(dtype) - expected).norm() / expected.norm())
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -113,7 +139,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 def normal(*shape: int, dtype: torch.dtype = BF16, scale: float = 1.0) -> Tensor:
     """Normal random numbers on the GPU."""
-    return (torch.randn(shape, device="cuda") * scale).to(dtype)
+    return torch.empty(shape, dtype=dtype, device="cuda").normal_(0, scale)
 
 
 def weights(out: int, depth: int, dtype: torch.dtype = BF16) -> Tensor:

@@ -10,14 +10,11 @@ Before all that, parallel processes compile the kernels, each for a part of the 
 """
 
 import argparse
-import importlib
 import json
-import statistics
 import subprocess
 import sys
 import time
-import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,18 +23,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-BF16, FP32 = torch.bfloat16, torch.float32
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the project's root, for a script only its own folder is there
+
+from benchmarks.gpu.board import BF16, FP32, Board, normal, part, poison, relative_error
+
 LAYERS = 4
-
-_package = types.ModuleType("local_parts")
-# The operations alone: they need torch and triton, the runner around them needs more than a bare GPU machine has.
-_package.__path__ = [str(Path(__file__).parents[2] / "runners" / "local")]
-sys.modules[_package.__name__] = _package
-
-
-def part(name: str) -> Any:
-    """A module of the runner, e.g. `ops.experts`."""
-    return importlib.import_module(f"{_package.__name__}.{name}")
+POISONED_BITS = 27
+"""Outputs have up to 2^27 elements."""
 
 
 class Shape(NamedTuple):
@@ -69,94 +61,6 @@ class Layer(NamedTuple):
     down: Tensor
     weights: Tensor
     ids: Tensor
-
-
-class Board:
-    """Errors and times, printed as they are measured."""
-
-    def __init__(self, seconds: float, only: str, *, dry: bool = False) -> None:
-        self.started, self.seconds, self.only, self.dry = time.monotonic(), seconds, only, dry
-        self.checks: dict[str, Any] = {}
-        self.times: dict[str, float] = {}
-
-    def attempt(self, name: str, work: Callable[[], None]) -> None:
-        """Run it if it is selected and there is time."""
-        if self.only not in name:
-            return
-        if time.monotonic() - self.started > self.seconds:
-            print(f"{name:62s} left out: no time", flush=True)
-            return
-        self.guarded(name, work)
-
-    def guarded(self, name: str, work: Callable[[], None]) -> None:
-        """Run it; a failure is printed, not raised."""
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001  one kernel that does not compile must not hide the others
-            lines = str(error).strip().splitlines() or [""]
-            print(f"{name:62s} FAILED {type(error).__name__}: {lines[0][:200]} … {lines[-1][:200]}", flush=True)
-            self.checks[name] = f"FAILED {error!r}"[:400]
-
-    def check(self, name: str, error: Callable[[], float], bound: float) -> None:
-        """`error()` poisons memory, runs the kernel and compares."""
-
-        def work() -> None:
-            value = error()
-            good = value <= bound  # NaN is not
-            print(f"{name:62s} {value:10.1e} {'ok' if good else f'WRONG, above {bound}'}", flush=True)
-            self.checks[name] = value if good else f"WRONG {value}"
-
-        self.attempt(name, work)
-
-    def time(self, name: str, calls: Sequence[Callable[[], Any]], moved: float = 0.0) -> None:
-        """Microseconds per call, and GB/s of the bytes that each moves."""
-
-        def work() -> None:
-            if self.dry:
-                calls[0]()
-                return
-            micros = replayed(calls) / len(calls)
-            print(f"{name:62s} {micros:10.2f} µs" + (f" {moved / micros / 1e3:8.0f} GB/s" if moved else ""), flush=True)
-            self.times[name] = round(micros, 3)
-
-        self.attempt(name, work)
-
-
-def replayed(calls: Sequence[Callable[[], Any]], replays: int = 20) -> float:
-    """Microseconds of all the calls together, in one CUDA graph."""
-    for call in calls:
-        call()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for call in calls:
-            call()
-    graph.replay()
-    spans: list[float] = []
-    for _ in range(replays):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        begin.record()
-        graph.replay()
-        end.record()
-        end.synchronize()
-        spans.append(begin.elapsed_time(end) * 1e3)
-    return statistics.median(spans)
-
-
-def poison() -> None:
-    """Fill the memory of the next outputs with NaN."""
-    filled = [torch.full((2**bits,), torch.nan, device="cuda") for bits in range(7, 28) for _ in range(3)]
-    del filled
-
-
-def relative_error(output: Tensor, expected: Tensor) -> float:
-    """‖output − expected‖ / ‖expected‖."""
-    return float((output.float() - expected).norm() / expected.norm())
-
-
-def normal(*shape: int, dtype: torch.dtype = BF16, scale: float = 1.0) -> Tensor:
-    """Normal random numbers on the GPU."""
-    return torch.empty(shape, dtype=dtype, device="cuda").normal_(0, scale)
 
 
 def stacks(shape: Shape) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -232,29 +136,29 @@ def check_route(board: Board, name: str, layer: Layer) -> None:
     best, ids = scores.softmax(-1).topk(top_k)
     best = best / best.sum(-1, keepdim=True)
 
-    def weights() -> float:
-        poison()
-        return relative_error(router.route(layer.x, layer.gate, None, routing(top_k))[0], best.float())
+    def weights() -> list[float]:
+        poison(POISONED_BITS)
+        return [relative_error(router.route(layer.x, layer.gate, None, routing(top_k))[0], best, FP32)]
 
-    def differing() -> float:
-        poison()
-        return float((router.route(layer.x, layer.gate, None, routing(top_k))[1] != ids).float().mean())
+    def differing() -> list[float]:
+        poison(POISONED_BITS)
+        return [float((router.route(layer.x, layer.gate, None, routing(top_k))[1] != ids).float().mean())]
 
-    def logits() -> float:
-        poison()
-        return relative_error(router.logits(layer.x, layer.gate), scores.float())
+    def logits() -> list[float]:
+        poison(POISONED_BITS)
+        return [relative_error(router.logits(layer.x, layer.gate), scores, FP32)]
 
-    board.check(f"{name} router weights", weights, 3e-5)
-    board.check(f"{name} router, share of other experts", differing, 1e-3)
-    board.check(f"{name} router logits", logits, 1e-5)
+    board.check_errors(f"{name} router weights", weights, 3e-5)
+    board.check_errors(f"{name} router, share of other experts", differing, 1e-3)
+    board.check_errors(f"{name} router logits", logits, 1e-5)
 
 
 def check_sort(board: Board, name: str, layer: Layer, first: int) -> None:
     """Against a stable sort, with the ids moved by `first`."""
 
-    def wrong() -> float:
+    def wrong() -> list[float]:
         own, flat = len(layer.down) - first, layer.ids.flatten() - first
-        poison()
+        poison(POISONED_BITS)
         places, ends = part("kernels.experts").sort_by_expert(layer.ids - first, own)
         inside = (flat >= 0) & (flat < own)
         pairs = flat.where(inside, own).argsort(stable=True)[: int(inside.sum())]
@@ -262,9 +166,9 @@ def check_sort(board: Board, name: str, layer: Layer, first: int) -> None:
         good = (
             right.all() & (places[~inside] == -1).all() & (ends == flat[inside].bincount(minlength=own).cumsum(0)).all()
         )
-        return float(~good)
+        return [float(~good)]
 
-    board.check(f"{name} sort, ids from {-first}", wrong, 0.0)
+    board.check_errors(f"{name} sort, ids from {-first}", wrong, 0.0)
 
 
 def check(board: Board, shape: Shape, weights: list[tuple[Tensor, Tensor, Tensor]]) -> None:
@@ -281,13 +185,13 @@ def check(board: Board, shape: Shape, weights: list[tuple[Tensor, Tensor, Tensor
             ways.append(("few", few))
         for (way, call), (suffix, case) in [(a, b) for a in ways for b in (("", layer), (", other ranks", away))]:
 
-            def error(call: Callable[[Layer], Tensor] = call, case: Layer = case) -> float:
+            def error(call: Callable[[Layer], Tensor] = call, case: Layer = case) -> list[float]:
                 expected = exact(case)
-                poison()
+                poison(POISONED_BITS)
                 output = call(case)
-                return relative_error(output, expected) if expected.any() else float(output.abs().max())
+                return [relative_error(output, expected, FP32) if expected.any() else float(output.abs().max())]
 
-            board.check(f"{name} {way}{suffix}", error, 0.008)
+            board.check_errors(f"{name} {way}{suffix}", error, 0.008)
         for first in (0, cut):
             check_sort(board, name, layer, first)
 
@@ -402,7 +306,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         raise SystemExit("there is no CUDA GPU here; the kernels' tests run on a CPU: pytest tests/local/kernels")
     torch.backends.cuda.matmul.allow_tf32 = False
-    board = Board(args.seconds, args.only, dry=bool(args.dry))
+    board = Board(args.seconds, args.only, dry=bool(args.dry), replays=20, warm_ups=1)
     if not args.dry and not args.only:
         compile_all(args.seconds / 2)
         print(f"compiled in {time.monotonic() - board.started:.0f} s", flush=True)
@@ -415,7 +319,7 @@ def main() -> None:
         del weights
         torch.cuda.empty_cache()
         print(f"{time.monotonic() - board.started:.0f} s", flush=True)
-    print(json.dumps({"device": torch.cuda.get_device_name(), "checks": board.checks, "times": board.times}))
+    print(json.dumps({"device": torch.cuda.get_device_name(), "checks": board.errors, "times": board.times}))
 
 
 if __name__ == "__main__":

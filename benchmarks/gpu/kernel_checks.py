@@ -178,7 +178,7 @@ def check_steps(board: Board) -> None:
         scores = normal(3, VOCAB, dtype=FP32)
         pairs += [(ints, copy), (part("kernels.sample").argmax(scores), scores.argmax(-1))]
         good = all(torch.equal(a, b) for a, b in pairs)
-        print(f"{'check steps, argmax':58s} {'ok' if good else 'WRONG'}")
+        print(f"{'check steps, argmax':62s} {'ok' if good else 'WRONG'}")
         board.errors["steps"] = good
 
     board.attempt("check steps", work)
@@ -224,7 +224,7 @@ def check_sample(board: Board, scale: float) -> None:
         good = not far and torch.equal(alone, tokens[:40]) and torch.equal(greedy, scores.argmax(-1))
         apart = len(differing)
         name = f"check sample, scores times {scale}"
-        print(f"{name:58s} {apart} of {rows} differ, {len(far)} far from an edge {'ok' if good else 'WRONG'}")
+        print(f"{name:62s} {apart} of {rows} differ, {len(far)} far from an edge {'ok' if good else 'WRONG'}")
         board.errors[name] = {"differ": apart, "far": len(far), "good": good}
 
     board.attempt(f"check sample {scale}", work)

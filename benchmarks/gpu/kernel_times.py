@@ -113,7 +113,7 @@ def time_steps(board: Board) -> None:
 
         def agree() -> None:
             first.append(forward())
-            print(f"{'':58s} differs from the first by {relative_error(first[-1], first[0]):.1e}")
+            print(f"{'':62s} differs from the first by {relative_error(first[-1], first[0]):.1e}")
 
         board.attempt(name, agree)
         for (where, what), value in before.items():

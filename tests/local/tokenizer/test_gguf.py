@@ -275,7 +275,7 @@ def test_a_missing_part_is_named(tmp_path: Path) -> None:
 def test_a_model_in_parts_is_the_same_model(tiny: Callable[..., Any], tmp_path: Path) -> None:
     """Split as llama.cpp does: the keys in the first part, tensors over all."""
     from tests.local.conftest import read, scores
-    from tests.local.weights.test_load import write_gguf
+    from tests.local.weights.test_gguf import write_gguf
 
     folder, reference = tiny(vocab_size=261)
     whole = tmp_path / "whole.gguf"

@@ -14,7 +14,7 @@ import torch
 
 from m1eval import NullProgress, RunnerError, load
 from tests.local.conftest import CPU, LLAMA3, Tiny, scores
-from tests.local.weights.test_load import write_gguf
+from tests.local.weights.test_gguf import write_gguf
 
 local = load("runners", "local")
 IDS = torch.randint(0, 256, (150,), generator=torch.Generator().manual_seed(5)).tolist()

@@ -196,6 +196,8 @@ async def grade_async(
     task: "str | Path | Task", sample: Sample | str, output: Output | str, *, judge: str | Sequence[str] = ()
 ) -> tuple[Score, Outcome]:
     """The score and the outcome of one output, in the running event loop; see `grade`."""
+    from contextlib import aclosing
+
     from m1eval import model
     from m1eval.progress import NullProgress
     from m1eval.run import grading
@@ -218,7 +220,8 @@ async def grade_async(
     try:
         if judges is not None:
             await judges.start(NullProgress())
-        return await grading.grade(loaded, sample, output, resources.context(sample))
+        async with aclosing(resources.context(sample)) as context:
+            return await grading.grade(loaded, output, context)
     finally:
         await resources.aclose()
 

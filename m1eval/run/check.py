@@ -1,6 +1,7 @@
 """`m1eval check`: whether tasks are sound. No model is needed: gold answers must score 1 and empty ones 0."""
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,7 +116,9 @@ async def _gold_fault(task: Task, samples: Samples, resources: Resources) -> str
         return None
     for number in range(len(samples)):
         sample = samples.sample(number)
-        if fault := task.scorer.gold_fault(sample) or await task.scorer.gold_hazard(sample, resources.context(sample)):
+        async with aclosing(resources.context(sample)) as context:
+            fault = task.scorer.gold_fault(context.sample) or await task.scorer.gold_hazard(context.sample, context)
+        if fault:
             return f"{sample.id}: the gold answer {(sample.target or '')[:60]!r} cannot be graded: {fault}"
     return None
 
@@ -132,7 +135,8 @@ async def _sample_fault(task: Task, sample: Sample, resources: Resources) -> str
         return f"{sample.id}: the prompt is empty"
     for noun, text, expected in (("gold", sample.gold or "", 1.0), ("empty", "", 0.0)):
         try:
-            score, _ = await grade(task, sample, Output(text=text), resources.context(sample))
+            async with aclosing(resources.context(sample)) as context:
+                score, _ = await grade(task, Output(text=text), context)
         except NoJudge:
             continue  # what a judge would say is the judge's; that the rubric can be filled in was seen
         except M1evalError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from m1eval import terminal
 from m1eval.errors import NoJudge
-from m1eval.types import Sample
+from m1eval.types import Sample, isolated
 
 if TYPE_CHECKING:
     from m1eval.run.judges import JudgePanel
@@ -53,12 +53,15 @@ class Resources:
 
 
 class Context:
-    """The context of one (sample, repeat), from its first request until it is graded."""
+    """The context of one (sample, repeat), from its first request until it is graded.
+
+    Its sample is a copy, so that no other repeat sees what an episode or a scorer changes in it.
+    """
 
     __slots__ = ("_exit_stack", "_is_closing", "_is_limited", "_resources", "_state", "_timeout", "repeat", "sample")
 
     def __init__(self, resources: Resources, sample: Sample, repeat: int) -> None:
-        self.sample, self.repeat = sample, repeat
+        self.sample, self.repeat = isolated(sample), repeat
         self._resources = resources
         self._state: dict[str, Any] | None = None  # made when it is asked for, like the stack, as few samples need it
         self._exit_stack: AsyncExitStack | None = None

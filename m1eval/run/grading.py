@@ -15,7 +15,7 @@ from m1eval.run.plan import Plan
 from m1eval.run.reservation import LimitReached
 from m1eval.store.record import Record, encode_json
 from m1eval.task.task import Task
-from m1eval.types import JudgeReply, Outcome, Output, Sample, Score, classify
+from m1eval.types import JudgeReply, Outcome, Output, Sample, Score, classify, isolated_output
 from m1eval.validation import as_score
 
 UNFINISHED = "the output ended inside its thinking"
@@ -24,11 +24,12 @@ LONGEST_KEY = 64
 """Characters of a prefix key that is kept as it is."""
 
 
-async def grade(task: Task, sample: Sample, output: Output, context: AnyContext) -> tuple[Score, Outcome]:
-    """The checked score of one output and the outcome that follows from it.
+async def grade(task: Task, output: Output, context: AnyContext) -> tuple[Score, Outcome]:
+    """The checked score of one output to the context's sample, and the outcome that follows from it.
 
-    An output that ended inside its thinking, or whose prompt was refused for its length, is not shown to the scorer.
-    Raises whatever the scorer raises; ValueError, naming the scorer's file, for a score that cannot be used.
+    The scorer gets a copy of the output, as the record must not change with it. An output that ended inside its
+    thinking, or whose prompt was refused for its length, is not shown to it. Raises whatever the scorer raises;
+    ValueError, naming the scorer's file, for a score that cannot be used.
     """
     if output.finish_reason == "refused_context":
         score = Score(value=0.0, explanation=output.error or "the prompt is longer than the window")
@@ -36,7 +37,9 @@ async def grade(task: Task, sample: Sample, output: Output, context: AnyContext)
         score = Score(value=0.0, explanation=UNFINISHED)
     else:
         try:
-            score = as_score(await task.scorer.score(output, sample, context), task.scorer_file)
+            score = as_score(
+                await task.scorer.score(isolated_output(output), context.sample, context), task.scorer_file
+            )
         except TimeoutError as error:
             raise TimeoutError(f"{task.source.where(('scorer',))}: {error}") from error
     return score, classify(output, score)
@@ -86,7 +89,7 @@ async def grade_record(
     try:
         if isinstance(output, Exception):
             raise output
-        score, record.outcome = await isolate_exits(grade(task, context.sample, output, context))
+        score, record.outcome = await isolate_exits(grade(task, output, context))
         record.value, record.answer = score.value, score.answer
         record.explanation, record.metrics = score.explanation, score.metrics
         record.verdicts = score.verdicts

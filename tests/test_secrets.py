@@ -249,7 +249,7 @@ def test_a_changed_key_continues_the_run_and_a_changed_option_does_not(m1eval: A
     assert m1eval(*command, "-o", "api_key=another-secret-2", "-o", 'extra={"token": "xyz", "k": 1}').code == 0
     other = m1eval(*command, "-o", "api_key=another-secret-2", "-o", 'extra={"token": "xyz", "k": 2}')
     assert other.code == 2
-    assert "runner.extra.k=1; this run has 2" in other.err
+    assert "runner.extra.k: 1, now 2" in other.err
 
 
 def test_grading_sees_what_the_disk_does_not(m1eval: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

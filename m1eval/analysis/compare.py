@@ -278,7 +278,8 @@ def _nothing_shared(task: str, a: RunScores, b: RunScores, matched: Sequence[Mat
 
 def _differing_settings(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The settings that differ."""
-    one, other = with_current_names(one, other), with_current_names(other, one)
+    one = with_current_names(one, other)
+    other = with_current_names(other, one)
     ours, theirs = dict(flatten(one)), dict(flatten(other))
     keys = [key for key in dict.fromkeys([*ours, *theirs]) if not key.startswith(HIDDEN_SETTINGS)]
     pairs = {key.removeprefix("task."): (ours.get(key), theirs.get(key)) for key in keys}

@@ -24,6 +24,8 @@ def _print(plan: Mapping[str, Any]) -> None:
     size = f"{plural(plan['samples'], 'sample')} × {plural(plan['repeats'], 'repeat')}"
     terminal.line(f"{plan['task']} · {plan['model']} · {size} · {plan['path']}")
     terminal.line(f"  {plan['done']:,} of {plural(plan['done'] + plan['owed'], 'answer')} done")
+    if plan["note"]:
+        terminal.line(f"  without --dry-run this is refused: {plan['note']}")
     others = [name for name in plan["protocols"] if name != plan["protocol"]]
     terminal.line(f"  protocol {plan['protocol']}" + (f" (others: {', '.join(others)})" if others else ""))
     about = "about " if plan["approximate"] else ""

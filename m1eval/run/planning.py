@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from m1eval.errors import UsageError
 from m1eval.model.runner_tokenizer import RunnerTokenizer
 from m1eval.protocols import Tokenizer
 from m1eval.run.overlength import Overlength
 from m1eval.run.plan import Plan
-from m1eval.run.resume import refuse_if_different
+from m1eval.run.resume import check_resumable, refuse_if_different
 from m1eval.store.journal_state import JournalState
 from m1eval.task import selection
 from m1eval.task.samples import Samples
@@ -44,7 +45,7 @@ def plan_samples(run: "Run", state: JournalState, tokenizer: Tokenizer, meta: di
 
 def preview(run: "Run", tokenizer: RunnerTokenizer, *, redo: bool) -> dict[str, Any]:
     """Preview of a run: its requests, how much is done and the tokens it may take; nothing is asked or written."""
-    plan, _ = plan_samples(run, run.read_state(redo=redo), tokenizer, {})
+    plan, _ = plan_samples(run, run.read_state(redo=redo, any_size=True), tokenizer, {})
     probes = [plan.samples.sample(n) for n in plan.numbers[:: max(1, len(plan.numbers) // PROBES)][:PROBES]]
     lengths = [tokenizer.count(sample.messages) for sample in probes]
     pending = sum(len(repeats) for _, repeats in plan.pending())
@@ -64,7 +65,17 @@ def preview(run: "Run", tokenizer: RunnerTokenizer, *, redo: bool) -> dict[str, 
         "most_output_tokens": None if max_tokens is None else pending * max_tokens,
         "config": run.shown_config(),
         "first_prompt": probes[0].messages,
+        "note": "" if redo else _refusal(run),
     }
+
+
+def _refusal(run: "Run") -> str:
+    """Why the run would be refused, as its folder holds more samples or repeats; empty if it would not be."""
+    try:
+        check_resumable(run, run.shown_config())
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def _unlike(run: "Run", samples: Samples, numbers: Sequence[int]) -> list[str]:

@@ -4,18 +4,15 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from m1eval.credentials import hide_command
-from m1eval.errors import M1evalError, RunnerError, Stopped, UsageError
-from m1eval.model.model import Model
+from m1eval.errors import M1evalError, Stopped, UsageError
 from m1eval.plugins.foreign import error_line, isolate_exits
-from m1eval.protocols import Runner
 from m1eval.run.context import Context, Resources
 from m1eval.run.evaluate import Display
 from m1eval.run.generation import ConcurrencyLimit, Session
@@ -29,16 +26,14 @@ from m1eval.run.run import Run
 from m1eval.run.sample_tasks import SampleTasks
 from m1eval.run.spending import Spending
 from m1eval.store import compaction, grading, run_json
+from m1eval.store.config import scorer_parts
 from m1eval.store.folder import GRADING
 from m1eval.store.journal_state import records
 from m1eval.store.record import Record
 from m1eval.store.stored import StoredRun
-from m1eval.task.load import load_tasks
-from m1eval.task.task import DESCRIPTIVE, Task
 from m1eval.text import display_path
 from m1eval.types import Message, Output, Sample, Usage
 from m1eval.validation import total_usage
-from m1eval.yaml_file import deep_merge, parse_value
 
 CONCURRENCY = 64
 """Answers that are graded at the same time."""
@@ -58,67 +53,14 @@ class Interrupted(Stopped):
     """Regrading stopped before all answers were graded; the earlier grades still count."""
 
 
-def stored_run(
-    stored: StoredRun, overrides: Sequence[str], judges: Sequence[str], data_dir: Path | None
-) -> tuple[Run, JudgePanel | None]:
-    """The run in a folder as it was configured, with overrides of its scorer such as `scorer={"math": {}}`."""
-    meta, config = stored.meta, stored.config
-    if not {"task", "model", "config"} <= set(meta):
-        raise UsageError(f"{display_path(stored.path)}: run.json does not say what was run")
-    if not stored.tally.finished:
-        raise UsageError(f"{display_path(stored.path)}: no answer to grade")
-    if data_dir is None and (changed := meta.get("changed", {}).get("data")):
-        data_dir = Path(changed[1])
-    task = _stored_task(meta, overrides)
-    if task.scorer.needs_judge and not judges:
-        earlier = "".join(f"; earlier: {judge['model']}" for judge in config.get("judges") or [])
-        raise UsageError(f"{task.name} is graded by a judge: name one, such as --judge http:gpt-4o{earlier}")
-    panel = JudgePanel(list(dict.fromkeys(judges))) if task.scorer.needs_judge else None
-    run = Run(
-        task,
-        StoredModel(config),
-        stored.path,
-        repeats=config.get("repeats"),
-        limit=config.get("limit"),
-        ids=config.get("ids") or (),
-        seed=config.get("seed", 0),
-        data_dir=data_dir,
-        judges=panel.config() if panel else None,
-        judge_files=[model.file for model in panel.models] if panel else [],
-        until_se=meta.get("plan", {}).get("until_se"),
-    )
-    return run, panel
-
-
-class StoredModel(Model):
-    """The model of a stored run, which at most counts tokens; its runner need not be there any more."""
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = {key: config[key] for key in ("model", "runner", "tokenizer") if key in config}
-        try:
-            super().__init__(config["model"], {}, config.get("tokenizer"))
-            self.options = {key: value for key, value in config["runner"].items() if self.takes(key)}
-        except UsageError:
-            self.file, self._made = Path(self.kind), Runner
-
-    def config(self) -> dict[str, Any]:
-        """The contents of run.json."""
-        return self._config
-
-    def runner(self) -> Runner:
-        """The runner for its tokenizer; one without, if it cannot be made from what run.json says."""
-        with suppress(UsageError, RunnerError):
-            return super().runner()
-        return Runner()
-
-
-async def regrade(run: Run, judges: JudgePanel | None, display: Display) -> Regraded:
+async def regrade(run: Run, judges: JudgePanel | None, display: Display, spending: Spending) -> Regraded:
     """Grade the answers in the run's folder; the earlier grades count until all new ones are there.
 
-    Interrupted if Ctrl-C came first, UsageError for a sample that is not the one that was answered.
+    Interrupted if Ctrl-C or the limit of `spending` came first, UsageError for a sample that is not the one that was
+    answered.
     """
     stop, begin = asyncio.Event(), time.monotonic()
-    runner, resources, spending = run.model.runner(), Resources(judges), Spending()
+    runner, resources = run.model.runner(), Resources(judges)
     session = Session(runner, resources, display, ConcurrencyLimit(lambda: CONCURRENCY), spending, stop)
     if judges is not None:
         judges.spending, spending.judges = spending, judges.meters
@@ -133,6 +75,11 @@ async def regrade(run: Run, judges: JudgePanel | None, display: Display) -> Regr
                 planned = opened.plan(run.model.tokenizer(runner))
                 interrupts.drains = True
                 number = await _Grader(opened, planned.plan, session).grade_all()
+                if spending.reached:
+                    raise Interrupted(
+                        f"stopped by {spending.reached}; the earlier grades count, and the same command with a higher "
+                        "limit continues"
+                    )
                 if stop.is_set():
                     raise Interrupted(
                         "not all answers are graded, the earlier grades count; the same command continues"
@@ -284,28 +231,6 @@ def _stored_prompts(stored: StoredRun) -> dict[str, list[Message]]:
         return {}
 
 
-def _stored_task(meta: Mapping[str, Any], overrides: Sequence[str]) -> Task:
-    """The task with the settings of a run, and its scorer as the task's file has it now unless the run changed it."""
-    path = meta.get("files", {}).get("task", "")
-    [task] = load_tasks([path if Path(path).is_file() else meta["task"]], protocol=meta.get("protocol"))
-    stored = meta["config"].get("task", {})
-    settings = dict(stored) if "scorer" in meta.get("changed", {}) else {**stored, "scorer": task.definition.scorer}
-    file = task.source
-    file.data = {key: value for key, value in file.data.items() if key in DESCRIPTIVE or key in stored}
-    current = msgspec.to_builtins(task.definition)
-    settings["dataset"] = {**file.data.get("dataset", {}), **stored.get("dataset", {})}
-    file.data |= {key: value for key, value in settings.items() if value != current.get(key)}
-    for text in overrides:
-        key, _, value = text.partition("=")
-        nested: Any = parse_value(value)
-        if key == "scorer":
-            file.data.pop("scorer")
-        for name in reversed(key.split(".")):
-            nested = {name: nested}
-        file.data = deep_merge(file.data, nested)
-    return Task(task.name, task.path, file)
-
-
 def _commit(run: Run, opened: OpenRun, number: int) -> Changes:
     """Name the new grades in run.json, from when on they count; how the outcomes change."""
     new = {(record.id, record.repeat): record for record in records(run.folder / GRADING)}
@@ -334,7 +259,7 @@ def _description(number: int, meta: Mapping[str, Any], when: Any, command: Any) 
     """A grading as run.json lists it."""
     config = meta["config"]
     scorer = config["task"]["scorer"]
-    name, options = (scorer, {}) if isinstance(scorer, str) else next(iter(scorer.items()))
+    name, options = scorer_parts(scorer)
     entry = {"number": number, "time": when, "scorer": name, "options": options}
     entry |= {"digest": config.get("digests", {}).get("scorer"), "judges": config.get("judges"), "command": command}
     return {**entry, "score": (meta.get("summary") or {}).get("score")}

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from m1eval.errors import UsageError
+from m1eval.run import remedies
 from m1eval.run.generation import seed_of
 from m1eval.store import folder as folders
 from m1eval.store import metadata, run_json
 from m1eval.store.config import difference, ignored_digests, with_grader_of
 from m1eval.store.journal_state import JournalState
-from m1eval.text import display_path, plural
+from m1eval.text import display_path
 from m1eval.version import __version__
 
 if TYPE_CHECKING:
@@ -26,26 +27,32 @@ class Previous(NamedTuple):
     """run.json cannot be read; the journal can."""
 
 
-def check_resumable(run: "Run", config: dict[str, Any], *, regrade: bool = False) -> Previous:
+def check_resumable(run: "Run", config: dict[str, Any], *, regrade: bool = False, any_size: bool = False) -> Previous:
     """Earlier state of this run in its folder; UsageError if it holds another run or other files.
 
     A folder in which nothing was finished belongs to no run, whatever its run.json says. `regrade`: the scorer and the
-    judges may be others.
+    judges may be others. `any_size`: it may hold more samples and repeats.
     """
     folders.refuse_links(run.folder)
     previous = read_folder(run)
     if not previous.meta:
         return previous
-    try:  # tasks of equal content are different tasks all the same: the ids of their samples differ
-        refuse_if_different(run.folder, {"task": previous.meta["task"]}, {"task": run.task.name})
-        ignored = ignored_digests(previous.meta, run.task.builtin_digests(), __version__)
-        earlier = previous.meta.get("config", {})
-        refuse_if_different(run.folder, with_grader_of(earlier, config) if regrade else earlier, config, ignored)
-    except UsageError as error:
-        if cost := _cost_of_redoing(JournalState(run.folder / folders.JOURNAL)):  # only now: it reads the whole journal
-            raise UsageError(f"{error}, which {cost}") from None
+    ignored = ignored_digests(previous.meta, run.task.builtin_digests(), __version__)
+    earlier = previous.meta.get("config", {})
+    compared = with_grader_of(earlier, config) if regrade else earlier
+    compared = remedies.with_size_of(compared, config) if any_size else compared
+    # Tasks of equal content are different tasks all the same: the ids of their samples differ.
+    other_task = difference({"task": previous.meta["task"]}, {"task": run.task.name})
+    if not (different := other_task or difference(compared, config, ignored)):
+        return previous
+    state = JournalState(run.folder / folders.JOURNAL)  # only now: it reads the whole journal
+    if not state.tally.finished:
         return Previous({})
-    return previous
+    if regrade:
+        remedy = "its answers are to these, and cannot be graded as if they were to others"
+    else:
+        remedy = remedies.remedy(run, {} if other_task else earlier, config, ignored, state)
+    raise UsageError(f"{display_path(run.folder)} was made with other settings ({different}); {remedy}")
 
 
 def read_folder(run: "Run") -> Previous:
@@ -69,7 +76,8 @@ def read_folder(run: "Run") -> Previous:
 def refuse_if_different(folder: Path, old: dict[str, Any], new: dict[str, Any], ignored: Collection[str] = ()) -> None:
     """UsageError that names the settings in which a command differs from the run in the folder."""
     if different := difference(old, new, ignored):
-        raise UsageError(f"{display_path(folder)} {different}.  --out elsewhere, or --redo")
+        where = display_path(folder)
+        raise UsageError(f"{where} was made with other settings ({different}); --out elsewhere, or --redo")
 
 
 def set_damaged_aside(folder: Path) -> str:
@@ -94,12 +102,3 @@ def _refuse_other_seed(run: "Run") -> None:
         if record.seed not in seeds:  # answers that came in one request have the seed of the first
             where = display_path(run.folder)
             raise UsageError(f"{where}: run.json is damaged, and the answers were made with another --seed")
-
-
-def _cost_of_redoing(state: JournalState) -> str:
-    """Text on the cost of generating the existing answers again; empty if there are none."""
-    if not state.tally.finished:
-        return ""
-    tokens = state.tally.usage.total
-    dollars = f", ${state.cost:.2f}" if state.cost else ""
-    return f"asks again for {plural(state.tally.finished, 'answer')} ({plural(tokens, 'token')}{dollars} so far)"

@@ -81,12 +81,15 @@ class Run:
         config: dict[str, Any] = secrets.redact_tree(plain)
         return config
 
-    def read_state(self, *, redo: bool = False) -> JournalState:
-        """Journal state of the folder, which is not touched; UsageError if it holds another run, unless for `redo`."""
+    def read_state(self, *, redo: bool = False, any_size: bool = False) -> JournalState:
+        """Journal state of the folder, which is not touched; UsageError if it holds another run, unless for `redo`.
+
+        `any_size`: it may hold more samples and repeats than this run.
+        """
         if redo:
             resume.read_folder(self)
             return JournalState(self.folder / "nothing")
-        resume.check_resumable(self, self.shown_config())
+        resume.check_resumable(self, self.shown_config(), any_size=any_size)
         return JournalState(self.folder / folders.JOURNAL)
 
     def continues(self) -> bool:

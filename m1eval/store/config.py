@@ -1,5 +1,6 @@
 """Whether a command continues a run: the settings of both, compared by dotted names."""
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -15,29 +16,32 @@ CHANGED_SINCE: dict[str, str] = {}
 Across versions this table decides in place of digests, which a rename or a comment changes too. Whoever changes what a
 built-in scorer, generator or episode decides adds a line; runs that earlier versions wrote are then refused.
 """
+LONGEST_SETTING = 40
+"""Characters of a setting that a message shows."""
+LEAD = 12
+"""Characters that are shown before the first difference of two long settings."""
 RENAMED: dict[str, dict[str, str]] = {"task.scorer": {"grid": "logic_grid"}}
 """Setting to the former names of built-in plugins and their present ones."""
 
 
 def difference(old: dict[str, Any], new: dict[str, Any], ignored: Collection[str] = ()) -> str:
-    """Difference between the settings of a command and of a run; empty if the command may continue the run.
+    """Settings in which a command differs from a run, as `key: OLD, now NEW`; empty if it may continue the run.
 
     `ignored`: digests that do not decide, from `ignored_digests`.
     """
     new = msgspec.json.decode(msgspec.json.encode(new))  # as the file has it: a tuple has become a list
-    was, is_ = dict(flatten(with_current_names(old, new))), dict(flatten(new))
+    was, is_ = (dict(flatten(_readable(each))) for each in (with_current_names(old, new), new))
     keys = [k for k in dict.fromkeys([*was, *is_]) if k not in EXTENDABLE and k.removeprefix("digests.") not in ignored]
     differing = [k for k in keys if was.get(k) != is_.get(k)]
     # A helper that only one of them imports says nothing: the file that imports it is another too, or it was not
     # looked for in the same way.
     differing = [k for k in differing if not (k.startswith(HELPERS) and (k not in was or k not in is_))]
     differing += [k for k in EXTENDABLE if not grows(k, old.get(k), new.get(k))]
-    if not differing:
-        return ""
-    then = ", ".join(f"{_setting_name(k)}={format_setting(was.get(k, old.get(k)))}" for k in differing[:4])
-    now = ", ".join(format_setting(is_.get(k, new.get(k))) for k in differing[:4])
-    rest = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
-    return f"was made with {then}{rest}; this run has {now}"
+    if "task.scorer" in differing:  # another one has another file, of course
+        differing = [k for k in differing if not f"{k} ".startswith("digests.scorer ")]
+    pairs = [_format_pair(k, was.get(k, old.get(k)), is_.get(k, new.get(k))) for k in differing[:4]]
+    rest = f"; and {len(differing) - 4} more" if len(differing) > 4 else ""
+    return "; ".join(pairs) + rest
 
 
 def with_grader_of(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -50,10 +54,17 @@ def with_grader_of(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_current_names(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Settings with the present names of plugins that `old` has under a former and `new` under the present one."""
+    """Settings with the names of plugins that `new` has, where `old` has the same plugin by another name.
+
+    That is a former name of a built-in one, or another path or name of the same scorer file.
+    """
     if not isinstance(old.get("task"), dict) or not isinstance(new.get("task"), dict):
         return old
     task = dict(old["task"])
+    digests = [config.get("digests", {}).get("scorer") for config in (old, new)]
+    if digests[0] and digests[0] == digests[1] and {"scorer"} <= task.keys() & new["task"].keys():
+        (_, options), (name, _) = scorer_parts(task["scorer"]), scorer_parts(new["task"]["scorer"])
+        task["scorer"] = {name: options} if options or not isinstance(new["task"]["scorer"], str) else name
     for setting, names in RENAMED.items():
         key = setting.removeprefix("task.")
         now = new["task"].get(key)
@@ -63,6 +74,30 @@ def with_current_names(old: dict[str, Any], new: dict[str, Any]) -> dict[str, An
             case dict(scorer) if isinstance(now, dict) and [names.get(name) for name in scorer] == [*now]:
                 task[key] = dict(zip(now, scorer.values(), strict=True))
     return {**old, "task": task}
+
+
+def scorer_parts(scorer: Any) -> tuple[str, dict[str, Any]]:
+    """The name and the options of a scorer, as task files and run.json have it."""
+    return next(iter(scorer.items())) if isinstance(scorer, Mapping) and scorer else (str(scorer), {})
+
+
+def judge_specs(config: Mapping[str, Any]) -> list[str]:
+    """The judges of a run as `--judge` names them, `http:gpt-4o,timeout=60`."""
+    judges = config.get("judges")
+    return [
+        ",".join([str(judge.get("model")), *(f"{k}={json.dumps(v)}" for k, v in (judge.get("runner") or {}).items())])
+        for judge in (judges if isinstance(judges, list) else ())
+        if isinstance(judge, dict)
+    ]
+
+
+def _readable(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the name of the scorer as one, whether it has options or not, and the judges by their names."""
+    task = config.get("task")
+    if isinstance(task, Mapping) and "scorer" in task:
+        name, options = scorer_parts(task["scorer"])
+        config = {**config, "task": {**task, "scorer": name, f"scorer.{name}": options}}
+    return {**config, "judges": ", ".join(judge_specs(config)) or None}
 
 
 def ignored_digests(meta: Mapping[str, Any], builtin: Mapping[str, str], version: str) -> set[str]:
@@ -117,7 +152,16 @@ def _setting_name(key: str) -> str:
     return f"{key.removeprefix('digests.')} file" if key.startswith("digests.") else key.removeprefix("task.")
 
 
+def _format_pair(key: str, old: Any, new: Any) -> str:
+    """`key: OLD, now NEW`, of long values the part around the first difference."""
+    texts = ["nothing" if value is None else str(value) for value in (old, new)]
+    same = next((i for i, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), min(map(len, texts)))
+    start = same - LEAD if max(map(len, texts)) > LONGEST_SETTING and same > LONGEST_SETTING - LEAD else 0
+    before, now = ((start > 0) * "…" + format_setting(text[start:]) for text in texts)
+    return f"{_setting_name(key)}: {before}, now {now}"
+
+
 def format_setting(value: Any) -> str:
     """A setting as it is named in a message."""
     text = "nothing" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"
+    return text if len(text) <= LONGEST_SETTING else f"{text[: LONGEST_SETTING - 3]}…"

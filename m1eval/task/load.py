@@ -53,7 +53,7 @@ def load_tasks(
     for name, path, file in files:
         for key, value, text in pairs:
             if place := _override_target(file, key):
-                _apply_override(file, place, value, text)
+                apply_override(file, place, value, text)
         tasks.append(Task(name, path, file))
     return tasks
 
@@ -116,7 +116,8 @@ def _override_target(file: YamlFile, key: Key) -> Key | None:
     return ("options", *key) if key[0] in file.data.get("options", {}) else None
 
 
-def _apply_override(file: YamlFile, key: Key, value: Any, text: str) -> None:
+def apply_override(file: YamlFile, key: Key, value: Any, text: str) -> None:
+    """Merge a value into a task file; errors at its key name `--set` with the text."""
     if key[0] == "options" and len(key) > 1 and key[1] not in (known := file.data.get("options", {})):
         raise UsageError(f"--set {text}: {unknown_name('option', str(key[1]), known)}")
     nested: Any = value

@@ -64,7 +64,7 @@ def test_repeats_and_limit_grow_and_keep_what_is_there(m1eval, capitals, tmp_pat
     assert lines(run_of(tmp_path / "x") / "samples.jsonl")[: len(first)] == first
     result = m1eval(*base)
     assert result.code == 2
-    assert "was made with repeats=2; this run has 1.  --out elsewhere, or --redo" in result.err
+    assert "was made with other settings (repeats: 2, now 1); a run can grow, not shrink" in result.err
     assert keys(tmp_path / "x") == expected(12, 2)
 
 
@@ -80,11 +80,10 @@ def test_a_task_with_stop_strings_continues(m1eval, capitals, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("--set", "generation.temperature=0.5"), "generation.temperature=nothing; this run has 0.5"),
-        (("--seed", "1"), "seed=0; this run has 1"),
-        (("-o", "window=99"), "runner.window=nothing; this run has 99"),
-        (("--limit", "3"), "limit=nothing; this run has 3"),
-        (("--set", "prompt=other"), "prompt=What is the capital of {{ country }}?; this run has other"),
+        (("--set", "generation.temperature=0.5"), "generation.temperature: nothing, now 0.5"),
+        (("--seed", "1"), "seed: 0, now 1"),
+        (("-o", "window=99"), "runner.window: nothing, now 99"),
+        (("--set", "prompt=other"), "prompt: What is the capital of {{ country }}?, now other"),
     ],
 )
 def test_another_configuration_is_refused_by_name(m1eval, capitals, tmp_path, change, words):
@@ -93,7 +92,7 @@ def test_another_configuration_is_refused_by_name(m1eval, capitals, tmp_path, ch
     before = (run_of(tmp_path / "x") / "samples.jsonl").read_bytes()
     result = m1eval(*base, *change)
     assert result.code == 2
-    assert f"was made with {words}.  --out elsewhere, or --redo" in result.err
+    assert f"was made with other settings ({words}); --out elsewhere, or --redo" in result.err
     assert result.err.count("\n") == 1
     assert (run_of(tmp_path / "x") / "samples.jsonl").read_bytes() == before
     assert m1eval(*base, *change, "--redo").code == 0
@@ -106,7 +105,7 @@ def test_other_data_or_another_scorer_is_refused(shell, capitals, tmp_path):
     data.write_text(data.read_text().replace("Paris", "Lyon"))
     result = shell(*command)
     assert result.code == 2
-    assert "was made with data file=" in result.err
+    assert "(data file: " in result.err
 
 
 def test_what_does_not_matter_may_change(m1eval, capitals, tmp_path):

@@ -81,7 +81,7 @@ def test_a_scorer_of_the_user_in_place_of_a_built_in_one_is_another_run(shell: A
     (folder / "scorers/_columns.py").write_text((ROOT / "scorers/_columns.py").read_text())
     refused = shell(*command("capitals"), cwd=folder)
     assert refused.code == 2
-    assert "scorer file=" in refused.err
+    assert "scorer file: " in refused.err
 
 
 def test_a_built_in_file_that_decides_otherwise_since_is_another_run(
@@ -90,7 +90,7 @@ def test_a_built_in_file_that_decides_otherwise_since_is_another_run(
     monkeypatch.setitem(config.CHANGED_SINCE, "scorers/exact.py", "0.2.0.dev0")
     refused = m1eval(*command("capitals"))
     assert refused.code == 2
-    assert "scorer file=" in refused.err
+    assert "scorer file: " in refused.err
     assert m1eval(*command("zebralogic")).code == 0
 
 

@@ -118,7 +118,7 @@ def test_a_cut_off_run_json_and_another_seed_are_refused(m1eval, capitals, tmp_p
 
 def test_a_changed_setting_says_what_asking_again_costs(m1eval, capitals, tmp_path):
     m1eval(*run_command(capitals, tmp_path / "x"))
-    result = m1eval(*run_command(capitals, tmp_path / "x", "--set", "scorer=contains"))
+    result = m1eval(*run_command(capitals, tmp_path / "x", "--set", "prompt=other"))
     assert result.code == 2
     assert "--redo, which asks again for 12 answers (" in result.err
     assert " tokens so far)" in result.err
@@ -256,7 +256,7 @@ def test_another_task_of_equal_content_is_refused(m1eval, capitals, tmp_path):
     shutil.copy(capitals, tmp_path / "b.yaml")
     task, model = load_tasks([str(tmp_path / "b.yaml")])[0], Model("echo:gold", {})
     before = file_contents(run)
-    with pytest.raises(UsageError, match="was made with task=capitals; this run has b"):
+    with pytest.raises(UsageError, match=r"\(task: capitals, now b\)"):
         Run(task, model, run).open()
     assert file_contents(run) == before
 

@@ -101,7 +101,7 @@ def test_a_run_does_not_continue_after_its_branch_has_moved(small, task, send, h
     (other,) = send([run(main)])
     assert first.code == 0
     assert other.code == 2
-    assert f"was made with commit.{NAME}=bbbb" in other.err
+    assert f"(commit.{NAME}: bbbb" in other.err
     assert "--out elsewhere, or --redo" in other.err
 
 

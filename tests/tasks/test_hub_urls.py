@@ -29,7 +29,7 @@ def test_a_run_does_not_continue_after_the_file_of_a_url_has_changed(task, hub, 
     hub.raw["d.jsonl"] = jsonl([{"q": "1", "a": "A"}, {"q": "2", "a": "C"}])
     other, redone = call(), call("--redo")
     assert (other.code, other.err.count("\n")) == (2, 1), other
-    assert "was made with digest.json=" in other.err
+    assert "(digest.json: " in other.err
     assert "--out elsewhere, or --redo" in other.err
     assert redone.code == 0, redone
     assert '"target":"C"' in (run_of(tmp_path / "out/t") / "samples.jsonl").read_text()

@@ -73,11 +73,10 @@ def test_an_invariant_run_goes_on_only_in_the_same_shapes(
     refused = run("pinned", 2, "invariant=true", "batch=8")
     assert refused.code == 2
     (line,) = refused.err.strip().splitlines()
-    assert "batch=4" in line
-    assert "this run has 8" in line
-    assert "chunk=512" in run("pinned", 2, "invariant=true", "batch=4", "chunk=64").err
+    assert "batch: 4, now 8" in line
+    assert "chunk: 512" in run("pinned", 2, "invariant=true", "batch=4", "chunk=64").err
     threads = metadata["config"]["runner"]["threads"]
-    assert f"threads={threads}" in run("pinned", 2, "invariant=true", "batch=4", f"threads={threads + 1}").err
+    assert f"threads: {threads}" in run("pinned", 2, "invariant=true", "batch=4", f"threads={threads + 1}").err
     assert run("pinned", 2, "invariant=true", "batch=4", "prefix_cache=false").code == 0
 
 
@@ -91,5 +90,5 @@ def test_the_number_of_slots_that_fit_is_pinned(
     refused = m1eval("run", *where, *invariant, "--repeats", 2, "-o", "memory=0.003")
     assert refused.code == 2
     (line,) = refused.err.strip().splitlines()
-    assert "batch=64" in line
+    assert "batch: 64" in line
     assert m1eval("run", *where, *invariant, "--repeats", 2, "-o", "memory=1").code == 0

@@ -4,6 +4,8 @@ import asyncio
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -166,3 +168,24 @@ def test_every_dataset_whose_code_can_evaluate_text_is_left_out_or_was_read():
 
 def test_the_library_is_the_version_that_was_read():
     assert reasoning_gym.__version__.startswith("0.1.")
+
+
+def test_the_demo_without_the_package_says_in_one_line_what_to_install(tmp_path):
+    code = "import sys; sys.modules['reasoning_gym'] = None; from m1eval.cli.main import main; main(sys.argv[1:])"
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "run",
+        "--tasks",
+        "demo",
+        "--model",
+        "echo:gold",
+        "--out",
+        str(tmp_path / "x"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.endswith("a package that is not installed: reasoning_gym.  pip install 'm1eval[gym]'\n")
+    assert not (tmp_path / "x").exists()

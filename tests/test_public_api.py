@@ -53,7 +53,7 @@ def test_exported_names():
     assert all(hasattr(m1eval, name) for name in m1eval.__all__)
 
 
-def test_fields_of_the_nouns():
+def test_the_public_types_have_their_fields():
     fields = {
         noun.__name__: noun.__struct_fields__ for noun in (m1eval.Sample, m1eval.Request, m1eval.Output, m1eval.Score)
     }

@@ -299,16 +299,16 @@ def test_the_words_of_a_command_are_masked_by_their_place(words: list[str], show
 
 
 @pytest.mark.parametrize("name", ["api_key", "x-api-key", "apiKey", "Ocp-Apim-Subscription-Key", "HF_TOKEN", "pass"])
-def test_names_of_keys(name: str) -> None:
+def test_names_that_mean_a_secret_are_recognised(name: str) -> None:
     assert credentials.is_key_name(name)
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "tokenizer", "eos_token", "prefix_key", "monkey", "stop_token", "keys"])
-def test_names_that_are_none(name: str) -> None:
+def test_names_that_mean_no_secret_are_left_alone(name: str) -> None:
     assert not credentials.is_key_name(name)
 
 
-def test_a_cut_secret_and_one_that_the_server_masked_itself() -> None:
+def test_cut_secrets_and_those_that_a_server_masked_are_masked() -> None:
     secrets.register(KEY)
     assert (
         secrets.redact(f"begins with {KEY[:20]}… and ends with …{KEY[-20:]}") == "begins with ***… and ends with …***"

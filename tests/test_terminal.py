@@ -40,7 +40,7 @@ def test_every_character_that_is_not_seen_is_escaped(category: str) -> None:
     assert not wrong
 
 
-def test_what_is_seen_stays() -> None:
+def test_printable_text_is_unchanged_and_control_characters_are_escaped() -> None:
     text = "naïve Ω 漢字 עברית العربية हिन्दी 👩‍👩‍👧 ✔️ e\u0301 − … ─ tab\tand\nline"
     assert terminal.printable(text) == text
     assert terminal.printable("a\nb", newlines=False) == "a\\nb"
@@ -169,7 +169,7 @@ def on_screen(folder: Path, *args: str) -> str:
     return screen
 
 
-def test_listings(hostile: Path) -> None:
+def test_control_characters_in_listings_are_escaped(hostile: Path) -> None:
     assert "\\x1b]0;owned" in on_screen(hostile, "tasks")
     assert "\\x1b]0;owned" in piped(hostile, "tasks")
     piped(hostile, "tasks", "bad", code=0)
@@ -178,7 +178,7 @@ def test_listings(hostile: Path) -> None:
     piped(hostile, "baselines", HOSTILE)
 
 
-def test_the_plan_of_a_run(hostile: Path) -> None:
+def test_control_characters_in_a_dry_run_are_escaped(hostile: Path) -> None:
     command = ["run", "--tasks", "bad", "--model", "echo:gold", "--dry-run", "--out", f"o{HOSTILE.replace('/', '')}"]
     for shown in (piped(hostile, *command, code=0), on_screen(hostile, *command)):
         assert "[red]x[/red][/]" in shown, "markup is text"
@@ -196,14 +196,14 @@ def test_runs_in_pipes_and_what_is_made_of_them(hostile: Path, url: str) -> None
     assert HOSTILE.partition("\x1b[2J")[0] in result["errors"][0]["reason"]
 
 
-def test_runs_on_a_terminal(hostile: Path, url: str) -> None:
+def test_control_characters_in_the_live_view_are_escaped(hostile: Path, url: str) -> None:
     command = ["run", "--tasks", "bad", "--model", "http:m", "--base-url", url, "-o", "retries=0", "--display", "full"]
     shown = on_screen(hostile, *command, "--out", f"o{HOSTILE.replace('/', '')}")
     assert "\\x1b]0;owned" in shown
     assert "[red]x[/red][/]" in shown
 
 
-def test_errors(hostile: Path, url: str) -> None:
+def test_control_characters_in_errors_are_escaped(hostile: Path, url: str) -> None:
     for args in (
         ["run", "--tasks", HOSTILE, "--model", HOSTILE],
         ["run", "--tasks", "bad", "--model", f"http:x{HOSTILE}", "--base-url", url],
@@ -272,7 +272,9 @@ def run_with(command: list[str], folder: Path, **how: Any) -> "subprocess.Comple
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_a_full_standard_output(tmp_path: Path, capitals: Path, more: list[str]) -> None:
+def test_a_full_standard_output_is_an_error_that_says_where_the_results_are(
+    tmp_path: Path, capitals: Path, more: list[str]
+) -> None:
     command = ["run", "--tasks", str(capitals), "--model", "echo:gold", "--out", "x", "--display", "none", *more]
     with Path("/dev/full").open("wb") as full:
         done = run_with(command, tmp_path, stdout=full)
@@ -286,7 +288,7 @@ def test_a_full_standard_output(tmp_path: Path, capitals: Path, more: list[str])
     assert b"Traceback" not in done.stderr
 
 
-def test_a_reader_that_has_gone(tmp_path: Path, capitals: Path) -> None:
+def test_a_closed_standard_output_ends_the_command_quietly(tmp_path: Path, capitals: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = ["run", "--tasks", str(capitals), "--model", "echo:gold", "--out", "x", "--display", "none"]

@@ -40,7 +40,7 @@ def test_parquet_stands_beside_the_journal(results):
     assert table["repeat"].dtype == int
 
 
-def test_a_place_without_runs(tmp_path):
+def test_reading_a_folder_without_runs_is_an_error(tmp_path):
     with pytest.raises(package.UsageError, match="no finished samples of a run in"):
         package.read(str(tmp_path / "**"))
 

@@ -57,13 +57,13 @@ def error(result, folder, code=2):
         (",", "echo:gold", "no name given"),
     ],
 )
-def test_names_that_are_not_there(m1eval, monkeypatch, tmp_path, tasks, model, words):
+def test_unknown_tasks_and_models_are_refused_by_name(m1eval, monkeypatch, tmp_path, tasks, model, words):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     result = m1eval("run", "--tasks", tasks, "--model", model, "--out", tmp_path / "x", "--display", "none")
     assert words in error(result, tmp_path)
 
 
-def test_an_unreachable_server(m1eval, capitals, tmp_path):
+def test_an_unreachable_server_is_named_with_its_url(m1eval, capitals, tmp_path):
     with Closed() as port:
         command = ("run", "--tasks", capitals, "--model", "http:m", "--base-url", f"http://127.0.0.1:{port}/v1")
         message = error(m1eval(*command, "--out", tmp_path / "x", "--display", "none"), tmp_path, code=4)

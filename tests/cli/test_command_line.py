@@ -1,6 +1,5 @@
 """Parsing of options: given twice, numbers of tokens, the last word of --set, exit codes, folders, listings."""
 
-import json
 import re
 
 import click
@@ -9,7 +8,7 @@ import pytest
 from m1eval.cli.main import cli
 from m1eval.cli.options import GROUPS
 from m1eval.store import folders
-from m1eval.text import format_p, is_are, parse_tokens, plural
+from m1eval.text import parse_tokens, plural
 from tests.conftest import GONE, lines, run_of, write
 from tests.serving import Closed
 
@@ -116,7 +115,7 @@ def test_what_cannot_be_is_one_line(m1eval, capitals, monkeypatch, tmp_path, opt
 
 
 @pytest.mark.parametrize("price", ["-1", ".nan", ".inf"])
-def test_a_price_that_cannot_be(m1eval, capitals, tmp_path, price):
+def test_an_impossible_price_is_refused_in_one_line(m1eval, capitals, tmp_path, price):
     prices = write(tmp_path / "p.yaml", f"'*': {{input: {price}, output: 1}}\n")
     result = m1eval("run", "-t", capitals, *ECHO, "--prices", prices, "--max-cost", "1", "--out", tmp_path / "x")
     assert (result.code, result.err.count("\n")) == (2, 1), result.err
@@ -127,7 +126,7 @@ def test_the_same_value_twice_is_no_contradiction(m1eval, capitals, tmp_path):
     assert result.code == 0
 
 
-def test_set_has_the_last_word(m1eval, capitals, monkeypatch, tmp_path):
+def test_set_overrides_the_other_options(m1eval, capitals, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     options = ("--max-tokens", "5", "--think", "6", "--temperature", "0.5", "--repeats", "2", "--system", "Be {{ brief")
     overrides = ("generation.max_tokens=7", "think=8", "generation.temperature=1", "repeats=3", "system=Hi")
@@ -238,7 +237,7 @@ def test_an_error_of_our_own_asks_for_a_report(m1eval):
         ("~/m.gguf", "m.gguf"),
     ],
 )
-def test_folder_names_of_models(name, label):
+def test_the_folder_of_a_model_has_a_short_safe_name(name, label):
     assert folders.label(name, "echo") == label
     assert len(folders.label("x" * 5000, "echo")) < 120
 
@@ -270,7 +269,7 @@ def test_a_folder_of_an_earlier_version_goes_on(m1eval, capitals, monkeypatch, t
     assert other.json()["runs"][0]["path"] == "results/capitals/org--model"
 
 
-def test_completion_and_help(shell):
+def test_shell_completion_completes_names_of_a_list(shell):
     for name in ("bash", "zsh", "fish"):
         assert "_M1EVAL_COMPLETE" in shell("completion", name).out
     words = {"_M1EVAL_COMPLETE": "bash_complete", "COMP_WORDS": "m1eval run --tasks demo,aime2", "COMP_CWORD": "3"}
@@ -302,10 +301,3 @@ def test_every_command_has_a_first_sentence_that_fits_and_examples_at_the_end(sh
 def test_a_standard_output_that_takes_ascii_alone(shell, capitals, env):
     result = shell("run", "-t", capitals, *ECHO, env=env)
     assert (result.code, "Traceback" in result.err) == (0, False)
-
-
-def test_words_for_counts():
-    assert [plural(n, "sample") for n in (0, 1, 2410)] == ["0 samples", "1 sample", "2,410 samples"]
-    assert (plural(2, "repeat of it", "repeats of it"), is_are(1), is_are(2)) == ("2 repeats of it", "is", "are")
-    assert [format_p(p) for p in (0.0342, 0.0001)] == ["p = 0.034", "p < 0.001"]
-    assert json.dumps(format_p(1.0)) == '"p = 1.000"'

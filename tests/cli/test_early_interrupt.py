@@ -41,7 +41,7 @@ def test_at_any_moment_of_the_start(capitals, tmp_path, part):
         assert output in ([], [early.MESSAGE + "\n"]), after
 
 
-def test_at_the_first_line_of_all(tmp_path):
+def test_an_interrupt_at_the_first_line_ends_quietly_with_130(tmp_path):
     for _ in range(5):
         code, output = interrupted(tmp_path, ("--help",), 0)
         assert (code, output) == (130, [])

@@ -55,7 +55,9 @@ def test_a_cut_prompt_is_one_note_and_marked(server: Loopback) -> None:
         (Request(messages=[{"role": "assistant", "content": None, "tool_calls": []}]), Usage(prompt=3), None),
     ],
 )
-def test_what_must_have_been_cut(request_: Request, usage: Usage, least: int | None) -> None:
+def test_a_prompt_with_fewer_tokens_than_it_must_have_was_cut(
+    request_: Request, usage: Usage, least: int | None
+) -> None:
     cut = detect(request_, usage)
     assert (cut and cut.least) == least
 

@@ -192,7 +192,7 @@ def test_a_context_error_leaves_max_tokens_out_once_then_gives_in(server: Loopba
     ids=str,
 )
 @pytest.mark.parametrize("how", ["whole", "stream"])
-def test_what_passes_is_retried(server: Loopback, error: dict[str, Any], how: str):
+def test_a_transient_error_in_a_stream_is_retried(server: Loopback, error: dict[str, Any], how: str):
     progress = RecordingProgress()
     reply = Reply(error) if how == "whole" else Reply(event(error), headers={"Content-Type": "text/event-stream"})
     output = ask(server.reply(reply, answer()), question(progress=progress))

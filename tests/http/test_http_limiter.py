@@ -120,7 +120,7 @@ def test_stray_refusals_do_not_halve():
     assert asyncio.run(scenario()) >= INITIAL_LIMIT
 
 
-def test_a_fixed_number_stays():
+def test_a_fixed_concurrency_does_not_adapt_to_overloads():
     async def scenario() -> int:
         limiter = limiters.AdaptiveLimiter(5)
         for _ in range(100):

@@ -71,7 +71,7 @@ def test_custom_tags_are_an_option_and_recorded_in_the_run(server: Loopback, m1e
     assert config["runner"] == {"think_tags": "<my_draft>,</my_draft>"}
 
 
-def test_a_profile_tells_the_form(server: Loopback, m1eval: Any, tmp_path: Any) -> None:
+def test_a_profile_determines_the_form_of_thinking(server: Loopback, m1eval: Any, tmp_path: Any) -> None:
     cases = replies(FORMS["harmony"]) | {"stripped": ("final12", "stop", "right")}
     graded(m1eval, server, tmp_path, cases, "--profile", "gpt_oss")
 

@@ -167,7 +167,7 @@ CASES: dict[str, tuple[list[Any], list[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_deltas_find_their_call(name: str):
+def test_deltas_are_merged_into_their_calls(name: str):
     deltas, expected = CASES[name]
     assert merged(*deltas) == expected
 

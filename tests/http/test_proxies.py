@@ -42,7 +42,7 @@ FOUND: list[tuple[str, dict[str, str], str | None]] = [
 
 
 @pytest.mark.parametrize(("url", "environ", "expected"), FOUND, ids=range(len(FOUND)))
-def test_the_proxy_of_an_address(url: str, environ: dict[str, str], expected: str | None) -> None:
+def test_the_environment_names_the_proxy_of_an_address(url: str, environ: dict[str, str], expected: str | None) -> None:
     proxy = proxies.find(url, environ)
     assert (proxy.url if proxy else None) == expected
 

@@ -84,7 +84,7 @@ def test_a_wrong_greedy_token_is_seen(parity: Any, folder: Path, capsys: pytest.
     assert "| no |" in rows[0]
 
 
-def test_nan_fails(parity: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_logit_of_nan_fails(parity: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logits = load_file(folder / EXPECTED)["logits"]
     spoilt(folder, logits=logits.fill_(torch.nan))
     assert compare(parity, capsys, str(folder))[0] == 1

@@ -21,7 +21,7 @@ CASES = [json.loads(line) for line in (ROOT / "tests/data/thinking_conformance.j
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])
-def test_conformance(case):
+def test_a_text_is_split_as_its_conformance_case_says(case):
     split = split_thinking(
         case["text"],
         opened=case["opened"],
@@ -55,7 +55,7 @@ def test_the_cases_cover_what_harnesses_get_wrong():
         assert form.closes.search(shown), form.name
 
 
-def test_other_tags():
+def test_tags_can_be_given():
     split = split_thinking("[THINK]a[/THINK]b", tags=("[THINK]", "[/THINK]"))
     assert split == ("b", "a", False)
 

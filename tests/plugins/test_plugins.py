@@ -71,7 +71,7 @@ def test_a_scorer_survives_pickling_into_another_process():
         ("runners", "./nowhere.py", "no file ./nowhere.py"),
     ],
 )
-def test_a_name_that_is_not_there(kind, name, words):
+def test_an_unknown_plugin_is_an_error_with_the_known_names(kind, name, words):
     with pytest.raises(UsageError) as error:
         load(kind, name)
     assert words in str(error.value)
@@ -96,7 +96,7 @@ def test_plugins_of_a_named_folder(folder, shell, tmp_path_factory):
     assert result.json()["runs"][0]["score"] == 0.25
 
 
-def test_plugins_by_path(tmp_path, shell):
+def test_plugins_are_loaded_by_path(tmp_path, shell):
     write(tmp_path / "a" / "my_task.yaml", TASK.replace("scorer: mine", "scorer: ./my_scorer.py"))
     write(tmp_path / "a" / "mine.jsonl", '{"question": "1+1?", "answer": "2"}\n')
     write(tmp_path / "a" / "my_scorer.py", SCORER)

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from m1eval import text
 from m1eval.report import layout
 from m1eval.report.markdown import markdown
 from tests.conftest import run_of, write
@@ -63,25 +62,6 @@ def test_wrapping_keeps_every_character(text, width):
 def test_markdown_is_padded_by_cells_and_escapes_bars():
     text = markdown(["task", "score"], [["日本", "0.5"], ["a|b", "0.25"]])
     assert text.splitlines() == ["| task | score |", "|------|------:|", "| 日本 |   0.5 |", "| a\\|b |  0.25 |"]
-
-
-def test_words_of_numbers():
-    assert [text.format_cost(cost) for cost in (None, 0.0, 0.0875, 0.00421, 12.345, 1234.5)] == [
-        *("–", "$0.00", "$0.087", "$0.0042", "$12.35", "$1,234.50")
-    ]
-    assert text.format_cost(1.5, complete=False) == "≥ $1.50"
-    assert [text.format_p(p) for p in (0.0420, 0.001, 0.0009)] == ["p = 0.042", "p = 0.001", "p < 0.001"]
-    assert [text.plural(n, "sample") for n in (0, 1, 2, 1200)] == [
-        "0 samples",
-        "1 sample",
-        "2 samples",
-        "1,200 samples",
-    ]
-    assert [
-        text.format_interval(None),
-        text.format_interval((0.5, 1)),
-        text.format_interval((-0.1, 0.2), signed=True),
-    ] == [*("–", "0.500–1.000", "-0.100 to +0.200")]
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])

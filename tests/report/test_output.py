@@ -116,7 +116,7 @@ def test_json_is_all_that_stands_on_standard_output(m1eval, aime):
         (("--model", "echo:gold", "--no-such-option"), 2),
     ],
 )
-def test_exit_codes(m1eval, aime, more, code):
+def test_the_exit_code_says_how_the_command_ended(m1eval, aime, more, code):
     assert m1eval(*aime, *more).code == code
 
 

@@ -46,7 +46,7 @@ def test_check_reads_the_data_folder(m1eval, tmp_path):
         (("What is the capital of {{ country }}?", " "), "the prompt is empty"),
     ],
 )
-def test_what_is_unsound_is_found(m1eval, capitals, change, words):
+def test_check_finds_what_is_wrong_with_a_task(m1eval, capitals, change, words):
     capitals.write_text(capitals.read_text().replace(*change))
     result = m1eval("check", capitals)
     assert result.code == 1
@@ -54,7 +54,7 @@ def test_what_is_unsound_is_found(m1eval, capitals, change, words):
     assert words in result.out
 
 
-def test_the_list_of_tasks(m1eval):
+def test_tasks_lists_every_task(m1eval):
     text = m1eval("tasks").out
     assert "aime24 " in text
     assert "Reasoning Gym" in text
@@ -65,7 +65,7 @@ def test_the_list_of_tasks(m1eval):
             assert {"title", "description", "source", "licence", "tags", "scorer"} <= set(row), row["task"]
 
 
-def test_one_task_in_full(m1eval):
+def test_tasks_shows_every_key_of_a_named_task(m1eval):
     text = m1eval("tasks", "aime24").out
     assert "Please reason step by step" in text
     (row,) = m1eval("tasks", "aime24", "--json").json()
@@ -171,7 +171,7 @@ def test_a_score_that_cannot_be_is_found(m1eval, capitals, value, empty):
 
 
 @pytest.mark.parametrize("returned", ["None", "1.0", "True", "{'value': 1.0}"])
-def test_what_is_no_score_is_found(m1eval, capitals, returned):
+def test_check_finds_a_scorer_that_returns_something_else_than_a_score(m1eval, capitals, returned):
     code = f"class Scorer:\n    async def score(self, output, sample, context):\n        return {returned}\n"
     capitals.with_name("s.py").write_text(code)
     capitals.write_text(capitals.read_text().replace("scorer: exact", "scorer: ./s.py"))

@@ -138,7 +138,7 @@ def test_the_bounds_hold_whatever_the_missing_answers_were(ballot, missing):
                 assert low - 1e-12 <= figure.value <= high + 1e-12
 
 
-def test_shares_have_no_figures():
+def test_partial_scores_have_no_pass_at_k_or_majority():
     answers = [record("s", 0, "x", right=True), Record(id="s", repeat=1, outcome="partial", value=0.5, answer="y")]
     assert metrics.metrics(metrics.collect(answers), 2) == []
 

@@ -82,7 +82,7 @@ def test_prompts_are_kept_once_and_long_ones_as_a_hash(m1eval, tmp_path):
     assert (run_of(tmp_path / "x") / "prompts.zst").stat().st_size < 1000
 
 
-def test_two_runs_in_one_folder(shell, capitals, tmp_path):
+def test_a_second_run_in_a_folder_that_is_in_use_is_refused(shell, capitals, tmp_path):
     command = [sys.executable, "-m", "m1eval", "run", "--tasks", str(capitals), "--model", "echo:gold", "--out", "x"]
     first = subprocess.Popen([*command, "-o", "latency=600"], cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:

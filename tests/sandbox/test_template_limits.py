@@ -83,7 +83,7 @@ BOMBS = [
 
 
 @pytest.mark.parametrize("source", BOMBS, ids=range(len(BOMBS)))
-def test_work_without_end_ends(source: str) -> None:
+def test_endless_templates_are_stopped(source: str) -> None:
     with pytest.raises(TemplateLimitError):
         ENVIRONMENT.render(ENVIRONMENT.compiled(source), {})
 
@@ -172,7 +172,7 @@ def test_other_templates_render_as_in_jinja(a: str, b: str, n: int, keys: list[s
         assert ENVIRONMENT.render(ENVIRONMENT.compiled(source), row) == plain.from_string(source).render(row)
 
 
-def test_a_long_context_is_no_bomb() -> None:
+def test_a_long_context_stays_within_the_limits() -> None:
     text = "word " * 800_000
     row = {"messages": [{"role": "user", "content": text}, {"role": "user", "content": text}]}
     source = "{% for m in messages %}{{ '<' + m.role + '>' ~ (m.content | trim) + m.content.strip() }}{% endfor %}"

@@ -118,7 +118,7 @@ def test_a_target_beyond_the_options_is_named_before_it_is_asked(options, target
 
 
 @pytest.mark.parametrize("target", ["c", "(C)", " C. ", "C)"])
-def test_a_target_may_be_dressed(target):
+def test_a_target_may_have_markup_around_its_letter(target):
     assert graded("The answer is C.", target).value == 1
 
 

@@ -107,7 +107,7 @@ def test_a_verdict_in_json_is_read_strictly(reply, verdict):
     assert judge.read(reply, ["YES", "NO"], "json") == verdict
 
 
-def test_a_verdict_may_be_a_letter():
+def test_verdicts_can_be_read_from_letters():
     options: dict[str, Any] = {"letters": {"A": "YES", "B": "NO"}, "form": "letter"}
     assert grade(Bench(["(A)."]), **options).metrics["verdict YES"] == 1
     assert grade(Bench(["As you like", "B"]), **options).value == 0
@@ -196,7 +196,7 @@ def test_the_verdict_that_passes_may_stand_in_a_column():
     assert grade(Bench(["Verdict: YES"]), sample=sample, verdicts=verdicts).value == 0
 
 
-def test_figures_of_a_run():
+def test_a_run_has_rates_of_verdicts_by_column_and_of_what_was_attempted():
     scorer = judge.Scorer(
         rubric="x",
         verdicts={"RIGHT": 1, "WRONG": 0, "NONE": 0},

@@ -39,7 +39,7 @@ def test_errors_as_wrong_or_right_count_in_their_own_samples():
     assert Tally().bounds is None
 
 
-def test_nothing_scored_is_no_zero():
+def test_a_tally_without_scores_has_no_score_rather_than_zero():
     assert tally({"a": [None]}).score is None
     assert tally({"a": [None]}).interval is None
     assert Tally().score is None

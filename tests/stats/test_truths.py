@@ -34,7 +34,7 @@ SMALL = {
 
 
 @pytest.mark.parametrize(("table", "setting"), [(table, each) for table, names in SMALL.items() for each in names])
-def test_promises_are_kept(table, setting):
+def test_intervals_hold_the_truth_as_often_as_they_promise(table, setting):
     number = [name for name, _ in simulated.TABLES[table]()].index(setting)
     row = simulated.measure(table, number, TRIALS)
     assert any(simulated.promise(name, setting) for name in row.measured) or "bounds hold the truth" in row.measured

@@ -114,13 +114,13 @@ def test_a_file_that_cannot_be_read(tmp_path, name, data, words):
     assert words in str(error.value)
 
 
-def test_an_empty_data_folder(m1eval, tmp_path):
+def test_an_empty_data_folder_is_an_error_that_names_the_file_to_put_there(m1eval, tmp_path):
     result = m1eval("run", "--tasks", "aime24", "--model", "echo:gold", "--data-dir", tmp_path, "--out", tmp_path / "x")
     assert result.code == 2
     assert f"no data for aime24 in {tmp_path}: put aime24.jsonl there" in result.err
 
 
-def test_a_dataset_without_rows(m1eval, tmp_path):
+def test_a_dataset_without_rows_is_an_error(m1eval, tmp_path):
     write(tmp_path / "aime24.jsonl", "\n")
     result = m1eval("run", "--tasks", "aime24", "--model", "echo:gold", "--data-dir", tmp_path, "--out", tmp_path / "x")
     assert result.code == 2

@@ -155,7 +155,7 @@ def test_the_rest_of_the_rows_is_not_read(tmp_path):
     assert table == {"length": [7] * 30}
 
 
-def test_a_limited_run_grows(tmp_path, m1eval):
+def test_a_run_continues_with_a_larger_limit(tmp_path, m1eval):
     table(tmp_path, [{"length": 4096 * (1 + i % 3), "depth": i % 5} for i in range(60)])
     command = ("run", "--tasks", tmp_path / "t.yaml", "--model", "echo:gold", "--out", tmp_path / "x", "--json")
     for limit in (3, 5, 20):

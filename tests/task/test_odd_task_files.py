@@ -88,7 +88,7 @@ KEYS = [f"{path}.{field.encode_name}".strip(".") for path in STRUCTS for field i
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_key_with_any_value(key, tmp_path, m1eval, monkeypatch):
+def test_any_value_of_a_key_is_accepted_or_refused_in_one_line(key, tmp_path, m1eval, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "sums.jsonl", "".join(json.dumps({"a": i, "b": i * i}) + "\n" for i in range(5)))
     path, _, name = key.rpartition(".")
@@ -142,7 +142,7 @@ IMPOSSIBLE = [
 
 
 @pytest.mark.parametrize(("line", "words"), IMPOSSIBLE, ids=[line for line, _ in IMPOSSIBLE])
-def test_a_value_that_cannot_be(line, words, tmp_path, m1eval, monkeypatch):
+def test_an_impossible_value_is_refused_at_its_line(line, words, tmp_path, m1eval, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "sums.jsonl", '{"a": 1, "b": 2}\n')
     write(tmp_path / "t.yaml", f"{GOOD.strip()}\n{line}\n")
@@ -191,7 +191,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_name_that_is_no_task(name, tmp_path, m1eval, monkeypatch):
+def test_a_name_of_something_else_than_a_task_is_refused(name, tmp_path, m1eval, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "folder" / "t.yaml", GOOD)
     (tmp_path / "empty_folder").mkdir()

@@ -42,7 +42,7 @@ def test_a_row_becomes_a_sample(sums):
     assert (sample.target, sample.gold, sample.metadata) == ("12", "12", {"a": 3, "b": 9})
 
 
-def test_messages_system_and_id(sums):
+def test_messages_system_and_id_are_rendered_for_each_row(sums):
     text = GOOD.replace(
         'prompt: "{{ a }} + {{ b }}?"', 'system: Be {{ a }}\nmessages: [{role: user, content: "{{ b }}"}]'
     )
@@ -52,7 +52,7 @@ def test_messages_system_and_id(sums):
 
 
 @pytest.mark.parametrize("as_text", [True, False])
-def test_messages_from_a_column(tmp_path, as_text):
+def test_messages_can_come_from_a_column(tmp_path, as_text):
     chat = [{"role": "user", "content": "{{ not a template }}"}]
     write(tmp_path / "c.jsonl", json.dumps({"chat": json.dumps(chat) if as_text else chat, "answer": "x"}) + "\n")
     path = write(
@@ -80,7 +80,7 @@ def test_groups_name_their_tasks_once(sums):
     assert [task.name for task in load_tasks([group, group])] == ["one", "two"]
 
 
-def test_overrides(sums):
+def test_overrides_set_keys_of_the_task(sums):
     (task,) = load_tasks([sums()], ["generation.temperature=0.5", "repeats=3", "generation.stop=[a, b]"])
     assert (task.definition.generation.temperature, task.definition.generation.stop) == (0.5, ("a", "b"))
     assert task.definition.repeats == 3
@@ -224,7 +224,7 @@ def test_an_override_that_does_not_fit(override, words):
     assert words in str(error.value)
 
 
-def test_two_tasks_with_one_name(sums, tmp_path):
+def test_two_tasks_with_one_name_are_refused(sums, tmp_path):
     other = write(tmp_path / "other" / "sums.yaml", GOOD)
     with pytest.raises(UsageError, match=r"two tasks are named 'sums': .*sums.yaml and .*other/sums.yaml"):
         load_tasks([sums(), str(other)])
@@ -251,7 +251,7 @@ def test_a_sample_that_cannot_be_made_is_errored_and_the_others_are_run(m1eval, 
     assert "ZeroDivisionError" in (run_of(tmp_path / "x") / "samples.jsonl").read_text()
 
 
-def test_two_samples_with_one_id(sums, m1eval, tmp_path):
+def test_two_samples_with_one_id_are_refused(sums, m1eval, tmp_path):
     result = m1eval("run", "--tasks", sums(GOOD + "id: same\n"), "--model", "echo:gold", "--out", tmp_path / "x")
     assert result.code == 2
     assert "sums.yaml:6: two samples have the id 'same'" in result.err

@@ -95,7 +95,7 @@ def test_another_file_at_the_address_is_still_refused(read, hub, tmp_path):
     assert not list(tmp_path.glob("cache/texts/*"))
 
 
-def test_why_a_file_cannot_be_had(read, hub):
+def test_the_error_says_why_a_published_file_is_missing(read, hub):
     def missing(handler: Handler) -> bool:
         if handler.where.startswith("/raw/"):
             handler.refuse(404)

@@ -75,7 +75,7 @@ def refused(both, tmp_path, *words):
         ("{{ ' '.join(b) if q else c.v }}", {"q": "", "c": {"v": ["y"]}}, "a list as Python writes it"),
     ],
 )
-def test_a_reference_that_is_no_text(run, tmp_path, target, row, words):
+def test_a_reference_that_is_not_text_is_refused(run, tmp_path, target, row, words):
     sound = {"q": "x", "a": "y", "b": ["y"], "c": {"v": "y", "w": "y"}}
     refused(run(row, ('"{{ a }}"', json.dumps(target)), sound), tmp_path, "t.yaml:4: ", words)
 

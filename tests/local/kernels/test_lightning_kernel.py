@@ -97,7 +97,7 @@ def test_tokens_outside_the_spans_give_zeros_and_change_nothing(kernel, plain, d
     assert not actual[90:].any()
 
 
-def test_no_spans_are_no_work(kernel, device):
+def test_without_spans_nothing_is_written(kernel, device):
     q, k, v = random_qkv(device, 5, 16)
     states = begun(device, 2, 16)
     before = states.clone()

@@ -202,7 +202,7 @@ def test_factors_next_to_another_scaling_are_refused(model: Any, tmp_path: Path)
         read(tmp_path / "both.gguf")
 
 
-def test_header_of_the_format(tmp_path: Path) -> None:
+def test_a_header_with_every_kind_of_value_is_read_back(tmp_path: Path) -> None:
     """Every kind of value, read back."""
     header = local.weights.gguf_split.gguf_header
     file = tmp_path / "kinds.gguf"

@@ -184,7 +184,9 @@ def parts(items: Mapping[str, Break]) -> list[dict[str, Break]]:
 
 
 @pytest.mark.parametrize("cases", parts(CONFIGS), ids=range(4))
-def test_configs(cases: dict[str, Break], small: Path, tmp_path: Path, capitals: Path) -> None:
+def test_broken_configs_are_refused_in_one_line(
+    cases: dict[str, Break], small: Path, tmp_path: Path, capitals: Path
+) -> None:
     assert run(cases, small, tmp_path, capitals) == []
 
 
@@ -311,7 +313,9 @@ WEIGHTS: dict[str, Break] = {
 
 
 @pytest.mark.parametrize("cases", parts(WEIGHTS), ids=range(4))
-def test_weights(cases: dict[str, Break], small: Path, tmp_path: Path, capitals: Path) -> None:
+def test_broken_weights_are_refused_in_one_line(
+    cases: dict[str, Break], small: Path, tmp_path: Path, capitals: Path
+) -> None:
     assert run(cases, small, tmp_path, capitals) == []
 
 

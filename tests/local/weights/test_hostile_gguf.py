@@ -134,7 +134,9 @@ def gguf_model(tiny: Callable[..., Any], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize("cases", parts(GGUFS), ids=range(4))
-def test_gguf_files(cases: dict[str, Break], gguf_model: Path, tmp_path: Path, capitals: Path) -> None:
+def test_broken_gguf_files_are_refused_in_one_line(
+    cases: dict[str, Break], gguf_model: Path, tmp_path: Path, capitals: Path
+) -> None:
     assert run(cases, gguf_model, tmp_path, capitals) == []
 
 

@@ -19,7 +19,7 @@ DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
-def test_answers_with_bases(right):
+def test_numerals_with_a_base_are_compared_by_value(right):
     cases = [case for case in CASES if case["right"] is right]
     assert len(cases) > 80
     verdicts = [
@@ -37,7 +37,7 @@ def written(value: int, base: int) -> str:
     return digits or "0"
 
 
-def test_random_numerals():
+def test_random_numerals_equal_themselves_in_other_bases():
     draw = random.Random(0)
     for _ in range(500):
         base, value = draw.randint(2, 36), draw.randint(1, 10**9)
@@ -78,11 +78,11 @@ def test_random_numerals():
         "base 2",
     ],
 )
-def test_no_numeral(text):
+def test_other_texts_are_not_read_as_numerals(text):
     assert bases.numeral(text) is None
 
 
-def test_fractions_of_a_base():
+def test_digits_after_the_point_are_fractions_of_the_base():
     assert bases.numeral("0.101_2").value == Fraction(5, 8)
     assert bases.numeral("-1.8_{16}").value == Fraction(-3, 2)
 

@@ -121,7 +121,7 @@ QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCh
 
 @QUICK
 @given(LATEX)
-def test_every_answer_is_itself(text):
+def test_every_answer_equals_itself(text):
     assert same(text, text)[0]
 
 
@@ -133,7 +133,7 @@ def test_equality_of_numbers_is_symmetric_and_exact(one, other):
 
 @QUICK
 @given(LATEX, st.sampled_from(DRESSES[:4] + DRESSES[5:]))
-def test_dress_changes_nothing(text, dress):
+def test_markup_around_an_answer_changes_nothing(text, dress):
     assert same(text, dress.replace("{}", text))[0]
     assert same(dress.replace("{}", text), text)[0]
 

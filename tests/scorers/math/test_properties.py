@@ -129,7 +129,7 @@ DRESS = [
 ]
 
 
-def test_dress_changes_no_verdict():
+def test_markup_around_an_answer_changes_no_verdict():
     draw, changed = random.Random(6), []
     for text in REFERENCES[::3]:
         wrong_ones = [other for _, other in different(text)]

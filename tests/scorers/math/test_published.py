@@ -270,7 +270,7 @@ def test_number_words_are_read_as_word2number_reads_them(text, number):
     assert published.qwen_text.spoken(text) == number
 
 
-def test_a_rule_says_what_it_lacks(monkeypatch):
+def test_a_rule_names_the_package_that_it_needs(monkeypatch):
     monkeypatch.setattr(published, "version", lambda _: "4.13.2")
     for rule in ("qwen", "matharena"):
         with pytest.raises(UsageError, match=r"antlr4-python3-runtime 4\.11"):

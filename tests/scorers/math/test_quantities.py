@@ -27,7 +27,7 @@ def same(target: str, answer: str, precision: str = "exact") -> tuple[bool, str]
 
 @pytest.mark.parametrize("precision", ["exact", "gold"])
 @pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
-def test_answers_with_units(right, precision):
+def test_quantities_are_compared_with_their_units(right, precision):
     cases = [case for case in CASES if (case["right"], case.get("precision", "exact")) == (right, precision)]
     assert len(cases) > 20
     off = [case for case in cases if same(case["gold"], case["answer"], precision)[0] is not right]
@@ -95,7 +95,7 @@ def test_sizes_are_exact(one, other, size):
         "x m",
     ],
 )
-def test_no_unit(text):
+def test_other_texts_are_not_read_as_units(text):
     assert units.parse(text) is None
 
 

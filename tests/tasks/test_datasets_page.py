@@ -15,13 +15,23 @@ HEAD = """# Datasets
 Tasks read each dataset at one commit, and `run.json` says which one was loaded. Where the hub cannot be reached, the
 pinned commit is taken from the cache; another commit never takes its place.
 
-Gated datasets need an account: accept the terms on the dataset's page, make a token at
+Gated datasets need an account: accept the terms on the dataset's page, create a token at
 <https://huggingface.co/settings/tokens> and set `HF_TOKEN` to it. Without either, `--data-dir DIR` reads `DIR/<task>.jsonl`.
 
 | task | dataset | commit | rows | licence | access |
 |---|---|---|---:|---|---|
 """
 TAIL = """
+* `multichallenge` has the authors' revision of 266 conversations. Scores published before it, including those of
+  MiniMax-M1, are based on the first edition: `multichallenge_273`, which the group `m1` uses.
+* `mrcr` and `mrcr_128k` use the data on which MiniMax-M1's scores were published. In December 2025 the authors
+  corrected them (about a tenth of the prompts had extra needles, one answer in twenty was wrong): `--protocol fixed`.
+* `mr_niah`: the authors' files of the other lengths are cut off in the middle of a row, so only 2,048 and 10,240 tokens
+  can be run.
+* `hle`: 2,158 of the rows need no image; the others are left out and counted.
+* `babilong`: qa11 to qa20 exist only at 0k.
+* `zebralogic`: `allenai/ZebraLogicBench`, the public copy, has no solutions.
+"""
 * `multichallenge` has the authors' revision of 266 conversations. Figures published before it, those of MiniMax-M1 among
   them, rest on the first edition: `multichallenge_273`, which the group `m1` takes.
 * `mrcr` and `mrcr_128k` have the data as of the published scores of MiniMax-M1. In December 2025 the authors

@@ -32,16 +32,6 @@ TAIL = """
 * `babilong`: qa11 to qa20 exist only at 0k.
 * `zebralogic`: `allenai/ZebraLogicBench`, the public copy, has no solutions.
 """
-* `multichallenge` has the authors' revision of 266 conversations. Figures published before it, those of MiniMax-M1 among
-  them, rest on the first edition: `multichallenge_273`, which the group `m1` takes.
-* `mrcr` and `mrcr_128k` have the data as of the published scores of MiniMax-M1. In December 2025 the authors
-  corrected them (about a tenth of the prompts had extra needles, one answer in twenty was wrong): `--protocol fixed`.
-* `mr_niah`: the authors' files of the other lengths are cut off in the middle of a row, so only 2,048 and 10,240 tokens
-  can be run.
-* `hle`: 2,158 of the rows need no image; the others are left out and counted.
-* `babilong`: qa11 to qa20 exist at 0k alone.
-* `zebralogic`: `allenai/ZebraLogicBench`, the copy that anyone may read, has no solutions.
-"""
 
 
 def page() -> str:

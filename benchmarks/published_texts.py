@@ -127,7 +127,7 @@ def _mutated(draw: random.Random) -> Case:
     return Case("grammar, mutated", gold, wrapped(draw, mutated(draw, variant(draw, gold))))
 
 
-def answer(draw: random.Random, depth: int = 0) -> str:  # noqa: PLR0911, PLR0912 - a kind of answer, a return
+def answer(draw: random.Random, depth: int = 0) -> str:
     """An answer as a data set or a model would write it."""
     kind = draw.randrange(24 if depth < 1 or (depth < 2 and draw.random() < 0.4) else 6)
 
@@ -137,6 +137,15 @@ def answer(draw: random.Random, depth: int = 0) -> str:  # noqa: PLR0911, PLR091
     number = str(draw.choice([0, 1, 2, 3, 5, 7, 10, 12, 25, 50, 100, 144, 1000, 4096, 12345, 1234567]))
     small = str(draw.randrange(1, 20))
     letter = draw.choice("xyzabntkmjeiABCDE")
+    if kind < 6:
+        return _number(kind, draw, number, small, letter)
+    if kind < 15:
+        return _compound(kind, draw, inner, small)
+    return _notation(kind, draw, inner, number, small, letter)
+
+
+def _number(kind: int, draw: random.Random, number: str, small: str, letter: str) -> str:
+    """A number or a letter, of kinds 0 to 5."""
     match kind:
         case 0 | 1:
             return draw.choice(["", "", "-", "+"]) + number
@@ -146,8 +155,13 @@ def answer(draw: random.Random, depth: int = 0) -> str:  # noqa: PLR0911, PLR091
             return rf"\{draw.choice(['frac', 'dfrac', 'tfrac'])}{{{number}}}{{{small}}}"
         case 4:
             return draw.choice([letter, rf"{number}{letter}", rf"{letter}^{small[0]}", r"\pi", rf"{small}\pi"])
-        case 5:
+        case _:
             return draw.choice([rf"\sqrt{{{small}}}", rf"\sqrt{small}", rf"{small}\sqrt{{{number}}}"])
+
+
+def _compound(kind: int, draw: random.Random, inner: Callable[[], str], small: str) -> str:  # noqa: PLR0911 - a kind, a return
+    """Several answers in one, of kinds 6 to 14."""
+    match kind:
         case 6:
             return f"({inner()}, {inner()})" if draw.random() < 0.6 else f"({inner()},{inner()},{inner()})"
         case 7:
@@ -164,10 +178,17 @@ def answer(draw: random.Random, depth: int = 0) -> str:  # noqa: PLR0911, PLR091
             return f"{inner()}^{{{inner()}}}" if draw.random() < 0.5 else f"{inner()}^{small}"
         case 13:
             return rf"\frac{{{inner()}}}{{{inner()}}}"
-        case 14:
+        case _:
             return (
                 f"{draw.choice(['x', 'y', 'f(x)', 'y', 'AB', 'n'])} {draw.choice(['=', '=', chr(92) + 'in'])} {inner()}"
             )
+
+
+def _notation(  # noqa: PLR0911 - a kind, a return
+    kind: int, draw: random.Random, inner: Callable[[], str], number: str, small: str, letter: str
+) -> str:
+    """An answer with units, words, matrices or functions, of kinds 15 to 23."""
+    match kind:
         case 15:
             unit = draw.choice(
                 ["cm", "degrees", "meters", "dollars", "square units", "miles per hour", "cm^2", "inches"]

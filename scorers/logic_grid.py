@@ -14,12 +14,13 @@ braces inside texts.
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 from m1eval import Context, Output, Sample, Score, UsageError
 
 from ._columns import TargetScorer
+from ._quotations import objects
 
 Grid = dict[str, dict[str, str]]
 Rule = Literal["zeroeval", "m1eval"]
@@ -28,7 +29,6 @@ MAX_OBJECTS = 50
 """Maximum number of objects, from the last one back, that the rule `m1eval` tries."""
 
 _BRACE = re.compile(r"[{}]")
-_TOKEN = re.compile(r'\\.|["{}]', re.DOTALL)
 
 
 class Scorer(TargetScorer):
@@ -111,31 +111,11 @@ def zeroeval(text: str) -> Grid | None:
 
 def solution(text: str) -> Grid | None:
     """The cells of the last JSON object in a text that has some; linear in time."""
-    for candidate in reversed(list(_last_objects(objects(text)))):
-        data = _parse_json(candidate, strict=False)
+    for start, end in reversed(deque(objects(text), maxlen=MAX_OBJECTS)):
+        data = _parse_json(text[start:end], strict=False)
         if isinstance(data, dict) and (grid := _cells(data.get("solution", data))):
             return grid
     return None
-
-
-def objects(text: str) -> Iterator[str]:
-    """The complete outermost `{...}` of a text; braces inside quoted strings do not count."""
-    start, depth, quoted = -1, 0, False
-    for token in _TOKEN.finditer(text):
-        mark = token[0]
-        if mark == '"':
-            quoted = bool(depth) and not quoted
-        elif mark == "{" and not quoted:
-            start = token.start() if depth == 0 else start
-            depth += 1
-        elif mark == "}" and depth and not quoted:
-            depth -= 1
-            if depth == 0:
-                yield text[start : token.end()]
-
-
-def _last_objects(items: Iterator[str]) -> deque[str]:
-    return deque(items, maxlen=MAX_OBJECTS)
 
 
 def _parse_json(text: str, *, strict: bool = True) -> Any:

@@ -34,6 +34,7 @@ EXAMPLES = examples(
 
 @click.command(cls=Grouped, epilog=f"{EXIT_CODES}\n\n{EXAMPLES}")
 @run_options.tasks_and_model
+@run_options.task_settings
 @run_options.size_and_limits
 @run_options.generation_and_grading
 @run_options.execution_and_results

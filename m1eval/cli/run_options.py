@@ -58,6 +58,13 @@ def tasks_and_model(command: Any) -> Any:
             metavar="KEY=VALUE",
             help="Option of the runner, such as -o timeout=600; docs/runners.md lists them; repeatable.",
         ),
+    )
+    return _decorate(command, options)
+
+
+def task_settings(command: Any) -> Any:
+    """Add the options that change how the tasks are read and asked."""
+    options = (
         _option(
             _TASKS,
             "--tokenizer",

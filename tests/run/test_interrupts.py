@@ -58,7 +58,7 @@ def task(tmp_path: Path) -> Path:
     return write(tmp_path / "t.yaml", text)
 
 
-def started(task: Path, how: str) -> subprocess.Popen[str]:
+def started(task: Path, how: str, *, in_own_session: bool = False) -> subprocess.Popen[str]:
     """A run that has come to the answer whose grade never ends."""
     task.write_text(task.read_text().replace("HOW", how))
     process = subprocess.Popen(
@@ -67,6 +67,7 @@ def started(task: Path, how: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=in_own_session,
     )
     until(lambda: (task.parent / "hangs.begun").exists() or process.poll() is not None)
     time.sleep(0.2)  # into the call that follows
@@ -124,16 +125,7 @@ def test_a_grade_in_a_worker_holds_up_nobody(task, presses):
 
 
 def test_ctrl_c_of_a_terminal_reaches_the_workers_too_and_they_pass_it_over(task):
-    task.write_text(task.read_text().replace("HOW", "worker"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "m1eval", *RUN],
-        cwd=task.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    until((task.parent / "hangs.begun").exists)
+    process = started(task, "worker", in_own_session=True)
     for _ in range(2):
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.5)

@@ -232,7 +232,7 @@ def test_a_gate_over_many_tasks_fails_on_what_is_certain_of_all(m1eval, tmp_path
     assert m1eval("compare", tmp_path / "a", tmp_path / "b", "--fail-if-inconclusive").code == 2
 
 
-def test_a_question_that_stands_twice_is_paired_once(m1eval, tmp_path):
+def test_a_duplicate_question_is_paired_once(m1eval, tmp_path):
     folders = []
     for name, right in (("a", "0000"), ("b", "0xxx")):
         rows = [{"name": f"{name}{i}", "given": given} for i, given in enumerate(right)]

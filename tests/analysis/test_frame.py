@@ -30,7 +30,7 @@ def test_read_gives_a_dataframe_over_many_runs(results):
     assert {row["country"] for row in frame["metadata"]} >= {"France", "Italy", "Spain", "Peru"}
 
 
-def test_parquet_stands_beside_the_journal(results):
+def test_a_parquet_file_is_written_next_to_the_journal(results):
     import pandas
 
     table = pandas.read_parquet(run_of(results / "gold") / "samples.parquet")

@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_is_one_line_and_leaves_none_behind(m1eval, two,
     assert folders(Path()) == []
 
 
-def test_a_folder_above_runs_stands_for_them(m1eval, two, tmp_path):
+def test_a_folder_above_runs_means_all_of_them(m1eval, two, tmp_path):
     needles = ("--set", "samples=2", "--set", "lengths=[2000,4000]")
     for name, model in (("x", "echo:gold"), ("y", "echo:wrong")):
         m1eval("run", "-t", "needle_small", "--model", model, "--out", name, "--display", "none", *needles)

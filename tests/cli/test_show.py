@@ -94,6 +94,6 @@ def test_json_lines_are_records_with_their_prompts(m1eval: Callable[..., Result]
     assert {"text", "reasoning", "usage", "digest"} <= set(answers[0])
 
 
-def test_a_folder_that_is_no_run_is_refused(m1eval: Callable[..., Result], tmp_path: Path):
+def test_a_folder_that_is_not_a_run_is_refused(m1eval: Callable[..., Result], tmp_path: Path):
     assert "is not the folder of a run" in m1eval("show", tmp_path).err
     assert m1eval("show", tmp_path).code == 2

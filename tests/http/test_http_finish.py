@@ -153,7 +153,7 @@ ERRORS: dict[str, Any] = {
 
 @pytest.mark.parametrize("where", ["first", "later", "typed", "body", "line"])
 @pytest.mark.parametrize("name", ERRORS)
-def test_a_prompt_that_is_too_long_is_refused_wherever_it_is_said(server: Loopback, name: str, where: str):
+def test_a_prompt_that_is_too_long_is_refused_in_any_form_of_the_error(server: Loopback, name: str, where: str):
     data = ERRORS[name]
     before = event({"choices": [{"delta": {"role": "assistant", "content": ""}}]}) if where != "first" else b""
     error = b"event: error\n" * (where == "typed") + event(data)

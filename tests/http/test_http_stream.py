@@ -296,7 +296,7 @@ def test_a_server_like_vllm_renders_in_tokens(server: Loopback):
     assert (output.text, output.usage.reasoning, output.usage.answer) == ("Paris", 5, 1)
 
 
-def test_a_server_that_renders_nothing_says_what_else_there_is(server: Loopback):
+def test_the_error_for_a_server_that_renders_no_prompts_names_the_alternatives(server: Loopback):
     server.script = lambda request: Reply(status=404)
     with pytest.raises(RunnerError, match=r"cannot render prompts.*think_by=vllm\|sglang"):
         ask(server, question(think_budget=5, sampling=Sampling(max_tokens=100)))

@@ -136,7 +136,7 @@ def test_a_fault_in_a_value_is_an_error_and_not_a_lesson(server: Loopback) -> No
     assert len(server.posts) == 1
 
 
-def test_a_server_that_always_refuses_is_not_retried_for_ever(server: Loopback) -> None:
+def test_a_server_that_always_refuses_is_not_retried_forever(server: Loopback) -> None:
     server.reply(unsupported("temperature"))
     with pytest.raises(Failed, match="temperature"):
         ask(server, question(sampling=Sampling(temperature=0.6)))
@@ -164,7 +164,7 @@ def test_a_short_answer_is_streamed_where_nothing_else_is_served(server: Loopbac
 
 
 @pytest.mark.parametrize("options", [{}, {"stream": "no"}, {"stream": "yes"}])
-def test_a_server_that_refuses_streams_and_whole_answers_is_not_retried_for_ever(
+def test_a_server_that_refuses_streams_and_whole_answers_is_not_retried_forever(
     server: Loopback, options: dict[str, str]
 ) -> None:
     for message in (

@@ -123,7 +123,7 @@ def test_a_file_that_hides_a_built_in_one_is_announced_and_recorded(tmp_path, sh
     assert result.json()["runs"][0]["score"] == 0.25
 
 
-def test_a_file_beside_but_not_in_its_folder_is_pointed_out(tmp_path, shell, capitals):
+def test_a_file_next_to_but_not_in_its_folder_is_pointed_out(tmp_path, shell, capitals):
     result = shell("run", "--tasks", "capitals", "--model", "echo:gold")
     hint = "there is a file capitals.yaml here: name it ./capitals.yaml, or put it into ./tasks/"
     assert (result.code, result.err) == (2, f"Error: no task 'capitals'; {hint}\n")

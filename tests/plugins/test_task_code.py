@@ -146,7 +146,7 @@ def test_a_function_is_named_by_its_file(name, tmp_path, m1eval):
     assert f"t.yaml:2: '{name}' is not a function; write _file.function" in result.out
 
 
-def test_a_score_that_is_no_coroutine_is_taken(tmp_path, m1eval):
+def test_a_score_that_is_not_a_coroutine_is_taken(tmp_path, m1eval):
     code = f"{SCORE}def score(self, output, sample, context):\n"
     write(
         tmp_path / "s.py", code + "        return Score(value=float(output.text == 'x'), answer=output.text or None)\n"
@@ -159,7 +159,7 @@ def test_a_score_that_is_no_coroutine_is_taken(tmp_path, m1eval):
     assert (result.code, result.json()["runs"][0]["score"]) == (0, 1.0)
 
 
-def test_a_helper_beside_a_task_works_in_worker_processes(tmp_path, shell):
+def test_a_helper_next_to_a_task_works_in_worker_processes(tmp_path, shell):
     """The episode hands a function of its own file, which uses a neighbour, to the worker processes."""
     write(tmp_path / "_twice.py", "def twice(text):\n    return 2 * text\n")
     write(

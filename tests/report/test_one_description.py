@@ -220,7 +220,7 @@ def near(value: float | None) -> Any:
     return None if value is None else pytest.approx(value, abs=1e-9)
 
 
-def test_all_that_is_said_of_a_run_is_one(told, m1eval):
+def test_every_output_about_a_run_says_the_same(told, m1eval):
     slow, row = recount(told.folder), told.row
     assert row["outcomes"] == counts(slow.outcomes)
     assert row["score"] == near(slow.score)

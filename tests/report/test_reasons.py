@@ -117,7 +117,7 @@ def test_a_reason_is_cut_and_on_one_line():
     assert len(reason.reason) <= 300
 
 
-def test_a_record_that_is_no_error_has_no_reason(tmp_path):
+def test_a_record_that_is_not_an_error_has_no_reason(tmp_path):
     """A refusal has its words in `error` too."""
     import asyncio
 

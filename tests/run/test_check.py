@@ -127,7 +127,7 @@ def test_a_row_without_a_question_is_named(m1eval, capitals, prompt):
         ("logic_grid", '{"House 1": {"Name": "Ann"}}', '{"House 1": {}}', "capitals-23: the target has no cells"),
     ],
 )
-def test_a_broken_reference_is_named_wherever_it_stands(m1eval, capitals, scorer, good, bad, words):
+def test_check_names_the_sample_with_a_broken_reference(m1eval, capitals, scorer, good, bad, words):
     rows = [{"country": "Chad", "city": bad if number == 23 else good} for number in range(1, 41)]
     capitals.with_name("capitals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     capitals.write_text(capitals.read_text().replace("scorer: exact", f"scorer: {scorer}"))

@@ -130,7 +130,7 @@ def test_the_folder_of_another_task(m1eval, capitals, tmp_path):
     assert (result.code, "holds samples.jsonl without run.json" in result.err) == (2, True)
 
 
-def test_a_torn_end_and_a_torn_line_are_owed_again(m1eval, capitals, tmp_path):
+def test_answers_in_a_torn_end_or_line_are_asked_again(m1eval, capitals, tmp_path):
     command = ("run", "--tasks", capitals, "--model", "echo:gold", "--out", tmp_path / "x", "--display", "none")
     m1eval(*command)
     journal = run_of(tmp_path / "x") / "samples.jsonl"

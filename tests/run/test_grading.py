@@ -49,7 +49,7 @@ def test_a_tensor_without_dimensions_is_a_number():
 
 
 @pytest.mark.parametrize("value", BAD, ids=named)
-def test_what_is_no_number_is_refused(value):
+def test_what_is_not_a_number_is_refused(value):
     with pytest.raises(TypeError, match="not a"):
         as_number(value)
 
@@ -66,7 +66,7 @@ def test_a_score_that_is_none_names_the_scorer_file(value):
 
 
 @pytest.mark.parametrize("score", [None, 0.5, {"value": 1.0}, "right", Output()], ids=named)
-def test_what_is_no_score_names_the_scorer_file(score):
+def test_what_is_not_a_score_names_the_scorer_file(score):
     with pytest.raises(ValueError, match=r"^mine\.py: .*not a Score"):
         as_score(score, Path("mine.py"))
 
@@ -194,7 +194,7 @@ def test_a_run_of_odd_types_is_kept_whole_and_asks_nothing_again(shell, capitals
     assert json.loads(json.dumps(after)) == after
 
 
-def test_an_error_of_a_plugin_that_is_no_exception_only_fails_the_sample():
+def test_an_error_of_a_plugin_that_is_not_an_exception_only_fails_the_sample():
     class Skipped(BaseException):
         """A skip as test frameworks raise it."""
 

@@ -110,7 +110,7 @@ def test_the_third_ctrl_c_ends_a_run_whatever_holds_it(task, how):
 
 
 @pytest.mark.parametrize("presses", [1, 2])
-def test_a_grade_in_a_worker_holds_up_nobody(task, presses):
+def test_a_hanging_grade_in_a_worker_does_not_delay_an_interrupt(task, presses):
     process = started(task, "worker")
     if presses == 1:
         process.send_signal(signal.SIGINT)

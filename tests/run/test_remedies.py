@@ -50,7 +50,7 @@ SCORERS = (
 
 
 @pytest.mark.parametrize("first", SCORERS, ids=str)
-def test_another_scorer_is_no_reason_to_ask_again(
+def test_another_scorer_does_not_ask_the_model_again(
     m1eval: Callable[..., Result], command: list[object], capitals: Path, tmp_path: Path, first: Any
 ):
     text = capitals.read_text()

@@ -138,7 +138,7 @@ def test_ctrl_c_drains_and_the_same_command_continues(tmp_path, capitals, shell)
     assert keys(tmp_path / "x") == expected(12, 1)
 
 
-def test_a_second_ctrl_c_leaves_at_once(tmp_path, capitals):
+def test_a_second_ctrl_c_ends_without_waiting(tmp_path, capitals):
     write(
         tmp_path / "runners" / "patient.py",
         """

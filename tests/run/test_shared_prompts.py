@@ -121,7 +121,7 @@ def test_answers_that_errored_and_were_asked_again_are_counted_once_each(ask, se
 
 
 @pytest.mark.parametrize("filtered", [False, True])
-def test_useless_replies_are_counted_once_beside_the_answers(ask, serve, tmp_path, filtered):
+def test_useless_replies_are_counted_once_next_to_the_answers(ask, serve, tmp_path, filtered):
     server = serve()
     server.empty = 1
     server.finish = lambda _: "content_filter" if filtered else "stop"
@@ -231,7 +231,7 @@ def test_a_share_that_cannot_be_is_put_right(given, kept):
 
 
 @pytest.mark.parametrize("shared", [-5, 101, 2**60])
-def test_a_line_whose_share_cannot_be_does_not_count(shared):
+def test_a_line_with_an_impossible_share_does_not_count(shared):
     record = Record(id="a", repeat=0, outcome="right", value=1.0, usage=Usage(prompt=100))
     forged = json.loads(encode_record(record))
     forged["usage"]["shared"] = shared

@@ -97,7 +97,7 @@ def test_answers_that_later_ones_replace_stay_paid_for(m1eval, server, capitals,
     assert "$0.24 are spent" in third.err
 
 
-def test_a_server_that_ignores_its_limit_goes_beyond_ours_by_one_answer_which_is_said(
+def test_a_server_that_ignores_its_limit_exceeds_ours_by_one_answer_and_a_message_says_so(
     m1eval, server, capitals, tmp_path
 ):
     server.reply(counted(5000)._replace(delay=0.02))  # $0.0502 each

@@ -87,7 +87,7 @@ def test_what_does_not_end_in_time_is_left(capitals):
     assert len(lines(capitals.parent / "x" / "samples.jsonl")) >= 6
 
 
-def test_a_second_signal_leaves_at_once(capitals):
+def test_a_second_signal_ends_without_waiting(capitals):
     process = started(capitals, 1000)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGHUP)

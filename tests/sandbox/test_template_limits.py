@@ -197,7 +197,7 @@ COMPARING = [
 
 @pytest.mark.parametrize("letter", ["w", "語"])
 @pytest.mark.parametrize("source", ACCUMULATING + COMPARING)
-def test_a_conversation_of_200_long_messages_is_no_bomb(source: str, letter: str) -> None:
+def test_a_conversation_of_200_long_messages_stays_within_the_limits(source: str, letter: str) -> None:
     source = (
         "{% set ns = namespace(text='') %}{% set users = messages | selectattr('role', 'equalto', 'user') | list %}"
         f"{source}{{{{ ns.text }}}}"

@@ -151,7 +151,7 @@ def test_time_in_which_a_call_does_not_get_the_processor_does_not_count_towards_
     assert first == second
 
 
-def test_a_call_that_waits_for_ever_is_killed_too(probe, monkeypatch):
+def test_a_call_that_waits_forever_is_killed_too(probe, monkeypatch):
     monkeypatch.setattr("m1eval.sandbox.workers.WAIT", (2, 0.3))
 
     async def scenario(workers):
@@ -263,7 +263,7 @@ def test_what_a_grader_prints_of_an_answer_does_not_control_the_terminal(probe, 
     assert (out, sorted(err.split())) == ("", ["\\x1b[31mquoted", "\\x9b1m"])
 
 
-def test_a_function_in_a_folder_named_by_m1eval_path_works_and_a_missing_name_is_told(tmp_path):
+def test_a_function_in_a_folder_of_m1eval_path_works_and_a_missing_name_is_named(tmp_path):
     (tmp_path / "scorers").mkdir()
     (tmp_path / "scorers" / "mine.py").write_text("def double(x):\n    return 2 * x\n")
     script = tmp_path / "run.py"

@@ -80,7 +80,7 @@ OFFICIAL = {
 
 
 @pytest.mark.parametrize("case", OFFICIAL, ids=" ".join)
-def test_a_published_rule_finds_what_it_finds(case):
+def test_a_published_rule_finds_the_answers_of_its_original(case):
     rule, text = case
     assert grade(text, rule=rule).answer == OFFICIAL[case]
 

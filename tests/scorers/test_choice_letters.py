@@ -81,11 +81,11 @@ LISTED = ["hydrogen", "helium", "60 J", "a small dog"]
         ("The answer is A or B. hydrogen", None),
     ],
 )
-def test_an_option_s_text_stands_for_its_letter_where_nothing_else_does(text, letter):
+def test_an_options_text_counts_as_its_letter_where_no_letter_is_given(text, letter):
     assert graded(text, options="options", listed=LISTED).answer == letter
 
 
-def test_a_text_that_two_options_have_is_no_answer():
+def test_a_text_of_two_options_is_not_an_answer():
     assert graded("60", options="options", listed=["60", "60 ", "3"]).answer is None
 
 
@@ -102,7 +102,7 @@ def test_a_column_without_a_list_of_options_is_named_with_its_sample(listed):
 
 
 @pytest.mark.parametrize("target", ["", "hydrogen", "AB", "K", "3"])
-def test_a_target_that_is_no_letter_is_named_with_its_sample(target):
+def test_a_target_that_is_not_a_letter_is_named_with_its_sample(target):
     with pytest.raises(UsageError, match="target of sample s7 is not a letter"):
         graded("C", target)
 
@@ -155,5 +155,5 @@ def test_the_text_of_an_option_is_its_letter_where_it_is_chosen(text, letter):
     ("listed", "letter"),
     [(["G. Washington", "B. Franklin", "A. Lincoln"], "C"), (["Lincoln", "Grant", "Adams"], "A")],
 )
-def test_a_first_name_is_no_letter_where_it_is_part_of_an_options_text(listed, letter):
+def test_a_first_name_is_not_a_letter_where_it_is_part_of_an_options_text(listed, letter):
     assert graded("Answer: A. Lincoln", options="options", listed=listed).answer == letter

@@ -64,7 +64,7 @@ def test_the_rubric_holds_question_reference_and_answer():
     assert judge.DATA in asked
 
 
-def test_an_empty_answer_asks_nobody():
+def test_an_empty_answer_is_not_shown_to_a_judge():
     bench = Bench(["Verdict: YES"])
     score = grade(bench, "  ")
     assert (score.value, score.answer, bench.asked) == (0, None, [])

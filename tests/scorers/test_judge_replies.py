@@ -118,5 +118,5 @@ def test_reading_a_reply_takes_linear_time(form):
     assert not not_linear(lambda text: judge.read(text + ends, YES_NO, form), 5_000)
 
 
-def test_a_reply_of_megabytes_is_no_verdict():
+def test_a_reply_of_megabytes_is_not_a_verdict():
     assert judge.read("x" * 10**6 + "\nVerdict: YES", YES_NO, "line") is None

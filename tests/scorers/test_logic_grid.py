@@ -34,12 +34,12 @@ def test_a_cell_is_compared_without_case_and_may_be_a_list_or_a_number():
 @pytest.mark.parametrize(
     "text", ["", "no braces", "{", "{}", '{"solution": null}', '{"a": "' + "{" * 10_000, "{" * 200_000]
 )
-def test_no_solution_is_no_answer(text):
+def test_no_solution_is_not_an_answer(text):
     score = grade("logic_grid", text, json.dumps(GRID))
     assert (score.value, score.answer) == (0, None)
 
 
-def test_a_reference_that_is_no_grid_is_named():
+def test_a_reference_that_is_not_a_grid_is_named():
     with pytest.raises(UsageError, match="the target is not a grid"):
         grade("logic_grid", "{}", "not json")
 

@@ -234,7 +234,7 @@ def test_a_mean_over_parts_rests_on_the_smallest_of_them():
 
 
 @pytest.mark.parametrize(("share", "n", "k", "published"), [(0.97, 30, 1, 1), (0.99, 100, 1, 1), (0.1, 10, 4, 1)])
-def test_a_published_figure_near_the_end_of_the_range_is_no_proof(share, n, k, published):
+def test_a_published_figure_near_the_end_of_the_range_is_not_a_proof(share, n, k, published):
     rng, significant = random.Random(0), 0
 
     def mean(answers):

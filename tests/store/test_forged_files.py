@@ -175,7 +175,7 @@ def _frames(file: Path) -> list[bytes]:
     return [encode_frame(row["id"], msgspec.json.encode(row["messages"])) for row in read_prompts(file)]
 
 
-def test_a_bomb_among_prompts_is_no_prompt(tmp_path):
+def test_a_decompression_bomb_among_prompts_is_refused(tmp_path):
     (tmp_path / "p.zst").write_bytes(encode_frame("a", b"[]") + _bomb(b""))
     with pytest.raises(prompts.Damaged):
         list(read_prompts(tmp_path / "p.zst"))

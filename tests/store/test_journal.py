@@ -220,7 +220,7 @@ def test_a_run_stops_before_it_takes_more_tokens(m1eval, server, capitals, tmp_p
     assert "stopped by --max-tokens-total 4000: 4,000 are used" in result.err
 
 
-def test_a_price_that_the_server_tells_is_taken(m1eval, server, capitals, tmp_path):
+def test_a_price_that_the_server_reports_is_used(m1eval, server, capitals, tmp_path):
     server.reply(counted(10, 10, cost=0.25))
     assert ask(m1eval, server, capitals, tmp_path, "--json").json()["runs"][0]["cost"] == 3.0
 

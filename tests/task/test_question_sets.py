@@ -236,7 +236,7 @@ def test_every_profile_is_sound_and_says_its_source(name):
     assert profile.title
 
 
-def test_rows_that_were_read_go_through_a_function_beside_the_task(m1eval, tmp_path):
+def test_rows_that_were_read_go_through_a_function_next_to_the_task(m1eval, tmp_path):
     write(
         tmp_path / "_pairs.py",
         """

@@ -86,7 +86,7 @@ def test_overrides_set_keys_of_the_task(sums):
     assert task.definition.repeats == 3
 
 
-def test_a_generator_beside_the_task(tmp_path):
+def test_a_generator_next_to_the_task_makes_its_rows(tmp_path):
     write(
         tmp_path / "_made.py",
         """

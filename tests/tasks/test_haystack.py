@@ -135,7 +135,7 @@ def test_texts_of_ones_own_are_the_haystack(tmp_path):
     assert len(set(matches[:-1]) - names) == 0
 
 
-def test_a_corpus_that_is_too_short_comes_again(tmp_path):
+def test_a_corpus_that_is_too_short_is_repeated(tmp_path):
     (tmp_path / "a.txt").write_text("".join(f"Line {i} is short.\n" for i in range(400)))
     sample = haystacks(Characters(), lengths=[30_000], depths=[50], samples=1, corpus=str(tmp_path / "a.txt")).sample(0)
     assert Characters().count(sample.messages) == 30_000
@@ -169,7 +169,7 @@ def test_a_corpus_that_is_not_there_is_an_error_in_one_line(name, message):
         haystacks(CharacterTokenizer(), corpus=name)
 
 
-def test_an_empty_text_and_one_that_is_no_text_are_errors(tmp_path):
+def test_an_empty_text_and_one_that_is_not_text_are_errors(tmp_path):
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\xfa")
     for name, message in (("empty.txt", "there is no text in it"), ("bad.txt", "cannot be read as UTF-8")):

@@ -145,7 +145,7 @@ def test_mr_niah_rows_keep_their_length_and_depth(tmp_path):
         ("qa6", "maybe", "yes", "Is Mary here?", 0),
     ],
 )
-def test_babilong_wants_the_right_label_and_no_other(subtask, text, target, question, expected):
+def test_babilong_accepts_the_right_label_and_no_other(subtask, text, target, question, expected):
     assert value("babilong", text, target, subtask=subtask, question=question) == expected
 
 

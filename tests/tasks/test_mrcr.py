@@ -96,7 +96,7 @@ def test_white_space_before_the_key_is_not_forgiven():
     assert classify(Output(text="x"), score) == "wrong"
 
 
-def test_an_empty_response_is_no_answer():
+def test_an_empty_response_is_not_an_answer():
     score = graded("", KEY + TEXT)
     assert (score.value, score.answer) == (0.0, None)
     assert classify(Output(), score) == "unparsed"

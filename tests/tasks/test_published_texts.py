@@ -70,7 +70,7 @@ def read(hub: Any, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("damage", [b"", DATA[:-20], b"X = 'other'\n"])
-def test_a_kept_file_that_was_damaged_is_read_anew(read, tmp_path, damage):
+def test_a_kept_file_that_was_damaged_is_read_again(read, tmp_path, damage):
     assert read().code == 0
     assert not (tmp_path / "ran").exists()
     cached = tmp_path / "cache" / "texts" / SHA

@@ -5,7 +5,7 @@ import torch
 
 
 @pytest.mark.parametrize(("depth", "out"), [(64, 24), (300, 20), (1400, 6)])
-def test_each_is_what_pytorch_computes(part, device, depth, out):
+def test_each_kernel_computes_what_pytorch_does(part, device, depth, out):
     torch.manual_seed(0)
     operations, kernel = part("ops.gemv"), part("kernels.gemv")
 

@@ -7,7 +7,7 @@ EPS = 1e-5
 
 
 @pytest.mark.parametrize("width", [64, 96, 576])
-def test_each_is_what_pytorch_computes(part, device, width):
+def test_each_kernel_computes_what_pytorch_does(part, device, width):
     torch.manual_seed(0)
     operations, kernel = part("ops.norm"), part("kernels.norm")
     x, other, weight = (torch.randn(*shape, device=device) for shape in ((3, width), (3, width), (width,)))

@@ -64,7 +64,7 @@ def test_each_span_has_its_own_state_and_other_slots_stay():
 
 
 @pytest.mark.parametrize("cuts", [[0, 1, 700], [0, 256, 512, 700], [0, 333, 699, 700]])
-def test_a_prompt_in_chunks_gives_what_it_gives_at_once(cuts):
+def test_a_prompt_in_chunks_gives_the_output_of_the_whole_prompt(cuts):
     q, k, v = random_qkv(700, 2, 16)
     slopes = torch.tensor([STEEPEST, 0.004])
     whole, parts = torch.zeros(2, 1, 2, 16, 16)

@@ -200,7 +200,7 @@ def test_random_numbers_are_the_same_for_tensors():
     assert actual == [ops.uniform(seed, index) for seed, index in zip(seeds, indices, strict=True)]
 
 
-def test_random_numbers_stay_the_same_for_ever():
+def test_random_numbers_stay_the_same_forever():
     assert [ops.uniform(0, 0), ops.uniform(0, 1), ops.uniform(123, 45)] == FROZEN
 
 

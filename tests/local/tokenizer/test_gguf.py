@@ -188,7 +188,7 @@ def test_tokens_too_long_to_be_cut_in_every_way_are_refused(
         from_gguf(keys | extended, "x.gguf")
 
 
-def test_a_token_that_comes_twice_is_named(meta: dict[str, Any]) -> None:
+def test_a_duplicate_token_is_named(meta: dict[str, Any]) -> None:
     words = [*meta["tokenizer.ggml.tokens"][:-1], BASE]
     with pytest.raises(RunnerError, match=r"'<\|endoftext\|>' twice"):
         from_gguf(meta | {"tokenizer.ggml.tokens": words})

@@ -49,5 +49,5 @@ def test_the_values_of_a_reference_are_counted(reference, values):
     assert math.how_many(reference) == values
 
 
-def test_a_box_within_a_box_is_no_other_value():
+def test_a_box_within_a_box_is_not_another_value():
     assert [box.content for box in boxed(r"\boxed{x = \boxed{5}} and \boxed{6}")] == ["x = {5}", "6"]

@@ -67,7 +67,7 @@ def expressions(seed: int, many: int) -> Iterator[tuple[random.Random, str, Any]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_an_expression_rewritten_is_the_same_and_one_beside_it_is_not(seed):
+def test_an_expression_rewritten_is_the_same_and_one_next_to_it_is_not(seed):
     wrong = []
     for draw, text, _ in expressions(seed, 25):
         n, digits = draw.randint(2, 9), draw.randint(12, 45)

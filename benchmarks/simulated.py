@@ -285,7 +285,7 @@ def gate() -> Iterator[tuple[str, Trial]]:
 
 
 def published() -> Iterator[tuple[str, Trial]]:
-    """A published figure of the same model on the same problems, and one that is 5 points better."""
+    """A published score of the same model on the same problems, and one that is 5 points better."""
 
     def trial(name: str, n: int, k: int, theirs: int, gap: float, made: random.Random) -> dict[str, float]:
         of = kind(name)

@@ -1,4 +1,4 @@
-"""m1eval from Python: `evaluate`, `load_task`, `grade`, `compare`, with the words and defaults of the command line.
+"""m1eval from Python: `evaluate`, `load_task`, `grade`, `compare`, with the names and defaults of the command line.
 
 Everything works in scripts and in notebooks, where an event loop is already running; `evaluate_async` and `grade_async`
 are for code that is asynchronous itself.
@@ -29,7 +29,7 @@ TASK_OPTIONS = ("profile", "protocol", "set", "max_tokens", "temperature", "thin
 class Results(Sequence["StoredRun"]):
     """The runs of one evaluation, shown as the table that the command line prints.
 
-    `results[0]` and `results["aime24"]` are runs; `results.samples` is a pandas DataFrame with one row a sample.
+    `results[0]` and `results["aime24"]` are runs; `results.samples` is a pandas DataFrame with one row per sample.
     """
 
     def __init__(self, runs: Sequence["StoredRun"], *, finished: bool = True, notes: Sequence[str] = ()) -> None:
@@ -45,14 +45,14 @@ class Results(Sequence["StoredRun"]):
 
     @property
     def samples(self) -> "pandas.DataFrame":
-        """One row a sample, as `m1eval.read_results` gives it; UsageError if nothing was finished."""
+        """One row per sample, as `m1eval.read_results` gives it; UsageError if nothing was finished."""
         from m1eval.analysis import frame
 
         return frame.samples_frame(self.runs, "these results")
 
     @property
     def answers(self) -> "pandas.DataFrame":
-        """One row a (sample, repeat), as `m1eval.read` gives it; UsageError if nothing was finished."""
+        """One row per (sample, repeat), as `m1eval.read` gives it; UsageError if nothing was finished."""
         from m1eval.analysis import frame
 
         return frame.answers_frame(self.runs, "these results")
@@ -229,7 +229,7 @@ async def grade_async(
 def compare(
     *runs: "str | Path | StoredRun | Results", cluster: str | None = None, margin: float | None = None
 ) -> Comparisons:
-    """The first of some runs against each other one, paired by problem, like `m1eval compare`.
+    """Compare the first of some runs with each of the others, paired by problem, like `m1eval compare`.
 
     `runs`: folders, stored runs or results. `cluster`: a column whose values make clusters. `margin`: how much worse
     the other may be; decides `gate`. UsageError if they share no task, or no problem that both have scored.
@@ -244,7 +244,7 @@ def compare(
 
 
 def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
-    """All answers of the runs in folders that match, one row a (sample, repeat); see `m1eval.analysis.frame.read`."""
+    """All answers of the runs in folders that match, one row per (sample, repeat); see `m1eval.analysis.frame.read`."""
     from m1eval.analysis import frame
 
     return frame.read(pattern)
@@ -301,13 +301,13 @@ def _side(run: Any) -> "Path | list[StoredRun]":
 
 
 def _task_list(tasks: Any) -> "list[str | Task]":
-    """The tasks that were given, one by one; UsageError for what is none."""
+    """The tasks as a list of names and loaded tasks; UsageError for anything else."""
     from m1eval.task.task import Task
 
     each = tasks.split(",") if isinstance(tasks, str) else tasks
-    given = list(each) if isinstance(each, Iterable) else [each]
-    chosen = [name if isinstance(name, Task) else _task_name(name) for name in given if name is not None]
-    if not chosen or len(chosen) < len(given):
+    names = list(each) if isinstance(each, Iterable) else [each]
+    chosen = [name if isinstance(name, Task) else _task_name(name) for name in names if name is not None]
+    if not chosen or len(chosen) < len(names):
         raise UsageError("tasks: no name given")
     return chosen
 

@@ -107,7 +107,7 @@ class Runner:
         return {}
 
     def recall(self, described: Mapping[str, Any]) -> None:
-        """Take over what `describe` said when the run was worked on before; called before the start."""
+        """Restore what `describe` returned in an earlier command of this run; called before the start."""
 
     @classmethod
     def pinned(cls, options: dict[str, Any]) -> Mapping[str, Any]:
@@ -142,11 +142,11 @@ class Scorer:
         return None
 
     async def gold_hazard(self, sample: Sample, context: Context) -> str | None:
-        """Like `gold_fault`, for what takes a worker process to find out."""
+        """Like `gold_fault`, for checks that need a worker process."""
         return None
 
     def aggregate(self, records: Iterable[Any]) -> Mapping[str, float | None]:
-        """Figures of a whole run next to its score, from its records, such as rates by kind or a calibration error.
+        """Metrics of a whole run next to its score, from its records, such as rates by kind or a calibration error.
 
         None for a figure that is not known.
         """
@@ -161,7 +161,7 @@ class Scorer:
         return text.strip()
 
     async def same(self, first: str, second: str, context: Context) -> bool:
-        """Whether two votes that are written differently are one. Asked only where a subclass defines it."""
+        """Whether two votes with different texts are the same answer. Called only if a subclass defines it."""
         return first == second
 
 

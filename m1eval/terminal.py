@@ -33,7 +33,7 @@ _ASCII_FALLBACK = str.maketrans(
 
 
 def printable(text: str, *, newlines: bool = True) -> str:
-    """The text with what a terminal would obey, or not show, as escapes; without `newlines` those too."""
+    """The text with control and invisible characters as escapes; newlines too, unless `newlines`."""
     text = _UNSAFE.sub(_escape, text)
     return text if newlines else text.replace("\n", "\\n")
 

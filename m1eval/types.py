@@ -135,7 +135,7 @@ class Usage(Struct, kw_only=True, omit_defaults=True):
 
 
 class Timing(Struct, kw_only=True, omit_defaults=True):
-    """Seconds: building the prompt, rendering and tokenizing it, waiting for a place, until the first token after that,
+    """Seconds: building the prompt, rendering and tokenizing it, waiting for a slot, until the first token after that,
     and from the call of the runner to the end. Runners tell what they know."""
 
     build: float = 0.0

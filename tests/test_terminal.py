@@ -106,7 +106,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """A folder whose task, data, folder names and published figures are all out to move the cursor."""
+    """A folder whose task, data, folder names and published scores are all out to move the cursor."""
     name = HOSTILE.replace("/", "").replace("\u2028", "")
     rows = [{"i": f"{i}{HOSTILE}", "q": f"{i}{HOSTILE}", "depth": HOSTILE} for i in range(3)]
     (tmp_path / "tasks" / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Published figures: one file `results/baselines/KEY.yaml` for each benchmark, with the source and protocol of each.
+"""Published scores: one file `results/baselines/KEY.yaml` for each benchmark, with the source and protocol of each.
 
 The folders are those of the plugins, so a `results/baselines/` of the user's adds benchmarks or replaces ours.
 """
@@ -31,7 +31,7 @@ class PublishedSettings(Struct, forbid_unknown_fields=True, omit_defaults=True, 
 
 
 class PublishedScore(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """One published figure."""
+    """One published score."""
 
     model: str
     score: float
@@ -50,7 +50,7 @@ class PublishedScore(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
 
 
 class Baseline(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """The published figures of a benchmark."""
+    """The published scores of a benchmark."""
 
     benchmark: str
     title: str

@@ -1,4 +1,4 @@
-"""Scores by the length of the prompt, with their intervals; length × depth; and how far a model can be trusted to read.
+"""Scores by prompt length with their intervals, by length × depth, and the effective context length.
 
 The length is the one a task was asked for (column `length`), else the tokens that the runner counted in the prompt.
 """
@@ -75,7 +75,7 @@ class Band(NamedTuple):
         return estimate.interval(confidence) if estimate and self.score is not None else None
 
     def perfect(self) -> "Band":
-        """The same samples, all right."""
+        """The band if all of its answers were right."""
         return self._replace(tally=self.tally.all_right())
 
 

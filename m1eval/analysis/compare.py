@@ -1,4 +1,4 @@
-"""Two runs of one task side by side: what was set differently, the paired difference, and which samples flipped."""
+"""Two runs of one task side by side: settings that differ, the paired difference, and which samples flipped."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ Gate = Literal["not worse", "worse", "inconclusive"]
 
 
 class Effect(Struct, kw_only=True):
-    """The error of a difference, for one of the two things it may be said of; interval and p are of one test."""
+    """Uncertainty of a difference, over problems or with the problems fixed; interval and p come from the same test."""
 
     stderr: float | None
     interval: tuple[float, float]
@@ -41,9 +41,9 @@ class Effect(Struct, kw_only=True):
 
 
 class Comparison(Effect, kw_only=True):
-    """The comparison of one task in two runs, over the problems that both have scored; B less A.
+    """The comparison of one task in two runs, over the problems that both have scored; B minus A.
 
-    Its own error is that for problems like these.
+    Its own interval and p are over problems.
     """
 
     task: str
@@ -76,7 +76,7 @@ class Comparison(Effect, kw_only=True):
     margin: float | None = None
     """Non-inferiority margin: the maximum by which B may be worse."""
     gate: Gate | None = None
-    """Whether B is worse by more than that, on these problems."""
+    """Whether B is worse by more than that, with these problems fixed."""
     both_right: int
     """Samples of which at least half of the answers are right on both sides."""
     both_wrong: int
@@ -107,7 +107,7 @@ class _NothingShared(UsageError):
 def compare(
     sides: Sequence[Path | Sequence[StoredRun]], *, cluster: str | None = None, margin: float | None = None
 ) -> ComparisonSet:
-    """The first side against each other one, task by task; tasks without a common scored problem are skipped.
+    """Compare the first side with each of the others, task by task; tasks without a common scored problem are skipped.
 
     A side is a folder with one run or several, or the runs themselves.
     `cluster`: a column of the data whose values make clusters, in place of the texts that samples share. `margin`: how

@@ -30,7 +30,7 @@ class Effective(Struct, frozen=True):
 
 
 def standing(band: Band, threshold: float) -> Standing:
-    """Whether one length certainly reaches a score."""
+    """Whether the score at one length is significantly above a threshold, below it, or neither."""
     bounds = band.bounds(ONE_SIDED)
     if bounds is None:
         return "undecided"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
-    """All answers of the runs in folders that match, one row a (sample, repeat), as a pandas DataFrame.
+    """All answers of the runs in folders that match, one row per (sample, repeat), as a pandas DataFrame.
 
     Columns: `task`, `model`, `path`, then those of a record; `metrics`, `metadata`, `verdicts` and `tool_calls` stay
     objects. `value` is null where an answer errored, which is neither right nor wrong.
@@ -49,7 +49,7 @@ def answers_frame(runs: Iterable[StoredRun], source: object) -> "pandas.DataFram
 
 
 def read_results(pattern: str | Path = "results/**") -> "pandas.DataFrame":
-    """All samples of the runs in folders that match, one row a sample, as a pandas DataFrame.
+    """All samples of the runs in folders that match, one row per sample, as a pandas DataFrame.
 
     Columns: `task`, `model`, `path`, `id`, `group` (the value of the column that the task averages over, else empty),
     `score` (the mean of the sample's scored answers; null if there is none), `answers` (their number), `errored` (how
@@ -89,7 +89,7 @@ def _nothing_in(source: object) -> str:
 
 
 def _samples(run: StoredRun) -> Iterator[dict[str, Any]]:
-    """One row a sample."""
+    """One row per sample."""
     average = str(run.config.get("task", {}).get("average") or "")
     samples: dict[str, dict[str, Any]] = {}
     for record in run.records():

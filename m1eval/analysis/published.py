@@ -1,4 +1,4 @@
-"""A score against the published figures: the difference, whether it could be chance, and what was set differently."""
+"""Comparison of a score with published scores: the difference, its significance, and the settings that differ."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ TEXTS = {"prompt", "messages", "system", "texts", "target", "tools"}
 
 
 class BaselineComparison(Struct, kw_only=True):
-    """One score next to one published figure."""
+    """One score next to one published score."""
 
     task: str
     model: str
@@ -42,7 +42,7 @@ class BaselineComparison(Struct, kw_only=True):
 
 
 def compare(run: StoredRun, models: Sequence[str]) -> Iterator[BaselineComparison]:
-    """A run next to the published figures of the models asked for, and of its own model."""
+    """A run next to the published scores of the models asked for, and of its own model."""
     if not run.meta.get("baselines"):
         return
     key, same = run.meta["baselines"]
@@ -110,7 +110,7 @@ def differing(description: RunDescription, meta: Mapping[str, Any], protocol: ba
 
 
 def repeats(run: RunDescription) -> str:
-    """The answers that the samples have: 4, or 2–9."""
+    """Number of answers per sample: 4, or 2–9."""
     return str(run.repeats) if run.repeats == run.repeats_most else f"{run.repeats}–{run.repeats_most}"
 
 
@@ -177,7 +177,7 @@ def _same_budget(task: Mapping[str, Any], stated: str) -> bool:
 
 
 def _same_model(spec: str, published: baselines.Baseline) -> list[str]:
-    """The published figures of the very model that ran."""
+    """The published scores of the very model that ran."""
     last = spec.partition(":")[2].rstrip("/").rpartition("/")[2].lower()
     return [figure.model for figure in published.figures if last and figure.model.partition(":")[0] == last]
 

@@ -195,7 +195,7 @@ class TokenList(NameList):
 
 
 class LengthList(NameList):
-    """Prompt lengths: numbers of tokens, ranges such as 4k-1m, or auto; as texts, once they are known to be sound."""
+    """Prompt lengths: numbers of tokens, ranges such as 4k-1m, or auto; as texts, after validation."""
 
     MAX_LENGTH = 2**27
 

@@ -86,8 +86,8 @@ class ChatTemplate:
                 text = self._text("default", messages, generate=False)
             except Exception:  # noqa: BLE001 - a template may refuse a conversation, for any reason of its own
                 return None
-            _, found, rest = text.rpartition(_ANSWER)
-            if not found:
+            _, marker, rest = text.rpartition(_ANSWER)
+            if not marker:
                 return None
             if rest.strip():
                 return rest

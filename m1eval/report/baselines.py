@@ -1,4 +1,4 @@
-"""`m1eval baselines`: the published figures, and how each was made."""
+"""Output of `m1eval baselines`: the published scores with their protocols."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from m1eval.report.table import how
 
 
 def show(benchmark: str | None, *, as_json: bool) -> int:
-    """Print a line for each benchmark, or all figures of one."""
+    """Print a line for each benchmark, or all scores of one."""
     if benchmark is None:
         published = [baselines.read(key) for key in baselines.available()]
         if as_json:
@@ -19,7 +19,7 @@ def show(benchmark: str | None, *, as_json: bool) -> int:
         else:
             width = max(len(each.benchmark) for each in published)
             for each in published:
-                terminal.line(f"{each.benchmark:<{width}}  {len(each.figures):>3} figures  {each.title}")
+                terminal.line(f"{each.benchmark:<{width}}  {len(each.figures):>3} scores  {each.title}")
         return 0
     baseline = baselines.read(benchmark)
     if as_json:

@@ -1,4 +1,4 @@
-"""`m1eval compare`: what it prints."""
+"""Output of `m1eval compare`."""
 
 from collections.abc import Sequence
 from typing import Any

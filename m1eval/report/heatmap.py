@@ -41,7 +41,7 @@ def _plain(grid: Grid) -> Grid:
 
 
 def svg(grid: Grid, title: str) -> str:
-    """A picture of its own, without scripts or fonts; the cells' tooltips have the number of samples."""
+    """A self-contained SVG picture without scripts or fonts; the cells' tooltips have the number of samples."""
     width, height = LEFT + WIDTH * len(grid.columns) + 20, TOP + HEIGHT * len(grid.rows) + 64
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '

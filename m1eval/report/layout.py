@@ -1,4 +1,4 @@
-"""Tables on a terminal: aligned columns, and no figure that is ever cut.
+"""Tables on a terminal: aligned columns, and numbers that are never cut.
 
 Where the terminal is too narrow, columns of words wrap; where that is not enough, each row becomes a short list.
 """
@@ -20,7 +20,7 @@ def fits(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> bool
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], width: int, words: Collection[int] = (0,)) -> str:
-    """A table of at most `width` cells; columns of `words` wrap, figures never do."""
+    """A table of at most `width` cells; columns of `words` wrap, numbers never do."""
     head, rows = [terminal.cell(text) for text in head], [[terminal.cell(text) for text in row] for row in rows]
     widths = _natural(head, rows)
     room = width - GAP * (len(head) - 1)
@@ -45,7 +45,7 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], width: int, word
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """A text as lines of at most `width` cells, broken where words are where that is possible."""
+    """A text as lines of at most `width` cells, broken between words if possible."""
     if width_of(text) <= width:
         return [text]
     lines, line = [], ""
@@ -94,6 +94,6 @@ def _natural(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def padded(text: str, width: int, left: bool) -> str:
-    """A text with the spaces that it needs to be so wide."""
+    """A text padded with spaces to a width in cells."""
     space = " " * (width - width_of(text))
     return text + space if left else space + text

@@ -28,7 +28,7 @@ PLAIN_SECONDS = 60.0
 WINDOW = 30.0
 """Seconds over which token rates are taken."""
 STALE = 50
-"""Times what a description costs, in seconds, that it is shown before a new one is made."""
+"""A description is shown for this many times the seconds that computing it took."""
 
 
 class LiveRun(Protocol):
@@ -108,14 +108,14 @@ class Terminal:
             self._output += output
 
     def retry(self, reason: str, wait: float) -> None:
-        """A request is tried again."""
+        """Count and show a retry of a request."""
         with self._lock:
             self.retries += 1
             self._waited += wait
             self._status = f"retry in {format_duration(wait)}: {reason}"
 
     def begin(self, run: LiveRun, session: LiveSession) -> None:
-        """Follow a run."""
+        """Show the progress of a run."""
         self._run, self._session = run, session
         self._about, self._about_until = None, 0.0
         self._begin = time.monotonic()
@@ -125,7 +125,7 @@ class Terminal:
         self._draw()
 
     def end(self) -> None:
-        """The run is over: leave its last state on the screen."""
+        """Leave the last state of the finished run on the screen."""
         self._draw(last=True)
         self._run = None
 

@@ -63,7 +63,7 @@ def to_json(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
 
 
 def compare_published(runs: Sequence[StoredRun]) -> list[published.BaselineComparison]:
-    """All runs next to the published figures, with p values adjusted for their number."""
+    """All runs next to the published scores, with p values adjusted for their number."""
     comparisons = [each for run in runs for each in published.compare(run, list(REFERENCE_MODELS))]
     published.adjust_p_values(comparisons)
     return comparisons
@@ -98,7 +98,7 @@ def repeats(run: RunDescription) -> str:
 
 
 def notes(runs: Sequence[RunDescription]) -> list[str]:
-    """One line for each thing that a reader of the table must know."""
+    """Notes on the results, one line each."""
     lines = _uncertainty(runs)
     common = [note for note in runs[0].notes if len(runs) > 1 and all(note in run.notes for run in runs)]
     for run in runs:
@@ -260,13 +260,13 @@ def _published(key: tuple[str, bool] | None) -> dict[str, str]:
 
 
 def _baseline(run: StoredRun) -> tuple[str, bool] | None:
-    """The key of the published figures, and whether they are on the same data."""
+    """The key of the published scores, and whether they are on the same data."""
     key = run.meta.get("baselines")
     return (key[0], key[1]) if key else None
 
 
 def _sources(runs: Sequence[StoredRun]) -> list[str]:
-    """Sources and settings of the published figures, one line per benchmark."""
+    """Sources and settings of the published scores, one line per benchmark."""
     lines = []
     for key, same in dict.fromkeys(filter(None, map(_baseline, runs))):
         published = baselines.read(key)
@@ -282,7 +282,7 @@ def _sources(runs: Sequence[StoredRun]) -> list[str]:
 
 
 def how(protocol: baselines.PublishedSettings) -> str:
-    """A protocol in a few words; what is not stated is not there."""
+    """A short description of a protocol, with only the settings that it states."""
     words = [
         f"avg@{protocol.repeats}" if protocol.repeats else "",
         f"T={protocol.temperature}" if protocol.temperature is not None else "",

@@ -75,8 +75,8 @@ def likely_variance(samples: Sequence[SampleTotals], weights: Sequence[float]) -
     mean = math.fsum(share * each.total / each.n for share, each in zip(shares, samples, strict=True))
     mean = (mean * n + 0.5) / (n + 1)
     variances = [each.variance for each in samples]
-    seen = math.fsum(share * variance for share, variance in zip(shares, variances, strict=True))
-    pooled = (seen * freedom + mean * (1 - mean)) / (freedom + 1)
+    mean_variance = math.fsum(share * variance for share, variance in zip(shares, variances, strict=True))
+    pooled = (mean_variance * freedom + mean * (1 - mean)) / (freedom + 1)
     spread = math.fsum(share * (variance - pooled) ** 2 for share, variance in zip(shares, variances, strict=True))
     # Twice, as the variances of the other half differ from their mean as these do.
     return pooled + CONFIDENCE_QUANTILE * math.sqrt(2 * spread / n)

@@ -1,4 +1,4 @@
-"""The runner as an episode of several requests sees it: each takes a place, is counted and goes into the transcript."""
+"""The runner as an episode of several requests sees it: each takes a slot, is counted and goes into the transcript."""
 
 from collections.abc import Sequence
 

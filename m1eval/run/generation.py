@@ -1,4 +1,4 @@
-"""Requests of the loop and of episodes to the runner: each has its place, the task's settings, and is paid for."""
+"""Requests of the loop and of episodes to the runner: each has its slot, the task's settings, and is paid for."""
 
 import asyncio
 import hashlib
@@ -32,7 +32,7 @@ class CutOff(RuntimeError):
 
 
 class ConcurrencyLimit:
-    """Places of requests in flight: as many as `limit` says at the moment, which a runner may change as it learns."""
+    """Limit on requests in flight: `limit()` at the moment, which a runner may change as it learns."""
 
     def __init__(self, limit: Callable[[], int]) -> None:
         self.limit = limit
@@ -40,7 +40,7 @@ class ConcurrencyLimit:
         self._released = asyncio.Event()
 
     async def acquire(self) -> None:
-        """Wait for a place and take it."""
+        """Wait for a slot and take it."""
         while self.in_flight >= max(1, self.limit()):
             self._released.clear()
             with suppress(TimeoutError):  # the limit may rise though no place was given back
@@ -49,7 +49,7 @@ class ConcurrencyLimit:
         self.in_flight += 1
 
     def release(self) -> None:
-        """Give a place back."""
+        """Release a slot."""
         self.in_flight -= 1
         self._released.set()
 

@@ -1,4 +1,4 @@
-"""The run loop: what is pending is asked, graded and written, one (sample, repeat) after another, several at a time.
+"""The run loop: answers, grades and records the pending (sample, repeat)s, several at a time.
 
 plan (samples × repeats less the journal) -> build each sample when it is due -> episode -> grade -> journal. Memory
 holds the prompts in flight. What goes wrong with one sample is its outcome; what makes going on pointless (the server
@@ -30,7 +30,7 @@ have begun than have a request in flight."""
 
 
 async def run(plan: Plan, journal: Journal, session: Session) -> None:
-    """Ask what is pending, until all is done, `stop` is set or a limit is reached.
+    """Run everything that is pending, until all is done, `stop` is set or a limit is reached.
 
     Raises the error that ended the run early, after everything in flight has come to its end.
     """

@@ -32,8 +32,8 @@ def plan_samples(run: "Run", state: JournalState, tokenizer: Tokenizer, meta: di
     numbers = samples.select(limit=run.limit, ids=run.ids, seed=run.seed, even=even)
     ids = set[str]() if samples.has_generated_ids else samples.check_ids(numbers)
     samples.check_rows(numbers)
-    if strangers := samples.unknown_ids(state.sample_ids(), ids):
-        run.notes.append(state.leave_out(strangers))
+    if unknown_ids := samples.unknown_ids(state.sample_ids(), ids):
+        run.notes.append(state.leave_out(unknown_ids))
     definition = run.task.definition
     overlength = Overlength(definition.overlength, tokenizer, definition.generation.max_tokens, meta.get("overlength"))
     plan = Plan(run.task, samples, numbers, run.repeats, run.seed, state, overlength)

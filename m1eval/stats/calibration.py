@@ -6,7 +6,7 @@ from itertools import pairwise
 
 
 def calibration_error(confidences: Iterable[float], values: Iterable[float], *, bin_size: int = 100) -> float:
-    """Root mean square of confidence less accuracy over bins of equal count (Hendrycks et al. 2022).
+    """Root mean square of confidence minus accuracy over bins of equal count (Hendrycks et al. 2022).
 
     The samples are sorted by confidence; the last bin takes what is left over.
     """

@@ -1,4 +1,4 @@
-"""Means with their sampling error: one interval and one test for scores, differences, lengths and published figures.
+"""Means with their sampling error: one interval and one test for scores, differences, lengths and published scores.
 
 A score has an error for each of two questions, and every figure says which one it answers:
 
@@ -303,7 +303,7 @@ def against_published(
     population: int | None = None,
     same_problems: bool = True,
 ) -> Estimate:
-    """The mean of the units less a published figure of the same benchmark, with the sampling error of both.
+    """The mean of the units less a published score of the same benchmark, with the sampling error of both.
 
     The figure is the mean of `repeats` answers to each problem (not stated: one), and its answers are taken to vary as
     those of the units do. `population`: the problems of the whole set, where the units are some of them chosen at

@@ -1,4 +1,4 @@
-"""Metrics over several answers to one problem: pass@k, G-Pass@k, maj@k. Counts go in, one division comes out.
+"""Metrics over several answers to one problem: pass@k, G-Pass@k, maj@k, computed from counts.
 
 Whole numbers are added before anything is divided, so that a perfect run is exactly 1.
 """

@@ -13,14 +13,14 @@ from m1eval.types import Usage
 from m1eval.validation import add_usage, total_usage
 
 
-def superseded_lines(path: Path, strangers: Set[str]) -> set[int]:
+def superseded_lines(path: Path, unknown_ids: Set[str]) -> set[int]:
     """Numbers, as in `lines_of`, of the lines that another line of the same (sample, repeat) supersedes."""
     lines = Deduplicator[int]()
     return {
         superseded
         for number, (_, line) in enumerate(lines_of(path))
         if line is not None
-        and line.id not in strangers
+        and line.id not in unknown_ids
         and not lines.is_history(line.id, line.repeat, line.graded)
         and (superseded := lines.add(line.id, line.repeat, number, errored=line.outcome == "errored")) is not None
     }
@@ -37,14 +37,14 @@ def usage_of(records: Iterable[Record]) -> Usage:
 
 
 def superseded_usage(
-    path: Path, strangers: Set[str], *, judges: bool, among: Container[tuple[str, int]] | None = None
+    path: Path, unknown_ids: Set[str], *, judges: bool, among: Container[tuple[str, int]] | None = None
 ) -> Usage:
     """Usage of the superseded lines, with `judges` that of their judges' replies too.
 
     `among`: only those of these (sample, repeat)s.
     """
     usage = Usage()
-    superseded = superseded_lines(path, strangers)
+    superseded = superseded_lines(path, unknown_ids)
     dropped: dict[str, Usage] = {}
     staying: set[str] = set()
     for number, (raw, line) in enumerate(lines_of(path)):
@@ -65,7 +65,7 @@ def _replies(record: Record) -> dict[str, Usage]:
     return {reply.key: reply.usage for reply in (*record.verdicts, *record.judge_replies)}
 
 
-def compact(path: Path, strangers: Set[str], *, is_torn: bool) -> Path:
+def compact(path: Path, unknown_ids: Set[str], *, is_torn: bool) -> Path:
     """Write the journal without superseded lines to a file next to it; OSError if that is not possible.
 
     `is_torn`: there are lines that are not JSON, which go to `samples.jsonl.unreadable`.
@@ -76,7 +76,7 @@ def compact(path: Path, strangers: Set[str], *, is_torn: bool) -> Path:
             with locked(path.with_suffix(".jsonl.unreadable")) as aside:
                 append(aside, unreadable)
         fresh.unlink(missing_ok=True)
-        superseded = superseded_lines(path, strangers)
+        superseded = superseded_lines(path, unknown_ids)
         with fresh.open("xb") as file:
             for number, (raw, _) in enumerate(lines_of(path)):
                 # Invalid lines and those with unknown ids stay, as it is not known what they were meant to be.

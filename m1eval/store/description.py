@@ -18,7 +18,7 @@ from m1eval.types import Usage
 
 
 class Uncertainty(Struct, kw_only=True):
-    """Uncertainty of a score, for one of the two things it may be said of."""
+    """Uncertainty of a score, over problems or with the problems fixed."""
 
     stderr: float | None
     interval: tuple[float, float] | None
@@ -69,11 +69,11 @@ class RunDescription(Struct, kw_only=True):
     score: float | None
     """Mean over samples of the mean over their answers, in [0, 1]."""
     stderr: float | None
-    """Standard error of the score for problems like these."""
+    """Standard error of the score over problems."""
     interval: tuple[float, float] | None
-    """95% of the score for problems like these."""
+    """95% interval of the score over problems."""
     these_problems: Uncertainty | None
-    """Uncertainty of the score for these very problems: their answers vary, the problems do not."""
+    """Uncertainty of the score with these problems fixed: only the answers vary."""
     score_bounds: tuple[float, float] | None
     """The score with every errored answer counted as wrong, and as right."""
     outcomes: dict[str, int]
@@ -180,18 +180,18 @@ def describe(meta: Mapping[str, Any], state: JournalState, folder: Path) -> RunD
 
 def _plan(meta: Mapping[str, Any], tally: Tally, errored: Counter[str]) -> dict[str, Any]:
     """Planned counts; for a run.json without them, the finished ones."""
-    seen = len(tally.counts.keys() | errored.keys())
+    num_samples = len(tally.counts.keys() | errored.keys())
     repeats = int(meta.get("config", {}).get("repeats") or 1)
     defaults: dict[str, Any] = {
-        "samples": seen,
-        "in_set": seen,
+        "samples": num_samples,
+        "in_set": num_samples,
         "skipped": 0,
         "repeats": repeats,
         "truncated_prompts": 0,
     }
-    defaults |= {"answers": seen * repeats, "wants_more": False, "until_se": None, "unlike": []}
+    defaults |= {"answers": num_samples * repeats, "wants_more": False, "until_se": None, "unlike": []}
     plan = defaults | dict(meta.get("plan", {}))
-    plan["samples"] = max(plan["samples"], seen)
+    plan["samples"] = max(plan["samples"], num_samples)
     plan["in_set"] = max(plan["in_set"], plan["samples"])
     return plan
 

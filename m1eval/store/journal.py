@@ -1,6 +1,6 @@
 """The journal of a run: one line for each finished (sample, repeat), durable before it counts as done.
 
-`samples.jsonl` is only ever appended to while a run goes on; a line torn by a crash is cut off and its sample owed
+`samples.jsonl` is only ever appended to while a run goes on; a line torn by a crash is cut off and its sample pending
 again, so is whatever errored. Lines that a later one supersedes are taken out when the run ends. `prompts.zst` holds
 each sample's prompt once: one zstandard frame of one JSON line each, so `zstd -dc prompts.zst` reads it.
 """
@@ -111,7 +111,7 @@ class Journal(JournalState):
         a record; only samples that could not be built have a record without a prompt, and that has no seed.
         """
         try:
-            kept, end = prompts.recover(self.prompts)
+            pending_ids, end = prompts.recover(self.prompts)
         except prompts.Damaged:
             aside = self.prompts.with_suffix(".zst.damaged")
             self.prompts.replace(aside)
@@ -120,9 +120,9 @@ class Journal(JournalState):
             self._set_aside.append(
                 f"{display_path(self.prompts)} is damaged and set aside as {aside.name}; the scores are whole"
             )
-            kept, end = set(), 0
+            pending_ids, end = set(), 0
         self._prompt_file.truncate(end)
-        return kept | {line.id for line in self.lines.errors.values() if line.seed is not None}
+        return pending_ids | {line.id for line in self.lines.errors.values() if line.seed is not None}
 
     @property
     def notes(self) -> list[str]:
@@ -289,7 +289,7 @@ class Journal(JournalState):
         self._set_aside.append(line)
 
     def close(self) -> None:
-        """Let go of the folder; takes superseded lines out first, where there is room to do so.
+        """Release the folder; takes superseded lines out first, where there is room to do so.
 
         An earlier run that `--redo` has moved aside comes back if no answer has taken its place.
         """
@@ -309,7 +309,7 @@ class Journal(JournalState):
             self.release()
 
     def release(self) -> None:
-        """Let go of the folder and leave it as it is."""
+        """Release the folder and leave it as it is."""
         if self._made and not self._begun:  # --redo in a folder that was not there
             self.path.unlink(missing_ok=True)
             remove_empty(self._made)
@@ -333,7 +333,7 @@ class Journal(JournalState):
         return not (self.tally.finished or self.invalid or self.strange_lines)
 
     def discard(self) -> None:
-        """Let go of a folder in which nothing was finished, and take away what is ours: empty files and run.json."""
+        """Release a folder in which nothing was finished, and remove our empty files and run.json."""
         self._superseded = 0
         for path in (self.folder / "run.json", self.prompts, self.path):
             path.unlink(missing_ok=True)

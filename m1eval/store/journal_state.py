@@ -129,9 +129,9 @@ class JournalState:
         errors = self.lines.errors.values()
         return Usage(**{name: sum(getattr(line.usage, name) for line in errors) for name in COUNTS})
 
-    def leave_out(self, strangers: Set[str]) -> str:
+    def leave_out(self, unknown_ids: Set[str]) -> str:
         """Count again without the lines of unknown ids, which stay in the file; a note on them."""
-        JournalState.__init__(self, self.path, strangers)
+        JournalState.__init__(self, self.path, unknown_ids)
         first = ", ".join(map(str, self.strange)) + (", …" if self.strange_lines > SHOWN else "")
         some = f"{plural(self.strange_lines, 'line')} {is_are(self.strange_lines)} of no sample of the task"
         is_one = self.strange_lines == 1
@@ -144,7 +144,7 @@ class JournalState:
 
 
 def records(path: Path) -> Iterator[Record]:
-    """The records of a journal, one at a time; lines that are torn or cannot be are passed over.
+    """The records of a journal, one at a time; torn and invalid lines are skipped.
 
     Of a line that counts but has an invalid other field, only the fields that count are kept.
     """
@@ -154,7 +154,7 @@ def records(path: Path) -> Iterator[Record]:
                 yield record
 
 
-def deduplicated(path: Path, strangers: Set[str] = frozenset()) -> Iterator[Record]:
+def deduplicated(path: Path, unknown_ids: Set[str] = frozenset()) -> Iterator[Record]:
     """One record of each (sample, repeat), in one pass over the file; those that errored come last."""
     lines = Deduplicator[int]()
     end = 0
@@ -162,7 +162,7 @@ def deduplicated(path: Path, strangers: Set[str] = frozenset()) -> Iterator[Reco
         for raw in file:
             start, end = end, end + len(raw)
             record = parse_record(raw) if raw[-1:] == b"\n" else None
-            if record is None or record.id in strangers:
+            if record is None or record.id in unknown_ids:
                 continue
             if (record.graded or lines.gradings) and lines.is_history(record.id, record.repeat, record.graded):
                 continue

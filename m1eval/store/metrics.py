@@ -70,7 +70,7 @@ class RepeatMetric(Struct, frozen=True, kw_only=True):
     value: float
     """Mean over the samples that have k answers; where the score is one over groups of samples, the mean over these."""
     interval: tuple[float, float] | None
-    """95%, for problems like these; None for fewer than two samples."""
+    """95%, over problems; None for fewer than two samples."""
     samples: int
     """Samples in `value`."""
     left_out: int

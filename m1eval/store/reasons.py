@@ -22,7 +22,7 @@ _VARYING = re.compile(
 
 
 class Reason(Struct):
-    """One kind of error: the first that came, its sample, and how many there are."""
+    """One kind of error: its first message and sample, and its count."""
 
     kind: str
     reason: str
@@ -48,7 +48,7 @@ class Reasons:
         return entry.kind
 
     def drop(self, kind: str) -> None:
-        """One error of this kind has been made good."""
+        """Remove an error of this kind, which a retry has replaced."""
         entry = self._kinds.get(kind)
         if entry is not None:
             entry.count -= 1

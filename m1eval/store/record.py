@@ -1,4 +1,4 @@
-"""A record of a (sample, repeat): what is kept of it, how it is written as a line, and which lines cannot be."""
+"""A record of a (sample, repeat): its fields, its encoding as a journal line, and the checks of lines that are read."""
 
 import json
 import math
@@ -156,7 +156,7 @@ _NO_RECORD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def parse_header(raw: bytes) -> RecordHeader | str:
-    """A line, or what in it cannot be; empty text if it is torn."""
+    """The header of a line, or its fault; an empty text if it is torn."""
     try:
         line = _decode_line(raw)
     except msgspec.ValidationError as error:

@@ -150,13 +150,13 @@ class Tally:
 
     @property
     def stderr(self) -> float | None:
-        """The standard error of the score for problems like these; None for fewer than two samples."""
+        """The standard error of the score over problems; None for fewer than two samples."""
         estimate = self.problems_like_these
         return estimate.stderr if estimate else None
 
     @property
     def interval(self) -> Interval | None:
-        """The 95% interval of the score for problems like these; None if nothing was scored."""
+        """The 95% interval of the score over problems; None if nothing was scored."""
         estimate = self.problems_like_these
         return estimate.interval() if estimate else None
 
@@ -169,7 +169,7 @@ class Tally:
         return both_targets(groups)[0]
 
     def these_problems(self, population: int | None = None) -> Estimate | None:
-        """The score on these very problems with the error of sampling answers; None if nothing was scored.
+        """The score with these problems fixed, with the error of sampling answers; None if nothing was scored.
 
         `population`: the problems that the scored ones were chosen from at random, if there are more.
         """

@@ -137,24 +137,24 @@ def _prose(gold: str, answer: str) -> Verdict | None:  # noqa: PLR0911 - a rule,
     """Words against words: the same ones, or the reference's in a short sentence without a doubt in it."""
     if not is_prose(gold) or _FORMULA.search(gold) or _FORMULA.search(answer):
         return None
-    wanted, given = words(gold), words(answer)
+    gold_words, answer_words = words(gold), words(answer)
     if _is_list(answer, gold):
         return False, "several values for one"
     plain = is_prose(answer)
     if plain and (same := _same_names(gold, answer)) is not None:
         return same, "same words in another order" if same else "words"
-    if wanted == given and plain:
+    if gold_words == answer_words and plain:
         return True, "same words"
     if _STYLE.sub(r"\1", gold) == gold and not gold.replace(" ", "").isalpha():
         return None
-    if plain and "".join(wanted) == "".join(given) and gold.count(",") == answer.count(","):
+    if plain and "".join(gold_words) == "".join(answer_words) and gold.count(",") == answer.count(","):
         return True, "same words"
-    places = range(len(given) - len(wanted) + 1)
-    inside = any(given[i : i + len(wanted)] == wanted for i in places)
+    places = range(len(answer_words) - len(gold_words) + 1)
+    inside = any(answer_words[i : i + len(gold_words)] == gold_words for i in places)
     if (
         inside
-        and len(given) <= len(wanted) + _EXTRA_WORDS
-        and not _DOUBT.search(" ".join(given))
+        and len(answer_words) <= len(gold_words) + _EXTRA_WORDS
+        and not _DOUBT.search(" ".join(answer_words))
         and _is_sentence(answer)
     ):
         return True, "words of the reference"
@@ -181,10 +181,10 @@ def _is_sentence(answer: str) -> bool:
 def _is_list(answer: str, gold: str) -> bool:
     """Whether an answer has other values than the reference's between commas and "and", each of them one word."""
     parts = [words(part) for part in split(_STYLE.sub(r" \1 ", answer))]
-    wanted = [words(part) for part in split(gold)]
-    others = [part for part in parts if part not in wanted]
+    gold_parts = [words(part) for part in split(gold)]
+    others = [part for part in parts if part not in gold_parts]
     return (
-        len(parts) > len(wanted)
+        len(parts) > len(gold_parts)
         and bool(others)
         and len(others) < len(parts)
         and all(len(part) == 1 and part[0] not in _ASIDES for part in others)
@@ -249,8 +249,8 @@ def same_values(gold: str, answer: str) -> bool:
 
 def _place(text: str) -> Fraction | None:
     """The position of a number on the line."""
-    found = number(text)
-    return found.value if found else values.constant(text)
+    literal = number(text)
+    return literal.value if literal else values.constant(text)
 
 
 def _algebra(math_verify: Any, precision: Precision, gold: str, answer: str) -> Verdict:  # noqa: PLR0911 - a rule, a return
@@ -290,9 +290,9 @@ def _by_math_verify(math_verify: Any, precision: Precision, gold: str, answer: s
         math_verify.parse(rf"\boxed{{{without_unit(text)}}}", latex, parsing_timeout=None) for text in (gold, answer)
     ]
     if all(parsed):
-        wanted = number(gold)
-        value = numeric.constant(parsed[1][0]) if wanted else None
-        if precision == "gold" and wanted and value is not None and _rounds(wanted, Number(value)):
+        reference = number(gold)
+        value = numeric.constant(parsed[1][0]) if reference else None
+        if precision == "gold" and reference and value is not None and _rounds(reference, Number(value)):
             return True, "rounds to the reference"
         same = numeric.same(parsed[0][0], parsed[1][0])
         if same is not None:
@@ -303,9 +303,9 @@ def _by_math_verify(math_verify: Any, precision: Precision, gold: str, answer: s
 def _by_value(precision: Precision, gold: str, answer: str) -> Verdict | None:
     """The verdict of our own grammar and arithmetic; None for what it does not read."""
     same = values.same_value(gold, answer)
-    if same is False and precision == "gold" and (wanted := number(gold)):
+    if same is False and precision == "gold" and (reference := number(gold)):
         value = values.constant(answer)
-        if value is not None and _rounds(wanted, Number(value)):
+        if value is not None and _rounds(reference, Number(value)):
             return True, "rounds to the reference"
     return None if same is None else (same, "by value")
 

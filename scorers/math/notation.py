@@ -55,7 +55,7 @@ class Number(NamedTuple):
 
 
 def tidy(text: str) -> str:
-    """Text without what only dresses an answer: math delimiters, styles, trailing punctuation, Unicode for LaTeX."""
+    """Text without the markup around an answer: math delimiters, styles, trailing punctuation, Unicode for LaTeX."""
     text = re.sub(r"\s+", " ", characters.english_list_words(characters.plain(text)))
     text = _POWER.sub(lambda match: rf"\cdot 10^{{{_POWERS[match[1].lower()]}}}", text)
     text = re.sub(r"\\?\$|(?<!\\)\\[()\[\]]", "", _BOLD.sub(r"\1", text))

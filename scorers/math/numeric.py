@@ -136,9 +136,9 @@ def _equations(gold: Any, answer: Any) -> bool | None:
 
 def _root(expression: Any, symbol: Any, place: tuple[float, float]) -> complex | None:
     """The zero of an expression, given values of the other symbols; None if it is not linear in the symbol."""
-    found = [_at(_put(expression, {symbol: n}), place) for n in _integers()]
+    values = [_at(_put(expression, {symbol: n}), place) for n in _integers()]
     try:
-        zero, one, two = (complex(*map(float, value)) for value in found if value)
+        zero, one, two = (complex(*map(float, value)) for value in values if value)
     except (ValueError, OverflowError):
         return None
     slope = one - zero

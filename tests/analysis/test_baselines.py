@@ -1,4 +1,4 @@
-"""Published figures: what their files say, and what is said about a wrong file."""
+"""Published scores: what their files say, and what is said about a wrong file."""
 
 import os
 import re
@@ -94,7 +94,7 @@ def test_figures_typed_in_from_the_reports(key, model, score):
 def test_all_figures_of_the_table_are_those_of_the_collected_reports():
     path = SHARED / "baselines.yaml"
     if not path.is_file():
-        pytest.skip(f"no {path}: the collection of published figures is not here")
+        pytest.skip(f"no {path}: the collection of published scores is not here")
     table = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["minimax_m1_table2"]
     assert set(table["rows"]) == set(TABLE)
     for key, row in table["rows"].items():
@@ -208,7 +208,7 @@ def test_windows_of_livecodebench_never_mix():
 def test_the_command_lists_the_benchmarks_and_the_figures_of_one(m1eval):
     listed = m1eval("baselines")
     assert listed.code == 0
-    assert re.search(r"^aime_2024 +\d+ figures  AIME 2024$", listed.out, re.MULTILINE)
+    assert re.search(r"^aime_2024 +\d+ scores  AIME 2024$", listed.out, re.MULTILINE)
     one = m1eval("baselines", "aime_2024").out
     assert re.search(r"\| minimax-m1-80k +\| +86 \| +avg@32 T=1.0 thinking 80K \|", one)
     assert "sources: " in one

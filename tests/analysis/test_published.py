@@ -1,4 +1,4 @@
-"""A run next to published figures: differences, what was set otherwise, and p values that are adjusted together."""
+"""A run next to published scores: differences, what was set otherwise, and p values that are adjusted together."""
 
 import json
 import re

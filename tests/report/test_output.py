@@ -1,4 +1,4 @@
-"""Output of a run: the table with published figures, JSON and nothing else, plain progress, exit codes."""
+"""Output of a run: the table with published scores, JSON and nothing else, plain progress, exit codes."""
 
 import json
 import os

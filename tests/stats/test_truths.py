@@ -43,7 +43,7 @@ def test_intervals_hold_the_truth_as_often_as_they_promise(table, setting):
 
 
 def test_what_is_large_enough_is_found():
-    """Power: a difference called detectable, and a published figure five points off, are found."""
+    """Power: a difference called detectable, and a published score five points off, are found."""
     problems = [
         simulated.measure("power", i, TRIALS)
         for i, (name, _) in enumerate(simulated.TABLES["power"]())

@@ -1,4 +1,4 @@
-"""Separation of thinking and answer in a model's output, right by construction.
+"""Separation of thinking and answer in a model's output.
 
 Whoever renders the prompt knows whether it ended inside an open think block (`opened`), whoever stops the generation
 knows whether it was cut (`truncated`), and a server may have split already (`reasoning`). With these three the split

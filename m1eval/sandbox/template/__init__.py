@@ -1,4 +1,4 @@
-"""Jinja2 in a sandbox with a limit on work: whatever a template says, rendering ends, soon and in bounded memory.
+"""Jinja2 in a sandbox with a limit on work: rendering any template ends soon and in bounded memory.
 
 Jinja's sandbox keeps a template from reaching anything; it does not keep it from looping for ever or from writing
 `'a' * 10**10`. Here everything that can repeat or grow is charged before it happens, to a budget that grows with the

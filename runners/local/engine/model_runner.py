@@ -188,10 +188,10 @@ class ModelRunner:
         targets = torch.tensor(chunk.targets, dtype=torch.int64, device=self.device)
         logprobs, best = torch.empty(len(targets), device=self.device), torch.empty_like(targets, dtype=torch.bool)
         for at in range(0, len(targets), SCORE_CHUNK):
-            wanted = targets[at : at + SCORE_CHUNK]
-            scores = self.model.logits(hidden[first + at : first + at + len(wanted)])
-            logprobs[at : at + SCORE_CHUNK] = _logprobs(scores, wanted)
-            best[at : at + SCORE_CHUNK] = scores.argmax(-1) == wanted
+            chunk_targets = targets[at : at + SCORE_CHUNK]
+            scores = self.model.logits(hidden[first + at : first + at + len(chunk_targets)])
+            logprobs[at : at + SCORE_CHUNK] = _logprobs(scores, chunk_targets)
+            best[at : at + SCORE_CHUNK] = scores.argmax(-1) == chunk_targets
         return logprobs, best
 
     def _decode(self, batch: ScheduledBatch) -> Callable[[], StepOutput]:

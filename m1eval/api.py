@@ -203,6 +203,7 @@ async def grade_async(
     from m1eval.run import grading
     from m1eval.run.context import Resources
     from m1eval.run.judges import JudgePanel
+    from m1eval.run.options import RunOptions
     from m1eval.task.task import Task
 
     loaded = task if isinstance(task, Task) else load_task(task)
@@ -215,7 +216,8 @@ async def grade_async(
     if isinstance(output, str):
         split = model.thinking.split_thinking(output, opened=None, truncated=False)
         output = Output(text=split.text, reasoning=split.reasoning, unfinished_thinking=split.unfinished)
-    judges = JudgePanel([judge] if isinstance(judge, str) else list(judge)) if judge else None
+    names = RunOptions.of({"judge": judge}).judge if judge != () else ()
+    judges = JudgePanel(names) if names else None
     resources = Resources(judges)
     try:
         if judges is not None:

@@ -1,6 +1,7 @@
 """Two runs of one task side by side: settings that differ, the paired difference, and which samples flipped."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,6 +12,7 @@ from msgspec import Struct
 from m1eval import stats
 from m1eval.analysis.pairing import DATA, Match, RunScores, SampleAnswers, match, read_scores
 from m1eval.errors import UsageError
+from m1eval.option_names import option
 from m1eval.store.config import flatten, format_setting, with_current_names
 from m1eval.store.folders import find_runs, missing_file
 from m1eval.store.stored import StoredRun
@@ -151,7 +153,7 @@ def _name(side: Path | Sequence[StoredRun]) -> str:
 
 def _runs(side: Path | Sequence[StoredRun]) -> dict[str, StoredRun]:
     """The runs of a side by task: those given, that of a folder, or those in the folders below it."""
-    if isinstance(side, Path) and not side.is_dir():
+    if isinstance(side, Path) and not os.path.isdir(side):  # noqa: PTH112 - False also for what cannot be a name
         raise UsageError(f"no folder {display_path(side)}; name a run, such as results/aime24/mymodel")
     runs: dict[str, StoredRun] = {}
     for run in map(StoredRun.open, find_runs(side)) if isinstance(side, Path) else side:
@@ -273,7 +275,8 @@ def _nothing_shared(task: str, a: RunScores, b: RunScores, matched: Sequence[Mat
         if f"task.{key}".startswith(DATA) or key.startswith(DATA)
     ]
     why = f" ({'; '.join(differing)})" if differing else ""
-    return f"{where} asked other problems of {task} under the same ids{why}; run both with the same data and --seed"
+    remedy = f"run both with the same data and {option('seed')}"
+    return f"{where} asked other problems of {task} under the same ids{why}; {remedy}"
 
 
 def _differing_settings(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

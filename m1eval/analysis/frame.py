@@ -1,6 +1,7 @@
 """Stored runs as pandas data frames."""
 
 import glob
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,5 +117,5 @@ def _run_columns(run: StoredRun) -> dict[str, str]:
 
 def _folders(pattern: str) -> list[Path]:
     """The folders of runs that match, and those below other folders that match."""
-    folders = [Path(pattern)] if Path(pattern).is_dir() else map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns too
+    folders = [Path(pattern)] if os.path.isdir(pattern) else map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH112, PTH207 - absolute patterns, and what cannot be a name
     return sorted({run for folder in folders for run in find_runs(folder)})

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct, field
 
 from m1eval.errors import UsageError
+from m1eval.option_names import option
 from m1eval.store.config import flatten
 from m1eval.store.record import Record
 from m1eval.store.stored import StoredRun
@@ -88,7 +89,7 @@ def _column(record: Record, name: str, path: Path) -> str:
             return ""
         columns = ", ".join(record.metadata) or "none"
         raise UsageError(
-            f"--cluster {name}: {display_path(path)}: sample {record.id} has no such column; it has {columns}"
+            f"{option('cluster', name)}: {display_path(path)}: sample {record.id} has no such column; it has {columns}"
         )
     return f"{name}={record.metadata[name]}"
 

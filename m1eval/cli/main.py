@@ -14,6 +14,7 @@ from m1eval.cli import completion, results, run, score, show, tasks
 from m1eval.cli.options import examples
 from m1eval.credentials import register_command
 from m1eval.errors import INTERNAL, M1evalError
+from m1eval.option_names import command_line
 from m1eval.version import __version__
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "M1EVAL", "max_content_width": 110}
@@ -74,7 +75,7 @@ def main(args: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     secrets.clear()
     register_command(words)
-    with terminal.guarded():
+    with terminal.guarded(), command_line():
         code = _run([word for word in words if word != "--debug"], debug=debug)
         if (lost := terminal.lost_output()) and not lost.quiet:
             terminal.line(f"Error: standard output cannot be written: {lost}; results are kept in the folder", err=True)

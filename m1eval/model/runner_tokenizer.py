@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from m1eval.errors import UsageError
+from m1eval.option_names import runner_option
 from m1eval.protocols import Runner, Tokenizer
 from m1eval.types import Message
 
@@ -73,7 +74,7 @@ class RunnerTokenizer:
         """The model's window, None if the runner does not know it; ContextWindowUnknown before the model starts."""
         if self._runner.context_window is None and not self.started:
             raise ContextWindowUnknown(
-                "the model's window is known only when it has started; give it by -o window=TOKENS"
+                f"the model's window is known only when it has started; give it by {runner_option('window', 'TOKENS')}"
             )
         return self._runner.context_window
 

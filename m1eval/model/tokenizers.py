@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from m1eval import plugins
 from m1eval.errors import RunnerError, UsageError
 from m1eval.model.runner_tokenizer import MESSAGE_TOKENS, CharacterTokenizer
+from m1eval.option_names import option
 from m1eval.protocols import Tokenizer
 from m1eval.types import Message
 from m1eval.yaml_file import expand_user
@@ -46,22 +47,22 @@ def resolve(name: str, options: Mapping[str, Any], model: str) -> Tokenizer:
         return ServerTokenizer(str(url), model, os.environ.get(str(options.get("api_key_env") or "OPENAI_API_KEY"), ""))
     path = expand_user(name)
     try:
-        if path.exists():
+        if os.path.exists(path):  # noqa: PTH110 - False also for what is too long to be a path
             return TokenizerFile(path if path.is_file() else path / "tokenizer.json")
         return TiktokenTokenizer(name) if "/" not in name else TokenizerFile(_download(name))
     except ModuleNotFoundError as error:
-        raise plugins.missing_package(f"--tokenizer {name}", error) from error
+        raise plugins.missing_package(option("tokenizer", name), error) from error
 
 
 class TokenizerFile:
     """A tokenizer.json with the files next to it, read and rendered by the same code as the `local` runner's."""
 
     def __init__(self, path: Path) -> None:
-        files = plugins.import_part("runners", "local/tokenizer", "files", "--tokenizer")
+        files = plugins.import_part("runners", "local/tokenizer", "files", option("tokenizer", str(path)))
         try:
             self._tokenizer = files.from_folder(path.parent) if path.name == "tokenizer.json" else files.from_file(path)
         except RunnerError as error:
-            raise UsageError(f"--tokenizer {path}: {error}") from None
+            raise UsageError(f"{option('tokenizer', str(path))}: {error}") from None
 
     def encode(self, text: str) -> list[int]:
         """Token ids, nothing added."""
@@ -105,14 +106,14 @@ class TiktokenTokenizer:
             self._encoding = tiktoken.get_encoding(name)
         except (KeyError, RuntimeError, ValueError):
             if not hasattr(tiktoken, "list_encoding_names"):
-                raise UsageError(f"--tokenizer {name}: no such file, folder or encoding") from None
+                raise UsageError(f"{option('tokenizer', name)}: no such file, folder or encoding") from None
             names = ", ".join(tiktoken.list_encoding_names())
             raise UsageError(
-                f"--tokenizer {name}: no such file, folder or encoding: write chars, server, a tokenizer.json, "
-                f"org/name of the hub, or one of tiktoken's ({names})"
+                f"{option('tokenizer', name)}: no such file, folder or encoding: write chars, server, "
+                f"a tokenizer.json, org/name of the hub, or one of tiktoken's ({names})"
             ) from None
         except OSError as error:  # requests' errors are OSErrors
-            raise UsageError(f"--tokenizer {name}: tiktoken cannot download it: {error}") from None
+            raise UsageError(f"{option('tokenizer', name)}: tiktoken cannot download it: {error}") from None
 
     def encode(self, text: str) -> list[int]:
         """Token ids; special tokens that are spelled out in a text are text."""
@@ -132,13 +133,19 @@ class TiktokenTokenizer:
         return sum(len(self.encode(str(m.get("content") or ""))) + MESSAGE_TOKENS for m in messages)
 
 
+def _other_tokenizer() -> str:
+    return f"use {option('tokenizer', 'NAME')}"
+
+
 class ServerTokenizer:
     """The /tokenize endpoint of vLLM, SGLang and llama.cpp. A million tokens of text take about 900 requests."""
 
     def __init__(self, url: str, model: str, key: str = "") -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UsageError("--tokenizer server: which server? --base-url http://host:port/v1")
+            raise UsageError(
+                f"{option('tokenizer', 'server')}: which server? {option('base_url', 'http://host:port/v1')}"
+            )
         self._parts, self._model = parts, model
         self._root = parts.path.rstrip("/").removesuffix("/v1")
         self._headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
@@ -170,7 +177,9 @@ class ServerTokenizer:
             return len(self._ids(reply))
         count = reply["count"]
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**40:
-            raise UsageError(f"--tokenizer server: /tokenize counts {str(count)[:40]!r} tokens; use --tokenizer NAME")
+            raise UsageError(
+                f"{option('tokenizer', 'server')}: /tokenize counts {str(count)[:40]!r} tokens; {_other_tokenizer()}"
+            )
         return count
 
     def _tokens(self, text: str, *, added: bool) -> list[int]:
@@ -181,7 +190,9 @@ class ServerTokenizer:
     def _ids(self, reply: Mapping[str, Any]) -> list[int]:
         ids = reply.get("tokens")
         if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids):
-            raise UsageError("--tokenizer server: /tokenize does not return a list of token ids; use --tokenizer NAME")
+            raise UsageError(
+                f"{option('tokenizer', 'server')}: /tokenize does not return a list of token ids; {_other_tokenizer()}"
+            )
         return ids
 
     def _ask(self, path: str, body: dict[str, Any], *, absent: bool = False) -> dict[str, Any]:
@@ -192,10 +203,11 @@ class ServerTokenizer:
                 return {}
             reply = json.loads(data) if status == 200 else None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise UsageError(f"--tokenizer server: {where}: {error or type(error).__name__}") from None
+            raise UsageError(f"{option('tokenizer', 'server')}: {where}: {error or type(error).__name__}") from None
         if not isinstance(reply, dict):
             raise UsageError(
-                f"--tokenizer server: {where} answers {status}: does it offer /tokenize? If not, use --tokenizer NAME"
+                f"{option('tokenizer', 'server')}: {where} answers {status}: "
+                f"does it offer /tokenize? If not, {_other_tokenizer()}"
             )
         return reply
 
@@ -247,4 +259,4 @@ def _download(name: str) -> Path:
         return Path(huggingface_hub.hf_hub_download(name, "tokenizer.json"))
     except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"--tokenizer {name}: not a file, and not available from the hub: {reason}") from None
+        raise UsageError(f"{option('tokenizer', name)}: not a file, and not available from the hub: {reason}") from None

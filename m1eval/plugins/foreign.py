@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from m1eval.errors import M1evalError, UsageError
+from m1eval.option_names import traceback_hint
 from m1eval.text import display_path
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ def errors_reported(file: Path, doing: str, where: str = "") -> Iterator[None]:
         raise
     except BaseException as error:
         prefix, place = f"{where}: " if where else "", place_of(error, file)
-        raise UsageError(f"{prefix}{doing}: {error_line(error)} ({place}); --debug shows the traceback") from error
+        raise UsageError(f"{prefix}{doing}: {error_line(error)} ({place}){traceback_hint()}") from error
 
 
 async def isolate_exits(coroutine: Awaitable[T]) -> T:

@@ -30,7 +30,7 @@ def find(kind: str, name: str, pattern: str = "*.py") -> Path:
     if name in files:
         return files[name]
     here = Path(f"{name}{Path(pattern).suffix}")
-    if here.is_file():
+    if os.path.isfile(here):  # noqa: PTH113 - False also for what is too long to be a name
         hint = f"there is a file {here} here: name it ./{here}, or put it into ./{kind}/"
     elif close := get_close_matches(name, files, 1):
         hint = f"did you mean {close[0]}?"

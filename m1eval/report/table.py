@@ -6,6 +6,7 @@ from typing import Any
 
 from m1eval import terminal
 from m1eval.analysis import baselines, published
+from m1eval.option_names import option
 from m1eval.report import by_length, layout, repeat_metrics
 from m1eval.report import published as published_table
 from m1eval.report.markdown import table
@@ -196,9 +197,10 @@ def _sampling(run: RunDescription) -> str:
     if not run.unlike:
         return ""
     if run.unlike == ["ids"]:
-        return ", nor an estimate of it: the samples were chosen by --ids"
+        return f", nor an estimate of it: the samples were chosen by {option('ids')}"
     return (
-        f", nor an estimate of it: --limit takes equally many of each {' and '.join(run.unlike)}, unlike the full set"
+        f", nor an estimate of it: {option('limit')} takes equally many of each {' and '.join(run.unlike)}, "
+        "unlike the full set"
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from m1eval.errors import UsageError
 from m1eval.model import prices
 from m1eval.model.model import Model
+from m1eval.option_names import option, runner_option
 from m1eval.run.evaluate import Display, Evaluation
 from m1eval.run.options import RunOptions
 from m1eval.run.run import Run
@@ -74,7 +75,7 @@ def configure(tasks: Sequence[str | Task], model: str, options: RunOptions, *, w
     if options.concurrency and chosen_model.takes("concurrency"):
         chosen_model.options.setdefault("concurrency", options.concurrency)
     if options.ids and len(chosen_tasks) > 1:
-        raise UsageError("--ids goes with one task; name one in --tasks")
+        raise UsageError(f"{option('ids')} goes with one task; name one in {option('tasks')}")
     profile_name = profile[0] if profile else None
     runs = [
         _run(task, chosen_model, options, judges, profile_name, alone=len(chosen_tasks) == 1) for task in chosen_tasks
@@ -86,10 +87,10 @@ def configure(tasks: Sequence[str | Task], model: str, options: RunOptions, *, w
 def _model(spec: str, options: RunOptions) -> Model:
     runner_options = dict(options.option)
     for name in ("base_url", "concurrency"):
-        value, flag = getattr(options, name), f"--{name.replace('_', '-')}"
+        value = getattr(options, name)
         if value and str(runner_options.get(name, value)) != str(value):
             other = runner_options[name]
-            raise UsageError(f"{flag} {value} and -o {name}={other} contradict each other; give one of them")
+            raise UsageError(f"{option(name, value)} and {runner_option(name, other)} contradict each other; give one")
     if options.base_url:
         runner_options["base_url"] = options.base_url
     return Model(spec, runner_options, options.tokenizer)
@@ -103,8 +104,10 @@ def load_with_options(
     try:
         tasks = load_tasks(expand(names), [*overrides, *options.set], protocol=options.protocol, profile=profile)
     except UsageError as error:
-        if options.lengths and str(error).startswith("--set lengths=") and "unknown key" in str(error):
-            raise UsageError("--lengths: none of these tasks generates prompts of a length that is asked for") from None
+        if options.lengths and "unknown key 'lengths'" in str(error):
+            raise UsageError(
+                f"{option('lengths')}: none of these tasks generates prompts of a length that is asked for"
+            ) from None
         raise
     unavailable = [task.name for task in tasks if options.protocol not in (None, task.protocol)]
     return tasks, [f"{name} has no protocol '{options.protocol}' and uses its own" for name in unavailable]
@@ -128,7 +131,9 @@ def _tasks(
             chosen, names, notes[:] = [*chosen, *named], [], [*notes, *more_notes]
         chosen += [task] if task and task not in chosen else []
     if twice := [name for name, count in Counter(task.name for task in chosen).items() if count > 1]:
-        raise UsageError(f"two of the tasks are named '{twice[0]}'; run one after the other, each with its own --out")
+        raise UsageError(
+            f"two of the tasks are named '{twice[0]}'; run one after the other, each with its own {option('out')}"
+        )
     return chosen
 
 
@@ -147,12 +152,12 @@ def _literal(text: str) -> str:
 def _judges(tasks: Sequence[Task], names: Sequence[str], notes: list[str]) -> "JudgePanel | None":
     judged = [task.name for task in tasks if task.scorer.needs_judge]
     if any(not name.strip() for name in names):
-        raise UsageError("--judge: no name given; write RUNNER:NAME, such as http:gpt-4o")
+        raise UsageError(f"{option('judge')}: no name given; write RUNNER:NAME, such as http:gpt-4o")
     if judged and not names:
-        raise UsageError(f"{judged[0]} is graded by a judge: name one, such as --judge http:gpt-4o")
+        raise UsageError(f"{judged[0]} is graded by a judge: name one, such as {option('judge', 'http:gpt-4o')}")
     if not judged:
         if names:
-            notes.append("none of these tasks is graded by a judge; --judge is not used")
+            notes.append(f"none of these tasks is graded by a judge; {option('judge')} is not used")
         return None
     from m1eval.run.judges import JudgePanel
 
@@ -193,6 +198,7 @@ def _run(
 def _spending(model: Model, base_url: str | None, options: RunOptions) -> Spending:
     model_prices = prices.find(model.name, base_url, options.prices)
     if options.max_cost is not None and model_prices is None:
-        remedy = "pip install 'm1eval[prices]', or --prices FILE" if base_url else "give them with --prices FILE"
-        raise UsageError(f"--max-cost: no prices of '{model.name}' are known; {remedy}")
+        file = option("prices", "FILE")
+        remedy = f"pip install 'm1eval[prices]', or {file}" if base_url else f"give them with {file}"
+        raise UsageError(f"{option('max_cost')}: no prices of '{model.name}' are known; {remedy}")
     return Spending(model_prices, options.max_cost, options.max_tokens_total)

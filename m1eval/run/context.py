@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from m1eval import terminal
 from m1eval.errors import NoJudge
+from m1eval.option_names import option
 from m1eval.types import Sample, isolated
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Resources:
     def judges(self) -> "JudgePanel":
         """The judges; UsageError if none was named."""
         if self._judges is None:
-            raise NoJudge("this task is graded by a judge: name one, such as --judge http:gpt-4o")
+            raise NoJudge(f"this task is graded by a judge: name one, such as {option('judge', 'http:gpt-4o')}")
         return self._judges
 
     @cached_property

@@ -17,6 +17,7 @@ import msgspec
 from m1eval.errors import ContextLengthExceeded, UsageError
 from m1eval.model import prices
 from m1eval.model.model import Model
+from m1eval.option_names import option
 from m1eval.progress import Progress
 from m1eval.protocols import Runner
 from m1eval.run.judge_replies import add
@@ -46,7 +47,7 @@ class JudgePanel:
     def __init__(self, specs: Sequence[str]) -> None:
         self.models = [_model(spec) for spec in specs]
         if len({model.spec for model in self.models}) < len(self.models):
-            raise UsageError("--judge names a judge twice; name several different ones")
+            raise UsageError(f"{option('judge')} names a judge twice; name several different ones")
         self._runners: list[Runner] = [_runner(model) for model in self.models]
         self._gates = [asyncio.Semaphore(int(r.concurrency)) for r in self._runners]
         self.spending = Spending()
@@ -80,7 +81,10 @@ class JudgePanel:
                 if required:
                     raise
             if required and meter.prices is None:
-                raise UsageError(f"--max-cost: no prices of the judge '{model.name}' are known; give --prices FILE")
+                raise UsageError(
+                    f"{option('max_cost')}: no prices of the judge '{model.name}' are known; "
+                    f"give {option('prices', 'FILE')}"
+                )
 
     def config(self) -> list[dict[str, Any]]:
         """The settings that must be the same for a run to continue."""
@@ -161,7 +165,7 @@ def _model(spec: str) -> Model:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise UsageError(f"--judge {name}: write {name},option=value, for example http:gpt-4o,timeout=60")
+            raise UsageError(f"{option('judge', name)}: write {name},option=value, for example http:gpt-4o,timeout=60")
         options[key] = parse_value(text)
     return Model(name, options)
 
@@ -183,8 +187,8 @@ def _runner(model: Model) -> Runner:
     try:
         return model.runner()
     except UsageError as error:
-        judge = f"--judge {model.spec}"
-        message = str(error).replace("--base-url ", f"{judge},base_url=")
+        judge, server = option("judge", model.spec), "http://host:port/v1"
+        message = str(error).replace(option("base_url", server), option("judge", f"{model.spec},base_url={server}"))
         raise UsageError(f"{judge}: {message.removeprefix('http: ')}") from None
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+from m1eval.option_names import option
 from m1eval.run.meter import Amount, Excess
 from m1eval.types import Usage
 
@@ -87,8 +88,8 @@ class Limits:
                 if self.unreported.cost
                 else ""
             )
-            return f"--max-cost {self.max_cost:g}: ${self.cost:.2f} are spent{unreported}{reason}{detail}"
-        return f"--max-tokens-total {self.max_tokens}: {self.tokens:,} are used{reason}{detail}"
+            return f"{option('max_cost', self.max_cost)}: ${self.cost:.2f} are spent{unreported}{reason}{detail}"
+        return f"{option('max_tokens_total', self.max_tokens)}: {self.tokens:,} are used{reason}{detail}"
 
     def describe_overrun(self, excess: Excess | None) -> str:
         """A message that a limit was exceeded although nothing was left to stop; empty if none was."""
@@ -96,7 +97,8 @@ class Limits:
         if self.is_reached or not reason:
             return ""
         spent = f"{self.tokens:,} tokens are used" if self.max_cost is None else f"${self.cost:.2f} are spent"
-        limit = f"--max-tokens-total {self.max_tokens}" if self.max_cost is None else f"--max-cost {self.max_cost:g}"
+        is_tokens = self.max_cost is None
+        limit = option("max_tokens_total", self.max_tokens) if is_tokens else option("max_cost", self.max_cost)
         return f"{limit} is exceeded: {spent}{reason}"
 
     def _overrun_reason(self, excess: Excess | None) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from m1eval.run.ranges import RANGES, Range
 from m1eval.text import parse_tokens, unknown_name
 from m1eval.validation import as_number
 from m1eval.yaml_file import expand_user
+
+MAX_PART = 255
+"""Bytes of a file name."""
 
 
 class RunOptions(Struct, kw_only=True):
@@ -110,6 +114,8 @@ def _number(bounds: Range) -> Callable[[Any], float]:
 def _path(value: Any) -> Path:
     if not isinstance(value, str | Path) or "\0" in str(value) or not str(value):
         raise TypeError(f"{value!r:.80} is not a path")
+    if any(len(os.fsencode(part)) > MAX_PART for part in Path(value).parts):
+        raise ValueError(f"{str(value)!r:.80} is too long for a path")
     return expand_user(value)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from m1eval import plugins
 from m1eval.errors import M1evalError, UsageError
+from m1eval.option_names import runner_option
 from m1eval.plugins import foreign
 from m1eval.run import adaptive, loop
 from m1eval.run.generation import Session
@@ -82,7 +83,8 @@ class PlannedRun:
             self.seconds = time.monotonic() - begin
             policy = self.run.task.definition.overlength
             if policy != "fail" and not session.runner.context_window:
-                self.notes.append(f"overlength: {policy} is not applied, the model's window is not known (-o window=N)")
+                remedy = runner_option("window", "N")
+                self.notes.append(f"overlength: {policy} is not applied, the model's window is not known ({remedy})")
             self.meta["overlength"] = self.plan.overlength.to_config()
             try:
                 self.meta["runner"] = self.run.model.describe(session.runner)

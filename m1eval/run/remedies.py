@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m1eval.errors import UsageError
+from m1eval.option_names import option
 from m1eval.store.config import EXTENDABLE, difference, grows, judge_specs, scorer_parts, with_grader_of
 from m1eval.store.journal_state import JournalState
 from m1eval.task.changes import changed_settings
@@ -26,7 +27,7 @@ def remedy(
         if smaller := [key for key in EXTENDABLE if not grows(key, earlier.get(key), config.get(key))]:
             return _keep_size(run.folder, {key: earlier.get(key) for key in smaller})
         return _grade_again(run, earlier, config, ignored)
-    return f"--out elsewhere, or --redo, which {_cost_of_redoing(state)}"
+    return f"{option('out')} elsewhere, or {option('redo', True)}, which {_cost_of_redoing(state)}"
 
 
 def with_size_of(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def _keep_size(folder: Path, sizes: Mapping[str, Any]) -> str:
     show = f"m1eval show {shlex.quote(display_path(folder))} --limit 5"
     return (
         f"a run can grow, not shrink: continue it {' and '.join(options)}, see some of its answers with {show}, or "
-        "choose another folder with --out"
+        f"choose another folder with {option('out')}"
     )
 
 

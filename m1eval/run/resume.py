@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from m1eval.errors import UsageError
+from m1eval.option_names import option
 from m1eval.run import remedies
 from m1eval.run.generation import seed_of
 from m1eval.store import folder as folders
@@ -62,14 +63,14 @@ def read_folder(run: "Run") -> Previous:
     if not path.exists():
         return Previous({})
     try:
-        meta = metadata.read(path, "; put it right, or choose another folder with --out")
+        meta = metadata.read(path, f"; put it right, or choose another folder with {option('out')}")
     except UsageError:
         if not metadata.damaged(path):
             raise
         _refuse_other_seed(run)
         return Previous({}, damaged=True)
     if not {"m1eval", "task", "config"} <= set(meta):
-        raise UsageError(f"{display_path(path)} was not written by m1eval; choose another folder with --out")
+        raise UsageError(f"{display_path(path)} was not written by m1eval; choose another folder with {option('out')}")
     return Previous(meta)
 
 
@@ -77,7 +78,8 @@ def refuse_if_different(folder: Path, old: dict[str, Any], new: dict[str, Any], 
     """UsageError that names the settings in which a command differs from the run in the folder."""
     if different := difference(old, new, ignored):
         where = display_path(folder)
-        raise UsageError(f"{where} was made with other settings ({different}); --out elsewhere, or --redo")
+        remedy = f"{option('out')} elsewhere, or {option('redo', True)}"
+        raise UsageError(f"{where} was made with other settings ({different}); {remedy}")
 
 
 def set_damaged_aside(folder: Path) -> str:
@@ -101,4 +103,4 @@ def _refuse_other_seed(run: "Run") -> None:
         seeds = (seed_of(run.seed, record.id, n) for n in range(record.repeat, -1, -1))
         if record.seed not in seeds:  # answers that came in one request have the seed of the first
             where = display_path(run.folder)
-            raise UsageError(f"{where}: run.json is damaged, and the answers were made with another --seed")
+            raise UsageError(f"{where}: run.json is damaged, and the answers were made with another {option('seed')}")

@@ -9,6 +9,7 @@ import msgspec
 
 from m1eval.errors import RunnerError, UsageError
 from m1eval.model.model import Model
+from m1eval.option_names import option
 from m1eval.plugins.lookup import is_path
 from m1eval.protocols import Runner
 from m1eval.run.judges import JudgePanel
@@ -46,7 +47,8 @@ def configure(stored: StoredRun, options: GraderOptions, data_dir: Path | None) 
     task = _task(stored, options)
     if task.scorer.needs_judge and not options.judges:
         earlier = "".join(f"; earlier: {judge['model']}" for judge in config.get("judges") or [])
-        raise UsageError(f"{task.name} is graded by a judge: name one, such as --judge http:gpt-4o{earlier}")
+        example = option("judge", "http:gpt-4o")
+        raise UsageError(f"{task.name} is graded by a judge: name one, such as {example}{earlier}")
     panel = JudgePanel(list(dict.fromkeys(options.judges))) if task.scorer.needs_judge else None
     run = Run(
         task,

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from m1eval.errors import UsageError
+from m1eval.option_names import option
 from m1eval.store.files import locked
 from m1eval.text import display_path
 
@@ -56,7 +57,7 @@ def refuse_links(folder: Path) -> None:
         for path in (folder / name, folder / f"{name}.new"):
             if path.is_symlink():
                 raise UsageError(
-                    f"{display_path(path)} is a symbolic link; remove it, or choose another folder with --out"
+                    f"{display_path(path)} is a symbolic link; remove it, or choose another folder with {option('out')}"
                 )
 
 
@@ -67,7 +68,9 @@ def refuse_foreign(folder: Path) -> None:
     for name in FILES:
         path = folder / name
         if path.is_dir() or (path.exists() and path.stat().st_size):
-            raise UsageError(f"{display_path(folder)} holds {name} without run.json; choose another folder with --out")
+            raise UsageError(
+                f"{display_path(folder)} holds {name} without run.json; choose another folder with {option('out')}"
+            )
 
 
 def aside_path(folder: Path) -> Path:
@@ -134,7 +137,8 @@ def recover(folder: Path) -> str:
                 drop_aside(folder)
                 return ""
         put_back(folder)
-    return f"{display_path(folder)}: --redo was stopped before its first answer; the earlier run is back in place"
+    stopped = f"{option('redo', True)} was stopped before its first answer"
+    return f"{display_path(folder)}: {stopped}; the earlier run is back in place"
 
 
 class _Line(Struct):

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from m1eval import secrets
 from m1eval.errors import UsageError
+from m1eval.option_names import option
 from m1eval.store.folder import ASIDE, JOURNAL, aside_path
 from m1eval.text import display_path
 
@@ -73,7 +75,7 @@ def find_runs(folder: Path) -> list[Path]:
 
 def missing_file(folder: Path) -> str:
     """A note, in brackets, on the file that a folder lacks to be a run; empty if it has neither, or both."""
-    names = [name for name in ("run.json", JOURNAL) if (folder / name).is_file()]
+    names = [name for name in ("run.json", JOURNAL) if os.path.isfile(folder / name)]  # noqa: PTH113
     missing = {"run.json": JOURNAL, JOURNAL: "run.json"}
     return f" (there is a {names[0]}, but no {missing[names[0]]})" if len(names) == 1 else ""
 
@@ -106,7 +108,9 @@ def _run_in_out(out: Path, task: str, spec: str, *, alone: bool) -> RunFolder | 
     if alone and holder == (task, _shown(spec)):
         return RunFolder(out, f"{display_path(out)} is the folder of this run already; it continues there")
     run = f"{holder[0]} with {holder[1]}"
-    raise UsageError(f"--out {display_path(out)} is itself the folder of a run ({run}); name a folder that holds runs")
+    raise UsageError(
+        f"{option('out', display_path(out))} is itself the folder of a run ({run}); name a folder that holds runs"
+    )
 
 
 def _meta(folder: Path) -> dict[str, Any]:

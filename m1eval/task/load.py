@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from m1eval import plugins, yaml_file
 from m1eval.errors import UsageError
+from m1eval.option_names import override
 from m1eval.task.definition import Definition
 from m1eval.task.profiles import Profile
 from m1eval.task.task import Task
@@ -48,7 +49,7 @@ def load_tasks(
     for key, _, text in pairs:
         if not any(_override_target(file, key) for _, _, file in files):
             known = {*_names(Definition), *(o for _, _, f in files for o in f.data.get("options", {}))}
-            raise UsageError(f"--set {text}: {unknown_name('key', str(key[0]), known)}")
+            raise UsageError(f"{override(text)}: {unknown_name('key', str(key[0]), known)}")
     tasks = []
     for name, path, file in files:
         for key, value, text in pairs:
@@ -105,7 +106,7 @@ def _names(struct: type[Struct]) -> list[str]:
 def _parse_override(text: str) -> tuple[Key, Any, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise UsageError(f"--set {text}: write key=value, for example --set generation.temperature=0.6")
+        raise UsageError(f"{override(text)}: write key=value, for example {override('generation.temperature=0.6')}")
     return tuple(name.split(".")), yaml_file.parse_value(value), text
 
 
@@ -119,12 +120,12 @@ def _override_target(file: YamlFile, key: Key) -> Key | None:
 def apply_override(file: YamlFile, key: Key, value: Any, text: str) -> None:
     """Merge a value into a task file; errors at its key name `--set` with the text."""
     if key[0] == "options" and len(key) > 1 and key[1] not in (known := file.data.get("options", {})):
-        raise UsageError(f"--set {text}: {unknown_name('option', str(key[1]), known)}")
+        raise UsageError(f"{override(text)}: {unknown_name('option', str(key[1]), known)}")
     nested: Any = value
     for name in reversed(key):
         nested = {name: nested}
     file.data = yaml_file.deep_merge(file.data, nested)
-    place = (Path(f"--set {text}"), 0)
+    place = (Path(override(text)), 0)
     for length in range(1, len(key)):
         file.lines.setdefault(key[:length], place)
     file.lines[key] = place

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from m1eval.option_names import option
 from m1eval.task.definition import PublishedText
 from m1eval.text import display_path
 from m1eval.yaml_file import YamlFile
@@ -82,8 +83,8 @@ class PublishedTexts:
             raise self._file.error(
                 ("texts", name),
                 f"'{name}' is a text of the benchmark's authors, read from {text.url}, which cannot be read: {reason}; "
-                f"without a network, put the file {_file_name(text)} into a folder and give it with --data-dir "
-                f"{display_path(folder) if folder else 'DIR'}",
+                f"without a network, put the file {_file_name(text)} into a folder and give it with "
+                f"{option('data_dir', display_path(folder) if folder else 'DIR')}",
             ) from None
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from m1eval import plugins
 from m1eval.errors import UsageError
+from m1eval.option_names import option, override
 from m1eval.protocols import Episode, Scorer, Tokenizer
 from m1eval.task import hub
 from m1eval.task.dataset import Rows, file_digest, find_data_file, read_rows
@@ -189,7 +190,7 @@ class Task:
         try:
             loaded = hub.load_hub(source._replace(revision=commit))
         except HubError as error:
-            remedy = f"--data-dir DIR reads DIR/{self.name}.jsonl"
+            remedy = f"{option('data_dir', 'DIR')} reads DIR/{self.name}.jsonl"
             remedy = f"without a network, {remedy}" if error.kind != ACCESS else f"or {remedy}{_mirror(dataset)}"
             raise self.source.error(("dataset", "hub"), f"{error}; {remedy}") from error.__cause__
         except UsageError as error:
@@ -218,4 +219,4 @@ def _mirror(dataset: Dataset) -> str:
     name, _, commit = dataset.mirror.partition("@")
     if not name or name == dataset.hub:
         return ""
-    return f"; or the open copy: --set dataset.hub={name} --set dataset.revision={commit}"
+    return f"; or the open copy: {override(f'dataset.hub={name}')} {override(f'dataset.revision={commit}')}"

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import m1eval
 from m1eval import Output, Progress, Request, RunnerError, Timing, UsageError, secrets
 from m1eval.credentials import register_option
+from m1eval.option_names import option, runner_option
 from m1eval.text import plural
 
 from . import context_length, cut_prompts, options, proxies, responses, thinking_budget
@@ -80,7 +81,7 @@ class Runner(m1eval.Runner):
         extra_body: str | dict[str, Any] | None = None,
     ) -> None:
         if not model:
-            raise UsageError("http: which model? --model http:NAME, as the server calls it")
+            raise UsageError(f"http: which model? {option('model', 'http:NAME')}, as the server calls it")
         think_end = None if think_end is None else options.text("think_end", think_end)
         tags = options.think_tags(think_tags, think_end)
         listed = base_url if isinstance(base_url, list | tuple) else [base_url or ""]
@@ -136,7 +137,7 @@ class Runner(m1eval.Runner):
         try:
             listing, reason = await self._pool.probe(endpoint, HttpRequest("GET", "/models"), progress)
         except RequestFailed as error:
-            raise RunnerError(f"http: {error}; is the server up, and is --base-url right?") from None
+            raise RunnerError(f"http: {error}; is the server up, and is {option('base_url')} right?") from None
         if reason and not reason.startswith(_NO_MODEL_LIST):
             self._notes.append(self._clean(f"{endpoint.url} does not list its models: {reason}"))
         entries = responses.parse_models(listing)
@@ -198,7 +199,9 @@ class Runner(m1eval.Runner):
             exchange = await self._post(path, body, request, n, metadata)
         except BadRequest as error:
             if self._budget_fields(request) and "think" in str(error):
-                raise RunnerError(f"http: {error}; or end thinking by -o think_by=continue") from None
+                raise RunnerError(
+                    f"http: {error}; or end thinking by {runner_option('think_by', 'continue')}"
+                ) from None
             if n == 1:
                 raise
             self.max_n, self._single_only = 1, True  # this server gives one at a time
@@ -273,7 +276,7 @@ class Runner(m1eval.Runner):
         if not thinking_budget.is_within(budget, tokens):
             raise RunnerError(
                 f"http: the server did not keep the thinking budget ({plural(tokens, 'token')}, not {budget:,}): "
-                f"see that it is set up for think_by={self._think_method}, or -o think_by=continue"
+                f"see that it is set up for think_by={self._think_method}, or {runner_option('think_by', 'continue')}"
             )
         return {"thinking": {"budget": budget, "by": self._think_method, "tokens": tokens}}
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from m1eval import RunnerError
+from m1eval.option_names import option
 
 from . import context_length, echoes, errors, parameters, refusals, responses
 from .endpoint import Endpoint, HttpRequest, HttpResponse
@@ -23,7 +24,7 @@ class ErrorPolicy:
     def __init__(self, endpoints: Sequence[Endpoint], clean: Callable[[str], str], key_hint: str, model: str) -> None:
         self._endpoints, self._clean, self._key_hint, self._model = endpoints, clean, key_hint, model
         self.fatal_error: RunnerError | None = None
-        self.remedy = "see --base-url"
+        self.remedy = f"see {option('base_url')}"
         """Advice where the model does not exist."""
         self.has_answered = self.accepts_n = False
         """Whether a request has been answered, and one for several answers."""
@@ -69,7 +70,7 @@ class ErrorPolicy:
             raise self.fatal(f"{url}{request.path} or model '{self._model}' is not there ({message}); {self.remedy}")
         if 300 <= status < 400:
             target = self._clean(response.headers.get("location", "elsewhere"))
-            raise self.fatal(f"{url}{request.path} has moved to {target}; give the new --base-url")
+            raise self.fatal(f"{url}{request.path} has moved to {target}; give the new {option('base_url')}")
         if status == 413:
             message += f": the request has {len(request.payload):,} bytes, and a proxy or the server takes fewer"
         if status in {400, 422, 501}:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 from m1eval import UsageError, secrets
 from m1eval.credentials import register_headers, register_login, register_url
 from m1eval.model.thinking import KNOWN, Form, parse_forms
+from m1eval.option_names import option, runner_option
 from m1eval.text import parse_tokens
 from m1eval.yaml_file import number_or_none
 
@@ -55,9 +56,9 @@ def parse_addresses(urls: str) -> list[Address]:
         register_url(url)
     parsed = [_parse_address(url) for url in listed_urls]
     if not parsed:
-        raise UsageError("http: which server? --base-url http://host:port/v1, or set OPENAI_BASE_URL")
+        raise UsageError(f"http: which server? {option('base_url', 'http://host:port/v1')}, or set OPENAI_BASE_URL")
     if len({address.url for address in parsed}) < len(parsed):
-        raise UsageError("http: --base-url names a server twice")
+        raise UsageError(f"http: {option('base_url')} names a server twice")
     return parsed
 
 
@@ -78,7 +79,9 @@ def extra_body(value: str | Mapping[str, Any] | None) -> dict[str, Any]:
     n = number_or_none(fields.get("n"))
     if n is not None and n > 1:
         n = int(n)
-        raise UsageError(f"http: extra_body: n={n} would throw all answers but one away; write -o n={n} instead")
+        raise UsageError(
+            f"http: extra_body: n={n} would throw all answers but one away; write {runner_option('n', n)} instead"
+        )
     return fields
 
 

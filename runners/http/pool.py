@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
 from m1eval import Progress
+from m1eval.option_names import option
 from m1eval.text import format_duration, shorten
 
 from . import errors, refusals, responses
@@ -220,7 +221,7 @@ class EndpointPool:
         if error.wait:
             endpoint.limiter.pause(error.wait)
         if error.page and not endpoint.has_succeeded and retries >= min(self._retries, _MAX_PAGE_RETRIES):
-            reason = f"{endpoint.url} answers with a page and is not an API ({reason}); is --base-url right?"
+            reason = f"{endpoint.url} answers with a page and is not an API ({reason}); is {option('base_url')} right?"
             raise self.policy.fatal(reason)
         if retries >= self._retries:
             raise RequestFailed(f"{endpoint.url}: {reason}" + (f" ({retries + 1} tries)" if retries else "")) from None

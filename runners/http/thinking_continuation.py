@@ -7,6 +7,7 @@ import msgspec
 
 from m1eval import Output, Request, RunnerError, Timing, Usage
 from m1eval.model.thinking import DEFAULT, split_thinking
+from m1eval.option_names import runner_option
 
 from . import thinking_budget
 from .completions import Completions
@@ -122,7 +123,7 @@ class ThinkingContinuation:
         methods = ", ".join(thinking_budget.SERVER_FIELDS)
         raise RunnerError(
             f"http: {self._base_url} cannot render prompts, which a thinking budget by continuation needs; if it can "
-            f"limit thinking by itself, -o think_by={methods.replace(', ', '|')}"
+            f"limit thinking by itself, {runner_option('think_by', methods.replace(', ', '|'))}"
         )
 
     async def _extend(self, prompt: str | list[int], text: str) -> str | list[int]:

@@ -3,6 +3,7 @@
 import torch
 
 from m1eval import UsageError
+from m1eval.option_names import runner_option
 from m1eval.text import parse_tokens
 from m1eval.yaml_file import number_or_none
 
@@ -63,5 +64,5 @@ def device(value: object) -> torch.device:
     num_gpus = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= num_gpus:
         have = "no GPU" if not num_gpus else "1 GPU" if num_gpus == 1 else f"{num_gpus} GPUs"
-        raise UsageError(f"local: device={name} is not here: PyTorch finds {have}; -o device=cpu")
+        raise UsageError(f"local: device={name} is not here: PyTorch finds {have}; {runner_option('device', 'cpu')}")
     return device

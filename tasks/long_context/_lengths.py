@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from m1eval import Tokenizer
+from m1eval.option_names import runner_option
 from m1eval.text import parse_tokens
 
 Lengths = str | int | Sequence[str | int]
@@ -42,6 +43,8 @@ def _number(text: str) -> int:
 
 def _rungs(window: int | None) -> list[int]:
     if not window:
-        raise ValueError("auto needs the model's window, which this runner does not tell: -o window=TOKENS")
+        raise ValueError(
+            f"auto needs the model's window, which this runner does not tell: {runner_option('window', 'TOKENS')}"
+        )
     rungs = [2**i for i in range(64) if FIRST <= 2**i < window]
     return [*rungs, window - window // 16] if window & (window - 1) == 0 and window > FIRST else rungs or [window // 2]

@@ -255,7 +255,7 @@ def test_a_host_without_an_address_ends_the_start_with_one_line(server: Loopback
     from m1eval import RunnerError
 
     with pytest.raises(
-        RunnerError, match=r"http://no-such-host\.invalid/v1: cannot connect.*is --base-url right"
+        RunnerError, match=r"http://no-such-host\.invalid/v1: cannot connect.*is base_url= right"
     ) as error:
         start(server, base_url="http://no-such-host.invalid/v1", connect_timeout=30)
     one_line(error)

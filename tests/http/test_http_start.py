@@ -184,7 +184,7 @@ def test_an_unreachable_server_ends_the_start_without_retries(server: Loopback, 
             "silent TLS": f"https://127.0.0.1:{server.port}/v1",
             "broken TLS": f"https://127.0.0.1:{rude}/v1",
         }
-        with pytest.raises(RunnerError, match=r"cannot connect.*is the server up, and is --base-url right") as error:
+        with pytest.raises(RunnerError, match=r"cannot connect.*is the server up, and is base_url= right") as error:
             start(server, base_url=urls[scheme], backoff=60, connect_timeout=1)
     assert urls[scheme] in one_line(error)
     assert ("connection refused" in str(error.value)) is (scheme == "refused")
@@ -193,7 +193,7 @@ def test_an_unreachable_server_ends_the_start_without_retries(server: Loopback, 
 def test_a_page_in_place_of_an_api_ends_the_run_after_a_few_retries(server: Loopback) -> None:
     page = Reply(b"<html><title>Welcome</title></html>", headers={"Content-Type": "text/html"})
     server.models = page
-    with pytest.raises(RunnerError, match=r"is not an API .*'Welcome'.*is --base-url right"):
+    with pytest.raises(RunnerError, match=r"is not an API .*'Welcome'.*is base_url= right"):
         ask_after_start(server.reply(page))
     assert len(server.posts) == 3
     assert ask_after_start(server.reply(page, answer())).text == "Paris", "it may pass"
@@ -268,8 +268,8 @@ def test_variables_in_headers_are_filled_in(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"model": ""}, "--model http:NAME"),
-        ({}, "--base-url http://host:port/v1, or set OPENAI_BASE_URL"),
+        ({"model": ""}, 'model="http:NAME"'),
+        ({}, 'base_url="http://host:port/v1", or set OPENAI_BASE_URL'),
         ({"base_url": "localhost:8000"}, "localhost:8000 has no scheme; write http://localhost:8000"),
         ({"base_url": "127.0.0.1:8000/v1"}, "write http://127.0.0.1:8000/v1"),
         ({"base_url": "api.openai.com/v1"}, "write http://api.openai.com/v1, or https://"),
@@ -301,8 +301,11 @@ def test_variables_in_headers_are_filled_in(
         ({"base_url": "http://h/v1", "patience": "inf"}, "patience is a number of seconds from 0 on, not 'inf'"),
         ({"base_url": "http://h/v1", "backoff": -0.1}, "backoff is a number of seconds from 0 on, not -0.1"),
         ({"base_url": "http://h/v1", "extra_body": "{"}, "extra_body is not JSON"),
-        ({"base_url": "http://h/v1", "extra_body": '{"n": 4}'}, "all answers but one away; write -o n=4 instead"),
-        ({"base_url": "http://h/v1", "extra_body": {"n": "4"}}, "-o n=4"),
+        (
+            {"base_url": "http://h/v1", "extra_body": '{"n": 4}'},
+            'all answers but one away; write option={"n": 4} instead',
+        ),
+        ({"base_url": "http://h/v1", "extra_body": {"n": "4"}}, 'option={"n": 4}'),
         ({"base_url": "http://h/v1", "headers": "[1]"}, "headers is not a JSON object"),
         ({"base_url": "http://h/v1", "thinking": "maybe"}, "auto, yes or no"),
     ],

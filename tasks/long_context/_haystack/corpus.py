@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, Protocol
 
 from m1eval import UsageError
+from m1eval.option_names import override
 
 from .sentences import TOPICS, sentence
 
@@ -134,7 +135,7 @@ def _download(name: str, revision: str | None) -> Iterator[str]:
     from m1eval.task.hub import HubSource, load_hub
 
     if not revision:
-        raise UsageError(f"corpus {name} is downloaded: name its commit, --set corpus_revision=<sha>")
+        raise UsageError(f"corpus {name} is downloaded: name its commit, {override('corpus_revision=COMMIT')}")
     hub, config, split, column = HUB[name]
     table: Any = load_hub(HubSource(hub, revision, config, split)).rows
     return (str(table[i][column]) for i in range(len(table)))

@@ -5,6 +5,7 @@ as long as a command runs, and everything else is Python.
 """
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,7 +27,7 @@ def option(name: str, value: object = None) -> str:
     """An option of a command or a keyword of a function, with a value or a placeholder in capitals; True for a flag."""
     if _on_command_line.get():
         flag = f"--{name.replace('_', '-')}"
-        return flag if value is None or value is True else f"{flag} {_plain(value)}"
+        return flag if value is None or value is True else f"{flag} {shlex.quote(_plain(value))}"
     return f"{name}={'' if value is None else _literal(value)}"
 
 

@@ -84,6 +84,9 @@ class Runner:
     unpinned_options: frozenset[str] = frozenset()
     """Options that do not change what comes back, such as an address or a timeout: a run continues with others."""
 
+    def __init__(self, model: str = "") -> None:
+        """Take the model's name; a runner with options, or with a use for the name, writes its own."""
+
     async def start(self, progress: Progress) -> None:
         """Load, connect and check; called once, before the first request. RunnerError if the model cannot be used."""
 

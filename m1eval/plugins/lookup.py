@@ -5,14 +5,14 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from m1eval.errors import UsageError
-from m1eval.plugins.paths import ROOTS, plugin_name
+from m1eval.plugins.paths import plugin_name, roots
 from m1eval.text import display_path
 
 
 def available(kind: str, pattern: str = "*.py") -> dict[str, Path]:
     """The plugin files of one kind by name; a plugin may also be a folder with an `__init__.py`."""
     files: dict[str, Path] = {}
-    for root in reversed(ROOTS):
+    for root in reversed(roots()):
         folder = Path(root, kind)
         packages = folder.glob("*/__init__.py") if pattern == "*.py" else ()
         for file in sorted([*folder.glob(pattern), *packages]):

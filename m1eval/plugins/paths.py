@@ -19,13 +19,14 @@ BUILTIN = [str(_here), *_checkout]
 """The folders of built-in plugins: the wheel's and the checkout's."""
 
 
+def roots() -> list[str]:
+    """The folders that hold `runners/`, `scorers/` and `tasks/` at the moment; the first match wins."""
+    return [*_user_roots(), *BUILTIN]
+
+
 def _user_roots() -> list[str]:
     named = [str(Path(p).resolve()) for p in os.environ.get("M1EVAL_PATH", "").split(os.pathsep) if p]
     return [p for p in dict.fromkeys([*named, str(Path.cwd())]) if p not in BUILTIN]
-
-
-ROOTS = [*_user_roots(), *BUILTIN]
-"""The folders that hold `runners/`, `scorers/` and `tasks/`; the first match wins."""
 
 
 class PackageFinder:
@@ -116,7 +117,7 @@ def user_package(kind: str, folder: Path) -> str:
 
 def import_root(kind: str, folder: Path) -> Path:
     """The folder of the top-level package of a folder's files: `tasks/`, or the folder itself."""
-    for root in [*_user_roots(), *BUILTIN]:
+    for root in roots():
         top = Path(root, kind)
         if folder == top or (
             kind == "tasks" and folder.is_relative_to(top) and not any("." in p for p in folder.relative_to(top).parts)

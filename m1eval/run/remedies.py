@@ -39,8 +39,8 @@ def _keep_size(folder: Path, sizes: Mapping[str, Any]) -> str:
     """Advice for a command that wants less than the folder has."""
     options = []
     for key, value in sizes.items():
-        text = ",".join(value) if isinstance(value, list) else str(value)
-        options.append(f"with --{key} {shlex.quote(text)}" if value else f"without --{key}")
+        shown = ",".join(value) if isinstance(value, list) else value
+        options.append(f"with {option(key, shown)}" if value else f"without {option(key)}")
     show = f"m1eval show {shlex.quote(display_path(folder))} --limit 5"
     return (
         f"a run can grow, not shrink: continue it {' and '.join(options)}, see some of its answers with {show}, or "
@@ -60,12 +60,12 @@ def _grade_again(run: "Run", earlier: dict[str, Any], config: dict[str, Any], ig
     command += _judge_options(config)
     advice = f"to grade its answers like this, without asking again: {shlex.join(command)}"
     if settings := _stored_grader(run, earlier, config, ignored):
-        advice += f"; to continue with its own grader, add: {shlex.join(settings)}"
+        advice += f"; to continue with its own grader, add: {' '.join(settings)}"
     return advice
 
 
 def _stored_grader(run: "Run", earlier: dict[str, Any], config: dict[str, Any], ignored: Collection[str]) -> list[str]:
-    """Options with which the command continues the run as it was graded; empty if its scorer is not the same now."""
+    """Options, as they are written, that continue the run as it was graded; empty if its scorer is not the same now."""
     task, stored = run.task, earlier.get("task", {}).get("scorer", "")
     file = YamlFile(task.source.path, {**task.source.data, "scorer": stored}, task.source.lines)
     try:
@@ -76,8 +76,9 @@ def _stored_grader(run: "Run", earlier: dict[str, Any], config: dict[str, Any], 
     if difference({**earlier, "judges": earlier.get("judges")}, settings, ignored):
         return []
     current = task.definition.scorer
-    options = [] if current == stored else ["--set", f"scorer={_json(_override(current, stored))}"]
-    return options + (_judge_options(earlier) if earlier.get("judges") != config.get("judges") else [])
+    options = [] if current == stored else [option("set", f"scorer={_json(_override(current, stored))}")]
+    judges = judge_specs(earlier) if earlier.get("judges") != config.get("judges") else []
+    return options + [option("judge", spec) for spec in judges]
 
 
 def _override(current: str | dict[str, Any], wanted: str | dict[str, Any]) -> str | dict[str, Any]:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m1eval import JudgeReply, Message, Output, Sample, Score, Usage, UsageError, load
+from m1eval.option_names import command_line
 from m1eval.run.judges import JudgePanel
 from tests.conftest import lines, run_of, write
 
@@ -353,7 +354,7 @@ def test_what_is_wrong_with_a_judge_is_told_with_its_own_option(
     spec: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(UsageError, match=re.escape(words)):
+    with command_line(), pytest.raises(UsageError, match=re.escape(words)):
         JudgePanel([spec])
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from m1eval import UsageError
 from m1eval.model.runner_tokenizer import CharacterTokenizer
+from m1eval.option_names import command_line
 from m1eval.task.load import load_tasks
 from tests.conftest import run_of, write
 
@@ -219,7 +220,7 @@ def test_one_broken_file_does_not_hide_the_others(tmp_path, shell):
     ],
 )
 def test_an_override_that_does_not_fit(override, words):
-    with pytest.raises(UsageError) as error:
+    with command_line(), pytest.raises(UsageError) as error:
         load_tasks(["needle"], [override])
     assert words in str(error.value)
 

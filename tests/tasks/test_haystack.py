@@ -161,7 +161,7 @@ def test_real_texts_are_exact_to_eight_tokens(file):
     ("name", "message"),
     [
         ("no/such/file.txt", "no corpus 'no/such/file.txt': write story, noise, essays"),
-        ("essays", "corpus essays is downloaded: name its commit, --set corpus_revision="),
+        ("essays", 'corpus essays is downloaded: name its commit, set={"corpus_revision": COMMIT}'),
     ],
 )
 def test_a_corpus_that_is_not_there_is_an_error_in_one_line(name, message):

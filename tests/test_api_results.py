@@ -96,3 +96,15 @@ def test_runs_tasks_and_comparisons_say_what_they_are(sides, tmp_path):
     assert "<td>needle_small</td><td>a/needle_small/gold</td><td>b/needle_small/wrong</td><td>1.000</td>" in html
     assert "<td>worse</td>" in html
     assert "gate" not in compare(*sides)._repr_html_()
+
+
+def test_a_scorer_that_changes_the_current_folder_does_not_move_the_run(tmp_path, monkeypatch, capitals):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    code = "import os\nfrom m1eval import Score\nclass Scorer:\n    def score(self, output, sample, context):\n"
+    code += f"        os.chdir({str(tmp_path / 'elsewhere')!r})\n        return Score(value=1.0, answer='x')\n"
+    (tmp_path / "moves.py").write_text(code)
+    results = evaluate(str(capitals), "echo:gold", set={"scorer": "./moves.py"}, out="o", display="none")
+    assert (len(results.samples), str(results[0].path)) == (12, "o/capitals/gold")
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert {"run.json", "samples.jsonl"} <= {file.name for file in (tmp_path / "o/capitals/gold").iterdir()}

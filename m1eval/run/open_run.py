@@ -61,7 +61,7 @@ class OpenRun:
 
     def save(self) -> None:
         """Write run.json; UsageError if it cannot be written."""
-        run_json.write(self.run.folder / run_json.NAME, self.meta)
+        run_json.write(self.journal.folder / run_json.NAME, self.meta)
 
     def close(self, planned: PlannedRun | None = None) -> None:
         """Write the summary and release the folder; a second time it does nothing."""
@@ -90,7 +90,7 @@ class OpenRun:
 
     def _keep_cost_of_redo(self, usage: Usage) -> None:
         """Keep what a `--redo` without a result cost, in the run.json of the earlier run, which is put back."""
-        path = folders.aside_path(self.run.folder) / run_json.NAME
+        path = folders.aside_path(self.journal.folder) / run_json.NAME
         if usage == Usage() or not path.exists():
             return
         try:

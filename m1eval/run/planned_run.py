@@ -157,7 +157,7 @@ class PlannedRun:
         """Write the table of answers, unless it was made from the same journal."""
         from m1eval.store.parquet import journal_digest, write_parquet
 
-        table = self.run.folder / "samples.parquet"
+        table = self._journal.folder / "samples.parquet"
         new_table = table.with_name("samples.parquet.new")
         try:
             digest = files.digest(self._journal.path)

@@ -37,6 +37,7 @@ class Journal(JournalState):
 
         `redo`: what is there does not count; it stays as it is until `begin`, and until the first answer is written.
         """
+        folder = folder.absolute()  # a plugin may change the current folder
         self.folder = folder
         self.prompts = folder / "prompts.zst"
         self._queue: list[tuple[bytes, bytes, asyncio.Future[None]]] = []

@@ -25,7 +25,8 @@ class StoredRun:
     def __init__(self, path: Path, meta: Mapping[str, Any], state: JournalState | None = None) -> None:
         """`state`: the counts, where they are in memory already."""
         self.path = path
-        self._place = path.absolute()  # whatever becomes the current folder, here or where a copy is used
+        # Whatever becomes the current folder, here or where a copy is used.
+        self._place = path.absolute() if state is None else state.path.parent
         self.meta = meta
         if state is not None:
             self.state = state

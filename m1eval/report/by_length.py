@@ -205,7 +205,7 @@ def effective_line(bands: Sequence[Band], rule: EffectiveLengthRule) -> str:
 
 def _size(band: Band) -> str:
     texts = band.tally.clusters
-    return f"n = {band.samples}" + (f" about {texts} texts" if 1 < texts < band.samples else "")
+    return f"n = {band.samples}" + (f" on {texts} texts" if 1 < texts < band.samples else "")
 
 
 def caution(bands: Sequence[Band], rule: EffectiveLengthRule) -> str:

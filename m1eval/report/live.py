@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from m1eval import terminal
+from m1eval.report.layout import width_of
 from m1eval.store.description import RunDescription
 from m1eval.store.tally import OUTCOMES, Tally
 from m1eval.text import (
@@ -175,11 +176,13 @@ class Terminal:
         if self._run is None or self._about is None:
             return terminal.styled(self._status or "starting", "dim")
         done, total = self._done()
-        head = Table.grid(expand=True)
+        head = Table.grid(expand=True, padding=(0, 1))
         title = terminal.cell(self._title())
         head.add_column(no_wrap=True, min_width=len(title))
         head.add_column(justify="right", style="dim", no_wrap=True)
-        head.add_row(terminal.styled(title, "bold"), terminal.styled(self._about.path))
+        path = terminal.cell(self._about.path)
+        fits = width_of(title) + width_of(path) + 2 <= console.width  # half a path would name another folder
+        head.add_row(terminal.styled(title, "bold"), terminal.styled(path if fits else ""))
         bar = Table.grid(padding=(0, 2))
         eta = "" if done == total else f"ETA {self._eta()}"
         width = max(20, min(60, console.width - 45))

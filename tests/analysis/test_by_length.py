@@ -28,7 +28,7 @@ def test_a_run_over_lengths_ends_with_its_report(m1eval, tmp_path):
     assert len(re.findall(r"██ 1\.00", result.out)) == 9
     assert (
         "needle: effective context length: not known (score ≥ 0.85); undecided at 2k, 4k, 8k "
-        "(n = 6 about 2 texts is too few to tell)"
+        "(n = 6 on 2 texts is too few to tell)"
     ) in result.out
     picture = (run_of(tmp_path / "x") / "heatmap.svg").read_text()
     assert len(ElementTree.fromstring(picture).findall(".//{http://www.w3.org/2000/svg}g")) == 9

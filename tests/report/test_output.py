@@ -218,6 +218,8 @@ def test_the_live_display_of_a_terminal(tmp_path, aime):
         "━",
     ):
         assert words in screen
+    heads = [line for line in screen.splitlines() if " · max 81,920 tokens" in line]
+    assert not any("/" in head for head in heads), "a folder that does not fit is not cut but left out"
     assert "MiniMax-M1-80k" in screen, "the table follows, aligned"
     assert "|--" not in screen
 

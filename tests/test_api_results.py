@@ -45,7 +45,7 @@ def test_results_travel_to_another_process(sides):
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (shutil.rmtree, "a/needle_small/gold: the run is not there any more"),
+        (shutil.rmtree, "a/needle_small/gold is not a run: there is no such folder"),
         (lambda folder: (folder / "samples.jsonl").unlink(), "a/needle_small/gold is not a run: there is no file samp"),
     ],
 )

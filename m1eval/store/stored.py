@@ -109,7 +109,7 @@ class StoredRun:
         """UsageError if the journal is not there, or may not be read."""
         folder = display_path(self.path)
         if not self._place.exists():
-            raise UsageError(f"{folder}: the run is not there any more; was its folder moved or deleted?")
+            raise UsageError(f"{folder} is not a run: there is no such folder; was it moved or deleted?")
         if not self.journal.is_file():
             raise UsageError(f"{folder} is not a run: there is no file {JOURNAL} in it")
         try:

@@ -9,6 +9,7 @@ from typing import Any
 from m1eval import plugins
 from m1eval.credentials import hide, register_option
 from m1eval.errors import M1evalError, PluginFailed, UsageError
+from m1eval.exits import isolate_exits
 from m1eval.model.runner_tokenizer import RunnerTokenizer
 from m1eval.plugins import foreign
 from m1eval.progress import Progress
@@ -75,7 +76,7 @@ class Model:
     async def start(self, runner: Runner, progress: Progress) -> None:
         """Start the runner; PluginFailed if its code raises anything but an error of ours."""
         try:
-            await foreign.isolate_exits(runner.start(progress))
+            await isolate_exits(runner.start(progress))
         except M1evalError:
             raise
         except (Exception, SystemExit, GeneratorExit) as error:
@@ -104,7 +105,7 @@ class Model:
     async def aclose(self, runner: Runner) -> None:
         """Close the runner; PluginFailed if its code raises anything but an error of ours."""
         try:
-            await foreign.isolate_exits(runner.aclose())
+            await isolate_exits(runner.aclose())
         except M1evalError:
             raise
         except (Exception, SystemExit, GeneratorExit) as error:

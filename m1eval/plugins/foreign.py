@@ -1,17 +1,14 @@
 """Plugin code, which may raise anything: its errors as one line with the place, and checks of its functions."""
 
-import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from m1eval.errors import M1evalError, UsageError
 from m1eval.option_names import traceback_hint
 from m1eval.text import display_path
-
-T = TypeVar("T")
 
 LONGEST = 300
 """Characters of an error's own text that are shown."""
@@ -31,29 +28,6 @@ def errors_reported(file: Path, doing: str, where: str = "") -> Iterator[None]:
     except BaseException as error:
         prefix, place = f"{where}: " if where else "", place_of(error, file)
         raise UsageError(f"{prefix}{doing}: {error_line(error)} ({place}){traceback_hint()}") from error
-
-
-async def isolate_exits(coroutine: Awaitable[T]) -> T:
-    """The result; an exit of plugin code, or its CancelledError without a cancellation, becomes a RuntimeError."""
-    task = asyncio.current_task()
-    try:
-        return await coroutine
-    except (Exception, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
-            raise
-        if isinstance(error, GeneratorExit) and not _is_running(task):  # the coroutine is being closed, as its loop is
-            raise
-        raise RuntimeError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
-
-
-def _is_running(task: "asyncio.Task[Any] | None") -> bool:
-    """Whether this code runs in the task, and not in whatever closes a coroutine that never ended."""
-    try:
-        return asyncio.current_task() is task
-    except RuntimeError:
-        return False
 
 
 def error_line(error: BaseException) -> str:

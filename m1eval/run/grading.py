@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from m1eval.errors import M1evalError
-from m1eval.plugins.foreign import isolate_exits
+from m1eval.exits import isolate_exits
 from m1eval.protocols import Context as AnyContext
 from m1eval.run.context import Context
 from m1eval.run.generation import CutOff, RequestTotals, Session

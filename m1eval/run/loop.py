@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from m1eval.episodes import single_turn
 from m1eval.errors import M1evalError
-from m1eval.plugins.foreign import isolate_exits
+from m1eval.exits import isolate_exits
 from m1eval.run.context import Context
 from m1eval.run.episode_runner import EpisodeRunner
 from m1eval.run.generation import BoundRunner, ConcurrencyLimit, Session, seed_of

@@ -12,7 +12,8 @@ import msgspec
 
 from m1eval.credentials import hide_command
 from m1eval.errors import M1evalError, Stopped, UsageError
-from m1eval.plugins.foreign import error_line, isolate_exits
+from m1eval.exits import isolate_exits
+from m1eval.plugins.foreign import error_line
 from m1eval.run.context import Context, Resources
 from m1eval.run.evaluate import Display
 from m1eval.run.generation import ConcurrencyLimit, Session

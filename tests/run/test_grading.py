@@ -12,7 +12,7 @@ import numpy
 import pytest
 
 from m1eval import Output, Score, Usage
-from m1eval.plugins.foreign import isolate_exits
+from m1eval.exits import isolate_exits
 from m1eval.store.journal_state import JournalState, records
 from m1eval.store.record import Record, encode_record
 from m1eval.validation import as_number, as_output, as_score

@@ -4,7 +4,6 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -27,7 +26,6 @@ from m1eval.run.run import Run
 from m1eval.run.sample_tasks import SampleTasks
 from m1eval.run.spending import Spending
 from m1eval.store import compaction, grading, run_json
-from m1eval.store.config import scorer_parts
 from m1eval.store.folder import GRADING
 from m1eval.store.journal_state import records
 from m1eval.store.record import Record
@@ -242,9 +240,9 @@ def _commit(run: Run, opened: OpenRun, number: int) -> Changes:
     changes = Changes((old.outcome, after.outcome) for old, after in pairs if after and after.outcome != old.outcome)
     meta = opened.meta
     earlier = StoredRun.open(run.folder).meta
-    gradings = meta.get("gradings") or [_description(0, earlier, earlier.get("created"), earlier.get("command"))]
-    entry = _description(number, meta, run_json.timestamp(), hide_command(sys.argv))
-    meta["gradings"] = [*gradings, {**entry, "score": None}]
+    gradings = meta.get("gradings") or [grading.entry(0, earlier, earlier.get("created"), earlier.get("command"))]
+    new_entry = grading.entry(number, meta, run_json.timestamp(), hide_command(sys.argv))
+    meta["gradings"] = [*gradings, {**new_entry, "score": None}]
     meta["command"] = earlier.get("command", meta["command"])  # with which the run continues, but for the scorer
     # Nothing reports the usage of these lines once they are history.
     replaced = compaction.superseded_usage(opened.journal.path, opened.journal.unknown_ids, judges=False, among=new)
@@ -254,16 +252,6 @@ def _commit(run: Run, opened: OpenRun, number: int) -> Changes:
         meta.pop(name, None)
     opened.save()
     return changes
-
-
-def _description(number: int, meta: Mapping[str, Any], when: Any, command: Any) -> dict[str, Any]:
-    """A grading as run.json lists it."""
-    config = meta["config"]
-    scorer = config["task"]["scorer"]
-    name, options = scorer_parts(scorer)
-    entry = {"number": number, "time": when, "scorer": name, "options": options}
-    entry |= {"digest": config.get("digests", {}).get("scorer"), "judges": config.get("judges"), "command": command}
-    return {**entry, "score": (meta.get("summary") or {}).get("score")}
 
 
 async def _summed_up(run: Run, session: Session, changes: Changes, begin: float) -> Regraded:

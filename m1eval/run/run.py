@@ -18,7 +18,7 @@ from m1eval.errors import UsageError
 from m1eval.model.model import Model
 from m1eval.run import resume
 from m1eval.run.open_run import OpenRun
-from m1eval.store import environment, run_json
+from m1eval.store import environment, grading, run_json
 from m1eval.store import folder as folders
 from m1eval.store.journal import Journal
 from m1eval.store.journal_state import JournalState
@@ -89,8 +89,8 @@ class Run:
         if redo:
             resume.read_folder(self)
             return JournalState(self.folder / "nothing")
-        resume.check_resumable(self, self.shown_config(), any_size=any_size)
-        return JournalState(self.folder / folders.JOURNAL)
+        previous = resume.check_resumable(self, self.shown_config(), any_size=any_size)
+        return JournalState(self.folder / folders.JOURNAL, committed=grading.committed(previous.meta))
 
     def continues(self) -> bool:
         """Whether the folder holds this very run, or nothing."""
@@ -125,6 +125,8 @@ class Run:
             meta |= self._describe(config, created=meta.get("created", run_json.timestamp()))
             if earlier.damaged and not redo:
                 self.notes.append(resume.set_damaged_aside(self.folder))
+                if journal.grading:
+                    meta["gradings"] = [grading.entry(journal.grading, meta, None, None)]
             if not redo and (fresh or earlier.damaged):
                 run_json.write(self.folder / run_json.NAME, meta)
         except UsageError:

@@ -14,16 +14,25 @@ from m1eval.validation import add_usage, total_usage
 
 
 def superseded_lines(path: Path, unknown_ids: Set[str]) -> set[int]:
-    """Numbers, as in `lines_of`, of the lines that another line of the same (sample, repeat) supersedes."""
+    """Numbers, as in `lines_of`, of the lines that another line of the same (sample, repeat) supersedes.
+
+    With an answer that was asked again its earlier gradings go, which would otherwise come before the new answer.
+    """
     lines = Deduplicator[int]()
-    return {
-        superseded
-        for number, (_, line) in enumerate(lines_of(path))
-        if line is not None
-        and line.id not in unknown_ids
-        and not lines.is_history(line.id, line.repeat, line.graded)
-        and (superseded := lines.add(line.id, line.repeat, number, errored=line.outcome == "errored")) is not None
-    }
+    numbers = set[int]()
+    history: dict[tuple[str, int], list[int]] = {}
+    replaced = set[tuple[str, int]]()
+    for number, (_, line) in enumerate(lines_of(path)):
+        if line is None or line.id in unknown_ids:
+            continue
+        key = line.id, line.repeat
+        if lines.is_history(*key, line.graded):
+            history.setdefault(key, []).append(number)
+        elif (superseded := lines.add(*key, number, errored=line.outcome == "errored")) is not None:
+            numbers.add(superseded)
+            if superseded != number:
+                replaced.add(key)
+    return numbers.union(*(history.get(key, ()) for key in replaced))
 
 
 def usage_of(records: Iterable[Record]) -> Usage:

@@ -1,11 +1,15 @@
 """The state of a journal file: its lines counted, and read as records one at a time."""
 
 import gc
+import itertools
+import sys
 from collections import Counter
 from collections.abc import Iterator, Set
 from pathlib import Path
+from typing import BinaryIO
 
 from m1eval.store.deduplication import Deduplicator
+from m1eval.store.grading import SHARED, journal_files
 from m1eval.store.reasons import Reasons
 from m1eval.store.record import Record, RecordHeader, parse_header, parse_record
 from m1eval.store.tally import Tally
@@ -20,9 +24,13 @@ SHOWN = 10
 class JournalState:
     """Finished work according to a journal file; reading it changes nothing."""
 
-    def __init__(self, path: Path, unknown_ids: Set[str] = frozenset()) -> None:
-        """Read the file; lines of `unknown_ids`, ids that are none of the task's, do not count."""
+    def __init__(self, path: Path, unknown_ids: Set[str] = frozenset(), committed: int | None = None) -> None:
+        """Read the file; lines of `unknown_ids`, ids that are none of the task's, do not count.
+
+        `committed`: the number of the grading that counts by run.json; by default the latest in the file.
+        """
         self.path = path
+        self.committed = committed
         self.unknown_ids = unknown_ids
         self.strange: list[int] = []
         """The numbers of the first lines with unknown ids."""
@@ -61,8 +69,8 @@ class JournalState:
                 gc.enable()
 
     def _read_lines(self, path: Path) -> None:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
+        with journal_files(path, self.committed) as files:
+            for number, raw in itertools.chain.from_iterable(enumerate(file, 1) for file in files):
                 line = parse_header(raw)
                 if isinstance(line, str) or raw[-1:] != b"\n":
                     if line and isinstance(line, str) and raw[-1:] == b"\n":
@@ -78,6 +86,8 @@ class JournalState:
                 self._end += len(raw) if raw[-1:] == b"\n" else 0
 
     def _is_history(self, line: RecordHeader) -> bool:
+        if self.committed is not None and line.graded > self.committed:
+            return True
         self.grading = max(self.grading, line.graded)
         return self.lines.is_history(line.id, line.repeat, line.graded)
 
@@ -131,7 +141,7 @@ class JournalState:
 
     def leave_out(self, unknown_ids: Set[str]) -> str:
         """Count again without the lines of unknown ids, which stay in the file; a note on them."""
-        JournalState.__init__(self, self.path, unknown_ids)
+        JournalState.__init__(self, self.path, unknown_ids, self.committed)
         first = ", ".join(map(str, self.strange)) + (", …" if self.strange_lines > SHOWN else "")
         some = f"{plural(self.strange_lines, 'line')} {is_are(self.strange_lines)} of no sample of the task"
         is_one = self.strange_lines == 1
@@ -140,7 +150,7 @@ class JournalState:
 
     def records(self) -> Iterator[Record]:
         """One record of each (sample, repeat), those that errored last, without unknown ids."""
-        return deduplicated(self.path, self.unknown_ids)
+        return deduplicated(self.path, self.unknown_ids, self.committed)
 
 
 def records(path: Path) -> Iterator[Record]:
@@ -154,25 +164,43 @@ def records(path: Path) -> Iterator[Record]:
                 yield record
 
 
-def deduplicated(path: Path, unknown_ids: Set[str] = frozenset()) -> Iterator[Record]:
-    """One record of each (sample, repeat), in one pass over the file; those that errored come last."""
-    lines = Deduplicator[int]()
-    end = 0
-    with path.open("rb") as file:
-        for raw in file:
-            start, end = end, end + len(raw)
-            record = parse_record(raw) if raw[-1:] == b"\n" else None
-            if record is None or record.id in unknown_ids:
-                continue
-            if (record.graded or lines.gradings) and lines.is_history(record.id, record.repeat, record.graded):
-                continue
-            errored = record.outcome == "errored"
-            if lines.add(record.id, record.repeat, start, errored=errored) != start and not errored:
-                yield record
-        for start in sorted(lines.errors.values()):
+def deduplicated(path: Path, unknown_ids: Set[str] = frozenset(), committed: int | None = None) -> Iterator[Record]:
+    """One record of each (sample, repeat), in one pass over the file; those that errored come last.
+
+    `committed`: the number of the grading that counts by run.json; by default the latest in the file.
+    """
+    lines = Deduplicator[tuple[BinaryIO, int]]()
+    latest = sys.maxsize if committed is None else committed
+    newer: Record | None = None
+    with journal_files(path, committed) as files:
+        for file in files:
+            end = file.tell()
+            for raw in file:
+                place, end = (file, end), end + len(raw)
+                record = parse_record(raw) if raw[-1:] == b"\n" else None
+                if record is None or record.id in unknown_ids:
+                    continue
+                if record.graded or lines.gradings or newer is not None:
+                    if record.graded > latest:  # graded again since run.json was read
+                        newer = newer if _is_same(newer, record) else record
+                        continue
+                    if lines.is_history(record.id, record.repeat, record.graded):
+                        continue
+                    if newer is not None and _is_same(newer, record):  # which has what both have in common
+                        for name in SHARED:
+                            setattr(record, name, getattr(newer, name))
+                errored = record.outcome == "errored"
+                if lines.add(record.id, record.repeat, place, errored=errored) != place and not errored:
+                    yield record
+        for file, start in sorted(lines.errors.values(), key=lambda place: (place[0] is files[-1], place[1])):
             file.seek(start)
             if (record := parse_record(file.readline())) is not None:
                 yield record
+
+
+def _is_same(one: Record | None, other: Record) -> bool:
+    """Whether two lines are of the same (sample, repeat)."""
+    return one is not None and (one.id, one.repeat) == (other.id, other.repeat)
 
 
 def lines_of(path: Path) -> Iterator[tuple[bytes, RecordHeader | None]]:

@@ -51,6 +51,10 @@ class _Config(Struct):
     repeats: Annotated[int, Meta(ge=1)] | None = None
 
 
+class _Grading(Struct):
+    number: Annotated[int, Meta(ge=0)]
+
+
 class _Shape(Struct):
     """The parts that are read again."""
 
@@ -65,6 +69,7 @@ class _Shape(Struct):
     changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     strangers: list[str] = field(default_factory=list)
     protocol: str = ""
+    gradings: list[_Grading] | None = None
     seconds: Annotated[float, Meta(ge=0)] = 0.0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from m1eval.errors import UsageError
-from m1eval.store import metadata
+from m1eval.store import grading, metadata
 from m1eval.store.description import RunDescription, describe
 from m1eval.store.folder import JOURNAL
 from m1eval.store.journal_state import JournalState, deduplicated
@@ -14,6 +14,8 @@ from m1eval.store.prompts import Damaged, read_prompts
 from m1eval.store.record import Record
 from m1eval.store.tally import Tally
 from m1eval.text import display_path, format_score
+
+UNFINISHED = "grading again is not finished; the earlier grades count"
 
 
 class StoredRun:
@@ -66,7 +68,7 @@ class StoredRun:
     def state(self) -> JournalState:
         """The counts of the journal; UsageError if it cannot be read."""
         self._check_journal()
-        return JournalState(self.journal, self.unknown_ids)
+        return JournalState(self.journal, self.unknown_ids, grading.committed(self.meta))
 
     @property
     def tally(self) -> Tally:
@@ -76,7 +78,10 @@ class StoredRun:
     @cached_property
     def description(self) -> RunDescription:
         """Identity, settings and results of the run."""
-        return describe(self.meta, self.state, self.path)
+        description = describe(self.meta, self.state, self.path)
+        if grading.is_unfinished(self.path, grading.committed(self.meta)):
+            description.notes.append(UNFINISHED)
+        return description
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -86,7 +91,7 @@ class StoredRun:
     def records(self) -> Iterator[Record]:
         """One record of each (sample, repeat), those that errored last; UsageError if there is no journal."""
         self._check_journal()
-        return deduplicated(self.journal, self.unknown_ids)
+        return deduplicated(self.journal, self.unknown_ids, grading.committed(self.meta))
 
     def prompts(self) -> Iterator[dict[str, Any]]:
         """The prompts, see `store.prompts.read_prompts`; UsageError if their file is damaged."""

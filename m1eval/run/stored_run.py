@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from m1eval import plugins
 from m1eval.errors import RunnerError, UsageError
 from m1eval.model.model import Model
 from m1eval.option_names import option
@@ -91,8 +92,13 @@ class StoredModel(Model):
 def _task(stored: StoredRun, options: GraderOptions) -> Task:
     """The task with the settings of a run, and its scorer as the task's file has it now unless the run changed it."""
     meta = stored.meta
-    path = meta.get("files", {}).get("task", "")
-    [task] = load_tasks([path if Path(path).is_file() else meta["task"]], protocol=meta.get("protocol"))
+    name, path = meta["task"], meta.get("files", {}).get("task", "")
+    if Path(path).is_file():
+        name = path
+    elif name not in plugins.available("tasks", "**/*.yaml"):
+        where = display_path(stored.path)
+        raise UsageError(f"{where}: the task's file {path} is gone, and no task is named '{name}'; put it into ./tasks")
+    [task] = load_tasks([name], protocol=meta.get("protocol"))
     settings = dict(meta["config"].get("task", {}))
     keeps_scorer = "scorer" in meta.get("changed", {}) and not options.task_scorer
     file = task.source

@@ -37,8 +37,8 @@ def difference(old: dict[str, Any], new: dict[str, Any], ignored: Collection[str
     # looked for in the same way.
     differing = [k for k in differing if not (k.startswith(HELPERS) and (k not in was or k not in is_))]
     differing += [k for k in EXTENDABLE if not grows(k, old.get(k), new.get(k))]
-    if "task.scorer" in differing:  # another one has another file, of course
-        differing = [k for k in differing if not f"{k} ".startswith("digests.scorer ")]
+    if "task.scorer" in differing:  # another one has another file and other options, of course
+        differing = [k for k in differing if not f"{k} ".startswith(("digests.scorer ", "task.scorer."))]
     pairs = [_format_pair(k, was.get(k, old.get(k)), is_.get(k, new.get(k))) for k in differing[:4]]
     rest = f"; and {len(differing) - 4} more" if len(differing) > 4 else ""
     return "; ".join(pairs) + rest

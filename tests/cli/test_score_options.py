@@ -80,6 +80,15 @@ def test_a_moved_folder_finds_its_scorer(m1eval: Callable[..., Result], command:
     assert (gone.code, gone.err) == (2, "Error: y/moved/run.json: no file mine.py\n")
 
 
+def test_a_task_file_that_is_gone_is_named(
+    m1eval: Callable[..., Result], command: list[object], capitals: Path, tmp_path: Path
+):
+    m1eval(*command)
+    capitals.unlink()
+    gone = m1eval("score", run_of(tmp_path / "x"))
+    assert f"the task's file {capitals} is gone, and no task is named 'capitals'; put it into ./tasks\n" in gone.err
+
+
 def test_the_way_back_to_the_scorer_of_the_task(
     m1eval: Callable[..., Result], command: list[object], capitals: Path, tmp_path: Path
 ):

@@ -147,4 +147,6 @@ def test_long_settings_are_shown_where_they_differ():
     pairs = difference({"task": {"prompt": f"{prompt}France?"}}, {"task": {"prompt": f"{prompt}Peru?"}})
     assert pairs == "prompt: … capital of France?, now … capital of Peru?"
     assert difference({"a": "x" * 100}, {"a": "y"}) == f"a: {'x' * 37}…, now y"
+    other = difference({"task": {"scorer": {"f1": {"x": 1}}}}, {"task": {"scorer": {"regex": {"y": 2}}}})
+    assert other == "scorer: f1, now regex"
     assert difference({"a": 1, "b": 2}, {"b": 3}) == "a: 1, now nothing; b: 2, now 3"

@@ -61,7 +61,9 @@ def with_current_names(old: dict[str, Any], new: dict[str, Any]) -> dict[str, An
     if not isinstance(old.get("task"), dict) or not isinstance(new.get("task"), dict):
         return old
     task = dict(old["task"])
-    digests = [config.get("digests", {}).get("scorer") for config in (old, new)]
+    digests = [
+        value.get("scorer") if isinstance(value := config.get("digests"), dict) else None for config in (old, new)
+    ]
     if digests[0] and digests[0] == digests[1] and {"scorer"} <= task.keys() & new["task"].keys():
         (_, options), (name, _) = scorer_parts(task["scorer"]), scorer_parts(new["task"]["scorer"])
         task["scorer"] = {name: options} if options or not isinstance(new["task"]["scorer"], str) else name

@@ -48,6 +48,7 @@ class _Data(Struct):
 
 class _Config(Struct):
     task: dict[str, Any] = field(default_factory=dict)
+    digests: dict[str, Any] = field(default_factory=dict)
     repeats: Annotated[int, Meta(ge=1)] | None = None
 
 

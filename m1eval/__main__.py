@@ -2,5 +2,5 @@
 
 from m1eval.cli.main import main
 
-if __name__ == "__main__":  # worker processes import this module too
+if __name__ == "__main__":
     main()

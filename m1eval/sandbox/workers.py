@@ -15,10 +15,10 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing import resource_tracker
-from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from m1eval import terminal
+from m1eval.sandbox.spawn import WorkerContext, WorkerProcess
 
 _PR_SET_PDEATHSIG = 1
 WAIT = 8, 30.0
@@ -48,6 +48,8 @@ class Pool:
         from pebble import ProcessExpired
 
         name = f"{function.__module__}.{function.__qualname__}"
+        if function.__module__ == "__main__":
+            raise RuntimeError(f"{name} is defined in the script itself; a worker can only import it from a module")
         job = _Job(pickle.dumps((function, args)))
         wait = WAIT[0] * timeout + WAIT[1]
         future: Any = self._start_pool().schedule(_call, args=(job, timeout), timeout=wait)
@@ -98,8 +100,8 @@ class Pool:
         return self._pool
 
 
-class _Worker(SpawnProcess):
-    terminate = SpawnProcess.kill
+class _Worker(WorkerProcess):
+    terminate = WorkerProcess.kill
     """pebble asks first and waits 3 s, holding up every other call; a hanging grader has nothing to save."""
 
     def start(self) -> None:
@@ -112,7 +114,7 @@ class _Worker(SpawnProcess):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class _Spawn(SpawnContext):
+class _Spawn(WorkerContext):
     Process = _Worker
 
     def __init__(self) -> None:

@@ -310,12 +310,11 @@ def test_a_pool_left_open_neither_hangs_the_program_nor_survives_it(tmp_path):
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     script = tmp_path / "killed.py"
+    (tmp_path / "spinning.py").write_text("def spin():\n    open('started', 'w').close()\n    while True: pass\n")
     script.write_text(
         "import asyncio, os\n"
         "from m1eval.sandbox.workers import Pool\n"
-        "def spin():\n"
-        "    open('started', 'w').close()\n"
-        "    while True: pass\n"
+        "from spinning import spin\n"
         "async def main():\n"
         "    workers = Pool(1)\n"
         "    print(await workers.run(os.getpid, timeout=30), flush=True)\n"

@@ -11,9 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import get_context, parent_process
+from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 
 from m1eval import NullProgress, RunnerError
+from m1eval.sandbox.spawn import WorkerContext, WorkerProcess
 
 from ..layers import sharding
 from ..layers.kv_cache import KVCache
@@ -71,7 +71,7 @@ class Worker(NamedTuple):
     """A process of another rank and the pipe to it."""
 
     rank: int
-    process: SpawnProcess
+    process: WorkerProcess
     pipe: "Connection[Any, Any]"
 
 
@@ -256,7 +256,7 @@ class MultiprocessExecutor:
 
 
 def _start_worker(config: WorkerConfig) -> Worker:
-    spawn = get_context("spawn")  # never fork: there are threads, and perhaps a GPU in use
+    spawn = WorkerContext()  # never fork: there are threads, and perhaps a GPU in use
     here, there = spawn.Pipe()
     rank = config.shard.rank
     process = spawn.Process(target=worker_main, args=(there, config), name=f"m1eval-local-{rank}", daemon=True)

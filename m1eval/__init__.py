@@ -15,8 +15,6 @@ if sys.argv[:1] == ["-m"] or "".join(sys.argv[:1]).endswith("m1eval"):
 
 from m1eval import credentials as _credentials  # noqa: F401 - finds the secrets of the environment
 from m1eval.api import (
-    Comparisons,
-    Results,
     compare,
     evaluate,
     evaluate_async,
@@ -32,6 +30,7 @@ from m1eval.model.thinking import Split, split_thinking
 from m1eval.plugins import available, load
 from m1eval.progress import NullProgress, Progress
 from m1eval.protocols import Context, Episode, Judges, Runner, Scorer, Tokenizer, Workers
+from m1eval.results import Comparisons, Results
 from m1eval.types import (
     JudgeReply,
     LazySample,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-UPPER_ROOMS = ("run", "store", "analysis", "report", "cli", "api", "plugins.foreign")
+UPPER_ROOMS = ("run", "store", "analysis", "report", "cli", "api", "results", "plugins.foreign")
 
 
 def imported(file: Path) -> set[str]:

@@ -5,11 +5,24 @@ are not code and are not found.
 """
 
 import ast
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from m1eval.plugins.paths import KINDS, PACKAGE, import_root, package_folders, plugin_folder
+
+_parsing = threading.Lock()
+
+
+def parse(source: str | bytes) -> ast.Module:
+    """The syntax tree of Python source, one thread at a time.
+
+    Python 3.11 counts the depth of all trees in one place. Where a garbage collection lets another thread make one
+    meanwhile, it raises SystemError: AST constructor recursion depth mismatch.
+    """
+    with _parsing:
+        return ast.parse(source)
 
 
 class _Code(NamedTuple):
@@ -40,7 +53,7 @@ def imported_files(kind: str, file: Path) -> dict[str, Path]:
 
 def _imports(code: _Code) -> Iterator[_Code]:
     try:
-        tree = ast.parse(code.file.read_bytes())
+        tree = parse(code.file.read_bytes())
     except (SyntaxError, ValueError, OSError, RecursionError, MemoryError):
         return
     package = code.file.parent.relative_to(code.folders[0]).parts

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from m1eval.option_names import option
+from m1eval.plugins import imports
 from m1eval.task.definition import PublishedText
 from m1eval.text import display_path
 from m1eval.yaml_file import YamlFile
@@ -96,7 +97,7 @@ def constant(source: str, name: str) -> Any:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about escapes in their strings
-        tree = ast.parse(source)
+        tree = imports.parse(source)
     values: list[Any] = []
     for statement in tree.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == name:

@@ -1,10 +1,12 @@
 """Helpers next to a task: one import path in every process, and a digest of what the task imports."""
 
+import gc
 import importlib
 import inspect
 import json
 import sys
-from concurrent.futures import ProcessPoolExecutor
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from m1eval import plugins
-from m1eval.plugins import imported_files
+from m1eval.plugins import imported_files, imports
 from tests.conftest import ROOT, run_of, write
 
 LONG_CONTEXT = "m1eval.plugins.tasks.long_context"
@@ -132,3 +134,20 @@ def _imported_names(module: Any) -> set[str]:
     """The modules that the names of a module come from, of ours."""
     origins = {getattr(value, "__module__", None) or getattr(value, "__name__", "") for value in vars(module).values()}
     return {name for name in origins if isinstance(name, str) and name in sys.modules and "plugins" in name}
+
+
+def test_threads_may_parse_at_the_same_time() -> None:
+    source, before = "x = [(1 + 2) * f(3) for y in z]\n" * 30, gc.get_threshold()
+
+    def let_others_run(*_: object) -> None:
+        time.sleep(0)
+
+    gc.callbacks.append(let_others_run)
+    gc.set_threshold(50)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            trees = list(threads.map(imports.parse, [source] * 40))
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(let_others_run)
+    assert {len(tree.body) for tree in trees} == {30}

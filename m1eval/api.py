@@ -251,6 +251,8 @@ def _run_in_thread(work: "Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]
     from concurrent.futures import Future
     from contextlib import suppress
 
+    from m1eval.run.interrupts import raised_here
+
     result: Future[T] = Future()
     interrupts: list[Callable[[], object]] = []
 
@@ -268,13 +270,14 @@ def _run_in_thread(work: "Callable[[asyncio.Event, bool], Coroutine[Any, Any, T]
 
     thread = threading.Thread(target=target, name="m1eval", daemon=True)
     thread.start()
-    while True:
-        try:
-            return result.result()
-        except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
-        except KeyboardInterrupt:
-            if not interrupts:
-                raise
-            with suppress(RuntimeError):  # its loop is closed already
-                interrupts.pop()()
+    with raised_here():
+        while True:
+            try:
+                return result.result()
+            except asyncio.CancelledError:
+                raise KeyboardInterrupt from None
+            except KeyboardInterrupt:
+                if not interrupts:
+                    raise
+                with suppress(RuntimeError):  # its loop is closed already
+                    interrupts.pop()()

@@ -159,6 +159,42 @@ def test_after_the_second_ctrl_c_the_session_heeds_the_next_one_as_before(tmp_pa
     assert done.stdout.split() == ["interrupted", "True"], done.stderr
 
 
+PRESSES_ONCE = """
+import asyncio, os, signal
+import m1eval
+
+class Runner(m1eval.Runner):
+    concurrency = 1
+    presses = 1
+
+    async def generate(self, request):
+        if self.presses:
+            self.presses = 0
+            os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0.3)
+        return m1eval.Output(text="x")
+"""
+IN_A_LOOP = """
+import asyncio, signal
+import m1eval
+
+async def main():
+    before = signal.getsignal(signal.SIGINT)
+    results = m1eval.evaluate("needle_small", "./presses.py:x", display="none")
+    await asyncio.sleep(0)
+    print(results.finished, 0 < len(results.answers) < 12, before == signal.getsignal(signal.SIGINT))
+
+asyncio.run(main())
+"""
+
+
+def test_the_first_ctrl_c_in_a_loop_of_asyncio_run_stops_the_evaluation(tmp_path):
+    (tmp_path / "presses.py").write_text(PRESSES_ONCE)
+    command = [sys.executable, "-c", IN_A_LOOP]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == ["False", "True", "True"], done.stderr
+
+
 def test_a_loaded_task_is_run_and_graded_like_a_named_one(tmp_path):
     task = load_task("needle_small", lengths="512", set={"samples": 2})
     results = evaluate(task, "echo:gold", out=tmp_path / "a", display="none")

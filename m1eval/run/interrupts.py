@@ -121,6 +121,19 @@ def kept_handlers() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+@contextmanager
+def raised_here() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt while a running loop waits for this block.
+
+    The handler of `asyncio.run` cancels a task of that loop instead, which takes effect once the block is left.
+    """
+    with kept_handlers():
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGINT) not in (None, signal.SIG_IGN):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+
+
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine as the command line does: with Python's own handler of Ctrl-C, which asyncio replaces."""
     watched = early.unwatch()

@@ -128,9 +128,12 @@ async def _regrade_all(
     display: "Display",
 ) -> None:
     """Grade runs one after the other; `regraded` gets those that are finished."""
-    from m1eval.run.regrade import regrade
+    from m1eval.run.regrade import Interrupted, regrade
 
     for run, panel in runs:
+        if regraded and regraded[-1].is_interrupted:
+            done = f"{len(regraded)} of {len(runs)} runs {is_are(len(regraded))} graded"
+            raise Interrupted(f"{done}; in the others the earlier grades count")
         regraded.append(await regrade(run, panel, display, spending))
 
 

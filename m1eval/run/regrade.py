@@ -46,6 +46,8 @@ class Regraded(NamedTuple):
     answers: int
     changes: Changes
     """Number of answers that went from one outcome to another."""
+    is_interrupted: bool = False
+    """Whether a signal came when everything of this run was being graded already, so that no other is begun."""
 
 
 class Interrupted(Stopped):
@@ -73,20 +75,21 @@ async def regrade(run: Run, judges: JudgePanel | None, display: Display, spendin
                     await judges.start(session.progress)
                 planned = opened.plan(run.model.tokenizer(runner))
                 interrupts.drains = True
-                number = await _Grader(opened, planned.plan, session).grade_all()
+                grader = _Grader(opened, planned.plan, session)
+                await grader.grade_all()
                 if spending.reached:
                     raise Interrupted(
                         f"stopped by {spending.reached}; the earlier grades count, and the same command with a higher "
                         "limit continues"
                     )
-                if stop.is_set():
+                if not grader.is_finished:
                     raise Interrupted(
                         "not all answers are graded, the earlier grades count; the same command continues"
                     )
-                changes = _commit(run, opened, number)
+                changes = _commit(run, opened, grader.number)
             finally:
                 opened.journal.release()
-            return await _summed_up(run, session, changes, begin)
+            return (await _summed_up(run, session, changes, begin))._replace(is_interrupted=stop.is_set())
     finally:
         try:
             await run.model.aclose(runner)
@@ -121,9 +124,11 @@ class _Grader:
         answers = {(each.id, each.repeat): each.time for each in opened.journal.records() if _has_output(each)}
         self._staging = grading.Staging(opened.run.folder, self.number, settings, answers)
         self._graded = 0
+        self.is_finished = False
+        """Whether nothing was left out, as it is if a Ctrl-C comes in time."""
 
-    async def grade_all(self) -> int:
-        """Grade all answers that have none of the new grades; the number of the grading."""
+    async def grade_all(self) -> None:
+        """Grade all answers that have none of the new grades, until `stop` is set."""
         places, stop = self._session.concurrency_limit, self._session.stop
         fatal: list[Exception] = []
 
@@ -153,11 +158,12 @@ class _Grader:
                     kind = _ContextOfEpisode if self._plan.task.episode else Context
                     context = kind(self._session.resources, sample, record.repeat)
                     tasks.start(process(record, context), [context])
+                else:
+                    self.is_finished = True
         finally:
             self._staging.close()
         if fatal:
             raise fatal[0]
-        return self.number
 
     async def _build(self, record: Record) -> Sample:
         try:

@@ -410,5 +410,29 @@ def test_a_kill_before_the_summary_leaves_it_to_the_next_command(
     assert [each["score"] for each in StoredRun.open(folder).meta["gradings"]] == [0.25, 0.5]
 
 
+PRESSES = """
+import os, signal
+import m1eval
+
+class Scorer(m1eval.Scorer):
+    async def score(self, output, sample, context):
+        if sample.id == "t-2":
+            os.kill(os.getpid(), signal.SIGINT)
+        return m1eval.Score(value=0.5, answer=output.text)
+"""
+
+
+def test_a_ctrl_c_when_everything_is_being_graded_keeps_the_grades_and_begins_no_other_run(
+    work: Any, m1eval: Callable[..., Result], tmp_path: Path
+):
+    folders = [work([["yes"], ["no"]], out) for out in "ab"]
+    write(tmp_path / "presses.py", PRESSES)
+    both = m1eval("score", *folders, "--scorer", tmp_path / "presses.py")
+    assert (both.code, "1 of 2 runs is graded" in both.err) == (130, True), both.err
+    assert [len(StoredRun.open(folder).meta.get("gradings", ())) for folder in folders] == [2, 0]
+    assert m1eval("score", folders[1], "--scorer", tmp_path / "presses.py").code == 0
+    assert [StoredRun.open(folder).description.score for folder in folders] == [0.5, 0.5]
+
+
 def interrupt(*args: object) -> None:
     raise KeyboardInterrupt

@@ -209,6 +209,11 @@ def isolated(sample: Sample) -> Sample:
     return own
 
 
+def changed_fields(before: Sample, after: Sample) -> list[str]:
+    """The fields in which a sample differs from what it was."""
+    return [name for name in before.__struct_fields__ if not _is_equal(getattr(before, name), getattr(after, name))]
+
+
 def isolated_output(output: Output) -> Output:
     """A copy of an output whose change leaves the original as it is, like `isolated`."""
     own = replace(output)
@@ -230,6 +235,14 @@ def _copy_containers(value: Any) -> Any:
             if type(each) in _CONTAINERS:
                 own[index] = _copy_containers(each)
     return own
+
+
+def _is_equal(first: Any, second: Any) -> bool:
+    """Whether values are equal; no for those that cannot be compared, such as arrays."""
+    try:
+        return bool(first == second)
+    except Exception:  # noqa: BLE001 - values of plugins
+        return False
 
 
 def classify(output: Output, score: Score) -> Outcome:

@@ -9,7 +9,7 @@ from m1eval.run import reservation
 from m1eval.run.generation import BoundRunner, CutOff, Session
 from m1eval.run.transcript import Transcript
 from m1eval.task.task import Task
-from m1eval.types import Output, Request, Usage
+from m1eval.types import Output, Request, Usage, changed_fields, isolated
 from m1eval.validation import as_output
 
 
@@ -23,18 +23,22 @@ class EpisodeRunner(BoundRunner):
         self.tokenizer, self.context_window = session.runner.tokenizer, session.runner.context_window
         self.max_n = session.runner.max_n
         self.transcript = Transcript(context.sample.messages)
+        self.changed_fields: list[str] = []
+        """Fields of the sample that the episode has changed."""
         self._places = session.concurrency_limit
         self._room: reservation.EpisodeBudget | None = None
 
     async def run(self, episode: Episode) -> Output:
         """The output of the episode with the sums of what its requests took."""
         sample = self._context.sample
+        before = isolated(sample)
         first = self._with_defaults(Request(messages=sample.messages, tools=sample.tools))
         self._room = await self._spending.begin_episode(first, self._stop)
         try:
             output = msgspec.structs.replace(as_output(await episode(sample, self, self._context)))
         finally:
             self._spending.end_episode(self._room, self.totals.usage)
+        self.changed_fields = changed_fields(before, self._context.sample)
         if self.totals.requests:  # the output may be one of those that were counted, hence the copy
             self.totals.write_to(output)
         else:

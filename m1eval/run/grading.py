@@ -20,6 +20,8 @@ from m1eval.validation import as_score
 
 UNFINISHED = "the output ended inside its thinking"
 """The explanation of a score by which a stored record of such an output is known."""
+CHANGED = "changed_by_episode"
+"""The key in a record's metadata of the sample's fields that an episode has changed."""
 LONGEST_KEY = 64
 """Characters of a prefix key that is kept as it is."""
 
@@ -54,6 +56,8 @@ class Attempt(NamedTuple):
     totals: RequestTotals | None = None
     """The sums over the requests of an episode, also of one that failed."""
     transcript: Sequence[dict[str, Any]] = ()
+    changed_fields: Sequence[str] = ()
+    """Fields of the sample that an episode has changed, in which its scorer may read what it did."""
 
 
 async def graded_record(plan: Plan, attempt: Attempt, context: Context, session: Session) -> Record:
@@ -70,6 +74,8 @@ async def graded_record(plan: Plan, attempt: Attempt, context: Context, session:
             attempt.totals.write_to(record)
     else:
         _copy_output(record, attempt.output)
+    if attempt.changed_fields:
+        record.metadata = {**record.metadata, CHANGED: ", ".join(attempt.changed_fields)}
     await grade_record(record, plan.task, attempt.output, context, session)
     try:
         await isolate_exits(context.aclose())

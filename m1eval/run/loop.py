@@ -168,9 +168,11 @@ async def _attempt(plan: Plan, contexts: list[Context], session: Session) -> lis
     for output in answers:
         if not isinstance(output, Exception):
             output.timing.total = output.timing.total or time.monotonic() - begin
-    transcript = runner.transcript.entries if isinstance(runner, EpisodeRunner) else []
+    transcript, changed = [], []
+    if isinstance(runner, EpisodeRunner):
+        transcript, changed = runner.transcript.entries, runner.changed_fields
     totals = [runner.totals, *[None] * (len(answers) - 1)]  # the first record has what all took
     return [
-        Attempt(context.repeat, seed, answer, spent, transcript)
+        Attempt(context.repeat, seed, answer, spent, transcript, changed)
         for context, answer, spent in zip(contexts, answers, totals, strict=False)
     ]

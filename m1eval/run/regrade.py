@@ -16,7 +16,7 @@ from m1eval.plugins.foreign import error_line
 from m1eval.run.context import Context, Resources
 from m1eval.run.evaluate import Display
 from m1eval.run.generation import ConcurrencyLimit, Session
-from m1eval.run.grading import UNFINISHED, digest_of, grade_record
+from m1eval.run.grading import CHANGED, UNFINISHED, digest_of, grade_record
 from m1eval.run.interrupts import Interrupts
 from m1eval.run.judges import JudgePanel
 from m1eval.run.open_run import OpenRun
@@ -111,6 +111,22 @@ class _ContextOfEpisode(Context):
         )
 
 
+class _ChangedSample(Sample):
+    """A sample without the fields that an episode changed, as what it made of them is not stored."""
+
+    changed_fields: str
+
+    def __getattribute__(self, name: str) -> Any:
+        """UsageError for a field that was changed."""
+        get = super().__getattribute__
+        if name in Sample.__struct_fields__ and name in get("changed_fields").split(", "):
+            raise UsageError(
+                f"sample '{get('id')}' cannot be graded again: its scorer reads '{name}' of the sample, which the "
+                "episode has changed, and the change is not stored"
+            )
+        return get(name)
+
+
 class _Grader:
     """Grades what is stored into the staging file of the folder."""
 
@@ -157,6 +173,9 @@ class _Grader:
                         break
                     kind = _ContextOfEpisode if self._plan.task.episode else Context
                     context = kind(self._session.resources, sample, record.repeat)
+                    if changed := record.metadata.get(CHANGED):
+                        fields = msgspec.structs.asdict(context.sample)
+                        context.sample = _ChangedSample(**fields, changed_fields=changed)
                     tasks.start(process(record, context), [context])
                 else:
                     self.is_finished = True

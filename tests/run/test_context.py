@@ -119,6 +119,32 @@ def test_what_an_episode_left_is_missed_when_its_answers_are_graded_again(
     assert m1eval("score", folder, "--scorer", "exact").code == 0
 
 
+CHANGES = """
+from m1eval import Output
+
+async def run(sample, runner, context):
+    sample.metadata["turns"] = 2
+    return Output(text="yes")
+"""
+
+
+@pytest.mark.parametrize(
+    ("reads", "code"), [('sample.metadata.get("turns", 0)', 2), ("2 * len(sample.target) // 3", 0)]
+)
+def test_what_an_episode_changed_in_its_sample_is_missed_when_its_answers_are_graded_again(
+    run: Callable[..., list[str]], m1eval: Callable[..., Result], tmp_path: Path, reads: str, code: int
+):
+    write(tmp_path / "log", "")
+    run("fine", episode=CHANGES)
+    folder = run_of(tmp_path / "x")
+    head, _, _ = SCORER.partition("        box")
+    write(tmp_path / "turns.py", f"{head}        return Score(value={reads} / 2, answer='yes')")
+    result = m1eval("score", folder, "--scorer", tmp_path / "turns.py")
+    assert (result.code, "reads 'metadata' of the sample" in result.err) == (code, code == 2), result.err
+    [record, *_] = lines(folder / "samples.jsonl")
+    assert (record["outcome"], record["metadata"]["changed_by_episode"]) == ("right", "metadata")
+
+
 def test_a_context_lends_the_resources_and_keeps_a_state_of_its_own():
     async def use() -> None:
         resources = Resources()

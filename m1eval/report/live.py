@@ -28,6 +28,7 @@ Mode = Literal["full", "plain", "none"]
 PLAIN_SECONDS = 60.0
 WINDOW = 30.0
 """Seconds over which token rates are taken."""
+STOPPING = "stopping: waiting for requests in flight; Ctrl-C again cancels them"
 STALE = 50
 """A description is shown for this many times the seconds that computing it took."""
 
@@ -71,6 +72,7 @@ class Terminal:
         self._prompt = self._output = 0
         self._status = ""
         self._said: tuple[str, float] = ("", 0.0)  # the last plain line's mark (status or tenth) and its time
+        self._said_stopping = False
         self._run: LiveRun | None = None
         self._about: RunDescription | None = None
         self._about_until = 0.0
@@ -155,7 +157,10 @@ class Terminal:
             self._line(now, last=last)
 
     def _line(self, now: float, *, last: bool) -> None:
-        """One line each tenth of the way, each minute, and for each new thing that happens before the first token."""
+        """One line each tenth of the way, each minute, for each new thing before the first token, and for a stop."""
+        if self._is_stopping and not self._said_stopping and not last:
+            self._said_stopping = True
+            terminal.line(STOPPING, err=True)
         if self._run is None or self._about is None:
             mark, text = self._status, self._status
         else:
@@ -189,15 +194,17 @@ class Terminal:
         elapsed = format_duration(time.monotonic() - self._begin)
         bar.add_row(ProgressBar(total=max(total, 1), completed=done, width=width), f"{done}/{total}", elapsed, eta)
         lines = [terminal.styled(f" {self._counts()}"), terminal.styled(f" {self._speed()}", "dim")]
-        if self._session and self._session.stop.is_set():
-            lines.append(
-                terminal.styled(" stopping: waiting for requests in flight; Ctrl-C again quits immediately", "yellow")
-            )
+        if self._is_stopping:
+            lines.append(terminal.styled(f" {STOPPING}", "yellow"))
         elif self._status and not self._output:
             lines.append(terminal.styled(f" {self._status}", "dim"))
         if reason := self._reason():
             lines.append(terminal.styled(f" {reason}", "yellow"))
         return Group(head, bar, *lines)
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._session is not None and self._session.stop.is_set()
 
     def _title(self) -> str:
         assert self._run is not None

@@ -98,6 +98,21 @@ def ended(process: subprocess.Popen[str], presses: int) -> tuple[int, str]:
     return process.returncode if process.returncode >= 0 else 128 - process.returncode, err
 
 
+def test_the_first_ctrl_c_says_what_it_waits_for_and_what_the_next_one_does(task):
+    process = started(task, "worker")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    before = []
+    for line in process.stderr:
+        before.append(line)
+        if line.startswith("stopping"):
+            break
+    assert before[-1] == "stopping: waiting for requests in flight; Ctrl-C again cancels them\n"
+    assert process.poll() is None
+    code, err = ended(process, 1)
+    assert (code, "stopping" in err) == (130, False), "it is said once"
+
+
 @pytest.mark.parametrize("how", ["here", "thread", "python"])
 def test_the_third_ctrl_c_ends_a_run_whatever_holds_it(task, how):
     process = started(task, how)

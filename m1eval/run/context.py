@@ -59,14 +59,17 @@ class Context:
     Its sample is a copy, so that no other repeat sees what an episode or a scorer changes in it.
     """
 
-    __slots__ = ("_exit_stack", "_is_closing", "_is_limited", "_resources", "_state", "_timeout", "repeat", "sample")
+    __slots__ = (
+        *("_exit_stack", "_is_closed", "_is_closing", "_is_limited", "_resources", "_state", "_timeout"),
+        *("repeat", "sample"),
+    )
 
     def __init__(self, resources: Resources, sample: Sample, repeat: int) -> None:
         self.sample, self.repeat = isolated(sample), repeat
         self._resources = resources
         self._state: dict[str, Any] | None = None  # made when it is asked for, like the stack, as few samples need it
         self._exit_stack: AsyncExitStack | None = None
-        self._is_closing = self._is_limited = False
+        self._is_closed = self._is_closing = self._is_limited = False
         self._timeout: asyncio.Timeout | None = None
 
     @property
@@ -88,18 +91,22 @@ class Context:
 
     async def enter_async(self, manager: AbstractAsyncContextManager[T]) -> T:
         """Enter an `async with` that is left after grading, such as that of a container."""
+        self.check_open()
         name = getattr(getattr(manager, "func", None), "__qualname__", type(manager).__qualname__)
         async with AsyncExitStack() as entered:
             value = await entered.enter_async_context(manager)
+            self.check_open()
             self._stack().push_async_exit(partial(self._leave, entered.pop_all(), name))
         return value
 
     def callback(self, function: Callable[..., Any], *args: Any) -> None:
         """Call a function after grading, the last one first."""
+        self.check_open()
         self._stack().callback(function, *args)
 
     async def aclose(self) -> None:
         """Leave what was entered, the last first; raises the last error after all of them. Calling it again is safe."""
+        self._is_closed = True
         if self._exit_stack is not None:
             stack, self._exit_stack = self._exit_stack, None
             self._is_closing = True
@@ -107,6 +114,12 @@ class Context:
                 await stack.aclose()
             finally:
                 self._is_closing = False
+
+    def check_open(self) -> None:
+        """RuntimeError once it is being closed, as nothing would be left any more, nor counted."""
+        if self._is_closed:
+            place = f"{self.sample.id}, repeat {self.repeat}"
+            raise RuntimeError(f"{place} is graded, and its context is closed; was a task not awaited?")
 
     def limit_cleanup(self) -> bool:
         """Give each manager `CLEANUP_SECONDS` from now on; whether one is being left at the moment."""

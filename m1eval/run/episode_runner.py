@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from m1eval.protocols import Context, Episode
+from m1eval.protocols import Episode
 from m1eval.run import reservation
+from m1eval.run.context import Context
 from m1eval.run.generation import BoundRunner, CutOff, Session
 from m1eval.run.transcript import Transcript
 from m1eval.task.task import Task
@@ -20,6 +21,7 @@ class EpisodeRunner(BoundRunner):
 
     def __init__(self, session: Session, context: Context, task: Task, seed: int) -> None:
         super().__init__(session, context, task, seed)
+        self._check_open = context.check_open
         self.tokenizer, self.context_window = session.runner.tokenizer, session.runner.context_window
         self.max_n = session.runner.max_n
         self.transcript = Transcript(context.sample.messages)
@@ -46,6 +48,7 @@ class EpisodeRunner(BoundRunner):
         return output
 
     async def _request(self, request: Request, n: int) -> Sequence[Output | Exception]:
+        self._check_open()
         parent = self.transcript.add_request(request)
         await self._places.acquire()
         try:

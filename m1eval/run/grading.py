@@ -1,5 +1,6 @@
 """Grading: from an output to its score and outcome, and to the record with what judges said and what went wrong."""
 
+import copy
 import hashlib
 import time
 from collections.abc import Sequence
@@ -81,6 +82,8 @@ async def graded_record(plan: Plan, attempt: Attempt, context: Context, session:
         await isolate_exits(context.aclose())
     except Exception as error:  # noqa: BLE001 - the grade counts
         record.error = record.error or f"after grading: {error_text(error)}"
+    # Copies, as a request that an episode did not await may still add to its sums.
+    record.usage, record.timing = copy.copy(record.usage), copy.copy(record.timing)
     record.time = time.time()
     return record
 

@@ -154,6 +154,6 @@ def test_what_is_entered_keeps_its_value_and_its_errors():
         with pytest.raises(TimeoutError, match="its own"):
             await context.aclose()
         with pytest.raises(TypeError, match="asynchronous context manager"):
-            await context.enter_async(object())  # type: ignore[arg-type]
+            await Resources().context().enter_async(object())  # type: ignore[arg-type]
 
     asyncio.run(use())

@@ -1,7 +1,9 @@
 """The context of a sample: what an episode leaves for its scorer is closed after grading, however that ends."""
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,56 @@ def test_what_an_episode_changed_in_its_sample_is_missed_when_its_answers_are_gr
     assert (result.code, "reads 'metadata' of the sample" in result.err) == (code, code == 2), result.err
     [record, *_] = lines(folder / "samples.jsonl")
     assert (record["outcome"], record["metadata"]["changed_by_episode"]) == ("right", "metadata")
+
+
+def test_a_closed_context_takes_nothing_that_it_would_never_leave():
+    log: list[str] = []
+
+    @asynccontextmanager
+    async def box(name: str) -> AsyncIterator[None]:
+        await asyncio.sleep(0)
+        log.append(f"open {name}")
+        yield
+        log.append(f"close {name}")
+
+    async def use() -> None:
+        context = Resources().context()
+        late = asyncio.create_task(context.enter_async(box("late")))
+        await asyncio.sleep(0)
+        await context.aclose()
+        with pytest.raises(RuntimeError, match="its context is closed"):
+            await late
+        with pytest.raises(RuntimeError, match="its context is closed"):
+            await context.enter_async(box("never"))
+        with pytest.raises(RuntimeError, match="its context is closed"):
+            context.callback(log.append, "never")
+
+    asyncio.run(use())
+    assert log == ["open late"]
+
+
+STRAY = """
+import asyncio
+from m1eval import Output, Request
+
+TASKS = []
+
+async def run(sample, runner, context):
+    TASKS.append(asyncio.create_task(runner.generate(Request(messages=sample.messages))))
+    await asyncio.sleep(context.repeat / 10_000)
+    return Output(text="yes")
+"""
+
+
+def test_a_request_that_an_episode_does_not_await_does_not_change_what_is_recorded(
+    run: Callable[..., list[str]], tmp_path: Path
+):
+    run("fine", "--repeats", 60, "-o", "latency=0.006", episode=STRAY)
+    folder = run_of(tmp_path / "x")
+    records = lines(folder / "samples.jsonl")
+    stored = json.loads((folder / "run.json").read_text())["summary"]["tokens"]
+    for kind in ("prompt", "answer"):
+        assert stored[kind] == sum(record.get("usage", {}).get(kind, 0) for record in records)
 
 
 def test_a_context_lends_the_resources_and_keeps_a_state_of_its_own():

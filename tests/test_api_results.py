@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from m1eval import Results, UsageError, compare, evaluate, load_task, read, read_results
-from m1eval.store.stored import StoredRun
+from m1eval.store.stored import UNFINISHED, StoredRun
 
 
 @pytest.fixture
@@ -35,6 +35,14 @@ def test_a_copy_reads_the_same_from_anywhere(sides, tmp_path, monkeypatch, copie
     assert (repr(duplicate), duplicate.to_dict()) == (repr(results), results.to_dict())
     assert duplicate.samples.equals(results.samples)
     assert repr(compare(duplicate, other)) == repr(compare(results, other))
+
+
+def test_an_unfinished_grading_is_noted_from_anywhere(sides, monkeypatch):
+    folder = sides[0][0].path
+    (folder / "samples.jsonl.grading").write_text('{"grading": 1, "settings": {}}\n')
+    run = StoredRun.open(folder)
+    monkeypatch.chdir("/")
+    assert UNFINISHED in run.description.notes
 
 
 def test_results_travel_to_another_process(sides):

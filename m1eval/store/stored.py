@@ -79,7 +79,7 @@ class StoredRun:
     def description(self) -> RunDescription:
         """Identity, settings and results of the run."""
         description = describe(self.meta, self.state, self.path)
-        if grading.is_unfinished(self.path, grading.committed(self.meta)):
+        if grading.is_unfinished(self._place, grading.committed(self.meta)):
             description.notes.append(UNFINISHED)
         return description
 

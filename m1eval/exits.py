@@ -19,7 +19,8 @@ async def isolate_exits(coroutine: Awaitable[T]) -> T:
             raise
         if isinstance(error, GeneratorExit) and not _is_running(task):  # the coroutine is being closed, as its loop is
             raise
-        raise RuntimeError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+        text = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise RuntimeError(text).with_traceback(error.__traceback__) from error
 
 
 def _is_running(task: "asyncio.Task[Any] | None") -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from m1eval import early, secrets, terminal
+from m1eval import early, secrets, terminal, tracebacks
 from m1eval.cli import completion, results, run, score, show, tasks
 from m1eval.cli.options import examples
 from m1eval.credentials import register_command
@@ -75,7 +75,7 @@ def main(args: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     secrets.clear()
     register_command(words)
-    with terminal.guarded(), command_line():
+    with terminal.guarded(), command_line(), tracebacks.printed(debug=debug):
         code = _run([word for word in words if word != "--debug"], debug=debug)
         if (lost := terminal.lost_output()) and not lost.quiet:
             terminal.line(f"Error: standard output cannot be written: {lost}; results are kept in the folder", err=True)

@@ -113,8 +113,8 @@ class Model:
 
     def _failed(self, where: str, error: BaseException) -> PluginFailed:
         """The error for a runner whose code raised one: its file, the method, the error."""
-        reason = foreign.error_line(error)
-        return PluginFailed(f"{display_path(self.file)}: {where} of runner {self.kind} raised {reason}")
+        reason, place = foreign.error_line(error), foreign.place_of(error, self.file)
+        return PluginFailed(f"{place}: {where} of runner {self.kind} raised {reason}")
 
     def tokenizer(self, runner: Runner) -> RunnerTokenizer:
         """The tokenizer that counts tokens: the named one, else the runner's."""

@@ -8,7 +8,10 @@ from typing import Any
 
 from m1eval.errors import M1evalError, UsageError
 from m1eval.option_names import traceback_hint
+from m1eval.plugins.paths import KINDS, PACKAGE, builtin_name
 from m1eval.text import display_path
+from m1eval.types import Output
+from m1eval.validation import as_output
 
 LONGEST = 300
 """Characters of an error's own text that are shown."""
@@ -52,6 +55,48 @@ def place_of(error: BaseException, file: Path) -> str:
     return place or display_path(file)
 
 
+def innermost_place(error: BaseException) -> str:
+    """`file:line` of the innermost frame of plugin code that an error went through; empty if there is none.
+
+    Empty also for errors whose class is our own or a built-in plugin's: they are messages, not faults in its code.
+    """
+    if f"{type(error).__module__}.".startswith(_OWN_MODULES) and not _is_users(type(error).__module__):
+        return ""
+    place, traceback = "", error.__traceback__
+    while traceback is not None:
+        if str(traceback.tb_frame.f_globals.get("__name__")).startswith(_PLUGIN_MODULES):
+            place = _place(Path(traceback.tb_frame.f_code.co_filename), traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return place
+
+
+_PLUGIN_MODULES = tuple(f"{PACKAGE}.{kind}" for kind in KINDS)
+_OWN_MODULES = f"{PACKAGE.partition('.')[0]}."
+
+
+def _is_users(module: str) -> bool:
+    return module.startswith(tuple(f"{name}_" for name in _PLUGIN_MODULES))
+
+
+def definition_place(function: Callable[..., Any]) -> str:
+    """`file:line` of a function of a plugin; empty for one that is not written in Python."""
+    code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
+    return _place(Path(code.co_filename), code.co_firstlineno) if code else ""
+
+
+def checked_output(output: Any, function: Callable[..., Any]) -> Output:
+    """The output that a function of a runner or an episode returned; an error names the function's place."""
+    try:
+        return as_output(output)
+    except (TypeError, ValueError) as error:
+        kind, place = TypeError if isinstance(error, TypeError) else ValueError, definition_place(function)
+        raise kind(f"{error} ({place})" if place else str(error)) from None
+
+
+def _place(path: Path, line: int | None) -> str:
+    return f"{builtin_name(path) or display_path(path)}:{line or 1}"
+
+
 def accepts(function: Callable[..., Any], *arguments: str) -> bool:
     """Whether a function can be called with these positional arguments; True where it has no signature."""
     try:
@@ -84,10 +129,4 @@ def check_methods(plugin: object, base: type, file: Path, *, either: frozenset[s
             continue
         else:
             fault = "must be async def" if inspect.iscoroutinefunction(reference) else "must be def, not async def"
-        raise UsageError(f"{_definition_place(function, file)}: {name} {fault}")
-
-
-def _definition_place(function: Any, file: Path) -> str:
-    """`file:line` of a function, or the plugin's file where it has none."""
-    code = getattr(function, "__code__", None)
-    return f"{display_path(Path(code.co_filename))}:{code.co_firstlineno}" if code else display_path(file)
+        raise UsageError(f"{definition_place(function) or display_path(file)}: {name} {fault}")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from m1eval.plugins import foreign
 from m1eval.protocols import Episode
 from m1eval.run import reservation
 from m1eval.run.context import Context
@@ -11,7 +12,6 @@ from m1eval.run.generation import BoundRunner, CutOff, Session
 from m1eval.run.transcript import Transcript
 from m1eval.task.task import Task
 from m1eval.types import Output, Request, Usage, changed_fields, isolated
-from m1eval.validation import as_output
 
 
 class EpisodeRunner(BoundRunner):
@@ -37,7 +37,9 @@ class EpisodeRunner(BoundRunner):
         first = self._with_defaults(Request(messages=sample.messages, tools=sample.tools))
         self._room = await self._spending.begin_episode(first, self._stop)
         try:
-            output = msgspec.structs.replace(as_output(await episode(sample, self, self._context)))
+            output = msgspec.structs.replace(
+                foreign.checked_output(await episode(sample, self, self._context), episode)
+            )
         finally:
             self._spending.end_episode(self._room, self.totals.usage)
         self.changed_fields = changed_fields(before, self._context.sample)

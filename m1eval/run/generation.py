@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from m1eval.plugins import foreign
 from m1eval.progress import Progress
 from m1eval.protocols import Context, Runner
 from m1eval.run.context import Resources
@@ -16,7 +17,7 @@ from m1eval.run.spending import Spending
 from m1eval.store.record import Record
 from m1eval.task.task import Task
 from m1eval.types import Output, Request, Sampling, Timing, Usage
-from m1eval.validation import add_usage, as_output, total_usage
+from m1eval.validation import add_usage, total_usage
 
 POLL_SECONDS = 0.25
 """Seconds after which the limit is read again."""
@@ -153,10 +154,12 @@ class BoundRunner(Runner):
 
     async def _ask(self, request: Request, n: int) -> Sequence[Output | Exception]:
         if n == 1:
-            return [as_output(await self._runner.generate(request))]
+            return [foreign.checked_output(await self._runner.generate(request), self._runner.generate)]
         # Copies, as a runner may return one output several times and each gets a usage of its own.
         return [
-            answer if isinstance(answer, Exception) else msgspec.structs.replace(as_output(answer))
+            answer
+            if isinstance(answer, Exception)
+            else msgspec.structs.replace(foreign.checked_output(answer, self._runner.generate_n))
             for answer in await self._runner.generate_n(request, n)
         ]
 

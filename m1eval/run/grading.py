@@ -6,8 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from m1eval import tracebacks
 from m1eval.errors import M1evalError
 from m1eval.exits import isolate_exits
+from m1eval.plugins import foreign
 from m1eval.protocols import Context as AnyContext
 from m1eval.run.context import Context
 from m1eval.run.generation import CutOff, RequestTotals, Session
@@ -82,6 +84,7 @@ async def graded_record(plan: Plan, attempt: Attempt, context: Context, session:
         await isolate_exits(context.aclose())
     except Exception as error:  # noqa: BLE001 - the grade counts
         record.error = record.error or f"after grading: {error_text(error)}"
+        tracebacks.show(error, record.error, record.id)
     # Copies, as a request that an episode did not await may still add to its sums.
     record.usage, record.timing = copy.copy(record.usage), copy.copy(record.timing)
     record.time = time.time()
@@ -109,6 +112,7 @@ async def grade_record(
         raise
     except Exception as error:  # noqa: BLE001 - the sample boundary: here an error becomes data
         record.error = error_text(error)
+        tracebacks.show(error, record.error, record.id)
     finally:
         judge_replies.reset(token)
         session.spending.end_grading([reply.usage for reply in replies])
@@ -136,8 +140,9 @@ def _group(task: Task, sample: Sample) -> str:
 
 
 def error_text(error: Exception) -> str:
-    """An error's type and whole text, as records keep it."""
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    """An error's type and whole text, as records keep it, with the line of the plugin's code that it came from."""
+    text, place = f"{type(error).__name__}: {error}".rstrip(": "), foreign.innermost_place(error)
+    return f"{text} ({place})" if place else text
 
 
 def _copy_output(record: Record, output: Output) -> None:

@@ -18,6 +18,7 @@ from m1eval.errors import ContextLengthExceeded, UsageError
 from m1eval.model import prices
 from m1eval.model.model import Model
 from m1eval.option_names import option
+from m1eval.plugins import foreign
 from m1eval.progress import Progress
 from m1eval.protocols import Runner
 from m1eval.run.judge_replies import add
@@ -26,7 +27,6 @@ from m1eval.run.reservation import Reservation
 from m1eval.run.spending import Spending
 from m1eval.store.journal_state import records
 from m1eval.types import JudgeReply, Message, Output, Request, Sampling, Usage
-from m1eval.validation import as_output
 from m1eval.yaml_file import parse_value
 
 MAX_TOKENS = 4096
@@ -123,7 +123,8 @@ class JudgePanel:
         discarded: list[Usage] = []
 
         async def send(reservation: Reservation) -> Output:
-            output = as_output(await self._runners[number].generate(request))
+            runner = self._runners[number]
+            output = foreign.checked_output(await runner.generate(request), runner.generate)
             reservation.settle([output])
             return output
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from m1eval import tracebacks
 from m1eval.episodes import single_turn
 from m1eval.errors import M1evalError
 from m1eval.exits import isolate_exits
@@ -89,10 +90,10 @@ async def run(plan: Plan, journal: Journal, session: Session) -> None:
 
 async def _record_unbuilt(name: str, repeats: list[int], error: Exception, journal: Journal) -> None:
     """Record that a sample could not be made."""
+    text = error_text(error)
+    tracebacks.show(error, text, name)
     for repeat in repeats:
-        await journal.append(
-            Record(id=name, repeat=repeat, outcome="errored", error=error_text(error), time=time.time())
-        )
+        await journal.append(Record(id=name, repeat=repeat, outcome="errored", error=text, time=time.time()))
 
 
 async def _record(

@@ -38,8 +38,7 @@ class Reasons:
 
     def add(self, error: str | None, sample: str) -> str:
         """Count an error; the name of its kind, by which `drop` takes it out again."""
-        text = secrets.redact(" ".join((error or "no reason was given")[: 4 * MAX_LENGTH].split()))
-        text = text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
+        text = _shorten(error or "no reason was given")
         kind = self._kind(_VARYING.sub("#", text))
         entry = self._kinds.get(kind)
         if entry is None:
@@ -84,6 +83,16 @@ class Reasons:
             return text
         first = " ".join(text[:60].split()[:3])
         return first if first in self._kinds or len(self._kinds) < 2 * MAX_KINDS else OTHER
+
+
+def kind_of(error: str) -> str:
+    """A reason without its variable parts, which is the same for errors that are counted together."""
+    return _VARYING.sub("#", _shorten(error))
+
+
+def _shorten(error: str) -> str:
+    text = secrets.redact(" ".join(error[: 4 * MAX_LENGTH].split()))
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
 
 
 def _more(rest: Sequence[Reason]) -> str:

@@ -99,5 +99,5 @@ def test_whatever_is_raised_for_a_sample_is_its_error(run, place, error):
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("method", ["start(self, progress)", "aclose(self)"])
 def test_whatever_a_runner_raises_as_it_starts_and_ends_is_one_line(run, method, error):
-    with pytest.raises(M1evalError, match=rf"^r\.py: {method.partition('(')[0]} of runner \./r\.py raised "):
+    with pytest.raises(M1evalError, match=rf"^r\.py(:7)?: {method.partition('(')[0]} of runner \./r\.py raised "):
         run(runner=f"{GENERATE}    async def {method}: raise {error}\n")

@@ -50,16 +50,16 @@ def test_reasons_are_grouped_below_the_table_and_in_json(shell, capitals, failin
     command = ("run", "--tasks", capitals, "--model", f"{failing}:m", "--out", "x", "-j", 1)
     result = shell(*command, "--display", "plain")
     assert result.code == 3
-    first = "ConnectionError: http://h:8001/v1: 500 request req_1ab83f001 failed after 1.5 s"
+    first = "ConnectionError: http://h:8001/v1: 500 request req_1ab83f001 failed after 1.5 s (failing.py:15)"
     assert f"capitals: errored 6 × {first} (such as capitals-" in result.out
-    assert "capitals: errored 2 × ValueError: no such model 'xxxxxxx' (such as " in result.out
-    assert "capitals: errored 3 × KeyError: 'a' (such as " in result.out
+    assert "capitals: errored 2 × ValueError: no such model 'xxxxxxx' (failing.py:17) (such as " in result.out
+    assert "capitals: errored 3 × KeyError: 'a' (failing.py:19) (such as " in result.out
     assert f"· errored 6 × {first}" in result.err, "in the plain display too"
     summary = json.loads((run_of(tmp_path / "x") / "run.json").read_text())["summary"]
     assert [(each["reason"], each["count"]) for each in summary["errors"]] == [
         (first, 6),
-        ("KeyError: 'a'", 3),
-        ("ValueError: no such model 'xxxxxxx'", 2),
+        ("KeyError: 'a' (failing.py:19)", 3),
+        ("ValueError: no such model 'xxxxxxx' (failing.py:17)", 2),
     ]
     # what is continued and comes well leaves the list
     healed = shell(*command, "-o", "heal=true", "--json")

@@ -50,7 +50,7 @@ def wrapped(text: str, width: int) -> list[str]:
         return [text]
     lines, line = [], ""
     for character in text:
-        if width_of(line + character) > width:
+        while line and width_of(line + character) > width:  # twice if what follows the break is still too wide
             cut = max((line.rfind(mark) + 1 for mark in BREAKS), default=0)
             cut = cut if cut > len(line) // 3 else len(line)
             lines.append(line[:cut].rstrip())

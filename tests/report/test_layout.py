@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -52,6 +52,7 @@ def test_names_wrap_before_the_table_becomes_lists():
 
 
 @given(st.text(max_size=80), st.integers(min_value=2, max_value=40))
+@example(":0⺀", 2)  # a wide character after a break
 @settings(max_examples=200, deadline=None)
 def test_wrapping_keeps_every_character(text, width):
     lines = layout.wrapped(text, width)

@@ -258,8 +258,8 @@ def test_lost_answers_are_said_below_the_table(m1eval, tmp_path, capitals):
     command = ("run", "--tasks", capitals, "--model", tmp_path / "says.py", "-k", 2, "--out", tmp_path / "x")
     out = m1eval(*command).out
     assert "pass@2 0.000 (95% 0.000–0." in out
-    assert "1 of 12 samples left out of pass@2, maj@2 and G-Pass@2 (half) (too few scored answers)" in out
-    assert "if the answers that they lack of k were all wrong or all right: pass@2" in out
+    assert "1 of 12 samples left out of pass@2, maj@2 and G-Pass@2 (half) (fewer than k scored answers)" in out
+    assert "bounds if the missing answers were all wrong or all right: pass@2" in out
     assert "pass@2 0.000 to 0.083" in out
 
 

@@ -34,7 +34,6 @@ def test_the_score_is_the_mean_of_the_samples_means():
 def test_errors_as_wrong_or_right_count_in_their_own_samples():
     counted = tally({"a": [1, 1, 1, 0], "b": [0], "c": [1, None], "d": [None, None]})
     assert counted.bounds == pytest.approx(((0.75 + 0 + 0.5 + 0) / 4, (0.75 + 0 + 1 + 1) / 4))
-    assert counted.score_with_errors == pytest.approx(1.25 / 4)
     assert tally({"a": [None]}).bounds == (0, 1)
     assert Tally().bounds is None
 

@@ -1,5 +1,6 @@
 """`m1eval score`: which scorer and judges grade, and what its errors say."""
 
+import fcntl
 import json
 import shutil
 from collections.abc import Callable
@@ -156,3 +157,14 @@ def test_a_limit_of_the_cost_of_judges(m1eval: Callable[..., Result], command: l
     done = m1eval(*judged, "--prices", prices, "--max-cost", 100)
     assert (done.code, StoredRun.open(folder).tally.outcomes["right"]) == (0, 12)
     assert StoredRun.open(folder).meta["summary"]["figures"]["judge output tokens"] == 12
+
+
+def test_a_folder_that_is_being_written_asks_to_wait(
+    m1eval: Callable[..., Result], command: list[object], tmp_path: Path
+):
+    m1eval(*command)
+    folder = run_of(tmp_path / "x")
+    with (folder / "samples.jsonl").open("rb") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        assert m1eval("score", folder).err.endswith("gold is being written by another run; wait\n")
+        assert m1eval(*command).err.endswith("is being written by another run; wait, or --out elsewhere\n")

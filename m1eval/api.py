@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from m1eval.errors import UsageError
 from m1eval.results import Comparisons, Results
-from m1eval.types import Outcome, Output, Sample, Score
+from m1eval.types import Outcome, Output, Sample, Score, isolated_output
+from m1eval.validation import as_output
 
 if TYPE_CHECKING:
     import asyncio
@@ -113,6 +114,11 @@ async def grade_async(
         raise UsageError(f"sample: {sample!r:.80} is neither a Sample nor the text of a reference answer")
     if not isinstance(output, str | Output):
         raise UsageError(f"output: {output!r:.80} is neither an Output nor text")
+    if isinstance(output, Output):
+        try:
+            output = as_output(isolated_output(output))
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"output: {error}") from error
     if isinstance(sample, str):
         sample = Sample(id="1", messages=[], target=sample)
     if isinstance(output, str):

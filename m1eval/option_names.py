@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _on_command_line = ContextVar("_on_command_line", default=False)
+_missing: ContextVar[frozenset[str]] = ContextVar("_missing", default=frozenset())
 
 
 @contextmanager
@@ -21,6 +22,21 @@ def command_line() -> Iterator[None]:
         yield
     finally:
         _on_command_line.reset(token)
+
+
+@contextmanager
+def command_without(*names: str) -> Iterator[None]:
+    """Run a command that lacks these options, so that no message advises one of them."""
+    token = _missing.set(frozenset(names))
+    try:
+        yield
+    finally:
+        _missing.reset(token)
+
+
+def alternative(name: str, words: str, before: str = ", or ") -> str:
+    """Advice to use an option, with the words before and after it; empty if the running command does not have it."""
+    return "" if name in _missing.get() else f"{before}{option(name)} {words}"
 
 
 def option(name: str, value: object = None) -> str:

@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 
 import m1eval as package
-from m1eval import Sample, UsageError, classify, compare, evaluate, evaluate_async, grade, load_task, read_results
+from m1eval import (
+    Output,
+    Sample,
+    UsageError,
+    classify,
+    compare,
+    evaluate,
+    evaluate_async,
+    grade,
+    load_task,
+    read_results,
+)
 
 SMALL: dict[str, Any] = {"limit": 6, "display": "none"}
 
@@ -285,6 +296,8 @@ def test_an_unsound_option_is_named(tmp_path, monkeypatch, options, message):
         (lambda: load_task(odd(["needle_small"])), "is not the name of a task"),
         (lambda: grade("aime24", odd(70), "70"), "sample: 70 is neither"),
         (lambda: grade("aime24", "70", odd(70)), "output: 70 is neither"),
+        (lambda: grade("aime24", "70", Output(text=odd(None))), "output: the output's text is None"),
+        (lambda: grade("aime24", "70", Output(text="70", finish_reason=odd("done"))), "finish_reason is 'done'"),
         (lambda: compare("a", odd(["b"])), "not ['b']"),
         (lambda: compare(odd(3), "b"), "not 3"),
         (lambda: compare("a", "b", margin=float("nan")), "margin: nan is not a number from 0 to 1"),

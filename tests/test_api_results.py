@@ -31,7 +31,9 @@ def summary_of(results: Results) -> tuple[dict[str, float | None], int, str]:
 def test_a_copy_reads_the_same_from_anywhere(sides, tmp_path, monkeypatch, copied):
     results, other = sides
     duplicate = copied(results)
+    shown = repr(results)
     monkeypatch.chdir("/")
+    assert repr(results) == shown, "the line that names the folder too"
     assert (repr(duplicate), duplicate.to_dict()) == (repr(results), results.to_dict())
     assert duplicate.samples.equals(results.samples)
     assert repr(compare(duplicate, other)) == repr(compare(results, other))

@@ -9,6 +9,7 @@ import click
 from m1eval import early, terminal
 from m1eval.cli.options import FilePath, NonEmpty, Number, Once, examples, parse_pairs
 from m1eval.errors import UsageError
+from m1eval.option_names import command_without
 from m1eval.run.ranges import RANGES
 from m1eval.text import is_are
 
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     help="Folder of the task's data, if it has moved since the run; default: the run's --data-dir.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@command_without("out", "redo")
 def score(runs: Sequence[Path], data_dir: Path | None, as_json: bool, **options: Any) -> int:
     """Grade the stored answers of runs again.
 

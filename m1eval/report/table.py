@@ -1,7 +1,6 @@
 """The final table: scores, their uncertainty, and the published scores."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from m1eval import terminal
@@ -51,7 +50,7 @@ def all_notes(
     """The notes below the table: on the runs, on their comparisons with published scores, and the runs' folders."""
     descriptions = [run.description for run in runs]
     comparisons = compare_published(runs) if comparisons is None else comparisons
-    paths = [f"{run.task}: {run.path}" for run in descriptions if Path(run.path).is_dir()]  # gone if no answer came
+    paths = [f"{run.task}: {run.path}" for run in runs if run.has_folder()]  # it is gone if no answer came
     return [*notes(descriptions), *published_table.notes(comparisons), *_sources(runs), *paths]
 
 

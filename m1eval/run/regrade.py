@@ -89,7 +89,13 @@ async def regrade(run: Run, judges: JudgePanel | None, display: Display, spendin
                 changes = _commit(run, opened, grader.number)
             finally:
                 opened.journal.release()
-            return (await _summed_up(run, session, changes, begin))._replace(is_interrupted=stop.is_set())
+            try:
+                regraded = await _summed_up(run, session, changes, begin)
+            except UsageError as error:
+                raise UsageError(
+                    f"{error}; the new grades count, the next command brings the files up to date"
+                ) from error
+            return regraded._replace(is_interrupted=stop.is_set())
     finally:
         try:
             await run.model.aclose(runner)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from m1eval.errors import UsageError
-from m1eval.option_names import option
+from m1eval.option_names import alternative, option
 from m1eval.run import remedies
 from m1eval.run.generation import seed_of
 from m1eval.store import folder as folders
@@ -17,6 +17,8 @@ from m1eval.version import __version__
 
 if TYPE_CHECKING:
     from m1eval.run.run import Run
+
+NOT_GRADABLE = "its answers are to these, and cannot be graded as if they were to others"
 
 
 class Previous(NamedTuple):
@@ -49,10 +51,8 @@ def check_resumable(run: "Run", config: dict[str, Any], *, regrade: bool = False
     state = JournalState(run.folder / folders.JOURNAL)  # only now: it reads the whole journal
     if not state.tally.finished:
         return Previous({})
-    if regrade:
-        remedy = "its answers are to these, and cannot be graded as if they were to others"
-    else:
-        remedy = remedies.remedy(run, {} if other_task else earlier, config, ignored, state)
+    earlier = {} if other_task else earlier
+    remedy = NOT_GRADABLE if regrade else remedies.remedy(run, earlier, config, ignored, state)
     raise UsageError(f"{display_path(run.folder)} was made with other settings ({different}); {remedy}")
 
 
@@ -78,7 +78,7 @@ def refuse_if_different(folder: Path, old: dict[str, Any], new: dict[str, Any], 
     """UsageError that names the settings in which a command differs from the run in the folder."""
     if different := difference(old, new, ignored):
         where = display_path(folder)
-        remedy = f"{option('out')} elsewhere, or {option('redo', True)}"
+        remedy = alternative("out", f"elsewhere, or {option('redo', True)}", before="") or NOT_GRADABLE
         raise UsageError(f"{where} was made with other settings ({different}); {remedy}")
 
 

@@ -8,7 +8,7 @@ from io import FileIO
 from pathlib import Path
 
 from m1eval.errors import UsageError
-from m1eval.option_names import option
+from m1eval.option_names import alternative
 from m1eval.text import display_path
 
 
@@ -25,7 +25,7 @@ def locked(path: Path) -> FileIO:
         except BlockingIOError:
             file.close()
             raise UsageError(
-                f"{display_path(path.parent)} is being written by another run; wait, or {option('out')} elsewhere"
+                f"{display_path(path.parent)} is being written by another run; wait{alternative('out', 'elsewhere')}"
             ) from None
         if is_at(file, path):
             return file

@@ -16,7 +16,7 @@ import msgspec
 
 from m1eval import secrets
 from m1eval.errors import Stopped, UsageError
-from m1eval.option_names import option
+from m1eval.option_names import alternative
 from m1eval.store import compaction, grading, prompts
 from m1eval.store.files import append, content, is_at, locked, open_append, unused_path
 from m1eval.store.folder import drop_aside, make, move_aside, put_back, refuse_links, remove_empty
@@ -71,7 +71,8 @@ class Journal(JournalState):
                     file.close()
             remove_empty(self._made)
             raise UsageError(
-                f"{display_path(folder)} cannot be written: {error.strerror}; {option('out')} another folder"
+                f"{display_path(folder)} cannot be written: {error.strerror}"
+                f"{alternative('out', 'another folder', before='; ')}"
             ) from None
         super().__init__(self.path)
         self._file.truncate(self._end)

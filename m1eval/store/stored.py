@@ -59,10 +59,14 @@ class StoredRun:
         """Ids of lines that belong to no sample of the task and do not count."""
         return set(self.meta.get("strangers") or ())
 
+    def has_folder(self) -> bool:
+        """Whether its folder is there."""
+        return self._place.is_dir()
+
     @property
     def journal(self) -> Path:
         """The file with the records."""
-        return self._place / JOURNAL if self._place.is_dir() else self._place
+        return self._place / JOURNAL if self.has_folder() else self._place
 
     @cached_property
     def state(self) -> JournalState:

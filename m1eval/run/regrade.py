@@ -25,7 +25,7 @@ from m1eval.run.planned_run import PlannedRun
 from m1eval.run.run import Run
 from m1eval.run.sample_tasks import SampleTasks
 from m1eval.run.spending import Spending
-from m1eval.store import compaction, grading, run_json
+from m1eval.store import compaction, regrading, run_json
 from m1eval.store.folder import GRADING
 from m1eval.store.journal_state import records
 from m1eval.store.record import Record
@@ -144,7 +144,7 @@ class _Grader:
         self.number: int = max([opened.journal.grading, *(each["number"] for each in gradings)]) + 1
         settings = {key: opened.meta["config"].get(key) for key in ("task", "digests", "judges")}
         answers = {(each.id, each.repeat): each.time for each in opened.journal.records() if _has_output(each)}
-        self._staging = grading.Staging(opened.run.folder, self.number, settings, answers)
+        self._staging = regrading.Staging(opened.run.folder, self.number, settings, answers)
         self._graded = 0
         self.is_finished = False
         """Whether nothing was left out, as it is if a Ctrl-C comes in time."""
@@ -265,14 +265,14 @@ def _commit(run: Run, opened: OpenRun, number: int) -> Changes:
     """Name the new grades in run.json, from when on they count; how the outcomes change."""
     new = {(record.id, record.repeat): record for record in records(run.folder / GRADING)}
     if new and all(record.outcome == "errored" for record in new.values()):
-        grading.discard(run.folder)
+        regrading.discard(run.folder)
         raise UsageError(f"no answer could be graded, the earlier grades count: {next(iter(new.values())).error}")
     pairs = ((old, new.get((old.id, old.repeat))) for old in opened.journal.records())
     changes = Changes((old.outcome, after.outcome) for old, after in pairs if after and after.outcome != old.outcome)
     meta = opened.meta
     earlier = StoredRun.open(run.folder).meta
-    gradings = meta.get("gradings") or [grading.entry(0, earlier, earlier.get("created"), earlier.get("command"))]
-    new_entry = grading.entry(number, meta, run_json.timestamp(), hide_command(sys.argv))
+    gradings = meta.get("gradings") or [regrading.entry(0, earlier, earlier.get("created"), earlier.get("command"))]
+    new_entry = regrading.entry(number, meta, run_json.timestamp(), hide_command(sys.argv))
     meta["gradings"] = [*gradings, {**new_entry, "score": None}]
     meta["command"] = earlier.get("command", meta["command"])  # with which the run continues, but for the scorer
     # Nothing reports the usage of these lines once they are history.

@@ -18,7 +18,7 @@ from m1eval.errors import UsageError
 from m1eval.model.model import Model
 from m1eval.run import resume
 from m1eval.run.open_run import OpenRun
-from m1eval.store import environment, grading, run_json
+from m1eval.store import environment, regrading, run_json
 from m1eval.store import folder as folders
 from m1eval.store.journal import Journal
 from m1eval.store.journal_state import JournalState
@@ -90,7 +90,7 @@ class Run:
             resume.read_folder(self)
             return JournalState(self.folder / "nothing")
         previous = resume.check_resumable(self, self.shown_config(), any_size=any_size)
-        return JournalState(self.folder / folders.JOURNAL, committed=grading.committed(previous.meta))
+        return JournalState(self.folder / folders.JOURNAL, committed=regrading.committed(previous.meta))
 
     def continues(self) -> bool:
         """Whether the folder holds this very run, or nothing."""
@@ -126,7 +126,7 @@ class Run:
             if earlier.damaged and not redo:
                 self.notes.append(resume.set_damaged_aside(self.folder))
                 if journal.grading:
-                    meta["gradings"] = [grading.entry(journal.grading, meta, None, None)]
+                    meta["gradings"] = [regrading.entry(journal.grading, meta, None, None)]
             if not redo and (fresh or earlier.damaged):
                 run_json.write(self.folder / run_json.NAME, meta)
         except UsageError:

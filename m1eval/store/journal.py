@@ -17,7 +17,7 @@ import msgspec
 from m1eval import secrets
 from m1eval.errors import Stopped, UsageError
 from m1eval.option_names import alternative
-from m1eval.store import compaction, grading, prompts
+from m1eval.store import compaction, prompts, regrading
 from m1eval.store.files import append, content, is_at, locked, open_append, unused_path
 from m1eval.store.folder import drop_aside, make, move_aside, put_back, refuse_links, remove_empty
 from m1eval.store.journal_state import SHOWN, JournalState, records
@@ -62,7 +62,7 @@ class Journal(JournalState):
                 return
             self._prompt_file = open_append(self.prompts)
             self._end_last_line()
-            if grading.merge(folder):
+            if regrading.merge(folder):
                 self._file.close()
                 self._file = locked(self.path)
         except OSError as error:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from m1eval.store.deduplication import Deduplicator
-from m1eval.store.grading import SHARED, journal_files
 from m1eval.store.reasons import Reasons
 from m1eval.store.record import Record, RecordHeader, parse_header, parse_record
+from m1eval.store.regrading import SHARED, journal_files
 from m1eval.store.tally import Tally
 from m1eval.text import display_path, is_are, plural
 from m1eval.types import Usage

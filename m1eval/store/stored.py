@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from m1eval.errors import UsageError
-from m1eval.store import grading, metadata
+from m1eval.store import metadata, regrading
 from m1eval.store.description import RunDescription, describe
 from m1eval.store.folder import JOURNAL
 from m1eval.store.journal_state import JournalState, deduplicated
@@ -72,7 +72,7 @@ class StoredRun:
     def state(self) -> JournalState:
         """The counts of the journal; UsageError if it cannot be read."""
         self._check_journal()
-        return JournalState(self.journal, self.unknown_ids, grading.committed(self.meta))
+        return JournalState(self.journal, self.unknown_ids, regrading.committed(self.meta))
 
     @property
     def tally(self) -> Tally:
@@ -83,7 +83,7 @@ class StoredRun:
     def description(self) -> RunDescription:
         """Identity, settings and results of the run."""
         description = describe(self.meta, self.state, self.path)
-        if grading.is_unfinished(self._place, grading.committed(self.meta)):
+        if regrading.is_unfinished(self._place, regrading.committed(self.meta)):
             description.notes.append(UNFINISHED)
         return description
 
@@ -95,7 +95,7 @@ class StoredRun:
     def records(self) -> Iterator[Record]:
         """One record of each (sample, repeat), those that errored last; UsageError if there is no journal."""
         self._check_journal()
-        return deduplicated(self.journal, self.unknown_ids, grading.committed(self.meta))
+        return deduplicated(self.journal, self.unknown_ids, regrading.committed(self.meta))
 
     def prompts(self) -> Iterator[dict[str, Any]]:
         """The prompts, see `store.prompts.read_prompts`; UsageError if their file is damaged."""

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from m1eval.run import grading as grading_of_run
-from m1eval.run import regrade
-from m1eval.store import files, grading
+from m1eval.run import grading, regrade
+from m1eval.store import files, regrading
 from m1eval.store.stored import StoredRun
 from tests.cli.conftest import QUESTIONS, counts, state
 from tests.conftest import Result, lines, write
@@ -24,16 +23,16 @@ def test_a_command_that_was_killed_leaves_the_old_grades_and_continues(
     before = counts(folder)
     setting = ("--set", "scorer={'./graded.py': {right: 'no'}}")
     appended: list[str] = []
-    append = grading.Staging.append
+    append = regrading.Staging.append
 
-    def die(staging: grading.Staging, record: Any) -> None:
+    def die(staging: regrading.Staging, record: Any) -> None:
         if len(appended) == 3:
             raise KeyboardInterrupt
         append(staging, record)
         appended.append(record.id)
 
     with monkeypatch.context() as patch:
-        patch.setattr(grading.Staging, "append", die)
+        patch.setattr(regrading.Staging, "append", die)
         assert m1eval("score", folder, *setting).code == 130
     gc.collect()  # the task that was killed logs its traceback, which must not happen while source is being parsed
     assert counts(folder) == before
@@ -49,7 +48,7 @@ def test_a_kill_between_run_json_and_the_journal_is_finished_by_the_next_command
     setting = ("--set", "scorer={'./graded.py': {right: 'no'}}")
     m1eval("score", whole, *setting)
     with monkeypatch.context() as patch:
-        patch.setattr("m1eval.store.journal.grading.merge", lambda folder: False)
+        patch.setattr("m1eval.store.journal.regrading.merge", lambda folder: False)
         m1eval("score", folder, *setting)
     assert (folder / "samples.jsonl.grading").exists()
     m1eval("score", folder, *setting)
@@ -72,7 +71,7 @@ def test_a_full_disk_leaves_the_old_grades_and_the_same_command_continues(
         written.append(data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(grading, "append", fill)
+        patch.setattr(regrading, "append", fill)
         result = m1eval("score", folder, *setting)
     assert result.code == 3
     assert "samples.jsonl.grading cannot be written: No space left on device; the earlier grades count" in result.err
@@ -90,7 +89,7 @@ def test_a_disk_without_room_for_the_merged_journal_keeps_the_room_it_has(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(grading, "_without_shared", fill)
+        patch.setattr(regrading, "_without_shared", fill)
         error = m1eval("score", folder).err
         assert "No space left on device; the new grades count" in error, "--out is not advised, which score lacks"
     assert not (folder / "samples.jsonl.new").exists()
@@ -107,7 +106,7 @@ def test_a_grade_of_an_answer_that_was_asked_again_does_not_replace_the_new_one(
     assert (folder / "samples.jsonl.grading").exists()
     journal = folder / "samples.jsonl"
     asked_again = [
-        {"outcome": "truncated", "value": 0.0, "explanation": grading_of_run.UNFINISHED, "reasoning": "new", "text": ""}
+        {"outcome": "truncated", "value": 0.0, "explanation": grading.UNFINISHED, "reasoning": "new", "text": ""}
         | {"id": line["id"], "repeat": 0, "time": line["time"] + 1, "finish_reason": "length", "digest": line["digest"]}
         | {"target": "yes"}
         if line["outcome"] == "errored"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from m1eval.store import files, grading
+from m1eval.store import files, regrading
 from m1eval.store.stored import UNFINISHED, StoredRun
 from tests.conftest import Result, lines, run_of, write
 
@@ -76,7 +76,7 @@ def at_each_write(monkeypatch: pytest.MonkeyPatch, visit: Callable[[], None]) ->
     with monkeypatch.context() as patch:
         for name in ("replace", "unlink", "fsync", "ftruncate"):
             patch.setattr(os, name, visited(getattr(os, name)))
-        patch.setattr(grading, "append", visited(files.append))
+        patch.setattr(regrading, "append", visited(files.append))
         yield
 
 

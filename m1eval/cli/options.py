@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,15 @@ class NumberList(NameList):
 
 
 class Grouped(click.Command):
-    """A command whose help lists its options under the headings of GROUPS."""
+    """A command whose help lists its options under the headings of GROUPS, and that has no arguments."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options; UsageError for a task that is named without --tasks."""
+        values, words, _ = self.make_parser(ctx).parse_args(args=list(args))
+        if words and "tasks" not in values and not ctx.resilient_parsing:
+            names = shlex.quote(",".join(word.strip(",") for word in words))
+            raise UsageError(f"unexpected argument '{words[0]}'; did you mean --tasks {names}?")
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group."""

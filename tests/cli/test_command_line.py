@@ -114,6 +114,17 @@ def test_what_cannot_be_is_one_line(m1eval, capitals, monkeypatch, tmp_path, opt
     assert {path.name for path in tmp_path.iterdir()} == {"capitals.yaml", "capitals.jsonl"}
 
 
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [(["./a b.yaml"], "'./a b.yaml'"), (["aime", "mrcr"], "aime,mrcr"), (["aime,", "mrcr"], "aime,mrcr")],
+)
+def test_a_task_without_its_option_is_named_with_it(m1eval, words, names):
+    for others in ((), ("--model", "echo:gold", "--limit", 3)):
+        result = m1eval("run", *words, *others)
+        assert result.code == 2
+        assert result.err == f"Error: unexpected argument '{words[0]}'; did you mean --tasks {names}?\n"
+
+
 @pytest.mark.parametrize("price", ["-1", ".nan", ".inf"])
 def test_an_impossible_price_is_refused_in_one_line(m1eval, capitals, tmp_path, price):
     prices = write(tmp_path / "p.yaml", f"'*': {{input: {price}, output: 1}}\n")

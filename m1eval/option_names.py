@@ -60,6 +60,13 @@ def override(text: str) -> str:
     return f'set={{"{key}": {value}}}' if equals and key else f'set="{text}"'
 
 
+def stored_answers(folder: str, limit: int | None) -> str:
+    """How to see the answers of a run: a command, or a call."""
+    if _on_command_line.get():
+        return f"m1eval show {shlex.quote(folder)}" + (f" --limit {limit}" if limit else "")
+    return f"m1eval.read({_literal(folder)})" + (f".head({limit})" if limit else "")
+
+
 def traceback_hint() -> str:
     """How to see the traceback of an error in a plugin; in Python it is the cause of the exception."""
     return "; --debug shows the traceback" if _on_command_line.get() else ""

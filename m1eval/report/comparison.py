@@ -5,6 +5,7 @@ from typing import Any
 
 from m1eval import terminal
 from m1eval.analysis.compare import Comparison, Effect, Skipped
+from m1eval.store.config import setting_text
 from m1eval.text import format_count, format_interval, format_p, is_are, plural, shorten
 
 NAMES = 12
@@ -120,4 +121,4 @@ def _named(title: str, names: Sequence[str]) -> str:
 def _setting(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return "–" if value is None else shorten(" ".join(str(value).split()), 40)
+    return "–" if value is None else shorten(" ".join(setting_text(value).split()), 40)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m1eval.errors import UsageError
-from m1eval.option_names import option
+from m1eval.option_names import option, stored_answers
 from m1eval.store.config import EXTENDABLE, difference, grows, judge_specs, scorer_parts, with_grader_of
 from m1eval.store.journal_state import JournalState
 from m1eval.task.changes import changed_settings
@@ -25,7 +25,7 @@ def remedy(
     """What to do about settings that differ from those of the answers in the folder."""
     if not difference(with_grader_of(with_size_of(earlier, config), config), config, ignored):
         if smaller := [key for key in EXTENDABLE if not grows(key, earlier.get(key), config.get(key))]:
-            return _keep_size(run.folder, {key: earlier.get(key) for key in smaller})
+            return _keep_size(run.folder, {key: earlier.get(key) for key in smaller}, config)
         return _grade_again(run, earlier, config, ignored)
     return f"{option('out')} elsewhere, or {option('redo', True)}, which {_cost_of_redoing(state)}"
 
@@ -35,15 +35,15 @@ def with_size_of(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return {**old, **{key: new.get(key) for key in EXTENDABLE}}
 
 
-def _keep_size(folder: Path, sizes: Mapping[str, Any]) -> str:
-    """Advice for a command that wants less than the folder has."""
+def _keep_size(folder: Path, sizes: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Advice for a command that wants less than the folder has, which has `sizes`."""
     options = []
     for key, value in sizes.items():
         shown = ",".join(value) if isinstance(value, list) else value
         options.append(f"with {option(key, shown)}" if value else f"without {option(key)}")
-    show = f"m1eval show {shlex.quote(display_path(folder))} --limit 5"
+    show = stored_answers(display_path(folder), config.get("limit"))
     return (
-        f"a run can grow, not shrink: continue it {' and '.join(options)}, see some of its answers with {show}, or "
+        f"a run can grow, not shrink: continue it {' and '.join(options)}, see its answers with {show}, or "
         f"choose another folder with {option('out')}"
     )
 

@@ -156,14 +156,21 @@ def _setting_name(key: str) -> str:
 
 def _format_pair(key: str, old: Any, new: Any) -> str:
     """`key: OLD, now NEW`, of long values the part around the first difference."""
-    texts = ["nothing" if value is None else str(value) for value in (old, new)]
+    texts = [setting_text(value) for value in (old, new)]
     same = next((i for i, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), min(map(len, texts)))
     start = same - LEAD if max(map(len, texts)) > LONGEST_SETTING and same > LONGEST_SETTING - LEAD else 0
     before, now = ((start > 0) * "…" + format_setting(text[start:]) for text in texts)
     return f"{_setting_name(key)}: {before}, now {now}"
 
 
+def setting_text(value: Any) -> str:
+    """A setting as a task file may have it, or `not set`."""
+    if value is None or isinstance(value, str):
+        return "not set" if value is None else value
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
 def format_setting(value: Any) -> str:
-    """A setting as it is named in a message."""
-    text = "nothing" if value is None else str(value)
+    """A setting as it is named in a message, shortened."""
+    text = setting_text(value)
     return text if len(text) <= LONGEST_SETTING else f"{text[: LONGEST_SETTING - 3]}…"

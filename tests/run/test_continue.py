@@ -80,9 +80,9 @@ def test_a_task_with_stop_strings_continues(m1eval, capitals, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("--set", "generation.temperature=0.5"), "generation.temperature: nothing, now 0.5"),
+        (("--set", "generation.temperature=0.5"), "generation.temperature: not set, now 0.5"),
         (("--seed", "1"), "seed: 0, now 1"),
-        (("-o", "window=99"), "runner.window: nothing, now 99"),
+        (("-o", "window=99"), "runner.window: not set, now 99"),
         (("--set", "prompt=other"), "prompt: What is the capital of {{ country }}?, now other"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from m1eval import UsageError, evaluate, read
 from m1eval.store.config import difference
 from m1eval.store.stored import StoredRun
 from tests.conftest import Result, lines, run_of, write
@@ -125,11 +126,15 @@ def test_less_than_there_is(m1eval: Callable[..., Result], command: list[object]
     m1eval(*command, "-n", 10, "-k", 2)
     folder = run_of(tmp_path / "x").relative_to(tmp_path)
     before = (folder / "samples.jsonl").read_bytes()
-    refused = m1eval(*command, "--limit", 5, "-k", 2)
+    refused = m1eval(*command, "--limit", 4, "-k", 2)
     assert (refused.code, "--redo" in refused.err) == (2, False)
-    assert "(limit: 10, now 5); a run can grow, not shrink: continue it with --limit 10" in refused.err
-    assert f"m1eval show {folder} --limit 5" in refused.err
-    assert m1eval("show", folder, "--limit", 5).code == 0
+    assert "(limit: 10, now 4); a run can grow, not shrink: continue it with --limit 10" in refused.err
+    assert f"see its answers with m1eval show {folder} --limit 4, or" in refused.err
+    assert m1eval("show", folder, "--limit", 4).code == 0
+    with pytest.raises(UsageError) as error:
+        evaluate("capitals.yaml", "echo:gold", out="x", limit=4, repeats=2)
+    assert f'see its answers with m1eval.read("{folder}").head(4), or' in str(error.value)
+    assert len(read(folder).head(4)) == 4
     assert "continue it with --repeats 2 and with --limit 10, see" in m1eval(*command, "--limit", 5).err
     planned = m1eval(*command, "--limit", 5, "-k", 2, "--dry-run")
     assert planned.code == 0
@@ -149,4 +154,5 @@ def test_long_settings_are_shown_where_they_differ():
     assert difference({"a": "x" * 100}, {"a": "y"}) == f"a: {'x' * 37}…, now y"
     other = difference({"task": {"scorer": {"f1": {"x": 1}}}}, {"task": {"scorer": {"regex": {"y": 2}}}})
     assert other == "scorer: f1, now regex"
-    assert difference({"a": 1, "b": 2}, {"b": 3}) == "a: 1, now nothing; b: 2, now 3"
+    assert difference({"a": 1, "b": 2}, {"b": 3}) == "a: 1, now not set; b: 2, now 3"
+    assert difference({"a": {"b": True, "c": ["x"]}}, {"a": {}}) == 'a.b: true, now not set; a.c: ["x"], now not set'

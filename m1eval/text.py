@@ -119,10 +119,16 @@ MAX_NAMES = 60
 def unknown_name(noun: str, name: str, known: Iterable[str]) -> str:
     """The message for an unknown name, with the nearest known one, or else the known ones, `MAX_NAMES` at most."""
     known = sorted(known)
-    if close := get_close_matches(name, known, 1):
+    same_number = [each for each in known if _without_padding(each) == _without_padding(name)]
+    if close := same_number or get_close_matches(name, known, 1):
         return f"unknown {noun} '{name}'; did you mean '{close[0]}'?"
     more = f" and {len(known) - MAX_NAMES:,} more" if len(known) > MAX_NAMES else ""
     return f"unknown {noun} '{name}'; there are {', '.join(known[:MAX_NAMES])}{more}"
+
+
+def _without_padding(name: str) -> str:
+    """A name with its numbers as they are counted: `capitals-09` is `capitals-9`."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", name)
 
 
 def display_path(path: Path) -> str:

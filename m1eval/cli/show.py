@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from m1eval import terminal
 from m1eval.cli.options import FilePath, NameList, Once, examples
@@ -12,6 +13,18 @@ from m1eval.text import display_path, plural, unknown_name
 OUTCOMES = ("right", "wrong", "partial", "truncated", "unparsed", "refused_context", "errored")
 MAX_RUNS = 20
 """Runs that the message for a folder of several runs lists."""
+
+
+class OutcomeList(NameList):
+    """Outcomes separated by commas."""
+
+    def parse_name(self, name: str) -> str:
+        if name not in OUTCOMES:
+            raise UsageError(f"{self.option}: {unknown_name('outcome', name, OUTCOMES)}")
+        return name
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in OUTCOMES if name.startswith(incomplete)]
 
 
 @click.command(
@@ -24,12 +37,11 @@ MAX_RUNS = 20
 @click.option(
     "--outcome",
     "outcomes",
-    multiple=True,
-    type=click.Choice(OUTCOMES),
-    metavar="OUTCOME",
-    help=f"Show only answers with this outcome: {', '.join(OUTCOMES)}; repeatable.",
+    cls=OutcomeList,
+    metavar="OUTCOMES",
+    help=f"Show only answers with these outcomes, separated by commas: {', '.join(OUTCOMES)}.",
 )
-@click.option("--id", "ids", cls=NameList, metavar="IDS", help="Show only these samples, separated by commas.")
+@click.option("--id", "--ids", "ids", cls=NameList, metavar="IDS", help="Show only these samples, separated by commas.")
 @click.option(
     "--limit", "-n", cls=Once, type=click.IntRange(1), metavar="N", help="Show at most N answers; default: all."
 )

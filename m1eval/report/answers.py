@@ -53,7 +53,7 @@ def as_text(record: Record, prompt: Mapping[str, Any] | None, *, full: bool = Fa
     if any(tokens.values()):
         lines.append("tokens: " + ", ".join(f"{name} {format_count(count)}" for name, count in tokens.items()))
     if record.graded:
-        lines.append(f"grading: {record.graded}")
+        lines.append("graded again after the run")
     parts = [("target", record.target), ("answer", "none" if record.answer is None else record.answer)]
     parts += [("error", record.error or ""), ("prompt", _prompt(prompt, full=full))]
     parts += [("reasoning", _reasoning(record.reasoning, full=full)), ("text", _shortened(record.text, full=full))]

@@ -62,6 +62,11 @@ def test_outcomes_ids_and_a_limit_choose(m1eval: Callable[..., Result], folder: 
     both = m1eval("show", folder, "--id", "t-1,t-2", "--json").out.splitlines()
     assert [json.loads(line)["id"] for line in both] == ["t-1", "t-2"]
     assert len(m1eval("show", folder, "--json", "--limit", 2).out.splitlines()) == 2
+    several = m1eval("show", folder, "--outcome", "right,wrong", "--outcome", "right", "--json").out.splitlines()
+    assert sorted(json.loads(line)["outcome"] for line in several) == ["right", "wrong"]
+    unknown = m1eval("show", folder, "--outcome", "right,rong")
+    assert (unknown.code, unknown.err) == (2, "Error: --outcome: unknown outcome 'rong'; did you mean 'wrong'?\n")
+    assert m1eval("show", folder, "--ids", "t-1,t-2", "--json").out.splitlines() == both
     none = m1eval("show", folder, "--id", "t-1", "--outcome", "wrong")
     assert (none.code, none.out, none.err) == (0, "", "no answer matches\n")
 
@@ -70,6 +75,8 @@ def test_an_unknown_id_is_an_error_with_the_nearest_one(m1eval: Callable[..., Re
     close = m1eval("show", folder, "--id", "t-1,t-22")
     assert (close.code, close.out) == (2, "")
     assert close.err == "Error: --id: unknown sample 't-22'; did you mean 't-2'?\n"
+    padded = m1eval("show", folder, "--id", "t-01")
+    assert padded.err == "Error: --id: unknown sample 't-01'; did you mean 't-1'?\n"
     other = m1eval("show", folder, "--id", "nobody")
     assert (other.code, other.err) == (2, "Error: --id: unknown sample 'nobody'; there are t-1, t-2, t-3\n")
 

@@ -153,15 +153,21 @@ def compare(
     return Comparisons(*analysis.compare(list(map(_side, runs)), cluster=cluster, margin=margin))
 
 
-def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
-    """All answers of the runs in folders that match, one row per (sample, repeat); see `m1eval.analysis.frame.read`."""
+def read(pattern: "str | Path | Iterable[str | Path]" = "results/**") -> "pandas.DataFrame":
+    """All answers of the runs in folders that match, one row per (sample, repeat); see `m1eval.analysis.frame.read`.
+
+    `pattern`: a folder, a pattern, or several of them.
+    """
     from m1eval.analysis import frame
 
     return frame.read(pattern)
 
 
-def read_results(pattern: str | Path = "results/**") -> "pandas.DataFrame":
-    """All samples of the runs in folders that match, one row each; see `m1eval.analysis.frame.read_results`."""
+def read_results(pattern: "str | Path | Iterable[str | Path]" = "results/**") -> "pandas.DataFrame":
+    """All samples of the runs in folders that match, one row each; see `m1eval.analysis.frame.read_results`.
+
+    `pattern`: a folder, a pattern, or several of them.
+    """
     from m1eval.analysis import frame
 
     return frame.read_results(pattern)

@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     import pandas
 
 
-def read(pattern: str | Path = "results/**") -> "pandas.DataFrame":
+Patterns = str | Path | Iterable[str | Path]
+
+
+def read(pattern: Patterns = "results/**") -> "pandas.DataFrame":
     """All answers of the runs in folders that match, one row per (sample, repeat), as a pandas DataFrame.
 
     Columns: `task`, `model`, `path`, then those of a record; `metrics`, `metadata`, `verdicts` and `tool_calls` stay
     objects. `value` is null where an answer errored, which is neither right nor wrong.
     UsageError if no run is there.
     """
-    return answers_frame(map(StoredRun.open, _folders(str(pattern))), pattern)
+    return answers_frame(map(StoredRun.open, _folders(pattern)), _shown(pattern))
 
 
 def answers_frame(runs: Iterable[StoredRun], source: object) -> "pandas.DataFrame":
@@ -49,7 +52,7 @@ def answers_frame(runs: Iterable[StoredRun], source: object) -> "pandas.DataFram
     return frame
 
 
-def read_results(pattern: str | Path = "results/**") -> "pandas.DataFrame":
+def read_results(pattern: Patterns = "results/**") -> "pandas.DataFrame":
     """All samples of the runs in folders that match, one row per sample, as a pandas DataFrame.
 
     Columns: `task`, `model`, `path`, `id`, `group` (the value of the column that the task averages over, else empty),
@@ -57,7 +60,7 @@ def read_results(pattern: str | Path = "results/**") -> "pandas.DataFrame":
     many errored besides) and `tokens` (the mean of new tokens of its scored answers). The mean of `score` within each
     group, and of these means, is the score of the run, whatever the numbers of answers. UsageError if no run is there.
     """
-    return samples_frame(map(StoredRun.open, _folders(str(pattern))), pattern)
+    return samples_frame(map(StoredRun.open, _folders(pattern)), _shown(pattern))
 
 
 def samples_frame(runs: Iterable[StoredRun], source: object) -> "pandas.DataFrame":
@@ -89,6 +92,10 @@ def _nothing_in(source: object) -> str:
     return f"no finished samples of a run in {source}{missing_file(Path(str(source)))}"
 
 
+def _shown(patterns: Patterns) -> str:
+    return str(patterns) if isinstance(patterns, str | Path) else ", ".join(map(str, patterns))
+
+
 def _samples(run: StoredRun) -> Iterator[dict[str, Any]]:
     """One row per sample."""
     average = str(run.config.get("task", {}).get("average") or "")
@@ -115,7 +122,25 @@ def _run_columns(run: StoredRun) -> dict[str, str]:
     return {"task": run.task, "model": run.model, "path": str(run.path)}
 
 
-def _folders(pattern: str) -> list[Path]:
-    """The folders of runs that match, and those below other folders that match."""
-    folders = [Path(pattern)] if os.path.isdir(pattern) else map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH112, PTH207 - absolute patterns, and what cannot be a name
-    return sorted({run for folder in folders for run in find_runs(folder)})
+def _folders(patterns: Patterns) -> list[Path]:
+    """The folders of runs that match, and those below other folders that match, each once.
+
+    UsageError if one of several has none.
+    """
+    if isinstance(patterns, str | Path):
+        return sorted({run for folder in _matching(str(patterns)) for run in find_runs(folder)})
+    if not isinstance(patterns, Iterable) or not (each := list(patterns)):
+        raise UsageError(f"{patterns!r:.80} is not a folder, a pattern of folders or a list of them")
+    runs = dict[Path, Path]()
+    for pattern in each:
+        if not isinstance(pattern, str | Path):
+            raise UsageError(f"{pattern!r:.80} is not a folder or a pattern of folders")
+        if not (folders := _folders(pattern)):
+            raise UsageError(_nothing_in(pattern))
+        for folder in folders:
+            runs.setdefault(folder.resolve(), folder)
+    return list(runs.values())
+
+
+def _matching(pattern: str) -> Iterable[Path]:
+    return [Path(pattern)] if os.path.isdir(pattern) else map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH112, PTH207 - absolute patterns, and what cannot be a name

@@ -30,6 +30,20 @@ def test_read_gives_a_dataframe_over_many_runs(results):
     assert {row["country"] for row in frame["metadata"]} >= {"France", "Italy", "Spain", "Peru"}
 
 
+def test_several_folders_or_patterns_are_read_as_one_table(results):
+    gold, other = results / "gold", f"{results}/wrong*"
+    for read in (package.read, package.read_results):
+        assert list(read([gold, other]).model.unique()) == ["echo:gold", "echo:wrong,truncated"]
+        assert len(read([gold, results])) == len(read(results)), "each run once"
+        assert read((gold,)).equals(read(gold))
+        with pytest.raises(package.UsageError, match=f"no finished samples of a run in {results}/none$"):
+            read([gold, results / "none"])
+        wrong: Any
+        for wrong in ([], [3], 3):
+            with pytest.raises(package.UsageError, match="is not a folder"):
+                read(wrong)
+
+
 def test_a_parquet_file_is_written_next_to_the_journal(results):
     import pandas
 

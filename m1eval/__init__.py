@@ -92,3 +92,8 @@ __all__ = [
     "read_results",
     "split_thinking",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -53,6 +53,11 @@ def test_exported_names():
     assert all(hasattr(m1eval, name) for name in m1eval.__all__)
 
 
+def test_completion_shows_the_public_names():
+    assert {name for name in dir(m1eval) if not name.startswith("__")} == {*m1eval.__all__} - {"__version__"}
+    assert {"__version__", "__doc__", "__path__"} <= set(dir(m1eval))
+
+
 def test_the_public_types_have_their_fields():
     fields = {
         noun.__name__: noun.__struct_fields__ for noun in (m1eval.Sample, m1eval.Request, m1eval.Output, m1eval.Score)

@@ -13,7 +13,7 @@ from m1eval import stats
 from m1eval.analysis.pairing import DATA, Match, RunScores, SampleAnswers, match, read_scores
 from m1eval.errors import UsageError
 from m1eval.option_names import option
-from m1eval.store.config import flatten, format_setting, with_current_names
+from m1eval.store.config import flatten, format_setting, scorer_parts, with_current_names
 from m1eval.store.folders import find_runs, missing_file
 from m1eval.store.stored import StoredRun
 from m1eval.store.tally import mean_over_groups
@@ -159,7 +159,7 @@ def _runs(side: Path | Sequence[StoredRun]) -> dict[str, StoredRun]:
     for run in map(StoredRun.open, find_runs(side)) if isinstance(side, Path) else side:
         if run.task in runs:
             paths = f"{display_path(runs[run.task].path)} and {display_path(run.path)}"
-            raise UsageError(f"{_name(side)} holds two runs of {run.task}: {paths}")
+            raise UsageError(f"{_name(side)} holds two runs of {run.task}: {paths}; name one of them")
         runs[run.task] = run
     if not runs:
         note = missing_file(side) if isinstance(side, Path) else ""
@@ -279,6 +279,10 @@ def _nothing_shared(task: str, a: RunScores, b: RunScores, matched: Sequence[Mat
     return f"{where} asked other problems of {task} under the same ids{why}; {remedy}"
 
 
+def _scorer_name(config: Mapping[str, Any]) -> str:
+    return scorer_parts(config.get("task", {}).get("scorer"))[0]
+
+
 def _differing_settings(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The settings that differ."""
     one = with_current_names(one, other)
@@ -287,5 +291,7 @@ def _differing_settings(one: dict[str, Any], other: dict[str, Any]) -> dict[str,
     keys = [key for key in dict.fromkeys([*ours, *theirs]) if not key.startswith(HIDDEN_SETTINGS)]
     pairs = {key.removeprefix("task."): (ours.get(key), theirs.get(key)) for key in keys}
     files = [key for key in ours.keys() & theirs.keys() if key.startswith("digests.") and ours[key] != theirs[key]]
+    if _scorer_name(one) != _scorer_name(other):  # another one has another file, of course
+        files = [key for key in files if not f"{key} ".startswith("digests.scorer ")]
     pairs |= {f"{key.removeprefix('digests.')} file": ("one version", "another") for key in sorted(files)}
     return {key: pair for key, pair in pairs.items() if json.dumps(pair[0]) != json.dumps(pair[1])}

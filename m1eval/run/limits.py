@@ -88,15 +88,15 @@ class Limits:
                 if self.unreported.cost
                 else ""
             )
-            return f"{option('max_cost', self.max_cost)}: ${self.cost:.2f} are spent{unreported}{reason}{detail}"
-        return f"{option('max_tokens_total', self.max_tokens)}: {self.tokens:,} are used{reason}{detail}"
+            return f"{option('max_cost', self.max_cost)}: ${self.cost:.2f} spent{unreported}{reason}{detail}"
+        return f"{option('max_tokens_total', self.max_tokens)}: {self.tokens:,} tokens used{reason}{detail}"
 
     def describe_overrun(self, excess: Excess | None) -> str:
         """A message that a limit was exceeded although nothing was left to stop; empty if none was."""
         reason = self._overrun_reason(excess)
         if self.is_reached or not reason:
             return ""
-        spent = f"{self.tokens:,} tokens are used" if self.max_cost is None else f"${self.cost:.2f} are spent"
+        spent = f"{self.tokens:,} tokens used" if self.max_cost is None else f"${self.cost:.2f} spent"
         is_tokens = self.max_cost is None
         limit = option("max_tokens_total", self.max_tokens) if is_tokens else option("max_cost", self.max_cost)
         return f"{limit} is exceeded: {spent}{reason}"

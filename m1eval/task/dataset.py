@@ -136,6 +136,8 @@ def find_data_file(folder: Path, name: str) -> Path:
     for candidate in names:
         if (folder / candidate).is_file():
             return folder / candidate
+    if not folder.is_dir():
+        raise UsageError(f"no folder {display_path(folder)} with the data of {name}")
     raise UsageError(
         f"no data for {name} in {display_path(folder)}: put {name}.jsonl there (or {', '.join(names[1:4])} …)"
     )

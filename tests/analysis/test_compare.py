@@ -64,6 +64,12 @@ def test_settings_that_differ_come_first(m1eval, sums, runs, tmp_path):
     assert lines[1] == "config  generation.max_tokens – → 40"
 
 
+def test_another_scorer_has_another_file_of_course(m1eval, sums, runs, tmp_path):
+    command = ("run", "--tasks", sums, "--model", "echo:gold", "--out", tmp_path / "x", "--display", "none")
+    m1eval(*command, "--set", "scorer=contains")
+    assert m1eval("compare", runs["all"], tmp_path / "x").out.splitlines()[1] == "config  scorer exact → contains"
+
+
 @pytest.mark.parametrize(("by", "code"), [("0", 1), ("0.1", 1), ("0.2", 5), ("1", 0)])
 def test_a_worse_run_fails_the_gate(m1eval, runs, by, code):
     assert m1eval("compare", runs["all"], runs["half"], "--fail-if-worse", by, "--fail-if-inconclusive").code == code
@@ -103,6 +109,7 @@ def test_what_cannot_be_compared_is_said_in_one_line(m1eval, runs, capitals, tmp
         ((runs["all"],), "name two runs or more"),
         ((runs["all"], tmp_path / "nothing"), "no folder"),
         ((runs["all"], tmp_path / "c"), "no task in both"),
+        ((runs["all"], tmp_path), "; name one of them"),
     ):
         result = m1eval("compare", *arguments)
         assert (result.code, result.err.count("\n")) == (2, 1)

@@ -67,7 +67,7 @@ def test_a_limit_counts_every_turn_and_no_episode_begins_that_may_not_end(
     server.reply(answer("right", usage=USAGE))
     result = episode(FIVE, "--max-cost", 2, "-j", 1, samples=10)
     assert (result.code, len(records(tmp_path)), len(server.posts)) == (3, 2, 10)
-    assert "--max-cost 2: $1.10 are spent" in result.err
+    assert "--max-cost 2: $1.10 spent" in result.err
     assert sum(record["usage"]["cost"] for record in records(tmp_path)) == pytest.approx(1.10)
     again = episode(FIVE, "--max-cost", 4, "-j", 1, samples=10)
     assert (again.code, len(records(tmp_path)), len(server.posts)) == (3, 6, 30), again.err

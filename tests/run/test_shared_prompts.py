@@ -90,7 +90,7 @@ def test_a_run_and_the_command_that_continues_it_count_what_the_server_counts(as
     assert (limited.code, len(server.posts), tokens(second)) == (0, 4, whole), limited.err
     third = ask(server, "--limit", 2, "-k", 12, "--max-tokens-total", whole)
     assert (third.code, len(server.posts)) == (3, 4)
-    assert f"--max-tokens-total {whole}: {whole:,} are used" in third.err
+    assert f"--max-tokens-total {whole}: {whole:,} tokens used" in third.err
 
 
 def test_each_record_tells_its_prompt_and_who_pays_for_it(ask, serve, tmp_path):
@@ -117,7 +117,7 @@ def test_answers_that_errored_and_were_asked_again_are_counted_once_each(ask, se
     assert len(server.posts) > 1
     assert first["error"]
     stopped = ask(server, "--limit", 1, "-k", 8, "--max-tokens-total", server.total)
-    assert (stopped.code, f": {server.total:,} are used" in stopped.err) == (3, True), stopped.err
+    assert (stopped.code, f": {server.total:,} tokens used" in stopped.err) == (3, True), stopped.err
 
 
 @pytest.mark.parametrize("filtered", [False, True])
@@ -186,7 +186,7 @@ def test_other_runners_need_not_say_who_pays(m1eval, capitals, tmp_path, how, ex
     (run,) = m1eval("run", *where, "-k", 4).json()["runs"]
     assert tokens(run) == expected
     more = m1eval("run", *where, "-k", 5, "--max-tokens-total", expected)
-    assert f"{expected:,} are used" in more.err, more.err
+    assert f"{expected:,} tokens used" in more.err, more.err
     assert tokens(more.json()["runs"][0]) == expected
 
 
@@ -207,7 +207,7 @@ def test_turns_of_an_episode_count_once_each(m1eval, capitals, tmp_path, how, ex
     (run,) = m1eval("run", *where, "--max-tokens", 10, "--json").json()["runs"]
     assert tokens(run) == expected
     more = m1eval("run", *where, "--max-tokens", 10, "-k", 2, "--max-tokens-total", expected)
-    assert f"{expected:,} are used" in more.err, more.err
+    assert f"{expected:,} tokens used" in more.err, more.err
 
 
 def test_prices_and_limits_leave_out_what_another_answer_pays_for():

@@ -46,7 +46,7 @@ def test_sixty_at_once_stay_below_the_limit(m1eval, server, capitals, tmp_path):
     server.reply(counted(16_400))  # $0.16420 each
     result = ask(m1eval, server, capitals, tmp_path, "-j", 60, "--max-cost", 0.5, "--repeats", 5)
     assert (result.code, len(server.posts)) == (3, 3)
-    assert "stopped by --max-cost 0.5: $0.49 are spent" in result.err
+    assert "stopped by --max-cost 0.5: $0.49 spent" in result.err
 
 
 def test_many_go_at_once_where_there_is_room_for_all_they_may_cost(m1eval, server, capitals, tmp_path):
@@ -65,7 +65,7 @@ def test_nothing_to_spend_asks_nothing(m1eval, server, capitals, tmp_path, optio
 def test_what_one_request_may_cost_is_said_where_there_is_no_room_for_it(m1eval, server, capitals, tmp_path):
     result = ask(m1eval, server, capitals, tmp_path, "--max-cost", 0.005, "--max-tokens", 1000)
     assert (result.code, len(server.posts)) == (3, 0)
-    assert "$0.00 are spent, and one more request may cost up to $0.01" in result.err
+    assert "$0.00 spent, and one more request may cost up to $0.01" in result.err
 
 
 def test_filtered_and_useless_replies_are_counted(m1eval, server, capitals, tmp_path):
@@ -94,7 +94,7 @@ def test_answers_that_later_ones_replace_stay_paid_for(m1eval, server, capitals,
     assert (second.code, len(server.posts)) == (0, 24)
     third = ask(m1eval, server, capitals, tmp_path, "-j", 1, "--max-cost", 0.24, "--repeats", 2)
     assert (third.code, len(server.posts)) == (3, 24)
-    assert "$0.24 are spent" in third.err
+    assert "$0.24 spent" in third.err
 
 
 def test_a_server_that_ignores_its_limit_exceeds_ours_by_one_answer_and_a_message_says_so(
@@ -113,7 +113,7 @@ def test_a_finished_run_that_went_beyond_its_limit_says_so(m1eval, server, capit
     server.reply(counted(5000))
     more = ("--max-tokens", 100, "--limit", 1, "--max-cost", 0.04)
     result = ask(m1eval, server, capitals, tmp_path, *more)
-    assert "note: --max-cost 0.04 is exceeded: $0.05 are spent, more than that as the server wrote 5,000" in result.err
+    assert "note: --max-cost 0.04 is exceeded: $0.05 spent, more than that as the server wrote 5,000" in result.err
     assert (result.code, len(server.posts)) == (0, 1)
 
 

@@ -205,7 +205,7 @@ def test_a_run_stops_before_it_costs_more(m1eval, server, capitals, tmp_path):
     limits = ("--prices", tmp_path / "prices.yaml", "--max-cost", 5)
     result = ask(m1eval, server, capitals, tmp_path, *limits)
     assert result.code == 3
-    assert "stopped by --max-cost 5: $5.00 are spent; the same command with a higher limit continues" in result.err
+    assert "stopped by --max-cost 5: $5.00 spent; the same command with a higher limit continues" in result.err
     assert len(server.posts) == 5
     assert ask(m1eval, server, capitals, tmp_path, *limits).code == 3
     assert len(server.posts) == 5, "what was spent before counts"
@@ -217,7 +217,7 @@ def test_a_run_stops_before_it_takes_more_tokens(m1eval, server, capitals, tmp_p
     server.reply(counted(900, 100))
     result = ask(m1eval, server, capitals, tmp_path, "--max-tokens-total", 4000)
     assert (result.code, len(server.posts)) == (3, 4)
-    assert "stopped by --max-tokens-total 4000: 4,000 are used" in result.err
+    assert "stopped by --max-tokens-total 4000: 4,000 tokens used" in result.err
 
 
 def test_a_price_that_the_server_reports_is_used(m1eval, server, capitals, tmp_path):

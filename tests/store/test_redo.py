@@ -102,7 +102,7 @@ def test_what_a_redo_with_errors_alone_took_is_kept_with_the_earlier_run(m1eval,
     assert {**file_contents(run), "run.json": b""} == {**before, "run.json": b""}
     (tmp_path / "broken").unlink()
     limited = m1eval(*command, "--repeats", 2, "--max-tokens-total", 1300)
-    assert "stopped by --max-tokens-total 1300: 1,332 are used" in limited.err
+    assert "stopped by --max-tokens-total 1300: 1,332 tokens used" in limited.err
 
 
 @pytest.mark.parametrize("answered", [False, True])

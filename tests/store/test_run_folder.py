@@ -324,5 +324,5 @@ def test_lines_that_are_taken_out_stay_paid_for_once_on_a_full_disk(tmp_path, ca
         assert len(journal_file.read_bytes().splitlines()) == len(whole) + 1
     for _ in range(2):  # the first takes the line out
         done = start(-1, repeats + 1, "--max-tokens-total", 1)
-        assert f"--max-tokens-total 1: {tokens:,} are used" in done.stderr
+        assert f"--max-tokens-total 1: {tokens:,} tokens used" in done.stderr
         assert len(journal_file.read_bytes().splitlines()) == len(whole)

@@ -118,6 +118,8 @@ def test_an_empty_data_folder_is_an_error_that_names_the_file_to_put_there(m1eva
     result = m1eval("run", "--tasks", "aime24", "--model", "echo:gold", "--data-dir", tmp_path, "--out", tmp_path / "x")
     assert result.code == 2
     assert f"no data for aime24 in {tmp_path}: put aime24.jsonl there" in result.err
+    nowhere = m1eval("run", "--tasks", "aime24", "--model", "echo:gold", "--data-dir", tmp_path / "no", "--out", "x")
+    assert (nowhere.code, nowhere.err) == (2, f"Error: no folder {tmp_path}/no with the data of aime24\n")
 
 
 def test_a_dataset_without_rows_is_an_error(m1eval, tmp_path):

@@ -93,11 +93,11 @@ class Runner(m1eval.Runner):
 
 
 def _number(name: str, value: object, least: int = 0) -> float:
-    """An option that is a number from `least` on; a whole one where that is 1."""
+    """An option that of at least `least`; a whole one where that is 1."""
     number = number_or_none(value)
     if number is None or number < least or (least and not number.is_integer()):
-        kind = f"a whole number from {least} on" if least else "a number of seconds from 0 on"
-        raise UsageError(f"echo: {name} is {kind}, not {str(value)[:40]!r}")
+        kind = f"a whole number of at least {least}" if least else "a number of seconds, 0 or more"
+        raise UsageError(f"echo: {name} must be {kind}, not {str(value)[:40]!r}")
     return number
 
 

@@ -39,6 +39,13 @@ class Integer(click.IntRange):
 
     def __init__(self, bounds: Range) -> None:
         super().__init__(bounds.minimum, bounds.maximum, min_open=bounds.is_open)
+        self.bounds = bounds
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"it must be {self.bounds.describe('a whole number')}, not '{value}'.", param, ctx)
 
 
 class Number(click.FloatRange):
@@ -46,12 +53,16 @@ class Number(click.FloatRange):
 
     def __init__(self, bounds: Range) -> None:
         super().__init__(bounds.minimum, bounds.maximum, min_open=bounds.is_open)
+        self.bounds = bounds
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number: float = click.FLOAT.convert(value, param, ctx)
+        try:
+            number = float(super().convert(value, param, ctx))
+        except click.BadParameter:
+            number = math.nan
         if not math.isfinite(number):
-            self.fail(f"'{value}' is not a finite number.", param, ctx)
-        return float(super().convert(number, param, ctx))
+            self.fail(f"it must be {self.bounds.describe('a number')}, not '{value}'.", param, ctx)
+        return number
 
 
 class Threshold(click.ParamType[float | str]):
@@ -212,11 +223,11 @@ class LengthList(NameList):
 
 
 class NumberList(NameList):
-    """Whole numbers from 1 on, separated by commas."""
+    """Whole numbers of at least 1, separated by commas."""
 
     def parse_name(self, name: str) -> Any:
         if not (name.isascii() and name.isdecimal() and len(name) < 10 and int(name) > 0):
-            raise UsageError(f"{self.option}: '{name[:40]}' is not a whole number from 1 on, such as 32")
+            raise UsageError(f"{self.option}: each must be a whole number of at least 1, such as 32, not '{name[:40]}'")
         return int(name)
 
 

@@ -6,8 +6,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from m1eval import terminal
-from m1eval.cli.options import FilePath, NameList, Once, examples
+from m1eval.cli.options import FilePath, Integer, NameList, Once, examples
 from m1eval.errors import UsageError
+from m1eval.run.ranges import Range
 from m1eval.text import display_path, plural, unknown_name
 
 OUTCOMES = ("right", "wrong", "partial", "truncated", "unparsed", "refused_context", "errored")
@@ -43,7 +44,7 @@ class OutcomeList(NameList):
 )
 @click.option("--id", "--ids", "ids", cls=NameList, metavar="IDS", help="Show only these samples, separated by commas.")
 @click.option(
-    "--limit", "-n", cls=Once, type=click.IntRange(1), metavar="N", help="Show at most N answers; default: all."
+    "--limit", "-n", cls=Once, type=Integer(Range(1)), metavar="N", help="Show at most N answers; default: all."
 )
 @click.option("--full", is_flag=True, help="Show prompts, reasoning and answers in full; default: shortened.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one line for each answer.")

@@ -100,7 +100,9 @@ class Model:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < MAX_COUNT:
                 file = display_path(self.file)
-                raise UsageError(f"{file}: {name} of runner {self.kind} is {value!r:.80}, not a whole number from 1 on")
+                raise UsageError(
+                    f"{file}: {name} of runner {self.kind} is {value!r:.80}, and must be a whole number of at least 1"
+                )
 
     async def aclose(self, runner: Runner) -> None:
         """Close the runner; PluginFailed if its code raises anything but an error of ours."""

@@ -15,6 +15,8 @@ from m1eval.text import parse_tokens, unknown_name
 from m1eval.validation import as_number
 from m1eval.yaml_file import expand_user
 
+COMMAND_ONLY = ("dry_run", "json", "fail_under")
+"""Options of `m1eval run` that Python code does not have."""
 MAX_PART = 255
 """Bytes of a file name."""
 
@@ -57,14 +59,17 @@ class RunOptions(Struct, kw_only=True):
         """
         options = cls()
         for name, value in keywords.items():
+            if name in COMMAND_ONLY:
+                raise UsageError(f"{name} is an option of the command line only")
             if name not in _CONVERTERS:
-                raise UsageError(unknown_name("option", name, _CONVERTERS))
+                raise UsageError(unknown_name("option", name, [*_CONVERTERS, "display"]))
             if value is None:
                 continue
             try:
                 setattr(options, name, _CONVERTERS[name](value))
             except (TypeError, ValueError) as error:
-                raise UsageError(f"{name}: {error}") from None
+                colon = "" if str(error).startswith("must be ") else ":"
+                raise UsageError(f"{name}{colon} {error}") from None
         return options
 
 
@@ -84,13 +89,9 @@ def _integer(bounds: Range) -> Callable[[Any], int]:
     minimum, maximum, _ = bounds
 
     def convert(value: Any) -> int:
-        try:
-            number = operator.index(value)
-        except TypeError:
-            raise TypeError(f"{value!r:.80} is not a whole number") from None
-        if isinstance(value, bool) or number < minimum or (maximum is not None and number > maximum):
-            end = "on" if maximum is None else f"to {maximum}"
-            raise ValueError(f"{value!r:.80} is not a whole number from {minimum} {end}")
+        number = None if isinstance(value, bool) or not hasattr(value, "__index__") else operator.index(value)
+        if number is None or number < minimum or (maximum is not None and number > maximum):
+            raise ValueError(f"must be {bounds.describe('a whole number')}, not {value!r:.80}")
         return number
 
     return convert
@@ -101,11 +102,12 @@ def _number(bounds: Range) -> Callable[[Any], float]:
     maximum = math.inf if bounds.maximum is None else bounds.maximum
 
     def convert(value: Any) -> float:
-        number = as_number(value)
-        is_inside = math.isfinite(number) and minimum <= number <= maximum and not (is_open and number == minimum)
-        if isinstance(value, bool) or not is_inside:
-            above = f"above {minimum:g}" if is_open else f"from {minimum:g} on"
-            raise ValueError(f"{value!r:.80} is not a number {above}" + (f", at most {maximum:g}" * (maximum < 1e9)))
+        try:
+            number = math.nan if isinstance(value, bool) else as_number(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not minimum <= number <= maximum or number == math.inf or (is_open and number == minimum):
+            raise ValueError(f"must be {bounds.describe('a number')}, not {value!r:.80}")
         return number
 
     return convert

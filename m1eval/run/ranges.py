@@ -14,6 +14,11 @@ class Range(NamedTuple):
     maximum: int | None = None
     is_open: bool = False
 
+    def describe(self, noun: str) -> str:
+        """The range in words, as in `a whole number of at least 1`."""
+        least = f"above {self.minimum}" if self.is_open else f"of at least {self.minimum}"
+        return f"{noun} {least}" + ("" if self.maximum is None else f" and at most {self.maximum}")
+
 
 RANGES = {
     "max_tokens_total": Range(0),

@@ -132,16 +132,16 @@ def parse(file: YamlFile) -> Definition:
 def check_sampling(sampling: Sampling, file: YamlFile, key: Key = ("generation",)) -> None:
     """UsageError for a setting that no sampler accepts."""
     ranges: tuple[tuple[str, Callable[[float], bool], str], ...] = (
-        ("temperature", lambda x: 0 <= x < math.inf, "a number from 0 on"),
+        ("temperature", lambda x: 0 <= x < math.inf, "a number of at least 0"),
         ("top_p", lambda x: 0 < x <= 1, "above 0 and at most 1"),
-        ("top_k", lambda x: x >= -1, "a whole number from 1 on, or 0 or -1 for no limit"),
+        ("top_k", lambda x: x >= -1, "a whole number of at least 1, or 0 or -1 for no limit"),
         ("min_p", lambda x: 0 <= x <= 1, "between 0 and 1"),
-        ("max_tokens", lambda x: x >= 1, "a number of tokens from 1 on"),
+        ("max_tokens", lambda x: x >= 1, "a number of tokens of at least 1"),
     )
     for name, sound, range_ in ranges:
         value = getattr(sampling, name)
         if value is not None and not sound(value):
-            raise file.error((*key, name), f"{name} is {range_}, not {value}")
+            raise file.error((*key, name), f"{name} must be {range_}, not {value}")
 
 
 def check(definition: Definition, file: YamlFile) -> None:

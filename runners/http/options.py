@@ -116,7 +116,7 @@ def integer(name: str, value: object, minimum: int) -> int:
     """An option that is an integer of at least `minimum`."""
     number = number_or_none(value)
     if number is None or not number.is_integer() or number < minimum:
-        raise UsageError(f"http: {name} is a whole number from {minimum} on, not {_brief(value)}")
+        raise UsageError(f"http: {name} must be a whole number of at least {minimum}, not {_brief(value)}")
     return int(number)
 
 
@@ -133,7 +133,7 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
     number = number_or_none(value)
     if number is None or number < 0 or (number == 0 and not zero):
         raise UsageError(
-            f"http: {name} is a number of seconds {'from 0 on' if zero else 'above 0'}, not {_brief(value)}"
+            f"http: {name} must be a number of seconds{', 0 or more' if zero else ' above 0'}, not {_brief(value)}"
         )
     return number
 

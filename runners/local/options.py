@@ -15,9 +15,9 @@ def integer(name: str, value: object, maximum: int) -> int:
     """An option that is a whole number from 1 to `maximum`."""
     number = number_or_none(value)
     if number is None or not number.is_integer() or number < 1:
-        raise UsageError(f"local: {name} is a whole number from 1 on, not {str(value)[:40]!r}")
+        raise UsageError(f"local: {name} must be a whole number of at least 1, not {str(value)[:40]!r}")
     if number > maximum:
-        raise UsageError(f"local: {name} is at most {maximum:,}, not {str(value)[:40]!r}")
+        raise UsageError(f"local: {name} must be at most {maximum:,}, not {str(value)[:40]!r}")
     return int(number)
 
 
@@ -33,7 +33,7 @@ def positive(name: str, value: object, unit: str) -> float:
     """An option that is a number above 0."""
     number = number_or_none(value)
     if number is None or number <= 0:
-        raise UsageError(f"local: {name} is a number of {unit} above 0, not {str(value)[:40]!r}")
+        raise UsageError(f"local: {name} must be a number of {unit} above 0, not {str(value)[:40]!r}")
     return number
 
 

@@ -346,7 +346,7 @@ def test_check_renders_the_rubric_without_a_judge(m1eval, judged):
             "--judge http:gpt-4o: which server? --judge http:gpt-4o,base_url=http://host:port/v1, or set OPEN",
         ),
         ("http:gpt-4o,base_url=h:1", "--judge http:gpt-4o: the address h:1 has no scheme; write http://h:1"),
-        ("http:gpt-4o,base_url=http://h,timeout=abc", "timeout is a number of seconds above 0, not 'abc'"),
+        ("http:gpt-4o,base_url=http://h,timeout=abc", "timeout must be a number of seconds above 0, not 'abc'"),
         ("http:gpt-4o,timeout", "--judge http:gpt-4o: write http:gpt-4o,option=value"),
     ],
 )

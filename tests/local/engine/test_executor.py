@@ -261,7 +261,7 @@ def test_ranks_end_with_the_process_that_started_them(checkpoint: Callable[[dict
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"gpus": 0}, "gpus is a whole number from 1 on, not '0'"),
+        ({"gpus": 0}, "gpus must be a whole number of at least 1, not '0'"),
         ({"gpus": 3, "device": "cuda"}, "gpus=3, but this machine has 2 GPUs"),
         ({"gpus": 2, "device": "cuda:1"}, "gpus=2 takes the first ones: hide others by CUDA_VISIBLE_DEVICES"),
     ],

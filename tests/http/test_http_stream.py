@@ -298,7 +298,7 @@ def test_a_server_like_vllm_renders_in_tokens(server: Loopback):
 
 def test_the_error_for_a_server_that_renders_no_prompts_names_the_alternatives(server: Loopback):
     server.script = lambda request: Reply(status=404)
-    with pytest.raises(RunnerError, match=r"cannot render prompts.*think_by=vllm\|sglang"):
+    with pytest.raises(RunnerError, match=r'cannot render prompts.*option=\{"think_by": "vllm\|sglang'):
         ask(server, question(think_budget=5, sampling=Sampling(max_tokens=100)))
 
 

@@ -101,7 +101,7 @@ async def scenario(url: str) -> None:
     assert budget.metadata["thinking"] == {"budget": 6, "by": "continue", "forced": True, "tokens": 6}
     assert budget.reasoning.endswith("based on the thinking directly now.")
     assert budget.usage.output > 6
-    with pytest.raises(RunnerError, match=r"reasoning_config is not configured.*think_by=continue"):
+    with pytest.raises(RunnerError, match=r'reasoning_config is not configured.*option=\{"think_by": "continue"'):
         await ask(chat(PARIS, think_budget=6), thinking="auto", think_by="vllm")
 
     for how in ("no", "yes"):

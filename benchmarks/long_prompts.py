@@ -1,4 +1,4 @@
-"""What prompts of a million tokens cost: wall time and peak memory of a whole `m1eval run` on the echo runner.
+"""Cost of prompts of a million tokens: wall time and peak memory of a whole `m1eval run` on the echo runner.
 
     python benchmarks/long_prompts.py [TOKENS ...]
 

@@ -106,7 +106,7 @@ def _depth(text: str) -> int:
 
 
 def _bracketed(text: str) -> tuple[str, list[str], str]:
-    """What opens, the elements, and what closes, for a list with or without brackets around it."""
+    """The opening bracket, the elements and the closing bracket of a list; the brackets may be empty."""
     plain = text.replace(r"\left", "").replace(r"\right", "").strip()
     opened = re.match(r"\\\{|[(\[]", plain)
     inner = (opened[0], plain[opened.end() :], "") if opened else ("", plain, "")

@@ -45,7 +45,7 @@ def commands(sample: int | None, seed: int) -> list[list[str]]:
 
 
 def tried(words: list[str], codes: Counter[int]) -> str:
-    """What is wrong with one of them; its exit code is counted."""
+    """The fault of one command, if any; its exit code is counted."""
 
     def counted(*given: str) -> Result:
         result = call(*given)

@@ -1,4 +1,4 @@
-"""What a harness costs in front of a server that costs nothing: ours next to lm-eval and inspect-ai, in one run.
+"""Overhead of a harness in front of a server that costs nothing: ours next to lm-eval and inspect-ai, in one run.
 
 usage: python benchmarks/overhead.py [--n 5000] [--concurrency 128] [--latency 0] [--only m1eval,lm_eval,inspect]
 
@@ -85,7 +85,7 @@ class Server:
         self._process.wait()
 
     def stats(self) -> dict[str, float]:
-        """What the server has counted."""
+        """The counts of the server."""
         with urllib.request.urlopen(f"{self.url}/stats") as reply:
             counts: dict[str, float] = json.load(reply)
         return counts

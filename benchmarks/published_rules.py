@@ -40,7 +40,7 @@ class TooLong(BaseException):
 
 
 class Verdict(NamedTuple):
-    """What a grader said; `ended` is empty, the name of an error, or "time-out"."""
+    """The verdict of a grader; `ended` is empty, the name of an error, or "time-out"."""
 
     right: bool
     answer: str | None

@@ -94,7 +94,7 @@ def kind(name: str) -> Kind:
 
 
 def expected(of: Kind, chance: float) -> float:
-    """What an answer to a problem is worth in the mean."""
+    """The expected score of an answer to a problem."""
     if of.answer is f1:
         return chance / 2 + (0.1 + chance / 2) * 5 / 7
     return chance * 0.995 + (1 - chance) / 7 if of.answer is ratio else chance
@@ -395,7 +395,7 @@ def promise(name: str, setting: str) -> tuple[float, float] | None:
 
 
 def judged(row: Row, trials: int) -> str:
-    """What of a row is not as promised, with the room that chance needs; empty if all is."""
+    """The broken promises of a row, with allowance for chance; empty if all hold."""
     room = 3 * math.sqrt(0.05 * 0.95 / trials)
     verdicts = []
     for name, value in row.measured.items():

@@ -21,7 +21,7 @@ from rich.text import Text
 
 COLUMNS, ROWS = 104, 30
 CLEAR = re.compile(r"(?:\r|\x1b\[(?:2K|1A))*\x1b\[2K")
-"""What rich writes before it draws the next frame over the last one."""
+"""The sequence that rich writes before it redraws a frame."""
 FONT_FILE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 """Fonts that a browser would have to download."""
 

@@ -60,7 +60,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     },
     "deepseek_v3": {"num_key_value_heads": 4, "head_dim": 16, **LATENT, **GROUPS},
 }
-"""What the architectures need beside SHAPE."""
+"""Settings of each architecture in addition to SHAPE."""
 
 
 def write(folder: Path, kind: str, seed: int = 0) -> Path:

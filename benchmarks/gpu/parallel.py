@@ -2,9 +2,9 @@
 
     python benchmarks/gpu/parallel.py [--gpus N] [--shapes dense,mini] [--json FILE]
 
-Shapes are those of engine.py, random weights in bf16, read from a checkpoint. Sums over ranks round otherwise than
-those on one GPU, and of random weights many tokens are nearly as likely as the likeliest; so beside the tokens that
-agree stands by how much the logprobs of given tokens differ.
+Shapes are those of engine.py, random weights in bf16, read from a checkpoint. Sums over ranks round differently from
+those on one GPU, and with random weights many tokens are nearly as likely as the most likely one. So the number of
+tokens that agree is reported together with the differences in the logprobs of given tokens.
 """
 
 import argparse

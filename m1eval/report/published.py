@@ -6,7 +6,7 @@ from m1eval.analysis.published import BaselineComparison
 from m1eval.text import format_interval, format_score
 
 TARGETS = {"these problems": "with these problems fixed", "problems like these": "over problems"}
-"""What an interval is over, by `BaselineComparison.target`."""
+"""The population that an interval covers, by `BaselineComparison.target`."""
 
 
 def table_cells(

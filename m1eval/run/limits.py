@@ -17,7 +17,7 @@ class Limits:
         self.cost = 0.0
         self.tokens = 0
         self.unreported = Amount()
-        """What may have been spent without being reported; it counts towards the limits."""
+        """Spending that may not have been reported; it counts towards the limits."""
         self._charged = Amount()  # by this command
         self._ended: tuple[bool, str] | None = None  # by max_cost, and a detail for the message
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def remedy(
     run: "Run", earlier: dict[str, Any], config: dict[str, Any], ignored: Collection[str], state: JournalState
 ) -> str:
-    """What to do about settings that differ from those of the answers in the folder."""
+    """Advice for a command whose settings differ from those of the answers in the folder."""
     if not difference(with_grader_of(with_size_of(earlier, config), config), config, ignored):
         if smaller := [key for key in EXTENDABLE if not grows(key, earlier.get(key), config.get(key))]:
             return _keep_size(run.folder, {key: earlier.get(key) for key in smaller}, config)

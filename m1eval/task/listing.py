@@ -1,4 +1,4 @@
-"""What task files say, as rows of a listing; one broken file does not hide the others."""
+"""Rows of a listing from task files; one broken file does not hide the others."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -48,7 +48,7 @@ def command(capitals: Path, tmp_path: Path) -> tuple[object, ...]:
 
 
 def seen(stored: StoredRun) -> Any:
-    """What a reader sees of a run: its scorer, counts and answers."""
+    """The view of a reader of a run: its scorer, counts and answers."""
     answers = sorted(
         (each.id, each.repeat, each.outcome, each.value, each.error, each.text, each.target)
         for each in stored.records()

@@ -276,7 +276,7 @@ SHARED = {
     *("head_dim", "vocab_size", "num_local_experts", "num_experts_per_tok", "rms_norm_eps"),
     *("max_position_embeddings", "tie_word_embeddings"),
 }
-"""The published config in the terms of transformers' MiniMax (it rotates whole heads, which takes as long)."""
+"""Keys that the published config and transformers' MiniMax share (which rotates whole heads; that takes as long)."""
 
 
 def peer(

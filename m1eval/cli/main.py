@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from m1eval import early, secrets, terminal, tracebacks
 from m1eval.cli import completion, results, run, score, show, tasks
 from m1eval.cli.options import examples
 from m1eval.credentials import register_command
-from m1eval.errors import INTERNAL, M1evalError
+from m1eval.errors import INTERNAL, M1evalError, UsageError
 from m1eval.option_names import command_line
 from m1eval.version import __version__
 
@@ -35,6 +36,17 @@ class _DefaultRun(click.Group):
         if first is not None and first.startswith("-") and first not in group_options:
             args.insert(args.index(first), "run")
         return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names; UsageError, with the remedy, if it names a task."""
+        if (word := args[0]) not in self.commands and not ctx.resilient_parsing:
+            from m1eval import plugins
+
+            if word.endswith((".yaml", ".yml")) or word in plugins.available("tasks", "**/*.yaml"):
+                raise UsageError(f"no command '{word}'; did you mean m1eval run --tasks {shlex.quote(word)}?")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; Ctrl-C raises Abort directly, as click would print an empty line first."""
@@ -129,7 +141,7 @@ def _click_message(error: click.ClickException) -> str:
         return "no command given; see m1eval --help"
     text = " ".join(error.format_message().split()).rstrip(".")
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        return f"{text}; see {error.ctx.command_path} --help"
+        return f"{text}{'' if text.endswith('?') else ';'} see {error.ctx.command_path} --help"
     return text
 
 

@@ -1,6 +1,7 @@
 """Parsing of options: given twice, numbers of tokens, the last word of --set, exit codes, folders, listings."""
 
 import re
+import shlex
 
 import click
 import pytest
@@ -125,6 +126,14 @@ def test_a_task_without_its_option_is_named_with_it(m1eval, words, names):
         result = m1eval("run", *words, *others)
         assert result.code == 2
         assert result.err == f"Error: unexpected argument '{words[0]}'; did you mean --tasks {names}?\n"
+
+
+@pytest.mark.parametrize("name", ["./a b.yaml", "aime24", "demo"])
+def test_a_task_without_the_command_is_named_with_it(m1eval, name):
+    result = m1eval(name)
+    assert result.code == 2
+    assert result.err == f"Error: no command '{name}'; did you mean m1eval run --tasks {shlex.quote(name)}?\n"
+    assert m1eval("taks").err == "Error: No such command 'taks'. Did you mean 'tasks'? see m1eval --help\n"
 
 
 @pytest.mark.parametrize("price", ["-1", ".nan", ".inf"])

@@ -1,6 +1,7 @@
 """`m1eval show`: prints the answers of a run."""
 
 from pathlib import Path
+from typing import get_args
 
 import click
 from click.shell_completion import CompletionItem
@@ -10,8 +11,9 @@ from m1eval.cli.options import FilePath, Integer, NameList, Once, examples
 from m1eval.errors import UsageError
 from m1eval.run.ranges import Range
 from m1eval.text import display_path, plural, unknown_name
+from m1eval.types import Outcome
 
-OUTCOMES = ("right", "wrong", "partial", "truncated", "unparsed", "refused_context", "errored")
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
 MAX_RUNS = 20
 """Runs that the message for a folder of several runs lists."""
 

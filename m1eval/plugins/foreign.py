@@ -46,13 +46,8 @@ def place_of(error: BaseException, file: Path) -> str:
     """`file:line` of the innermost frame inside the file's folder, or the file itself."""
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_absolute():
         return f"{display_path(Path(error.filename))}:{error.lineno or 1}"
-    place, traceback = None, error.__traceback__
-    while traceback is not None:
-        path = Path(traceback.tb_frame.f_code.co_filename)
-        if file.parent in path.parents:
-            place = f"{display_path(path)}:{traceback.tb_lineno}"
-        traceback = traceback.tb_next
-    return place or display_path(file)
+    places = [f"{display_path(path)}:{line}" for path, line, _ in _frames(error) if file.parent in path.parents]
+    return places[-1] if places else display_path(file)
 
 
 def innermost_place(error: BaseException) -> str:
@@ -62,12 +57,17 @@ def innermost_place(error: BaseException) -> str:
     """
     if f"{type(error).__module__}.".startswith(_OWN_MODULES) and not _is_users(type(error).__module__):
         return ""
-    place, traceback = "", error.__traceback__
+    places = [_place(path, line) for path, line, module in _frames(error) if module.startswith(_PLUGIN_MODULES)]
+    return places[-1] if places else ""
+
+
+def _frames(error: BaseException) -> Iterator[tuple[Path, int, str]]:
+    """File, line and module of each frame that an error went through, the innermost last."""
+    traceback = error.__traceback__
     while traceback is not None:
-        if str(traceback.tb_frame.f_globals.get("__name__")).startswith(_PLUGIN_MODULES):
-            place = _place(Path(traceback.tb_frame.f_code.co_filename), traceback.tb_lineno)
+        frame = traceback.tb_frame
+        yield Path(frame.f_code.co_filename), traceback.tb_lineno, str(frame.f_globals.get("__name__"))
         traceback = traceback.tb_next
-    return place
 
 
 _PLUGIN_MODULES = tuple(f"{PACKAGE}.{kind}" for kind in KINDS)

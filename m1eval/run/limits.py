@@ -39,11 +39,11 @@ class Limits:
     def charge(self, usage: Usage) -> None:
         """Count what this command spends."""
         self.add(usage)
-        self._charged = Amount(self._charged.cost + (usage.cost or 0.0), self._charged.tokens + usage.total)
+        self._charged = self._charged.plus(Amount.of(usage))
 
     def add_unreported(self, amount: Amount) -> None:
         """Count what may have been spent without being reported."""
-        self.unreported = Amount(self.unreported.cost + amount.cost, self.unreported.tokens + amount.tokens)
+        self.unreported = self.unreported.plus(amount)
 
     def remaining(self, reserved: Amount) -> Amount:
         """Amount left after what is reserved; infinite without a limit, negative where a limit is 0."""
@@ -88,18 +88,23 @@ class Limits:
                 if self.unreported.cost
                 else ""
             )
-            return f"{option('max_cost', self.max_cost)}: ${self.cost:.2f} spent{unreported}{reason}{detail}"
-        return f"{option('max_tokens_total', self.max_tokens)}: {self.tokens:,} tokens used{reason}{detail}"
+            reason = f"{unreported}{reason}"
+        limit, spent = self._describe_spent(by_cost=by_cost)
+        return f"{limit}: {spent}{reason}{detail}"
 
     def describe_overrun(self, excess: Excess | None) -> str:
         """A message that a limit was exceeded although nothing was left to stop; empty if none was."""
         reason = self._overrun_reason(excess)
         if self.is_reached or not reason:
             return ""
-        spent = f"{self.tokens:,} tokens used" if self.max_cost is None else f"${self.cost:.2f} spent"
-        is_tokens = self.max_cost is None
-        limit = option("max_tokens_total", self.max_tokens) if is_tokens else option("max_cost", self.max_cost)
+        limit, spent = self._describe_spent(by_cost=self.max_cost is not None)
         return f"{limit} is exceeded: {spent}{reason}"
+
+    def _describe_spent(self, *, by_cost: bool) -> tuple[str, str]:
+        """A limit as the option that sets it, and what has been spent of it."""
+        if by_cost:
+            return option("max_cost", self.max_cost), f"${self.cost:.2f} spent"
+        return option("max_tokens_total", self.max_tokens), f"{self.tokens:,} tokens used"
 
     def _overrun_reason(self, excess: Excess | None) -> str:
         """Reason that this command exceeded a limit; empty if it did not."""

@@ -49,6 +49,23 @@ class Amount(NamedTuple):
     cost: float = 0.0
     tokens: float = 0
 
+    @classmethod
+    def of(cls, usage: Usage) -> "Amount":
+        """The amount of a usage; an unknown cost counts as none."""
+        return cls(usage.cost or 0.0, usage.total)
+
+    def plus(self, other: "Amount") -> "Amount":
+        """The sum of two amounts."""
+        return Amount(self.cost + other.cost, self.tokens + other.tokens)
+
+    def times(self, factor: float) -> "Amount":
+        """A multiple of the amount."""
+        return Amount(self.cost * factor, self.tokens * factor)
+
+    def max_with(self, other: "Amount") -> "Amount":
+        """The larger cost and the larger number of tokens of two amounts."""
+        return Amount(max(self.cost, other.cost), max(self.tokens, other.tokens))
+
     def covers(self, other: "Amount") -> bool:
         """Whether the other is at most this in both cost and tokens."""
         return other.cost <= self.cost and other.tokens <= self.tokens

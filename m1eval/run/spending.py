@@ -8,7 +8,8 @@ usually cost less than was reserved; when none is in flight, the command stops.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import reduce
 from typing import NoReturn, TypeVar
 
 from m1eval.model.prices import Prices
@@ -150,9 +151,7 @@ class Spending:
             turn = self.meter.amount(self.meter.max_prompt(request, estimate), output)
             episode.left = self._largest_episode
             alone = not (self._in_flight or self._num_grading or self._episodes)
-            room = self._fits(
-                Amount(turn.cost + self._largest_episode.cost, turn.tokens + self._largest_episode.tokens), inner=False
-            )
+            room = self._fits(turn.plus(self._largest_episode), inner=False)
             if room and (alone or self._largest_episode.tokens):
                 break
             if alone:
@@ -165,8 +164,7 @@ class Spending:
     def end_episode(self, episode: EpisodeBudget, spent: Usage) -> None:
         """Release the room of an episode that has ended, and learn from what it spent."""
         self._episodes.discard(episode)
-        largest = self._largest_episode
-        self._largest_episode = Amount(max(largest.cost, spent.cost or 0.0), max(largest.tokens, spent.total))
+        self._largest_episode = self._largest_episode.max_with(Amount.of(spent))
         self._changed.set()
 
     def add_overrun(self, amount: Amount) -> None:
@@ -196,10 +194,7 @@ class Spending:
         """Count an answer that is graded; `usages`: those of its judges."""
         self._num_grading -= 1
         self._num_graded += 1
-        cost = sum(usage.cost or 0.0 for usage in usages)
-        tokens = sum(usage.total for usage in usages)
-        largest = self._largest_judging
-        self._largest_judging = Amount(max(largest.cost, MARGIN * cost), max(largest.tokens, MARGIN * tokens))
+        self._largest_judging = self._largest_judging.max_with(_sum(map(Amount.of, usages)).times(MARGIN))
         self._changed.set()
 
     def _try_reserve(self, meter: Meter, request: Request, estimate: int, n: int, *, inner: bool) -> Reservation | None:
@@ -233,9 +228,7 @@ class Spending:
             return False
         worst = meter.amount(prompt, meter.max_unlimited_output(output))
         num_requests = 1 + len(self._in_flight)
-        return meter.keeps_limits or self._fits(
-            Amount(worst.cost * num_requests, worst.tokens * num_requests), inner=True
-        )
+        return meter.keeps_limits or self._fits(worst.times(num_requests), inner=True)
 
     def _choose_limit(
         self, meter: Meter, request: Request, prompt: int, output: int | None, n: int, *, alone: bool, inner: bool
@@ -280,9 +273,7 @@ class Spending:
 
     def _fits_share(self, amount: Amount) -> bool:
         """Whether what is in flight, this amount included, stays within INITIAL_SHARE of the limits."""
-        reserved = self._reserved(inner=False)
-        flying = Amount(reserved.cost + amount.cost, reserved.tokens + amount.tokens)
-        return self.limits.share(INITIAL_SHARE).covers(flying)
+        return self.limits.share(INITIAL_SHARE).covers(self._reserved(inner=False).plus(amount))
 
     def _remaining(self, *, inner: bool) -> Amount:
         """Amount left of the limits after all that is reserved; negative where a limit is 0."""
@@ -293,25 +284,25 @@ class Spending:
         others = () if inner else [each.left for each in self._episodes]
         held = 0 if inner or not self.judges else self._num_grading + len(self._in_flight) + 1
         judging = self._max_judging() if held else Amount()
-        flying = [*(each.amount for each in self._in_flight), *others]
-        cost, tokens = sum(each.cost for each in flying), sum(each.tokens for each in flying)
-        return Amount(cost + held * judging.cost, tokens + held * judging.tokens)
+        return _sum([*(each.amount for each in self._in_flight), *others]).plus(judging.times(held))
 
     def _max_judging(self) -> Amount:
         """The maximum that the judges of one answer take."""
         answer = self._largest_max_tokens or self.meter.longest_answer
         each = [meter.amount(meter.max_judge_prompt(answer), meter.default_max_tokens) for meter in self.judges]
-        cost, tokens = sum(one.cost for one in each), sum(one.tokens for one in each)
-        return Amount(max(cost, self._largest_judging.cost), max(tokens, self._largest_judging.tokens))
+        return _sum(each).max_with(self._largest_judging)
 
     def _refuse(self, meter: Meter, request: Request, estimate: int, n: int) -> NoReturn:
         """Record which limit is reached, and raise LimitReached."""
         output = meter.max_output(request, estimate) if request.sampling.max_tokens else None
         amount = meter.amount(meter.max_prompt(request, estimate), (output or meter.typical_answer or 1) * n)
-        judging = self._max_judging()
-        amount = Amount(amount.cost + judging.cost, amount.tokens + judging.tokens)
+        amount = amount.plus(self._max_judging())
         by_cost = self.limits.is_cost_reached_by(amount)
         at_most = f"cost up to ${amount.cost:.2g}" if by_cost else f"take up to {math.ceil(amount.tokens):,}"
         self.limits.end(by_cost=by_cost, detail="" if self._num_requests else f", and one more request may {at_most}")
         self._changed.set()
         raise LimitReached(self.reached)
+
+
+def _sum(amounts: Iterable[Amount]) -> Amount:
+    return reduce(Amount.plus, amounts, Amount())
